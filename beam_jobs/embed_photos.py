@@ -1,0 +1,235 @@
+"""The embed job: a folder of photos to a dataset, shard by shard, on any Beam runner.
+
+A shard of photos is one Beam element. The worker that gets it decodes, detects, embeds and
+commits the shard's part of the dataset itself, so nothing heavy flows through Beam; what is
+done and what is left is read off the dataset, which makes every run a continuation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.shard import embed_shard
+from faces.dataset import Dataset, DatasetCounts, DatasetWriter
+from faces.engine import available_threads
+from faces.errors import FaceTroveError, WrongUsageError
+from faces.models import ModelChoice, load_pipeline
+from faces.photos import PhotoFile, list_photos
+from faces.pipeline import FacePipeline
+
+MOST_SHARD_PHOTOS = 256
+"""Photos in a shard at most: what a killed job may have to do again, per worker."""
+
+SHARDS_PER_WORKER = 4
+"""In a small collection shards are smaller, so that the last ones end at the same time."""
+
+PROGRESS_INTERVAL_SECONDS = 0.5
+
+LOCAL_RUNNER = "FnApiRunner"
+"""Beam's in-process runner. Left unnamed, Beam would first look for a Go binary on the network."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EmbedProgress:
+    """How far a run is: photos in the shards committed so far, of those this run has to do."""
+
+    photos_done: int
+    photos_to_do: int
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What a run did.
+
+    Attributes:
+        photos_found: in the folder.
+        photos_skipped: already in the dataset and unchanged.
+        done: what this run added.
+        total: what the dataset now holds.
+    """
+
+    photos_found: int
+    photos_skipped: int
+    done: DatasetCounts
+    total: DatasetCounts
+
+
+def embed_photos(
+    photos: Path,
+    dataset: Path,
+    *,
+    models: ModelChoice = ModelChoice(),
+    workers: int | None = None,
+    runner_args: Sequence[str] = (),
+    on_progress: Callable[[EmbedProgress], None] = lambda _: None,
+) -> EmbedSummary:
+    """Embed every photo of a folder that the dataset does not hold yet.
+
+    Args:
+        photos: folder searched as `faces.photos.list_photos` says.
+        dataset: folder made or continued.
+        models: detector and embedder.
+        workers: processes on this machine; one per core by default.
+        runner_args: Beam's own flags, for another runner than the local one.
+        on_progress: called now and then from another thread.
+
+    Raises:
+        WrongUsageError: no such folder, no photos in it, or `dataset` is something else.
+        ContractMismatchError: the dataset was made by another model.
+        BusyError: another process is writing the dataset.
+        FaceTroveError: the job failed; what was committed stays.
+    """
+    workers = workers or available_threads()
+    files = list_photos(photos)
+    # Loaded here once before any worker: it fetches the weights, and it tells the contract.
+    contract = load_pipeline(models, threads=1).contract
+    with Dataset.open_for_writing(dataset, contract) as writer:
+        to_do = _not_done(files, writer.dataset)
+        shards = list(_cut_into_shards(to_do, workers, writer))
+        if shards:
+            with _progress_reports(writer, len(to_do), on_progress):
+                _run_pipeline(shards, writer, models, workers, runner_args)
+        parts = set(writer.shard_sizes())
+        return EmbedSummary(
+            photos_found=len(files),
+            photos_skipped=len(files) - len(to_do),
+            done=writer.dataset.counts(parts),
+            total=writer.dataset.counts(),
+        )
+
+
+def _not_done(files: Sequence[PhotoFile], dataset: Dataset) -> list[PhotoFile]:
+    known = dataset.photos(PhotoFile._fields).select(PhotoFile._fields)
+    done = set(zip(*(column.to_pylist() for column in known.columns), strict=True))
+    return [file for file in files if tuple(file) not in done]
+
+
+Shard = tuple[str, list[tuple[str, int, int]]]
+"""Name of the part to write, and the photos; plain tuples, which Beam encodes without pickle."""
+
+
+def _cut_into_shards(
+    files: Sequence[PhotoFile], workers: int, writer: DatasetWriter
+) -> Iterator[Shard]:
+    size = min(MOST_SHARD_PHOTOS, max(1, -(-len(files) // (workers * SHARDS_PER_WORKER))))
+    for number, start in enumerate(range(0, len(files), size)):
+        yield writer.part_name(number), [tuple(file) for file in files[start : start + size]]
+
+
+def _run_pipeline(
+    shards: Sequence[Shard],
+    writer: DatasetWriter,
+    models: ModelChoice,
+    workers: int,
+    runner_args: Sequence[str],
+) -> None:
+    options = _pipeline_options(min(workers, len(shards)), runner_args)
+    threads = max(1, available_threads() // workers)
+    try:
+        with beam.Pipeline(options=options) as pipeline:
+            (
+                pipeline
+                | "List shards" >> beam.Create(shards)
+                | "Spread over workers" >> beam.Reshuffle()
+                | "Embed and commit" >> beam.ParDo(EmbedShard(writer, models, threads))
+            )
+    except FaceTroveError:
+        raise
+    except Exception as error:  # whatever the runner makes of a worker's failure
+        last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise FaceTroveError(
+            f"the job failed ({last_line}); finished shards are kept, run the same command "
+            "again to continue"
+        ) from error
+
+
+def _pipeline_options(workers: int, runner_args: Sequence[str]) -> PipelineOptions:
+    if any(arg.split("=")[0] == "--runner" for arg in runner_args):
+        return PipelineOptions(list(runner_args))
+    local = [f"--runner={LOCAL_RUNNER}", "--direct_running_mode=multi_processing"]
+    return PipelineOptions([*local, f"--direct_num_workers={workers}", *runner_args])
+
+
+class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
+    """Embeds shards and commits each one's part of the dataset."""
+
+    def __init__(self, writer: DatasetWriter, models: ModelChoice, threads: int) -> None:
+        self._writer = writer
+        self._models = models
+        self._threads = threads
+        self._pipeline: FacePipeline | None = None
+        self._photos = Metrics.counter("facetrove", "photos")
+        self._faces = Metrics.counter("facetrove", "faces")
+
+    def setup(self) -> None:
+        import cv2
+
+        cv2.setNumThreads(self._threads)
+        self._pipeline = load_pipeline(self._models, threads=self._threads)
+
+    def process(self, shard: Shard) -> None:
+        assert self._pipeline is not None, "Beam calls setup first"
+        part, files = shard
+        photos, faces = embed_shard(self._pipeline, [PhotoFile(*file) for file in files])
+        self._writer.write_part(part, photos, faces)
+        self._photos.inc(len(photos))
+        self._faces.inc(len(faces))
+
+
+class _progress_reports:  # noqa: N801  # used as a `with` block
+    """Calls back from a thread of its own with what the dataset shows to be committed.
+
+    Looking at files instead of listening to workers works on every runner.
+    """
+
+    def __init__(
+        self, writer: DatasetWriter, to_do: int, on_progress: Callable[[EmbedProgress], None]
+    ) -> None:
+        self._writer = writer
+        self._to_do = to_do
+        self._on_progress = on_progress
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._report()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._report()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(PROGRESS_INTERVAL_SECONDS):
+            self._report()
+
+    def _report(self) -> None:
+        self._on_progress(EmbedProgress(sum(self._writer.shard_sizes().values()), self._to_do))
+
+
+def run(argv: Sequence[str] | None = None) -> EmbedSummary:
+    """Run the job as a Beam program: its own flags below, all others go on to the runner."""
+    parser = argparse.ArgumentParser(description="Embed the faces of a folder of photos.")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder made or continued")
+    parser.add_argument("--workers", type=int, help="processes here; one per core by default")
+    known, runner_args = parser.parse_known_args(argv)
+    return embed_photos(
+        known.photos, known.dataset, workers=known.workers, runner_args=runner_args
+    )
+
+
+if __name__ == "__main__":
+    print(run())

@@ -1,0 +1,41 @@
+"""SFace: crops of 112x112 pixels to 128 numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.alignment import ARCFACE_112
+from faces.pipeline import unit_length
+from faces.weights import SFACE_FILE, prepare
+
+BATCH_SIZE = 16
+"""Crops run at once. On one core any size is as fast; this bounds memory."""
+
+
+class SFaceEmbedder:
+    """OpenCV's SFace network; see `faces.weights` for its source and licence."""
+
+    name = "sface"
+    dimension = 128
+    alignment = ARCFACE_112
+
+    def __init__(self, *, threads: int) -> None:
+        prepared = prepare(SFACE_FILE, free_image_size=False)
+        self.weights_digest = prepared.source_digest
+        self._network = prepared.open(threads=threads)
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `faces.pipeline.FaceEmbedder`."""
+        batches = [
+            self._network.run(_to_network_input(crops[start : start + BATCH_SIZE]))["fc1"]
+            for start in range(0, len(crops), BATCH_SIZE)
+        ]
+        if not batches:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        return unit_length(np.concatenate(batches))
+
+
+def _to_network_input(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """RGB 0 to 255, channels first: the graph itself scales."""
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)

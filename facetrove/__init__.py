@@ -1,0 +1,1 @@
+"""The command line, nothing else: each command calls one function of another room."""

@@ -1,0 +1,168 @@
+"""`facetrove`: embed photos, build an index, search faces."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from faces.errors import FaceTroveError, WrongUsageError
+
+EXIT_FAILED, EXIT_WRONG_USAGE = 1, 2
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document, for machines."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="facetrove", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Find faces in a photo collection.
+
+    \b
+    1. facetrove embed ~/Pictures faces.dataset   read the photos, find and embed the faces
+    2. facetrove index faces.dataset faces.index  build the index
+    3. facetrove search faces.index me.jpg        find the faces most like those in a photo
+    """
+
+
+@cli.command()
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("runner_options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--detector", default="yunet", show_default=True, help="Model that finds faces.")
+@click.option("--embedder", default="sface", show_default=True, help="Model that embeds them.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes on this machine.  [default: one per core]",
+)
+@json_option
+def embed(
+    photos: Path,
+    dataset: Path,
+    runner_options: tuple[str, ...],
+    detector: str,
+    embedder: str,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Find and embed every face in the folder PHOTOS; keep them in the folder DATASET.
+
+    Run it again at any time: it continues where it was stopped, takes new and changed photos
+    and passes over those it has done. PHOTOS is searched recursively; names that start with a
+    dot and links to folders are passed over. Photos that cannot be read are counted with the
+    reason and do not stop the job.
+
+    RUNNER_OPTIONS, after `--`, go to Apache Beam: another runner and its settings.
+
+    \b
+    Examples:
+      facetrove embed ~/Pictures faces.dataset
+      facetrove embed /archive faces.dataset -- --runner=FlinkRunner --flink_master=host:8081
+    """
+    from facetrove.report import embed_progress, quiet_libraries, show_embed_summary
+
+    quiet_libraries()
+    from beam_jobs.embed_photos import embed_photos
+    from faces.models import ModelChoice
+
+    with embed_progress() as on_progress:
+        summary = embed_photos(
+            photos,
+            dataset,
+            models=ModelChoice(detector, embedder),
+            workers=workers,
+            runner_args=runner_options,
+            on_progress=on_progress,
+        )
+    show_embed_summary(summary, dataset, as_json=as_json)
+
+
+@cli.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("index", type=click.Path(path_type=Path))
+@click.option(
+    "--recipe",
+    default="auto",
+    show_default=True,
+    help="exact (compares with every face), ivf (looks only where it is promising; for many "
+    "faces), or auto.",
+)
+@json_option
+def index(dataset: Path, index: Path, recipe: str, as_json: bool) -> None:
+    """Build the index INDEX of the faces in DATASET, or bring it up to date.
+
+    Searches may go on meanwhile: they see the old version until the new one is whole.
+
+    \b
+    Example:
+      facetrove index faces.dataset faces.index
+    """
+    from facetrove.report import show_manifest, step_progress
+    from indexer.build import build_index
+
+    with step_progress() as on_progress:
+        manifest = build_index(dataset, index, recipe=recipe, on_progress=on_progress)
+    show_manifest(manifest, index, as_json=as_json)
+
+
+@cli.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("-k", default=10, show_default=True, help="Matches per face in PHOTO.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path),
+    help="Also draw the faces and their matches into this picture (.jpg, .png, .webp).",
+)
+@json_option
+def search(index: Path, photo: Path, k: int, sheet: Path | None, as_json: bool) -> None:
+    """Find the faces in INDEX most like each face in PHOTO.
+
+    \b
+    Example:
+      facetrove search faces.index me.jpg -k 5 --sheet matches.jpg
+    """
+    from facetrove.report import show_probes
+    from faces.photos import open_photo
+    from search.contact_sheet import require_picture_name, write_contact_sheet
+    from search.searcher import FaceSearcher
+
+    if sheet is not None:
+        require_picture_name(sheet)
+    searcher = FaceSearcher.open(index)
+    image = open_photo(photo)
+    probes = searcher.search(image, k)
+    if not probes:
+        raise FaceTroveError(
+            f"no face was found in {photo}; try a photo where the face is larger or turned more "
+            "towards the camera"
+        )
+    if sheet is not None:
+        write_contact_sheet(sheet, image, probes)
+    show_probes(probes, photo, sheet, as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+    try:
+        cli.main(prog_name="facetrove", standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("stopped; finished work is kept, run the same command again to continue", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except WrongUsageError as error:
+        _fail(str(error), EXIT_WRONG_USAGE)
+    except FaceTroveError as error:
+        _fail(str(error), EXIT_FAILED)
+    except OSError as error:  # a full disk, no permission: the message names the file
+        _fail(str(error), EXIT_FAILED)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    click.echo(f"facetrove: error: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)

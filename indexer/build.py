@@ -1,0 +1,149 @@
+"""Build an index from a dataset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.contract import require_same_contract
+from faces.dataset import Dataset, embedding_matrix
+from faces.errors import DamagedFileError, WrongUsageError
+from faces.files import remove_temporaries, writer_lock
+from indexer.manifest import Manifest, manifest_name, publish, read_current
+from indexer.recipes import build_faiss_index, choose_recipe
+from indexer.segment import FACE_COLUMNS, segment_dir, write_segment
+
+
+def build_index(
+    dataset: str | Path,
+    index: str | Path,
+    *,
+    recipe: str = "auto",
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> Manifest:
+    """Bring an index up to date with a dataset; does nothing when it is.
+
+    Args:
+        dataset: folder written by the embed job.
+        index: folder made, or given a new version. Readers of the old version keep it.
+        recipe: `exact`, `ivf`, or `auto`, which chooses by the number of faces.
+        on_progress: called with what is about to be done.
+
+    Returns:
+        The manifest now in force.
+
+    Raises:
+        WrongUsageError: no such dataset, no face in it, no such recipe, or `index` is
+            something else.
+        ContractMismatchError: the index holds another model's embeddings.
+        DamagedFileError: a file of the dataset is damaged.
+        BusyError: another process is writing the index.
+    """
+    source = Dataset.open(Path(dataset))
+    source.require_whole()
+    index_dir = Path(index)
+    _require_index_or_empty(index_dir)
+    index_dir.mkdir(parents=True, exist_ok=True)
+    with writer_lock(index_dir, what=f"index {index_dir}"):
+        previous = _read_previous(index_dir)
+        if previous is not None:
+            require_same_contract(
+                source.contract,
+                previous.contract,
+                ours_name=f"dataset {source.path}",
+                theirs_name=f"index {index_dir}",
+                remedy="name a new index",
+            )
+        on_progress("reading faces")
+        num_faces = sum(len(table) for table in source.faces(["face_id"]))
+        if num_faces == 0:
+            raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
+        chosen = choose_recipe(recipe, num_faces)
+        parts = tuple(source.committed_parts())
+        if previous is not None and _is_up_to_date(index_dir, previous, parts, chosen.factory):
+            return previous
+        on_progress(f"building {chosen.factory} over {num_faces} faces")
+        vectors, tuned, recall = build_faiss_index(
+            chosen,
+            lambda: _embeddings(source),
+            num_faces=num_faces,
+            dimension=source.contract.dimension,
+        )
+        on_progress("writing")
+        manifest = Manifest(
+            version=_latest_version(index_dir) + 1,
+            contract=source.contract,
+            recipe=tuned,
+            recall=recall,
+            segments=(write_segment(index_dir, vectors, source.faces(FACE_COLUMNS)),),
+            dataset_parts=parts,
+        )
+        publish(index_dir, manifest)
+        _remove_unused(index_dir, keep=[manifest] if previous is None else [previous, manifest])
+    return manifest
+
+
+def _require_index_or_empty(index_dir: Path) -> None:
+    if index_dir.exists() and not (index_dir / "CURRENT").is_file():
+        ours = {"segments", ".lock"}
+        if not index_dir.is_dir() or any(
+            entry.name not in ours and not entry.name.startswith(("manifest-", "."))
+            for entry in index_dir.iterdir()
+        ):
+            raise WrongUsageError(
+                f"{index_dir} exists and is not a facetrove index; name a new or empty folder"
+            )
+
+
+def _read_previous(index_dir: Path) -> Manifest | None:
+    """The manifest in force; None where there is none that can be read, so one is built anew."""
+    try:
+        return read_current(index_dir)
+    except (WrongUsageError, DamagedFileError):
+        return None
+
+
+def _latest_version(index_dir: Path) -> int:
+    numbers = (path.stem.removeprefix("manifest-") for path in index_dir.glob("manifest-*.json"))
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+
+def _is_up_to_date(
+    index_dir: Path, manifest: Manifest, parts: tuple[str, ...], factory: str
+) -> bool:
+    """Whether the index holds these parts by this recipe, and its files are whole."""
+    if manifest.dataset_parts != parts or manifest.recipe.factory != factory:
+        return False
+    try:
+        for segment in manifest.segments:
+            for name, digest in segment.files.items():
+                digest.require(segment_dir(index_dir, segment.segment_id) / name)
+    except DamagedFileError:
+        return False  # building again is the remedy
+    return True
+
+
+def _embeddings(source: Dataset) -> Iterator[NDArray[np.float32]]:
+    for table in source.faces(["embedding"]):
+        if len(table):
+            yield embedding_matrix(table)
+
+
+def _remove_unused(index_dir: Path, *, keep: list[Manifest]) -> None:
+    """Remove segments and manifests of older versions, and what killed builds left.
+
+    The version before the new one stays for readers that are just opening it.
+    """
+    remove_temporaries(index_dir)
+    used = {segment.segment_id for manifest in keep for segment in manifest.segments}
+    for folder in (index_dir / "segments").iterdir():
+        if folder.name not in used:
+            shutil.rmtree(folder)
+    names = {manifest_name(manifest.version) for manifest in keep}
+    for path in index_dir.glob("manifest-*.json"):
+        if path.name not in names:
+            path.unlink()

@@ -1,0 +1,120 @@
+"""A picture of search results: each probe face beside its matches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as pillow
+from PIL import ImageDraw, ImageFont
+
+from faces.errors import WrongUsageError
+from faces.files import atomic_write
+from faces.images import Image, PhotoRejectedError, decode_photo
+from faces.photos import photo_path, read_photo
+from search.results import Box, Match, Probe
+
+SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+TILE = 160  # pixels, side of a face
+GAP = 16
+CAPTION_HEIGHT = 44
+MATCHES_PER_ROW = 6
+CONTEXT = 1.6  # a tile shows the face's box, made square, and so much around it
+BACKGROUND, INK, FAINT, ACCENT = "#ffffff", "#1c1c1e", "#6e6e73", "#0a5fb4"
+FONT = ImageFont.load_default(15)
+SMALL_FONT = ImageFont.load_default(12)
+
+
+def draw_contact_sheet(photo: Image, probes: Sequence[Probe]) -> pillow.Image:
+    """Draw one band per probe: its face to the left, its matches in rows to the right.
+
+    Args:
+        photo: the photo asked about, (height, width, 3) uint8 RGB.
+        probes: what a search of it returned.
+    """
+    bands = [_draw_band(photo, number, probe) for number, probe in enumerate(probes, start=1)]
+    width = max(band.width for band in bands)
+    sheet = pillow.new("RGB", (width, sum(band.height for band in bands)), BACKGROUND)
+    top = 0
+    for band in bands:
+        sheet.paste(band, (0, top))
+        top += band.height
+    return sheet
+
+
+def require_picture_name(path: Path) -> None:
+    """Raise WrongUsageError unless a contact sheet can be written under that name."""
+    if path.suffix.lower() not in SHEET_SUFFIXES:
+        raise WrongUsageError(
+            f"{path} does not say a picture format; end it in one of {', '.join(SHEET_SUFFIXES)}"
+        )
+    if not path.parent.is_dir():
+        raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
+
+
+def write_contact_sheet(path: Path, photo: Image, probes: Sequence[Probe]) -> None:
+    """Draw a contact sheet to a file; its ending says the format (.jpg, .png, .webp...)."""
+    require_picture_name(path)
+    sheet = draw_contact_sheet(photo, probes)
+    image_format = pillow.registered_extensions()[path.suffix.lower()]
+    with atomic_write(path) as temporary:
+        sheet.save(temporary, format=image_format, quality=92)
+
+
+def _draw_band(photo: Image, number: int, probe: Probe) -> pillow.Image:
+    columns = min(MATCHES_PER_ROW, max(1, len(probe.matches)))
+    num_rows = -(-max(1, len(probe.matches)) // MATCHES_PER_ROW)
+    step_x, step_y = TILE + GAP, TILE + CAPTION_HEIGHT + GAP
+    band = pillow.new("RGB", (3 * GAP + (columns + 1) * step_x, GAP + num_rows * step_y), BACKGROUND)
+    draw = ImageDraw.Draw(band)
+    band.paste(_face_tile(photo, probe.box), (GAP, GAP))
+    draw.rectangle((GAP - 3, GAP - 3, GAP + TILE + 2, GAP + TILE + 2), outline=ACCENT, width=3)
+    _caption(draw, (GAP, GAP + TILE), f"face {number}", "in the photo asked about", ACCENT)
+    divider = GAP + step_x + GAP // 2
+    draw.line((divider, GAP, divider, band.height - GAP), fill="#d2d2d7")
+    for place, match in enumerate(probe.matches):
+        left = 2 * GAP + step_x + place % MATCHES_PER_ROW * step_x
+        top = GAP + place // MATCHES_PER_ROW * step_y
+        band.paste(_match_tile(match), (left, top))
+        title = f"{match.rank}.  {match.similarity:.3f}"
+        _caption(draw, (left, top + TILE), title, photo_path(match.uri).name, INK)
+    return band
+
+
+def _caption(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, detail: str, ink: str
+) -> None:
+    left, top = corner
+    draw.text((left, top + 5), title, font=FONT, fill=ink)
+    shown = detail.encode(errors="replace").decode()
+    while len(shown) > 4 and draw.textlength(shown, font=SMALL_FONT) > TILE:
+        shown = f"{shown[: len(shown) // 2 - 1].rstrip('…')}…{shown[len(shown) // 2 + 1 :].lstrip('…')}"
+    draw.text((left, top + 24), shown, font=SMALL_FONT, fill=FAINT)
+
+
+def _match_tile(match: Match) -> pillow.Image:
+    try:
+        return _face_tile(decode_photo(read_photo(match.uri)), match.box)
+    except PhotoRejectedError as error:
+        tile = pillow.new("RGB", (TILE, TILE), "#f2f2f7")
+        text = f"photo not shown:\n{error.reason.value}"
+        ImageDraw.Draw(tile).text((10, 60), text, font=SMALL_FONT, fill=FAINT)
+        return tile
+
+
+def _face_tile(image: Image, box: Box) -> pillow.Image:
+    """The square around a face; grey where it reaches beyond the photo."""
+    side = max(2, round(CONTEXT * max(box.width, box.height)))
+    left = round(box.x + box.width / 2 - side / 2)
+    top = round(box.y + box.height / 2 - side / 2)
+    height, width = image.shape[:2]
+    inside = image[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
+    if inside.size == 0:
+        return pillow.new("RGB", (TILE, TILE), "#e5e5ea")
+    scale = TILE / side
+    size = [max(1, round(length * scale)) for length in (inside.shape[1], inside.shape[0])]
+    tile = pillow.new("RGB", (TILE, TILE), "#e5e5ea")
+    shrunk = pillow.fromarray(np.ascontiguousarray(inside)).resize(size, pillow.Resampling.LANCZOS)
+    tile.paste(shrunk, (round(max(0, -left) * scale), round(max(0, -top) * scale)))
+    return tile
