@@ -12,12 +12,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.local_runner import WorkerLostError, run_locally
 from beam_jobs.shard import embed_shard
 from faces.dataset import Dataset, DatasetCounts, DatasetWriter
 from faces.engine import available_threads
@@ -32,10 +34,10 @@ MOST_SHARD_PHOTOS = 256
 SHARDS_PER_WORKER = 4
 """In a small collection shards are smaller, so that the last ones end at the same time."""
 
-PROGRESS_INTERVAL_SECONDS = 0.5
+ATTEMPTS = 3
+"""Times that workers are started for the shards left when one of them was lost."""
 
-LOCAL_RUNNER = "FnApiRunner"
-"""Beam's in-process runner. Left unnamed, Beam would first look for a Go binary on the network."""
+PROGRESS_INTERVAL_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +101,7 @@ def embed_photos(
         shards = list(_cut_into_shards(to_do, workers, writer))
         if shards:
             with _progress_reports(writer, len(to_do), on_progress):
-                _run_pipeline(shards, writer, models, workers, runner_args)
+                _run(shards, writer, models, workers, runner_args)
         parts = set(writer.shard_sizes())
         return EmbedSummary(
             photos_found=len(files),
@@ -127,38 +129,47 @@ def _cut_into_shards(
         yield writer.part_name(number), [tuple(file) for file in files[start : start + size]]
 
 
-def _run_pipeline(
+def _run(
     shards: Sequence[Shard],
     writer: DatasetWriter,
     models: ModelChoice,
     workers: int,
     runner_args: Sequence[str],
 ) -> None:
-    options = _pipeline_options(min(workers, len(shards)), runner_args)
-    threads = max(1, available_threads() // workers)
-    try:
-        with beam.Pipeline(options=options) as pipeline:
-            (
-                pipeline
-                | "List shards" >> beam.Create(shards)
-                | "Spread over workers" >> beam.Reshuffle()
-                | "Embed and commit" >> beam.ParDo(EmbedShard(writer, models, threads))
-            )
-    except FaceTroveError:
-        raise
-    except Exception as error:  # whatever the runner makes of a worker's failure
-        last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise FaceTroveError(
-            f"the job failed ({last_line}); finished shards are kept, run the same command "
-            "again to continue"
-        ) from error
+    """Run the shards on the runner that the arguments name, else on processes here."""
+    elsewhere = any(arg.split("=")[0] == "--runner" for arg in runner_args)
+    threads = 1 if elsewhere else max(1, available_threads() // workers)
+    for attempt in range(ATTEMPTS):
+        left = [shard for shard in shards if shard[0] not in writer.shard_sizes()]
+        build = partial(_add_steps, shards=left, embed=EmbedShard(writer, models, threads))
+        try:
+            if elsewhere:
+                with beam.Pipeline(options=PipelineOptions(list(runner_args))) as pipeline:
+                    build(pipeline)
+            else:
+                run_locally(build, workers=min(workers, len(left)), beam_args=runner_args)
+            return
+        except WorkerLostError as error:
+            if attempt + 1 == ATTEMPTS:
+                raise FaceTroveError(f"{error}, {ATTEMPTS} times; {_CONTINUE}") from error
+            _log.warning("%s; starting workers again", error)
+        except FaceTroveError:
+            raise
+        except Exception as error:  # whatever a runner makes of a failure in a worker
+            last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise FaceTroveError(f"the job failed ({last_line}); {_CONTINUE}") from error
 
 
-def _pipeline_options(workers: int, runner_args: Sequence[str]) -> PipelineOptions:
-    if any(arg.split("=")[0] == "--runner" for arg in runner_args):
-        return PipelineOptions(list(runner_args))
-    local = [f"--runner={LOCAL_RUNNER}", "--direct_running_mode=multi_processing"]
-    return PipelineOptions([*local, f"--direct_num_workers={workers}", *runner_args])
+_CONTINUE = "finished shards are kept, run the same command again to continue"
+
+
+def _add_steps(pipeline: beam.Pipeline, *, shards: Sequence[Shard], embed: EmbedShard) -> None:
+    (
+        pipeline
+        | "List shards" >> beam.Create(shards)
+        | "Spread over workers" >> beam.Reshuffle()
+        | "Embed and commit" >> beam.ParDo(embed)
+    )
 
 
 class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped

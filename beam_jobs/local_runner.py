@@ -1,0 +1,97 @@
+"""Beam's in-process runner with worker processes, made fit for long jobs.
+
+Beam's own way of starting worker processes waits for ever when one of them is killed, and
+leaves them behind when the driver is. Here a lost worker ends the run with an error, and
+workers end with their driver.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from beam_jobs.local_worker import CHECK_SECONDS
+from faces.errors import FaceTroveError
+
+
+
+_BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
+"""They complain, too, when the process they read from dies."""
+
+
+class WorkerLostError(FaceTroveError):
+    """A worker process ended before its work did: killed, crashed, or out of memory."""
+
+
+def run_locally(
+    build: Callable[[beam.Pipeline], object], *, workers: int, beam_args: Sequence[str] = ()
+) -> None:
+    """Run a pipeline on worker processes of this machine.
+
+    Args:
+        build: puts the steps into the pipeline.
+        workers: how many processes.
+        beam_args: further flags for Beam.
+
+    Raises:
+        WorkerLostError: a worker process died; all the others have been told to stop.
+        Exception: whatever Beam raises for a step that failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="facetrove-") as wanted_dir:
+        command = f"exec {shlex.join([sys.executable, '-m', 'beam_jobs.local_worker', wanted_dir])}"
+        environment = SubprocessSDKEnvironment.from_command_string(command)
+        options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
+        pipeline = beam.Pipeline(FnApiRunner(default_environment=environment), options=options)
+        build(pipeline)
+        failures: list[BaseException] = []
+
+        def run_and_wait() -> None:
+            try:
+                pipeline.run().wait_until_finish()
+            except BaseException as error:  # handed over to the caller's thread
+                failures.append(error)
+
+        runner = threading.Thread(target=run_and_wait, daemon=True)
+        with _noticing_lost_workers() as lost:
+            runner.start()
+            while runner.is_alive() and not lost.is_set():
+                runner.join(CHECK_SECONDS)
+    if lost.is_set():
+        time.sleep(2 * CHECK_SECONDS)  # the other workers now see that their folder is gone
+        raise WorkerLostError("a worker process was killed or crashed")
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _noticing_lost_workers() -> Iterator[threading.Event]:
+    """Set an event when one of Beam's threads that wait for a worker process fails.
+
+    Beam has no other sign: the exception ends that thread and nobody looks at it.
+    """
+    lost = threading.Event()
+    usual = threading.excepthook
+
+    def notice(failure: threading.ExceptHookArgs) -> None:
+        if failure.thread is not None and failure.thread.name == "run_worker":
+            lost.set()
+        elif not failure.thread or failure.thread.name not in _BEAM_READER_THREADS:
+            usual(failure)
+
+    threading.excepthook = notice
+    try:
+        yield lost
+    finally:
+        # Beam's threads end after this, each with its own complaint about the same loss.
+        if not lost.is_set():
+            threading.excepthook = usual

@@ -1,0 +1,38 @@
+"""A worker process of the local runner: Beam's own, but quiet and never left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+CHECK_SECONDS = 0.3
+"""How often a worker looks whether it is still wanted."""
+
+
+def serve_beam(wanted_dir: Path) -> None:
+    """Serve the driver until it says stop, is gone, or takes `wanted_dir` away."""
+    # With no handler, the first warning would make Python install one that prints everything.
+    # What matters reaches the driver through Beam.
+    logging.getLogger().addHandler(logging.NullHandler())
+    watch = threading.Thread(
+        target=_end_when_unwanted, args=(wanted_dir, os.getppid()), daemon=True
+    )
+    watch.start()
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main([])
+
+
+def _end_when_unwanted(wanted_dir: Path, driver: int) -> None:
+    """A driver that is killed cannot tell its workers; they would wait for it for ever."""
+    while os.getppid() == driver and wanted_dir.is_dir():
+        time.sleep(CHECK_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    serve_beam(Path(sys.argv[1]))
