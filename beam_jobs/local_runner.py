@@ -89,9 +89,8 @@ def _noticing_lost_workers() -> Iterator[threading.Event]:
             usual(failure)
 
     threading.excepthook = notice
-    try:
-        yield lost
-    finally:
-        # Beam's threads end after this, each with its own complaint about the same loss.
-        if not lost.is_set():
-            threading.excepthook = usual
+    yield lost
+    # After a loss or an interruption Beam's threads end later, each with its own complaint:
+    # those stay unheard. Only a run that went well leaves everything as it was.
+    if not lost.is_set():
+        threading.excepthook = usual

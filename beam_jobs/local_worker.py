@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ def serve_beam(wanted_dir: Path) -> None:
     # With no handler, the first warning would make Python install one that prints everything.
     # What matters reaches the driver through Beam.
     logging.getLogger().addHandler(logging.NullHandler())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     watch = threading.Thread(
         target=_end_when_unwanted, args=(wanted_dir, os.getppid()), daemon=True
     )

@@ -34,11 +34,10 @@ if TYPE_CHECKING:
 
 
 def quiet_libraries() -> None:
-    """Keep what Beam and gRPC tell each other off the terminal; errors still come through.
+    """Keep what Beam tells itself off the terminal; errors reach the user as exceptions.
 
-    Call before Beam is imported. GRPC_VERBOSITY is read by worker processes too.
+    Call before Beam is imported.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.CRITICAL)
     warnings.simplefilter("ignore")
 
@@ -126,7 +125,9 @@ def show_probes(
         document = {"photo": str(photo), "probes": [probe.to_json() for probe in probes]}
         _print_json(document | ({"sheet": str(sheet)} if sheet else {}))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000  # lines are for another program then: not ours to fold
     for number, probe in enumerate(probes, start=1):
         x, y, width, height = (round(value) for value in probe.box)
         table = Table(
@@ -137,13 +138,19 @@ def show_probes(
         )
         table.add_column("rank", justify="right")
         table.add_column("similarity", justify="right")
+        table.add_column("face at", justify="right", no_wrap=True)
+        table.add_column("size", justify="right", no_wrap=True)
         table.add_column("photo", overflow="fold")
-        table.add_column("face at x,y width x height", justify="right", no_wrap=True)
         for match in probe.matches:
             x, y, width, height = (round(value) for value in match.box)
             name = _relative(photo_path(match.uri))
-            place = f"{x},{y} {width}x{height}"
-            table.add_row(str(match.rank), f"{match.similarity:.3f}", Text(name), place)
+            table.add_row(
+                str(match.rank),
+                f"{match.similarity:.3f}",
+                f"{x},{y}",
+                f"{width}x{height}",
+                Text(name),
+            )
         console.print(table)
     if sheet:
         click.echo(f"contact sheet: {sheet}")

@@ -1,0 +1,112 @@
+"""Accuracy of the embeddings on LFW's pairs, through the real embed job.
+
+    python -m benchmarks.lfw_pairs LFW_FOLDER [--dataset FOLDER]
+
+LFW_FOLDER holds `photos/<Name>/<Name>_NNNN.jpg` and `pairsDevTrain.txt` (Labeled Faces in the
+Wild, View 1). The face nearest the centre stands for a photo. One threshold is chosen on all
+pairs at once, so the accuracy is that of the best threshold, not a cross-validated one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_jobs.embed_photos import embed_photos
+from benchmarks.measure import print_header
+from faces.dataset import Dataset, embedding_matrix
+
+CENTRE_REACH = 0.16
+"""The labelled face's centre lies within this share of the photo's side from the centre."""
+
+
+def central_faces(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
+    """Embedding of the face nearest the centre, by photo file name, where one is near it."""
+    photos = dataset.photos(["width", "height"])
+    sizes = dict(
+        zip(
+            photos["uri"].to_pylist(),
+            zip(photos["width"].to_pylist(), photos["height"].to_pylist(), strict=True),
+            strict=True,
+        )
+    )
+    nearest: dict[str, tuple[float, NDArray[np.float32]]] = {}
+    for table in dataset.faces(["uri", "box", "embedding"]):
+        rows = zip(
+            table["uri"].to_pylist(), table["box"].to_pylist(), embedding_matrix(table), strict=True
+        )
+        for uri, (x, y, width, height), embedding in rows:
+            photo_width, photo_height = sizes[uri]
+            offset = np.hypot(
+                (x + width / 2) / photo_width - 0.5, (y + height / 2) / photo_height - 0.5
+            )
+            if uri not in nearest or offset < nearest[uri][0]:
+                nearest[uri] = (float(offset), embedding)
+    return {
+        Path(uri).stem: embedding
+        for uri, (offset, embedding) in nearest.items()
+        if offset <= CENTRE_REACH
+    }
+
+
+def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
+    """Names of two photos and whether they show one person, in LFW's own format."""
+    pairs = []
+    for line in path.read_text().splitlines()[1:]:
+        match line.split("\t"):
+            case [name, first, second]:
+                pairs.append((f"{name}_{int(first):04d}", f"{name}_{int(second):04d}", True))
+            case [name, first, other, second]:
+                pairs.append((f"{name}_{int(first):04d}", f"{other}_{int(second):04d}", False))
+    return pairs
+
+
+def best_accuracy(
+    similarities: NDArray[np.float32], mated: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Accuracy at the best threshold, and that threshold."""
+    order = np.argsort(-similarities)
+    right = np.cumsum(mated[order]) + (~mated).sum() - np.cumsum(~mated[order])
+    best = int(np.argmax(right))
+    return float(right[best] / len(mated)), float(similarities[order][best])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("lfw", type=Path)
+    parser.add_argument("--dataset", type=Path, help="keep the dataset here, or continue it")
+    options = parser.parse_args()
+    print_header()
+    with tempfile.TemporaryDirectory() as scratch:
+        dataset_dir = options.dataset or Path(scratch) / "lfw.dataset"
+        start = time.perf_counter()
+        summary = embed_photos(options.lfw / "photos", dataset_dir)
+        seconds = time.perf_counter() - start
+        total = summary.total
+        print(f"photos            {summary.photos_found} found, {total.num_photos} in the dataset")
+        print(f"                  {total.by_status} {total.by_reason or ''}")
+        print(f"                  {summary.done.num_photos} embedded now in {seconds:.1f} s")
+        print(f"faces             {total.num_faces}")
+        faces = central_faces(Dataset.open(dataset_dir))
+        print(f"labelled face     found in {len(faces) / total.num_photos:.4%} of the photos")
+        pairs = read_pairs(options.lfw / "pairsDevTrain.txt")
+        missing = [pair for pair in pairs if pair[0] not in faces or pair[1] not in faces]
+        if summary.photos_found != total.num_photos:
+            sys.exit("photos are missing from the dataset")
+        # A pair that cannot be compared is answered wrongly, whatever the threshold.
+        compared = [pair for pair in pairs if pair not in missing]
+        similarities = np.array([faces[a] @ faces[b] for a, b, _ in compared])
+        accuracy, threshold = best_accuracy(similarities, np.array([m for _, _, m in compared]))
+        accuracy *= len(compared) / len(pairs)
+        print(f"pairs             {len(pairs)}, {len(missing)} without a face on both sides")
+        print(f"accuracy          {accuracy:.4f} at the best threshold, similarity {threshold:.3f}")
+
+
+if __name__ == "__main__":
+    main()
