@@ -23,7 +23,7 @@ from beam_jobs.local_runner import WorkerLostError, run_locally
 from beam_jobs.shard import embed_shard
 from faces.dataset import Dataset, DatasetCounts, DatasetWriter
 from faces.engine import available_threads
-from faces.errors import FaceTroveError, WrongUsageError
+from faces.errors import FaceTroveError
 from faces.models import ModelChoice, load_pipeline
 from faces.photos import PhotoFile, list_photos
 from faces.pipeline import FacePipeline
@@ -113,8 +113,8 @@ def embed_photos(
 
 def _not_done(files: Sequence[PhotoFile], dataset: Dataset) -> list[PhotoFile]:
     known = dataset.photos(PhotoFile._fields).select(PhotoFile._fields)
-    done = set(zip(*(column.to_pylist() for column in known.columns), strict=True))
-    return [file for file in files if tuple(file) not in done]
+    done = {PhotoFile(**row) for row in known.to_pylist()}
+    return [file for file in files if file not in done]
 
 
 Shard = tuple[str, list[tuple[str, int, int]]]
@@ -126,7 +126,7 @@ def _cut_into_shards(
 ) -> Iterator[Shard]:
     size = min(MOST_SHARD_PHOTOS, max(1, -(-len(files) // (workers * SHARDS_PER_WORKER))))
     for number, start in enumerate(range(0, len(files), size)):
-        yield writer.part_name(number), [tuple(file) for file in files[start : start + size]]
+        yield writer.part_name(number), [(*file,) for file in files[start : start + size]]
 
 
 def _run(
@@ -184,12 +184,14 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
         self._faces = Metrics.counter("facetrove", "faces")
 
     def setup(self) -> None:
+        """Load the networks, once per worker process."""
         import cv2
 
         cv2.setNumThreads(self._threads)
         self._pipeline = load_pipeline(self._models, threads=self._threads)
 
     def process(self, shard: Shard) -> None:
+        """Embed one shard and commit its part."""
         assert self._pipeline is not None, "Beam calls setup first"
         part, files = shard
         photos, faces = embed_shard(self._pipeline, [PhotoFile(*file) for file in files])
@@ -237,9 +239,7 @@ def run(argv: Sequence[str] | None = None) -> EmbedSummary:
     parser.add_argument("--dataset", type=Path, required=True, help="folder made or continued")
     parser.add_argument("--workers", type=int, help="processes here; one per core by default")
     known, runner_args = parser.parse_known_args(argv)
-    return embed_photos(
-        known.photos, known.dataset, workers=known.workers, runner_args=runner_args
-    )
+    return embed_photos(known.photos, known.dataset, workers=known.workers, runner_args=runner_args)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ workers end with their driver.
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 import tempfile
@@ -22,8 +23,6 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs.local_worker import CHECK_SECONDS
 from faces.errors import FaceTroveError
-
-
 
 _BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
 """They complain, too, when the process they read from dies."""
@@ -62,7 +61,7 @@ def run_locally(
                 failures.append(error)
 
         runner = threading.Thread(target=run_and_wait, daemon=True)
-        with _noticing_lost_workers() as lost:
+        with _quiet_beam(), _noticing_lost_workers() as lost:
             runner.start()
             while runner.is_alive() and not lost.is_set():
                 runner.join(CHECK_SECONDS)
@@ -71,6 +70,18 @@ def run_locally(
         raise WorkerLostError("a worker process was killed or crashed")
     if failures:
         raise failures[0]
+
+
+@contextmanager
+def _quiet_beam() -> Iterator[None]:
+    """Leave out Beam's warnings about settings of ours that it does not recognise as meant."""
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

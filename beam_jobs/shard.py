@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from faces.dataset import PHOTO_SCHEMA, PhotoStatus, faces_table
 from faces.images import Image, PhotoRejectedError, decode_photo
@@ -37,7 +38,7 @@ def embed_shard(pipeline: FacePipeline, files: Sequence[PhotoFile]) -> tuple[pa.
     """
     photo_rows: list[dict[str, Any]] = []
     face_rows: list[dict[str, Any]] = []
-    embeddings = []
+    embeddings: list[NDArray[np.float32]] = []
     for batch in _decoded_batches(files):
         images = [photo.image for photo in batch if photo.image is not None]
         found = iter(pipeline.find_faces(images))

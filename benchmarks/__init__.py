@@ -1,0 +1,1 @@
+"""Scripts that measure; nothing imports them but each other."""

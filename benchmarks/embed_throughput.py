@@ -4,9 +4,10 @@
 
 Every program runs as its users run it, as a command, on all cores: facetrove with a worker
 process per core, face_recognition with `--cpus` of as many (HOG detector), deepface in one
-process whose ONNX Runtime and OpenCV use all cores, with the same YuNet and SFace networks. Each is timed on a few photos and on all: the difference gives its steady
-speed, and what is left is its start-up. Rounds are interleaved, so that a machine that slows
-down slows all alike.
+process whose ONNX Runtime and OpenCV use all cores, with the same YuNet and SFace networks.
+
+Each is timed on a few photos and on all: the difference gives its steady speed, and what is
+left is its start-up. Rounds are interleaved, so that a machine that slows down slows all.
 """
 
 from __future__ import annotations

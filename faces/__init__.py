@@ -1,0 +1,1 @@
+"""From pixels to unit vectors: decode, detect, align, embed. Models live here."""

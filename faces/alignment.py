@@ -1,4 +1,4 @@
-"""Five-point alignment: warp each face so that its landmarks fall where an embedder learned them."""
+"""Five-point alignment: warp a face so that its landmarks fall where an embedder learned them."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ ARCFACE_112 = AlignmentTemplate(
 """The template of ArcFace (Deng et al., CVPR 2019), also used by OpenCV's FaceRecognizerSF."""
 
 
-def align_face(
-    image: Image, landmarks: NDArray[np.float32], template: AlignmentTemplate
-) -> Image:
+def align_face(image: Image, landmarks: NDArray[np.float32], template: AlignmentTemplate) -> Image:
     """Cut one face out of an image, upright and scaled.
 
     The similarity transform (rotation, scale, translation) is the least-squares fit of the

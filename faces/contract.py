@@ -34,6 +34,7 @@ class ModelContract:
     preprocessing_version: int = PREPROCESSING_VERSION
 
     def to_json(self) -> dict[str, str | int]:
+        """The fields as they are stored."""
         return asdict(self)
 
     @classmethod

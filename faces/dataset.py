@@ -214,7 +214,9 @@ class Dataset:
         """Count photos and faces, of all parts or only of those named."""
         photos = self.photos(["num_faces", "status", "reason"])
         if parts is not None:
-            photos = photos.filter(pc.is_in(photos["part"], value_set=pa.array(sorted(parts), pa.string())))
+            photos = photos.filter(
+                pc.is_in(photos["part"], value_set=pa.array(sorted(parts), pa.string()))
+            )
         return DatasetCounts(
             num_photos=len(photos),
             num_faces=pc.sum(photos["num_faces"]).as_py() or 0,
@@ -244,6 +246,7 @@ class DatasetWriter:
     run: str
 
     def part_name(self, shard: int) -> str:
+        """Name of the part that a shard of this run becomes, shards numbered from 0."""
         return f"{self.run}-{shard:06d}"
 
     def shard_sizes(self) -> dict[str, int]:

@@ -44,6 +44,7 @@ class OpenVinoNetwork:
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
 
     def run(self, batch: Batch) -> dict[str, Batch]:
+        """See `Network`."""
         values = self._request.infer([batch]).to_tuple()
         return dict(zip(self._outputs, map(np.array, values), strict=True))
 
@@ -65,6 +66,7 @@ class OnnxRuntimeNetwork:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, batch: Batch) -> dict[str, Batch]:
+        """See `Network`."""
         values = self._session.run(self._outputs, {self._input: batch})
         return dict(zip(self._outputs, values, strict=True))
 
@@ -80,11 +82,10 @@ class OpenCvNetwork:
         self._outputs = list(self._network.getUnconnectedOutLayersNames())
 
     def run(self, batch: Batch) -> dict[str, Batch]:
+        """See `Network`."""
         self._network.setInput(batch, self._input)
         values = self._network.forward(self._outputs)
-        return {
-            name: np.array(value) for name, value in zip(self._outputs, values, strict=True)
-        }
+        return {name: np.array(value) for name, value in zip(self._outputs, values, strict=True)}
 
 
 ENGINES: dict[str, type[OpenVinoNetwork] | type[OnnxRuntimeNetwork]] = {

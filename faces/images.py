@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from PIL import Image as PillowImage
+    import PIL.Image
 
 Image: TypeAlias = NDArray[np.uint8]
 """A decoded photo, (height, width, 3) uint8 RGB, upright."""
@@ -19,8 +19,9 @@ Image: TypeAlias = NDArray[np.uint8]
 MAX_PIXELS = 200_000_000
 """Largest photo decoded, in pixels: above any camera, below what fits in a worker's memory."""
 
-PHOTO_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .avif".split()
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
+    *(".tif", ".tiff", ".bmp", ".gif", ".avif"),
 )
 """File names with these endings are taken for photos; their content decides what they are."""
 
@@ -57,7 +58,7 @@ def decode_photo(content: bytes) -> Image:
     Raises:
         PhotoRejectedError: with the reason, whatever is wrong with the content.
     """
-    from PIL import Image as pillow
+    import PIL.Image
     from PIL import ImageOps, UnidentifiedImageError
 
     if not content:
@@ -65,7 +66,7 @@ def decode_photo(content: bytes) -> Image:
     try:
         with warnings.catch_warnings():  # we set our own limit, and metadata oddities are no matter
             warnings.simplefilter("ignore")
-            with pillow.open(io.BytesIO(content)) as photo:
+            with PIL.Image.open(io.BytesIO(content)) as photo:
                 width, height = photo.size
                 if width * height > MAX_PIXELS:
                     raise PhotoRejectedError(
@@ -80,22 +81,22 @@ def decode_photo(content: bytes) -> Image:
         raise PhotoRejectedError(
             RejectReason.UNSUPPORTED_FORMAT, "not a photo format known here"
         ) from error
-    except pillow.DecompressionBombError as error:
+    except PIL.Image.DecompressionBombError as error:
         raise PhotoRejectedError(RejectReason.TOO_LARGE, str(error)) from error
     except Exception as error:  # hostile input: Pillow's plugins raise nearly anything
         raise PhotoRejectedError(RejectReason.DAMAGED, str(error)) from error
 
 
-def _to_rgb(photo: PillowImage.Image) -> PillowImage.Image:
-    from PIL import Image as pillow
+def _to_rgb(photo: PIL.Image.Image) -> PIL.Image.Image:
+    import PIL.Image
 
     if photo.mode.startswith("I;16") or photo.mode == "I":
         # Pillow clips 16-bit greys to 255 instead of scaling them.
-        return pillow.fromarray((np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8)).convert(
+        return PIL.Image.fromarray((np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8)).convert(
             "RGB"
         )
     if photo.has_transparency_data:
-        opaque = pillow.new("RGBA", photo.size, "white")
+        opaque = PIL.Image.new("RGBA", photo.size, "white")
         opaque.alpha_composite(photo.convert("RGBA"))
         return opaque.convert("RGB")
     return photo.convert("RGB")

@@ -19,7 +19,8 @@ def load_folded(path: Path) -> onnx.ModelProto:
     model = onnx.load(path)
     graph = model.graph
     constants = {entry.name: entry for entry in graph.initializer}
-    foldable, kept, renamed = [], [], {}
+    foldable, kept = [], []
+    renamed: dict[str, str] = {}
     known = set(constants)
     for node in graph.node:
         for index, name in enumerate(node.input):

@@ -72,6 +72,7 @@ class FacePipeline:
 
     @property
     def contract(self) -> ModelContract:
+        """What its embeddings are made by."""
         return ModelContract(
             detector=self.detector.name,
             detector_digest=self.detector.weights_digest,

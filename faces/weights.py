@@ -63,6 +63,7 @@ class PreparedNetwork:
     engine: str
 
     def open(self, *, threads: int) -> Network:
+        """Load it on that many processor cores."""
         return ENGINES[self.engine](self.path, threads=threads)
 
 
@@ -136,9 +137,7 @@ def _check_and_time(original: Path, prepared: Path) -> dict[str, float]:
     return milliseconds
 
 
-def _require_parity(
-    found: dict[str, Batch], expected: list[dict[str, Batch]], what: str
-) -> None:
+def _require_parity(found: dict[str, Batch], expected: list[dict[str, Batch]], what: str) -> None:
     for output, values in found.items():
         wanted: NDArray[np.float32] = np.concatenate([row[output] for row in expected])
         difference = np.abs(values - wanted).max() / np.abs(wanted).max()

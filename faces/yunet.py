@@ -141,4 +141,4 @@ def best_of_overlapping(faces: NDArray[np.float32]) -> NDArray[np.float32]:
     Takes and gives rows as of `decode_outputs`; the result is sorted by score, best first.
     """
     kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), faces[:, 14].tolist(), 0.0, NMS_OVERLAP)
-    return faces[np.asarray(kept, dtype=int)]
+    return np.asarray(faces[np.asarray(kept, dtype=int)])

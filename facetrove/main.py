@@ -126,8 +126,8 @@ def search(index: Path, photo: Path, k: int, sheet: Path | None, as_json: bool) 
     Example:
       facetrove search faces.index me.jpg -k 5 --sheet matches.jpg
     """
-    from facetrove.report import show_probes
     from faces.photos import open_photo
+    from facetrove.report import show_probes
     from search.contact_sheet import require_picture_name, write_contact_sheet
     from search.searcher import FaceSearcher
 

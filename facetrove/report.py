@@ -80,13 +80,16 @@ def _progress(*columns: ProgressColumn) -> Progress:
 
 
 def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -> None:
+    """Print what a run of the embed job did."""
     if as_json:
         _print_json({"dataset": str(dataset), **asdict(summary)})
         return
     done, total = summary.done, summary.total
     if summary.photos_skipped:
         click.echo(f"passed over {summary.photos_skipped:,} photos done before")
-    click.echo(f"embedded {_counted(done.num_faces, 'face')} in {_counted(done.num_photos, 'photo')}")
+    click.echo(
+        f"embedded {_counted(done.num_faces, 'face')} in {_counted(done.num_photos, 'photo')}"
+    )
     if no_face := done.by_status.get("no_face"):
         click.echo(f"  {_counted(no_face, 'photo')} without a face")
     for reason, count in sorted(done.by_reason.items()):
@@ -98,6 +101,7 @@ def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -
 
 
 def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
+    """Print what an index now holds and how exact it is."""
     if as_json:
         _print_json({"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)})
         return
@@ -116,9 +120,8 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
         )
 
 
-def show_probes(
-    probes: Sequence[Probe], photo: Path, sheet: Path | None, *, as_json: bool
-) -> None:
+def show_probes(probes: Sequence[Probe], photo: Path, sheet: Path | None, *, as_json: bool) -> None:
+    """Print the matches of each face of a photo as a table."""
     from faces.photos import photo_path
 
     if as_json:

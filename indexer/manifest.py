@@ -36,6 +36,7 @@ class FileDigest:
 
     @classmethod
     def of(cls, path: Path) -> FileDigest:
+        """Describe a file as it is now."""
         return cls(path.stat().st_size, sha256_of(path))
 
     def require(self, path: Path) -> None:
@@ -91,10 +92,12 @@ class Manifest:
 
     @property
     def num_faces(self) -> int:
+        """Faces in all segments."""
         return sum(segment.num_faces for segment in self.segments)
 
 
 def manifest_name(version: int) -> str:
+    """File name of a version's manifest."""
     return f"manifest-{version:06d}.json"
 
 

@@ -8,8 +8,8 @@ whole, so similarities are exact and only the choice of faces is approximate.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +65,6 @@ class MeasuredRecall:
     num_probes: int
     seed: int = SEED
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def choose_recipe(name: str, num_faces: int) -> Recipe:
     """The recipe of a name (`RECIPE_NAMES`) for a number of faces; nprobe is tuned later."""
@@ -99,13 +96,13 @@ def build_faiss_index(
     import faiss
 
     index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
-    if not index.is_trained:
+    if isinstance(index, faiss.IndexIVF):
         wanted = int(index.nlist) * TRAINING_FACES_PER_GROUP
         index.train(_sample(batches, num_faces, min(wanted, num_faces)))
     for batch in batches():
         index.add(batch)
     probes = _sample_rows(num_faces, min(RECALL_PROBES, num_faces))
-    if recipe.nprobe is None:
+    if not isinstance(index, faiss.IndexIVF):
         return index, recipe, MeasuredRecall(1.0, 1.0, len(probes))
     exact = _exact_neighbours(batches, probes, num_faces, dimension)
     nprobe = 1

@@ -42,12 +42,11 @@ class Segment:
 
 
 def segment_dir(index_dir: Path, segment_id: str) -> Path:
+    """Folder of a segment's files."""
     return index_dir / "segments" / segment_id
 
 
-def write_segment(
-    index_dir: Path, vectors: faiss.Index, faces: Iterable[pa.Table]
-) -> SegmentEntry:
+def write_segment(index_dir: Path, vectors: faiss.Index, faces: Iterable[pa.Table]) -> SegmentEntry:
     """Write a new segment; it counts once a manifest that names it is published.
 
     Args:
@@ -99,6 +98,6 @@ def open_segment(index_dir: Path, manifest: Manifest, entry: SegmentEntry) -> Se
         raise DamagedFileError(
             f"segment {folder} does not hold what its manifest says; build the index again"
         )
-    if manifest.recipe.nprobe is not None:
+    if manifest.recipe.nprobe is not None and isinstance(vectors, faiss.IndexIVF):
         vectors.nprobe = manifest.recipe.nprobe
     return Segment(vectors, faces)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as pillow
+import PIL.Image
 from PIL import ImageDraw, ImageFont
 
 from faces.errors import WrongUsageError
@@ -26,7 +26,7 @@ FONT = ImageFont.load_default(15)
 SMALL_FONT = ImageFont.load_default(12)
 
 
-def draw_contact_sheet(photo: Image, probes: Sequence[Probe]) -> pillow.Image:
+def draw_contact_sheet(photo: Image, probes: Sequence[Probe]) -> PIL.Image.Image:
     """Draw one band per probe: its face to the left, its matches in rows to the right.
 
     Args:
@@ -35,7 +35,7 @@ def draw_contact_sheet(photo: Image, probes: Sequence[Probe]) -> pillow.Image:
     """
     bands = [_draw_band(photo, number, probe) for number, probe in enumerate(probes, start=1)]
     width = max(band.width for band in bands)
-    sheet = pillow.new("RGB", (width, sum(band.height for band in bands)), BACKGROUND)
+    sheet = PIL.Image.new("RGB", (width, sum(band.height for band in bands)), BACKGROUND)
     top = 0
     for band in bands:
         sheet.paste(band, (0, top))
@@ -57,16 +57,18 @@ def write_contact_sheet(path: Path, photo: Image, probes: Sequence[Probe]) -> No
     """Draw a contact sheet to a file; its ending says the format (.jpg, .png, .webp...)."""
     require_picture_name(path)
     sheet = draw_contact_sheet(photo, probes)
-    image_format = pillow.registered_extensions()[path.suffix.lower()]
+    image_format = PIL.Image.registered_extensions()[path.suffix.lower()]
     with atomic_write(path) as temporary:
         sheet.save(temporary, format=image_format, quality=92)
 
 
-def _draw_band(photo: Image, number: int, probe: Probe) -> pillow.Image:
+def _draw_band(photo: Image, number: int, probe: Probe) -> PIL.Image.Image:
     columns = min(MATCHES_PER_ROW, max(1, len(probe.matches)))
     num_rows = -(-max(1, len(probe.matches)) // MATCHES_PER_ROW)
     step_x, step_y = TILE + GAP, TILE + CAPTION_HEIGHT + GAP
-    band = pillow.new("RGB", (3 * GAP + (columns + 1) * step_x, GAP + num_rows * step_y), BACKGROUND)
+    band = PIL.Image.new(
+        "RGB", (3 * GAP + (columns + 1) * step_x, GAP + num_rows * step_y), BACKGROUND
+    )
     draw = ImageDraw.Draw(band)
     band.paste(_face_tile(photo, probe.box), (GAP, GAP))
     draw.rectangle((GAP - 3, GAP - 3, GAP + TILE + 2, GAP + TILE + 2), outline=ACCENT, width=3)
@@ -89,21 +91,23 @@ def _caption(
     draw.text((left, top + 5), title, font=FONT, fill=ink)
     shown = detail.encode(errors="replace").decode()
     while len(shown) > 4 and draw.textlength(shown, font=SMALL_FONT) > TILE:
-        shown = f"{shown[: len(shown) // 2 - 1].rstrip('…')}…{shown[len(shown) // 2 + 1 :].lstrip('…')}"
+        shown = (
+            f"{shown[: len(shown) // 2 - 1].rstrip('…')}…{shown[len(shown) // 2 + 1 :].lstrip('…')}"
+        )
     draw.text((left, top + 24), shown, font=SMALL_FONT, fill=FAINT)
 
 
-def _match_tile(match: Match) -> pillow.Image:
+def _match_tile(match: Match) -> PIL.Image.Image:
     try:
         return _face_tile(decode_photo(read_photo(match.uri)), match.box)
     except PhotoRejectedError as error:
-        tile = pillow.new("RGB", (TILE, TILE), "#f2f2f7")
+        tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")
         text = f"photo not shown:\n{error.reason.value}"
         ImageDraw.Draw(tile).text((10, 60), text, font=SMALL_FONT, fill=FAINT)
         return tile
 
 
-def _face_tile(image: Image, box: Box) -> pillow.Image:
+def _face_tile(image: Image, box: Box) -> PIL.Image.Image:
     """The square around a face; grey where it reaches beyond the photo."""
     side = max(2, round(CONTEXT * max(box.width, box.height)))
     left = round(box.x + box.width / 2 - side / 2)
@@ -111,10 +115,12 @@ def _face_tile(image: Image, box: Box) -> pillow.Image:
     height, width = image.shape[:2]
     inside = image[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
     if inside.size == 0:
-        return pillow.new("RGB", (TILE, TILE), "#e5e5ea")
+        return PIL.Image.new("RGB", (TILE, TILE), "#e5e5ea")
     scale = TILE / side
     size = [max(1, round(length * scale)) for length in (inside.shape[1], inside.shape[0])]
-    tile = pillow.new("RGB", (TILE, TILE), "#e5e5ea")
-    shrunk = pillow.fromarray(np.ascontiguousarray(inside)).resize(size, pillow.Resampling.LANCZOS)
+    tile = PIL.Image.new("RGB", (TILE, TILE), "#e5e5ea")
+    shrunk = PIL.Image.fromarray(np.ascontiguousarray(inside)).resize(
+        size, PIL.Image.Resampling.LANCZOS
+    )
     tile.paste(shrunk, (round(max(0, -left) * scale), round(max(0, -top) * scale)))
     return tile

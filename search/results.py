@@ -41,6 +41,7 @@ class Match:
     person: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Its fields, for machines."""
         return {**self.__dict__, "box": self.box._asdict()}
 
 
@@ -84,6 +85,7 @@ class Probe:
     matches: CandidateList
 
     def to_json(self) -> dict[str, Any]:
+        """Its fields, for machines."""
         return {
             "box": self.box._asdict(),
             "score": self.score,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,7 @@ class FaceSearcher:
 
     @property
     def contract(self) -> ModelContract:
+        """What the index's embeddings were made by."""
         return self.manifest.contract
 
     def __len__(self) -> int:
@@ -170,5 +172,5 @@ class FaceSearcher:
         return vectors
 
 
-def _row(table: pa.Table, row: int) -> dict[str, object]:
+def _row(table: pa.Table, row: int) -> dict[str, Any]:
     return {name: table[name][row].as_py() for name in table.column_names}

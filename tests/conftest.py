@@ -1,0 +1,121 @@
+"""Fixtures: real photos, the real pipeline, and a dataset and index made once for all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from filelock import FileLock
+
+from examples.demo_photos import fetch_demo_photos
+from faces.contract import ModelContract
+from faces.models import load_pipeline
+from faces.pipeline import FacePipeline
+
+ROOT = Path(__file__).parent.parent
+
+Facetrove = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def demo_photos() -> Path:
+    """Folder of nine real photos: four of one president, three of others, two of nobody."""
+    return fetch_demo_photos()[0]
+
+
+@pytest.fixture(scope="session")
+def probe_photo() -> Path:
+    """Another portrait of the president."""
+    return fetch_demo_photos()[1]
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> FacePipeline:
+    return load_pipeline(threads=1)
+
+
+@pytest.fixture(scope="session")
+def lfw() -> Path:
+    """LFW's photos and pairs, where FACETROVE_TEST_DATA says (see README)."""
+    data = os.environ.get("FACETROVE_TEST_DATA")
+    if not data:
+        pytest.skip("FACETROVE_TEST_DATA is not set; see README, Tests")
+    return Path(data) / "lfw"
+
+
+def run_facetrove(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user would."""
+    return subprocess.run(
+        facetrove_command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def facetrove_command(*arguments: str | Path) -> list[str]:
+    return [str(Path(sys.executable).with_name("facetrove")), *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes see."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_dataset(shared_dir: Path, demo_photos: Path) -> Path:
+    """The demo photos embedded by the real command. Read only: copy it to change it."""
+    dataset = shared_dir / "demo.dataset"
+    with FileLock(shared_dir / "demo.lock"):
+        if not dataset.exists():
+            finished = run_facetrove("embed", demo_photos, dataset)
+            assert finished.returncode == 0, finished.stderr
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def demo_index(shared_dir: Path, demo_dataset: Path) -> Path:
+    """The index of `demo_dataset`. Read only: copy it to change it."""
+    from indexer import build_index
+
+    index = shared_dir / "demo.index"
+    with FileLock(shared_dir / "demo.lock"):
+        if not index.exists():
+            build_index(demo_dataset, index)
+    return index
+
+
+@pytest.fixture(scope="session")
+def small_collection(shared_dir: Path, demo_photos: Path) -> Path:
+    """Sixty-four small photos: the demo's, each at several sizes and qualities."""
+    folder = shared_dir / "small-collection"
+    with FileLock(shared_dir / "small-collection.lock"):
+        if not folder.exists():
+            draft = shared_dir / "small-collection.draft"
+            draft.mkdir()
+            sources = sorted(demo_photos.iterdir())
+            for number in range(64):
+                source = sources[number % len(sources)]
+                photo = PIL.Image.open(source).convert("RGB")
+                photo.thumbnail((200 + 5 * number, 200 + 5 * number))
+                photo.save(draft / f"{number:03d}-{source.stem}.jpg", quality=60 + number // 2)
+            draft.rename(folder)
+    return folder
+
+
+@pytest.fixture
+def contract() -> ModelContract:
+    """A contract of no real model, with short embeddings."""
+    return ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=8)
+
+
+def unit_vectors(count: int, dimension: int, seed: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

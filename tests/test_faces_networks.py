@@ -1,0 +1,220 @@
+"""The prepared networks against the files they came from, run by OpenCV itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from faces.fetch import cache_dir, fetch
+from faces.images import Image, decode_photo
+from faces.pipeline import FacePipeline, unit_length
+from faces.weights import SFACE_FILE, YUNET_FILE
+from faces.yunet import YuNetDetector
+
+# OpenCV's FaceRecognizerSF cannot run the file on OpenCV 5's new engine (it names no input); it
+# does on the classic one, which is chosen by the environment of the process.
+OPENCV_EMBED = """
+import os, sys
+os.environ["OPENCV_FORCE_DNN_ENGINE"] = "1"
+import cv2, numpy as np
+weights, crops, output = sys.argv[1:]
+recogniser = cv2.FaceRecognizerSF.create(weights, "")
+np.save(output, np.concatenate([recogniser.feature(crop) for crop in np.load(crops)]))
+"""
+
+OPENCV_ALIGN_AND_EMBED = """
+import os, sys
+os.environ["OPENCV_FORCE_DNN_ENGINE"] = "1"
+import cv2, numpy as np
+weights, faces, output, *photos = sys.argv[1:]
+recogniser = cv2.FaceRecognizerSF.create(weights, "")
+rows = []
+for number, path in enumerate(photos):
+    image = np.load(path)
+    for face in np.load(f"{faces}-{number}.npy"):
+        rows.append(recogniser.feature(recogniser.alignCrop(image, face)))
+np.save(output, np.concatenate(rows))
+"""
+
+
+@pytest.fixture(scope="module")
+def originals() -> tuple[Path, Path]:
+    yunet, sface = fetch([YUNET_FILE, SFACE_FILE], cache_dir() / "weights")
+    return yunet, sface
+
+
+@pytest.fixture(scope="module")
+def real_photos(demo_photos: Path) -> list[Image]:
+    return [decode_photo(path.read_bytes()) for path in sorted(demo_photos.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def lfw_photos(lfw: Path) -> list[Image]:
+    paths = sorted(lfw.glob("photos/*/*.jpg"))[::25]
+    return [decode_photo(path.read_bytes()) for path in paths]
+
+
+def opencv_faces(weights: Path, image: Image, score: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    detector = cv2.FaceDetectorYN.create(str(weights), "", (width, height), score, 0.3)
+    _, faces = detector.detect(np.ascontiguousarray(image[:, :, ::-1]))
+    return np.empty((0, 15), np.float32) if faces is None else faces
+
+
+def require_same_detections(images: list[Image], originals: tuple[Path, Path]) -> int:
+    # Whole photos: FaceDetectorYN does not shrink them, so ours must not either.
+    detector = YuNetDetector(threads=1, max_side=10_000)
+    num_faces = 0
+    for image, found in zip(images, detector.detect(images), strict=True):
+        expected = opencv_faces(originals[0], image, detector.min_score)
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found, expected[np.argsort(-expected[:, 14])], strict=True):
+            assert ours.box == pytest.approx(theirs[:4], abs=0.5)
+            assert ours.landmarks.reshape(-1) == pytest.approx(theirs[4:14], abs=0.5)
+            assert ours.score == pytest.approx(theirs[14], abs=1e-3)
+            num_faces += 1
+    return num_faces
+
+
+def test_detections_agree_with_opencv_on_portraits(
+    real_photos: list[Image], originals: tuple[Path, Path]
+) -> None:
+    assert require_same_detections(real_photos, originals) >= 7
+
+
+def test_detections_agree_with_opencv_on_lfw(
+    lfw_photos: list[Image], originals: tuple[Path, Path]
+) -> None:
+    assert require_same_detections(lfw_photos, originals) >= len(lfw_photos)
+
+
+def require_same_embeddings(
+    images: list[Image], originals: tuple[Path, Path], pipeline: FacePipeline, work_dir: Path
+) -> None:
+    """The same faces, aligned and embedded by FaceRecognizerSF and by us.
+
+    Faces much larger than the crop are left out here: we average their pixels, OpenCV skips
+    some (see `faces.alignment`).
+    """
+    ours, photos = [], []
+    for image, faces in zip(images, pipeline.find_faces(images), strict=True):
+        kept = [face for face in faces if face.detection.box[2:].max() < 150]
+        if not kept:
+            continue
+        ours += [face.embedding for face in kept]
+        rows = [
+            np.concatenate([f.detection.box, f.detection.landmarks.reshape(-1), [1]]) for f in kept
+        ]
+        np.save(work_dir / f"faces-{len(photos)}.npy", np.asarray(rows, np.float32))
+        photos.append(work_dir / f"photo-{len(photos)}.npy")
+        np.save(photos[-1], image[:, :, ::-1])
+    output = work_dir / "theirs.npy"
+    arguments = [originals[1], work_dir / "faces", output, *photos]
+    subprocess.run([sys.executable, "-c", OPENCV_ALIGN_AND_EMBED, *map(str, arguments)], check=True)
+    theirs = unit_length(np.load(output))
+    assert len(theirs) == len(ours) > 0
+    assert (np.stack(ours) * theirs).sum(axis=1).min() >= 0.9999
+
+
+def test_embeddings_agree_with_opencv_from_photo_to_vector(
+    real_photos: list[Image],
+    originals: tuple[Path, Path],
+    pipeline: FacePipeline,
+    tmp_path: Path,
+) -> None:
+    shrunk = [
+        cv2.resize(image, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
+        for image in real_photos
+    ]
+    require_same_embeddings(shrunk, originals, pipeline, tmp_path)
+
+
+def test_embeddings_agree_with_opencv_on_lfw(
+    lfw_photos: list[Image],
+    originals: tuple[Path, Path],
+    pipeline: FacePipeline,
+    tmp_path: Path,
+) -> None:
+    require_same_embeddings(lfw_photos, originals, pipeline, tmp_path)
+
+
+def test_embeddings_agree_with_opencv_on_the_same_crops(
+    real_photos: list[Image],
+    originals: tuple[Path, Path],
+    pipeline: FacePipeline,
+    tmp_path: Path,
+) -> None:
+    """Large faces too, from the crop on."""
+    crops = np.stack([cv2.resize(image, (112, 112)) for image in real_photos])
+    np.save(tmp_path / "crops.npy", crops[..., ::-1])
+    arguments = [originals[1], tmp_path / "crops.npy", tmp_path / "theirs.npy"]
+    subprocess.run([sys.executable, "-c", OPENCV_EMBED, *map(str, arguments)], check=True)
+    theirs = unit_length(np.load(tmp_path / "theirs.npy"))
+    ours = pipeline.embedder.embed(crops)
+    assert (ours * theirs).sum(axis=1).min() >= 0.9999
+
+
+def test_a_batch_gives_what_each_photo_gives_alone(
+    real_photos: list[Image], pipeline: FacePipeline
+) -> None:
+    together = pipeline.find_faces(real_photos)
+    for image, faces in zip(real_photos, together, strict=True):
+        (alone,) = pipeline.find_faces([image])
+        assert len(alone) == len(faces)
+        for one, other in zip(alone, faces, strict=True):
+            assert one.detection.box == pytest.approx(other.detection.box, abs=1e-2)
+            assert one.embedding @ other.embedding > 0.99999
+
+
+def test_embeddings_have_unit_length_and_photos_of_nobody_give_none(
+    demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    coffee = decode_photo((demo_photos / "coffee.png").read_bytes())
+    hopper = decode_photo((demo_photos / "grace_hopper.jpg").read_bytes())
+    nobody, somebody = pipeline.find_faces([coffee, hopper])
+    assert nobody == []
+    assert np.linalg.norm(somebody[0].embedding) == pytest.approx(1.0, abs=1e-6)
+    assert pipeline.find_faces([]) == []
+
+
+def test_landmarks_follow_the_named_order(demo_photos: Path, pipeline: FacePipeline) -> None:
+    image = decode_photo((demo_photos / "obama2.jpg").read_bytes())
+    left_eye, right_eye, nose, left_mouth, right_mouth = pipeline.find_faces([image])[0][
+        0
+    ].detection.landmarks
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
+    assert left_eye[1] < nose[1] < left_mouth[1]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (31, 33)])
+def test_odd_shapes_are_no_problem(shape: tuple[int, int], pipeline: FacePipeline) -> None:
+    assert pipeline.find_faces([np.full((*shape, 3), 128, np.uint8)]) == [[]]
+
+
+def test_unit_length_refuses_what_has_no_direction() -> None:
+    with pytest.raises(ValueError, match="zero or not finite"):
+        unit_length(np.zeros((1, 4)))
+    with pytest.raises(ValueError, match="zero or not finite"):
+        unit_length(np.array([[np.nan, 1.0]]))
+
+
+@pytest.mark.slow
+def test_the_labelled_face_is_found_in_lfw(lfw: Path) -> None:
+    """At least 99.9% of all photos; the person shown is the one at the centre."""
+    detector = YuNetDetector(threads=1)
+    found, paths = 0, sorted(lfw.glob("photos/*/*.jpg"))
+    for start in range(0, len(paths), 64):
+        images = [decode_photo(path.read_bytes()) for path in paths[start : start + 64]]
+        for image, detections in zip(images, detector.detect(images), strict=True):
+            centre = np.array(image.shape[1::-1]) / 2
+            found += any(
+                np.hypot(*(d.box[:2] + d.box[2:] / 2 - centre)) < 40 for d in detections
+            )
+    assert len(paths) >= 5000
+    assert found / len(paths) >= 0.999
