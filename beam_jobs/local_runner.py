@@ -61,7 +61,7 @@ def run_locally(
                 failures.append(error)
 
         runner = threading.Thread(target=run_and_wait, daemon=True)
-        with _quiet_beam(), _noticing_lost_workers() as lost:
+        with _noticing_lost_workers() as lost:
             runner.start()
             while runner.is_alive() and not lost.is_set():
                 runner.join(CHECK_SECONDS)
@@ -73,35 +73,28 @@ def run_locally(
 
 
 @contextmanager
-def _quiet_beam() -> Iterator[None]:
-    """Leave out Beam's warnings about settings of ours that it does not recognise as meant."""
-    logger = logging.getLogger("apache_beam")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
 def _noticing_lost_workers() -> Iterator[threading.Event]:
     """Set an event when one of Beam's threads that wait for a worker process fails.
 
-    Beam has no other sign: the exception ends that thread and nobody looks at it.
+    Beam has no other sign: the exception ends that thread and nobody looks at it. Meanwhile
+    Beam's own log is silent: what a user needs to know comes as an exception.
     """
     lost = threading.Event()
-    usual = threading.excepthook
+    usual_hook = threading.excepthook
+    logger = logging.getLogger("apache_beam")
+    usual_level = logger.level
 
     def notice(failure: threading.ExceptHookArgs) -> None:
         if failure.thread is not None and failure.thread.name == "run_worker":
             lost.set()
         elif not failure.thread or failure.thread.name not in _BEAM_READER_THREADS:
-            usual(failure)
+            usual_hook(failure)
 
     threading.excepthook = notice
+    logger.setLevel(logging.CRITICAL + 1)
     yield lost
     # After a loss or an interruption Beam's threads end later, each with its own complaint:
     # those stay unheard. Only a run that went well leaves everything as it was.
     if not lost.is_set():
-        threading.excepthook = usual
+        threading.excepthook = usual_hook
+        logger.setLevel(usual_level)

@@ -28,7 +28,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="Find and embed the faces of a folder of photos.")
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("runner_options", nargs=-1, type=click.UNPROCESSED)
@@ -81,7 +81,7 @@ def embed(
     show_embed_summary(summary, dataset, as_json=as_json)
 
 
-@cli.command()
+@cli.command(short_help="Build the index of a dataset.")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option(
@@ -109,7 +109,7 @@ def index(dataset: Path, index: Path, recipe: str, as_json: bool) -> None:
     show_manifest(manifest, index, as_json=as_json)
 
 
-@cli.command()
+@cli.command(short_help="Find the faces most like those in a photo.")
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-k", default=10, show_default=True, help="Matches per face in PHOTO.")

@@ -103,7 +103,8 @@ def small_collection(shared_dir: Path, demo_photos: Path) -> Path:
             sources = sorted(demo_photos.iterdir())
             for number in range(64):
                 source = sources[number % len(sources)]
-                photo = PIL.Image.open(source).convert("RGB")
+                with PIL.Image.open(source) as original:
+                    photo = original.convert("RGB")
                 photo.thumbnail((200 + 5 * number, 200 + 5 * number))
                 photo.save(draft / f"{number:03d}-{source.stem}.jpg", quality=60 + number // 2)
             draft.rename(folder)

@@ -13,7 +13,8 @@ from faces.images import PhotoRejectedError, RejectReason, decode_photo
 
 @pytest.fixture(scope="module")
 def portrait(demo_photos: Path) -> PIL.Image.Image:
-    return PIL.Image.open(demo_photos / "grace_hopper.jpg").convert("RGB")
+    with PIL.Image.open(demo_photos / "grace_hopper.jpg") as photo:
+        return photo.convert("RGB")
 
 
 def encoded(photo: PIL.Image.Image, image_format: str, **options: object) -> bytes:

@@ -213,8 +213,6 @@ def test_the_labelled_face_is_found_in_lfw(lfw: Path) -> None:
         images = [decode_photo(path.read_bytes()) for path in paths[start : start + 64]]
         for image, detections in zip(images, detector.detect(images), strict=True):
             centre = np.array(image.shape[1::-1]) / 2
-            found += any(
-                np.hypot(*(d.box[:2] + d.box[2:] / 2 - centre)) < 40 for d in detections
-            )
+            found += any(np.hypot(*(d.box[:2] + d.box[2:] / 2 - centre)) < 40 for d in detections)
     assert len(paths) >= 5000
     assert found / len(paths) >= 0.999

@@ -47,7 +47,7 @@ def test_every_name_survives_the_way_to_a_uri_and_back(tmp_path: Path, name: byt
 def test_a_missing_or_empty_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WrongUsageError, match="does not exist; name the folder"):
         list_photos(tmp_path / "nowhere")
-    with pytest.raises(WrongUsageError, match="no photos under .* looked for files ending in"):
+    with pytest.raises(WrongUsageError, match=r"no photos under .* looked for files ending in"):
         list_photos(tmp_path)
     (tmp_path / "file.jpg").write_bytes(b"")
     with pytest.raises(WrongUsageError, match="is a file, not a folder"):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -64,8 +63,7 @@ def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:
     paths = {process.communicate(timeout=120)[0].strip() for process in started}
     assert [process.returncode for process in started] == [0] * 4
     assert len(paths) == 1
-    names = os.listdir(fresh_cache)
-    assert not [name for name in names if name.startswith("tmp")]
+    assert not list(fresh_cache.glob("tmp*"))
 
 
 def test_an_engine_that_computes_something_else_is_refused(

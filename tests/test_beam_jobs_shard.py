@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from beam_jobs import shard
+from beam_jobs.shard import embed_shard
+from faces.dataset import embedding_matrix
+from faces.photos import PhotoFile, list_photos, photo_uri
+from faces.pipeline import FacePipeline
+
+
+def test_every_photo_becomes_a_row_with_its_outcome(
+    tmp_path: Path, demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    for name in ("biden.jpg", "coffee.png"):
+        shutil.copy(demo_photos / name, tmp_path)
+    whole = (demo_photos / "obama2.jpg").read_bytes()
+    (tmp_path / "damaged.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("text")
+    files = list_photos(tmp_path)
+    gone = PhotoFile(photo_uri(tmp_path / "gone.jpg"), 5, 5)
+    photos, faces = embed_shard(pipeline, [*files, gone])
+    outcome = {
+        Path(row["uri"]).name: (row["status"], row["reason"], row["num_faces"])
+        for row in photos.to_pylist()
+    }
+    assert outcome == {
+        "biden.jpg": ("embedded", None, 1),
+        "coffee.png": ("no_face", None, 0),
+        "damaged.jpg": ("rejected", "damaged", 0),
+        "empty.jpg": ("rejected", "empty_file", 0),
+        "text.jpg": ("rejected", "unsupported_format", 0),
+        "gone.jpg": ("rejected", "read_error", 0),
+    }
+    assert photos["uri"].to_pylist() == [file.uri for file in files] + [gone.uri]
+    by_name = {Path(row["uri"]).name: row for row in photos.to_pylist()}
+    content = (tmp_path / "biden.jpg").read_bytes()
+    assert by_name["biden.jpg"]["photo_id"] == hashlib.sha256(content).hexdigest()
+    assert (by_name["biden.jpg"]["width"], by_name["biden.jpg"]["height"]) == (970, 2204)
+    assert by_name["gone.jpg"]["photo_id"] is None
+    (face,) = faces.to_pylist()
+    assert face["uri"] == by_name["biden.jpg"]["uri"]
+    assert face["photo_id"] == by_name["biden.jpg"]["photo_id"]
+    assert abs(np.linalg.norm(face["embedding"]) - 1) < 1e-6
+
+
+def test_a_shard_without_any_face_is_two_whole_tables(
+    demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    uri = photo_uri(demo_photos / "coffee.png")
+    photos, faces = embed_shard(pipeline, [PhotoFile(uri, 1, 1)])
+    assert (len(photos), len(faces)) == (1, 0)
+    assert embedding_matrix(faces).shape == (0, 128)
+
+
+def test_batches_only_bound_memory_and_change_nothing(
+    demo_photos: Path, pipeline: FacePipeline, monkeypatch: object
+) -> None:
+    files = list_photos(demo_photos)
+    photos, faces = embed_shard(pipeline, files)
+    for limit, value in (("BATCH_PHOTOS", 2), ("BATCH_PIXELS", 1_000_000)):
+        monkeypatch.setattr(shard, limit, value)  # type: ignore[attr-defined]
+        photos_again, faces_again = embed_shard(pipeline, files)
+        assert photos_again.equals(photos)
+        assert faces_again["face_id"].equals(faces["face_id"])
+        nearness = (embedding_matrix(faces) * embedding_matrix(faces_again)).sum(axis=1)
+        assert nearness.min() > 0.99999
