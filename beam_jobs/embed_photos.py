@@ -11,6 +11,7 @@ import argparse
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,15 +95,15 @@ def embed_photos(
     """
     workers = workers or available_threads()
     files = list_photos(photos)
-    # Loaded here once before any worker: it fetches the weights, and it tells the contract.
+    # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     contract = load_pipeline(models, threads=1).contract
     with Dataset.open_for_writing(dataset, contract) as writer:
         to_do = _not_done(files, writer.dataset)
         shards = list(_cut_into_shards(to_do, workers, writer))
         if shards:
-            with _progress_reports(writer, len(to_do), on_progress):
+            with _progress_reports(writer, shards, on_progress):
                 _run(shards, writer, models, workers, runner_args)
-        parts = set(writer.shard_sizes())
+        parts = writer.committed_parts()
         return EmbedSummary(
             photos_found=len(files),
             photos_skipped=len(files) - len(to_do),
@@ -140,7 +141,8 @@ def _run(
     elsewhere = any(arg.split("=")[0] == "--runner" for arg in runner_args)
     threads = 1 if elsewhere else max(1, available_threads() // workers)
     for attempt in range(ATTEMPTS):
-        left = [shard for shard in shards if shard[0] not in writer.shard_sizes()]
+        committed = writer.committed_parts()
+        left = [shard for shard in shards if shard[0] not in committed]
         build = partial(_add_steps, shards=left, embed=EmbedShard(writer, models, threads))
         try:
             if elsewhere:
@@ -200,36 +202,34 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
         self._faces.inc(len(faces))
 
 
-class _progress_reports:  # noqa: N801  # used as a `with` block
-    """Calls back from a thread of its own with what the dataset shows to be committed.
+@contextmanager
+def _progress_reports(
+    writer: DatasetWriter, shards: Sequence[Shard], on_progress: Callable[[EmbedProgress], None]
+) -> Iterator[None]:
+    """Call back from a thread of its own with what the dataset shows to be committed.
 
     Looking at files instead of listening to workers works on every runner.
     """
+    sizes = {part: len(files) for part, files in shards}
+    to_do = sum(sizes.values())
+    stopped = threading.Event()
 
-    def __init__(
-        self, writer: DatasetWriter, to_do: int, on_progress: Callable[[EmbedProgress], None]
-    ) -> None:
-        self._writer = writer
-        self._to_do = to_do
-        self._on_progress = on_progress
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+    def report() -> None:
+        on_progress(EmbedProgress(sum(sizes[part] for part in writer.committed_parts()), to_do))
 
-    def __enter__(self) -> None:
-        self._report()
-        self._thread.start()
+    def watch() -> None:
+        while not stopped.wait(PROGRESS_INTERVAL_SECONDS):
+            report()
 
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-        self._report()
-
-    def _watch(self) -> None:
-        while not self._stopped.wait(PROGRESS_INTERVAL_SECONDS):
-            self._report()
-
-    def _report(self) -> None:
-        self._on_progress(EmbedProgress(sum(self._writer.shard_sizes().values()), self._to_do))
+    report()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        report()
 
 
 def run(argv: Sequence[str] | None = None) -> EmbedSummary:

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+from faces.engine import available_threads
+
+CORES = available_threads()
 
 
 def print_header() -> None:

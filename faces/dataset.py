@@ -249,13 +249,9 @@ class DatasetWriter:
         """Name of the part that a shard of this run becomes, shards numbered from 0."""
         return f"{self.run}-{shard:06d}"
 
-    def shard_sizes(self) -> dict[str, int]:
-        """Photos in each part of this run committed so far, by part name."""
-        committed = [part for part in self.dataset.committed_parts() if part.startswith(self.run)]
-        return {
-            part: pq.read_metadata(self.dataset._part_path("photos", part)).num_rows
-            for part in committed
-        }
+    def committed_parts(self) -> set[str]:
+        """Names of this run's parts that are committed so far."""
+        return {part for part in self.dataset.committed_parts() if part.startswith(self.run)}
 
     def write_part(self, part: str, photos: pa.Table, faces: pa.Table) -> None:
         """Commit one shard: its faces, then its photos. Writing a part again replaces it.

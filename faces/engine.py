@@ -6,6 +6,7 @@ OpenVINO and ONNX Runtime are imported nowhere else.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -42,11 +43,13 @@ class OpenVinoNetwork:
         model = core.read_model(str(path))
         self._outputs = [output.any_name for output in model.outputs]
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._in_use = threading.Lock()  # a request serves one thread at a time
 
     def run(self, batch: Batch) -> dict[str, Batch]:
         """See `Network`."""
-        values = self._request.infer([batch]).to_tuple()
-        return dict(zip(self._outputs, map(np.array, values), strict=True))
+        with self._in_use:
+            values = [np.array(value) for value in self._request.infer([batch]).to_tuple()]
+        return dict(zip(self._outputs, values, strict=True))
 
 
 class OnnxRuntimeNetwork:

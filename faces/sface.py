@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.alignment import ARCFACE_112
+from faces.engine import Network
 from faces.pipeline import unit_length
 from faces.weights import SFACE_FILE, prepare
 
@@ -21,9 +24,13 @@ class SFaceEmbedder:
     alignment = ARCFACE_112
 
     def __init__(self, *, threads: int) -> None:
-        prepared = prepare(SFACE_FILE, free_image_size=False)
-        self.weights_digest = prepared.source_digest
-        self._network = prepared.open(threads=threads)
+        self._prepared = prepare(SFACE_FILE, free_image_size=False)
+        self._threads = threads
+        self.weights_digest = self._prepared.source_digest
+
+    @cached_property
+    def _network(self) -> Network:
+        return self._prepared.open(threads=self._threads)
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `faces.pipeline.FaceEmbedder`."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.engine import Network
 from faces.images import Image
 from faces.pipeline import Detection
 from faces.weights import YUNET_FILE, prepare
@@ -36,11 +38,15 @@ class YuNetDetector:
     name = "yunet"
 
     def __init__(self, *, threads: int, min_score: float = 0.7, max_side: int = 640) -> None:
-        prepared = prepare(YUNET_FILE, free_image_size=True)
-        self.weights_digest = prepared.source_digest
+        self._prepared = prepare(YUNET_FILE, free_image_size=True)
+        self._threads = threads
+        self.weights_digest = self._prepared.source_digest
         self.min_score = min_score
         self.max_side = max_side
-        self._network = prepared.open(threads=threads)
+
+    @cached_property
+    def _network(self) -> Network:
+        return self._prepared.open(threads=self._threads)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """See `faces.pipeline.FaceDetector`."""

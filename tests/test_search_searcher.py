@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,10 @@ def test_candidate_lists_behave_like_lists(searcher: FaceSearcher, probe_photo: 
     assert isinstance(matches[:2], CandidateList)
     assert [m.rank for m in matches[1:]] == [2, 3]
     assert matches[-1].rank == 3
+
+
+def test_threads_may_share_a_searcher(searcher: FaceSearcher, demo_photos: Path) -> None:
+    photos = [demo_photos / name for name in ("biden.jpg", "obama2.jpg", "grace_hopper.jpg")] * 4
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(lambda photo: searcher.search(photo, k=1), photos)
+    assert [names(probes[0].matches)[0] for probes in answers] == [path.name for path in photos]
