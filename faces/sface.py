@@ -12,8 +12,9 @@ from faces.engine import Network
 from faces.pipeline import unit_length
 from faces.weights import SFACE_FILE, prepare
 
-BATCH_SIZE = 16
-"""Crops run at once. On one core any size is as fast; this bounds memory."""
+BATCH_SIZE = 4
+"""Crops run at once: as many as stay in a core's cache between layers (measured: 14.3 ms a face
+for 1 and for 16, 13.5 for 4)."""
 
 
 class SFaceEmbedder:

@@ -74,9 +74,10 @@ def _to_network_input(image: Image, max_side: int) -> _NetworkInput:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
     height, width = image.shape[:2]
     coarsest = STRIDES[-1]
-    padded_height, padded_width = (-(-side // coarsest) * coarsest for side in (height, width))
-    pixels = np.zeros((3, padded_height, padded_width), dtype=np.float32)
-    pixels[:, :height, :width] = image[:, :, ::-1].transpose(2, 0, 1)
+    padded = cv2.copyMakeBorder(
+        image, 0, -height % coarsest, 0, -width % coarsest, cv2.BORDER_CONSTANT
+    )
+    pixels = cv2.dnn.blobFromImage(padded, swapRB=True)[0]
     return _NetworkInput(pixels, scale)
 
 
