@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.dataset import PHOTO_SCHEMA, PhotoStatus, faces_table
-from faces.images import Image, PhotoRejectedError, decode_photo
+from faces.images import Image, PhotoRejectedError, RejectReason, decode_photo
 from faces.photos import PhotoFile, read_photo
 from faces.pipeline import Face, FacePipeline
 
@@ -40,10 +40,7 @@ def embed_shard(pipeline: FacePipeline, files: Sequence[PhotoFile]) -> tuple[pa.
     face_rows: list[dict[str, Any]] = []
     embeddings: list[NDArray[np.float32]] = []
     for batch in _decoded_batches(files):
-        images = [photo.image for photo in batch if photo.image is not None]
-        found = iter(pipeline.find_faces(images))
-        for photo in batch:
-            faces = [] if photo.image is None else next(found)
+        for photo, faces in _find_faces(pipeline, batch):
             photo_rows.append(_photo_row(photo, len(faces)))
             face_rows.extend(_face_row(photo, place, face) for place, face in enumerate(faces))
             embeddings.extend(face.embedding for face in faces)
@@ -51,6 +48,34 @@ def embed_shard(pipeline: FacePipeline, files: Sequence[PhotoFile]) -> tuple[pa.
     matrix = np.stack(embeddings) if embeddings else np.empty((0, dimension), dtype=np.float32)
     photos = pa.Table.from_pylist(photo_rows, schema=PHOTO_SCHEMA)
     return photos, faces_table(face_rows, matrix, dimension)
+
+
+def _find_faces(
+    pipeline: FacePipeline, batch: Sequence[_OpenedPhoto]
+) -> list[tuple[_OpenedPhoto, list[Face]]]:
+    """The faces of each photo; one on which the networks fail becomes a rejected photo.
+
+    Raises:
+        Exception: they fail on all photos, so it is not the photos' fault.
+    """
+    images = [photo.image for photo in batch if photo.image is not None]
+    try:
+        found = iter(pipeline.find_faces(images))
+        return [(photo, [] if photo.image is None else next(found)) for photo in batch]
+    except Exception:
+        if len(images) <= 1:
+            raise
+    results, failures = [], []
+    for photo in batch:
+        try:
+            results += _find_faces(pipeline, [photo])
+        except Exception as error:
+            failures.append(error)
+            reason = RejectReason.NOT_PROCESSED.value
+            results.append((replace(photo, image=None, reason=reason), []))
+    if len(failures) == len(images):
+        raise failures[0]
+    return results
 
 
 def _decoded_batches(files: Sequence[PhotoFile]) -> Iterator[list[_OpenedPhoto]]:

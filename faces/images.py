@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 Image: TypeAlias = NDArray[np.uint8]
 """A decoded photo, (height, width, 3) uint8 RGB, upright."""
 
-MAX_PIXELS = 200_000_000
-"""Largest photo decoded, in pixels: above any camera, below what fits in a worker's memory."""
+MAX_PIXELS = 150_000_000
+"""Largest photo decoded, in pixels: as large cameras make, and below what Pillow calls a bomb."""
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
-    *(".tif", ".tiff", ".bmp", ".gif", ".avif"),
+    *(".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"),
 )
 """File names with these endings are taken for photos; their content decides what they are."""
 
@@ -34,6 +34,7 @@ class RejectReason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"  # not an image format that we decode
     DAMAGED = "damaged"  # an image of a known format, truncated or otherwise corrupt
     TOO_LARGE = "too_large"  # more than MAX_PIXELS pixels
+    NOT_PROCESSED = "not_processed"  # decoded, but the networks failed on it and on no other
 
 
 class PhotoRejectedError(Exception):
@@ -60,9 +61,11 @@ def decode_photo(content: bytes) -> Image:
     """
     import PIL.Image
     from PIL import ImageOps, UnidentifiedImageError
+    from pillow_heif import register_heif_opener
 
     if not content:
         raise PhotoRejectedError(RejectReason.EMPTY_FILE, "the file has no content")
+    register_heif_opener()
     try:
         with warnings.catch_warnings():  # we set our own limit, and metadata oddities are no matter
             warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -112,14 +113,16 @@ def index(dataset: Path, index: Path, recipe: str, as_json: bool) -> None:
 @cli.command(short_help="Find the faces most like those in a photo.")
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("photo", type=click.Path(path_type=Path))
-@click.option("-k", default=10, show_default=True, help="Matches per face in PHOTO.")
+@click.option(
+    "-k", type=int, help="Matches per face in PHOTO.  [default: 10, or all of a smaller index]"
+)
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path),
     help="Also draw the faces and their matches into this picture (.jpg, .png, .webp).",
 )
 @json_option
-def search(index: Path, photo: Path, k: int, sheet: Path | None, as_json: bool) -> None:
+def search(index: Path, photo: Path, k: int | None, sheet: Path | None, as_json: bool) -> None:
     """Find the faces in INDEX most like each face in PHOTO.
 
     \b
@@ -159,6 +162,9 @@ def main() -> None:
         _fail(str(error), EXIT_WRONG_USAGE)
     except FaceTroveError as error:
         _fail(str(error), EXIT_FAILED)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
     except OSError as error:  # a full disk, no permission: the message names the file
         _fail(str(error), EXIT_FAILED)
 

@@ -21,6 +21,8 @@ from indexer.manifest import Manifest, read_current
 from indexer.segment import Segment, open_segment
 from search.results import Box, CandidateList, Match, Probe
 
+DEFAULT_K = 10
+
 OPEN_ATTEMPTS = 3
 """A writer may remove an old version while it is being opened: then CURRENT names a newer one."""
 
@@ -72,12 +74,13 @@ class FaceSearcher:
         """The index's own model, loaded when the first photo is searched."""
         return load_pipeline_for(self.contract, contract_owner=f"index {self.path}")
 
-    def search(self, photo: str | Path | Image, k: int = 10) -> list[Probe]:
+    def search(self, photo: str | Path | Image, k: int | None = None) -> list[Probe]:
         """Find the faces most like each face of a photo.
 
         Args:
             photo: path of a photo, or a decoded one, (height, width, 3) uint8 RGB.
-            k: matches wanted per face, 1 to the number of faces in the index.
+            k: matches wanted per face, 1 to the number of faces in the index; by default
+                `DEFAULT_K`, or all faces of a smaller index.
 
         Returns:
             One probe per face of the photo, the surest detection first; none if no face is
@@ -87,7 +90,7 @@ class FaceSearcher:
             WrongUsageError: the photo cannot be read, or k is out of range.
             ContractMismatchError: the index was made by models of another version.
         """
-        self._require_k(k)
+        k = self._checked_k(k)
         image = photo if isinstance(photo, np.ndarray) else open_photo(Path(photo))
         (faces,) = self.pipeline.find_faces([image])
         if not faces:
@@ -98,7 +101,7 @@ class FaceSearcher:
             for face, matches in zip(faces, candidates, strict=True)
         ]
 
-    def search_embeddings(self, embeddings: ArrayLike, k: int = 10) -> list[CandidateList]:
+    def search_embeddings(self, embeddings: ArrayLike, k: int | None = None) -> list[CandidateList]:
         """Find the faces most like each of many embeddings.
 
         Args:
@@ -111,7 +114,7 @@ class FaceSearcher:
         Raises:
             WrongUsageError: the shape, the length of a vector or k is wrong.
         """
-        self._require_k(k)
+        k = self._checked_k(k)
         vectors = self._checked(embeddings)
         found = [segment.vectors.search(vectors, k) for segment in self._segments]
         similarities = np.concatenate([part[0] for part in found], axis=1)
@@ -148,12 +151,15 @@ class FaceSearcher:
             )
         return CandidateList(matches)
 
-    def _require_k(self, k: int) -> None:
+    def _checked_k(self, k: int | None) -> int:
+        if k is None:
+            return min(DEFAULT_K, len(self))
         if not 1 <= k <= len(self):
             raise WrongUsageError(
                 f"k is {k} but index {self.path} holds {len(self)} faces; "
                 f"ask for 1 to {len(self)} matches"
             )
+        return k
 
     def _checked(self, embeddings: ArrayLike) -> NDArray[np.float32]:
         vectors = np.ascontiguousarray(embeddings, dtype=np.float32)

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
+import pytest
 
 from beam_jobs import shard
 from beam_jobs.shard import embed_shard
 from faces.dataset import embedding_matrix
+from faces.images import Image
 from faces.photos import PhotoFile, list_photos, photo_uri
-from faces.pipeline import FacePipeline
+from faces.pipeline import Detection, FaceDetector, FacePipeline
 
 
 def test_every_photo_becomes_a_row_with_its_outcome(
@@ -59,14 +63,49 @@ def test_a_shard_without_any_face_is_two_whole_tables(
 
 
 def test_batches_only_bound_memory_and_change_nothing(
-    demo_photos: Path, pipeline: FacePipeline, monkeypatch: object
+    demo_photos: Path, pipeline: FacePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = list_photos(demo_photos)
     photos, faces = embed_shard(pipeline, files)
     for limit, value in (("BATCH_PHOTOS", 2), ("BATCH_PIXELS", 1_000_000)):
-        monkeypatch.setattr(shard, limit, value)  # type: ignore[attr-defined]
+        monkeypatch.setattr(shard, limit, value)
         photos_again, faces_again = embed_shard(pipeline, files)
         assert photos_again.equals(photos)
         assert faces_again["face_id"].equals(faces["face_id"])
         nearness = (embedding_matrix(faces) * embedding_matrix(faces_again)).sum(axis=1)
         assert nearness.min() > 0.99999
+
+
+class FailsOnDarkPhotos:
+    """A detector with a defect, in front of the real one."""
+
+    def __init__(self, real: FaceDetector, *, limit: float) -> None:
+        self.name, self.weights_digest = real.name, real.weights_digest
+        self.real, self.limit = real, limit
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        if any(image.mean() < self.limit for image in images):
+            raise RuntimeError("defect")
+        return self.real.detect(images)
+
+
+def test_a_photo_on_which_the_networks_fail_costs_no_other(
+    tmp_path: Path, demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    PIL.Image.new("RGB", (50, 50)).save(tmp_path / "black.png")
+    files = [*list_photos(demo_photos), *list_photos(tmp_path)]
+    expected, expected_faces = embed_shard(pipeline, files)
+    broken = FacePipeline(FailsOnDarkPhotos(pipeline.detector, limit=1), pipeline.embedder)
+    photos, faces = embed_shard(broken, files)
+    outcome = [(row["status"], row["reason"]) for row in photos.to_pylist()]
+    assert outcome[-1] == ("rejected", "not_processed")
+    assert outcome[:-1] == [(r["status"], r["reason"]) for r in expected.to_pylist()][:-1]
+    assert faces["face_id"].equals(expected_faces["face_id"])
+
+
+def test_networks_that_fail_on_every_photo_fail_the_job(
+    demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    broken = FacePipeline(FailsOnDarkPhotos(pipeline.detector, limit=256), pipeline.embedder)
+    with pytest.raises(RuntimeError, match="defect"):
+        embed_shard(broken, list_photos(demo_photos))

@@ -23,7 +23,9 @@ def encoded(photo: PIL.Image.Image, image_format: str, **options: object) -> byt
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "JPEG", "WEBP", "AVIF", "GIF"])
+@pytest.mark.parametrize(
+    "image_format", ["PNG", "BMP", "TIFF", "JPEG", "WEBP", "AVIF", "HEIF", "GIF"]
+)
 def test_every_format_decodes_to_the_same_picture(
     portrait: PIL.Image.Image, image_format: str
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from faces.models import load_pipeline
 from facetrove.main import cli
-from tests.conftest import run_facetrove
+from tests.conftest import facetrove_command, run_facetrove
 from tests.test_faces_dataset import write
 
 
@@ -157,6 +159,19 @@ def test_a_photo_with_no_face_and_k_larger_than_the_gallery(
         exit_code=2,
         says=["sheet.doc", ".jpg"],
     )
+
+
+def test_a_small_gallery_needs_no_k_and_a_reader_may_leave_early(
+    demo_index: Path, probe_photo: Path
+) -> None:
+    answer = json.loads(run_facetrove("search", demo_index, probe_photo, "--json").stdout)
+    assert len(answer["probes"][0]["matches"]) == 7
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = facetrove_command("search", demo_index, probe_photo, "--json")
+    finished = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (finished.returncode, finished.stderr) == (1, b"")
 
 
 def test_a_model_that_is_not_there(tmp_path: Path, demo_photos: Path) -> None:
