@@ -18,19 +18,23 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import CORES, print_header, timed_command
 from faces.fetch import fetch
-from faces.weights import SFACE_FILE, YUNET_FILE, prepare
+from faces.models import EMBEDDERS, ModelChoice, load_pipeline
+from faces.sface import SFACE
+from faces.weights import YUNET_FILE, prepare
 
 FEW = 20
 """Photos in the short run: enough for every worker to have something to do."""
 
 
-def facetrove(photos: Path, work_dir: Path) -> float:
-    dataset = Path(tempfile.mkdtemp(dir=work_dir))
-    return timed_command([_script("facetrove"), "embed", str(photos), str(dataset)])
+def facetrove(photos: Path, work_dir: Path, embedder: str = "sface") -> float:
+    dataset = tempfile.mkdtemp(dir=work_dir)
+    command = [_script("facetrove"), "embed", str(photos), dataset, "--embedder", embedder]
+    return timed_command(command)
 
 
 def face_recognition(photos: Path, work_dir: Path) -> float:
@@ -47,7 +51,7 @@ def deepface(photos: Path, work_dir: Path) -> float:
         (yunet,) = fetch([YUNET_FILE], work_dir / "weights")
         (weights_dir / "face_detection_yunet_2023mar.onnx").symlink_to(yunet)
         # deepface cannot run the published file of SFace, which lists its weights as inputs.
-        sface = prepare(SFACE_FILE, free_image_size=False).path
+        sface = prepare(SFACE).path
         (weights_dir / "face_recognition_sface_2021dec.onnx").symlink_to(sface)
     command = [sys.executable, "-m", "benchmarks.deepface_represent", str(photos)]
     return timed_command(command, {"DEEPFACE_HOME": str(work_dir)})
@@ -55,6 +59,7 @@ def deepface(photos: Path, work_dir: Path) -> float:
 
 PROGRAMS: dict[str, Callable[[Path, Path], float]] = {
     "facetrove": facetrove,
+    "facetrove int8": partial(facetrove, embedder="sface-int8"),
     "face_recognition": face_recognition,
     "deepface": deepface,
 }
@@ -83,6 +88,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     print_header()
+    for embedder in EMBEDDERS:  # fetched and prepared before anything is timed
+        load_pipeline(ModelChoice(embedder=embedder))
     with tempfile.TemporaryDirectory() as name:
         work_dir = Path(name)
         many = link_photos(options.photos, options.count, work_dir / "many")
@@ -96,12 +103,17 @@ def main() -> None:
                 steady[program].append(1 / per_photo)
                 startup[program].append(short - FEW * per_photo)
         print(f"{options.count} photos, median of {options.repeats} rounds")
-        print(f"{'program':18}{'photos/s':>10}{'start-up s':>12}{'facetrove is':>15}")
-        ours = statistics.median(steady["facetrove"])
-        for program in PROGRAMS:
-            speed, start = statistics.median(steady[program]), statistics.median(startup[program])
-            ratio = f"{ours / speed:.1f} times" if program != "facetrove" else ""
-            print(f"{program:18}{speed:10.1f}{start:12.1f}{ratio:>15}", flush=True)
+        print(
+            f"{'program':18}{'photos/s':>10}{'start-up s':>12}{'facetrove is':>15}{'int8 is':>15}"
+        )
+        median = {program: statistics.median(speeds) for program, speeds in steady.items()}
+        for program, speed in median.items():
+            ratios = [
+                "" if program.startswith("facetrove") else f"{median[ours] / speed:.1f} times"
+                for ours in ("facetrove", "facetrove int8")
+            ]
+            start = statistics.median(startup[program])
+            print(f"{program:18}{speed:10.1f}{start:12.1f}{ratios[0]:>15}{ratios[1]:>15}")
 
 
 if __name__ == "__main__":

@@ -31,10 +31,19 @@ def _load_sface(threads: int) -> FaceEmbedder:
     return SFaceEmbedder(threads=threads)
 
 
+def _load_sface_int8(threads: int) -> FaceEmbedder:
+    from faces.sface import SFACE_INT8, SFaceEmbedder
+
+    return SFaceEmbedder(SFACE_INT8, threads=threads)
+
+
 DETECTORS: dict[str, Callable[[int], FaceDetector]] = {"yunet": _load_yunet}
 """Name to a function that loads the detector for a number of threads."""
 
-EMBEDDERS: dict[str, Callable[[int], FaceEmbedder]] = {"sface": _load_sface}
+EMBEDDERS: dict[str, Callable[[int], FaceEmbedder]] = {
+    "sface": _load_sface,
+    "sface-int8": _load_sface_int8,
+}
 """Name to a function that loads the embedder for a number of threads."""
 
 

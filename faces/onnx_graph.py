@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,112 @@ def free_batch(model: onnx.ModelProto, *, image_size: bool = False) -> onnx.Mode
         graph.input[0].type.tensor_type.shape.dim[3].dim_param = f"{graph.input[0].name}_3"
     onnx.checker.check_model(model)
     return model
+
+
+def fold_batch_norm(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Multiply each BatchNormalization that follows a convolution into its weights and bias.
+
+    Changes the model in place. The network computes the same; what is left can be quantised.
+    """
+    graph = model.graph
+    weights = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    made_by = {node.output[0]: node for node in graph.node}
+    kept = []
+    for node in graph.node:
+        conv = made_by.get(node.input[0])
+        if node.op_type != "BatchNormalization" or conv is None or conv.op_type != "Conv":
+            kept.append(node)
+            continue
+        gamma, beta, mean, variance = (weights[name] for name in node.input[1:])
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        factor = gamma / np.sqrt(variance + epsilon)
+        weight = weights[conv.input[1]]
+        bias = weights[conv.input[2]] if len(conv.input) > 2 else np.zeros_like(mean)
+        name = f"{node.output[0]}_folded"
+        weights[f"{name}_weight"] = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+        weights[f"{name}_bias"] = (bias - mean) * factor + beta
+        conv.input[:] = [conv.input[0], f"{name}_weight", f"{name}_bias"]
+        conv.output[0] = node.output[0]
+    _replace_nodes(model, kept, weights)
+    return model
+
+
+def quantised_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that `quantise` computes in whole numbers, in the order of the graph."""
+    return [node for node in model.graph.node if node.op_type in {"Conv", "Gemm"}]
+
+
+def quantise(
+    model: onnx.ModelProto, input_ranges: Sequence[tuple[float, float]]
+) -> onnx.ModelProto:
+    """Let convolutions and matrix products compute in 8-bit whole numbers.
+
+    Each of their inputs becomes uint8 over a given range, and their weights int8, symmetric,
+    one scale for every output channel (Jacob et al., CVPR 2018). Nothing is inserted behind
+    them, so that engines fuse what follows (bias, PReLU, the next quantisation).
+
+    Args:
+        model: changed in place; batch norms folded.
+        input_ranges: (smallest, largest) value of the input of each of `quantised_nodes`.
+    """
+    weights = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    ranges = dict(
+        zip((node.output[0] for node in quantised_nodes(model)), input_ranges, strict=True)
+    )
+    nodes = []
+    for node in model.graph.node:
+        if node.output[0] in ranges:
+            low, high = ranges[node.output[0]]
+            nodes += _quantise_input(node, min(low, 0.0), max(high, 0.0), weights)
+            nodes += _quantise_weight(node, weights)
+        nodes.append(node)
+    _replace_nodes(model, nodes, weights)
+    return model
+
+
+def _quantise_input(
+    node: onnx.NodeProto, low: float, high: float, weights: dict[str, NDArray[np.generic]]
+) -> list[onnx.NodeProto]:
+    name = f"{node.output[0]}_input"
+    scale = np.float32((high - low) / 255)
+    weights[f"{name}_scale"] = np.asarray(scale)
+    weights[f"{name}_zero"] = np.asarray(np.uint8(round(-low / scale)))
+    parameters = [f"{name}_scale", f"{name}_zero"]
+    source, node.input[0] = node.input[0], f"{name}_real"
+    make = onnx.helper.make_node
+    return [
+        make("QuantizeLinear", [source, *parameters], [f"{name}_whole"]),
+        make("DequantizeLinear", [f"{name}_whole", *parameters], [f"{name}_real"]),
+    ]
+
+
+def _quantise_weight(
+    node: onnx.NodeProto, weights: dict[str, NDArray[np.generic]]
+) -> list[onnx.NodeProto]:
+    name = f"{node.output[0]}_weight"
+    weight = np.asarray(weights[node.input[1]], dtype=np.float32)  # output channels first
+    scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127
+    scale[scale == 0] = 1.0
+    whole = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
+    weights[f"{name}_whole"] = whole.astype(np.int8)
+    weights[f"{name}_scale"] = scale.astype(np.float32)
+    weights[f"{name}_zero"] = np.zeros(len(scale), dtype=np.int8)
+    node.input[1] = f"{name}_real"
+    inputs = [f"{name}_whole", f"{name}_scale", f"{name}_zero"]
+    return [onnx.helper.make_node("DequantizeLinear", inputs, [f"{name}_real"], axis=0)]
+
+
+def _replace_nodes(
+    model: onnx.ModelProto,
+    nodes: Sequence[onnx.NodeProto],
+    weights: Mapping[str, NDArray[np.generic]],
+) -> None:
+    """Give a graph other nodes, and of the weights those that they use."""
+    used = {name for node in nodes for name in node.input}
+    entries = [numpy_helper.from_array(weights[name], name) for name in weights if name in used]
+    graph = model.graph
+    # Copies: clearing the field would empty the nodes that come from it.
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(copies)
+    graph.initializer.extend(entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from faces.engine import Network
 from faces.images import Image
 from faces.pipeline import Detection
-from faces.weights import YUNET_FILE, prepare
+from faces.weights import YUNET_FILE, NetworkSource, prepare
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 STRIDES = (8, 16, 32)
 """Pixels between the places that each of the network's three heads looks at."""
@@ -24,6 +27,15 @@ BATCH_SIZE = 2
 
 NMS_OVERLAP = 0.3
 """Boxes that overlap a better one by more (intersection over union) are the same face."""
+
+
+def _free_sizes(model: ModelProto) -> ModelProto:
+    from faces.onnx_graph import free_batch
+
+    return free_batch(model, image_size=True)
+
+
+YUNET = NetworkSource("yunet", YUNET_FILE, _free_sizes, YUNET_FILE.sha256)
 
 
 class YuNetDetector:
@@ -38,9 +50,9 @@ class YuNetDetector:
     name = "yunet"
 
     def __init__(self, *, threads: int, min_score: float = 0.7, max_side: int = 640) -> None:
-        self._prepared = prepare(YUNET_FILE, free_image_size=True)
+        self._prepared = prepare(YUNET)
         self._threads = threads
-        self.weights_digest = self._prepared.source_digest
+        self.weights_digest = YUNET.digest
         self.min_score = min_score
         self.max_side = max_side
 

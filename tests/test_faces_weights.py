@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,15 @@ import onnx
 import pytest
 
 from faces import weights
+from faces.engine import OnnxRuntimeNetwork
 from faces.errors import ModelUnavailableError
 from faces.fetch import cache_dir, fetch
+from faces.images import decode_photo
+from faces.onnx_graph import fold_batch_norm, free_batch, load_folded
+from faces.pipeline import FacePipeline, unit_length
+from faces.sface import INPUT_RANGES, SFACE, SFACE_INT8, SFaceEmbedder
 from faces.weights import SFACE_FILE, YUNET_FILE, prepare
+from faces.yunet import YUNET
 
 
 @pytest.fixture
@@ -28,8 +35,8 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_prepared_networks_are_plain_and_take_any_batch(fresh_cache: Path) -> None:
-    for file, free_image_size in ((YUNET_FILE, True), (SFACE_FILE, False)):
-        prepared = prepare(file, free_image_size=free_image_size)
+    for source, free_image_size in ((YUNET, True), (SFACE, False)):
+        prepared = prepare(source)
         graph = onnx.load(prepared.path).graph
         assert not {"DequantizeLinear", "Dropout"} & {node.op_type for node in graph.node}
         (data,) = graph.input
@@ -40,21 +47,21 @@ def test_prepared_networks_are_plain_and_take_any_batch(fresh_cache: Path) -> No
         side = 64 if free_image_size else 112
         outputs = network.run(np.zeros((3, 3, side, side), np.float32))
         assert {len(value) for value in outputs.values()} == {3}
-        assert prepared.source_digest == file.sha256
+        assert source.digest == source.file.sha256
 
 
 def test_a_damaged_prepared_file_is_made_anew(fresh_cache: Path) -> None:
-    path = prepare(YUNET_FILE, free_image_size=True).path
+    path = prepare(YUNET).path
     whole = path.read_bytes()
     path.write_bytes(whole[:5000] + b"\0" + whole[5001:])
-    prepare(YUNET_FILE, free_image_size=True)
+    prepare(YUNET)
     assert path.read_bytes() == whole
 
 
 def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:
     script = (
-        "from faces.weights import YUNET_FILE, prepare;"
-        "print(prepare(YUNET_FILE, free_image_size=True).path)"
+        "from faces.yunet import YUNET; from faces.weights import prepare;"
+        "print(prepare(YUNET).path)"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -74,13 +81,66 @@ def test_an_engine_that_computes_something_else_is_refused(
             return {name: value + 0.01 for name, value in super().run(batch).items()}
 
     monkeypatch.setitem(weights.ENGINES, "onnxruntime", Wrong)
-    with pytest.raises(ModelUnavailableError, match="differs from the original file"):
-        prepare(YUNET_FILE, free_image_size=True)
+    with pytest.raises(ModelUnavailableError, match="differs from the published file"):
+        prepare(YUNET)
     assert not list(fresh_cache.glob("*.prepared-*.onnx"))
 
 
 def test_the_fastest_engine_is_the_one_recorded(fresh_cache: Path) -> None:
-    prepared = prepare(SFACE_FILE, free_image_size=False)
+    prepared = prepare(SFACE)
     record = json.loads(prepared.path.with_suffix(".json").read_text())
     assert prepared.engine == min(record["milliseconds"], key=record["milliseconds"].get)
     assert set(record["milliseconds"]) == set(weights.ENGINES)
+
+
+def test_quantised_sface_is_a_contract_of_its_own_near_the_float_one(
+    pipeline: FacePipeline, demo_photos: Path
+) -> None:
+    quantised = FacePipeline(pipeline.detector, SFaceEmbedder(SFACE_INT8, threads=1))
+    assert quantised.contract != pipeline.contract
+    assert quantised.contract.embedder == "sface-int8"
+    images = [decode_photo(path.read_bytes()) for path in sorted(demo_photos.iterdir())]
+    pairs = [
+        (one.embedding, other.embedding)
+        for faces, others in zip(
+            pipeline.find_faces(images), quantised.find_faces(images), strict=True
+        )
+        for one, other in zip(faces, others, strict=True)
+    ]
+    similarities = [float(one @ other) for one, other in pairs]
+    assert len(similarities) == 7
+    assert min(similarities) > 0.98
+    assert max(similarities) < 0.99999  # it is not the float network under another name
+
+
+def test_quantised_graphs_compute_in_whole_numbers_and_are_the_same_everywhere(
+    fresh_cache: Path,
+) -> None:
+    path = prepare(SFACE_INT8).path
+    graph = onnx.load(path).graph
+    operations = Counter(node.op_type for node in graph.node)
+    assert operations["QuantizeLinear"] == len(INPUT_RANGES)
+    assert "BatchNormalization" not in {
+        node.op_type for node in graph.node if node.output[0].startswith("conv")
+    }
+    kinds = {entry.name: entry.data_type for entry in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            producer = next(other for other in graph.node if other.output[0] == node.input[1])
+            assert producer.op_type == "DequantizeLinear"
+            assert kinds[producer.input[0]] == onnx.TensorProto.INT8
+    first = path.read_bytes()
+    path.unlink()
+    assert prepare(SFACE_INT8).path.read_bytes() == first
+
+
+def test_folding_batch_norms_changes_nothing(fresh_cache: Path, tmp_path: Path) -> None:
+    model = free_batch(load_folded(fresh_cache / SFACE_FILE.name))
+    before = sum(node.op_type == "BatchNormalization" for node in model.graph.node)
+    folded = fold_batch_norm(load_folded(prepare(SFACE).path))
+    assert sum(node.op_type == "BatchNormalization" for node in folded.graph.node) == before - 27
+    (tmp_path / "folded.onnx").write_bytes(folded.SerializeToString())
+    batch = np.random.default_rng(0).uniform(0, 255, (2, 3, 112, 112)).astype(np.float32)
+    ours = OnnxRuntimeNetwork(tmp_path / "folded.onnx", threads=1).run(batch)["fc1"]
+    theirs = OnnxRuntimeNetwork(prepare(SFACE).path, threads=1).run(batch)["fc1"]
+    assert (unit_length(ours) * unit_length(theirs)).sum(axis=1).min() > 0.999999
