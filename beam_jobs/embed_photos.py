@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,16 +25,16 @@ from beam_jobs.local_runner import WorkerLostError, run_locally
 from beam_jobs.shard import embed_shard
 from faces.dataset import Dataset, DatasetCounts, DatasetWriter
 from faces.engine import available_threads
-from faces.errors import FaceTroveError
+from faces.errors import FaceTroveError, WrongUsageError
 from faces.models import ModelChoice, load_pipeline
 from faces.photos import PhotoFile, list_photos
 from faces.pipeline import FacePipeline
 
-MOST_SHARD_PHOTOS = 256
-"""Photos in a shard at most: what a killed job may have to do again, per worker."""
+LEAST_SHARD_PHOTOS, MOST_SHARD_PHOTOS = 4, 128
+"""Photos in a shard: what a killed job may have to do again, per worker. Some seconds' work."""
 
-SHARDS_PER_WORKER = 4
-"""In a small collection shards are smaller, so that the last ones end at the same time."""
+SHARDS_PER_WORKER = 16
+"""In a small collection shards are smaller, so that stopping early loses little."""
 
 ATTEMPTS = 3
 """Times that workers are started for the shards left when one of them was lost."""
@@ -125,7 +126,8 @@ Shard = tuple[str, list[tuple[str, int, int]]]
 def _cut_into_shards(
     files: Sequence[PhotoFile], workers: int, writer: DatasetWriter
 ) -> Iterator[Shard]:
-    size = min(MOST_SHARD_PHOTOS, max(1, -(-len(files) // (workers * SHARDS_PER_WORKER))))
+    even = -(-len(files) // (workers * SHARDS_PER_WORKER))
+    size = min(MOST_SHARD_PHOTOS, max(LEAST_SHARD_PHOTOS, even))
     for number, start in enumerate(range(0, len(files), size)):
         yield writer.part_name(number), [(*file,) for file in files[start : start + size]]
 
@@ -146,7 +148,7 @@ def _run(
         build = partial(_add_steps, shards=left, embed=EmbedShard(writer, models, threads))
         try:
             if elsewhere:
-                with beam.Pipeline(options=PipelineOptions(list(runner_args))) as pipeline:
+                with _pipeline_elsewhere(runner_args) as pipeline:
                     build(pipeline)
             else:
                 run_locally(build, workers=min(workers, len(left)), beam_args=runner_args)
@@ -158,11 +160,23 @@ def _run(
         except FaceTroveError:
             raise
         except Exception as error:  # whatever a runner makes of a failure in a worker
-            last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise FaceTroveError(f"the job failed ({last_line}); {_CONTINUE}") from error
+            raise FaceTroveError(f"the job failed ({_cause(error)}); {_CONTINUE}") from error
 
 
 _CONTINUE = "finished shards are kept, run the same command again to continue"
+
+
+def _pipeline_elsewhere(runner_args: Sequence[str]) -> beam.Pipeline:
+    try:
+        return beam.Pipeline(options=PipelineOptions(list(runner_args)))
+    except ValueError as error:
+        raise WrongUsageError(f"Apache Beam refuses {' '.join(runner_args)}: {error}") from error
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong in a worker, out of the trace that Beam makes the message of its error."""
+    last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return re.sub(r"^RuntimeError: | \[while running .*\]$", "", last_line)
 
 
 def _add_steps(pipeline: beam.Pipeline, *, shards: Sequence[Shard], embed: EmbedShard) -> None:

@@ -65,11 +65,11 @@ def run_locally(
             runner.start()
             while runner.is_alive() and not lost.is_set():
                 runner.join(CHECK_SECONDS)
+            if failures:
+                raise failures[0]
     if lost.is_set():
         time.sleep(2 * CHECK_SECONDS)  # the other workers now see that their folder is gone
         raise WorkerLostError("a worker process was killed or crashed")
-    if failures:
-        raise failures[0]
 
 
 @contextmanager
@@ -93,8 +93,8 @@ def _noticing_lost_workers() -> Iterator[threading.Event]:
     threading.excepthook = notice
     logger.setLevel(logging.CRITICAL + 1)
     yield lost
-    # After a loss or an interruption Beam's threads end later, each with its own complaint:
-    # those stay unheard. Only a run that went well leaves everything as it was.
+    # After a loss, a failure or an interruption Beam's threads end later, each with its own
+    # complaint: those stay unheard. Only a run that went well leaves everything as it was.
     if not lost.is_set():
         threading.excepthook = usual_hook
         logger.setLevel(usual_level)

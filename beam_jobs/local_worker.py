@@ -19,6 +19,8 @@ def serve_beam(wanted_dir: Path) -> None:
     # With no handler, the first warning would make Python install one that prints everything.
     # What matters reaches the driver through Beam.
     logging.getLogger().addHandler(logging.NullHandler())
+    # Beam prints the trace of every failure, which the driver gets and puts in a sentence anyway.
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for the process's whole life
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     watch = threading.Thread(
         target=_end_when_unwanted, args=(wanted_dir, os.getppid()), daemon=True

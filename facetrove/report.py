@@ -46,7 +46,9 @@ class _RateColumn(ProgressColumn):
     """Photos per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} photos/s" if task.speed else "starting workers")
+        if not task.completed or not task.elapsed:
+            return Text("starting workers")
+        return Text(f"{task.speed or task.completed / task.elapsed:,.0f} photos/s")
 
 
 @contextmanager
@@ -86,10 +88,13 @@ def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -
         return
     done, total = summary.done, summary.total
     if summary.photos_skipped:
-        click.echo(f"passed over {summary.photos_skipped:,} photos done before")
-    click.echo(
-        f"embedded {_counted(done.num_faces, 'face')} in {_counted(done.num_photos, 'photo')}"
-    )
+        click.echo(f"passed over {_counted(summary.photos_skipped, 'photo')} done before")
+    if not done.num_photos:
+        click.echo("nothing is new")
+    else:
+        click.echo(
+            f"embedded {_counted(done.num_faces, 'face')} of {_counted(done.num_photos, 'photo')}"
+        )
     if no_face := done.by_status.get("no_face"):
         click.echo(f"  {_counted(no_face, 'photo')} without a face")
     for reason, count in sorted(done.by_reason.items()):
@@ -108,6 +113,7 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
     recall, recipe = manifest.recall, manifest.recipe
     click.echo(
         f"{index} holds {_counted(manifest.num_faces, 'face')} (version {manifest.version}, "
+        f"built {manifest.created}, "
         f"recipe {recipe.name}: {recipe.factory}"
         + (f", nprobe {recipe.nprobe})" if recipe.nprobe else ")")
     )
@@ -154,7 +160,9 @@ def show_probes(probes: Sequence[Probe], photo: Path, sheet: Path | None, *, as_
                 f"{width}x{height}",
                 Text(name),
             )
-        console.print(table)
+        with console.capture() as captured:
+            console.print(table)
+        click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
     if sheet:
         click.echo(f"contact sheet: {sheet}")
 

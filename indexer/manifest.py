@@ -119,9 +119,14 @@ def read_current(index_dir: Path) -> Manifest:
     """
     current_path = index_dir / "CURRENT"
     if not current_path.is_file():
+        if (index_dir / "dataset.json").is_file():
+            raise WrongUsageError(
+                f"{index_dir} is a dataset; build its index with "
+                f"`facetrove index {index_dir} INDEX`"
+            )
         problem = "is not a facetrove index" if index_dir.exists() else "does not exist"
         raise WrongUsageError(
-            f"{index_dir} {problem}; make one with `facetrove index DATASET {index_dir}`"
+            f"{index_dir} {problem}; make one with `facetrove index DATASET INDEX`"
         )
     match = re.fullmatch(
         rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", current_path.read_bytes()[:200]

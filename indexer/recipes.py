@@ -97,6 +97,7 @@ def build_faiss_index(
 
     index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
     if isinstance(index, faiss.IndexIVF):
+        index.cp.min_points_per_centroid = 1  # few faces are no reason for FAISS to print
         wanted = int(index.nlist) * TRAINING_FACES_PER_GROUP
         index.train(_sample(batches, num_faces, min(wanted, num_faces)))
     for batch in batches():

@@ -15,6 +15,8 @@ from faces.images import Image, PhotoRejectedError, decode_photo
 from faces.photos import photo_path, read_photo
 from search.results import Box, Match, Probe
 
+SHEET_MARK = "facetrove contact sheet"
+EXIF_SOFTWARE = 0x0131  # Exif 2.32: the program that made a picture
 SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TILE = 160  # pixels, side of a face
 GAP = 16
@@ -44,11 +46,16 @@ def draw_contact_sheet(photo: Image, probes: Sequence[Probe]) -> PIL.Image.Image
 
 
 def require_picture_name(path: Path) -> None:
-    """Raise WrongUsageError unless a contact sheet can be written under that name."""
+    """Raise WrongUsageError unless a contact sheet can be written under that name.
+
+    Only an earlier contact sheet is ever replaced: a slip must not cost anyone a photo.
+    """
     if path.suffix.lower() not in SHEET_SUFFIXES:
         raise WrongUsageError(
             f"{path} does not say a picture format; end it in one of {', '.join(SHEET_SUFFIXES)}"
         )
+    if path.exists() and not _is_contact_sheet(path):
+        raise WrongUsageError(f"{path} exists and is no contact sheet; name another file")
     if not path.parent.is_dir():
         raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
 
@@ -59,7 +66,17 @@ def write_contact_sheet(path: Path, photo: Image, probes: Sequence[Probe]) -> No
     sheet = draw_contact_sheet(photo, probes)
     image_format = PIL.Image.registered_extensions()[path.suffix.lower()]
     with atomic_write(path) as temporary:
-        sheet.save(temporary, format=image_format, quality=92)
+        exif = PIL.Image.Exif()
+        exif[EXIF_SOFTWARE] = SHEET_MARK
+        sheet.save(temporary, format=image_format, quality=92, exif=exif)
+
+
+def _is_contact_sheet(path: Path) -> bool:
+    try:
+        with PIL.Image.open(path) as picture:
+            return bool(picture.getexif().get(EXIF_SOFTWARE) == SHEET_MARK)
+    except OSError:
+        return False
 
 
 def _draw_band(photo: Image, number: int, probe: Probe) -> PIL.Image.Image:

@@ -156,7 +156,7 @@ class FaceSearcher:
             return min(DEFAULT_K, len(self))
         if not 1 <= k <= len(self):
             raise WrongUsageError(
-                f"k is {k} but index {self.path} holds {len(self)} faces; "
+                f"k is {k}; index {self.path} holds {len(self)} faces; "
                 f"ask for 1 to {len(self)} matches"
             )
         return k

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from beam_jobs import embed_photos as job
 from beam_jobs.embed_photos import EmbedProgress, embed_photos
 from faces.dataset import Dataset, embedding_matrix
-from faces.errors import FaceTroveError
+from faces.errors import WrongUsageError
 from tests.conftest import facetrove_command, run_facetrove
 
 
@@ -182,8 +184,8 @@ def test_the_job_is_a_beam_program_of_its_own(tmp_path: Path, demo_photos: Path)
     assert (summary.total.num_photos, summary.total.num_faces) == (9, 7)
 
 
-def test_a_runner_that_fails_says_how_to_continue(tmp_path: Path, demo_photos: Path) -> None:
-    with pytest.raises(FaceTroveError, match="run the same command again to continue"):
+def test_a_runner_that_beam_does_not_know_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
+    with pytest.raises(WrongUsageError, match="Apache Beam refuses --runner=NoSuchRunner"):
         embed_photos(demo_photos, tmp_path / "d", runner_args=["--runner=NoSuchRunner"])
 
 
@@ -194,3 +196,26 @@ def test_progress_ends_at_all_photos(tmp_path: Path, demo_photos: Path) -> None:
     assert reports[-1] == EmbedProgress(9, 9)
     done = [report.photos_done for report in reports]
     assert done == sorted(done)
+
+
+def test_a_worker_that_cannot_write_ends_the_job_with_one_line(
+    tmp_path: Path, small_collection: Path
+) -> None:
+    """A limit on the size of files stands for a disk that is full."""
+    dataset = tmp_path / "d"
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (4_000, resource.RLIM_INFINITY))
+    finished = subprocess.run(
+        facetrove_command("embed", small_collection, dataset),
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        check=False,
+    )
+    assert finished.returncode == 1
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith("facetrove: error: the job failed (OSError: ")
+    assert "File too large" in line
+    assert line.endswith("run the same command again to continue")
+    assert not list(dataset.rglob("part-*.parquet"))
+    assert run_facetrove("embed", small_collection, dataset).returncode == 0
+    assert Dataset.open(dataset).counts().num_photos == 64

@@ -58,5 +58,5 @@ def test_a_named_photo_that_is_none_says_why(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no photo")
     with pytest.raises(WrongUsageError, match="unsupported_format"):
         open_photo(tmp_path / "text.jpg")
-    with pytest.raises(WrongUsageError, match="No such file"):
+    with pytest.raises(WrongUsageError, match="does not exist; name a photo"):
         open_photo(tmp_path / "nowhere.jpg")

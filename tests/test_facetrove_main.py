@@ -60,13 +60,14 @@ def test_the_three_actions_from_photos_to_answer(
     embedded = run_facetrove("embed", demo_photos, dataset)
     assert (embedded.returncode, embedded.stderr) == (0, "")  # quiet when piped
     assert embedded.stdout.splitlines() == [
-        "embedded 7 faces in 9 photos",
+        "embedded 7 faces of 9 photos",
         "  2 photos without a face",
         f"{dataset} holds 7 faces of 9 photos",
     ]
     again = json.loads(run_facetrove("embed", demo_photos, dataset, "--json").stdout)
     assert (again["photos_found"], again["photos_skipped"]) == (9, 9)
     assert again["total"]["by_status"] == {"embedded": 7, "no_face": 2}
+    assert "nothing is new" in run_facetrove("embed", demo_photos, dataset).stdout
     indexed = run_facetrove("index", dataset, index)
     assert (indexed.returncode, indexed.stderr) == (0, "")
     assert f"{index} holds 7 faces" in indexed.stdout
@@ -98,7 +99,7 @@ def test_rejected_photos_are_counted_and_do_not_fail_the_job(
     finished = run_facetrove("embed", photos, tmp_path / "d")
     assert finished.returncode == 0
     assert finished.stdout.splitlines()[:3] == [
-        "embedded 1 face in 3 photos",
+        "embedded 1 face of 3 photos",
         "  1 photo rejected: empty_file",
         "  1 photo rejected: unsupported_format",
     ]
@@ -127,6 +128,20 @@ def test_a_dataset_of_another_model(tmp_path: Path, demo_photos: Path) -> None:
         *("embed", demo_photos, tmp_path / "d"),
         exit_code=1,
         says=["yunet+sface", "yunet+facenet", "name a new dataset"],
+    )
+
+
+def test_a_dataset_for_an_index_and_the_other_way_round(
+    demo_dataset: Path, demo_index: Path, tmp_path: Path, demo_photos: Path
+) -> None:
+    require_message(
+        *("search", demo_dataset, "x.jpg"), exit_code=2, says=["is a dataset; build its index"]
+    )
+    require_message(
+        *("index", demo_index, tmp_path / "i"), exit_code=2, says=["is an index; name the dataset"]
+    )
+    require_message(
+        *("search", demo_index, tmp_path / "nope.jpg"), exit_code=2, says=["does not exist"]
     )
 
 

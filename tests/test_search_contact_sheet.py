@@ -68,3 +68,19 @@ def test_the_name_says_the_format(tmp_path: Path) -> None:
             write_contact_sheet(tmp_path / name, BLUE_PHOTO, probes)
     with pytest.raises(WrongUsageError, match="make it first"):
         write_contact_sheet(tmp_path / "nowhere" / "sheet.jpg", BLUE_PHOTO, probes)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_only_an_earlier_sheet_is_replaced(tmp_path: Path, suffix: str) -> None:
+    probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
+    for name in (f"photo{suffix}", f"text{suffix}"):
+        path = tmp_path / name
+        path.write_text("text")
+        if name.startswith("photo"):
+            PIL.Image.new("RGB", (9, 9)).save(path)
+        before = path.read_bytes()
+        with pytest.raises(WrongUsageError, match="is no contact sheet; name another"):
+            write_contact_sheet(path, BLUE_PHOTO, probes)
+        assert path.read_bytes() == before
+    for _ in range(2):
+        write_contact_sheet(tmp_path / f"sheet{suffix}", BLUE_PHOTO, probes)
