@@ -28,7 +28,13 @@ def serve_beam(wanted_dir: Path) -> None:
     watch.start()
     from apache_beam.runners.worker import sdk_worker_main
 
-    sdk_worker_main.main([])
+    exit_code = 1
+    try:
+        sdk_worker_main.main([])
+        exit_code = 0
+    finally:
+        # Not by way of destructors: threads of gRPC may still be running, and C++ then aborts.
+        os._exit(exit_code)
 
 
 def _end_when_unwanted(wanted_dir: Path, driver: int) -> None:
