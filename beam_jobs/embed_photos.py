@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -26,6 +29,7 @@ from beam_jobs.shard import embed_shard
 from faces.dataset import Dataset, DatasetCounts, DatasetWriter
 from faces.engine import available_threads
 from faces.errors import FaceTroveError, WrongUsageError
+from faces.images import RejectReason
 from faces.models import ModelChoice, load_pipeline
 from faces.photos import PhotoFile, list_photos
 from faces.pipeline import FacePipeline
@@ -95,6 +99,7 @@ def embed_photos(
         FaceTroveError: the job failed; what was committed stays.
     """
     workers = workers or available_threads()
+    dataset = Path(os.path.abspath(dataset))  # workers elsewhere have another current folder
     files = list_photos(photos)
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     contract = load_pipeline(models, threads=1).contract
@@ -114,8 +119,11 @@ def embed_photos(
 
 
 def _not_done(files: Sequence[PhotoFile], dataset: Dataset) -> list[PhotoFile]:
-    known = dataset.photos(PhotoFile._fields).select(PhotoFile._fields)
-    done = {PhotoFile(**row) for row in known.to_pylist()}
+    """Photos that are new, changed, or could not be read last time, which may have passed."""
+    known = dataset.photos([*PhotoFile._fields, "reason"])
+    passing = pa.array([RejectReason.READ_ERROR.value, RejectReason.NOT_PROCESSED.value])
+    known = known.filter(pc.invert(pc.is_in(known["reason"], value_set=passing)))
+    done = {PhotoFile(**row) for row in known.select(PhotoFile._fields).to_pylist()}
     return [file for file in files if file not in done]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,11 @@ from faces.pipeline import Face, FacePipeline
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 32_000_000
 """Photos decoded at once: at most so many, or so many pixels (one photo always goes)."""
+
+
+BLANK: Image = np.full((64, 64, 3), 255, dtype=np.uint8)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,26 +62,24 @@ def _find_faces(
     """The faces of each photo; one on which the networks fail becomes a rejected photo.
 
     Raises:
-        Exception: they fail on all photos, so it is not the photos' fault.
+        Exception: they fail on a blank image too, so it is not the photo's fault.
     """
     images = [photo.image for photo in batch if photo.image is not None]
     try:
         found = iter(pipeline.find_faces(images))
         return [(photo, [] if photo.image is None else next(found)) for photo in batch]
+    except MemoryError:
+        raise
     except Exception:
-        if len(images) <= 1:
-            raise
-    results, failures = [], []
-    for photo in batch:
-        try:
-            results += _find_faces(pipeline, [photo])
-        except Exception as error:
-            failures.append(error)
-            reason = RejectReason.NOT_PROCESSED.value
-            results.append((replace(photo, image=None, reason=reason), []))
-    if len(failures) == len(images):
-        raise failures[0]
-    return results
+        if len(images) > 1:
+            return [pair for photo in batch for pair in _find_faces(pipeline, [photo])]
+        pipeline.find_faces([BLANK])  # raises if it is the networks that are at fault
+        _log.warning("the networks fail on a photo", exc_info=True)
+        reason = RejectReason.NOT_PROCESSED.value
+        return [
+            (photo if photo.image is None else replace(photo, image=None, reason=reason), [])
+            for photo in batch
+        ]
 
 
 def _decoded_batches(files: Sequence[PhotoFile]) -> Iterator[list[_OpenedPhoto]]:

@@ -10,6 +10,9 @@ from faces.errors import ContractMismatchError, DamagedFileError
 PREPROCESSING_VERSION = 1
 """Raised whenever decoding, detection scale, alignment or normalisation change embeddings."""
 
+MAX_DIMENSION = 65_536
+"""More than any face network has; a file that says more is damaged."""
+
 
 @dataclass(frozen=True)
 class ModelContract:
@@ -45,6 +48,7 @@ class ModelContract:
             not isinstance(document, dict)
             or document.keys() != expected.keys()
             or any(type(document[name]) is not kind for name, kind in expected.items())
+            or not 1 <= document["dimension"] <= MAX_DIMENSION
         ):
             raise DamagedFileError(
                 f"{source} holds no valid model contract (expected the fields "

@@ -12,6 +12,7 @@ same photo, the newer one holds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from faces.errors import BusyError, DamagedFileError, WrongUsageError
 from faces.files import TEMPORARY_SUFFIX, atomic_write, remove_temporaries, writer_lock
 
 FORMAT_VERSION = 1
+
+PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
 
 
 class PhotoStatus(StrEnum):
@@ -131,8 +134,7 @@ class Dataset:
             raise WrongUsageError(
                 f"{path} exists and is not a facetrove dataset; name a new or empty folder"
             )
-        for name in ("photos", "faces"):
-            (path / name).mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         with writer_lock(path, what=f"dataset {path}"):
             if existing:
                 require_same_contract(
@@ -142,6 +144,8 @@ class Dataset:
                     theirs_name=f"dataset {path}",
                     remedy="choose the dataset's own model or name a new dataset",
                 )
+            for name in ("photos", "faces"):
+                (path / name).mkdir(exist_ok=True)
             dataset = cls(path, contract)
             yield DatasetWriter(dataset, dataset._begin_run())
 
@@ -169,7 +173,8 @@ class Dataset:
         return run
 
     def _part_names(self, kind: str) -> set[str]:
-        return {path.stem for path in (self.path / kind).glob("part-*.parquet")}
+        names = (path.stem for path in (self.path / kind).glob("part-*.parquet"))
+        return {name for name in names if PART_NAME.fullmatch(name)}
 
     def _part_path(self, kind: str, part: str) -> Path:
         return self.path / kind / f"{part}.parquet"
@@ -197,19 +202,22 @@ class Dataset:
         newest = everything.append_column("row", rows).group_by("uri").aggregate([("row", "max")])
         return everything.take(newest["row_max"].sort())
 
-    def faces(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    def faces(
+        self, columns: Sequence[str] | None = None, *, photos: pa.Table | None = None
+    ) -> Iterator[pa.Table]:
         """The faces of the photos as they now stand, one table per part, oldest first.
 
         Args:
             columns: of `face_schema`, all by default.
+            photos: an earlier answer of `photos`: give the faces as they stood then, whatever
+                has been written since.
         """
-        photos = self.photos([])
+        photos = self.photos([]) if photos is None else photos
         schema = face_schema(self.contract.dimension)
         wanted = None if columns is None else list(dict.fromkeys(["uri", *columns]))
-        for part in self.committed_parts():
-            current = photos.filter(pc.equal(photos["part"], part))["uri"]
+        for part, current in _uris_by_part(photos):
             table = _read_parquet(self._part_path("faces", part), schema, columns=wanted)
-            table = table.filter(pc.is_in(table["uri"], value_set=current.combine_chunks()))
+            table = table.filter(pc.is_in(table["uri"], value_set=current))
             yield table if columns is None else table.select(list(columns))
 
     def counts(self, parts: set[str] | None = None) -> DatasetCounts:
@@ -293,9 +301,11 @@ def embedding_matrix(faces: pa.Table) -> NDArray[np.float32]:
 
 def _could_become_dataset(path: Path) -> bool:
     """Whether a path is an empty folder, but for what a run killed at its start leaves."""
-    ours = {"photos", "faces", ".lock"}
     return path.is_dir() and all(
-        entry.name in ours or entry.name.endswith(TEMPORARY_SUFFIX) for entry in path.iterdir()
+        entry.name == ".lock"
+        or entry.name.endswith(TEMPORARY_SUFFIX)
+        or (entry.name in {"photos", "faces"} and entry.is_dir() and not any(entry.iterdir()))
+        for entry in path.iterdir()
     )
 
 
@@ -303,7 +313,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     header_path = path / "dataset.json"
     try:
         document = json.loads(header_path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError(f"{header_path} cannot be read ({error})") from error
     if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
         found = document.get("format_version") if isinstance(document, dict) else None
@@ -326,6 +336,14 @@ def _read_parquet(path: Path, schema: pa.Schema, *, columns: list[str] | None) -
             f"{path} is damaged ({reason}); delete it and run `facetrove embed` with the same "
             "photos again"
         ) from error
+
+
+def _uris_by_part(photos: pa.Table) -> Iterator[tuple[str, pa.Array]]:
+    """Each part's photos, which lie side by side in what `Dataset.photos` gives."""
+    uris, start = photos["uri"].combine_chunks(), 0
+    for part, count in _count_values(photos["part"]).items():  # in order of appearance
+        yield part, uris.slice(start, count)
+        start += count
 
 
 def _count_values(column: pa.ChunkedArray) -> dict[str, int]:

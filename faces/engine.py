@@ -6,6 +6,7 @@ OpenVINO and ONNX Runtime are imported nowhere else.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,8 @@ class OpenVinoNetwork:
     """Intel's engine, also the fastest for convolutions on AMD processors we measured."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
+        # OpenVINO would report its use to its makers, over the network, when it is imported.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         settings = {

@@ -26,6 +26,10 @@ PHOTO_SUFFIXES = (
 """File names with these endings are taken for photos; their content decides what they are."""
 
 
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
+"""Pillow's names of what we decode. It knows more, some of which run other programs."""
+
+
 class RejectReason(StrEnum):
     """Why a photo has no result. A closed set: it is stored in datasets."""
 
@@ -69,7 +73,7 @@ def decode_photo(content: bytes) -> Image:
     try:
         with warnings.catch_warnings():  # we set our own limit, and metadata oddities are no matter
             warnings.simplefilter("ignore")
-            with PIL.Image.open(io.BytesIO(content)) as photo:
+            with PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as photo:
                 width, height = photo.size
                 if width * height > MAX_PIXELS:
                     raise PhotoRejectedError(
@@ -86,6 +90,8 @@ def decode_photo(content: bytes) -> Image:
         ) from error
     except PIL.Image.DecompressionBombError as error:
         raise PhotoRejectedError(RejectReason.TOO_LARGE, str(error)) from error
+    except MemoryError:
+        raise
     except Exception as error:  # hostile input: Pillow's plugins raise nearly anything
         raise PhotoRejectedError(RejectReason.DAMAGED, str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from faces.errors import WrongUsageError
 from faces.images import PHOTO_SUFFIXES, Image, PhotoRejectedError, RejectReason, decode_photo
+
+MAX_BYTES = 500_000_000
+"""Largest file read, in bytes; uncompressed, 150 million pixels are 450 million."""
 
 _FILE_SCHEME = "file://"
 
@@ -92,7 +96,15 @@ def read_photo(uri: str) -> bytes:
         PhotoRejectedError: the file cannot be read.
     """
     try:
-        return photo_path(uri).read_bytes()
+        # Without waiting: a named pipe would keep us for ever.
+        descriptor = os.open(photo_path(uri), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise PhotoRejectedError(RejectReason.READ_ERROR, "not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise PhotoRejectedError(RejectReason.TOO_LARGE, f"over {MAX_BYTES} bytes")
+            return file.read(MAX_BYTES)
     except OSError as error:
         raise PhotoRejectedError(
             RejectReason.READ_ERROR, error.strerror or type(error).__name__

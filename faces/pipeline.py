@@ -13,6 +13,8 @@ from faces.alignment import AlignmentTemplate, align_face
 from faces.contract import ModelContract
 from faces.images import Image
 
+UNIT_LENGTH_TOLERANCE = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
@@ -97,6 +99,12 @@ class FacePipeline:
         if not crops:
             return np.empty((0, self.embedder.dimension), dtype=np.float32)
         return self.embedder.embed(np.stack(crops))
+
+
+def has_unit_length(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(n,) whether each of (n, d) vectors has length 1, as float32 rounding allows."""
+    off = np.abs(np.linalg.norm(vectors, axis=1) - 1.0)
+    return np.asarray(off <= UNIT_LENGTH_TOLERANCE)  # not so for NaN
 
 
 def unit_length(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -64,6 +64,10 @@ def embed(
       facetrove embed ~/Pictures faces.dataset
       facetrove embed /archive faces.dataset -- --runner=FlinkRunner --flink_master=host:8081
     """
+    if strange := [option for option in runner_options if not option.startswith("--")]:
+        raise WrongUsageError(
+            f"{strange[0]!r} is one argument too many; name one folder of photos and one dataset"
+        )
     from facetrove.report import embed_progress, quiet_libraries, show_embed_summary
 
     quiet_libraries()
@@ -144,9 +148,11 @@ def search(index: Path, photo: Path, k: int | None, sheet: Path | None, as_json:
             f"no face was found in {photo}; try a photo where the face is larger or turned more "
             "towards the camera"
         )
+    show_probes(probes, photo, as_json=as_json)
     if sheet is not None:
         write_contact_sheet(sheet, image, probes)
-    show_probes(probes, photo, sheet, as_json=as_json)
+        if not as_json:
+            click.echo(f"contact sheet: {sheet}")
 
 
 def main() -> None:

@@ -126,13 +126,12 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
         )
 
 
-def show_probes(probes: Sequence[Probe], photo: Path, sheet: Path | None, *, as_json: bool) -> None:
+def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
     """Print the matches of each face of a photo as a table."""
     from faces.photos import photo_path
 
     if as_json:
-        document = {"photo": str(photo), "probes": [probe.to_json() for probe in probes]}
-        _print_json(document | ({"sheet": str(sheet)} if sheet else {}))
+        _print_json({"photo": str(photo), "probes": [probe.to_json() for probe in probes]})
         return
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -140,7 +139,10 @@ def show_probes(probes: Sequence[Probe], photo: Path, sheet: Path | None, *, as_
     for number, probe in enumerate(probes, start=1):
         x, y, width, height = (round(value) for value in probe.box)
         table = Table(
-            title=f"face {number} of {len(probes)} in {photo.name}, {width}x{height} at {x},{y}",
+            title=Text(
+                f"face {number} of {len(probes)} in {_relative(Path(photo.name))}, "
+                f"{width}x{height} at {x},{y}"
+            ),
             title_justify="left",
             box=None,
             pad_edge=False,
@@ -163,14 +165,14 @@ def show_probes(probes: Sequence[Probe], photo: Path, sheet: Path | None, *, as_
         with console.capture() as captured:
             console.print(table)
         click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-    if sheet:
-        click.echo(f"contact sheet: {sheet}")
 
 
 def _relative(path: Path) -> str:
     """A path as short as it can be said from here, printable whatever it is made of."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return os.fsencode(shown).decode(errors="backslashreplace")
+    text = os.fsencode(shown).decode(errors="backslashreplace")
+    # A file's name must not be able to drive the terminal.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.contract import require_same_contract
 from faces.dataset import Dataset, embedding_matrix
 from faces.errors import DamagedFileError, WrongUsageError
-from faces.files import remove_temporaries, writer_lock
+from faces.files import TEMPORARY_SUFFIX, remove_temporaries, writer_lock
+from faces.pipeline import has_unit_length
 from indexer.manifest import Manifest, manifest_name, publish, read_current
 from indexer.recipes import build_faiss_index, choose_recipe
 from indexer.segment import FACE_COLUMNS, segment_dir, write_segment
@@ -59,17 +62,18 @@ def build_index(
                 remedy="name a new index",
             )
         on_progress("reading faces")
-        num_faces = sum(len(table) for table in source.faces(["face_id"]))
+        photos = source.photos([])  # one state of the dataset, whatever is written meanwhile
+        num_faces = sum(len(table) for table in source.faces(["face_id"], photos=photos))
         if num_faces == 0:
             raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
         chosen = choose_recipe(recipe, num_faces)
-        parts = tuple(source.committed_parts())
+        parts = tuple(sorted(set(photos["part"].to_pylist())))
         if previous is not None and _is_up_to_date(index_dir, previous, parts, chosen.factory):
             return previous
         on_progress(f"building {chosen.factory} over {num_faces} faces")
         vectors, tuned, recall = build_faiss_index(
             chosen,
-            lambda: _embeddings(source),
+            lambda: _embeddings(source, photos),
             num_faces=num_faces,
             dimension=source.contract.dimension,
         )
@@ -79,7 +83,9 @@ def build_index(
             contract=source.contract,
             recipe=tuned,
             recall=recall,
-            segments=(write_segment(index_dir, vectors, source.faces(FACE_COLUMNS)),),
+            segments=(
+                write_segment(index_dir, vectors, source.faces(FACE_COLUMNS, photos=photos)),
+            ),
             dataset_parts=parts,
         )
         publish(index_dir, manifest)
@@ -87,16 +93,32 @@ def build_index(
     return manifest
 
 
+_SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
+_MANIFEST_NAME = re.compile(r"manifest-(\d{6,})\.json")
+
+
 def _require_index_or_empty(index_dir: Path) -> None:
-    if index_dir.exists() and not (index_dir / "CURRENT").is_file():
-        ours = {"segments", ".lock"}
-        if not index_dir.is_dir() or any(
-            entry.name not in ours and not entry.name.startswith(("manifest-", "."))
-            for entry in index_dir.iterdir()
-        ):
-            raise WrongUsageError(
-                f"{index_dir} exists and is not a facetrove index; name a new or empty folder"
-            )
+    """Refuse any folder that holds something an index does not: a slip must not cost files."""
+    if not index_dir.exists():
+        return
+    if not index_dir.is_dir() or not all(map(_is_ours, index_dir.iterdir())):
+        raise WrongUsageError(
+            f"{index_dir} exists and is not a facetrove index; name a new or empty folder"
+        )
+
+
+def _is_ours(entry: Path) -> bool:
+    if entry.name == "segments":
+        return (
+            entry.is_dir()
+            and not entry.is_symlink()
+            and all(_SEGMENT_NAME.fullmatch(segment.name) for segment in entry.iterdir())
+        )
+    return (
+        entry.name in {"CURRENT", ".lock"}
+        or entry.name.endswith(TEMPORARY_SUFFIX)
+        or _MANIFEST_NAME.fullmatch(entry.name) is not None
+    )
 
 
 def _read_previous(index_dir: Path) -> Manifest | None:
@@ -108,8 +130,8 @@ def _read_previous(index_dir: Path) -> Manifest | None:
 
 
 def _latest_version(index_dir: Path) -> int:
-    numbers = (path.stem.removeprefix("manifest-") for path in index_dir.glob("manifest-*.json"))
-    return max((int(number) for number in numbers if number.isdigit()), default=0)
+    matches = (_MANIFEST_NAME.fullmatch(path.name) for path in index_dir.iterdir())
+    return max((int(match[1]) for match in matches if match), default=0)
 
 
 def _is_up_to_date(
@@ -127,10 +149,16 @@ def _is_up_to_date(
     return True
 
 
-def _embeddings(source: Dataset) -> Iterator[NDArray[np.float32]]:
-    for table in source.faces(["embedding"]):
-        if len(table):
-            yield embedding_matrix(table)
+def _embeddings(source: Dataset, photos: pa.Table) -> Iterator[NDArray[np.float32]]:
+    for table in source.faces(["embedding"], photos=photos):
+        vectors = embedding_matrix(table)
+        if not has_unit_length(vectors).all():
+            raise DamagedFileError(
+                f"dataset {source.path} holds an embedding that does not have length 1: it was "
+                "written by something else; embed the photos into a new dataset"
+            )
+        if len(vectors):
+            yield vectors
 
 
 def _remove_unused(index_dir: Path, *, keep: list[Manifest]) -> None:

@@ -9,6 +9,7 @@ not at all: whatever interrupts that, CURRENT names a complete version.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -41,15 +42,16 @@ class FileDigest:
 
     def require(self, path: Path) -> None:
         """Raise DamagedFileError, naming the file, unless it is the one described."""
-        if not path.is_file():
-            raise DamagedFileError(f"{path} is missing; build the index again")
-        num_bytes = path.stat().st_size
-        if num_bytes != self.num_bytes:
+        try:
+            found = FileDigest.of(path)
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{path} is missing; build the index again") from error
+        if found.num_bytes != self.num_bytes:
             raise DamagedFileError(
-                f"{path} has {num_bytes} bytes instead of {self.num_bytes}: it is truncated or "
-                "altered; build the index again"
+                f"{path} has {found.num_bytes} bytes instead of {self.num_bytes}: it is truncated "
+                "or altered; build the index again"
             )
-        if sha256_of(path) != self.sha256:
+        if found.sha256 != self.sha256:
             raise DamagedFileError(
                 f"{path} differs from what was written (its sha256 is another); build the index "
                 "again"
@@ -128,34 +130,46 @@ def read_current(index_dir: Path) -> Manifest:
         raise WrongUsageError(
             f"{index_dir} {problem}; make one with `facetrove index DATASET INDEX`"
         )
-    match = re.fullmatch(
-        rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", current_path.read_bytes()[:200]
-    )
+    match = re.fullmatch(rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", current_line(index_dir))
     if match is None:
         raise DamagedFileError(f"{current_path} is damaged; build the index again")
     path, digest = index_dir / match[1].decode(), match[2].decode()
-    if not path.is_file():
-        raise DamagedFileError(f"{path} is missing; build the index again")
-    if sha256_of(path) != digest:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path} is missing; build the index again") from error
+    if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedFileError(
             f"{path} differs from what was written (its sha256 is another); build the index again"
         )
-    return _parse(path)
+    return _parse(content, path)
 
 
-def _parse(path: Path) -> Manifest:
+def current_line(index_dir: Path) -> bytes:
+    """What CURRENT says now; nothing where it is missing."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        return (index_dir / "CURRENT").read_bytes()[:200]
+    except FileNotFoundError:
+        return b""
+
+
+def _parse_segment(entry: Any) -> SegmentEntry:
+    if not isinstance(entry["segment_id"], str) or type(entry["num_faces"]) is not int:
+        raise ValueError("a segment has fields of another type")
+    if not re.fullmatch(r"[0-9a-f]{12}", entry["segment_id"]):
+        raise ValueError(f"a segment is called {entry['segment_id']!r}")
+    files = {name: FileDigest(**digest) for name, digest in entry["files"].items()}
+    return SegmentEntry(entry["segment_id"], entry["num_faces"], files)
+
+
+def _parse(content: bytes, path: Path) -> Manifest:
+    try:
+        document: dict[str, Any] = json.loads(content)
         if document["format_version"] != FORMAT_VERSION or document["metric"] != METRIC:
             raise ValueError(f"format version {document['format_version']!r}")
-        segments = tuple(
-            SegmentEntry(
-                entry["segment_id"],
-                entry["num_faces"],
-                {name: FileDigest(**digest) for name, digest in entry["files"].items()},
-            )
-            for entry in document.pop("segments")
-        )
+        segments = tuple(map(_parse_segment, document.pop("segments")))
+        if not segments:
+            raise ValueError("it names no segment")
         return Manifest(
             contract=ModelContract.from_json(document.pop("contract"), source=str(path)),
             recipe=Recipe(**document.pop("recipe")),
@@ -165,7 +179,7 @@ def _parse(path: Path) -> Manifest:
             deletions=tuple(document.pop("deletions")),
             **document,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFileError(
             f"{path} cannot be read by this version of facetrove ({error}); build the index again"
         ) from error

@@ -89,10 +89,15 @@ def open_segment(index_dir: Path, manifest: Manifest, entry: SegmentEntry) -> Se
         vectors = faiss.read_index(str(folder / VECTORS_FILE))
         faces = pa.ipc.open_file(pa.memory_map(str(folder / FACES_FILE))).read_all()
         faces = faces.select(FACE_COLUMNS)
+        faces.validate(full=True)  # offsets that point outside would be read as memory
+        if faces.schema.types != [face_schema(1).field(name).type for name in FACE_COLUMNS]:
+            raise pa.ArrowInvalid("faces.arrow has other columns")
     except (RuntimeError, OSError, KeyError, pa.ArrowException) as error:
         raise DamagedFileError(
             f"segment {folder} cannot be read ({str(error).splitlines()[0]}); build the index again"
         ) from error
+    if not isinstance(vectors, faiss.IndexFlat | faiss.IndexIVFFlat):
+        raise DamagedFileError(f"segment {folder} holds no index of a known kind; build it again")
     expected = (entry.num_faces, manifest.contract.dimension, faiss.METRIC_INNER_PRODUCT)
     if (vectors.ntotal, vectors.d, vectors.metric_type) != expected or len(faces) != expected[0]:
         raise DamagedFileError(

@@ -17,6 +17,7 @@ from search.results import Box, Match, Probe
 
 SHEET_MARK = "facetrove contact sheet"
 EXIF_SOFTWARE = 0x0131  # Exif 2.32: the program that made a picture
+MAX_SIDE = 16_383  # pixels, WebP's limit
 SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TILE = 160  # pixels, side of a face
 GAP = 16
@@ -64,6 +65,11 @@ def write_contact_sheet(path: Path, photo: Image, probes: Sequence[Probe]) -> No
     """Draw a contact sheet to a file; its ending says the format (.jpg, .png, .webp...)."""
     require_picture_name(path)
     sheet = draw_contact_sheet(photo, probes)
+    if max(sheet.size) > MAX_SIDE:
+        raise WrongUsageError(
+            f"a contact sheet of all these matches would be {sheet.height} pixels high; ask for "
+            "fewer with -k"
+        )
     image_format = PIL.Image.registered_extensions()[path.suffix.lower()]
     with atomic_write(path) as temporary:
         exif = PIL.Image.Exif()
@@ -106,7 +112,7 @@ def _caption(
 ) -> None:
     left, top = corner
     draw.text((left, top + 5), title, font=FONT, fill=ink)
-    shown = detail.encode(errors="replace").decode()
+    shown = "".join(c if c.isprintable() else "?" for c in detail)
     while len(shown) > 4 and draw.textlength(shown, font=SMALL_FONT) > TILE:
         shown = (
             f"{shown[: len(shown) // 2 - 1].rstrip('…')}…{shown[len(shown) // 2 + 1 :].lstrip('…')}"

@@ -16,8 +16,8 @@ from faces.errors import DamagedFileError, WrongUsageError
 from faces.images import Image
 from faces.models import load_pipeline_for
 from faces.photos import open_photo
-from faces.pipeline import FacePipeline
-from indexer.manifest import Manifest, read_current
+from faces.pipeline import FacePipeline, has_unit_length
+from indexer.manifest import Manifest, current_line, read_current
 from indexer.segment import Segment, open_segment
 from search.results import Box, CandidateList, Match, Probe
 
@@ -25,8 +25,6 @@ DEFAULT_K = 10
 
 OPEN_ATTEMPTS = 3
 """A writer may remove an old version while it is being opened: then CURRENT names a newer one."""
-
-UNIT_LENGTH_TOLERANCE = 1e-3
 
 
 class FaceSearcher:
@@ -51,12 +49,13 @@ class FaceSearcher:
         """
         path = Path(index)
         for attempt in range(OPEN_ATTEMPTS):
-            manifest = read_current(path)
+            before = current_line(path)
             try:
+                manifest = read_current(path)
                 segments = [open_segment(path, manifest, entry) for entry in manifest.segments]
                 return cls(path, manifest, segments)
             except DamagedFileError:
-                if attempt + 1 == OPEN_ATTEMPTS or read_current(path).version == manifest.version:
+                if attempt + 1 == OPEN_ATTEMPTS or current_line(path) == before:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -169,11 +168,11 @@ class FaceSearcher:
                 f"embeddings have shape {vectors.shape} but index {self.path} expects "
                 f"(n, {dimension}); embed with the index's model ({self.contract.embedder})"
             )
-        off = np.abs(np.linalg.norm(vectors, axis=1) - 1.0)
-        if not (off <= UNIT_LENGTH_TOLERANCE).all():
+        right = has_unit_length(vectors)
+        if not right.all():
             raise WrongUsageError(
-                f"embedding {int(np.argmax(~(off <= UNIT_LENGTH_TOLERANCE)))} does not have "
-                "length 1; divide each embedding by its norm"
+                f"embedding {int(np.argmin(right))} does not have length 1; divide each "
+                "embedding by its norm"
             )
         return vectors
 

@@ -103,6 +103,13 @@ def test_a_photo_on_which_the_networks_fail_costs_no_other(
     assert faces["face_id"].equals(expected_faces["face_id"])
 
 
+def test_a_photo_that_fails_alone_fails_no_job(tmp_path: Path, pipeline: FacePipeline) -> None:
+    PIL.Image.new("RGB", (50, 50)).save(tmp_path / "black.png")
+    broken = FacePipeline(FailsOnDarkPhotos(pipeline.detector, limit=1), pipeline.embedder)
+    photos, _ = embed_shard(broken, list_photos(tmp_path))
+    assert photos["reason"].to_pylist() == ["not_processed"]
+
+
 def test_networks_that_fail_on_every_photo_fail_the_job(
     demo_photos: Path, pipeline: FacePipeline
 ) -> None:

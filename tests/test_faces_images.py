@@ -90,6 +90,8 @@ def reason_of(content: bytes) -> RejectReason:
 def test_empty_and_foreign_files_are_rejected_with_their_reason() -> None:
     assert reason_of(b"") is RejectReason.EMPTY_FILE
     assert reason_of(b"just some text, no photo at all") is RejectReason.UNSUPPORTED_FORMAT
+    postscript = encoded(PIL.Image.new("RGB", (9, 9)), "EPS")  # Pillow would run Ghostscript
+    assert reason_of(postscript) is RejectReason.UNSUPPORTED_FORMAT
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])

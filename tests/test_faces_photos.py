@@ -60,3 +60,11 @@ def test_a_named_photo_that_is_none_says_why(tmp_path: Path) -> None:
         open_photo(tmp_path / "text.jpg")
     with pytest.raises(WrongUsageError, match="does not exist; name a photo"):
         open_photo(tmp_path / "nowhere.jpg")
+
+
+def test_pipes_devices_and_folders_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "zero.jpg"):
+        with pytest.raises(PhotoRejectedError, match="not a regular file"):
+            read_photo(str(tmp_path / name))

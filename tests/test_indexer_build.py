@@ -3,6 +3,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from faces.contract import ModelContract
@@ -13,7 +15,7 @@ from indexer import build_index
 from indexer.manifest import read_current
 from search import FaceSearcher
 from tests.conftest import unit_vectors
-from tests.test_faces_dataset import write
+from tests.test_faces_dataset import part_tables, write
 
 
 @pytest.fixture
@@ -66,14 +68,67 @@ def test_a_reader_keeps_its_version_while_others_are_published(
 
 
 def test_a_damaged_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
-    index = tmp_path / "i"
-    build_index(dataset, index)
-    for path in sorted(path for path in index.rglob("*") if path.is_file()):
-        if path.name == ".lock" or not path.exists():
+    build_index(dataset, tmp_path / "whole")
+    files = [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]
+    damaged = 0
+    for number, path in enumerate(files):
+        if path.name == ".lock":
             continue
-        path.write_bytes(path.read_bytes()[:-1])
+        index = tmp_path / f"copy-{number}"
+        shutil.copytree(tmp_path / "whole", index)
+        copied = index / path.relative_to(tmp_path / "whole")
+        copied.write_bytes(copied.read_bytes()[:-1])
+        with pytest.raises(DamagedFileError, match=path.name):
+            FaceSearcher.open(index)
         build_index(dataset, index)
         assert len(indexed_ids(index)) == 4
+        damaged += 1
+    assert damaged == 4
+
+
+def test_what_is_embedded_during_a_build_waits_for_the_next(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+
+    def embed_meanwhile(step: str) -> None:
+        if step.startswith("writing"):
+            write(dataset, contract, {"a": 2, "new": 1}, seed=5)
+
+    manifest = build_index(dataset, index, on_progress=embed_meanwhile)
+    assert manifest.num_faces == 4
+    searcher = FaceSearcher.open(index)
+    (matches,) = searcher.search_embeddings(unit_vectors(2, 8, 0)[:1], k=1)
+    assert (matches[0].face_id, round(matches[0].similarity, 4)) == ("a-0-0", 1.0)
+    build_index(dataset, index)
+    assert indexed_ids(index) == {"a-0-5", "a-1-5", "b-0-0", "c-0-0", "new-0-5"}
+
+
+def test_folders_of_others_are_left_alone(dataset: Path, tmp_path: Path) -> None:
+    strangers = {"CURRENT": "MANIFEST-000002", "segments/video1": "v", "manifest-hd.json": "{}"}
+    for name, content in strangers.items():
+        folder = tmp_path / name.replace("/", "-")
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(content)
+        (folder / "other").write_text("other")
+        with pytest.raises(WrongUsageError, match="not a facetrove index"):
+            build_index(dataset, folder)
+        assert (folder / name).read_text() == content
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "segments").symlink_to(tmp_path)
+    with pytest.raises(WrongUsageError, match="not a facetrove index"):
+        build_index(dataset, tmp_path / "linked")
+
+
+def test_an_embedding_that_is_none_is_not_indexed(tmp_path: Path, contract: ModelContract) -> None:
+    photos, faces = part_tables({"a": 1})
+    column = faces.schema.get_field_index("embedding")
+    long = pa.FixedSizeListArray.from_arrays(pa.array(np.full(8, 9, np.float32)), 8)
+    with Dataset.open_for_writing(tmp_path / "d", contract) as writer:
+        faces = faces.set_column(column, faces.schema.field(column), long)
+        writer.write_part(writer.part_name(0), photos, faces)
+    with pytest.raises(DamagedFileError, match="does not have length 1"):
+        build_index(tmp_path / "d", tmp_path / "i")
 
 
 def test_another_model_s_index_is_left_alone(
@@ -125,9 +180,9 @@ def test_leftovers_of_a_killed_build_are_cleared(
     index = tmp_path / "i"
     build_index(dataset, index)
     (kept,) = (index / "segments").iterdir()
-    shutil.copytree(kept, index / "segments" / "half")
+    shutil.copytree(kept, index / "segments" / ("0" * 12))
     (index / ".CURRENT.1.tmp").write_text("manifest")
     write(dataset, contract, {"e": 1}, seed=3)
     build_index(dataset, index)
-    assert not (index / "segments" / "half").exists()
+    assert not (index / "segments" / ("0" * 12)).exists()
     assert not list(index.rglob("*.tmp"))

@@ -20,7 +20,7 @@ def manifest(contract: ModelContract) -> Manifest:
         contract=contract,
         recipe=Recipe("ivf", "IVF4,Flat", 2),
         recall=MeasuredRecall(0.99, 0.98, 100),
-        segments=(SegmentEntry("one", 3, files), SegmentEntry("two", 4, files)),
+        segments=(SegmentEntry("a" * 12, 3, files), SegmentEntry("b" * 12, 4, files)),
         dataset_parts=("part-000001",),
     )
 
@@ -72,6 +72,9 @@ def test_every_changed_byte_of_manifest_or_current_is_refused_by_name(
         {"metric": "l2"},
         {"segments": [{}]},
         {"segments": 3},
+        {"segments": []},
+        {"segments": [{"segment_id": "../../elsewhere", "num_faces": 1, "files": {}}]},
+        {"segments": [{"segment_id": 5, "num_faces": 1, "files": {}}]},
         {"recipe": {"name": "ivf"}},
         {"surprise": 1},
         {"contract": {}},
