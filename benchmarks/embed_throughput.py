@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, help="folder of photos, searched recursively")
     parser.add_argument("--count", type=int, default=500, help="photos to embed")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     print_header()
     for embedder in EMBEDDERS:  # fetched and prepared before anything is timed
