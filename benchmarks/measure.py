@@ -1,14 +1,13 @@
-"""What every benchmark needs: a machine's description, timed commands, medians."""
+"""What every benchmark needs: a machine's description, timed commands."""
 
 from __future__ import annotations
 
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from faces.engine import available_threads
@@ -40,7 +39,3 @@ def timed_command(command: Sequence[str], environment: Mapping[str, str] | None 
     if finished.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{finished.stderr.decode()[-2000:]}")
     return seconds
-
-
-def median_of(repeats: int, measure: Callable[[], float]) -> float:
-    return statistics.median(measure() for _ in range(repeats))

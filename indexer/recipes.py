@@ -99,17 +99,18 @@ def build_faiss_index(
     if isinstance(index, faiss.IndexIVF):
         index.cp.min_points_per_centroid = 1  # few faces are no reason for FAISS to print
         wanted = int(index.nlist) * TRAINING_FACES_PER_GROUP
-        index.train(_sample(batches, num_faces, min(wanted, num_faces)))
+        index.train(_rows(batches, _sample_rows(num_faces, min(wanted, num_faces))))
     for batch in batches():
         index.add(batch)
     probes = _sample_rows(num_faces, min(RECALL_PROBES, num_faces))
     if not isinstance(index, faiss.IndexIVF):
         return index, recipe, MeasuredRecall(1.0, 1.0, len(probes))
-    exact = _exact_neighbours(batches, probes, num_faces, dimension)
+    vectors = _rows(batches, probes)
+    exact = _exact_neighbours(batches, vectors, num_faces)
     nprobe = 1
     while True:
         index.nprobe = nprobe
-        recall = _measure(index, batches, probes, exact, num_faces)
+        recall = _measure(index, vectors, probes, exact)
         if recall.recall_at_10 >= TARGET_RECALL or nprobe >= index.nlist:
             return index, Recipe(recipe.name, recipe.factory, nprobe), recall
         nprobe = min(2 * nprobe, int(index.nlist))
@@ -118,10 +119,6 @@ def build_faiss_index(
 def _sample_rows(num_faces: int, count: int) -> NDArray[np.int64]:
     generator = np.random.default_rng(SEED)
     return np.sort(generator.choice(num_faces, size=count, replace=False)).astype(np.int64)
-
-
-def _sample(batches: Batches, num_faces: int, count: int) -> NDArray[np.float32]:
-    return _rows(batches, _sample_rows(num_faces, count))
 
 
 def _rows(batches: Batches, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -135,16 +132,15 @@ def _rows(batches: Batches, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def _exact_neighbours(
-    batches: Batches, probes: NDArray[np.int64], num_faces: int, dimension: int
+    batches: Batches, vectors: NDArray[np.float32], num_faces: int
 ) -> NDArray[np.int64]:
     """(p, k + 1) rows nearest each probe by exhaustive search, block by block."""
     import faiss
 
-    vectors = _rows(batches, probes)
-    heap = faiss.ResultHeap(len(probes), min(RECALL_AT + 1, num_faces), keep_max=True)
+    heap = faiss.ResultHeap(len(vectors), min(RECALL_AT + 1, num_faces), keep_max=True)
     start = 0
     for batch in batches():
-        block = faiss.IndexFlatIP(dimension)
+        block = faiss.IndexFlatIP(vectors.shape[1])
         block.add(batch)
         similarities, rows = block.search(vectors, min(heap.k, len(batch)))
         heap.add_result(similarities, rows + start)
@@ -155,15 +151,14 @@ def _exact_neighbours(
 
 def _measure(
     index: faiss.Index,
-    batches: Batches,
+    vectors: NDArray[np.float32],
     probes: NDArray[np.int64],
     exact: NDArray[np.int64],
-    num_faces: int,
 ) -> MeasuredRecall:
-    _, found = index.search(_rows(batches, probes), exact.shape[1])
+    _, found = index.search(vectors, exact.shape[1])
     hits_1 = hits_10 = wanted_10 = 0
     for probe, exact_row, found_row in zip(probes, exact, found, strict=True):
-        right = exact_row[exact_row != probe][: min(RECALL_AT, num_faces - 1)]
+        right = exact_row[exact_row != probe][:RECALL_AT]
         answer = found_row[found_row != probe][: len(right)]
         hits_1 += int(len(right) == 0 or (len(answer) > 0 and answer[0] == right[0]))
         hits_10 += len(np.intersect1d(answer, right))
