@@ -1,243 +1,234 @@
-"""The embed job: a folder of photos to a dataset, shard by shard, on any Beam runner.
+"""The embed job: photos to a dataset, on any Beam runner.
 
-A shard of photos is one Beam element. The worker that gets it decodes, detects, embeds and
-commits the shard's part of the dataset itself, so nothing heavy flows through Beam; what is
-done and what is left is read off the dataset, which makes every run a continuation.
+What is done and what is left is read off the dataset, which makes every run a continuation.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
+import json
 import os
-import re
+import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-import apache_beam as beam
-import pyarrow as pa
-import pyarrow.compute as pc
-from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from beam_jobs.local_runner import WorkerLostError, run_locally
-from beam_jobs.shard import embed_shard
-from faces.dataset import Dataset, DatasetCounts, DatasetWriter
+from beam_jobs.plan import Plan, make_plan, metadata_of
+from beam_jobs.shard_run import ShardRun
+from faces.contract import ModelContract
+from faces.dataset import Dataset, DatasetCounts, DatasetWriter, PartReport
 from faces.engine import available_threads
-from faces.errors import FaceTroveError, WrongUsageError
-from faces.images import RejectReason
+from faces.errors import FaceTroveError
+from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
 from faces.models import ModelChoice, load_pipeline
-from faces.photos import PhotoFile, list_photos
-from faces.pipeline import FacePipeline
-
-LEAST_SHARD_PHOTOS, MOST_SHARD_PHOTOS = 4, 128
-"""Photos in a shard: what a killed job may have to do again, per worker. Some seconds' work."""
-
-SHARDS_PER_WORKER = 16
-"""In a small collection shards are smaller, so that stopping early loses little."""
-
-ATTEMPTS = 3
-"""Times that workers are started for the shards left when one of them was lost."""
+from faces.pipeline import FaceSelection
+from faces.sources import PhotoListing, list_photos
 
 PROGRESS_INTERVAL_SECONDS = 0.5
 
-_log = logging.getLogger(__name__)
+Photos = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What a run takes and leaves.
+
+    Attributes:
+        selection: which faces are kept. None: as the dataset was begun, or all.
+        limits: of the photos tried.
+        retry_rejected: try all rejected photos again, not only those that could not be read.
+        drop_vanished: drop the faces of photos that are no longer where they were.
+    """
+
+    selection: FaceSelection | None = None
+    limits: PhotoLimits = field(default_factory=PhotoLimits)
+    retry_rejected: bool = False
+    drop_vanished: bool = False
 
 
 @dataclass(frozen=True)
 class EmbedProgress:
-    """How far a run is: photos in the shards committed so far, of those this run has to do."""
+    """How far a run is: what the parts committed so far hold, and photos this run has to do."""
 
     photos_done: int
     photos_to_do: int
+    num_faces: int = 0
+    num_rejected: int = 0
+
+
+@dataclass(frozen=True)
+class PhotosFound:
+    """The photos named, compared with the dataset.
+
+    Attributes:
+        num_photos: found.
+        num_new, num_changed, num_retried: what a run has to do.
+        num_unchanged: in the dataset already.
+        num_vanished: in the dataset, and no longer where they were.
+    """
+
+    num_photos: int
+    num_new: int
+    num_changed: int
+    num_retried: int
+    num_unchanged: int
+    num_vanished: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> PhotosFound:
+        """Count a plan."""
+        parts = (plan.num_new, plan.num_changed, plan.num_retried, plan.num_unchanged)
+        return cls(sum(parts), *parts, len(plan.vanished))
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What a run did.
+    """What a run did; kept in the dataset.
 
     Attributes:
-        photos_found: in the folder.
-        photos_skipped: already in the dataset and unchanged.
+        found: what there was to do.
+        num_dropped: vanished photos whose faces were dropped.
         done: what this run added.
         total: what the dataset now holds.
+        started: UTC, ISO 8601.
+        seconds: from start to end, workers' start-up included.
+        stage_seconds: read, decode, detect, align, embed, write: added over all workers.
     """
 
-    photos_found: int
-    photos_skipped: int
+    found: PhotosFound
+    num_dropped: int
     done: DatasetCounts
     total: DatasetCounts
+    started: str
+    seconds: float
+    stage_seconds: dict[str, float]
+
+
+def plan_embedding(
+    photos: Photos, dataset: Path, *, options: EmbedOptions = EmbedOptions()
+) -> PhotosFound:
+    """Say what `embed_photos` would do, and touch nothing.
+
+    Raises:
+        WrongUsageError: as `embed_photos` does.
+    """
+    listing = list_photos(_as_sequence(photos))
+    if Dataset.exists(dataset):
+        existing = Dataset.open(dataset)
+    else:  # of what model does not matter: nothing is in it
+        existing = Dataset(dataset, ModelContract("", "", "", "", "", dimension=1))
+    existing = existing.with_metadata(metadata_of(listing))
+    return PhotosFound.of(_plan(listing, existing, existing.limits, options))
 
 
 def embed_photos(
-    photos: Path,
+    photos: Photos,
     dataset: Path,
     *,
     models: ModelChoice = ModelChoice(),
+    options: EmbedOptions = EmbedOptions(),
     workers: int | None = None,
     runner_args: Sequence[str] = (),
     on_progress: Callable[[EmbedProgress], None] = lambda _: None,
 ) -> EmbedSummary:
-    """Embed every photo of a folder that the dataset does not hold yet.
+    """Embed every photo that the dataset does not hold yet.
 
     Args:
-        photos: folder searched as `faces.photos.list_photos` says.
+        photos: folders, photos, archives, photo lists, patterns or URLs: see
+            `faces.sources.list_photos`.
         dataset: folder made or continued.
         models: detector and embedder.
+        options: what to take and what to leave.
         workers: processes on this machine; one per core by default.
         runner_args: Beam's own flags, for another runner than the local one.
         on_progress: called now and then from another thread.
 
     Raises:
-        WrongUsageError: no such folder, no photos in it, or `dataset` is something else.
+        WrongUsageError: there are no such photos, or `dataset` is something else.
         ContractMismatchError: the dataset was made by another model.
         BusyError: another process is writing the dataset.
         FaceTroveError: the job failed; what was committed stays.
     """
+    started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     workers = workers or available_threads()
     dataset = Path(os.path.abspath(dataset))  # workers elsewhere have another current folder
-    files = list_photos(photos)
+    listing = list_photos(_as_sequence(photos))
+    before = Dataset.open(dataset) if Dataset.exists(dataset) else None
+    selection = options.selection or (before.selection if before else FaceSelection())
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     contract = load_pipeline(models, threads=1).contract
-    with Dataset.open_for_writing(dataset, contract) as writer:
-        to_do = _not_done(files, writer.dataset)
-        shards = list(_cut_into_shards(to_do, workers, writer))
-        if shards:
-            with _progress_reports(writer, shards, on_progress):
-                _run(shards, writer, models, workers, runner_args)
+    wanted = Dataset(dataset, contract, selection, metadata_of(listing), options.limits)
+    with wanted.open_for_writing() as writer:
+        limits_before = before.limits if before else options.limits
+        plan = _plan(listing, writer.dataset, limits_before, options)
+        run = ShardRun(writer, plan, models, workers, runner_args)
+        if len(plan.to_do):
+            with _progress_reports(writer, len(plan.to_do), on_progress):
+                run.embed_all()
+        num_dropped = len(plan.vanished) if options.drop_vanished else 0
+        if num_dropped:
+            run.drop(plan.vanished)
         parts = writer.committed_parts()
-        return EmbedSummary(
-            photos_found=len(files),
-            photos_skipped=len(files) - len(to_do),
+        stages: Counter[str] = Counter()
+        for part in parts:
+            stages.update(writer.dataset.report(part).seconds)
+        summary = EmbedSummary(
+            found=PhotosFound.of(plan),
+            num_dropped=num_dropped,
             done=writer.dataset.counts(parts),
             total=writer.dataset.counts(),
+            started=started,
+            seconds=round(time.monotonic() - start, 3),
+            stage_seconds={stage: round(seconds, 3) for stage, seconds in stages.items()},
         )
+        if parts:
+            writer.finish(asdict(summary))
+        return summary
 
 
-def _not_done(files: Sequence[PhotoFile], dataset: Dataset) -> list[PhotoFile]:
-    """Photos that are new, changed, or could not be read last time, which may have passed."""
-    known = dataset.photos([*PhotoFile._fields, "reason"])
-    passing = pa.array([RejectReason.READ_ERROR.value, RejectReason.NOT_PROCESSED.value])
-    known = known.filter(pc.invert(pc.is_in(known["reason"], value_set=passing)))
-    done = {PhotoFile(**row) for row in known.select(PhotoFile._fields).to_pylist()}
-    return [file for file in files if file not in done]
+def _as_sequence(photos: Photos) -> Sequence[str | Path]:
+    return [photos] if isinstance(photos, str | Path) else photos
 
 
-Shard = tuple[str, list[tuple[str, int, int]]]
-"""Name of the part to write, and the photos; plain tuples, which Beam encodes without pickle."""
-
-
-def _cut_into_shards(
-    files: Sequence[PhotoFile], workers: int, writer: DatasetWriter
-) -> Iterator[Shard]:
-    even = -(-len(files) // (workers * SHARDS_PER_WORKER))
-    size = min(MOST_SHARD_PHOTOS, max(LEAST_SHARD_PHOTOS, even))
-    for number, start in enumerate(range(0, len(files), size)):
-        yield writer.part_name(number), [(*file,) for file in files[start : start + size]]
-
-
-def _run(
-    shards: Sequence[Shard],
-    writer: DatasetWriter,
-    models: ModelChoice,
-    workers: int,
-    runner_args: Sequence[str],
-) -> None:
-    """Run the shards on the runner that the arguments name, else on processes here."""
-    elsewhere = any(arg.split("=")[0] == "--runner" for arg in runner_args)
-    threads = 1 if elsewhere else max(1, available_threads() // workers)
-    for attempt in range(ATTEMPTS):
-        committed = writer.committed_parts()
-        left = [shard for shard in shards if shard[0] not in committed]
-        build = partial(_add_steps, shards=left, embed=EmbedShard(writer, models, threads))
-        try:
-            if elsewhere:
-                with _pipeline_elsewhere(runner_args) as pipeline:
-                    build(pipeline)
-            else:
-                run_locally(build, workers=min(workers, len(left)), beam_args=runner_args)
-            return
-        except WorkerLostError as error:
-            if attempt + 1 == ATTEMPTS:
-                raise FaceTroveError(f"{error}, {ATTEMPTS} times; {_CONTINUE}") from error
-            _log.warning("%s; starting workers again", error)
-        except FaceTroveError:
-            raise
-        except Exception as error:  # whatever a runner makes of a failure in a worker
-            raise FaceTroveError(f"the job failed ({_cause(error)}); {_CONTINUE}") from error
-
-
-_CONTINUE = "finished shards are kept, run the same command again to continue"
-
-
-def _pipeline_elsewhere(runner_args: Sequence[str]) -> beam.Pipeline:
-    try:
-        return beam.Pipeline(options=PipelineOptions(list(runner_args)))
-    except ValueError as error:
-        raise WrongUsageError(f"Apache Beam refuses {' '.join(runner_args)}: {error}") from error
-
-
-def _cause(error: Exception) -> str:
-    """What went wrong in a worker, out of the trace that Beam makes the message of its error."""
-    last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return re.sub(r"^RuntimeError: | \[while running .*\]$", "", last_line)
-
-
-def _add_steps(pipeline: beam.Pipeline, *, shards: Sequence[Shard], embed: EmbedShard) -> None:
-    (
-        pipeline
-        | "List shards" >> beam.Create(shards)
-        | "Spread over workers" >> beam.Reshuffle()
-        | "Embed and commit" >> beam.ParDo(embed)
-    )
-
-
-class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
-    """Embeds shards and commits each one's part of the dataset."""
-
-    def __init__(self, writer: DatasetWriter, models: ModelChoice, threads: int) -> None:
-        self._writer = writer
-        self._models = models
-        self._threads = threads
-        self._pipeline: FacePipeline | None = None
-        self._photos = Metrics.counter("facetrove", "photos")
-        self._faces = Metrics.counter("facetrove", "faces")
-
-    def setup(self) -> None:
-        """Load the networks, once per worker process."""
-        import cv2
-
-        cv2.setNumThreads(self._threads)
-        self._pipeline = load_pipeline(self._models, threads=self._threads)
-
-    def process(self, shard: Shard) -> None:
-        """Embed one shard and commit its part."""
-        assert self._pipeline is not None, "Beam calls setup first"
-        part, files = shard
-        photos, faces = embed_shard(self._pipeline, [PhotoFile(*file) for file in files])
-        self._writer.write_part(part, photos, faces)
-        self._photos.inc(len(photos))
-        self._faces.inc(len(faces))
+def _plan(
+    listing: PhotoListing,
+    dataset: Dataset,
+    limits_before: PhotoLimits,
+    options: EmbedOptions,
+) -> Plan:
+    retry = set(RejectReason) if options.retry_rejected else set(PASSING_REASONS)
+    if options.limits != limits_before:
+        retry.add(RejectReason.TOO_LARGE)
+    return make_plan(listing, dataset, retry)
 
 
 @contextmanager
 def _progress_reports(
-    writer: DatasetWriter, shards: Sequence[Shard], on_progress: Callable[[EmbedProgress], None]
+    writer: DatasetWriter, to_do: int, on_progress: Callable[[EmbedProgress], None]
 ) -> Iterator[None]:
     """Call back from a thread of its own with what the dataset shows to be committed.
 
     Looking at files instead of listening to workers works on every runner.
     """
-    sizes = {part: len(files) for part, files in shards}
-    to_do = sum(sizes.values())
+    reports: dict[str, PartReport] = {}
     stopped = threading.Event()
 
     def report() -> None:
-        on_progress(EmbedProgress(sum(sizes[part] for part in writer.committed_parts()), to_do))
+        for part in writer.committed_parts() - reports.keys():
+            reports[part] = writer.dataset.report(part)
+        on_progress(
+            EmbedProgress(
+                photos_done=sum(report.num_photos for report in reports.values()),
+                photos_to_do=to_do,
+                num_faces=sum(report.num_faces for report in reports.values()),
+                num_rejected=sum(report.num_rejected for report in reports.values()),
+            )
+        )
 
     def watch() -> None:
         while not stopped.wait(PROGRESS_INTERVAL_SECONDS):
@@ -256,8 +247,8 @@ def _progress_reports(
 
 def run(argv: Sequence[str] | None = None) -> EmbedSummary:
     """Run the job as a Beam program: its own flags below, all others go on to the runner."""
-    parser = argparse.ArgumentParser(description="Embed the faces of a folder of photos.")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
+    parser = argparse.ArgumentParser(description="Embed the faces of photos.")
+    parser.add_argument("--photos", nargs="+", required=True, help="folders, photos, lists...")
     parser.add_argument("--dataset", type=Path, required=True, help="folder made or continued")
     parser.add_argument("--workers", type=int, help="processes here; one per core by default")
     known, runner_args = parser.parse_known_args(argv)
@@ -265,4 +256,7 @@ def run(argv: Sequence[str] | None = None) -> EmbedSummary:
 
 
 if __name__ == "__main__":
-    print(run())
+    try:
+        print(json.dumps(asdict(run()), indent=2))
+    except FaceTroveError as error:
+        sys.exit(f"error: {error}")

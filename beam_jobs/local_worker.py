@@ -19,8 +19,9 @@ def serve_beam(wanted_dir: Path) -> None:
     # With no handler, the first warning would make Python install one that prints everything.
     # What matters reaches the driver through Beam.
     logging.getLogger().addHandler(logging.NullHandler())
-    # Beam prints the trace of every failure, which the driver gets and puts in a sentence anyway.
-    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for the process's whole life
+    # Beam prints the trace of every failure, which the driver gets and puts in a sentence anyway,
+    # and image decoders print what they think of a photo, which has its row.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     watch = threading.Thread(
         target=_end_when_unwanted, args=(wanted_dir, os.getppid()), daemon=True

@@ -4,138 +4,240 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from faces.dataset import PHOTO_SCHEMA, PhotoStatus, faces_table
-from faces.images import Image, PhotoRejectedError, RejectReason, decode_photo
-from faces.photos import PhotoFile, read_photo
-from faces.pipeline import Face, FacePipeline
+from beam_jobs.in_hand import InHand
+from faces.dataset import PhotoStatus, faces_table
+from faces.images import Photo, PhotoLimits, PhotoRejectedError, RejectReason, decode_photo
+from faces.photos import read_photo
+from faces.pipeline import Face, FacePipeline, StageSeconds
 
 BATCH_PHOTOS = 32
-BATCH_PIXELS = 32_000_000
+BATCH_PIXELS = 16_000_000
 """Photos decoded at once: at most so many, or so many pixels (one photo always goes)."""
 
-
-BLANK: Image = np.full((64, 64, 3), 255, dtype=np.uint8)
+BLANK = np.full((64, 64, 3), 255, dtype=np.uint8)
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _OpenedPhoto:
-    file: PhotoFile
+class Outcome(NamedTuple):
+    """How a photo ended: the columns of its row that are not known beforehand."""
+
     photo_id: str | None
-    image: Image | None
+    width: int | None
+    height: int | None
+    num_faces: int
+    status: str
     reason: str | None
+    is_copy: bool
+
+    @classmethod
+    def rejected(cls, reason: RejectReason, photo_id: str | None = None) -> Outcome:
+        """Of a photo that has no result."""
+        return cls(photo_id, None, None, 0, PhotoStatus.REJECTED.value, reason.value, False)
 
 
-def embed_shard(pipeline: FacePipeline, files: Sequence[PhotoFile]) -> tuple[pa.Table, pa.Table]:
+@dataclass(frozen=True)
+class ShardResult:
+    """What a shard became.
+
+    Attributes:
+        photos: a row of the dataset's `photo_schema` for every photo, in their order.
+        faces: rows of `face_schema`.
+        seconds: read, decode, detect, align, embed.
+    """
+
+    photos: pa.Table
+    faces: pa.Table
+    seconds: Mapping[str, float]
+
+
+class _Decoded(NamedTuple):
+    row: int
+    uri: str
+    photo_id: str
+    photo: Photo
+
+
+def embed_shard(
+    pipeline: FacePipeline,
+    to_do: pa.Table,
+    schema: pa.Schema,
+    *,
+    known: pa.Table | None = None,
+    limits: PhotoLimits = PhotoLimits(),
+    in_hand: InHand | None = None,
+    careful: bool = False,
+) -> ShardResult:
     """Read, decode, detect, align and embed.
 
-    Returns:
-        The photos (`PHOTO_SCHEMA`, a row for every file, in their order) and the faces
-        (`face_schema`).
+    Args:
+        pipeline: the models.
+        to_do: photos: uri, num_bytes, mtime_ns and metadata.
+        schema: the dataset's `photo_schema`.
+        known: contents whose faces the dataset has already, see `beam_jobs.plan.Plan`.
+        limits: of the photos tried.
+        in_hand: told what is worked on.
+        careful: work on one photo at a time, so that one that kills the process is found.
     """
-    photo_rows: list[dict[str, Any]] = []
-    face_rows: list[dict[str, Any]] = []
-    embeddings: list[NDArray[np.float32]] = []
-    for batch in _decoded_batches(files):
-        for photo, faces in _find_faces(pipeline, batch):
-            photo_rows.append(_photo_row(photo, len(faces)))
-            face_rows.extend(_face_row(photo, place, face) for place, face in enumerate(faces))
-            embeddings.extend(face.embedding for face in faces)
+    shard = _Shard(pipeline, limits, in_hand, BATCH_PHOTOS if not careful else 1)
+    outcomes = shard.run(to_do["uri"].to_pylist(), known)
+    columns = {name: to_do[name] for name in to_do.column_names}
+    for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
+        columns[name] = pa.array(values, schema.field(name).type)
+    photos = pa.table({name: columns[name] for name in schema.names}).cast(schema)
     dimension = pipeline.contract.dimension
+    embeddings = [embedding for _, embedding in shard.faces]
     matrix = np.stack(embeddings) if embeddings else np.empty((0, dimension), dtype=np.float32)
-    photos = pa.Table.from_pylist(photo_rows, schema=PHOTO_SCHEMA)
-    return photos, faces_table(face_rows, matrix, dimension)
+    faces = faces_table([row for row, _ in shard.faces], matrix, dimension)
+    return ShardResult(photos, faces, dict(shard.seconds))
 
 
-def _find_faces(
-    pipeline: FacePipeline, batch: Sequence[_OpenedPhoto]
-) -> list[tuple[_OpenedPhoto, list[Face]]]:
-    """The faces of each photo; one on which the networks fail becomes a rejected photo.
+class _Shard:
+    def __init__(
+        self, pipeline: FacePipeline, limits: PhotoLimits, in_hand: InHand | None, batch_photos: int
+    ) -> None:
+        self.pipeline = pipeline
+        self.limits = limits
+        self.in_hand = in_hand
+        self.batch_photos = batch_photos
+        self.faces: list[tuple[dict[str, Any], Any]] = []
+        self.seconds = pipeline.seconds = StageSeconds()
 
-    Raises:
-        Exception: they fail on a blank image too, so it is not the photo's fault.
-    """
-    images = [photo.image for photo in batch if photo.image is not None]
-    try:
-        found = iter(pipeline.find_faces(images))
-        return [(photo, [] if photo.image is None else next(found)) for photo in batch]
-    except MemoryError:
-        raise
-    except Exception:
-        if len(images) > 1:
-            return [pair for photo in batch for pair in _find_faces(pipeline, [photo])]
-        pipeline.find_faces([BLANK])  # raises if it is the networks that are at fault
-        _log.warning("the networks fail on a photo", exc_info=True)
-        reason = RejectReason.NOT_PROCESSED.value
-        return [
-            (photo if photo.image is None else replace(photo, image=None, reason=reason), [])
-            for photo in batch
-        ]
+    def run(self, uris: Sequence[str], known: pa.Table | None) -> list[Outcome]:
+        """The outcome of each photo; `faces` is filled."""
+        by_content = _known_outcomes(known)
+        outcomes: dict[int, Outcome] = {}
+        first_rows: dict[str, int] = {}  # of each content read here
+        copies: dict[int, int] = {}  # row of a copy, row of the photo it is a copy of
+        for batch in self._batches(uris, outcomes, first_rows, copies, by_content):
+            self._hold(photo.uri for photo in batch)
+            for photo, found in self._find_faces(batch):
+                if isinstance(found, RejectReason):
+                    outcomes[photo.row] = Outcome.rejected(found, photo.photo_id)
+                    continue
+                outcomes[photo.row] = _outcome(photo, len(found))
+                for place, face in enumerate(found):
+                    self.faces.append((_face_row(photo, place, face), face.embedding))
+        for row, original in copies.items():
+            outcomes[row] = outcomes[original]._replace(
+                is_copy=outcomes[original].status == PhotoStatus.EMBEDDED.value
+            )
+        return [outcomes[row] for row in range(len(uris))]
 
+    def _hold(self, uris: Iterator[str]) -> None:
+        if self.in_hand is not None:
+            self.in_hand.take(uris)
 
-def _decoded_batches(files: Sequence[PhotoFile]) -> Iterator[list[_OpenedPhoto]]:
-    batch: list[_OpenedPhoto] = []
-    num_pixels = 0
-    for file in files:
-        photo = _open(file)
-        if photo.image is not None:
-            height, width = photo.image.shape[:2]
-            if batch and num_pixels + height * width > BATCH_PIXELS:
+    def _batches(
+        self,
+        uris: Sequence[str],
+        outcomes: dict[int, Outcome],
+        first_rows: dict[str, int],
+        copies: dict[int, int],
+        by_content: Mapping[str, Outcome],
+    ) -> Iterator[list[_Decoded]]:
+        """Decode, some photos at a time; what needs no network goes into `outcomes` or `copies`."""
+        batch: list[_Decoded] = []
+        num_pixels = 0
+        for row, uri in enumerate(uris):
+            self._hold(iter([uri]))
+            photo_id = None
+            try:
+                with self.seconds.spent_on("read"):
+                    content = read_photo(uri, self.limits.max_bytes)
+                    photo_id = hashlib.sha256(content).hexdigest()
+                if photo_id in by_content:
+                    outcomes[row] = by_content[photo_id]
+                    continue
+                if first_rows.setdefault(photo_id, row) != row:
+                    copies[row] = first_rows[photo_id]
+                    continue
+                with self.seconds.spent_on("decode"):
+                    photo = decode_photo(
+                        content,
+                        limits=self.limits,
+                        reduction_for=self.pipeline.detector.reduction_for,
+                    )
+            except PhotoRejectedError as error:
+                outcomes[row] = Outcome.rejected(error.reason, photo_id)
+                continue
+            size = photo.image.shape[0] * photo.image.shape[1]
+            if batch and num_pixels + size > BATCH_PIXELS:
                 yield batch
                 batch, num_pixels = [], 0
-            num_pixels += height * width
-        batch.append(photo)
-        if len(batch) == BATCH_PHOTOS:
+            batch.append(_Decoded(row, uri, photo_id, photo))
+            num_pixels += size
+            if len(batch) >= self.batch_photos:
+                yield batch
+                batch, num_pixels = [], 0
+        if batch:
             yield batch
-            batch, num_pixels = [], 0
-    if batch:
-        yield batch
+
+    def _find_faces(
+        self, batch: Sequence[_Decoded]
+    ) -> list[tuple[_Decoded, list[Face] | RejectReason]]:
+        """The faces of each photo, or why it has no result.
+
+        Raises:
+            Exception: the networks fail on a blank image too, so it is not the photo's fault.
+        """
+        try:
+            found = self.pipeline.find_faces([decoded.photo for decoded in batch])
+            return list(zip(batch, found, strict=True))
+        except MemoryError:
+            raise
+        except Exception as error:
+            if len(batch) > 1:
+                return [pair for decoded in batch for pair in self._find_faces([decoded])]
+            if isinstance(error, PhotoRejectedError):
+                return [(batch[0], error.reason)]
+            self.pipeline.find_faces([BLANK])  # raises if it is the networks that are at fault
+            _log.warning("the networks fail on a photo", exc_info=True)
+            return [(batch[0], RejectReason.NOT_PROCESSED)]
 
 
-def _open(file: PhotoFile) -> _OpenedPhoto:
-    photo_id = None
-    try:
-        content = read_photo(file.uri)
-        photo_id = hashlib.sha256(content).hexdigest()
-        return _OpenedPhoto(file, photo_id, decode_photo(content), None)
-    except PhotoRejectedError as error:
-        return _OpenedPhoto(file, photo_id, None, error.reason.value)
-
-
-def _photo_row(photo: _OpenedPhoto, num_faces: int) -> dict[str, Any]:
-    status = PhotoStatus.EMBEDDED if num_faces else PhotoStatus.NO_FACE
-    height, width = (None, None) if photo.image is None else photo.image.shape[:2]
+def _known_outcomes(known: pa.Table | None) -> dict[str, Outcome]:
+    if known is None:
+        return {}
+    embedded = PhotoStatus.EMBEDDED.value
     return {
-        **photo.file._asdict(),
-        "photo_id": photo.photo_id,
-        "width": width,
-        "height": height,
-        "num_faces": num_faces,
-        "status": (PhotoStatus.REJECTED if photo.reason else status).value,
-        "reason": photo.reason,
+        row["photo_id"]: Outcome(**row, reason=None, is_copy=row["status"] == embedded)
+        for row in known.drop_columns(["num_bytes"]).to_pylist()
     }
 
 
-def _face_row(photo: _OpenedPhoto, place: int, face: Face) -> dict[str, Any]:
+def _outcome(decoded: _Decoded, num_faces: int) -> Outcome:
+    return Outcome(
+        decoded.photo_id,
+        decoded.photo.width,
+        decoded.photo.height,
+        num_faces,
+        (PhotoStatus.EMBEDDED if num_faces else PhotoStatus.NO_FACE).value,
+        None,
+        False,
+    )
+
+
+def _face_row(decoded: _Decoded, place: int, face: Face) -> dict[str, Any]:
     """The columns of a face but its embedding.
 
-    The same face of the same photo at the same place always gets the same face_id.
+    The same face of the same content at the same place among its faces always gets the same
+    face_id, wherever the photo lies.
     """
-    name = f"{photo.file.uri}\0{photo.photo_id}\0{place}"
+    name = f"{decoded.photo_id}\0{place}"
     return {
         "face_id": hashlib.sha256(name.encode()).hexdigest()[:32],
-        "photo_id": photo.photo_id,
-        "uri": photo.file.uri,
+        "photo_id": decoded.photo_id,
+        "uri": decoded.uri,
         "box": face.detection.box.tolist(),
         "landmarks": face.detection.landmarks.reshape(-1).tolist(),
         "score": face.detection.score,
+        **asdict(face.quality),
     }

@@ -1,72 +1,203 @@
 """Photos per second: facetrove, face_recognition and deepface on the same photos.
 
     make bench PHOTOS=folder-of-photos
+    python -m benchmarks.embed_throughput LFW_PHOTOS --groups 100 --portraits 100 --limit
 
 Every program runs as its users run it, as a command, on all cores: facetrove with a worker
 process per core, face_recognition with `--cpus` of as many (HOG detector), deepface in one
 process whose ONNX Runtime and OpenCV use all cores, with the same YuNet and SFace networks.
 
-Each is timed on a few photos and on all: the difference gives its steady speed, and what is
-left is its start-up. Rounds are interleaved, so that a machine that slows down slows all.
+Each is timed on a few photos and on all: the difference gives its steady speed and the
+processor time that a photo costs, and what is left is its start-up. Rounds are interleaved, so
+that a machine that slows down slows all. A program that finds fewer faces has less to embed, so
+the table says how many it found.
+
+`--groups` and `--portraits` repeat this on 12-megapixel photos made from the same folder (see
+`benchmarks.scenes`). `--limit` measures beside it what decoding and the networks' arithmetic cost
+by themselves (see `benchmarks.limit`), and `--workers-scaling` how much faster the job is on all
+cores with as many workers than on one core with one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import TypeVar
 
-from benchmarks.measure import CORES, print_header, timed_command
-from faces.fetch import fetch
+from benchmarks.limit import Limit, LimitBench
+from benchmarks.measure import CORES, Cost, print_header, timed_command
+from benchmarks.peers import (
+    deepface_command,
+    deepface_environment,
+    face_recognition_command,
+    require_peers,
+)
+from benchmarks.scenes import make_group_scenes, make_portraits
 from faces.models import EMBEDDERS, ModelChoice, load_pipeline
-from faces.sface import SFACE
-from faces.weights import YUNET_FILE, prepare
 
-FEW = 20
-"""Photos in the short run: enough for every worker to have something to do."""
+FEW, FEW_SCENES = 12 * CORES, 4 * CORES
+"""Photos in the short run: every worker has as much to do, as it has in the long run."""
+
+OUR_EMBEDDERS = {"facetrove": "sface", "facetrove int8": "sface-int8"}
+"""What we call facetrove with each of its embedders."""
 
 
-def facetrove(photos: Path, work_dir: Path, embedder: str = "sface") -> float:
+@dataclass(frozen=True)
+class Run:
+    """A command's cost and the faces it embedded."""
+
+    cost: Cost
+    num_faces: int
+
+
+def facetrove(
+    photos: Path, work_dir: Path, embedder: str = "sface", cores: int | None = None
+) -> Run:
     dataset = tempfile.mkdtemp(dir=work_dir)
-    command = [_script("facetrove"), "embed", str(photos), dataset, "--embedder", embedder]
-    return timed_command(command)
+    program = str(Path(sys.executable).with_name("facetrove"))
+    command = [program, "embed", str(photos), dataset, "--embedder", embedder, "--json"]
+    cost = timed_command(command, cores=cores)
+    return Run(cost, json.loads(cost.output)["total"]["num_faces"])
 
 
-def face_recognition(photos: Path, work_dir: Path) -> float:
-    nobody = work_dir / "nobody-known"
-    nobody.mkdir(exist_ok=True)
-    command = [_script("face_recognition"), "--cpus", str(CORES), str(nobody), str(photos)]
-    return timed_command(command)
+def face_recognition(photos: Path, work_dir: Path) -> Run:
+    cost = timed_command(face_recognition_command(photos, work_dir))
+    return Run(cost, cost.output.count("unknown_person"))  # a line for every face
 
 
-def deepface(photos: Path, work_dir: Path) -> float:
-    weights_dir = work_dir / ".deepface" / "weights"
-    if not weights_dir.is_dir():
-        weights_dir.mkdir(parents=True)
-        (yunet,) = fetch([YUNET_FILE], work_dir / "weights")
-        (weights_dir / "face_detection_yunet_2023mar.onnx").symlink_to(yunet)
-        # deepface cannot run the published file of SFace, which lists its weights as inputs.
-        sface = prepare(SFACE).path
-        (weights_dir / "face_recognition_sface_2021dec.onnx").symlink_to(sface)
-    command = [sys.executable, "-m", "benchmarks.deepface_represent", str(photos)]
-    return timed_command(command, {"DEEPFACE_HOME": str(work_dir)})
+def deepface(photos: Path, work_dir: Path) -> Run:
+    cost = timed_command(deepface_command(photos), deepface_environment(work_dir))
+    return Run(cost, int(cost.output.split()[-1]))
 
 
-PROGRAMS: dict[str, Callable[[Path, Path], float]] = {
-    "facetrove": facetrove,
-    "facetrove int8": partial(facetrove, embedder="sface-int8"),
-    "face_recognition": face_recognition,
-    "deepface": deepface,
+Program = Callable[[Path, Path], Run]
+"""Embeds a flat folder of photos; the second folder is for whatever it needs besides."""
+
+OURS: dict[str, Program] = {
+    name: partial(facetrove, embedder=embedder) for name, embedder in OUR_EMBEDDERS.items()
+}
+PEERS: dict[str, Program] = {"face_recognition": face_recognition, "deepface": deepface}
+ONE_CORE: dict[str, Program] = {
+    f"{name}, 1 core": partial(facetrove, embedder=embedder, cores=1)
+    for name, embedder in OUR_EMBEDDERS.items()
 }
 
 
-def _script(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
+@dataclass(frozen=True)
+class PhotoSet:
+    """The photos of a measurement: all of them, and the first few."""
+
+    name: str
+    many: Path
+    num_many: int
+    few: Path
+    num_few: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One program on one set of photos, start-up apart; the faces it embedded of all photos."""
+
+    photos_per_second: float
+    cpu_ms: float
+    startup_seconds: float
+    num_faces: float
+
+
+def measure_speed(run: Program, photos: PhotoSet, work_dir: Path) -> Speed:
+    """Run a program on the few photos and on all, and split start-up from the rest."""
+    short, long = run(photos.few, work_dir), run(photos.many, work_dir)
+    difference = photos.num_many - photos.num_few
+    per_photo = (long.cost.seconds - short.cost.seconds) / difference
+    return Speed(
+        photos_per_second=1 / per_photo,
+        cpu_ms=(long.cost.cpu_seconds - short.cost.cpu_seconds) * 1000 / difference,
+        startup_seconds=short.cost.seconds - photos.num_few * per_photo,
+        num_faces=long.num_faces,
+    )
+
+
+Figures = TypeVar("Figures", Speed, Limit)
+
+
+def median_of(rounds: Sequence[Figures]) -> Figures:
+    """Field by field."""
+    kind = type(rounds[0])
+    names = [field.name for field in fields(kind)]
+    return kind(**{name: median(getattr(one, name) for one in rounds) for name in names})
+
+
+def print_speeds(speeds: Mapping[str, Speed]) -> None:
+    ours = [speeds[name].photos_per_second for name in OURS]
+    print(
+        f"{'program':18}{'photos/s':>10}{'CPU ms/photo':>14}{'start-up s':>12}{'faces':>8}"
+        f"{'facetrove is':>15}{'int8 is':>15}"
+    )
+    for program, speed in speeds.items():
+        ratios = ["", ""]
+        if program not in OURS and speed.num_faces:  # without faces there was nothing to embed
+            ratios = [f"{own / speed.photos_per_second:.1f} times" for own in ours]
+        print(
+            f"{program:18}{speed.photos_per_second:10.1f}{speed.cpu_ms:14.1f}"
+            f"{speed.startup_seconds:12.1f}{speed.num_faces:8.0f}{ratios[0]:>15}{ratios[1]:>15}"
+        )
+
+
+def print_limits(limits: Mapping[str, Limit], speeds: Mapping[str, Speed]) -> None:
+    print(
+        f"\n{'CPU ms/photo':18}{'decode':>10}{'detector':>10}{'embedder':>10}{'limit':>10}"
+        f"{'worker':>10}{'job':>10}{'job/limit':>11}"
+    )
+    for program, limit in limits.items():
+        job = speeds[program].cpu_ms
+        print(
+            f"{program:18}{limit.decode:10.2f}{limit.detect:10.2f}{limit.embed:10.2f}"
+            f"{limit.total:10.2f}{limit.steps:10.2f}{job:10.2f}{job / limit.total:11.2f}"
+        )
+
+
+def print_scaling(speeds: Mapping[str, Speed]) -> None:
+    print(f"\n{'photos/s':18}{'1 core':>10}{f'{CORES} cores':>10}{'speed-up':>10}")
+    for program in OURS:
+        alone = speeds[f"{program}, 1 core"].photos_per_second
+        together = speeds[program].photos_per_second
+        print(f"{program:18}{alone:10.1f}{together:10.1f}{together / alone:10.2f}")
+
+
+def bench(photos: PhotoSet, options: argparse.Namespace, work_dir: Path) -> None:
+    """Measure everything that was asked for on one set of photos, and print it."""
+    compared = OURS | ({} if options.no_peers else PEERS)
+    programs = compared | (ONE_CORE if options.workers_scaling else {})
+    limits = {
+        name: LimitBench(photos.many, embedder)
+        for name, embedder in OUR_EMBEDDERS.items()
+        if options.limit
+    }
+    speeds: dict[str, list[Speed]] = {program: [] for program in programs}
+    least: dict[str, list[Limit]] = {program: [] for program in limits}
+    for _ in range(options.repeats):
+        for program, run in programs.items():
+            speeds[program].append(measure_speed(run, photos, work_dir))
+        for program, limit in limits.items():
+            least[program].append(limit.measure())
+    medians = {program: median_of(rounds) for program, rounds in speeds.items()}
+    print(f"{photos.name}: {photos.num_many} photos, median of {options.repeats} rounds")
+    print_speeds({program: medians[program] for program in compared})
+    if limits:
+        print_limits({program: median_of(rounds) for program, rounds in least.items()}, medians)
+        for program, limit in limits.items():
+            print(f"{program}'s batches: {limit.batches()}")
+    if options.workers_scaling:
+        print_scaling(medians)
+    print(flush=True)
 
 
 def link_photos(folder: Path, count: int, into: Path) -> Path:
@@ -81,39 +212,46 @@ def link_photos(folder: Path, count: int, into: Path) -> Path:
     return into
 
 
+def photo_sets(options: argparse.Namespace, work_dir: Path) -> Iterator[PhotoSet]:
+    """The sets that were asked for, each made when its turn comes."""
+    if options.count:
+        many = link_photos(options.photos, options.count, work_dir / "many")
+        few = link_photos(options.photos, FEW, work_dir / "few")
+        yield PhotoSet("photos as they are", many, options.count, few, FEW)
+    for name, make, count in (
+        ("groups", make_group_scenes, options.groups),
+        ("portraits", make_portraits, options.portraits),
+    ):
+        if count:
+            made = work_dir / f"made-{name}"
+            make(options.photos, made, count=count)
+            many = link_photos(made, count, work_dir / name)  # without the truths
+            few = link_photos(made, FEW_SCENES, work_dir / f"few-{name}")
+            yield PhotoSet(f"12-megapixel {name}", many, count, few, FEW_SCENES)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, help="folder of photos, searched recursively")
-    parser.add_argument("--count", type=int, default=500, help="photos to embed")
+    parser.add_argument("--count", type=int, default=500, help="photos to embed; 0: none")
+    parser.add_argument("--groups", type=int, default=0, help="group photos to make and embed")
+    parser.add_argument("--portraits", type=int, default=0, help="portraits to make and embed")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", action="store_true", help="what photos must cost at least")
+    parser.add_argument(
+        "--workers-scaling", action="store_true", help="facetrove on one core and on all"
+    )
+    parser.add_argument("--no-peers", action="store_true", help="facetrove alone")
     options = parser.parse_args()
     print_header()
+    if not options.no_peers:
+        require_peers()
     for embedder in EMBEDDERS:  # fetched and prepared before anything is timed
         load_pipeline(ModelChoice(embedder=embedder))
     with tempfile.TemporaryDirectory() as name:
         work_dir = Path(name)
-        many = link_photos(options.photos, options.count, work_dir / "many")
-        few = link_photos(options.photos, FEW, work_dir / "few")
-        steady: dict[str, list[float]] = {program: [] for program in PROGRAMS}
-        startup: dict[str, list[float]] = {program: [] for program in PROGRAMS}
-        for _ in range(options.repeats):
-            for program, run in PROGRAMS.items():
-                short, long = run(few, work_dir), run(many, work_dir)
-                per_photo = (long - short) / (options.count - FEW)
-                steady[program].append(1 / per_photo)
-                startup[program].append(short - FEW * per_photo)
-        print(f"{options.count} photos, median of {options.repeats} rounds")
-        print(
-            f"{'program':18}{'photos/s':>10}{'start-up s':>12}{'facetrove is':>15}{'int8 is':>15}"
-        )
-        median = {program: statistics.median(speeds) for program, speeds in steady.items()}
-        for program, speed in median.items():
-            ratios = [
-                "" if program.startswith("facetrove") else f"{median[ours] / speed:.1f} times"
-                for ours in ("facetrove", "facetrove int8")
-            ]
-            start = statistics.median(startup[program])
-            print(f"{program:18}{speed:10.1f}{start:12.1f}{ratios[0]:>15}{ratios[1]:>15}")
+        for photos in photo_sets(options, work_dir):
+            bench(photos, options, work_dir)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,12 @@ def align_face(image: Image, landmarks: NDArray[np.float32], template: Alignment
     return np.asarray(crop, dtype=np.uint8)
 
 
+def pixels_needed(landmarks: NDArray[np.float32], template: AlignmentTemplate) -> float:
+    """Pixels of the crop per pixel of the photo: under 1 for a face larger than the crop."""
+    transform = similarity_transform(landmarks, np.asarray(template.points))
+    return float(np.hypot(transform[0, 0], transform[1, 0]))
+
+
 def similarity_transform(
     source: NDArray[np.floating], target: NDArray[np.floating]
 ) -> NDArray[np.float64]:

@@ -1,21 +1,25 @@
 """The dataset on disk: Parquet parts of photos and faces. The one place that knows the format.
 
-    DATASET/dataset.json                  format version, model contract, run in force
+    DATASET/dataset.json                  format version, model contract, settings, run in force
     DATASET/photos/<part>.parquet         one row per photo seen
     DATASET/faces/<part>.parquet          one row per face found
+    DATASET/runs/<run>.json               what a run did
 
 A part is one shard's result. Its photos file is written last and is the commit mark: a part
 counts when both its files are there. Part names sort by age; where two parts speak of the
-same photo, the newer one holds.
+same uri, the newer one holds.
+
+Faces belong to a content (photo_id), not to a place: of a photo that lies in five places, one
+row has the faces in its part, and the others are copies.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -29,11 +33,25 @@ from numpy.typing import NDArray
 
 from faces.contract import ModelContract, require_same_contract
 from faces.errors import BusyError, DamagedFileError, WrongUsageError
-from faces.files import TEMPORARY_SUFFIX, atomic_write, remove_temporaries, writer_lock
+from faces.files import (
+    PRIVATE,
+    TEMPORARY_SUFFIX,
+    atomic_write,
+    remove_temporaries,
+    writer_lock,
+)
+from faces.images import PhotoLimits
+from faces.pipeline import FaceSelection
+from faces.quality import FaceQuality
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
+
+
+NO_METADATA = pa.schema([])
+
+_REPORT_KEY = b"facetrove_report"
 
 
 class PhotoStatus(StrEnum):
@@ -42,6 +60,7 @@ class PhotoStatus(StrEnum):
     EMBEDDED = "embedded"  # at least one face
     NO_FACE = "no_face"
     REJECTED = "rejected"  # see the row's reason, one of faces.images.RejectReason
+    GONE = "gone"  # the file vanished and its faces were dropped on request; such rows are hidden
 
 
 PHOTO_SCHEMA = pa.schema(
@@ -55,8 +74,22 @@ PHOTO_SCHEMA = pa.schema(
         pa.field("num_faces", pa.int32(), nullable=False),
         pa.field("status", pa.string(), nullable=False),  # PhotoStatus
         pa.field("reason", pa.string()),  # RejectReason; null unless rejected
+        pa.field("is_copy", pa.bool_(), nullable=False),  # faces stand with another row of photo_id
     ]
 )
+
+METADATA_TYPES = {
+    str(kind): kind
+    for kind in (
+        pa.string(),
+        pa.int64(),
+        pa.float64(),
+        pa.bool_(),
+        pa.date32(),
+        pa.timestamp("us"),
+    )
+}
+"""Types of the columns that photo lists may add to a dataset's photos, by their stored names."""
 
 
 def face_schema(dimension: int) -> pa.Schema:
@@ -65,10 +98,11 @@ def face_schema(dimension: int) -> pa.Schema:
         [
             pa.field("face_id", pa.string(), nullable=False),  # unique in a dataset
             pa.field("photo_id", pa.string(), nullable=False),
-            pa.field("uri", pa.string(), nullable=False),
+            pa.field("uri", pa.string(), nullable=False),  # where the photo was when it was read
             pa.field("box", pa.list_(pa.float32(), 4), nullable=False),  # x, y, width, height
             pa.field("landmarks", pa.list_(pa.float32(), 10), nullable=False),  # x, y five times
             pa.field("score", pa.float32(), nullable=False),  # the detector's, 0 to 1
+            *(pa.field(f.name, pa.float32(), nullable=False) for f in fields(FaceQuality)),
             pa.field("embedding", pa.list_(pa.float32(), dimension), nullable=False),
         ]
     )
@@ -79,24 +113,59 @@ class DatasetCounts:
     """What is in a dataset.
 
     Attributes:
-        num_photos: photos seen.
-        num_faces: faces found.
+        num_photos: photos seen, every place of a copied one.
+        num_faces: faces found, those of copies once.
+        num_copies: photos whose content another photo has too.
         by_status: photos by `PhotoStatus`.
         by_reason: rejected photos by `RejectReason`.
     """
 
     num_photos: int
     num_faces: int
+    num_copies: int
     by_status: dict[str, int]
     by_reason: dict[str, int]
 
 
-class Dataset:
-    """A dataset folder and the contract its embeddings share."""
+@dataclass(frozen=True)
+class PartReport:
+    """What making one part took; kept in the part itself.
 
-    def __init__(self, path: Path, contract: ModelContract) -> None:
+    Attributes:
+        num_photos, num_faces, num_rejected: rows of it.
+        seconds: by stage.
+    """
+
+    num_photos: int
+    num_faces: int
+    num_rejected: int
+    seconds: dict[str, float]
+
+
+class Dataset:
+    """A dataset folder.
+
+    Attributes:
+        path: of the folder.
+        contract: what made its embeddings.
+        selection: which faces were kept.
+        metadata: columns that photo lists added to its photos.
+        limits: of the photos that the last run tried.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        contract: ModelContract,
+        selection: FaceSelection = FaceSelection(),
+        metadata: pa.Schema = NO_METADATA,
+        limits: PhotoLimits = PhotoLimits(),
+    ) -> None:
         self.path = path
         self.contract = contract
+        self.selection = selection
+        self.metadata = metadata
+        self.limits = limits
 
     @classmethod
     def open(cls, path: Path) -> Dataset:
@@ -106,48 +175,92 @@ class Dataset:
             WrongUsageError: there is none at `path`.
             DamagedFileError: its dataset.json cannot be read.
         """
-        if not (path / "dataset.json").is_file():
+        if not cls.exists(path):
             if (path / "CURRENT").is_file():
                 raise WrongUsageError(f"{path} is an index; name the dataset it was built from")
             problem = "is not a facetrove dataset" if path.exists() else "does not exist"
             raise WrongUsageError(
                 f"{path} {problem}; make one with `facetrove embed PHOTOS DATASET`"
             )
-        document = _read_header(path)
-        contract = ModelContract.from_json(
-            document.get("contract"), source=str(path / "dataset.json")
-        )
-        return cls(path, contract)
+        header = _read_header(path)
+        source = str(path / "dataset.json")
+        contract = ModelContract.from_json(header.get("contract"), source=source)
+        try:
+            return cls(
+                path,
+                contract,
+                FaceSelection(**header["selection"]),
+                pa.schema([(n, METADATA_TYPES[kind]) for n, kind in header["metadata"].items()]),
+                PhotoLimits(**header["limits"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedFileError(f"{source} is damaged ({error!r})") from error
 
-    @classmethod
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is a dataset at a path."""
+        return (path / "dataset.json").is_file()
+
     @contextmanager
-    def open_for_writing(cls, path: Path, contract: ModelContract) -> Iterator[DatasetWriter]:
-        """Open a dataset for one run of a job, or begin a new one; hold its lock meanwhile.
+    def open_for_writing(self) -> Iterator[DatasetWriter]:
+        """Hold this dataset's lock for one run of a job; begins the dataset if it is new.
+
+        The contract, selection and metadata columns must be what an existing dataset has, but
+        for columns that are new.
 
         Raises:
-            WrongUsageError: `path` is something else.
+            WrongUsageError: the path is something else, or other faces were selected.
             ContractMismatchError: the dataset was made by another model.
             BusyError: another run is writing it.
         """
-        existing = (path / "dataset.json").is_file()
+        path = self.path
+        existing = self.exists(path)
         if not existing and path.exists() and not _could_become_dataset(path):
             raise WrongUsageError(
                 f"{path} exists and is not a facetrove dataset; name a new or empty folder"
             )
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         with writer_lock(path, what=f"dataset {path}"):
-            if existing:
-                require_same_contract(
-                    contract,
-                    cls.open(path).contract,
-                    ours_name="this run",
-                    theirs_name=f"dataset {path}",
-                    remedy="choose the dataset's own model or name a new dataset",
-                )
-            for name in ("photos", "faces"):
-                (path / name).mkdir(exist_ok=True)
-            dataset = cls(path, contract)
+            dataset = self._joined_to(Dataset.open(path)) if self.exists(path) else self
+            for name in ("photos", "faces", "runs"):
+                (path / name).mkdir(exist_ok=True, mode=PRIVATE)
             yield DatasetWriter(dataset, dataset._begin_run())
+
+    def _joined_to(self, existing: Dataset) -> Dataset:
+        """This dataset as it is to be written, on top of what is there."""
+        require_same_contract(
+            self.contract,
+            existing.contract,
+            ours_name="this run",
+            theirs_name=f"dataset {self.path}",
+            remedy="choose the dataset's own model or name a new dataset",
+        )
+        if self.selection != existing.selection:
+            raise WrongUsageError(
+                f"dataset {self.path} was begun with other limits for faces "
+                f"({existing.selection}, now {self.selection}); give the same ones, or none, or "
+                "name a new dataset"
+            )
+        joined = existing.with_metadata(self.metadata)
+        return Dataset(self.path, self.contract, self.selection, joined.metadata, self.limits)
+
+    def with_metadata(self, columns: pa.Schema) -> Dataset:
+        """The same dataset with further metadata columns, where they are new.
+
+        Raises:
+            WrongUsageError: it has one by that name and of another type.
+        """
+        metadata = self.metadata
+        for field in columns:
+            place = metadata.get_field_index(field.name)
+            if place < 0:
+                metadata = metadata.append(field)
+            elif metadata.field(place).type != field.type:
+                raise WrongUsageError(
+                    f"column {field.name!r} is {field.type} in the photo list and "
+                    f"{metadata.field(place).type} in dataset {self.path}; make them the same"
+                )
+        return Dataset(self.path, self.contract, self.selection, metadata, self.limits)
 
     def _begin_run(self) -> str:
         """Take the dataset over from earlier runs and clear what they left unfinished.
@@ -160,6 +273,9 @@ class Dataset:
         header = {
             "format_version": FORMAT_VERSION,
             "contract": self.contract.to_json(),
+            "selection": asdict(self.selection),
+            "metadata": {field.name: str(field.type) for field in self.metadata},
+            "limits": asdict(self.limits),
             "run": run,
         }
         with atomic_write(self.path / "dataset.json") as temporary:
@@ -183,56 +299,99 @@ class Dataset:
         """Names of the parts that count, oldest first."""
         return sorted(self._part_names("photos") & self._part_names("faces"))
 
+    @property
+    def photo_schema(self) -> pa.Schema:
+        """Columns of its photos: `PHOTO_SCHEMA` and metadata."""
+        return pa.schema([*PHOTO_SCHEMA, *self.metadata])
+
     def photos(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The photos as they now stand, one row each: `PHOTO_SCHEMA` and the row's `part`.
+        """The photos as they now stand, one row for each uri.
 
         Args:
-            columns: read only these; `uri` and `part` come with them.
+            columns: read only these of `photo_schema`.
+
+        Returns:
+            The columns, and with them uri, photo_id, status, is_copy and two more: `part`, which
+            the row is in, and `faces_part`, which the faces of its content are in.
         """
-        wanted = None if columns is None else list(dict.fromkeys(["uri", *columns]))
-        tables = []
+        names = self.photo_schema.names if columns is None else list(columns)
+        names = list(dict.fromkeys(["uri", "photo_id", "status", "is_copy", *names]))
+        schema = pa.schema([self.photo_schema.field(name) for name in names])
+        tables = [schema.append(pa.field("part", pa.string())).empty_table()]
         for part in self.committed_parts():
-            table = _read_parquet(self._part_path("photos", part), PHOTO_SCHEMA, columns=wanted)
+            table = _read_parquet(self._part_path("photos", part), schema)
             tables.append(table.append_column("part", pa.repeat(pa.scalar(part), len(table))))
-        if not tables:
-            fields = [pa.field("part", pa.string())]
-            return pa.schema([*PHOTO_SCHEMA, *fields]).empty_table()
-        everything = pa.concat_tables(tables)
-        rows = pa.array(np.arange(len(everything)))
-        newest = everything.append_column("row", rows).group_by("uri").aggregate([("row", "max")])
-        return everything.take(newest["row_max"].sort())
+        rows = pa.concat_tables(tables)
+        faces_part = _faces_parts(rows)
+        rows = rows.take(_last_rows(rows, "uri"))
+        rows = rows.filter(pc.not_equal(rows["status"], PhotoStatus.GONE.value))
+        place = pc.index_in(rows["photo_id"], value_set=faces_part["photo_id"])
+        return rows.append_column("faces_part", faces_part["part"].take(place))
 
     def faces(
         self, columns: Sequence[str] | None = None, *, photos: pa.Table | None = None
     ) -> Iterator[pa.Table]:
         """The faces of the photos as they now stand, one table per part, oldest first.
 
+        Faces of photos with equal content come once. `uri` is the first of the places where the
+        content now is, and the further column `also_at` lists the others.
+
         Args:
-            columns: of `face_schema`, all by default.
+            columns: of `face_schema` and `also_at`, all by default.
             photos: an earlier answer of `photos`: give the faces as they stood then, whatever
                 has been written since.
         """
         photos = self.photos([]) if photos is None else photos
         schema = face_schema(self.contract.dimension)
-        wanted = None if columns is None else list(dict.fromkeys(["uri", *columns]))
-        for part, current in _uris_by_part(photos):
-            table = _read_parquet(self._part_path("faces", part), schema, columns=wanted)
-            table = table.filter(pc.is_in(table["uri"], value_set=current))
-            yield table if columns is None else table.select(list(columns))
+        names = [*schema.names, "also_at"] if columns is None else list(columns)
+        read = [n for n in dict.fromkeys(["photo_id", *names]) if n not in {"uri", "also_at"}]
+        embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
+        embedded = embedded.select(["faces_part", "photo_id", "uri"])
+        embedded = embedded.sort_by([(name, "ascending") for name in embedded.column_names])
+        for part, start, count in _runs(embedded["faces_part"]):
+            places = _places(embedded.slice(start, count))
+            path = self._part_path("faces", part)
+            table = _read_parquet(path, pa.schema([schema.field(name) for name in read]))
+            place = pc.index_in(table["photo_id"], value_set=places["photo_id"])
+            table, place = table.filter(pc.is_valid(place)), place.drop_null()
+            for name in ("uri", "also_at"):
+                table = table.append_column(name, places[name].take(place))
+            yield table.select(names)
 
     def counts(self, parts: set[str] | None = None) -> DatasetCounts:
         """Count photos and faces, of all parts or only of those named."""
-        photos = self.photos(["num_faces", "status", "reason"])
+        photos = self.photos(["num_faces", "reason"])
         if parts is not None:
             photos = photos.filter(
                 pc.is_in(photos["part"], value_set=pa.array(sorted(parts), pa.string()))
             )
+        contents = photos.filter(pc.is_valid(photos["photo_id"]))
+        once = contents.take(_last_rows(contents, "photo_id"))
         return DatasetCounts(
             num_photos=len(photos),
-            num_faces=pc.sum(photos["num_faces"]).as_py() or 0,
+            num_faces=pc.sum(once["num_faces"]).as_py() or 0,
+            num_copies=len(contents) - len(once),
             by_status=_count_values(photos["status"]),
             by_reason=_count_values(photos["reason"].drop_null()),
         )
+
+    def report(self, part: str) -> PartReport:
+        """What making a part took."""
+        path = self._part_path("photos", part)
+        try:
+            return PartReport(**json.loads(pq.read_schema(path).metadata[_REPORT_KEY]))
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise _damaged_part(path, error) from error
+
+    def runs(self) -> list[dict[str, Any]]:
+        """What each finished run wrote about itself, oldest first; see `DatasetWriter.finish`."""
+        try:
+            return [json.loads(p.read_text()) for p in sorted((self.path / "runs").glob("*.json"))]
+        except (OSError, ValueError) as error:
+            raise DamagedFileError(
+                f"{self.path / 'runs'} holds a damaged file ({error}); delete it, it is a record "
+                "and nothing depends on it"
+            ) from error
 
     def require_whole(self) -> None:
         """Raise DamagedFileError if a committed part has lost its faces file."""
@@ -263,12 +422,23 @@ class DatasetWriter:
         """Names of this run's parts that are committed so far."""
         return {part for part in self.dataset.committed_parts() if part.startswith(self.run)}
 
-    def write_part(self, part: str, photos: pa.Table, faces: pa.Table) -> None:
+    def write_part(
+        self, part: str, photos: pa.Table, faces: pa.Table, seconds: Mapping[str, float]
+    ) -> None:
         """Commit one shard: its faces, then its photos. Writing a part again replaces it.
+
+        Args:
+            part: as of `part_name`.
+            photos: rows of the dataset's `photo_schema`.
+            faces: rows of `face_schema`.
+            seconds: what it took, by stage.
 
         Raises:
             BusyError: another run has taken the dataset over.
         """
+        rejected = pc.sum(pc.equal(photos["status"], PhotoStatus.REJECTED.value)).as_py() or 0
+        report = PartReport(len(photos), len(faces), rejected, dict(seconds))
+        photos = photos.replace_schema_metadata({_REPORT_KEY: json.dumps(asdict(report))})
         with (
             atomic_write(self.dataset._part_path("photos", part)) as photos_path,
             atomic_write(self.dataset._part_path("faces", part)) as faces_path,
@@ -277,6 +447,11 @@ class DatasetWriter:
                 pq.write_table(table, path, compression="zstd", write_page_checksum=True)
             if _read_header(self.dataset.path).get("run") != self.run:
                 raise BusyError(f"another run has taken over dataset {self.dataset.path}")
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Keep a record of the run, a JSON document, for `Dataset.runs`."""
+        with atomic_write(self.dataset.path / "runs" / f"{self.run}.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def faces_table(
@@ -304,7 +479,11 @@ def _could_become_dataset(path: Path) -> bool:
     return path.is_dir() and all(
         entry.name == ".lock"
         or entry.name.endswith(TEMPORARY_SUFFIX)
-        or (entry.name in {"photos", "faces"} and entry.is_dir() and not any(entry.iterdir()))
+        or (
+            entry.name in {"photos", "faces", "runs"}
+            and entry.is_dir()
+            and not any(entry.iterdir())
+        )
         for entry in path.iterdir()
     )
 
@@ -324,26 +503,78 @@ def _read_header(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read_parquet(path: Path, schema: pa.Schema, *, columns: list[str] | None) -> pa.Table:
-    """Read a part, checking its pages against their checksums and its columns against `schema`."""
+def _read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read columns of a part, checking its pages against their checksums.
+
+    A column that may be null and is not there is one of metadata that came later.
+    """
     try:
-        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
-        expected = schema if columns is None else pa.schema([schema.field(n) for n in columns])
-        return table.cast(expected)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            present = set(file.schema_arrow.names)
+            table = file.read([name for name in schema.names if name in present])
+        for field in schema:
+            if (
+                field.name not in present
+                and field.nullable
+                and field.name not in PHOTO_SCHEMA.names
+            ):
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table.select(schema.names).cast(schema)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFileError(
-            f"{path} is damaged ({reason}); delete it and run `facetrove embed` with the same "
-            "photos again"
-        ) from error
+        raise _damaged_part(path, error) from error
 
 
-def _uris_by_part(photos: pa.Table) -> Iterator[tuple[str, pa.Array]]:
-    """Each part's photos, which lie side by side in what `Dataset.photos` gives."""
-    uris, start = photos["uri"].combine_chunks(), 0
-    for part, count in _count_values(photos["part"]).items():  # in order of appearance
-        yield part, uris.slice(start, count)
-        start += count
+def _damaged_part(path: Path, error: Exception) -> DamagedFileError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DamagedFileError(
+        f"{path} is damaged ({reason}); delete it and run `facetrove embed` with the same photos "
+        "again"
+    )
+
+
+def _last_rows(rows: pa.Table, key: str) -> pa.Array:
+    """Numbers of the last row of each value of a column, ascending."""
+    numbered = rows.select([key]).append_column("row", pa.array(np.arange(len(rows))))
+    return numbered.group_by(key).aggregate([("row", "max")])["row_max"].combine_chunks().sort()
+
+
+def _faces_parts(rows: pa.Table) -> pa.Table:
+    """For each content with faces, the newest part that has them; of superseded rows too."""
+    owners = rows.filter(
+        pc.and_(pc.equal(rows["status"], PhotoStatus.EMBEDDED.value), pc.invert(rows["is_copy"]))
+    )
+    return owners.take(_last_rows(owners, "photo_id")).select(["photo_id", "part"])
+
+
+def _places(photos: pa.Table) -> pa.Table:
+    """For each content: photo_id, the first uri that has it, and a list of the others.
+
+    Takes rows sorted by photo_id and uri.
+    """
+    starts = np.array([start for _, start, _ in _runs(photos["photo_id"])], dtype=np.int64)
+    uris = photos["uri"].combine_chunks()
+    others = np.ones(len(photos), dtype=bool)
+    others[starts] = False
+    # Before each content's first place lie the other places of all contents before it.
+    offsets = np.append(starts - np.arange(len(starts)), len(photos) - len(starts))
+    return pa.table(
+        {
+            "photo_id": photos["photo_id"].take(starts),
+            "uri": uris.take(starts),
+            "also_at": pa.ListArray.from_arrays(
+                pa.array(offsets, pa.int32()), uris.filter(pa.array(others))
+            ),
+        }
+    )
+
+
+def _runs(column: pa.ChunkedArray) -> Iterator[tuple[Any, int, int]]:
+    """Value, first row and number of rows of each run of equal values in a column."""
+    encoded = pc.run_end_encode(column.combine_chunks())
+    start = 0
+    for value, end in zip(encoded.values.to_pylist(), encoded.run_ends.to_pylist(), strict=True):
+        yield value, start, end - start
+        start = end
 
 
 def _count_values(column: pa.ChunkedArray) -> dict[str, int]:

@@ -14,6 +14,9 @@ from faces.errors import BusyError
 
 TEMPORARY_SUFFIX = ".tmp"
 
+PRIVATE = 0o700
+"""Mode of the folders we make: faces are nobody else's business."""
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:

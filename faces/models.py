@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from faces.contract import ModelContract, require_same_contract
 from faces.engine import available_threads
 from faces.errors import WrongUsageError
-from faces.pipeline import FaceDetector, FaceEmbedder, FacePipeline
+from faces.pipeline import FaceDetector, FaceEmbedder, FacePipeline, FaceSelection
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,12 @@ class ModelChoice:
     embedder: str = "sface"
 
 
-def _load_yunet(threads: int) -> FaceDetector:
+def _load_yunet(threads: int, selection: FaceSelection) -> FaceDetector:
     from faces.yunet import YuNetDetector
 
-    return YuNetDetector(threads=threads)
+    return YuNetDetector(
+        threads=threads, min_score=selection.min_score, min_face=selection.min_face
+    )
 
 
 def _load_sface(threads: int) -> FaceEmbedder:
@@ -37,8 +39,8 @@ def _load_sface_int8(threads: int) -> FaceEmbedder:
     return SFaceEmbedder(SFACE_INT8, threads=threads)
 
 
-DETECTORS: dict[str, Callable[[int], FaceDetector]] = {"yunet": _load_yunet}
-"""Name to a function that loads the detector for a number of threads."""
+DETECTORS: dict[str, Callable[[int, FaceSelection], FaceDetector]] = {"yunet": _load_yunet}
+"""Name to a function that loads the detector for a number of threads and the faces wanted."""
 
 EMBEDDERS: dict[str, Callable[[int], FaceEmbedder]] = {
     "sface": _load_sface,
@@ -48,12 +50,16 @@ EMBEDDERS: dict[str, Callable[[int], FaceEmbedder]] = {
 
 
 def load_pipeline(
-    choice: ModelChoice = ModelChoice(), *, threads: int | None = None
+    choice: ModelChoice = ModelChoice(),
+    *,
+    selection: FaceSelection = FaceSelection(),
+    threads: int | None = None,
 ) -> FacePipeline:
     """Load a detector and an embedder.
 
     Args:
         choice: which ones.
+        selection: which faces to keep.
         threads: processor cores to use, all that this process may use by default.
 
     Raises:
@@ -67,7 +73,11 @@ def load_pipeline(
         if name not in known:
             raise WrongUsageError(f"no {kind} is called {name!r}; choose from {', '.join(known)}")
     threads = threads or available_threads()
-    return FacePipeline(DETECTORS[choice.detector](threads), EMBEDDERS[choice.embedder](threads))
+    return FacePipeline(
+        DETECTORS[choice.detector](threads, selection),
+        EMBEDDERS[choice.embedder](threads),
+        selection,
+    )
 
 
 def load_pipeline_for(contract: ModelContract, *, contract_owner: str) -> FacePipeline:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.alignment import AlignmentTemplate, align_face
+from faces.alignment import AlignmentTemplate, align_face, pixels_needed
 from faces.contract import ModelContract
-from faces.images import Image
+from faces.images import Image, Photo, as_photo
+from faces.quality import FaceQuality, face_qualities
 
 UNIT_LENGTH_TOLERANCE = 1e-3
+
+MOST_ENLARGED = 1.1
+"""Crops are not enlarged further than this out of a reduced photo: it is decoded again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +42,47 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A detection and its (d,) float32 embedding of unit length."""
+    """A detection, its (d,) float32 embedding of unit length, and how good the face is."""
 
     detection: Detection
     embedding: NDArray[np.float32]
+    quality: FaceQuality
+
+
+@dataclass(frozen=True)
+class FaceSelection:
+    """Which of the faces that a detector finds are kept.
+
+    Attributes:
+        min_face: shorter side of the box in pixels of the photo; large photos are searched so
+            that faces of this size are found. None: searched for 48, smaller ones kept.
+        max_faces: the largest so many of a photo; None: all.
+        min_score: detector's least score, [0, 1]; None: the detector's own.
+        min_sharpness: see `faces.quality`; 0: all.
+    """
+
+    min_face: int | None = None
+    max_faces: int | None = None
+    min_score: float | None = None
+    min_sharpness: float = 0.0
 
 
 class FaceDetector(Protocol):
-    """Finds faces. Images of one call may differ in size; speed comes from many at once."""
+    """Finds faces. Photos of one call may differ in size; speed comes from many at once."""
 
     name: str
     weights_digest: str
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """The faces of each image, best score first; an image without a face gives []."""
+    def reduction_for(self, longer_side: int) -> int:
+        """How far a photo may be reduced (1, 2, 4 or 8) before faces are missed for it.
+
+        Args:
+            longer_side: of the whole photo, in pixels.
+        """
+        ...
+
+    def detect(self, photos: Sequence[Photo]) -> list[list[Detection]]:
+        """The faces of each photo, best score first, in pixels of the whole photo."""
         ...
 
 
@@ -66,11 +100,23 @@ class FaceEmbedder(Protocol):
 
 
 class FacePipeline:
-    """A detector and an embedder as one thing that jobs and searchers hold."""
+    """A detector and an embedder as one thing that jobs and searchers hold.
 
-    def __init__(self, detector: FaceDetector, embedder: FaceEmbedder) -> None:
+    Attributes:
+        seconds: how long each stage has taken so far: decode (again, in more detail), detect,
+            align (and measure), embed.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        embedder: FaceEmbedder,
+        selection: FaceSelection = FaceSelection(),
+    ) -> None:
         self.detector = detector
         self.embedder = embedder
+        self.selection = selection
+        self.seconds = StageSeconds()
 
     @property
     def contract(self) -> ModelContract:
@@ -84,21 +130,92 @@ class FacePipeline:
             dimension=self.embedder.dimension,
         )
 
-    def find_faces(self, images: Sequence[Image]) -> list[list[Face]]:
-        """The faces of each image, in the order of the detector; no face gives []."""
-        detections = self.detector.detect(images)
+    def find_faces(self, images: Sequence[Photo | Image]) -> list[list[Face]]:
+        """The faces of each photo, in the order of the detector; no face gives [].
+
+        Boxes and landmarks are in pixels of the whole photo, however far it was reduced.
+        """
+        photos = [as_photo(image) for image in images]
+        with self.seconds.spent_on("detect"):
+            found = self.detector.detect(photos)
+        found = [self._selected(detections) for detections in found]
         crops = [
-            align_face(image, detection.landmarks, self.embedder.alignment)
-            for image, found in zip(images, detections, strict=True)
-            for detection in found
+            crop
+            for photo, detections in zip(photos, found, strict=True)
+            for crop in self._crops(photo, [detection.landmarks for detection in detections])
         ]
-        embeddings = iter(self._embed(crops))
-        return [[Face(detection, next(embeddings)) for detection in found] for found in detections]
+        all_detections = [detection for detections in found for detection in detections]
+        with self.seconds.spent_on("align"):
+            qualities = _qualities(all_detections, crops)
+        sharp = [quality.sharpness >= self.selection.min_sharpness for quality in qualities]
+        crops = [crop for crop, keep in zip(crops, sharp, strict=True) if keep]
+        with self.seconds.spent_on("embed"):
+            embeddings = iter(self._embed(crops))
+        kept = iter(zip(qualities, sharp, strict=True))
+        return [
+            [
+                Face(detection, next(embeddings), quality)
+                for detection, (quality, keep) in zip(detections, kept, strict=False)
+                if keep
+            ]
+            for detections in found
+        ]
+
+    def _selected(self, detections: list[Detection]) -> list[Detection]:
+        if self.selection.min_face is not None:
+            detections = [d for d in detections if min(d.box[2:]) >= self.selection.min_face]
+        if self.selection.max_faces is not None:
+            largest = sorted(detections, key=lambda d: -float(d.box[2] * d.box[3]))
+            kept = set(map(id, largest[: self.selection.max_faces]))
+            detections = [d for d in detections if id(d) in kept]
+        return detections
+
+    def _crops(self, photo: Photo, landmarks: Sequence[NDArray[np.float32]]) -> list[Image]:
+        """The aligned faces of one photo, decoded in more detail where a face needs it."""
+        if not landmarks:
+            return []
+        template = self.embedder.alignment
+        detail = max(pixels_needed(points, template) for points in landmarks)
+        reduction = photo.reduction
+        while reduction > 1 and detail * reduction > MOST_ENLARGED:
+            reduction //= 2
+        with self.seconds.spent_on("decode"):
+            photo = photo.finer(reduction)
+        with self.seconds.spent_on("align"):
+            return [
+                align_face(photo.image, p / np.float32(photo.reduction), template)
+                for p in landmarks
+            ]
 
     def _embed(self, crops: list[Image]) -> NDArray[np.float32]:
         if not crops:
             return np.empty((0, self.embedder.dimension), dtype=np.float32)
         return self.embedder.embed(np.stack(crops))
+
+
+class StageSeconds(Counter[str]):
+    """Seconds by the name of a stage."""
+
+    @contextmanager
+    def spent_on(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self[stage] += perf_counter() - start  # type: ignore[assignment]
+
+
+def _qualities(detections: Sequence[Detection], crops: Sequence[Image]) -> list[FaceQuality]:
+    if not detections:
+        return []
+    columns = face_qualities(
+        np.stack([detection.box for detection in detections]),
+        np.stack([detection.landmarks for detection in detections]),
+        np.stack(crops),
+    )
+    names, rows = list(columns), zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [FaceQuality(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def has_unit_length(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:

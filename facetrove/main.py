@@ -29,12 +29,58 @@ def cli() -> None:
     """
 
 
-@cli.command(short_help="Find and embed the faces of a folder of photos.")
-@click.argument("photos", type=click.Path(path_type=Path))
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.argument("runner_options", nargs=-1, type=click.UNPROCESSED)
+@cli.command(short_help="Find and embed the faces of photos.")
+@click.argument("photos_and_dataset", nargs=-1, metavar="PHOTOS... DATASET [-- RUNNER_OPTIONS]")
 @click.option("--detector", default="yunet", show_default=True, help="Model that finds faces.")
 @click.option("--embedder", default="sface", show_default=True, help="Model that embeds them.")
+@click.option(
+    "--min-face",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Leave out smaller faces, and search large photos finely enough for faces of this size.  "
+    "[default: search for 48, keep smaller ones found]",
+)
+@click.option(
+    "--max-faces",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Keep the largest faces of a photo only.",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    help="Leave out faces that the detector is less sure of.  [default: 0.7]",
+)
+@click.option(
+    "--min-sharpness",
+    type=click.FloatRange(min=0),
+    help="Leave out blurred faces (see ARCHITECTURE.md, Quality).",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Reject larger photos.  [default: 150000000]",
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="Reject larger files.  [default: 500000000]",
+)
+@click.option(
+    "--max-memory",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="Reject photos that take more to decode, in a worker.  [default: 750000000]",
+)
+@click.option("--retry-rejected", is_flag=True, help="Try all rejected photos again.")
+@click.option(
+    "--drop-vanished",
+    is_flag=True,
+    help="Drop the faces of photos that are no longer where they were.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -42,48 +88,108 @@ def cli() -> None:
 )
 @json_option
 def embed(
-    photos: Path,
-    dataset: Path,
-    runner_options: tuple[str, ...],
+    photos_and_dataset: tuple[str, ...],
     detector: str,
     embedder: str,
+    min_face: int | None,
+    max_faces: int | None,
+    min_score: float | None,
+    min_sharpness: float | None,
+    max_pixels: int | None,
+    max_bytes: int | None,
+    max_memory: int | None,
+    retry_rejected: bool,
+    drop_vanished: bool,
+    dry_run: bool,
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Find and embed every face in the folder PHOTOS; keep them in the folder DATASET.
+    """Find and embed every face in PHOTOS; keep them in the folder DATASET.
+
+    PHOTOS are folders, photos, archives (.tar, .zip), photo lists (.txt, .csv, .parquet), patterns
+    in quotes ("scans/*/*.tif") or addresses of object stores (s3://bucket/folder). Folders are
+    searched recursively; names that start with a dot and links to folders are passed over. A
+    list names a photo in each line, or in its column `uri` or `path`; its other columns go with
+    the photos into the dataset.
 
     Run it again at any time: it continues where it was stopped, takes new and changed photos
-    and passes over those it has done. PHOTOS is searched recursively; names that start with a
-    dot and links to folders are passed over. Photos that cannot be read are counted with the
-    reason and do not stop the job.
+    and passes over those it has done. Photos that cannot be read are counted with the reason and
+    do not stop the job.
 
     RUNNER_OPTIONS, after `--`, go to Apache Beam: another runner and its settings.
 
     \b
     Examples:
       facetrove embed ~/Pictures faces.dataset
+      facetrove embed scans.tar people.csv faces.dataset --min-face 80
       facetrove embed /archive faces.dataset -- --runner=FlinkRunner --flink_master=host:8081
     """
-    if strange := [option for option in runner_options if not option.startswith("--")]:
-        raise WrongUsageError(
-            f"{strange[0]!r} is one argument too many; name one folder of photos and one dataset"
-        )
-    from facetrove.report import embed_progress, quiet_libraries, show_embed_summary
+    sources = [name for name in photos_and_dataset if not name.startswith("--")]
+    runner_options = [name for name in photos_and_dataset if name.startswith("--")]
+    if len(sources) < 2:
+        raise click.UsageError("name the photos and, last, the dataset")
+    *photos, dataset = sources
+    from facetrove.report import (
+        embed_progress,
+        quiet_libraries,
+        show_embed_summary,
+        show_photos_found,
+    )
 
     quiet_libraries()
-    from beam_jobs.embed_photos import embed_photos
+    from beam_jobs.embed_photos import EmbedOptions, embed_photos, plan_embedding
+    from faces.images import PhotoLimits
     from faces.models import ModelChoice
+    from faces.pipeline import FaceSelection
 
+    asked = (min_face, max_faces, min_score, min_sharpness)
+    selection = FaceSelection(min_face, max_faces, min_score, min_sharpness or 0.0)
+    options = EmbedOptions(
+        selection=None if all(value is None for value in asked) else selection,
+        limits=PhotoLimits(
+            max_bytes or PhotoLimits.max_bytes,
+            max_pixels or PhotoLimits.max_pixels,
+            max_memory or PhotoLimits.max_memory,
+        ),
+        retry_rejected=retry_rejected,
+        drop_vanished=drop_vanished,
+    )
+    if dry_run:
+        found = plan_embedding(photos, Path(dataset), options=options)
+        show_photos_found(found, as_json=as_json)
+        return
     with embed_progress() as on_progress:
         summary = embed_photos(
             photos,
-            dataset,
+            Path(dataset),
             models=ModelChoice(detector, embedder),
+            options=options,
             workers=workers,
             runner_args=runner_options,
             on_progress=on_progress,
         )
-    show_embed_summary(summary, dataset, as_json=as_json)
+    show_embed_summary(summary, Path(dataset), as_json=as_json)
+
+
+@cli.command(short_help="Say what is in a dataset.")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--rejected", is_flag=True, help="List the rejected photos with their reasons.")
+@json_option
+def info(dataset: Path, rejected: bool, as_json: bool) -> None:
+    """Say what is in DATASET: photos, faces, rejects, what made it, and its last run.
+
+    \b
+    Example:
+      facetrove info faces.dataset --rejected
+    """
+    from faces.dataset import Dataset
+    from facetrove.report import show_dataset, show_rejected
+
+    opened = Dataset.open(dataset)
+    if rejected:
+        show_rejected(opened, as_json=as_json)
+    else:
+        show_dataset(opened, as_json=as_json)
 
 
 @cli.command(short_help="Build the index of a dataset.")
@@ -141,7 +247,7 @@ def search(index: Path, photo: Path, k: int | None, sheet: Path | None, as_json:
     if sheet is not None:
         require_picture_name(sheet)
     searcher = FaceSearcher.open(index)
-    image = open_photo(photo)
+    image = open_photo(photo, searcher.pipeline.detector.reduction_for)
     probes = searcher.search(image, k)
     if not probes:
         raise FaceTroveError(

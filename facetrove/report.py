@@ -28,7 +28,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from beam_jobs.embed_photos import EmbedProgress, EmbedSummary
+    from beam_jobs.embed_photos import EmbedProgress, EmbedSummary, PhotosFound
+    from faces.dataset import Dataset, DatasetCounts
     from indexer.manifest import Manifest
     from search.results import Probe
 
@@ -53,19 +54,27 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def embed_progress() -> Iterator[Callable[[EmbedProgress], None]]:
-    """A bar with count, rate and time left; gives the function that moves it."""
+    """A bar with counts, rate and time left; gives the function that moves it."""
     columns = (
         TextColumn("embedding"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[found]}"),
         _RateColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with _progress(*columns) as progress:
-        task = progress.add_task("photos", total=None)
-        yield lambda state: progress.update(
-            task, completed=state.photos_done, total=state.photos_to_do
-        )
+        task = progress.add_task("photos", total=None, found="")
+
+        def show(state: EmbedProgress) -> None:
+            found = _counted(state.num_faces, "face")
+            if state.num_rejected:
+                found += f", {state.num_rejected:,} rejected"
+            progress.update(
+                task, completed=state.photos_done, total=state.photos_to_do, found=found
+            )
+
+        yield show
 
 
 @contextmanager
@@ -81,28 +90,127 @@ def _progress(*columns: ProgressColumn) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
+def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
+    """Print what a run of the embed job would do."""
+    if as_json:
+        _print_json(asdict(found))
+        return
+    click.echo(f"{_counted(found.num_photos, 'photo')} found")
+    for count, what in (
+        (found.num_new, "new"),
+        (found.num_changed, "changed since they were embedded"),
+        (found.num_retried, "rejected before, to be tried again"),
+        (found.num_unchanged, "in the dataset already"),
+    ):
+        if count:
+            click.echo(f"  {count:,} {what}")
+    _show_vanished(found)
+
+
+def _show_vanished(found: PhotosFound) -> None:
+    if found.num_vanished:
+        click.echo(
+            f"{_counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
+            "(--drop-vanished drops their faces)"
+        )
+
+
 def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -> None:
     """Print what a run of the embed job did."""
     if as_json:
         _print_json({"dataset": str(dataset), **asdict(summary)})
         return
-    done, total = summary.done, summary.total
-    if summary.photos_skipped:
-        click.echo(f"passed over {_counted(summary.photos_skipped, 'photo')} done before")
-    if not done.num_photos:
-        click.echo("nothing is new")
-    else:
+    found, done = summary.found, summary.done
+    if found.num_unchanged:
+        click.echo(f"passed over {_counted(found.num_unchanged, 'photo')} done before")
+    if done.num_photos:
         click.echo(
-            f"embedded {_counted(done.num_faces, 'face')} of {_counted(done.num_photos, 'photo')}"
+            f"embedded {_counted(done.num_faces, 'face')} of {_counted(done.num_photos, 'photo')} "
+            f"in {summary.seconds:,.0f} s ({_rate(done.num_photos, summary.seconds)})"
         )
-    if no_face := done.by_status.get("no_face"):
-        click.echo(f"  {_counted(no_face, 'photo')} without a face")
-    for reason, count in sorted(done.by_reason.items()):
-        click.echo(f"  {_counted(count, 'photo')} rejected: {reason}")
+        _show_outcomes(done)
+    elif not summary.num_dropped:
+        click.echo("nothing is new")
+    if summary.num_dropped:
+        click.echo(f"dropped {_counted(summary.num_dropped, 'photo')} that vanished")
+    else:
+        _show_vanished(found)
+    click.echo(f"{dataset} holds {_faces_of_photos(summary.total)}")
+
+
+def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
+    """Print what is in a dataset."""
+    counts, runs = dataset.counts(), dataset.runs()
+    if as_json:
+        document = {
+            "dataset": str(dataset.path),
+            **asdict(counts),
+            "contract": dataset.contract.to_json(),
+            "selection": asdict(dataset.selection),
+            "limits": asdict(dataset.limits),
+            "metadata": {field.name: str(field.type) for field in dataset.metadata},
+            "runs": runs,
+        }
+        _print_json(document)
+        return
+    click.echo(f"{dataset.path} holds {_faces_of_photos(counts)}")
+    _show_outcomes(counts)
+    contract, selection = dataset.contract, dataset.selection
     click.echo(
-        f"{dataset} holds {_counted(total.num_faces, 'face')} "
-        f"of {_counted(total.num_photos, 'photo')}"
+        f"made by {contract.detector} and {contract.embedder} ({contract.dimension} numbers a face)"
     )
+    limits = {name: value for name, value in asdict(selection).items() if value}
+    if limits:
+        click.echo("faces kept: " + ", ".join(f"{name} {value}" for name, value in limits.items()))
+    if len(dataset.metadata):
+        columns = ", ".join(f"{field.name} ({field.type})" for field in dataset.metadata)
+        click.echo(f"columns of photo lists: {_printable(columns)}")
+    if not runs:
+        click.echo("no run has finished yet")
+        return
+    last = runs[-1]
+    stages = ", ".join(f"{name} {value:,.1f}" for name, value in last["stage_seconds"].items())
+    num_photos, seconds = last["done"]["num_photos"], last["seconds"]
+    click.echo(
+        f"{_counted(len(runs), 'run')} finished; the last began {last['started']} and did "
+        f"{_counted(num_photos, 'photo')} in {seconds:,.0f} s ({_rate(num_photos, seconds)})"
+    )
+    if stages:
+        click.echo(f"  seconds over all its workers: {stages}")
+
+
+def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
+    """Print the rejected photos, reason first."""
+    import pyarrow.compute as pc
+
+    from faces.photos import photo_path
+
+    photos = dataset.photos(["reason"])
+    rejected = photos.filter(pc.is_valid(photos["reason"])).select(["reason", "uri"])
+    rows = rejected.sort_by([("reason", "ascending"), ("uri", "ascending")]).to_pylist()
+    if as_json:
+        _print_json({"dataset": str(dataset.path), "rejected": rows})
+        return
+    for row in rows:
+        click.echo(f"{row['reason']}\t{_relative(photo_path(row['uri']))}")
+
+
+def _show_outcomes(counts: DatasetCounts) -> None:
+    if no_face := counts.by_status.get("no_face"):
+        click.echo(f"  {_counted(no_face, 'photo')} without a face")
+    if counts.num_copies:
+        copies = "is a copy of another" if counts.num_copies == 1 else "are copies of others"
+        click.echo(f"  {_counted(counts.num_copies, 'photo')} {copies}")
+    for reason, count in sorted(counts.by_reason.items()):
+        click.echo(f"  {_counted(count, 'photo')} rejected: {reason}")
+
+
+def _faces_of_photos(counts: DatasetCounts) -> str:
+    return f"{_counted(counts.num_faces, 'face')} of {_counted(counts.num_photos, 'photo')}"
+
+
+def _rate(count: int, seconds: float) -> str:
+    return f"{count / max(seconds, 0.001):,.1f} photos/s"
 
 
 def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
@@ -170,8 +278,11 @@ def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
 def _relative(path: Path) -> str:
     """A path as short as it can be said from here, printable whatever it is made of."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    text = os.fsencode(shown).decode(errors="backslashreplace")
-    # A file's name must not be able to drive the terminal.
+    return _printable(os.fsencode(shown).decode(errors="backslashreplace"))
+
+
+def _printable(text: str) -> str:
+    """A name must not be able to drive the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

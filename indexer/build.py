@@ -18,7 +18,7 @@ from faces.files import TEMPORARY_SUFFIX, remove_temporaries, writer_lock
 from faces.pipeline import has_unit_length
 from indexer.manifest import Manifest, manifest_name, publish, read_current
 from indexer.recipes import build_faiss_index, choose_recipe
-from indexer.segment import FACE_COLUMNS, segment_dir, write_segment
+from indexer.segment import FACES_SCHEMA, segment_dir, write_segment
 
 
 def build_index(
@@ -84,7 +84,7 @@ def build_index(
             recipe=tuned,
             recall=recall,
             segments=(
-                write_segment(index_dir, vectors, source.faces(FACE_COLUMNS, photos=photos)),
+                write_segment(index_dir, vectors, source.faces(FACES_SCHEMA.names, photos=photos)),
             ),
             dataset_parts=parts,
         )

@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 VECTORS_FILE = "vectors.faiss"
 FACES_FILE = "faces.arrow"
 
-FACE_COLUMNS = tuple(name for name in face_schema(1).names if name != "embedding")
-"""What faces.arrow holds of each face: all that the dataset does but the embedding."""
+FACES_SCHEMA = pa.schema(
+    [
+        *(field for field in face_schema(1) if field.name != "embedding"),
+        pa.field("also_at", pa.list_(pa.string())),
+    ]
+)
+"""What faces.arrow holds of each face: what the dataset does but the embedding, and the other
+places where its photo lies."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Segment:
 
     Attributes:
         vectors: FAISS index over rows 0 to n - 1.
-        faces: n rows of `FACE_COLUMNS`, memory-mapped.
+        faces: n rows of `FACES_SCHEMA`, memory-mapped.
     """
 
     vectors: faiss.Index
@@ -51,23 +57,22 @@ def write_segment(index_dir: Path, vectors: faiss.Index, faces: Iterable[pa.Tabl
 
     Args:
         vectors: the FAISS index, n rows.
-        faces: tables of `FACE_COLUMNS`, together n rows in the same order.
+        faces: tables of `FACES_SCHEMA`'s columns, together n rows in the same order.
     """
     import faiss
 
     segment_id = uuid4().hex[:12]
     folder = segment_dir(index_dir, segment_id)
     folder.mkdir(parents=True)
-    schema = pa.schema([face_schema(1).field(name) for name in FACE_COLUMNS])
     with atomic_write(folder / VECTORS_FILE) as temporary:
         faiss.write_index(vectors, str(temporary))
     with (
         atomic_write(folder / FACES_FILE) as temporary,
         pa.OSFile(str(temporary), "wb") as file,
-        pa.ipc.new_file(file, schema) as writer,
+        pa.ipc.new_file(file, FACES_SCHEMA) as writer,
     ):
         for table in faces:
-            writer.write_table(table)
+            writer.write_table(table.cast(FACES_SCHEMA))
     files = {name: FileDigest.of(folder / name) for name in (VECTORS_FILE, FACES_FILE)}
     return SegmentEntry(segment_id, int(vectors.ntotal), files)
 
@@ -88,9 +93,9 @@ def open_segment(index_dir: Path, manifest: Manifest, entry: SegmentEntry) -> Se
     try:
         vectors = faiss.read_index(str(folder / VECTORS_FILE))
         faces = pa.ipc.open_file(pa.memory_map(str(folder / FACES_FILE))).read_all()
-        faces = faces.select(FACE_COLUMNS)
+        faces = faces.select(FACES_SCHEMA.names)
         faces.validate(full=True)  # offsets that point outside would be read as memory
-        if faces.schema.types != [face_schema(1).field(name).type for name in FACE_COLUMNS]:
+        if faces.schema.types != FACES_SCHEMA.types:
             raise pa.ArrowInvalid("faces.arrow has other columns")
     except (RuntimeError, OSError, KeyError, pa.ArrowException) as error:
         raise DamagedFileError(

@@ -11,7 +11,7 @@ from PIL import ImageDraw, ImageFont
 
 from faces.errors import WrongUsageError
 from faces.files import atomic_write
-from faces.images import Image, PhotoRejectedError, decode_photo
+from faces.images import Image, Photo, PhotoRejectedError, as_photo, decode_photo
 from faces.photos import photo_path, read_photo
 from search.results import Box, Match, Probe
 
@@ -29,13 +29,14 @@ FONT = ImageFont.load_default(15)
 SMALL_FONT = ImageFont.load_default(12)
 
 
-def draw_contact_sheet(photo: Image, probes: Sequence[Probe]) -> PIL.Image.Image:
+def draw_contact_sheet(photo: Photo | Image, probes: Sequence[Probe]) -> PIL.Image.Image:
     """Draw one band per probe: its face to the left, its matches in rows to the right.
 
     Args:
-        photo: the photo asked about, (height, width, 3) uint8 RGB.
+        photo: the photo asked about; an array is (height, width, 3) uint8 RGB.
         probes: what a search of it returned.
     """
+    photo = as_photo(photo)
     bands = [_draw_band(photo, number, probe) for number, probe in enumerate(probes, start=1)]
     width = max(band.width for band in bands)
     sheet = PIL.Image.new("RGB", (width, sum(band.height for band in bands)), BACKGROUND)
@@ -61,7 +62,7 @@ def require_picture_name(path: Path) -> None:
         raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
 
 
-def write_contact_sheet(path: Path, photo: Image, probes: Sequence[Probe]) -> None:
+def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[Probe]) -> None:
     """Draw a contact sheet to a file; its ending says the format (.jpg, .png, .webp...)."""
     require_picture_name(path)
     sheet = draw_contact_sheet(photo, probes)
@@ -85,7 +86,7 @@ def _is_contact_sheet(path: Path) -> bool:
         return False
 
 
-def _draw_band(photo: Image, number: int, probe: Probe) -> PIL.Image.Image:
+def _draw_band(photo: Photo, number: int, probe: Probe) -> PIL.Image.Image:
     columns = min(MATCHES_PER_ROW, max(1, len(probe.matches)))
     num_rows = -(-max(1, len(probe.matches)) // MATCHES_PER_ROW)
     step_x, step_y = TILE + GAP, TILE + CAPTION_HEIGHT + GAP
@@ -130,8 +131,10 @@ def _match_tile(match: Match) -> PIL.Image.Image:
         return tile
 
 
-def _face_tile(image: Image, box: Box) -> PIL.Image.Image:
+def _face_tile(photo: Photo, whole_box: Box) -> PIL.Image.Image:
     """The square around a face; grey where it reaches beyond the photo."""
+    image = photo.image
+    box = Box(*(value / photo.reduction for value in whole_box))
     side = max(2, round(CONTEXT * max(box.width, box.height)))
     left = round(box.x + box.width / 2 - side / 2)
     top = round(box.y + box.height / 2 - side / 2)

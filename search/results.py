@@ -28,6 +28,7 @@ class Match:
         face_id: its name in dataset and index.
         photo_id: sha256 of the photo's content.
         score: how sure the detector was of the face, [0, 1].
+        also_at: other places where the same file lies.
         person: who it is, where that is known.
     """
 
@@ -38,6 +39,7 @@ class Match:
     face_id: str
     photo_id: str
     score: float
+    also_at: tuple[str, ...] = ()
     person: str | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from faces.contract import ModelContract
 from faces.errors import DamagedFileError, WrongUsageError
-from faces.images import Image
+from faces.images import Image, Photo
 from faces.models import load_pipeline_for
 from faces.photos import open_photo
 from faces.pipeline import FacePipeline, has_unit_length
@@ -73,11 +73,11 @@ class FaceSearcher:
         """The index's own model, loaded when the first photo is searched."""
         return load_pipeline_for(self.contract, contract_owner=f"index {self.path}")
 
-    def search(self, photo: str | Path | Image, k: int | None = None) -> list[Probe]:
+    def search(self, photo: str | Path | Photo | Image, k: int | None = None) -> list[Probe]:
         """Find the faces most like each face of a photo.
 
         Args:
-            photo: path of a photo, or a decoded one, (height, width, 3) uint8 RGB.
+            photo: path of a photo, or a decoded one, an array being (height, width, 3) uint8 RGB.
             k: matches wanted per face, 1 to the number of faces in the index; by default
                 `DEFAULT_K`, or all faces of a smaller index.
 
@@ -90,8 +90,9 @@ class FaceSearcher:
             ContractMismatchError: the index was made by models of another version.
         """
         k = self._checked_k(k)
-        image = photo if isinstance(photo, np.ndarray) else open_photo(Path(photo))
-        (faces,) = self.pipeline.find_faces([image])
+        if isinstance(photo, str | Path):  # decoded as the job does it
+            photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
+        (faces,) = self.pipeline.find_faces([photo])
         if not faces:
             return []
         candidates = self.search_embeddings(np.stack([face.embedding for face in faces]), k)
@@ -146,6 +147,7 @@ class FaceSearcher:
                     face_id=face["face_id"],
                     photo_id=face["photo_id"],
                     score=face["score"],
+                    also_at=tuple(face["also_at"]),
                 )
             )
         return CandidateList(matches)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,10 @@ import pytest
 from faces.contract import ModelContract
 from faces.dataset import PHOTO_SCHEMA, Dataset, DatasetWriter, embedding_matrix, faces_table
 from faces.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
+from faces.quality import FaceQuality
 from tests.conftest import unit_vectors
+
+QUALITY = [field.name for field in fields(FaceQuality)]
 
 
 def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Table]:
@@ -27,6 +30,7 @@ def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Ta
             "num_faces": count,
             "status": "embedded" if count else "rejected",
             "reason": None if count else "damaged",
+            "is_copy": False,
         }
         for uri, count in uris.items()
     ]
@@ -38,6 +42,7 @@ def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Ta
             "box": [0, 0, 1, 1],
             "landmarks": [0] * 10,
             "score": 1,
+            **dict.fromkeys(QUALITY, 0.5),
         }
         for uri, count in uris.items()
         for place in range(count)
@@ -51,9 +56,9 @@ def face_ids(dataset: Dataset) -> list[str]:
 
 
 def write(path: Path, contract: ModelContract, *parts: dict[str, int], seed: int = 0) -> None:
-    with Dataset.open_for_writing(path, contract) as writer:
+    with Dataset(path, contract).open_for_writing() as writer:
         for number, uris in enumerate(parts):
-            writer.write_part(writer.part_name(number), *part_tables(uris, seed=seed))
+            writer.write_part(writer.part_name(number), *part_tables(uris, seed=seed), {})
 
 
 def test_what_was_written_is_read_back(tmp_path: Path, contract: ModelContract) -> None:
@@ -133,31 +138,31 @@ def test_a_part_of_other_columns_is_refused(tmp_path: Path, contract: ModelContr
 
 
 def test_writing_a_part_again_replaces_it(tmp_path: Path, contract: ModelContract) -> None:
-    with Dataset.open_for_writing(tmp_path / "d", contract) as writer:
+    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
         for seed in (0, 1):
-            writer.write_part(writer.part_name(0), *part_tables({"a": 1}, seed=seed))
+            writer.write_part(writer.part_name(0), *part_tables({"a": 1}, seed=seed), {})
     assert face_ids(Dataset.open(tmp_path / "d")) == ["a-0-1"]
 
 
 def test_a_worker_of_an_earlier_run_can_commit_no_more(
     tmp_path: Path, contract: ModelContract
 ) -> None:
-    with Dataset.open_for_writing(tmp_path / "d", contract) as first:
+    with Dataset(tmp_path / "d", contract).open_for_writing() as first:
         left_over = DatasetWriter(first.dataset, first.run)
     with (
-        Dataset.open_for_writing(tmp_path / "d", contract),
+        Dataset(tmp_path / "d", contract).open_for_writing(),
         pytest.raises(BusyError, match="taken over"),
     ):
-        left_over.write_part(left_over.part_name(0), *part_tables({"a": 1}))
+        left_over.write_part(left_over.part_name(0), *part_tables({"a": 1}), {})
     assert face_ids(Dataset.open(tmp_path / "d")) == []
     assert not [p for p in (tmp_path / "d").rglob("*") if "part" in p.name]
 
 
 def test_two_runs_never_write_at_once(tmp_path: Path, contract: ModelContract) -> None:
     with (
-        Dataset.open_for_writing(tmp_path / "d", contract),
+        Dataset(tmp_path / "d", contract).open_for_writing(),
         pytest.raises(BusyError, match="another process is writing dataset"),
-        Dataset.open_for_writing(tmp_path / "d", contract),
+        Dataset(tmp_path / "d", contract).open_for_writing(),
     ):
         pass
 

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from pillow_heif import register_heif_opener
 
 from faces import images
-from faces.images import PhotoRejectedError, RejectReason, decode_photo
+from faces.images import PhotoLimits, PhotoRejectedError, RejectReason, decode_photo
+
+register_heif_opener()  # so that Pillow writes HEIC for us
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def encoded(photo: PIL.Image.Image, image_format: str, **options: object) -> byt
 def test_every_format_decodes_to_the_same_picture(
     portrait: PIL.Image.Image, image_format: str
 ) -> None:
-    image = decode_photo(encoded(portrait, image_format))
+    image = decode_photo(encoded(portrait, image_format)).image
     assert image.dtype == np.uint8
     assert image.shape == (portrait.height, portrait.width, 3)
     difference = np.abs(image.astype(int) - np.asarray(portrait, dtype=int)).mean()
@@ -41,7 +44,9 @@ def test_progressive_and_cmyk_jpegs_are_read(portrait: PIL.Image.Image) -> None:
         encoded(portrait, "JPEG", progressive=True),
         encoded(portrait.convert("CMYK"), "JPEG"),
     ):
-        assert np.abs(decode_photo(content).astype(int) - np.asarray(portrait, int)).mean() < 6
+        assert (
+            np.abs(decode_photo(content).image.astype(int) - np.asarray(portrait, int)).mean() < 6
+        )
 
 
 # Which corner of the upright picture the file's first pixel is, and whether sides swap:
@@ -62,28 +67,28 @@ def test_exif_orientation_is_applied(portrait: PIL.Image.Image, orientation: int
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     content = encoded(PIL.Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
-    assert np.array_equal(decode_photo(content), upright)
+    assert np.array_equal(decode_photo(content).image, upright)
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     ramp = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
-    image = decode_photo(encoded(PIL.Image.fromarray(ramp), "PNG"))
+    image = decode_photo(encoded(PIL.Image.fromarray(ramp), "PNG")).image
     assert np.array_equal(image[..., 0], (ramp >> 8).astype(np.uint8))
 
 
 def test_transparency_is_laid_on_white() -> None:
-    clear = PIL.Image.new("RGBA", (4, 4), (255, 0, 0, 0))
-    assert (decode_photo(encoded(clear, "PNG")) == 255).all()
+    clear = PIL.Image.new("RGBA", (16, 16), (255, 0, 0, 0))
+    assert (decode_photo(encoded(clear, "PNG")).image == 255).all()
 
 
 def test_grey_and_palette_become_rgb(portrait: PIL.Image.Image) -> None:
     for mode in ("L", "P", "1", "LA"):
-        assert decode_photo(encoded(portrait.convert(mode), "PNG")).shape[2] == 3
+        assert decode_photo(encoded(portrait.convert(mode), "PNG")).image.shape[2] == 3
 
 
-def reason_of(content: bytes) -> RejectReason:
+def reason_of(content: bytes, limits: PhotoLimits = PhotoLimits()) -> RejectReason:
     with pytest.raises(PhotoRejectedError) as caught:
-        decode_photo(content)
+        decode_photo(content, limits=limits)
     return caught.value.reason
 
 
@@ -100,12 +105,68 @@ def test_a_truncated_photo_is_rejected_never_half_read(
 ) -> None:
     for image_format in ("JPEG", "PNG", "WEBP"):
         content = encoded(portrait, image_format)
-        assert reason_of(content[: int(len(content) * share)]) is RejectReason.DAMAGED
+        assert reason_of(content[: int(len(content) * share)]) is RejectReason.TRUNCATED
 
 
-def test_a_bomb_is_rejected_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_rejected_before_it_is_unpacked() -> None:
     content = encoded(PIL.Image.new("1", (40_000, 40_000)), "PNG")
     assert len(content) < 1_000_000
     assert reason_of(content) is RejectReason.TOO_LARGE
-    monkeypatch.setattr(images, "MAX_PIXELS", 99)
-    assert reason_of(encoded(PIL.Image.new("RGB", (10, 10)), "PNG")) is RejectReason.TOO_LARGE
+    small = encoded(PIL.Image.new("RGB", (20, 20)), "PNG")
+    assert reason_of(small, PhotoLimits(max_pixels=399)) is RejectReason.TOO_LARGE
+    assert decode_photo(small, limits=PhotoLimits(max_pixels=400)).width == 20
+
+
+def test_what_takes_too_much_memory_is_rejected_though_it_has_few_pixels() -> None:
+    square = PIL.Image.new("RGB", (200, 200))
+    limits = PhotoLimits(max_memory=150_000)
+    for image_format, options in (("WEBP", {}), ("JPEG", {"progressive": True, "subsampling": 0})):
+        content = encoded(square, image_format, **options)
+        assert reason_of(content, limits) is RejectReason.TOO_LARGE
+        assert decode_photo(content).width == 200
+    assert decode_photo(encoded(square, "JPEG"), limits=limits).width == 200
+
+
+def test_a_photo_of_some_pixels_height_is_too_small() -> None:
+    assert reason_of(encoded(PIL.Image.new("RGB", (900, 15)), "PNG")) is RejectReason.TOO_SMALL
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_jpeg_is_reduced_while_it_is_decoded_and_can_be_had_in_full(
+    portrait: PIL.Image.Image, reduction: int, turn: int
+) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = turn
+    content = encoded(portrait, "JPEG", quality=95, exif=exif)
+    whole = decode_photo(content)
+    photo = decode_photo(content, reduction_for=lambda side: reduction if side == 600 else 1)
+    assert (photo.width, photo.height) == (whole.width, whole.height)
+    assert photo.reduction == reduction
+    expected = PIL.Image.fromarray(whole.image).reduce(reduction)
+    assert photo.image.shape[:2] == (expected.height, expected.width)
+    assert np.abs(photo.image.astype(int) - np.asarray(expected, int)).mean() < 2
+    again = photo.finer(1)
+    assert again.reduction == 1
+    assert (again.width, again.height) == (whole.width, whole.height)
+    assert np.abs(again.image.astype(int) - whole.image.astype(int)).max() <= 2
+    assert photo.finer(reduction) is photo
+
+
+def test_a_huge_photo_is_halved_band_by_band(
+    portrait: PIL.Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = decode_photo(encoded(portrait, "PNG"))
+    monkeypatch.setattr(images, "MAX_KEPT_PIXELS", 100_000)
+    monkeypatch.setattr(images, "_BAND_PIXELS", 10_000)
+    for image_format in ("PNG", "JPEG"):
+        photo = decode_photo(encoded(portrait, image_format))
+        assert (photo.reduction, photo.width, photo.height) == (2, 512, 600)
+        expected = PIL.Image.fromarray(whole.image).reduce(2)
+        assert np.abs(photo.image.astype(int) - np.asarray(expected, int)).mean() < 3
+        assert photo.finer(1).reduction == 2
+
+
+def test_broken_metadata_does_not_spoil_a_photo(portrait: PIL.Image.Image) -> None:
+    content = encoded(portrait, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert decode_photo(content).width == 512

@@ -99,7 +99,7 @@ def test_quantised_sface_is_a_contract_of_its_own_near_the_float_one(
     quantised = FacePipeline(pipeline.detector, SFaceEmbedder(SFACE_INT8, threads=1))
     assert quantised.contract != pipeline.contract
     assert quantised.contract.embedder == "sface-int8"
-    images = [decode_photo(path.read_bytes()) for path in sorted(demo_photos.iterdir())]
+    images = [decode_photo(path.read_bytes()).image for path in sorted(demo_photos.iterdir())]
     pairs = [
         (one.embedding, other.embedding)
         for faces, others in zip(

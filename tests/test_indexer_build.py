@@ -124,9 +124,9 @@ def test_an_embedding_that_is_none_is_not_indexed(tmp_path: Path, contract: Mode
     photos, faces = part_tables({"a": 1})
     column = faces.schema.get_field_index("embedding")
     long = pa.FixedSizeListArray.from_arrays(pa.array(np.full(8, 9, np.float32)), 8)
-    with Dataset.open_for_writing(tmp_path / "d", contract) as writer:
+    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
         faces = faces.set_column(column, faces.schema.field(column), long)
-        writer.write_part(writer.part_name(0), photos, faces)
+        writer.write_part(writer.part_name(0), photos, faces, {})
     with pytest.raises(DamagedFileError, match="does not have length 1"):
         build_index(tmp_path / "d", tmp_path / "i")
 

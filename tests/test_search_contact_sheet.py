@@ -62,7 +62,7 @@ def test_the_name_says_the_format(tmp_path: Path) -> None:
     probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
     for name in ("sheet.jpg", "sheet.PNG", "sheet.webp"):
         write_contact_sheet(tmp_path / name, BLUE_PHOTO, probes)
-        assert decode_photo((tmp_path / name).read_bytes()).shape[1] > TILE
+        assert decode_photo((tmp_path / name).read_bytes()).image.shape[1] > TILE
     for name in ("sheet", "sheet.txt", "sheet.pickle"):
         with pytest.raises(WrongUsageError, match=r"end it in one of \.jpg"):
             write_contact_sheet(tmp_path / name, BLUE_PHOTO, probes)

@@ -42,7 +42,7 @@ def test_a_portrait_finds_the_person_s_other_portraits_first(
 def test_similarities_are_inner_products_of_the_dataset_s_embeddings(
     searcher: FaceSearcher, demo_dataset: Path, probe_photo: Path
 ) -> None:
-    (faces,) = searcher.pipeline.find_faces([decode_photo(probe_photo.read_bytes())])
+    (faces,) = searcher.pipeline.find_faces([decode_photo(probe_photo.read_bytes()).image])
     expected = {
         face_id: float(embedding @ faces[0].embedding)
         for table in Dataset.open(demo_dataset).faces()
@@ -67,8 +67,8 @@ def test_a_match_says_where_the_face_is(searcher: FaceSearcher, demo_photos: Pat
 
 
 def test_every_face_of_a_photo_is_a_probe(searcher: FaceSearcher, demo_photos: Path) -> None:
-    left = decode_photo((demo_photos / "biden.jpg").read_bytes())[:900]
-    right = decode_photo((demo_photos / "obama2.jpg").read_bytes())[:900]
+    left = decode_photo((demo_photos / "biden.jpg").read_bytes()).image[:900]
+    right = decode_photo((demo_photos / "obama2.jpg").read_bytes()).image[:900]
     both = np.concatenate([left, right], axis=1)
     probes = searcher.search(both, k=1)
     found = sorted((probe.box.x, names(probe.matches)[0]) for probe in probes)

@@ -1,0 +1,87 @@
+"""What workers have in hand: so that a photo that kills its worker can be told from the others.
+
+A worker keeps a small file with the names of the photos that it works on. The file of a worker
+that was killed, crashed or ran out of memory stays, and tells the next attempt, on any runner
+and in any later run, which photos to be careful with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from faces.files import PRIVATE, atomic_write
+
+MOST_DEATHS = 3
+"""A photo on which workers died so often, alone in hand, is not tried any more."""
+
+_SEPARATOR = "\0"
+
+
+class InHand:
+    """A worker's file of what it has in hand.
+
+    Args:
+        path: of the file; its folder is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True, mode=PRIVATE)
+        self._path = path
+        self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+
+    def take(self, uris: Iterable[str]) -> None:
+        """Put down what is now in hand, instead of what was."""
+        content = _SEPARATOR.join(uris).encode()
+        os.pwrite(self._file, content, 0)
+        os.ftruncate(self._file, len(content))
+
+    def done(self) -> None:
+        """Nothing is in hand: the work is committed."""
+        os.close(self._file)
+        self._path.unlink(missing_ok=True)
+
+
+class Suspects:
+    """Photos that were in the hands of workers that died, kept in a file.
+
+    Attributes:
+        deaths: by uri, how often a worker died with this photo alone in hand.
+    """
+
+    def __init__(self, work_dir: Path) -> None:
+        self._path = work_dir / "suspects.json"
+        self._in_hand_dir = work_dir / "in-hand"
+        try:
+            stored = json.loads(self._path.read_text())
+            self.deaths = Counter({str(uri): int(count) for uri, count in stored.items()})
+        except (OSError, ValueError, AttributeError):  # without it they are found again
+            self.deaths = Counter()
+
+    def __contains__(self, uri: str) -> bool:
+        return uri in self.deaths
+
+    def collect(self) -> bool:
+        """Add what dead workers had in hand. Gives whether there was anything."""
+        found = False
+        for path in self._in_hand_dir.glob("*"):
+            uris = [
+                uri for uri in path.read_bytes().decode(errors="replace").split(_SEPARATOR) if uri
+            ]
+            for uri in uris:
+                self.deaths[uri] += len(uris) == 1
+            found = found or bool(uris)
+            self._save()
+            path.unlink()
+        return found
+
+    def given_up(self) -> set[str]:
+        """Photos not to be tried any more."""
+        return {uri for uri, count in self.deaths.items() if count >= MOST_DEATHS}
+
+    def _save(self) -> None:
+        with atomic_write(self._path) as temporary:
+            temporary.write_text(json.dumps(self.deaths))

@@ -1,0 +1,297 @@
+"""Make 12-megapixel photos whose faces are known, out of small photos of one face each.
+
+    python -m benchmarks.scenes LFW_PHOTOS OUT --kind groups|portraits [--count 50]
+        [--faces-per-size 4]
+
+- *groups*: 4000x3000, with equally many faces of each width in `FACE_WIDTHS`, none overlapping;
+- *portraits*: one photo enlarged to 3464x3464.
+
+LFW_PHOTOS holds photos in folders named after the person, as Labeled Faces in the Wild does. A
+photo is taken when OpenCV's own YuNet finds exactly one face in it, even an unsure one, and of
+that photo only the middle around the face, so a scene shows no face that is not in its truths.
+A face's width is that of YuNet's box. Sensor noise makes the files as large, and as costly to
+decode, as a camera's. Everything follows from the seed, and nothing from facetrove's own
+detector: scene n is the same however many are made, and whatever version of facetrove makes it.
+
+OUT/truths.parquet has a row per face: photo (file name), box (x, y, width, height in pixels of
+the scene), face_width (as asked for; of portraits as it came out), source (path below
+LFW_PHOTOS) and person.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from faces.fetch import cache_dir, fetch
+from faces.weights import YUNET_FILE
+
+Pixels = NDArray[np.uint8]
+"""(height, width, 3) RGB."""
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels."""
+
+GROUP_SIZE = (4000, 3000)
+PORTRAIT_SIZE = (3464, 3464)
+FACE_WIDTHS = (20, 40, 80, 160)
+JPEG_QUALITY = 90
+
+SURE_SCORE, UNSURE_SCORE = 0.8, 0.4
+"""Least score of a face that is taken, and of one that keeps its photo from being taken."""
+
+TILE_MARGIN = 0.4
+"""Shares of the face's box that a tile reaches beyond it on every side: 1.8 boxes in all."""
+
+FEATHER = 0.3
+"""Share of the face's width over which a tile fades into the background; less than the margin."""
+
+NOISE = 5.5
+"""Standard deviation of the sensor noise, of 255, brightness alone: files of some 3 MB."""
+
+BACKGROUND_PHOTOS = (4, 3)
+"""Photos, across and down, whose colours a background has; each shrunk to 3x3 pixels first, so
+that no face is left in them."""
+
+TRUTH_SCHEMA = pa.schema(
+    [
+        pa.field("photo", pa.string(), nullable=False),
+        pa.field("box", pa.list_(pa.float32(), 4), nullable=False),
+        pa.field("face_width", pa.int32(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("person", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TrueFace:
+    """A row of truths.parquet."""
+
+    photo: str
+    box: Box
+    face_width: int
+    source: str
+    person: str
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A photo of one face, and where the face is."""
+
+    path: Path
+    image: Pixels
+    box: Box
+
+
+def make_group_scenes(
+    sources: Path, out: Path, *, count: int, faces_per_size: int = 4, seed: int = 1
+) -> list[TrueFace]:
+    """Write `count` group photos and their truths into `out`, a new or empty folder.
+
+    Args:
+        sources: folder of photos in folders named after the person.
+        out: made if need be.
+        count: of photos.
+        faces_per_size: faces of each of `FACE_WIDTHS` in a photo.
+        seed: other photos, places and noise.
+
+    Returns:
+        The truths, in the order of the photos.
+    """
+    num_faces = faces_per_size * len(FACE_WIDTHS)
+
+    def compose(number: int, chosen: list[Source]) -> tuple[Pixels, list[tuple[Box, int]]]:
+        return _group_scene(chosen, np.random.default_rng([seed, number]))
+
+    return _make_photos(
+        sources, out, count=count, faces_per_photo=num_faces, seed=seed, compose=compose
+    )
+
+
+def make_portraits(sources: Path, out: Path, *, count: int, seed: int = 1) -> list[TrueFace]:
+    """Write `count` portraits and their truths into `out`; arguments as `make_group_scenes`."""
+
+    def compose(number: int, chosen: list[Source]) -> tuple[Pixels, list[tuple[Box, int]]]:
+        return _portrait(chosen[0], np.random.default_rng([seed, number]))
+
+    return _make_photos(sources, out, count=count, faces_per_photo=1, seed=seed, compose=compose)
+
+
+def read_truths(folder: Path) -> list[TrueFace]:
+    """The truths of photos made earlier."""
+    rows = pq.read_table(folder / "truths.parquet", schema=TRUTH_SCHEMA).to_pylist()
+    return [TrueFace(**{**row, "box": tuple(row["box"])}) for row in rows]
+
+
+Compose = Callable[[int, list[Source]], tuple[Pixels, list[tuple[Box, int]]]]
+"""Number of a photo and its sources to its pixels and, for each source, its box and width."""
+
+
+def _make_photos(
+    folder: Path, out: Path, *, count: int, faces_per_photo: int, seed: int, compose: Compose
+) -> list[TrueFace]:
+    out.mkdir(parents=True, exist_ok=True)
+    sources = list(islice(single_faces(folder, seed), count * faces_per_photo))
+    if len(sources) < count * faces_per_photo:
+        raise SystemExit(
+            f"{folder} holds {len(sources)} photos of exactly one face, "
+            f"{count * faces_per_photo} are wanted; ask for fewer photos or faces"
+        )
+
+    def make(number: int) -> list[TrueFace]:
+        chosen = sources[number * faces_per_photo :][:faces_per_photo]
+        pixels, places = compose(number, chosen)
+        name = f"{number:05d}.jpg"
+        PIL.Image.fromarray(pixels).save(out / name, quality=JPEG_QUALITY)
+        return [
+            TrueFace(
+                name, box, width, str(source.path.relative_to(folder)), source.path.parent.name
+            )
+            for source, (box, width) in zip(chosen, places, strict=True)
+        ]
+
+    with ThreadPool() as threads:  # numpy, OpenCV and Pillow let each other work
+        truths = [truth for photo in threads.map(make, range(count)) for truth in photo]
+    table = pa.Table.from_pylist([asdict(truth) for truth in truths], schema=TRUTH_SCHEMA)
+    pq.write_table(table, out / "truths.parquet")
+    return truths
+
+
+def single_faces(folder: Path, seed: int) -> Iterator[Source]:
+    """The photos of a folder that show exactly one face, whole and sure, in random order."""
+    (weights,) = fetch([YUNET_FILE], cache_dir() / "weights")
+    # It warns of a setting that nobody made.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    detector = cv2.FaceDetectorYN.create(str(weights), "", (0, 0), UNSURE_SCORE)
+    paths = sorted(folder.rglob("*.jpg"))
+    for place in np.random.default_rng(seed).permutation(len(paths)):
+        with PIL.Image.open(paths[place]) as photo:
+            image = np.asarray(photo.convert("RGB"))
+        height, width = image.shape[:2]
+        detector.setInputSize((width, height))
+        _, faces = detector.detect(np.ascontiguousarray(image[..., ::-1]))
+        if faces is None or len(faces) != 1 or faces[0, 14] < SURE_SCORE:
+            continue
+        x, y, box_width, box_height = map(float, faces[0, :4])
+        margin = FEATHER * box_width
+        if (
+            min(x, y) >= margin
+            and x + box_width + margin <= width
+            and y + box_height + margin <= height
+        ):
+            yield Source(paths[place], image, (x, y, box_width, box_height))
+
+
+def _group_scene(
+    sources: list[Source], random: np.random.Generator
+) -> tuple[Pixels, list[tuple[Box, int]]]:
+    """Every source's face in a random cell of a grid, at a random place in the cell."""
+    width, height = GROUP_SIZE
+    scene = _background(sources, random)
+    columns = int(np.ceil(np.sqrt(len(sources) * width / height)))
+    rows = -(-len(sources) // columns)
+    cell_width, cell_height = width // columns, height // rows
+    places = []
+    cells = random.permutation(columns * rows)
+    for number, source in enumerate(sources):
+        face_width = FACE_WIDTHS[number % len(FACE_WIDTHS)]
+        tile, (x, y, box_width, box_height) = _tile(source, face_width)
+        tile_height, tile_width = tile.shape[:2]
+        if tile_width > cell_width or tile_height > cell_height:
+            raise SystemExit(f"{len(sources)} faces do not fit into a photo; ask for fewer")
+        row, column = divmod(int(cells[number]), columns)
+        left = column * cell_width + int(random.integers(cell_width - tile_width + 1))
+        top = row * cell_height + int(random.integers(cell_height - tile_height + 1))
+        _blend(scene[top : top + tile_height, left : left + tile_width], tile, FEATHER * face_width)
+        places.append(((left + x, top + y, box_width, box_height), face_width))
+    return _with_noise(scene, random), places
+
+
+def _portrait(source: Source, random: np.random.Generator) -> tuple[Pixels, list[tuple[Box, int]]]:
+    height, width = source.image.shape[:2]
+    photo = cv2.resize(source.image, PORTRAIT_SIZE, interpolation=cv2.INTER_CUBIC)
+    across, down = PORTRAIT_SIZE[0] / width, PORTRAIT_SIZE[1] / height
+    x, y, box_width, box_height = source.box
+    box = (x * across, y * down, box_width * across, box_height * down)
+    return _with_noise(photo, random), [(box, round(box[2]))]
+
+
+def _background(sources: list[Source], random: np.random.Generator) -> Pixels:
+    """Soft clouds in the colours of some of the photos."""
+    across, down = BACKGROUND_PHOTOS
+    spots = [
+        cv2.resize(sources[number % len(sources)].image, (3, 3), interpolation=cv2.INTER_AREA)
+        for number in random.permutation(across * down)
+    ]
+    rows = [np.hstack(spots[row * across :][:across]) for row in range(down)]
+    clouds = cv2.resize(np.vstack(rows), GROUP_SIZE, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(clouds, dtype=np.uint8)
+
+
+def _tile(source: Source, face_width: int) -> tuple[Pixels, Box]:
+    """The middle of a photo scaled so that its face is so wide, and the face's box in it."""
+    height, width = source.image.shape[:2]
+    x, y, box_width, box_height = source.box
+    left = max(0, round(x - TILE_MARGIN * box_width))
+    top = max(0, round(y - TILE_MARGIN * box_height))
+    right = min(width, round(x + (1 + TILE_MARGIN) * box_width))
+    bottom = min(height, round(y + (1 + TILE_MARGIN) * box_height))
+    scale = face_width / box_width
+    size = (round((right - left) * scale), round((bottom - top) * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    tile = cv2.resize(source.image[top:bottom, left:right], size, interpolation=way)
+    across, down = size[0] / (right - left), size[1] / (bottom - top)
+    box = ((x - left) * across, (y - top) * down, box_width * across, box_height * down)
+    return np.asarray(tile, dtype=np.uint8), box
+
+
+def _blend(scene: Pixels, tile: Pixels, feather: float) -> None:
+    """Lay a tile over a part of a scene, fading it in over `feather` pixels from its edges."""
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in tile.shape[:2])
+    ramp = np.minimum(np.minimum.outer(rows, columns) / feather, 1.0)[..., None]
+    share = ramp * ramp * (3 - 2 * ramp)  # smooth at both ends
+    scene[:] = np.round(share * tile + (1 - share) * scene).astype(np.uint8)
+
+
+def _with_noise(photo: Pixels, random: np.random.Generator) -> Pixels:
+    noise = random.standard_normal(photo.shape[:2], dtype=np.float32) * NOISE
+    noisy = np.round(noise).astype(np.int16)[..., None] + photo
+    return np.asarray(noisy.clip(0, 255), dtype=np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("lfw_photos", type=Path)
+    parser.add_argument("out", type=Path, help="new folder for the photos and truths.parquet")
+    parser.add_argument("--kind", choices=("groups", "portraits"), default="groups")
+    parser.add_argument("--count", type=int, default=50, help="photos to make")
+    parser.add_argument("--faces-per-size", type=int, default=4, help="of each width, in a group")
+    options = parser.parse_args()
+    if options.kind == "groups":
+        truths = make_group_scenes(
+            options.lfw_photos,
+            options.out,
+            count=options.count,
+            faces_per_size=options.faces_per_size,
+        )
+    else:
+        truths = make_portraits(options.lfw_photos, options.out, count=options.count)
+    sizes = [path.stat().st_size / 1e6 for path in options.out.glob("*.jpg")]
+    print(f"{options.count} photos with {len(truths)} faces in {options.out}")
+    print(f"{min(sizes):.1f} to {max(sizes):.1f} MB a photo, {np.mean(sizes):.1f} on average")
+
+
+if __name__ == "__main__":
+    main()
