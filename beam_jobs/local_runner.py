@@ -15,14 +15,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability import local_job_service
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs.local_worker import CHECK_SECONDS
-from faces.errors import FaceTroveError
+from faces.errors import FaceTroveError, WrongUsageError
 
 _BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
 """They complain, too, when the process they read from dies."""
@@ -43,6 +46,7 @@ def run_locally(
         beam_args: further flags for Beam.
 
     Raises:
+        WrongUsageError: Beam knows no such flag.
         WorkerLostError: a worker process died; all the others have been told to stop.
         Exception: whatever Beam raises for a step that failed.
     """
@@ -50,6 +54,7 @@ def run_locally(
         command = f"exec {shlex.join([sys.executable, '-m', 'beam_jobs.local_worker', wanted_dir])}"
         environment = SubprocessSDKEnvironment.from_command_string(command)
         options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
+        _require_known(options)
         pipeline = beam.Pipeline(FnApiRunner(default_environment=environment), options=options)
         build(pipeline)
         failures: list[BaseException] = []
@@ -61,7 +66,7 @@ def run_locally(
                 failures.append(error)
 
         runner = threading.Thread(target=run_and_wait, daemon=True)
-        with _noticing_lost_workers() as lost:
+        with _listening_on_this_machine_only(), _noticing_lost_workers() as lost:
             runner.start()
             while runner.is_alive() and not lost.is_set():
                 runner.join(CHECK_SECONDS)
@@ -98,3 +103,46 @@ def _noticing_lost_workers() -> Iterator[threading.Event]:
     if not lost.is_set():
         threading.excepthook = usual_hook
         logger.setLevel(usual_level)
+
+
+def _require_known(options: PipelineOptions) -> None:
+    """Beam passes over flags that it does not know, and with them over slips of the finger."""
+    logger = logging.getLogger("apache_beam.options.pipeline_options")
+    logger.disabled = True  # it would print what we are about to say
+    try:
+        known = options.get_all_options(drop_default=True)
+        given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    finally:
+        logger.disabled = False
+    if strange := sorted(given.keys() - known.keys()):
+        raise WrongUsageError(
+            f"Apache Beam knows no option --{strange[0]}; options of another runner need its "
+            "--runner=... too"
+        )
+
+
+@contextmanager
+def _listening_on_this_machine_only() -> Iterator[None]:
+    """Beam's servers for its workers would listen on all networks, for anyone to connect to."""
+    modules = (worker_handlers, local_job_service)
+    for module in modules:
+        module.grpc = _LocalGrpc()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.grpc = grpc
+
+
+class _LocalGrpc:
+    """The module grpc, whose servers listen on the loopback interface instead of on all."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(grpc, name)
+
+    def server(self, *args: Any, **kwargs: Any) -> Any:
+        """See `grpc.server`."""
+        server = grpc.server(*args, **kwargs)
+        usual = server.add_insecure_port
+        server.add_insecure_port = lambda address: usual(address.replace("[::]", "localhost"))
+        return server

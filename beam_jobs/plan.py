@@ -54,7 +54,8 @@ def metadata_of(listing: PhotoListing) -> pa.Schema:
     return pa.schema(
         field
         for field in listing.photos.schema
-        if field.name not in LISTING_SCHEMA.names and not pa.types.is_null(field.type)
+        if field.name not in LISTING_SCHEMA.names
+        and listing.photos[field.name].null_count < len(listing.photos)
     )
 
 

@@ -168,6 +168,9 @@ class _Shard:
             except PhotoRejectedError as error:
                 outcomes[row] = Outcome.rejected(error.reason, photo_id)
                 continue
+            except MemoryError:  # another time there may be enough
+                outcomes[row] = Outcome.rejected(RejectReason.NOT_PROCESSED, photo_id)
+                continue
             size = photo.image.shape[0] * photo.image.shape[1]
             if batch and num_pixels + size > BATCH_PIXELS:
                 yield batch
@@ -191,8 +194,6 @@ class _Shard:
         try:
             found = self.pipeline.find_faces([decoded.photo for decoded in batch])
             return list(zip(batch, found, strict=True))
-        except MemoryError:
-            raise
         except Exception as error:
             if len(batch) > 1:
                 return [pair for decoded in batch for pair in self._find_faces([decoded])]

@@ -60,9 +60,8 @@ FEATHER = 0.3
 NOISE = 5.5
 """Standard deviation of the sensor noise, of 255, brightness alone: files of some 3 MB."""
 
-BACKGROUND_PHOTOS = (4, 3)
-"""Photos, across and down, whose colours a background has; each shrunk to 3x3 pixels first, so
-that no face is left in them."""
+BACKGROUND_SIZE = (12, 9)
+"""Spots of colour, across and down, that a background has."""
 
 TRUTH_SCHEMA = pa.schema(
     [
@@ -229,14 +228,12 @@ def _portrait(source: Source, random: np.random.Generator) -> tuple[Pixels, list
 
 
 def _background(sources: list[Source], random: np.random.Generator) -> Pixels:
-    """Soft clouds in the colours of some of the photos."""
-    across, down = BACKGROUND_PHOTOS
-    spots = [
-        cv2.resize(sources[number % len(sources)].image, (3, 3), interpolation=cv2.INTER_AREA)
-        for number in random.permutation(across * down)
-    ]
-    rows = [np.hstack(spots[row * across :][:across]) for row in range(down)]
-    clouds = cv2.resize(np.vstack(rows), GROUP_SIZE, interpolation=cv2.INTER_CUBIC)
+    """Soft clouds in the photos' colours, shuffled: in order they would look like faces."""
+    across, down = BACKGROUND_SIZE
+    shrunk = [cv2.resize(source.image, (3, 3), interpolation=cv2.INTER_AREA) for source in sources]
+    colours = np.concatenate(shrunk).reshape(-1, 3)
+    spots = random.choice(colours, across * down).reshape(down, across, 3)
+    clouds = cv2.resize(spots, GROUP_SIZE, interpolation=cv2.INTER_CUBIC)
     return np.asarray(clouds, dtype=np.uint8)
 
 

@@ -51,7 +51,7 @@ class RejectReason(StrEnum):
     DAMAGED = "damaged"  # an image of a known format, corrupt in another way
     TOO_LARGE = "too_large"  # over the limit of bytes or pixels
     TOO_SMALL = "too_small"  # its shorter side is under MIN_SIDE pixels
-    NOT_PROCESSED = "not_processed"  # decoded, but the networks failed on it and on no other
+    NOT_PROCESSED = "not_processed"  # no memory for it, or the networks failed on it alone
     CRASHED = "crashed"  # worker processes died on it, again and again
 
 
@@ -60,6 +60,12 @@ PASSING_REASONS = (RejectReason.READ_ERROR, RejectReason.CHANGED, RejectReason.N
 
 MIN_SIDE = 16
 """Shorter side of the smallest photo searched, in pixels: no detector finds a smaller face."""
+
+
+MAX_SCANS = 200
+"""Each scan of a progressive JPEG goes over the whole photo; programs make about ten."""
+
+_JPEG_SCAN = b"\xff\xda"
 
 
 class PhotoRejectedError(Exception):
@@ -206,6 +212,8 @@ def _require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits)
             RejectReason.TOO_LARGE,
             f"{photo.format} of {width}x{height} takes over {limits.max_memory} bytes to decode",
         )
+    if hasattr(photo, "layer") and (scans := content.count(_JPEG_SCAN)) > MAX_SCANS:
+        raise PhotoRejectedError(RejectReason.TOO_LARGE, f"{scans} scans take too long to decode")
     if min(width, height) < MIN_SIDE:
         raise PhotoRejectedError(
             RejectReason.TOO_SMALL, f"{width}x{height} has a side under {MIN_SIDE} pixels"
@@ -223,7 +231,7 @@ def _bytes_to_decode(photo: PIL.Image.Image, content: bytes) -> float:
     layers = getattr(photo, "layer", None)
     # Each scan begins with these bytes. An ordinary JPEG has one, and its thumbnail another; in
     # several scans, as of a progressive one, the decoder holds all coefficients of all layers.
-    if layers and content.count(b"\xff\xda") > 2:
+    if layers and content.count(_JPEG_SCAN) > 2:
         most = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
         a_pixel = 1 + 2 * sum(layer[1] * layer[2] for layer in layers) / most
     strips = getattr(photo, "tag_v2", {}).get(_TIFF_STRIPS, ())
