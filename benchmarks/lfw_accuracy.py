@@ -109,7 +109,9 @@ def main() -> None:
         )
         seconds = time.perf_counter() - start
         total = summary.total
-        print(f"photos            {summary.photos_found} found, {total.num_photos} in the dataset")
+        print(
+            f"photos            {summary.found.num_photos} found, {total.num_photos} in the dataset"
+        )
         print(f"                  {total.by_status} {total.by_reason or ''}")
         print(f"                  {summary.done.num_photos} embedded now in {seconds:.1f} s")
         print(f"faces             {total.num_faces}")
@@ -117,7 +119,7 @@ def main() -> None:
         print(f"labelled face     found in {len(faces) / total.num_photos:.4%} of the photos")
         pairs = read_pairs(options.lfw / "pairsDevTrain.txt")
         missing = [pair for pair in pairs if pair[0] not in faces or pair[1] not in faces]
-        if summary.photos_found != total.num_photos:
+        if summary.found.num_photos != total.num_photos:
             sys.exit("photos are missing from the dataset")
         # A pair that cannot be compared is answered wrongly, whatever the threshold.
         compared = [pair for pair in pairs if pair not in missing]

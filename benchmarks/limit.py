@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,11 +24,12 @@ import cv2
 import numpy as np
 
 from beam_jobs.shard import embed_shard
+from faces.dataset import PHOTO_SCHEMA
 from faces.engine import ENGINES, Network
-from faces.images import decode_photo
+from faces.images import Photo, decode_photo
 from faces.models import ModelChoice, load_pipeline
-from faces.photos import list_photos
 from faces.pipeline import FacePipeline
+from faces.sources import list_photos
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Limit:
     """Processor time that photos need at least, in milliseconds a photo.
 
     Attributes:
-        decode: reading and decoding.
+        decode: reading and decoding, as far reduced as the pipeline wants it.
         detect: the detector's network.
         embed: the embedder's network.
         steps: for comparison, everything that a worker does, by one thread in one process.
@@ -72,7 +74,7 @@ class LimitBench:
         _keep_freed_memory()
         self._photos = photos
         self._pipeline = load_pipeline(ModelChoice(embedder=embedder), threads=1)
-        with recorded_calls() as calls:
+        with recorded_calls() as calls, recorded_finer() as self._decode_again:
             embed_like_worker(self._pipeline, photos)
         crop = self._pipeline.embedder.alignment.size
         self._embedder_calls = [call for call in calls if call.shape[2:] == (crop, crop)]
@@ -82,7 +84,7 @@ class LimitBench:
     def measure(self) -> Limit:
         """Time every part once."""
         return Limit(
-            decode=self._cpu_ms(lambda: decode_all(self._pipeline, self._photos)),
+            decode=self._cpu_ms(self._decode_all),
             detect=self._replay_ms(self._detector_calls),
             embed=self._replay_ms(self._embedder_calls),
             steps=self._cpu_ms(lambda: embed_like_worker(self._pipeline, self._photos)),
@@ -92,6 +94,13 @@ class LimitBench:
         """What the networks were given, for the report: `3x 2x3x256x256` and so on."""
         counted = Counter(call.shape for call in self._detector_calls + self._embedder_calls)
         return ", ".join(f"{n}x {'x'.join(map(str, shape))}" for shape, n in counted.most_common(6))
+
+    def _decode_all(self) -> None:
+        for path in self._photos.iterdir():
+            reduction_for = self._pipeline.detector.reduction_for
+            decode_photo(path.read_bytes(), reduction_for=reduction_for)
+        for decode in self._decode_again:
+            decode()
 
     def _replay_ms(self, calls: list[Call]) -> float:
         random = np.random.default_rng(0)
@@ -128,6 +137,22 @@ def recorded_calls() -> Iterator[list[Call]]:
         yield calls
 
 
+@contextmanager
+def recorded_finer() -> Iterator[list[Callable[[], object]]]:
+    """Functions that decode again what was decoded in more detail while the context is open."""
+    again: list[Callable[[], object]] = []
+    finer = Photo.finer
+
+    def finer_and_note(photo: Photo, reduction: int) -> Photo:
+        result = finer(photo, reduction)
+        if result is not photo and photo._decode is not None:
+            again.append(partial(photo._decode, reduction))
+        return result
+
+    with patch.object(Photo, "finer", finer_and_note):
+        yield again
+
+
 def _keep_freed_memory() -> None:
     """Keep glibc from giving memory back to the system; see mallopt(3)."""
     mmap_max, trim_threshold = -4, -1
@@ -140,10 +165,4 @@ def _keep_freed_memory() -> None:
 def embed_like_worker(pipeline: FacePipeline, photos: Path) -> None:
     """All that a worker of the job does with photos, but for writing the dataset."""
     cv2.setNumThreads(1)
-    embed_shard(pipeline, list_photos(photos))
-
-
-def decode_all(_: FacePipeline, photos: Path) -> None:
-    """Read and decode every photo of a folder as the pipeline needs it."""
-    for path in photos.iterdir():
-        decode_photo(path.read_bytes())
+    embed_shard(pipeline, list_photos([photos]).photos, PHOTO_SCHEMA)

@@ -5,8 +5,8 @@
 The photos are made from LFW_PHOTOS (see `benchmarks.scenes`), so every face in them is known;
 they go through the real embed job. A found box and a true one that overlap by 0.4 or more
 (intersection over union), best first, are one face; a found box that is left is a false face.
-IoU is the median over the faces found. A false face is counted with the nearest of the sizes, however much
-larger it is.
+IoU is the median over the faces found. A false face is counted with the nearest of the sizes,
+however much larger it is.
 
 Similarity is that of a face's embedding to the same face's in the photo it was taken from, which
 goes through the same job: the median over the faces found, and the share at or above

@@ -20,7 +20,7 @@ import onnxruntime
 from benchmarks.lfw_accuracy import read_pairs
 from faces.alignment import ARCFACE_112, align_face
 from faces.fetch import cache_dir, fetch
-from faces.images import decode_photo
+from faces.images import Photo, decode_photo
 from faces.models import load_pipeline
 from faces.onnx_graph import fold_batch_norm, free_batch, load_folded, quantised_nodes
 from faces.weights import SFACE_FILE
@@ -47,8 +47,8 @@ def main() -> None:
     lows: list[list[float]] = []
     highs: list[list[float]] = []
     for place in chosen:
-        image = decode_photo(paths[place].read_bytes())
-        for detection in detector.detect([image])[0][:1]:
+        image = decode_photo(paths[place].read_bytes()).image
+        for detection in detector.detect([Photo(image)])[0][:1]:
             crop = align_face(image, detection.landmarks, ARCFACE_112)
             batch = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
             values = session.run(inputs, {"data": batch})

@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
@@ -63,7 +64,7 @@ class PinnedFile:
 def cache_dir() -> Path:
     """Where fetched and prepared files are kept: FACETROVE_CACHE, or the user's cache folder."""
     chosen = os.environ.get("FACETROVE_CACHE")
-    return Path(chosen) if chosen else user_cache_path("facetrove", appauthor=False)
+    return Path(chosen).absolute() if chosen else user_cache_path("facetrove", appauthor=False)
 
 
 def sha256_of(path: Path) -> str:
@@ -104,7 +105,7 @@ def _fetch_missing(file: PinnedFile, files: list[PinnedFile], folder: Path) -> N
         try:
             source(file, files, folder)
             return
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
+        except (OSError, HTTPException, subprocess.SubprocessError, ValueError) as error:
             failures.append(str(error))
     raise ModelUnavailableError(
         f"cannot fetch {file.name} ({'; '.join(failures)}); connect to the network once, or put "

@@ -78,6 +78,15 @@ def photo_path(uri: str) -> Path:
     return Path(uri)
 
 
+def photo_name(uri: str) -> str:
+    """The last part of a photo's name: of its path, its URL, or its name in an archive."""
+    url = unescape_url(uri)
+    member = split_member_url(url)
+    if member is not None:
+        return Path(member.member).name
+    return Path(url).name if is_url(url) else photo_path(uri).name
+
+
 def escape_path(path: str) -> str:
     """A path as a percent-encoded file:// URI, which `photo_path` undoes."""
     return _FILE_SCHEME + quote_from_bytes(os.fsencode(path))

@@ -183,8 +183,6 @@ def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
     """Print the rejected photos, reason first."""
     import pyarrow.compute as pc
 
-    from faces.photos import photo_path
-
     photos = dataset.photos(["reason"])
     rejected = photos.filter(pc.is_valid(photos["reason"])).select(["reason", "uri"])
     rows = rejected.sort_by([("reason", "ascending"), ("uri", "ascending")]).to_pylist()
@@ -192,7 +190,7 @@ def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
         _print_json({"dataset": str(dataset.path), "rejected": rows})
         return
     for row in rows:
-        click.echo(f"{row['reason']}\t{_relative(photo_path(row['uri']))}")
+        click.echo(f"{row['reason']}\t{_shown(row['uri'])}")
 
 
 def _show_outcomes(counts: DatasetCounts) -> None:
@@ -236,8 +234,6 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
 
 def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
     """Print the matches of each face of a photo as a table."""
-    from faces.photos import photo_path
-
     if as_json:
         _print_json({"photo": str(photo), "probes": [probe.to_json() for probe in probes]})
         return
@@ -262,7 +258,7 @@ def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
         table.add_column("photo", overflow="fold")
         for match in probe.matches:
             x, y, width, height = (round(value) for value in match.box)
-            name = _relative(photo_path(match.uri))
+            name = _shown(match.uri)
             table.add_row(
                 str(match.rank),
                 f"{match.similarity:.3f}",
@@ -275,14 +271,23 @@ def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
         click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def _shown(uri: str) -> str:
+    """A photo's name as a person reads it."""
+    from faces.photos import is_url, photo_path, unescape_url
+
+    url = unescape_url(uri)
+    return _printable(url) if is_url(url) else _relative(photo_path(uri))
+
+
 def _relative(path: Path) -> str:
     """A path as short as it can be said from here, printable whatever it is made of."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return _printable(os.fsencode(shown).decode(errors="backslashreplace"))
+    return _printable(str(shown))
 
 
 def _printable(text: str) -> str:
     """A name must not be able to drive the terminal."""
+    text = os.fsencode(text).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.contract import require_same_contract
 from faces.dataset import Dataset, embedding_matrix
 from faces.errors import DamagedFileError, WrongUsageError
-from faces.files import TEMPORARY_SUFFIX, remove_temporaries, writer_lock
+from faces.files import PRIVATE, TEMPORARY_SUFFIX, remove_temporaries, writer_lock
 from faces.pipeline import has_unit_length
 from indexer.manifest import Manifest, manifest_name, publish, read_current
 from indexer.recipes import build_faiss_index, choose_recipe
@@ -50,7 +50,7 @@ def build_index(
     source.require_whole()
     index_dir = Path(index)
     _require_index_or_empty(index_dir)
-    index_dir.mkdir(parents=True, exist_ok=True)
+    index_dir.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
     with writer_lock(index_dir, what=f"index {index_dir}"):
         previous = _read_previous(index_dir)
         if previous is not None:

@@ -12,7 +12,7 @@ from PIL import ImageDraw, ImageFont
 from faces.errors import WrongUsageError
 from faces.files import atomic_write
 from faces.images import Image, Photo, PhotoRejectedError, as_photo, decode_photo
-from faces.photos import photo_path, read_photo
+from faces.photos import photo_name, read_photo
 from search.results import Box, Match, Probe
 
 SHEET_MARK = "facetrove contact sheet"
@@ -104,7 +104,7 @@ def _draw_band(photo: Photo, number: int, probe: Probe) -> PIL.Image.Image:
         top = GAP + place // MATCHES_PER_ROW * step_y
         band.paste(_match_tile(match), (left, top))
         title = f"{match.rank}.  {match.similarity:.3f}"
-        _caption(draw, (left, top + TILE), title, photo_path(match.uri).name, INK)
+        _caption(draw, (left, top + TILE), title, photo_name(match.uri), INK)
     return band
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,3 +217,90 @@ def test_unknown_options_and_missing_arguments_end_with_2() -> None:
         assert finished.returncode == 2
         assert "Error: " in finished.stderr
         assert "Traceback" not in finished.stderr
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
+    tmp_path: Path, demo_photos: Path, demo_dataset: Path
+) -> None:
+    finished = run_facetrove("embed", "--dry-run", demo_photos, tmp_path / "d")
+    assert finished.stdout.splitlines() == ["9 photos found", "  9 new"]
+    assert not (tmp_path / "d").exists()
+    dataset = tmp_path / "copy"
+    shutil.copytree(demo_dataset, dataset)
+    before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
+    finished = run_facetrove("embed", "--dry-run", demo_photos, dataset, "--json")
+    assert json.loads(finished.stdout) == {
+        "num_photos": 9,
+        "num_new": 0,
+        "num_changed": 0,
+        "num_retried": 0,
+        "num_unchanged": 9,
+        "num_vanished": 0,
+    }
+    assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
+
+
+def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos, dataset = tmp_path / "photos", tmp_path / "d"
+    photos.mkdir()
+    shutil.copy(demo_photos / "biden.jpg", photos / "joe.jpg")
+    (photos / "people.csv").write_text("path,person\njoe.jpg,Joe\n")
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    with tarfile.open(tmp_path / "more.tar", "w", dereference=True) as archive:
+        archive.add(demo_photos / "biden.jpg", "same.jpg")
+        archive.add(demo_photos / "coffee.png", "coffee.png")
+    sources = (photos, photos / "people.csv", tmp_path / "more.tar")
+    finished = run_facetrove("embed", *sources, dataset, "--min-face", "50")
+    assert without_times(finished.stdout) == [
+        "embedded 1 face of 4 photos",
+        "  1 photo without a face",
+        "  1 photo is a copy of another",
+        "  1 photo rejected: damaged",
+        f"{dataset} holds 1 face of 4 photos",
+    ]
+    lines = run_facetrove("info", dataset).stdout.splitlines()
+    assert lines[0] == f"{dataset} holds 1 face of 4 photos"
+    assert "made by yunet and sface (128 numbers a face)" in lines
+    assert "faces kept: min_face 50" in lines
+    assert "columns of photo lists: person (string)" in lines
+    assert any(line.startswith("1 run finished; the last began ") for line in lines)
+    assert run_facetrove("info", dataset, "--rejected").stdout == f"damaged\t{photos}/bad.jpg\n"
+    report = json.loads(run_facetrove("info", dataset, "--json").stdout)
+    assert (report["num_photos"], report["num_faces"], report["num_copies"]) == (4, 1, 1)
+    assert report["runs"][0]["stage_seconds"]["embed"] > 0
+    (rejected,) = json.loads(run_facetrove("info", dataset, "--rejected", "--json").stdout)[
+        "rejected"
+    ]
+    assert rejected == {"reason": "damaged", "uri": f"{photos}/bad.jpg"}
+    require_message(
+        *("embed", photos, dataset, "--min-face", "80"),
+        exit_code=2,
+        says=["other limits for faces"],
+    )
+
+
+def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
+    shutil.copytree(demo_photos, photos)
+    shutil.copy(photos / "biden.jpg", photos / "zz-copy.jpg")
+    run_facetrove("embed", photos, dataset)
+    (photos / "biden.jpg").unlink()
+    (photos / "obama2.jpg").unlink()
+    finished = run_facetrove("embed", photos, dataset)
+    assert "2 photos of the dataset no longer where they were" in finished.stdout
+    assert f"{dataset} holds 7 faces of 10 photos" in finished.stdout
+    finished = run_facetrove("embed", photos, dataset, "--drop-vanished")
+    assert "dropped 2 photos that vanished" in finished.stdout
+    assert f"{dataset} holds 6 faces of 8 photos" in finished.stdout  # Biden is in the copy still
+    assert "nothing is new" in run_facetrove("embed", photos, dataset).stdout
+    run_facetrove("index", dataset, index)
+    found = json.loads(
+        run_facetrove("search", index, photos / "zz-copy.jpg", "-k", "6", "--json").stdout
+    )
+    matches = found["probes"][0]["matches"]
+    assert (matches[0]["uri"], matches[0]["also_at"]) == (str(photos / "zz-copy.jpg"), [])
+    assert not any("obama2" in match["uri"] for match in matches)
+    shutil.copy(demo_photos / "obama2.jpg", photos)
+    assert "holds 7 faces of 9 photos" in run_facetrove("embed", photos, dataset).stdout
