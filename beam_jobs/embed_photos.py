@@ -18,10 +18,20 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard_run import ShardRun
 from faces.contract import ModelContract
-from faces.dataset import Dataset, DatasetCounts, DatasetWriter, PartReport
+from faces.dataset import (
+    COUNTED_COLUMNS,
+    Dataset,
+    DatasetCounts,
+    DatasetWriter,
+    PartReport,
+    count_photos,
+)
 from faces.engine import available_threads
 from faces.errors import FaceTroveError
 from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
@@ -174,14 +184,16 @@ def embed_photos(
         if num_dropped:
             run.drop(plan.vanished)
         parts = writer.committed_parts()
+        photos_now = writer.dataset.photos(COUNTED_COLUMNS)
+        is_ours = pc.is_in(photos_now["part"], value_set=pa.array(sorted(parts), pa.string()))
         stages: Counter[str] = Counter()
         for part in parts:
             stages.update(writer.dataset.report(part).seconds)
         summary = EmbedSummary(
             found=PhotosFound.of(plan),
             num_dropped=num_dropped,
-            done=writer.dataset.counts(parts),
-            total=writer.dataset.counts(),
+            done=count_photos(photos_now.filter(is_ours)),
+            total=count_photos(photos_now),
             started=started,
             seconds=round(time.monotonic() - start, 3),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in stages.items()},

@@ -358,22 +358,9 @@ class Dataset:
                 table = table.append_column(name, places[name].take(place))
             yield table.select(names)
 
-    def counts(self, parts: set[str] | None = None) -> DatasetCounts:
-        """Count photos and faces, of all parts or only of those named."""
-        photos = self.photos(["num_faces", "reason"])
-        if parts is not None:
-            photos = photos.filter(
-                pc.is_in(photos["part"], value_set=pa.array(sorted(parts), pa.string()))
-            )
-        contents = photos.filter(pc.is_valid(photos["photo_id"]))
-        once = contents.take(_last_rows(contents, "photo_id"))
-        return DatasetCounts(
-            num_photos=len(photos),
-            num_faces=pc.sum(once["num_faces"]).as_py() or 0,
-            num_copies=len(contents) - len(once),
-            by_status=_count_values(photos["status"]),
-            by_reason=_count_values(photos["reason"].drop_null()),
-        )
+    def counts(self) -> DatasetCounts:
+        """Count photos and faces."""
+        return count_photos(self.photos(COUNTED_COLUMNS))
 
     def report(self, part: str) -> PartReport:
         """What making a part took."""
@@ -452,6 +439,22 @@ class DatasetWriter:
         """Keep a record of the run, a JSON document, for `Dataset.runs`."""
         with atomic_write(self.dataset.path / "runs" / f"{self.run}.json") as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
+
+
+COUNTED_COLUMNS = ("num_faces", "reason")
+
+
+def count_photos(photos: pa.Table) -> DatasetCounts:
+    """Count rows of `Dataset.photos`, with `COUNTED_COLUMNS` at least, and the faces in them."""
+    contents = photos.filter(pc.is_valid(photos["photo_id"]))
+    once = contents.take(_last_rows(contents, "photo_id"))
+    return DatasetCounts(
+        num_photos=len(photos),
+        num_faces=pc.sum(once["num_faces"]).as_py() or 0,
+        num_copies=len(contents) - len(once),
+        by_status=_count_values(photos["status"]),
+        by_reason=_count_values(photos["reason"].drop_null()),
+    )
 
 
 def faces_table(
