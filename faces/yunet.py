@@ -36,7 +36,7 @@ PROPOSED_SIDE = 12
 PROPOSAL_SCORE = 0.05
 """In a photo that was shrunk, what may be a face is looked at again from this score on. Of LFW's
 faces 99% reach it at a width of 12 pixels, 93% at 10; in noisy scenes of 12 megapixels half of the
-faces do at 10. Looking once in vain costs half a millisecond; a large photo has some two such places.
+faces do at 10. Looking in vain costs half a millisecond; a large photo has some two such places.
 """
 
 DETAIL_SIDE = 24
@@ -111,7 +111,8 @@ class YuNetDetector:
         sides = [self._search_side(max(photo.width, photo.height)) for photo in photos]
         searched = [_shrunk(image, side) for image, side in zip(images, sides, strict=True)]
         shrunk = [small is not image for small, image in zip(searched, images, strict=True)]
-        least_scores = [PROPOSAL_SCORE if less else self.min_score for less in shrunk]
+        proposal_score = min(PROPOSAL_SCORE, self.min_score)
+        least_scores = [proposal_score if less else self.min_score for less in shrunk]
         found = self._run(searched, least_scores)
         for row, image in enumerate(images):
             if shrunk[row]:
