@@ -46,7 +46,7 @@ from faces.models import EMBEDDERS, ModelChoice, load_pipeline
 FEW, FEW_SCENES = 12 * CORES, 4 * CORES
 """Photos in the short run: every worker has as much to do, as it has in the long run."""
 
-OUR_EMBEDDERS = {"facetrove": "sface", "facetrove int8": "sface-int8"}
+OUR_EMBEDDERS = {"facetrove float": "sface", "facetrove int8": "sface-int8"}
 """What we call facetrove with each of its embedders."""
 
 
@@ -139,7 +139,7 @@ def print_speeds(speeds: Mapping[str, Speed]) -> None:
     ours = [speeds[name].photos_per_second for name in OURS]
     print(
         f"{'program':18}{'photos/s':>10}{'CPU ms/photo':>14}{'start-up s':>12}{'faces':>8}"
-        f"{'facetrove is':>15}{'int8 is':>15}"
+        f"{'float is':>15}{'int8 is':>15}"
     )
     for program, speed in speeds.items():
         ratios = ["", ""]

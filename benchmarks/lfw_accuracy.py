@@ -97,7 +97,7 @@ def rank_one(faces: dict[str, NDArray[np.float32]], seed: int) -> tuple[float, i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lfw", type=Path)
-    parser.add_argument("--embedder", default="sface")
+    parser.add_argument("--embedder", default=ModelChoice.embedder)
     parser.add_argument("--dataset", type=Path, help="keep the dataset here, or continue it")
     options = parser.parse_args()
     print_header()

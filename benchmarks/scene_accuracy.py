@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("lfw_photos", type=Path)
     parser.add_argument("--count", type=int, default=50, help="group photos to make")
     parser.add_argument("--faces-per-size", type=int, default=4, help="of each width, in a photo")
-    parser.add_argument("--embedder", default="sface")
+    parser.add_argument("--embedder", default=ModelChoice.embedder)
     parser.add_argument("--peers", action="store_true", help="deepface and face_recognition too")
     options = parser.parse_args()
     print_header()

@@ -16,7 +16,7 @@ class ModelChoice:
     """Which detector and embedder to use, by their names below."""
 
     detector: str = "yunet"
-    embedder: str = "sface"
+    embedder: str = "sface-int8"
 
 
 def _load_yunet(threads: int, selection: FaceSelection) -> FaceDetector:

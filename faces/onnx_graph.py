@@ -133,7 +133,7 @@ def quantised_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def quantise(
-    model: onnx.ModelProto, input_ranges: Sequence[tuple[float, float]]
+    model: onnx.ModelProto, input_ranges: Sequence[tuple[float, float]], most_of_a_pair: int
 ) -> onnx.ModelProto:
     """Let convolutions and matrix products compute in 8-bit whole numbers.
 
@@ -144,6 +144,9 @@ def quantise(
     Args:
         model: changed in place; batch norms folded.
         input_ranges: (smallest, largest) value of the input of each of `quantised_nodes`.
+        most_of_a_pair: whole weights are scaled so that no two of one sign add up to more.
+            Processors without VNNI instructions add two products of a uint8 and an int8 in 16
+            bits, and saturate; 128 * 255 just fits, and rounding may add one.
     """
     weights = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
     ranges = dict(
@@ -154,7 +157,7 @@ def quantise(
         if node.output[0] in ranges:
             low, high = ranges[node.output[0]]
             nodes += _quantise_input(node, min(low, 0.0), max(high, 0.0), weights)
-            nodes += _quantise_weight(node, weights)
+            nodes += _quantise_weight(node, weights, most_of_a_pair)
         nodes.append(node)
     _replace_nodes(model, nodes, weights)
     return model
@@ -177,12 +180,11 @@ def _quantise_input(
 
 
 def _quantise_weight(
-    node: onnx.NodeProto, weights: dict[str, NDArray[np.generic]]
+    node: onnx.NodeProto, weights: dict[str, NDArray[np.generic]], most_of_a_pair: int
 ) -> list[onnx.NodeProto]:
     name = f"{node.output[0]}_weight"
     weight = np.asarray(weights[node.input[1]], dtype=np.float32)  # output channels first
-    scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127
-    scale[scale == 0] = 1.0
+    scale = _weight_scales(weight.reshape(len(weight), -1), most_of_a_pair)
     whole = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
     weights[f"{name}_whole"] = whole.astype(np.int8)
     weights[f"{name}_scale"] = scale.astype(np.float32)
@@ -190,6 +192,16 @@ def _quantise_weight(
     node.input[1] = f"{name}_real"
     inputs = [f"{name}_whole", f"{name}_scale", f"{name}_zero"]
     return [onnx.helper.make_node("DequantizeLinear", inputs, [f"{name}_real"], axis=0)]
+
+
+def _weight_scales(weight: NDArray[np.float32], most_of_a_pair: int) -> NDArray[np.float32]:
+    """(n,) scales of the rows of (n, m) weights, see `quantise`."""
+    ordered = np.sort(weight, axis=1)
+    largest, smallest = ordered[:, -2:].clip(0, None), ordered[:, :2].clip(None, 0)
+    pairs = np.maximum(largest.sum(axis=1), -smallest.sum(axis=1))
+    scale = np.maximum(np.abs(weight).max(axis=1) / 127, pairs / most_of_a_pair)
+    scale[scale == 0] = 1.0
+    return np.asarray(scale, dtype=np.float32)
 
 
 def _replace_nodes(

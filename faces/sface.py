@@ -56,6 +56,11 @@ INPUT_RANGES = (
 face's smallest and largest value, found by `benchmarks/sface_ranges.py`."""
 
 
+MOST_OF_A_PAIR = 127
+"""See `faces.onnx_graph.quantise`: with it all processors give the same embeddings; without, those
+without VNNI gave a similarity of 0.90 to the float network's instead of 0.996."""
+
+
 def _free_batch(model: ModelProto) -> ModelProto:
     from faces.onnx_graph import free_batch
 
@@ -65,7 +70,7 @@ def _free_batch(model: ModelProto) -> ModelProto:
 def _quantise(model: ModelProto) -> ModelProto:
     from faces.onnx_graph import fold_batch_norm, free_batch, quantise
 
-    return quantise(fold_batch_norm(free_batch(model)), INPUT_RANGES)
+    return quantise(fold_batch_norm(free_batch(model)), INPUT_RANGES, MOST_OF_A_PAIR)
 
 
 SFACE = NetworkSource("sface", SFACE_FILE, _free_batch, SFACE_FILE.sha256)
@@ -75,7 +80,7 @@ SFACE_INT8 = NetworkSource(
     "sface-int8",
     SFACE_FILE,
     _quantise,
-    hashlib.sha256(f"{SFACE_FILE.sha256} {INPUT_RANGES}".encode()).hexdigest(),
+    hashlib.sha256(f"{SFACE_FILE.sha256} {INPUT_RANGES} {MOST_OF_A_PAIR}".encode()).hexdigest(),
     # Measured: 0.22 on these images, 0.07 (similarity 0.997) on faces.
     tolerance=0.35,
 )

@@ -28,7 +28,7 @@ from faces.fetch import PackageArchive, PinnedFile, cache_dir, fetch, sha256_of
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 """Raised when preparing changes: older prepared files are then left alone and made anew."""
 
 _ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models"

@@ -12,6 +12,7 @@ import pytest
 
 from faces.fetch import cache_dir, fetch
 from faces.images import Image, Photo, decode_photo
+from faces.models import ModelChoice, load_pipeline
 from faces.pipeline import FacePipeline, unit_length
 from faces.weights import SFACE_FILE, YUNET_FILE
 from faces.yunet import YuNetDetector
@@ -46,6 +47,12 @@ np.save(output, np.concatenate(rows))
 def originals() -> tuple[Path, Path]:
     yunet, sface = fetch([YUNET_FILE, SFACE_FILE], cache_dir() / "weights")
     return yunet, sface
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> FacePipeline:
+    """In float arithmetic, as OpenCV computes."""
+    return load_pipeline(ModelChoice(embedder="sface"), threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -262,7 +262,7 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
     ]
     lines = run_facetrove("info", dataset).stdout.splitlines()
     assert lines[0] == f"{dataset} holds 1 face of 4 photos"
-    assert "made by yunet and sface (128 numbers a face)" in lines
+    assert "made by yunet and sface-int8 (128 numbers a face)" in lines
     assert "faces kept: min_face 50" in lines
     assert "columns of photo lists: person (string)" in lines
     assert any(line.startswith("1 run finished; the last began ") for line in lines)
