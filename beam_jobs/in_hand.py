@@ -31,6 +31,7 @@ class InHand:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True, mode=PRIVATE)
         self._path = path
+        _held.add(path)
         self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
 
     def take(self, uris: Iterable[str]) -> None:
@@ -42,7 +43,18 @@ class InHand:
     def done(self) -> None:
         """Nothing is in hand: the work is committed."""
         os.close(self._file)
+        _held.discard(self._path)
         self._path.unlink(missing_ok=True)
+
+
+_held: set[Path] = set()
+"""Files of this process."""
+
+
+def put_down() -> None:
+    """What this process has in hand is not to blame for its end. Call right before it."""
+    for path in list(_held):
+        path.unlink(missing_ok=True)
 
 
 class Suspects:

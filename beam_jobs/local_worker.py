@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+from beam_jobs.in_hand import put_down
+
 CHECK_SECONDS = 0.3
 """How often a worker looks whether it is still wanted."""
 
@@ -42,6 +44,7 @@ def _end_when_unwanted(wanted_dir: Path, driver: int) -> None:
     """A driver that is killed cannot tell its workers; they would wait for it for ever."""
     while os.getppid() == driver and wanted_dir.is_dir():
         time.sleep(CHECK_SECONDS)
+    put_down()
     os._exit(1)
 
 

@@ -126,7 +126,7 @@ class ShardRun:
                 _log.warning("%s; starting workers again", error)
                 left = [shard for shard in shards if shard.part not in committed]
                 shards = self._with_suspects_apart(left)
-        shutil.rmtree(self._work_dir)
+        shutil.rmtree(self._work_dir, ignore_errors=True)
 
     def drop(self, uris: pa.Array) -> None:
         """Hide these photos and their faces."""
@@ -323,16 +323,18 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
         part, work, number, careful = element
         dataset = self._writer.dataset
         in_hand = InHand(dataset.path / WORK_DIR / "in-hand" / part)
-        result = embed_shard(
-            self._pipeline,
-            _read_batch(f"{work}.photos", number),
-            dataset.photo_schema,
-            known=_read_batch(f"{work}.known", number),
-            limits=dataset.limits,
-            in_hand=in_hand,
-            careful=careful,
-        )
-        self._writer.write_part(part, result.photos, result.faces, result.seconds)
-        in_hand.done()
+        try:
+            result = embed_shard(
+                self._pipeline,
+                _read_batch(f"{work}.photos", number),
+                dataset.photo_schema,
+                known=_read_batch(f"{work}.known", number),
+                limits=dataset.limits,
+                in_hand=in_hand,
+                careful=careful,
+            )
+            self._writer.write_part(part, result.photos, result.faces, result.seconds)
+        finally:  # an error is no death
+            in_hand.done()
         self._photos.inc(len(result.photos))
         self._faces.inc(len(result.faces))

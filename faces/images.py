@@ -265,7 +265,7 @@ def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Ph
     if turn in _SIDEWAYS:
         size = (size[1], size[0])
     decode = None
-    if is_jpeg and photo.mode in {"RGB", "L"}:
+    if is_jpeg and reduction > least and photo.mode in {"RGB", "L"}:
         decode = partial(_decode_jpeg_again, content, turn, size, least)
     return Photo(image, reduction=reduction, size=size, decode=decode)
 

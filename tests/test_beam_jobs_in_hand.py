@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beam_jobs.in_hand import MOST_DEATHS, InHand, Suspects
+from beam_jobs.in_hand import MOST_DEATHS, InHand, Suspects, put_down
 
 
 def test_a_worker_s_death_is_laid_on_the_photo_it_had_alone_in_hand(tmp_path: Path) -> None:
@@ -34,6 +34,12 @@ def test_what_is_committed_is_in_nobody_s_hand(tmp_path: Path) -> None:
     suspects = Suspects(tmp_path)
     assert not suspects.collect()
     assert not suspects.deaths
+
+
+def test_a_worker_that_ends_in_order_leaves_nobody_suspected(tmp_path: Path) -> None:
+    InHand(tmp_path / "in-hand" / "part").take(["a"])
+    put_down()
+    assert not Suspects(tmp_path).collect()
 
 
 def test_a_damaged_record_is_as_good_as_none(tmp_path: Path) -> None:
