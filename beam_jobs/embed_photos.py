@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from faces.errors import FaceTroveError
 from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
 from faces.models import ModelChoice, load_pipeline
 from faces.pipeline import FaceSelection
-from faces.sources import PhotoListing, list_photos
+from faces.sources import list_photos
 
 PROGRESS_INTERVAL_SECONDS = 0.5
 
@@ -79,6 +79,7 @@ class PhotosFound:
         num_photos: found.
         num_new, num_changed, num_retried: what a run has to do.
         num_unchanged: in the dataset already.
+        num_out_of_reach: of these, photos that cannot be looked at now; what is known stays.
         num_vanished: in the dataset, and no longer where they were.
     """
 
@@ -87,13 +88,14 @@ class PhotosFound:
     num_changed: int
     num_retried: int
     num_unchanged: int
+    num_out_of_reach: int
     num_vanished: int
 
     @classmethod
     def of(cls, plan: Plan) -> PhotosFound:
         """Count a plan."""
         parts = (plan.num_new, plan.num_changed, plan.num_retried, plan.num_unchanged)
-        return cls(sum(parts), *parts, len(plan.vanished))
+        return cls(sum(parts), *parts, plan.num_out_of_reach, len(plan.vanished))
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class EmbedSummary:
         total: what the dataset now holds.
         started: UTC, ISO 8601.
         seconds: from start to end, workers' start-up included.
-        stage_seconds: read, decode, detect, align, embed, write: added over all workers.
+        stage_seconds: read, decode, detect, align, embed: added over all workers.
     """
 
     found: PhotosFound
@@ -127,20 +129,23 @@ def plan_embedding(
     Raises:
         WrongUsageError: as `embed_photos` does.
     """
+    Dataset.require_place(dataset)
     listing = list_photos(_as_sequence(photos))
     if Dataset.exists(dataset):
         existing = Dataset.open(dataset)
+        existing.require_selection(options.selection or existing.selection)
     else:  # of what model does not matter: nothing is in it
         existing = Dataset(dataset, ModelContract("", "", "", "", "", dimension=1))
     existing = existing.with_metadata(metadata_of(listing))
-    return PhotosFound.of(_plan(listing, existing, existing.limits, options))
+    plan = make_plan(listing, existing, _to_retry(options, existing.limits), group_copies=False)
+    return PhotosFound.of(plan)
 
 
 def embed_photos(
     photos: Photos,
     dataset: Path,
     *,
-    models: ModelChoice = ModelChoice(),
+    models: ModelChoice | None = None,
     options: EmbedOptions = EmbedOptions(),
     workers: int | None = None,
     runner_args: Sequence[str] = (),
@@ -152,7 +157,7 @@ def embed_photos(
         photos: folders, photos, archives, photo lists, patterns or URLs: see
             `faces.sources.list_photos`.
         dataset: folder made or continued.
-        models: detector and embedder.
+        models: detector and embedder; by default those of the dataset, or the built-in ones.
         options: what to take and what to leave.
         workers: processes on this machine; one per core by default.
         runner_args: Beam's own flags, for another runner than the local one.
@@ -170,36 +175,44 @@ def embed_photos(
     listing = list_photos(_as_sequence(photos))
     before = Dataset.open(dataset) if Dataset.exists(dataset) else None
     selection = options.selection or (before.selection if before else FaceSelection())
+    if models is None:
+        made_by = before and ModelChoice(before.contract.detector, before.contract.embedder)
+        models = made_by or ModelChoice()
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     contract = load_pipeline(models, threads=1).contract
     wanted = Dataset(dataset, contract, selection, metadata_of(listing), options.limits)
     with wanted.open_for_writing() as writer:
         limits_before = before.limits if before else options.limits
-        plan = _plan(listing, writer.dataset, limits_before, options)
+        plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
         run = ShardRun(writer, plan, models, workers, runner_args)
-        if len(plan.to_do):
-            with _progress_reports(writer, len(plan.to_do), on_progress):
-                run.embed_all()
+        with _progress_reports(writer, len(plan.to_do), on_progress):
+            run.embed_all(forgive=options.retry_rejected)
         num_dropped = len(plan.vanished) if options.drop_vanished else 0
         if num_dropped:
             run.drop(plan.vanished)
         parts = writer.committed_parts()
         photos_now = writer.dataset.photos(COUNTED_COLUMNS)
         is_ours = pc.is_in(photos_now["part"], value_set=pa.array(sorted(parts), pa.string()))
+        reports = [writer.dataset.report(part) for part in sorted(parts)]
         stages: Counter[str] = Counter()
-        for part in parts:
-            stages.update(writer.dataset.report(part).seconds)
+        for report in reports:
+            stages.update(report.seconds)
+        ours = photos_now.filter(is_ours)
+        done = replace(
+            count_photos(ours),
+            num_faces=sum(report.num_faces for report in reports),
+            num_copies=pc.sum(ours["is_copy"]).as_py() or 0,
+        )
         summary = EmbedSummary(
             found=PhotosFound.of(plan),
             num_dropped=num_dropped,
-            done=count_photos(photos_now.filter(is_ours)),
+            done=done,
             total=count_photos(photos_now),
             started=started,
             seconds=round(time.monotonic() - start, 3),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in stages.items()},
         )
-        if parts:
-            writer.finish(asdict(summary))
+        writer.finish(asdict(summary) if parts else None)
         return summary
 
 
@@ -207,16 +220,11 @@ def _as_sequence(photos: Photos) -> Sequence[str | Path]:
     return [photos] if isinstance(photos, str | Path) else photos
 
 
-def _plan(
-    listing: PhotoListing,
-    dataset: Dataset,
-    limits_before: PhotoLimits,
-    options: EmbedOptions,
-) -> Plan:
-    retry = set(RejectReason) if options.retry_rejected else set(PASSING_REASONS)
-    if options.limits != limits_before:
-        retry.add(RejectReason.TOO_LARGE)
-    return make_plan(listing, dataset, retry)
+def _to_retry(options: EmbedOptions, limits_before: PhotoLimits | None) -> set[RejectReason]:
+    if options.retry_rejected:
+        return set(RejectReason)
+    larger = {RejectReason.TOO_LARGE} if options.limits != limits_before else set()
+    return {*PASSING_REASONS, *larger}
 
 
 @contextmanager
@@ -227,6 +235,9 @@ def _progress_reports(
 
     Looking at files instead of listening to workers works on every runner.
     """
+    if not to_do:
+        yield
+        return
     reports: dict[str, PartReport] = {}
     stopped = threading.Event()
 

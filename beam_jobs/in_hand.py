@@ -13,12 +13,20 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
+
 from faces.files import PRIVATE, atomic_write
 
 MOST_DEATHS = 3
 """A photo on which workers died so often, alone in hand, is not tried any more."""
 
 _SEPARATOR = "\0"
+
+
+def photo_keys(photos: pa.Table) -> list[str]:
+    """Names by which photos are suspected: a file that was replaced is another photo."""
+    columns = (photos[name].to_pylist() for name in ("num_bytes", "mtime_ns", "uri"))
+    return [f"{size} {time} {uri}" for size, time, uri in zip(*columns, strict=True)]
 
 
 class InHand:
@@ -34,9 +42,9 @@ class InHand:
         _held.add(path)
         self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
 
-    def take(self, uris: Iterable[str]) -> None:
+    def take(self, keys: Iterable[str]) -> None:
         """Put down what is now in hand, instead of what was."""
-        content = _SEPARATOR.join(uris).encode()
+        content = _SEPARATOR.join(keys).encode()
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))
 
@@ -61,7 +69,7 @@ class Suspects:
     """Photos that were in the hands of workers that died, kept in a file.
 
     Attributes:
-        deaths: by uri, how often a worker died with this photo alone in hand.
+        deaths: by name (see `photo_keys`), how often a worker died with this photo alone in hand.
     """
 
     def __init__(self, work_dir: Path) -> None:
@@ -73,8 +81,12 @@ class Suspects:
         except (OSError, ValueError, AttributeError):  # without it they are found again
             self.deaths = Counter()
 
-    def __contains__(self, uri: str) -> bool:
-        return uri in self.deaths
+    def __contains__(self, key: str) -> bool:
+        return key in self.deaths
+
+    def forgive(self) -> None:
+        """Forget all deaths."""
+        self.deaths.clear()
 
     def collect(self) -> bool:
         """Add what dead workers had in hand. Gives whether there was anything."""

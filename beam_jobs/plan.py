@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from faces.sources import LISTING_SCHEMA, PhotoListing
 FINGERPRINT_BYTES = 4096
 """Read at the beginning, middle and end of files of one size, to see which may be copies."""
 
+FINGERPRINT_THREADS = 8
+"""Files opened at once: on a disk or over a network most of the time is waiting."""
+
 MOST_KNOWN = 1000
 """Of one file size, so many contents of the dataset are compared with. More are embedded anew."""
 
@@ -29,14 +32,16 @@ class Plan:
     """What a run has to do.
 
     Attributes:
-        to_do: columns uri, num_bytes, mtime_ns and all metadata of listing and dataset. What may
-            be copies of one photo lies together.
+        to_do: columns uri, num_bytes, mtime_ns, all metadata of listing and dataset, and
+            result_before: null for a new photo, the reason of one that was rejected, "" of one
+            with a result. What may be copies of one photo lies together.
         group: (n,) int64, the same number for rows of `to_do` that may be copies.
         known: contents in the dataset that rows of `to_do` may be copies of: num_bytes, photo_id,
             width, height, num_faces, status.
         vanished: uris in the dataset that the listing would show if they were still there.
         num_new, num_changed, num_retried: parts of `to_do`.
         num_unchanged: photos listed and in the dataset as they are.
+        num_out_of_reach: of these, photos that cannot be looked at now.
     """
 
     to_do: pa.Table
@@ -47,6 +52,7 @@ class Plan:
     num_changed: int
     num_retried: int
     num_unchanged: int
+    num_out_of_reach: int
 
 
 def metadata_of(listing: PhotoListing) -> pa.Schema:
@@ -59,13 +65,20 @@ def metadata_of(listing: PhotoListing) -> pa.Schema:
     )
 
 
-def make_plan(listing: PhotoListing, dataset: Dataset, retry: Iterable[RejectReason]) -> Plan:
+def make_plan(
+    listing: PhotoListing,
+    dataset: Dataset,
+    retry: Iterable[RejectReason],
+    *,
+    group_copies: bool = True,
+) -> Plan:
     """Compare photos listed with a dataset.
 
     Args:
         listing: what there is.
         dataset: what was done, with the listing's metadata columns; may not exist yet.
         retry: rejected photos with these reasons are tried again.
+        group_copies: look for possible copies, for which files are opened.
     """
     compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
     known = dataset.photos([*compared, *dataset.metadata.names])
@@ -73,36 +86,45 @@ def make_plan(listing: PhotoListing, dataset: Dataset, retry: Iterable[RejectRea
     place = pc.index_in(listed["uri"], value_set=known["uri"].combine_chunks())
     is_new = pc.is_null(place)
     as_known = known.take(place)
-    same = pa.array(np.ones(len(listed), dtype=bool))
-    for name in ("num_bytes", "mtime_ns"):
-        same = pc.and_(same, pc.equal(listed[name], as_known[name]))
+    has_result = _has_result(as_known)
+    # What cannot be reached now keeps its result: a disk may not be there.
+    out_of_reach = pc.and_(has_result, pc.equal(listed["num_bytes"], -1))
     columns = {name: listed[name] for name in ("uri", "num_bytes", "mtime_ns")}
-    said = _said_in_a_list(listing, listed)
-    for field in dataset.metadata:
-        before, now = (
-            table[field.name].cast(field.type)
-            if field.name in table.column_names
-            else pa.nulls(len(listed), field.type)
-            for table in (as_known, listed)
+    columns |= _metadata_columns(dataset, listing, listed, as_known)
+    same = pa.array(np.ones(len(listed), dtype=bool))
+    for name, now in columns.items():
+        before = as_known[name]
+        equal = pc.or_(
+            pc.and_(pc.is_null(now), pc.is_null(before)),
+            pc.fill_null(pc.equal(now, before), False),
         )
-        # Of a photo about which no list says anything, what was said before stays.
-        columns[field.name] = now = pc.if_else(said, now, before)
-        both_missing = pc.and_(pc.is_null(now), pc.is_null(before))
-        same = pc.and_(same, pc.or_(both_missing, pc.fill_null(pc.equal(now, before), False)))
-    same = pc.fill_null(same, False)
+        if name in ("num_bytes", "mtime_ns"):
+            equal = pc.or_(equal, out_of_reach)
+        same = pc.and_(same, equal)
+    # Faces whose file was lost are to be made again.
+    lost = pc.and_(
+        pc.equal(as_known["status"], PhotoStatus.EMBEDDED.value), pc.is_null(as_known["faces_part"])
+    )
+    same = pc.and_not(same, pc.fill_null(lost, False))
     retried = pc.and_(
         same, pc.is_in(as_known["reason"], value_set=pa.array(list(retry), pa.string()))
     )
     wanted = pc.or_(pc.invert(same), retried)
-    num_new, num_retried = (pc.sum(flags).as_py() or 0 for flags in (is_new, retried))
-    num_wanted = pc.sum(wanted).as_py() or 0
+    num_new, num_retried, num_wanted = (
+        pc.sum(flags).as_py() or 0 for flags in (is_new, retried, wanted)
+    )
+    columns["result_before"] = pc.if_else(has_result, "", as_known["reason"])
     to_do = pa.table(columns).filter(wanted)
     contents = _contents(known)
-    order, group = _copies_together(to_do)
+    if group_copies:
+        order, group = _copies_together(to_do)
+        to_do = to_do.take(order)
+    else:
+        group = np.arange(len(to_do))
     gone = pc.invert(pc.is_in(known["uri"], value_set=listed["uri"].combine_chunks()))
     vanished = known["uri"].filter(pc.and_(gone, listing.covers(known["uri"])))
     return Plan(
-        to_do=to_do.take(order),
+        to_do=to_do,
         group=group,
         known=contents.filter(
             pc.is_in(contents["num_bytes"], value_set=to_do["num_bytes"].combine_chunks())
@@ -112,7 +134,27 @@ def make_plan(listing: PhotoListing, dataset: Dataset, retry: Iterable[RejectRea
         num_changed=num_wanted - num_new - num_retried,
         num_retried=num_retried,
         num_unchanged=len(listed) - num_wanted,
+        num_out_of_reach=pc.sum(pc.and_(same, _is_local_and_missing(listed, out_of_reach))).as_py()
+        or 0,
     )
+
+
+def _metadata_columns(
+    dataset: Dataset, listing: PhotoListing, listed: pa.Table, as_known: pa.Table
+) -> dict[str, pa.ChunkedArray]:
+    """The dataset's metadata for each photo listed.
+
+    Of a photo about which no list says anything, what was said before stays.
+    """
+    said = _said_in_a_list(listing, listed)
+    columns = {}
+    for field in dataset.metadata:
+        before = as_known[field.name]
+        now = pa.nulls(len(listed), field.type)
+        if field.name in listed.column_names:
+            now = listed[field.name].cast(field.type)
+        columns[field.name] = pc.if_else(said, now, before)
+    return columns
 
 
 def _said_in_a_list(listing: PhotoListing, listed: pa.Table) -> pa.Array:
@@ -123,13 +165,26 @@ def _said_in_a_list(listing: PhotoListing, listed: pa.Table) -> pa.Array:
     return pa.array(said)
 
 
+def _has_result(known: pa.Table) -> pa.Array:
+    """(n,) bool: whether the networks have seen a photo."""
+    finished = pa.array([PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value])
+    return pc.is_in(known["status"], value_set=finished)
+
+
+def _is_local_and_missing(listed: pa.Table, out_of_reach: pa.Array) -> pa.Array:
+    """Addresses in photo lists have no size, and are no cause for concern."""
+    local = pc.invert(pc.match_substring_regex(listed["uri"], r"^(?:escaped:|[a-z0-9+.-]+://)"))
+    local = pc.or_(local, pc.starts_with(listed["uri"], "file://"))
+    return pc.and_(local, out_of_reach)
+
+
 def _contents(known: pa.Table) -> pa.Table:
     """What a copy need not be decoded for again."""
-    finished = pa.array([PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value])
     columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
-    contents = known.filter(pc.is_in(known["status"], value_set=finished)).select(columns)
-    keys = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
-    contents = contents.group_by(keys).aggregate([]).sort_by([("num_bytes", "ascending")])
+    without_faces = pc.equal(known["status"], PhotoStatus.NO_FACE.value)
+    usable = pc.and_(_has_result(known), pc.or_(without_faces, pc.is_valid(known["faces_part"])))
+    contents = known.filter(usable).select(columns)
+    contents = contents.group_by(columns).aggregate([]).sort_by([("num_bytes", "ascending")])
     sizes = contents["num_bytes"].to_numpy()
     rank = np.arange(len(sizes)) - np.searchsorted(sizes, sizes)
     return contents.filter(pa.array(rank < MOST_KNOWN))
@@ -147,21 +202,26 @@ def _copies_together(
     _, kind, count = np.unique(sizes, return_inverse=True, return_counts=True)
     leader = np.arange(len(sizes))
     firsts: dict[tuple[int, bytes], int] = {}
-    for row in np.flatnonzero(count[kind] > 1).tolist():
-        uri, size = to_do["uri"][row].as_py(), int(sizes[row])
-        mark = _fingerprint(photo_path(uri), size) if not is_url(unescape_url(uri)) else None
-        if mark is not None:
-            leader[row] = firsts.setdefault((size, mark), row)
+    rows = np.flatnonzero(count[kind] > 1).tolist()
+    uris = to_do["uri"].take(pa.array(rows, pa.int64())).to_pylist()
+    with ThreadPoolExecutor(FINGERPRINT_THREADS) as threads:
+        marks = threads.map(_fingerprint, uris, sizes[rows].tolist())
+        for row, mark in zip(rows, marks, strict=True):
+            if mark is not None:
+                leader[row] = firsts.setdefault((int(sizes[row]), mark), row)
     order = np.argsort(leader, kind="stable")
     return order, leader[order]
 
 
-def _fingerprint(path: Path, size: int) -> bytes | None:
-    """A digest of three blocks of a file; None where it cannot be read."""
-    if size <= 0 or not path.is_file():
+def _fingerprint(uri: str, size: int) -> bytes | None:
+    """A digest of three blocks of a file; None where it cannot be read, or only slowly."""
+    if size <= 0 or is_url(unescape_url(uri)):
         return None
     digest = hashlib.blake2b(digest_size=16)
     try:
+        path = photo_path(uri)
+        if not path.is_file():  # a pipe would keep us for ever
+            return None
         with path.open("rb", buffering=0) as file:
             for start in sorted({0, max(0, size // 2), max(0, size - FINGERPRINT_BYTES)}):
                 file.seek(start)

@@ -10,10 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from beam_jobs.in_hand import InHand
+from beam_jobs.in_hand import InHand, photo_keys
 from faces.dataset import PhotoStatus, faces_table
-from faces.images import Photo, PhotoLimits, PhotoRejectedError, RejectReason, decode_photo
+from faces.images import (
+    PASSING_REASONS,
+    Photo,
+    PhotoLimits,
+    PhotoRejectedError,
+    RejectReason,
+    decode_photo,
+)
 from faces.photos import read_photo
 from faces.pipeline import Face, FacePipeline, StageSeconds
 
@@ -49,7 +57,8 @@ class ShardResult:
     """What a shard became.
 
     Attributes:
-        photos: a row of the dataset's `photo_schema` for every photo, in their order.
+        photos: a row of the dataset's `photo_schema` for every photo, in their order; but none
+            for one that cannot be read now and has a result, or could not be read before.
         faces: rows of `face_schema`.
         seconds: read, decode, detect, align, embed.
     """
@@ -80,7 +89,7 @@ def embed_shard(
 
     Args:
         pipeline: the models.
-        to_do: photos: uri, num_bytes, mtime_ns and metadata.
+        to_do: photos, see `beam_jobs.plan.Plan`; result_before may be missing.
         schema: the dataset's `photo_schema`.
         known: contents whose faces the dataset has already, see `beam_jobs.plan.Plan`.
         limits: of the photos tried.
@@ -88,16 +97,25 @@ def embed_shard(
         careful: work on one photo at a time, so that one that kills the process is found.
     """
     shard = _Shard(pipeline, limits, in_hand, BATCH_PHOTOS if not careful else 1)
-    outcomes = shard.run(to_do["uri"].to_pylist(), known)
+    outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), known)
     columns = {name: to_do[name] for name in to_do.column_names}
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
         columns[name] = pa.array(values, schema.field(name).type)
     photos = pa.table({name: columns[name] for name in schema.names}).cast(schema)
+    if "result_before" in to_do.column_names:
+        photos = photos.filter(_says_something(photos["reason"], to_do["result_before"]))
     dimension = pipeline.contract.dimension
     embeddings = [embedding for _, embedding in shard.faces]
     matrix = np.stack(embeddings) if embeddings else np.empty((0, dimension), dtype=np.float32)
     faces = faces_table([row for row, _ in shard.faces], matrix, dimension)
     return ShardResult(photos, faces, dict(shard.seconds))
+
+
+def _says_something(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Array:
+    """Whether a row is worth keeping: a reason that may pass replaces no result, nor itself."""
+    passing = pc.is_in(reason, value_set=pa.array([r.value for r in PASSING_REASONS]))
+    nothing_new = pc.or_(pc.equal(before, ""), pc.equal(before, reason))
+    return pc.invert(pc.and_(passing, pc.fill_null(nothing_new, False)))
 
 
 class _Shard:
@@ -110,55 +128,51 @@ class _Shard:
         self.batch_photos = batch_photos
         self.faces: list[tuple[dict[str, Any], Any]] = []
         self.seconds = pipeline.seconds = StageSeconds()
+        self._outcomes: dict[int, Outcome] = {}
+        self._first_rows: dict[str, int] = {}  # of each content read here
+        self._copies: dict[int, int] = {}  # row of a copy, row of the photo it is a copy of
 
-    def run(self, uris: Sequence[str], known: pa.Table | None) -> list[Outcome]:
+    def run(
+        self, uris: Sequence[str], keys: Sequence[str], known: pa.Table | None
+    ) -> list[Outcome]:
         """The outcome of each photo; `faces` is filled."""
-        by_content = _known_outcomes(known)
-        outcomes: dict[int, Outcome] = {}
-        first_rows: dict[str, int] = {}  # of each content read here
-        copies: dict[int, int] = {}  # row of a copy, row of the photo it is a copy of
-        for batch in self._batches(uris, outcomes, first_rows, copies, by_content):
-            self._hold(photo.uri for photo in batch)
+        for batch in self._batches(uris, keys, _known_outcomes(known)):
+            self._hold(keys[photo.row] for photo in batch)
             for photo, found in self._find_faces(batch):
                 if isinstance(found, RejectReason):
-                    outcomes[photo.row] = Outcome.rejected(found, photo.photo_id)
+                    self._outcomes[photo.row] = Outcome.rejected(found, photo.photo_id)
                     continue
-                outcomes[photo.row] = _outcome(photo, len(found))
+                self._outcomes[photo.row] = _outcome(photo, len(found))
                 for place, face in enumerate(found):
                     self.faces.append((_face_row(photo, place, face), face.embedding))
-        for row, original in copies.items():
-            outcomes[row] = outcomes[original]._replace(
-                is_copy=outcomes[original].status == PhotoStatus.EMBEDDED.value
-            )
-        return [outcomes[row] for row in range(len(uris))]
+        for row, original in self._copies.items():
+            outcome = self._outcomes[original]
+            has_faces = outcome.status == PhotoStatus.EMBEDDED.value
+            self._outcomes[row] = outcome._replace(is_copy=has_faces)
+        return [self._outcomes[row] for row in range(len(uris))]
 
-    def _hold(self, uris: Iterator[str]) -> None:
+    def _hold(self, keys: Iterator[str]) -> None:
         if self.in_hand is not None:
-            self.in_hand.take(uris)
+            self.in_hand.take(keys)
 
     def _batches(
-        self,
-        uris: Sequence[str],
-        outcomes: dict[int, Outcome],
-        first_rows: dict[str, int],
-        copies: dict[int, int],
-        by_content: Mapping[str, Outcome],
+        self, uris: Sequence[str], keys: Sequence[str], by_content: Mapping[str, Outcome]
     ) -> Iterator[list[_Decoded]]:
-        """Decode, some photos at a time; what needs no network goes into `outcomes` or `copies`."""
+        """Decode, some photos at a time; what needs no network has its outcome already."""
         batch: list[_Decoded] = []
         num_pixels = 0
         for row, uri in enumerate(uris):
-            self._hold(iter([uri]))
+            self._hold(iter([keys[row]]))
             photo_id = None
             try:
                 with self.seconds.spent_on("read"):
                     content = read_photo(uri, self.limits.max_bytes)
                     photo_id = hashlib.sha256(content).hexdigest()
                 if photo_id in by_content:
-                    outcomes[row] = by_content[photo_id]
+                    self._outcomes[row] = by_content[photo_id]
                     continue
-                if first_rows.setdefault(photo_id, row) != row:
-                    copies[row] = first_rows[photo_id]
+                if self._first_rows.setdefault(photo_id, row) != row:
+                    self._copies[row] = self._first_rows[photo_id]
                     continue
                 with self.seconds.spent_on("decode"):
                     photo = decode_photo(
@@ -167,10 +181,10 @@ class _Shard:
                         reduction_for=self.pipeline.detector.reduction_for,
                     )
             except PhotoRejectedError as error:
-                outcomes[row] = Outcome.rejected(error.reason, photo_id)
+                self._outcomes[row] = Outcome.rejected(error.reason, photo_id)
                 continue
             except MemoryError:  # another time there may be enough
-                outcomes[row] = Outcome.rejected(RejectReason.NOT_PROCESSED, photo_id)
+                self._outcomes[row] = Outcome.rejected(RejectReason.NOT_PROCESSED, photo_id)
                 continue
             size = photo.image.size // 3 + len(content) // 3  # may be needed to decode again
             if batch and num_pixels + size > BATCH_PIXELS:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.in_hand import InHand, Suspects
+from beam_jobs.in_hand import InHand, Suspects, photo_keys
 from beam_jobs.local_runner import WorkerLostError, run_locally
 from beam_jobs.plan import Plan
 from beam_jobs.shard import Outcome, embed_shard
@@ -31,7 +31,7 @@ from faces.dataset import DatasetWriter, PhotoStatus, face_schema
 from faces.engine import available_threads
 from faces.errors import FaceTroveError, WrongUsageError
 from faces.files import PRIVATE, atomic_write
-from faces.images import RejectReason
+from faces.images import PhotoLimits, RejectReason
 from faces.models import ModelChoice, load_pipeline
 from faces.pipeline import FacePipeline
 
@@ -96,17 +96,27 @@ class ShardRun:
         self._suspects = Suspects(self._work_dir)
         self._parts_named = 0
 
-    def embed_all(self) -> None:
+    def embed_all(self, *, forgive: bool = False) -> None:
         """Embed every photo of the plan.
 
         When a worker is lost, what it had in hand is taken out of its shard and tried alone; a
         photo on which workers die again and again becomes a rejected one.
 
+        Args:
+            forgive: try photos again on which workers died in earlier runs.
+
         Raises:
             FaceTroveError: the job failed; what was committed stays.
         """
-        self._work_dir.mkdir(exist_ok=True, mode=PRIVATE)
+        if len(self._plan.to_do):
+            self._work_dir.mkdir(exist_ok=True, mode=PRIVATE)
+            self._embed_shards(forgive=forgive)
+        shutil.rmtree(self._work_dir, ignore_errors=True)
+
+    def _embed_shards(self, *, forgive: bool) -> None:
         self._suspects.collect()
+        if forgive:
+            self._suspects.forgive()
         shards = self._with_suspects_apart(self._cut_into_shards())
         losses = unexplained = num_committed = 0
         while shards:
@@ -126,7 +136,6 @@ class ShardRun:
                 _log.warning("%s; starting workers again", error)
                 left = [shard for shard in shards if shard.part not in committed]
                 shards = self._with_suspects_apart(left)
-        shutil.rmtree(self._work_dir, ignore_errors=True)
 
     def drop(self, uris: pa.Array) -> None:
         """Hide these photos and their faces."""
@@ -161,22 +170,22 @@ class ShardRun:
         apart: list[Shard] = []
         others: list[Shard] = []
         for shard in shards:
-            uris = self._plan.to_do["uri"].slice(shard.start, shard.stop - shard.start).to_pylist()
+            keys = photo_keys(self._plan.to_do.slice(shard.start, shard.stop - shard.start))
             group = self._plan.group[shard.start : shard.stop].tolist()
-            suspected = {group[row] for row, uri in enumerate(uris) if uri in self._suspects}
+            suspected = {group[row] for row, key in enumerate(keys) if key in self._suspects}
             if not suspected:
                 others.append(shard)
                 continue
 
             kinds = [
                 ("given up", 0)
-                if uri in given_up
+                if key in given_up
                 else ("apart", member)
                 if member in suspected
                 else ("others", 0)
-                for uri, member in zip(uris, group, strict=True)
+                for key, member in zip(keys, group, strict=True)
             ]
-            for (name, _), members in groupby(range(len(uris)), kinds.__getitem__):
+            for (name, _), members in groupby(range(len(keys)), kinds.__getitem__):
                 rows = [shard.start + row for row in members]
                 if name == "given up":
                     self._give_up(rows)
@@ -329,11 +338,12 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
                 _read_batch(f"{work}.photos", number),
                 dataset.photo_schema,
                 known=_read_batch(f"{work}.known", number),
-                limits=dataset.limits,
+                limits=dataset.limits or PhotoLimits(),
                 in_hand=in_hand,
                 careful=careful,
             )
-            self._writer.write_part(part, result.photos, result.faces, result.seconds)
+            if len(result.photos):
+                self._writer.write_part(part, result.photos, result.faces, result.seconds)
         finally:  # an error is no death
             in_hand.done()
         self._photos.inc(len(result.photos))

@@ -106,6 +106,22 @@ def open_archive(file: BinaryIO, scheme: str, *, name: str) -> Archive:
     return archive
 
 
+class _Member(tarfile.TarInfo):
+    """Refuses long names and the like of absurd length, which would be read into memory."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDING_TYPES and self.size > _MAX_EXTENSION_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size} bytes is no honest one")
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
+
+
+_EXTENDING_TYPES = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+_MAX_EXTENSION_BYTES = 1 << 20
+
+
 class _TarArchive:
     """Reads a compressed archive fast only in the order in which its members lie."""
 
@@ -113,7 +129,11 @@ class _TarArchive:
         self._lock = threading.Lock()
         self._places: dict[str, tuple[int, int]] = {}  # member -> where its content lies, size
         tar = tarfile.open(  # noqa: SIM115  # lives as long as we do
-            fileobj=file, mode="r:*", encoding="utf-8", errors="surrogateescape"
+            fileobj=file,
+            mode="r:*",
+            encoding="utf-8",
+            errors="surrogateescape",
+            tarinfo=_Member,
         )
         assert tar.fileobj is not None, "it was opened for reading"
         self._content = tar.fileobj  # what `file` holds, decompressed

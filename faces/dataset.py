@@ -15,7 +15,9 @@ row has the faces in its part, and the others are copies.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -150,7 +152,7 @@ class Dataset:
         contract: what made its embeddings.
         selection: which faces were kept.
         metadata: columns that photo lists added to its photos.
-        limits: of the photos that the last run tried.
+        limits: of the photos that the last run tried; None while a run with others goes on.
     """
 
     def __init__(
@@ -159,7 +161,7 @@ class Dataset:
         contract: ModelContract,
         selection: FaceSelection = FaceSelection(),
         metadata: pa.Schema = NO_METADATA,
-        limits: PhotoLimits = PhotoLimits(),
+        limits: PhotoLimits | None = PhotoLimits(),
     ) -> None:
         self.path = path
         self.contract = contract
@@ -191,7 +193,7 @@ class Dataset:
                 contract,
                 FaceSelection(**header["selection"]),
                 pa.schema([(n, METADATA_TYPES[kind]) for n, kind in header["metadata"].items()]),
-                PhotoLimits(**header["limits"]),
+                None if header["limits"] is None else PhotoLimits(**header["limits"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(f"{source} is damaged ({error!r})") from error
@@ -214,17 +216,32 @@ class Dataset:
             BusyError: another run is writing it.
         """
         path = self.path
-        existing = self.exists(path)
-        if not existing and path.exists() and not _could_become_dataset(path):
+        self.require_place(path)
+        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+        with writer_lock(path, what=f"dataset {path}"):
+            existing = Dataset.open(path) if self.exists(path) else None
+            dataset = self._joined_to(existing) if existing else self
+            for name in ("photos", "faces", "runs"):
+                (path / name).mkdir(exist_ok=True, mode=PRIVATE)
+            same_limits = existing is None or existing.limits == self.limits
+            yield DatasetWriter(dataset, dataset._begin_run(self.limits if same_limits else None))
+
+    @classmethod
+    def require_place(cls, path: Path) -> None:
+        """Raise WrongUsageError unless there is a dataset at a path or one could be begun."""
+        if not cls.exists(path) and path.exists() and not _could_become_dataset(path):
             raise WrongUsageError(
                 f"{path} exists and is not a facetrove dataset; name a new or empty folder"
             )
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-        with writer_lock(path, what=f"dataset {path}"):
-            dataset = self._joined_to(Dataset.open(path)) if self.exists(path) else self
-            for name in ("photos", "faces", "runs"):
-                (path / name).mkdir(exist_ok=True, mode=PRIVATE)
-            yield DatasetWriter(dataset, dataset._begin_run())
+
+    def require_selection(self, selection: FaceSelection) -> None:
+        """Raise WrongUsageError unless this dataset's faces were selected so."""
+        if selection != self.selection:
+            raise WrongUsageError(
+                f"dataset {self.path} was begun with other limits for faces "
+                f"({self.selection}, now {selection}); give the same ones, or none, or "
+                "name a new dataset"
+            )
 
     def _joined_to(self, existing: Dataset) -> Dataset:
         """This dataset as it is to be written, on top of what is there."""
@@ -235,12 +252,7 @@ class Dataset:
             theirs_name=f"dataset {self.path}",
             remedy="choose the dataset's own model or name a new dataset",
         )
-        if self.selection != existing.selection:
-            raise WrongUsageError(
-                f"dataset {self.path} was begun with other limits for faces "
-                f"({existing.selection}, now {self.selection}); give the same ones, or none, or "
-                "name a new dataset"
-            )
+        existing.require_selection(self.selection)
         joined = existing.with_metadata(self.metadata)
         return Dataset(self.path, self.contract, self.selection, joined.metadata, self.limits)
 
@@ -255,14 +267,14 @@ class Dataset:
             place = metadata.get_field_index(field.name)
             if place < 0:
                 metadata = metadata.append(field)
-            elif metadata.field(place).type != field.type:
+            elif not _holds_values_of(metadata.field(place).type, field.type):
                 raise WrongUsageError(
                     f"column {field.name!r} is {field.type} in the photo list and "
                     f"{metadata.field(place).type} in dataset {self.path}; make them the same"
                 )
         return Dataset(self.path, self.contract, self.selection, metadata, self.limits)
 
-    def _begin_run(self) -> str:
+    def _begin_run(self, limits: PhotoLimits | None) -> str:
         """Take the dataset over from earlier runs and clear what they left unfinished.
 
         The name of the run goes into dataset.json, and workers look there before they commit:
@@ -270,16 +282,7 @@ class Dataset:
         """
         latest = max((int(name.split("-")[1]) for name in self.committed_parts()), default=0)
         run = f"part-{latest + 1:06d}-{uuid4().hex[:8]}"
-        header = {
-            "format_version": FORMAT_VERSION,
-            "contract": self.contract.to_json(),
-            "selection": asdict(self.selection),
-            "metadata": {field.name: str(field.type) for field in self.metadata},
-            "limits": asdict(self.limits),
-            "run": run,
-        }
-        with atomic_write(self.path / "dataset.json") as temporary:
-            temporary.write_text(json.dumps(header, indent=2) + "\n")
+        self._write_header(run, limits)
         remove_temporaries(self.path)
         committed = set(self.committed_parts())
         for kind in ("photos", "faces"):
@@ -288,8 +291,25 @@ class Dataset:
                 self._part_path(kind, name).unlink()
         return run
 
-    def _part_names(self, kind: str) -> set[str]:
-        names = (path.stem for path in (self.path / kind).glob("part-*.parquet"))
+    def _write_header(self, run: str, limits: PhotoLimits | None) -> None:
+        header = {
+            "format_version": FORMAT_VERSION,
+            "contract": self.contract.to_json(),
+            "selection": asdict(self.selection),
+            "metadata": {field.name: str(field.type) for field in self.metadata},
+            "limits": None if limits is None else asdict(limits),
+            "run": run,
+        }
+        with atomic_write(self.path / "dataset.json") as temporary:
+            temporary.write_text(json.dumps(header, indent=2) + "\n")
+
+    def _part_names(self, kind: str, beginning: str = "part-") -> set[str]:
+        try:
+            # Unlike a glob, it fails where it cannot look.
+            files = os.listdir(self.path / kind)  # noqa: PTH208  # fast for many
+        except FileNotFoundError:
+            return set()
+        names = (name.removesuffix(".parquet") for name in files if name.startswith(beginning))
         return {name for name in names if PART_NAME.fullmatch(name)}
 
     def _part_path(self, kind: str, part: str) -> Path:
@@ -372,13 +392,18 @@ class Dataset:
 
     def runs(self) -> list[dict[str, Any]]:
         """What each finished run wrote about itself, oldest first; see `DatasetWriter.finish`."""
-        try:
-            return [json.loads(p.read_text()) for p in sorted((self.path / "runs").glob("*.json"))]
-        except (OSError, ValueError) as error:
-            raise DamagedFileError(
-                f"{self.path / 'runs'} holds a damaged file ({error}); delete it, it is a record "
-                "and nothing depends on it"
-            ) from error
+        records = []
+        for path in sorted((self.path / "runs").glob("*.json")):
+            try:
+                record = json.loads(path.read_text())
+            except (OSError, ValueError, RecursionError):
+                record = None
+            if not isinstance(record, dict):
+                raise DamagedFileError(
+                    f"{path} is damaged; delete it, it is a record and nothing depends on it"
+                )
+            records.append(record)
+        return records
 
     def require_whole(self) -> None:
         """Raise DamagedFileError if a committed part has lost its faces file."""
@@ -407,7 +432,8 @@ class DatasetWriter:
 
     def committed_parts(self) -> set[str]:
         """Names of this run's parts that are committed so far."""
-        return {part for part in self.dataset.committed_parts() if part.startswith(self.run)}
+        dataset = self.dataset
+        return dataset._part_names("photos", self.run) & dataset._part_names("faces", self.run)
 
     def write_part(
         self, part: str, photos: pa.Table, faces: pa.Table, seconds: Mapping[str, float]
@@ -435,11 +461,30 @@ class DatasetWriter:
             if _read_header(self.dataset.path).get("run") != self.run:
                 raise BusyError(f"another run has taken over dataset {self.dataset.path}")
 
-    def finish(self, record: dict[str, Any]) -> None:
-        """Keep a record of the run, a JSON document, for `Dataset.runs`."""
+    def finish(self, record: dict[str, Any] | None) -> None:
+        """Everything was done; keep a record of the run, a JSON document, for `Dataset.runs`."""
+        self.dataset._write_header(self.run, self.dataset.limits)
+        if record is None:
+            return
         with atomic_write(self.dataset.path / "runs" / f"{self.run}.json") as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
 
+
+def faces_state(photos: pa.Table) -> str:
+    """A digest of rows of `Dataset.photos`, equal while `Dataset.faces` gives the same of them."""
+    embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
+    rows = pc.binary_join_element_wise(
+        embedded["photo_id"], embedded["faces_part"], embedded["uri"], "\0"
+    )
+    digest = hashlib.sha256()
+    for chunk in rows.take(pc.sort_indices(rows)).chunks:
+        for start in range(0, len(chunk), _DIGESTED_ROWS):
+            lines = chunk.slice(start, _DIGESTED_ROWS).to_pylist()
+            digest.update("".join(f"{line}\0\0" for line in lines).encode())
+    return digest.hexdigest()
+
+
+_DIGESTED_ROWS = 1 << 16
 
 COUNTED_COLUMNS = ("num_faces", "reason")
 
@@ -477,6 +522,12 @@ def embedding_matrix(faces: pa.Table) -> NDArray[np.float32]:
     return np.asarray(joined.reshape(-1, dimension), dtype=np.float32)
 
 
+def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
+    """Whether a column can take values of another type: text takes what reads the same again."""
+    as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
+    return bool(column == values or as_text)
+
+
 def _could_become_dataset(path: Path) -> bool:
     """Whether a path is an empty folder, but for what a run killed at its start leaves."""
     return path.is_dir() and all(
@@ -501,7 +552,7 @@ def _read_header(path: Path) -> dict[str, Any]:
         found = document.get("format_version") if isinstance(document, dict) else None
         raise DamagedFileError(
             f"{header_path} has format version {found!r}, this facetrove reads {FORMAT_VERSION}; "
-            "it is damaged or of another version of facetrove"
+            "it is damaged or of another version of facetrove: embed into a new dataset"
         )
     return document
 

@@ -161,8 +161,9 @@ def decode_photo(
     if not content:
         raise PhotoRejectedError(RejectReason.EMPTY_FILE, "the file has no content")
     register_heif_opener()
+    PIL.Image.MAX_IMAGE_PIXELS = None  # the limit is `limits`
     try:
-        with warnings.catch_warnings():  # we set our own limit, and metadata oddities are no matter
+        with warnings.catch_warnings():  # oddities of metadata are no matter
             warnings.simplefilter("ignore")
             with PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as photo:
                 _require_within(photo, content, limits)
@@ -175,8 +176,6 @@ def decode_photo(
         raise PhotoRejectedError(
             RejectReason.UNSUPPORTED_FORMAT, "not a photo format known here"
         ) from error
-    except PIL.Image.DecompressionBombError as error:
-        raise PhotoRejectedError(RejectReason.TOO_LARGE, str(error)) from error
     except MemoryError:
         raise
     except Exception as error:  # hostile input: Pillow's plugins raise nearly anything

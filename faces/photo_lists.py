@@ -23,8 +23,18 @@ NAME_COLUMNS = ("uri", "path")
 RESERVED_COLUMNS = frozenset(
     {
         *("uri", "num_bytes", "mtime_ns", "photo_id", "width", "height", "num_faces", "status"),
-        *("reason", "detail", "part", "face_id", "box", "landmarks", "score", "embedding"),
-        *("quality", "is_copy", "also_at", "face_size", "sharpness", "brightness"),
+        *(
+            "reason",
+            "part",
+            "faces_part",
+            "result_before",
+            "face_id",
+            "box",
+            "landmarks",
+            "score",
+            "embedding",
+        ),
+        *("is_copy", "also_at", "face_size", "sharpness", "brightness"),
         *("yaw", "pitch", "roll", "reading_order"),
     }
 )

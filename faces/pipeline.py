@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 from typing import Protocol
 
@@ -18,6 +19,9 @@ from faces.images import Image, Photo, as_photo
 from faces.quality import FaceQuality, face_qualities
 
 UNIT_LENGTH_TOLERANCE = 1e-3
+
+BLOCK_CROPS = 256
+"""Crops held at once; a mosaic may have thousands of faces."""
 
 MOST_ENLARGED = 1.1
 """Crops are not enlarged further than this out of a reduced photo: it is decoded again."""
@@ -139,26 +143,34 @@ class FacePipeline:
         with self.seconds.spent_on("detect"):
             found = self.detector.detect(photos)
         found = [self._selected(detections) for detections in found]
-        crops = [
+        detections = iter([detection for per_photo in found for detection in per_photo])
+        crops = (
             crop
-            for photo, detections in zip(photos, found, strict=True)
-            for crop in self._crops(photo, [detection.landmarks for detection in detections])
-        ]
-        all_detections = [detection for detections in found for detection in detections]
-        with self.seconds.spent_on("align"):
-            qualities = _qualities(all_detections, crops)
-        sharp = [quality.sharpness >= self.selection.min_sharpness for quality in qualities]
-        crops = [crop for crop, keep in zip(crops, sharp, strict=True) if keep]
-        with self.seconds.spent_on("embed"):
-            embeddings = iter(self._embed(crops))
-        kept = iter(zip(qualities, sharp, strict=True))
+            for photo, per_photo in zip(photos, found, strict=True)
+            for crop in self._crops(photo, [detection.landmarks for detection in per_photo])
+        )
+        faces: list[Face | None] = []
+        while block := list(islice(crops, BLOCK_CROPS)):
+            faces += self._embedded(list(islice(detections, len(block))), block)
+        remaining = iter(faces)
         return [
-            [
-                Face(detection, next(embeddings), quality)
-                for detection, (quality, keep) in zip(detections, kept, strict=False)
-                if keep
-            ]
-            for detections in found
+            [face for face in islice(remaining, len(per_photo)) if face is not None]
+            for per_photo in found
+        ]
+
+    def _embedded(
+        self, detections: Sequence[Detection], crops: Sequence[Image]
+    ) -> list[Face | None]:
+        """A face for each detection and its crop; None where it is not sharp enough."""
+        with self.seconds.spent_on("align"):
+            qualities = _qualities(detections, crops)
+        sharp = [quality.sharpness >= self.selection.min_sharpness for quality in qualities]
+        with self.seconds.spent_on("embed"):
+            kept = [crop for crop, keep in zip(crops, sharp, strict=True) if keep]
+            embeddings = iter(self._embed(kept))
+        return [
+            Face(detection, next(embeddings), quality) if keep else None
+            for detection, quality, keep in zip(detections, qualities, sharp, strict=True)
         ]
 
     def _selected(self, detections: list[Detection]) -> list[Detection]:
@@ -170,10 +182,10 @@ class FacePipeline:
             detections = [d for d in detections if id(d) in kept]
         return detections
 
-    def _crops(self, photo: Photo, landmarks: Sequence[NDArray[np.float32]]) -> list[Image]:
+    def _crops(self, photo: Photo, landmarks: Sequence[NDArray[np.float32]]) -> Iterator[Image]:
         """The aligned faces of one photo, decoded in more detail where a face needs it."""
         if not landmarks:
-            return []
+            return
         template = self.embedder.alignment
         detail = max(pixels_needed(points, template) for points in landmarks)
         reduction = photo.reduction
@@ -181,11 +193,10 @@ class FacePipeline:
             reduction //= 2
         with self.seconds.spent_on("decode"):
             photo = photo.finer(reduction)
-        with self.seconds.spent_on("align"):
-            return [
-                align_face(photo.image, p / np.float32(photo.reduction), template)
-                for p in landmarks
-            ]
+        for points in landmarks:
+            with self.seconds.spent_on("align"):
+                crop = align_face(photo.image, points / np.float32(photo.reduction), template)
+            yield crop
 
     def _embed(self, crops: list[Image]) -> NDArray[np.float32]:
         if not crops:

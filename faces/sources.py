@@ -73,7 +73,7 @@ class ListedPlace:
         prefix: how they begin: a folder's uri and "/".
         suffix: how they end: "::" and an archive.
         skipped: beginnings of those in it that were not looked at: below subfolders that could
-            not be read, and below links to folders.
+            not be read or are empty, as where a disk is missing, and below links to folders.
     """
 
     prefix: str
@@ -179,19 +179,20 @@ def list_photos(sources: Sequence[str | Path]) -> PhotoListing:
             `*`, `?`, `[]` or `**`, of photos and folders.
 
     Raises:
-        WrongUsageError: a source does not exist or cannot be listed, there is no photo in all
-            of them, or photo lists contradict each other.
+        WrongUsageError: a source does not exist, cannot be listed or holds no photo, or photo
+            lists contradict each other.
         DamagedFileError: an archive or Parquet file is damaged.
     """
     if not sources:
         raise WrongUsageError(f"no source of photos was named; name {_NAMEABLE}")
     found = [_find(source) for source in sources]
-    listing = _join(found)
-    if not len(listing.photos):
-        endings = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES))
-        named = ", ".join(part.source for part in found)
-        raise WrongUsageError(f"no photos under {named}; looked for files ending in {endings}")
-    return listing
+    for part in found:
+        if not len(part.photos):  # a disk that is not there looks like a folder without photos
+            endings = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES))
+            raise WrongUsageError(
+                f"no photos under {part.source}; looked for files ending in {endings}"
+            )
+    return _join(found)
 
 
 _NAMEABLE = (
@@ -244,9 +245,11 @@ def _photos_below(folder: str, skipped: list[str]) -> Iterator[PhotoFile]:
     waiting = [folder]
     while waiting:
         folder = waiting.pop()
+        is_empty = True
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
+                    is_empty = False
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
@@ -255,6 +258,8 @@ def _photos_below(folder: str, skipped: list[str]) -> Iterator[PhotoFile]:
                         skipped.append(entry.path)
                     elif entry.name.lower().endswith(PHOTO_SUFFIXES):
                         yield _look_at(entry.path)
+            if is_empty:  # a place for a disk that is not there looks like this
+                skipped.append(folder)
         except FileNotFoundError:
             continue  # removed since we saw it
         except OSError:  # it still counts: the job will say why it cannot be read

@@ -48,6 +48,9 @@ SURE_SIDE = 40
 WINDOW_SIDE, WINDOW_FACE = 128, 48
 """The second look: a square of so many pixels, in which the face has so many."""
 
+MOST_WINDOWS = 256
+"""Looked at together; a mosaic may have thousands."""
+
 SAME_FACE_OVERLAP = 0.3
 """A face seen at the second look is the one proposed if their boxes overlap so much."""
 
@@ -154,11 +157,13 @@ class YuNetDetector:
         sure = (sides >= SURE_SIDE) & (proposed[:, 14] >= self.min_score)
         faces = [_scaled(proposed[sure], 1 / scale)]
         unsure = _scaled(proposed[sides < SURE_SIDE], 1 / scale)
-        windows = [_Window.around(face, image) for face in unsure]
-        looks = self._run([w.pixels for w in windows], [self.min_score] * len(windows))
-        for window, look, face in zip(windows, looks, unsure, strict=True):
-            seen = window.to_image(look)
-            faces.append(seen[_overlap(seen, face) >= SAME_FACE_OVERLAP][:1])
+        for start in range(0, len(unsure), MOST_WINDOWS):
+            looked_at = unsure[start : start + MOST_WINDOWS]
+            windows = [_Window.around(face, image) for face in looked_at]
+            looks = self._run([w.pixels for w in windows], [self.min_score] * len(windows))
+            for window, look, face in zip(windows, looks, looked_at, strict=True):
+                seen = window.to_image(look)
+                faces.append(seen[_overlap(seen, face) >= SAME_FACE_OVERLAP][:1])
         return best_of_overlapping(np.concatenate(faces))
 
 

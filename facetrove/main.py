@@ -31,12 +31,11 @@ def cli() -> None:
 
 @cli.command(short_help="Find and embed the faces of photos.")
 @click.argument("photos_and_dataset", nargs=-1, metavar="PHOTOS... DATASET [-- RUNNER_OPTIONS]")
-@click.option("--detector", default="yunet", show_default=True, help="Model that finds faces.")
+@click.option("--detector", help="Model that finds faces.  [default: the dataset's, or yunet]")
 @click.option(
     "--embedder",
-    default="sface-int8",
-    show_default=True,
-    help="Model that embeds them: sface-int8, or sface, in float arithmetic at half the speed.",
+    help="Model that embeds them: sface-int8, or sface, in float arithmetic at half the speed.  "
+    "[default: the dataset's, or sface-int8]",
 )
 @click.option(
     "--min-face",
@@ -59,7 +58,7 @@ def cli() -> None:
 @click.option(
     "--min-sharpness",
     type=click.FloatRange(min=0),
-    help="Leave out blurred faces (see ARCHITECTURE.md, Quality).",
+    help="Leave out blurred faces (see docs/embed.md).",
 )
 @click.option(
     "--max-pixels",
@@ -94,8 +93,8 @@ def cli() -> None:
 @json_option
 def embed(
     photos_and_dataset: tuple[str, ...],
-    detector: str,
-    embedder: str,
+    detector: str | None,
+    embedder: str | None,
     min_face: int | None,
     max_faces: int | None,
     min_score: float | None,
@@ -121,7 +120,8 @@ def embed(
     and passes over those it has done. Photos that cannot be read are counted with the reason and
     do not stop the job.
 
-    RUNNER_OPTIONS, after `--`, go to Apache Beam: another runner and its settings.
+    RUNNER_OPTIONS, after `--` and written --name=value, go to Apache Beam: another runner and its
+    settings.
 
     \b
     Examples:
@@ -163,11 +163,14 @@ def embed(
         found = plan_embedding(photos, Path(dataset), options=options)
         show_photos_found(found, as_json=as_json)
         return
+    models = None
+    if detector or embedder:
+        models = ModelChoice(detector or ModelChoice.detector, embedder or ModelChoice.embedder)
     with embed_progress() as on_progress:
         summary = embed_photos(
             photos,
             Path(dataset),
-            models=ModelChoice(detector, embedder),
+            models=models,
             options=options,
             workers=workers,
             runner_args=runner_options,
@@ -282,10 +285,16 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
+    except MemoryError:
+        _fail(
+            "there is not enough memory; close other programs, or use fewer --workers", EXIT_FAILED
+        )
     except OSError as error:  # a full disk, no permission: the message names the file
         _fail(str(error), EXIT_FAILED)
 
 
 def _fail(message: str, exit_code: int) -> None:
-    click.echo(f"facetrove: error: {' '.join(message.split())}", err=True)
+    from facetrove.report import printable
+
+    click.echo(f"facetrove: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(exit_code)

@@ -104,10 +104,15 @@ def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
     ):
         if count:
             click.echo(f"  {count:,} {what}")
-    _show_vanished(found)
+    _show_missing(found)
 
 
-def _show_vanished(found: PhotosFound) -> None:
+def _show_missing(found: PhotosFound) -> None:
+    if found.num_out_of_reach:
+        click.echo(
+            f"{_counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "
+            "them stays"
+        )
     if found.num_vanished:
         click.echo(
             f"{_counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
@@ -134,8 +139,8 @@ def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -
     if summary.num_dropped:
         click.echo(f"dropped {_counted(summary.num_dropped, 'photo')} that vanished")
     else:
-        _show_vanished(found)
-    click.echo(f"{dataset} holds {_faces_of_photos(summary.total)}")
+        _show_missing(found)
+    click.echo(f"{printable(str(dataset))} holds {_faces_of_photos(summary.total)}")
 
 
 def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
@@ -147,36 +152,42 @@ def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
             **asdict(counts),
             "contract": dataset.contract.to_json(),
             "selection": asdict(dataset.selection),
-            "limits": asdict(dataset.limits),
+            "limits": None if dataset.limits is None else asdict(dataset.limits),
             "metadata": {field.name: str(field.type) for field in dataset.metadata},
             "runs": runs,
         }
         _print_json(document)
         return
-    click.echo(f"{dataset.path} holds {_faces_of_photos(counts)}")
+    click.echo(f"{printable(str(dataset.path))} holds {_faces_of_photos(counts)}")
     _show_outcomes(counts)
     contract, selection = dataset.contract, dataset.selection
-    click.echo(
-        f"made by {contract.detector} and {contract.embedder} ({contract.dimension} numbers a face)"
-    )
+    models = printable(f"{contract.detector} and {contract.embedder}")
+    click.echo(f"made by {models} ({contract.dimension} numbers a face)")
     limits = {name: value for name, value in asdict(selection).items() if value}
     if limits:
         click.echo("faces kept: " + ", ".join(f"{name} {value}" for name, value in limits.items()))
     if len(dataset.metadata):
         columns = ", ".join(f"{field.name} ({field.type})" for field in dataset.metadata)
-        click.echo(f"columns of photo lists: {_printable(columns)}")
+        click.echo(f"columns of photo lists: {printable(columns)}")
     if not runs:
         click.echo("no run has finished yet")
         return
-    last = runs[-1]
-    stages = ", ".join(f"{name} {value:,.1f}" for name, value in last["stage_seconds"].items())
-    num_photos, seconds = last["done"]["num_photos"], last["seconds"]
-    click.echo(
-        f"{_counted(len(runs), 'run')} finished; the last began {last['started']} and did "
-        f"{_counted(num_photos, 'photo')} in {seconds:,.0f} s ({_rate(num_photos, seconds)})"
-    )
-    if stages:
-        click.echo(f"  seconds over all its workers: {stages}")
+    click.echo(f"{_counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
+
+
+def _last_run(record: dict[str, Any]) -> str:
+    """What a run wrote about itself; a record may be of another version, or spoilt."""
+    try:
+        num_photos, seconds = int(record["done"]["num_photos"]), float(record["seconds"])
+        stages = ", ".join(f"{name} {time:,.1f}" for name, time in record["stage_seconds"].items())
+        text = (
+            f"began {record['started']} and did {_counted(num_photos, 'photo')} "
+            f"in {seconds:,.0f} s ({_rate(num_photos, seconds)})\n"
+            f"  seconds over all its workers: {stages}"
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "left a record that cannot be read"
+    return "\n".join(map(printable, text.splitlines()))
 
 
 def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
@@ -190,7 +201,7 @@ def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
         _print_json({"dataset": str(dataset.path), "rejected": rows})
         return
     for row in rows:
-        click.echo(f"{row['reason']}\t{_shown(row['uri'])}")
+        click.echo(f"{printable(row['reason'])}\t{_shown(row['uri'])}")
 
 
 def _show_outcomes(counts: DatasetCounts) -> None:
@@ -200,7 +211,7 @@ def _show_outcomes(counts: DatasetCounts) -> None:
         copies = "is a copy of another" if counts.num_copies == 1 else "are copies of others"
         click.echo(f"  {_counted(counts.num_copies, 'photo')} {copies}")
     for reason, count in sorted(counts.by_reason.items()):
-        click.echo(f"  {_counted(count, 'photo')} rejected: {reason}")
+        click.echo(f"  {_counted(count, 'photo')} rejected: {printable(reason)}")
 
 
 def _faces_of_photos(counts: DatasetCounts) -> str:
@@ -276,16 +287,16 @@ def _shown(uri: str) -> str:
     from faces.photos import is_url, photo_path, unescape_url
 
     url = unescape_url(uri)
-    return _printable(url) if is_url(url) else _relative(photo_path(uri))
+    return printable(url) if is_url(url) else _relative(photo_path(uri))
 
 
 def _relative(path: Path) -> str:
     """A path as short as it can be said from here, printable whatever it is made of."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return _printable(str(shown))
+    return printable(str(shown))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A name must not be able to drive the terminal."""
     text = os.fsencode(text).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

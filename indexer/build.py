@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.contract import require_same_contract
-from faces.dataset import Dataset, embedding_matrix
+from faces.dataset import Dataset, embedding_matrix, faces_state
 from faces.errors import DamagedFileError, WrongUsageError
 from faces.files import PRIVATE, TEMPORARY_SUFFIX, remove_temporaries, writer_lock
 from faces.pipeline import has_unit_length
@@ -67,8 +67,8 @@ def build_index(
         if num_faces == 0:
             raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
         chosen = choose_recipe(recipe, num_faces)
-        parts = tuple(sorted(set(photos["part"].to_pylist())))
-        if previous is not None and _is_up_to_date(index_dir, previous, parts, chosen.factory):
+        state = faces_state(photos)
+        if previous is not None and _is_up_to_date(index_dir, previous, state, chosen.factory):
             return previous
         on_progress(f"building {chosen.factory} over {num_faces} faces")
         vectors, tuned, recall = build_faiss_index(
@@ -86,7 +86,7 @@ def build_index(
             segments=(
                 write_segment(index_dir, vectors, source.faces(FACES_SCHEMA.names, photos=photos)),
             ),
-            dataset_parts=parts,
+            dataset_state=state,
         )
         publish(index_dir, manifest)
         _remove_unused(index_dir, keep=[manifest] if previous is None else [previous, manifest])
@@ -134,11 +134,9 @@ def _latest_version(index_dir: Path) -> int:
     return max((int(match[1]) for match in matches if match), default=0)
 
 
-def _is_up_to_date(
-    index_dir: Path, manifest: Manifest, parts: tuple[str, ...], factory: str
-) -> bool:
-    """Whether the index holds these parts by this recipe, and its files are whole."""
-    if manifest.dataset_parts != parts or manifest.recipe.factory != factory:
+def _is_up_to_date(index_dir: Path, manifest: Manifest, state: str, factory: str) -> bool:
+    """Whether the index holds these faces by this recipe, and its files are whole."""
+    if manifest.dataset_state != state or manifest.recipe.factory != factory:
         return False
     try:
         for segment in manifest.segments:

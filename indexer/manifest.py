@@ -78,7 +78,7 @@ class Manifest:
         recall: measured against exact search.
         segments: oldest first.
         deletions: files that list deleted faces; none can be made yet.
-        dataset_parts: parts of the dataset that the index holds.
+        dataset_state: see `faces.dataset.faces_state`, of the dataset when it was indexed.
     """
 
     version: int
@@ -86,7 +86,7 @@ class Manifest:
     recipe: Recipe
     recall: MeasuredRecall
     segments: tuple[SegmentEntry, ...]
-    dataset_parts: tuple[str, ...]
+    dataset_state: str
     deletions: tuple[str, ...] = ()
     metric: str = METRIC
     format_version: int = FORMAT_VERSION
@@ -175,7 +175,7 @@ def _parse(content: bytes, path: Path) -> Manifest:
             recipe=Recipe(**document.pop("recipe")),
             recall=MeasuredRecall(**document.pop("recall")),
             segments=segments,
-            dataset_parts=tuple(document.pop("dataset_parts")),
+            dataset_state=str(document.pop("dataset_state")),
             deletions=tuple(document.pop("deletions")),
             **document,
         )

@@ -122,13 +122,15 @@ def _caption(
 
 
 def _match_tile(match: Match) -> PIL.Image.Image:
-    try:
-        return _face_tile(decode_photo(read_photo(match.uri)), match.box)
-    except PhotoRejectedError as error:
-        tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")
-        text = f"photo not shown:\n{error.reason.value}"
-        ImageDraw.Draw(tile).text((10, 60), text, font=SMALL_FONT, fill=FAINT)
-        return tile
+    text = ""
+    for uri in (match.uri, *match.also_at):
+        try:
+            return _face_tile(decode_photo(read_photo(uri)), match.box)
+        except PhotoRejectedError as error:
+            text = text or f"photo not shown:\n{error.reason.value}"
+    tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")
+    ImageDraw.Draw(tile).text((10, 60), text, font=SMALL_FONT, fill=FAINT)
+    return tile
 
 
 def _face_tile(photo: Photo, whole_box: Box) -> PIL.Image.Image:

@@ -169,7 +169,7 @@ def test_new_and_changed_photos_are_taken_and_replace_their_old_rows(
     shutil.copy(demo_photos / "obama3.jpg", photos / "one.jpg")
     shutil.copy(demo_photos / "coffee.png", photos / "three.png")
     summary = embed_photos(photos, dataset, workers=1)
-    assert summary.found == PhotosFound(3, 1, 1, 0, 1, 0)
+    assert summary.found == PhotosFound(3, 1, 1, 0, 1, 0, 0)
     assert summary.done.num_photos == 2
     assert (summary.total.num_photos, summary.total.num_faces) == (3, 2)
     after = {uri: face_id for face_id, (uri, _) in faces_of(dataset).items()}

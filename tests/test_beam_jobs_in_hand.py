@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beam_jobs.in_hand import MOST_DEATHS, InHand, Suspects, put_down
+import pyarrow as pa
+
+from beam_jobs.in_hand import MOST_DEATHS, InHand, Suspects, photo_keys, put_down
 
 
 def test_a_worker_s_death_is_laid_on_the_photo_it_had_alone_in_hand(tmp_path: Path) -> None:
@@ -46,3 +48,9 @@ def test_a_damaged_record_is_as_good_as_none(tmp_path: Path) -> None:
     for content in ("{", "[1]", '{"a": "x"}', ""):
         (tmp_path / "suspects.json").write_text(content)
         assert not Suspects(tmp_path).deaths
+
+
+def test_a_file_that_was_replaced_is_another_photo() -> None:
+    photos = pa.table({"uri": ["a", "a"], "num_bytes": [1, 2], "mtime_ns": [3, 3]})
+    first, second = photo_keys(photos)
+    assert first != second

@@ -134,3 +134,68 @@ def test_what_lists_say_travels_along_and_a_change_of_it_is_a_change(
     todo = plan(dataset, photos)
     assert counts(todo) == (0, 1, 0, 2)
     assert todo.to_do["person"].to_pylist() == ["Joe"]  # a changed photo keeps what was said
+
+
+def test_a_photo_that_cannot_be_reached_keeps_its_result(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, _ = embedded
+    (photos / "biden.jpg").rename(photos.parent / "elsewhere.jpg")
+    named = [photos / "coffee.png", photos / "list.txt"]
+    (photos / "list.txt").write_text("biden.jpg\ntext.jpg\n")
+    todo = plan(dataset, *named)
+    assert counts(todo) == (0, 0, 0, 3)
+    assert todo.num_out_of_reach == 1
+
+
+def test_a_passing_failure_replaces_no_result(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    before = dataset.counts()
+    os.utime(photos / "biden.jpg", ns=(1, 1))
+    (photos / "new.jpg").symlink_to("nowhere")
+    todo = plan(dataset, photos)
+    assert counts(todo) == (1, 1, 0, 2)
+    (photos / "biden.jpg").unlink()  # after it was listed
+    write(dataset, todo, pipeline)
+    after = Dataset.open(dataset.path)
+    assert after.counts().num_faces == before.num_faces == 1
+    assert after.counts().by_reason == {"read_error": 1, "unsupported_format": 1}
+    # What could not be read before and cannot be read now is no news.
+    todo = plan(after, photos, retry=PASSING_REASONS)
+    assert counts(todo) == (0, 0, 1, 2)
+    result = embed_shard(pipeline, todo.to_do, after.photo_schema)
+    assert len(result.photos) == 0
+
+
+def test_lost_faces_are_made_again_though_a_copy_knows_the_content(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    shutil.copy(photos / "biden.jpg", photos / "copy.jpg")
+    write(dataset, plan(dataset, photos), pipeline)
+    owner = dataset.photos()["faces_part"].drop_null()[0].as_py()
+    (dataset.path / "faces" / f"{owner}.parquet").unlink()
+    todo = plan(dataset, photos)
+    assert "copy.jpg" in names(todo.to_do["uri"])
+    write(dataset, todo, pipeline)
+    (table,) = Dataset.open(dataset.path).faces()
+    assert table["also_at"].to_pylist() == [[str(photos / "copy.jpg")]]
+
+
+def test_numbers_go_into_a_column_of_text(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    (photos / "first.csv").write_text("path,album\nbiden.jpg,Summer\n")
+    (photos / "second.csv").write_text("path,album\ncoffee.png,2020\n")
+    for name in ("first.csv", "second.csv"):
+        listing = list_photos([photos / name])
+        write(
+            Dataset.open(dataset.path).with_metadata(metadata_of(listing)),
+            plan(dataset, photos / name),
+            pipeline,
+        )
+    rows = Dataset.open(dataset.path).photos().to_pylist()
+    assert {row["album"] for row in rows} == {"Summer", "2020", None}

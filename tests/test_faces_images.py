@@ -117,6 +117,20 @@ def test_a_bomb_is_rejected_before_it_is_unpacked() -> None:
     assert decode_photo(small, limits=PhotoLimits(max_pixels=400)).width == 20
 
 
+def test_the_limit_of_pixels_may_be_raised_beyond_pillow_s_own() -> None:
+    content = encoded(PIL.Image.new("1", (20_000, 20_000)), "PNG")
+    assert reason_of(content) is RejectReason.TOO_LARGE
+    limits = PhotoLimits(max_pixels=500_000_000, max_memory=4_000_000_000)
+    cut = content[: len(content) // 2]  # decoding it whole would take long
+    assert reason_of(cut, limits) is RejectReason.TRUNCATED
+
+
+def test_a_jpeg_of_absurdly_many_scans_is_rejected() -> None:
+    content = encoded(PIL.Image.new("RGB", (99, 99)), "JPEG")
+    assert reason_of(content + b"\xff\xda" * 200) is RejectReason.TOO_LARGE
+    assert decode_photo(content + b"\xff\xda" * 99).width == 99
+
+
 def test_what_takes_too_much_memory_is_rejected_though_it_has_few_pixels() -> None:
     square = PIL.Image.new("RGB", (200, 200))
     limits = PhotoLimits(max_memory=150_000)

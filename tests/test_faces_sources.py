@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from faces.contract import ModelContract
 from faces.errors import DamagedFileError, WrongUsageError
 from faces.images import PHOTO_SUFFIXES, RejectReason
 from faces.photo_lists import RESERVED_COLUMNS
@@ -169,6 +170,7 @@ def test_an_unreadable_subfolder_is_accounted_for(open_folder: Path) -> None:
 import json, os
 import pyarrow as pa
 from faces.sources import list_photos
+from faces.contract import ModelContract
 from faces.errors import WrongUsageError
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
@@ -621,9 +623,11 @@ def test_a_text_list_in_utf_16_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_metadata_is_called_like_a_column_of_datasets() -> None:
-    from faces.dataset import PHOTO_SCHEMA, face_schema
+    from faces.dataset import Dataset, face_schema
 
-    ours = {*PHOTO_SCHEMA.names, *face_schema(8).names, "part"}
+    contract = ModelContract("a", "b", "c", "d", "e", dimension=8)
+    photos = Dataset(Path("nowhere"), contract).photos()
+    ours = {*photos.column_names, *face_schema(8).names, "also_at", "result_before"}
     assert ours <= RESERVED_COLUMNS
 
 

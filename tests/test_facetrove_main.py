@@ -235,6 +235,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
         "num_changed": 0,
         "num_retried": 0,
         "num_unchanged": 9,
+        "num_out_of_reach": 0,
         "num_vanished": 0,
     }
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
@@ -279,6 +280,81 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
         exit_code=2,
         says=["other limits for faces"],
     )
+
+
+def test_an_index_forgets_what_was_dropped(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
+    photos.mkdir()
+    for name in ("biden.jpg", "obama2.jpg", "obama3.jpg"):
+        shutil.copy(demo_photos / name, photos)
+    run_facetrove("embed", photos, dataset)
+    assert f"{index} holds 3 faces (version 1" in run_facetrove("index", dataset, index).stdout
+    (photos / "obama2.jpg").unlink()
+    run_facetrove("embed", photos, dataset, "--drop-vanished")
+    assert f"{index} holds 2 faces (version 2" in run_facetrove("index", dataset, index).stdout
+    # New rows without a face change nothing.
+    (photos / "none.jpg").write_text("text")
+    run_facetrove("embed", photos, dataset)
+    assert f"{index} holds 2 faces (version 2" in run_facetrove("index", dataset, index).stdout
+
+
+def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None:
+    disk, dataset = tmp_path / "disk", tmp_path / "d"
+    shutil.copytree(demo_photos, disk / "inner")
+    run_facetrove("embed", disk, demo_photos, dataset)
+    shutil.rmtree(disk / "inner")
+    require_message(
+        *("embed", disk, demo_photos, dataset, "--drop-vanished"),
+        exit_code=2,
+        says=[f"no photos under {disk}"],
+    )
+    (disk / "inner").mkdir()
+    shutil.copy(demo_photos / "biden.jpg", disk)
+    finished = run_facetrove("embed", disk, demo_photos, dataset, "--drop-vanished")
+    assert "dropped" not in finished.stdout
+    assert f"{dataset} holds 7 faces of 19 photos" in finished.stdout
+
+
+def test_what_was_too_large_is_tried_again_when_the_limit_is_another(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos, dataset = demo_photos / "biden.jpg", tmp_path / "d"
+    run_facetrove("embed", photos, dataset, "--max-pixels", "1000")
+    assert run_facetrove("info", dataset, "--rejected").stdout.startswith("too_large")
+    again = run_facetrove("embed", photos, dataset, "--max-pixels", "1000")
+    assert "nothing is new" in again.stdout
+    header = json.loads((dataset / "dataset.json").read_text())
+    header["limits"] = None  # as a run with other limits leaves it that was stopped
+    (dataset / "dataset.json").write_text(json.dumps(header))
+    assert (
+        "1 photo rejected" in run_facetrove("embed", photos, dataset, "--max-pixels", "1000").stdout
+    )
+    assert "embedded 1 face of 1 photo" in run_facetrove("embed", photos, dataset).stdout
+
+
+def test_a_run_counts_the_faces_it_embedded_itself(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset = tmp_path / "biden.jpg", tmp_path / "d"
+    shutil.copy(demo_photos / "biden.jpg", photos)
+    run_facetrove("embed", photos, dataset, "--embedder", "sface")
+    os.utime(photos, ns=(1, 1))
+    finished = run_facetrove("embed", photos, dataset)  # keeps to the dataset's own embedder
+    assert without_times(finished.stdout)[0] == "embedded 0 faces of 1 photo"
+
+
+def test_nothing_in_a_file_drives_the_terminal(tmp_path: Path, demo_photos: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,al\x1b[31mbum\n" + f"{demo_photos}/biden.jpg,x\n")
+    run_facetrove("embed", tmp_path / "list.csv", tmp_path / "d")
+    header = json.loads((tmp_path / "d" / "dataset.json").read_text())
+    header["contract"]["embedder"] = "a\x1b[31mb"
+    (tmp_path / "d" / "dataset.json").write_text(json.dumps(header))
+    (run,) = (tmp_path / "d" / "runs").iterdir()
+    run.write_text('{"started": "\\u001b[31m", "done": {}}')
+    shown = run_facetrove("info", tmp_path / "d")
+    assert shown.returncode == 0
+    assert "al\\x1b[31mbum" in shown.stdout
+    finished = run_facetrove("embed", demo_photos, tmp_path / "d")
+    for text in (shown.stdout, finished.stdout, finished.stderr):
+        assert "\x1b" not in text
 
 
 def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos: Path) -> None:

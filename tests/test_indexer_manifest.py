@@ -21,7 +21,7 @@ def manifest(contract: ModelContract) -> Manifest:
         recipe=Recipe("ivf", "IVF4,Flat", 2),
         recall=MeasuredRecall(0.99, 0.98, 100),
         segments=(SegmentEntry("a" * 12, 3, files), SegmentEntry("b" * 12, 4, files)),
-        dataset_parts=("part-000001",),
+        dataset_state="ab" * 32,
     )
 
 
