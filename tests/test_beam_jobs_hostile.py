@@ -34,6 +34,9 @@ MOST_SHIFT = 0.01
 """How far a side of a box may be off where a format is lossy, as a share of the photo's longer
 side: so much the detector itself is when the same photo is moved by one pixel."""
 
+FLOAT = ("--embedder", "sface")
+"""Whole-number arithmetic adds some thousandths of difference of its own."""
+
 PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 """linux/prctl.h, linux/capability.h: what lets root read files that forbid it."""
@@ -95,7 +98,7 @@ def test_hostile_files_have_one_true_row_each_and_good_photos_lose_nothing(
 
 def embed_hostile(folder: Path, dataset: Path, files: list[HostileFile], clean: Path) -> HostileRun:
     finished = subprocess.run(
-        facetrove_command("embed", folder, dataset, "--json"),
+        facetrove_command("embed", folder, dataset, "--json", *FLOAT),
         capture_output=True,
         text=True,
         timeout=300,
@@ -133,7 +136,7 @@ def embed_clean(base: Path, files: list[HostileFile]) -> dict[str, list[Row]]:
     for file in files:
         if file.shows is not None:
             file.shows.save(base / "photos" / f"{digest(file.shows)}.png", compress_level=1)
-    finished = run_facetrove("embed", base / "photos", base / "dataset")
+    finished = run_facetrove("embed", base / "photos", base / "dataset", *FLOAT)
     assert finished.returncode == 0, finished.stderr
     faces = faces_by_photo(base / "dataset")
     photos = Dataset.open(base / "dataset").photos().to_pylist()

@@ -132,7 +132,7 @@ def test_a_dataset_of_another_model(tmp_path: Path, demo_photos: Path) -> None:
     other = replace(load_pipeline().contract, embedder="facenet")
     write(tmp_path / "d", other, {"a": 1})
     require_message(
-        *("embed", demo_photos, tmp_path / "d"),
+        *("embed", demo_photos, tmp_path / "d", "--embedder", "sface"),
         exit_code=1,
         says=["yunet+sface", "yunet+facenet", "name a new dataset"],
     )
