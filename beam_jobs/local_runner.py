@@ -57,7 +57,8 @@ def run_locally(
     """
     with tempfile.TemporaryDirectory(prefix="facetrove-") as wanted_dir:
         worker = [sys.executable, "-m", "beam_jobs.local_worker", wanted_dir]
-        command = f"exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
+        # Ctrl-C reaches the driver, which ends its workers; they must not hear it themselves.
+        command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
         environment = SubprocessSDKEnvironment.from_command_string(command)
         options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
         _require_known(options)

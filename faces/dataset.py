@@ -231,7 +231,8 @@ class Dataset:
         """Raise WrongUsageError unless there is a dataset at a path or one could be begun."""
         if not cls.exists(path) and path.exists() and not _could_become_dataset(path):
             raise WrongUsageError(
-                f"{path} exists and is not a facetrove dataset; name a new or empty folder"
+                f"{path} exists and is not a facetrove dataset; the dataset is named last: a new "
+                "or empty folder"
             )
 
     def require_selection(self, selection: FaceSelection) -> None:
@@ -239,8 +240,8 @@ class Dataset:
         if selection != self.selection:
             raise WrongUsageError(
                 f"dataset {self.path} was begun with other limits for faces "
-                f"({self.selection}, now {selection}); give the same ones, or none, or "
-                "name a new dataset"
+                f"({_described(self.selection)}; now {_described(selection)}); give the same "
+                "ones, or none, or name a new dataset"
             )
 
     def _joined_to(self, existing: Dataset) -> Dataset:
@@ -520,6 +521,11 @@ def embedding_matrix(faces: pa.Table) -> NDArray[np.float32]:
     flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     joined = np.concatenate(flat) if flat else np.empty(0, dtype=np.float32)
     return np.asarray(joined.reshape(-1, dimension), dtype=np.float32)
+
+
+def _described(selection: FaceSelection) -> str:
+    given = {name: value for name, value in asdict(selection).items() if value}
+    return ", ".join(f"{name} {value}" for name, value in given.items()) or "none"
 
 
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:

@@ -274,7 +274,8 @@ def main() -> None:
     try:
         cli.main(prog_name="facetrove", standalone_mode=False)
     except click.exceptions.Abort:
-        _fail("stopped; finished work is kept, run the same command again to continue", 130)
+        kept = "; finished work is kept, run the same command again to continue"
+        _fail("stopped" + (kept if sys.argv[1:2] == ["embed"] else ""), 130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

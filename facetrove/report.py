@@ -133,7 +133,7 @@ def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -
             f"embedded {_counted(done.num_faces, 'face')} of {_counted(done.num_photos, 'photo')} "
             f"in {summary.seconds:,.0f} s ({_rate(done.num_photos, summary.seconds)})"
         )
-        _show_outcomes(done)
+        _show_outcomes(done, of_copies="whose content was known already")
     elif not summary.num_dropped:
         click.echo("nothing is new")
     if summary.num_dropped:
@@ -159,7 +159,7 @@ def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         _print_json(document)
         return
     click.echo(f"{printable(str(dataset.path))} holds {_faces_of_photos(counts)}")
-    _show_outcomes(counts)
+    _show_outcomes(counts, of_copies="whose content another has too")
     contract, selection = dataset.contract, dataset.selection
     models = printable(f"{contract.detector} and {contract.embedder}")
     click.echo(f"made by {models} ({contract.dimension} numbers a face)")
@@ -204,12 +204,11 @@ def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
         click.echo(f"{printable(row['reason'])}\t{_shown(row['uri'])}")
 
 
-def _show_outcomes(counts: DatasetCounts) -> None:
+def _show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
     if no_face := counts.by_status.get("no_face"):
         click.echo(f"  {_counted(no_face, 'photo')} without a face")
     if counts.num_copies:
-        copies = "is a copy of another" if counts.num_copies == 1 else "are copies of others"
-        click.echo(f"  {_counted(counts.num_copies, 'photo')} {copies}")
+        click.echo(f"  {_counted(counts.num_copies, 'photo')} {of_copies}")
     for reason, count in sorted(counts.by_reason.items()):
         click.echo(f"  {_counted(count, 'photo')} rejected: {printable(reason)}")
 
@@ -270,6 +269,8 @@ def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
         for match in probe.matches:
             x, y, width, height = (round(value) for value in match.box)
             name = _shown(match.uri)
+            if match.also_at:
+                name += f" (and in {_counted(len(match.also_at), 'other place')})"
             table.add_row(
                 str(match.rank),
                 f"{match.similarity:.3f}",
@@ -292,7 +293,8 @@ def _shown(uri: str) -> str:
 
 def _relative(path: Path) -> str:
     """A path as short as it can be said from here, printable whatever it is made of."""
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    here = Path.cwd()
+    shown = path.relative_to(here) if len(here.parts) > 1 and path.is_relative_to(here) else path
     return printable(str(shown))
 
 

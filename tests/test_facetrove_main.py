@@ -257,7 +257,7 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
     assert without_times(finished.stdout) == [
         "embedded 1 face of 4 photos",
         "  1 photo without a face",
-        "  1 photo is a copy of another",
+        "  1 photo whose content was known already",
         "  1 photo rejected: damaged",
         f"{dataset} holds 1 face of 4 photos",
     ]
