@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -187,33 +187,39 @@ def embed_photos(
         run = ShardRun(writer, plan, models, workers, runner_args)
         with _progress_reports(writer, len(plan.to_do), on_progress):
             run.embed_all(forgive=options.retry_rejected)
-        num_dropped = len(plan.vanished) if options.drop_vanished else 0
-        if num_dropped:
+        if options.drop_vanished and len(plan.vanished):
             run.drop(plan.vanished)
-        parts = writer.committed_parts()
-        photos_now = writer.dataset.photos(COUNTED_COLUMNS)
-        is_ours = pc.is_in(photos_now["part"], value_set=pa.array(sorted(parts), pa.string()))
-        reports = [writer.dataset.report(part) for part in sorted(parts)]
-        stages: Counter[str] = Counter()
-        for report in reports:
-            stages.update(report.seconds)
-        ours = photos_now.filter(is_ours)
-        done = replace(
-            count_photos(ours),
-            num_faces=sum(report.num_faces for report in reports),
-            num_copies=pc.sum(ours["is_copy"]).as_py() or 0,
-        )
+        done, total, stage_seconds = _counted(writer)
         summary = EmbedSummary(
             found=PhotosFound.of(plan),
-            num_dropped=num_dropped,
+            num_dropped=len(plan.vanished) if options.drop_vanished else 0,
             done=done,
-            total=count_photos(photos_now),
+            total=total,
             started=started,
             seconds=round(time.monotonic() - start, 3),
-            stage_seconds={stage: round(seconds, 3) for stage, seconds in stages.items()},
+            stage_seconds=stage_seconds,
         )
-        writer.finish(asdict(summary) if parts else None)
+        writer.finish(asdict(summary) if writer.committed_parts() else None)
         return summary
+
+
+def _counted(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict[str, float]]:
+    """What a run has committed, what the dataset holds, and the seconds by stage."""
+    parts = sorted(writer.committed_parts())
+    photos = writer.dataset.photos(COUNTED_COLUMNS)
+    ours = photos.filter(pc.is_in(photos["part"], value_set=pa.array(parts, pa.string())))
+    reports = [writer.dataset.report(part) for part in parts]
+    stages: defaultdict[str, float] = defaultdict(float)
+    for report in reports:
+        for stage, seconds in report.seconds.items():
+            stages[stage] += seconds
+    done = replace(
+        count_photos(ours),
+        num_faces=sum(report.num_faces for report in reports),
+        num_copies=pc.sum(ours["is_copy"]).as_py() or 0,
+    )
+    stage_seconds = {stage: round(seconds, 3) for stage, seconds in stages.items()}
+    return done, count_photos(photos), stage_seconds
 
 
 def _as_sequence(photos: Photos) -> Sequence[str | Path]:

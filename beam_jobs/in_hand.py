@@ -77,7 +77,7 @@ class Suspects:
         self._in_hand_dir = work_dir / "in-hand"
         try:
             stored = json.loads(self._path.read_text())
-            self.deaths = Counter({str(uri): int(count) for uri, count in stored.items()})
+            self.deaths = Counter({str(key): int(count) for key, count in stored.items()})
         except (OSError, ValueError, AttributeError):  # without it they are found again
             self.deaths = Counter()
 
@@ -92,19 +92,18 @@ class Suspects:
         """Add what dead workers had in hand. Gives whether there was anything."""
         found = False
         for path in self._in_hand_dir.glob("*"):
-            uris = [
-                uri for uri in path.read_bytes().decode(errors="replace").split(_SEPARATOR) if uri
-            ]
-            for uri in uris:
-                self.deaths[uri] += len(uris) == 1
-            found = found or bool(uris)
+            content = path.read_bytes().decode(errors="replace")
+            keys = [key for key in content.split(_SEPARATOR) if key]
+            for key in keys:
+                self.deaths[key] += len(keys) == 1
+            found = found or bool(keys)
             self._save()
             path.unlink()
         return found
 
     def given_up(self) -> set[str]:
-        """Photos not to be tried any more."""
-        return {uri for uri, count in self.deaths.items() if count >= MOST_DEATHS}
+        """Names of photos not to be tried any more."""
+        return {key for key, count in self.deaths.items() if count >= MOST_DEATHS}
 
     def _save(self) -> None:
         with atomic_write(self._path) as temporary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -24,7 +23,6 @@ def serve_beam(wanted_dir: Path) -> None:
     # Beam prints the trace of every failure, which the driver gets and puts in a sentence anyway,
     # and image decoders print what they think of a photo, which has its row.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     watch = threading.Thread(
         target=_end_when_unwanted, args=(wanted_dir, os.getppid()), daemon=True
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from faces.dataset import Dataset, PhotoStatus
 from faces.images import RejectReason
-from faces.photos import is_url, photo_path, unescape_url
+from faces.photos import is_path, photo_path
 from faces.sources import LISTING_SCHEMA, PhotoListing
 
 FINGERPRINT_BYTES = 4096
@@ -91,21 +91,7 @@ def make_plan(
     out_of_reach = pc.and_(has_result, pc.equal(listed["num_bytes"], -1))
     columns = {name: listed[name] for name in ("uri", "num_bytes", "mtime_ns")}
     columns |= _metadata_columns(dataset, listing, listed, as_known)
-    same = pa.array(np.ones(len(listed), dtype=bool))
-    for name, now in columns.items():
-        before = as_known[name]
-        equal = pc.or_(
-            pc.and_(pc.is_null(now), pc.is_null(before)),
-            pc.fill_null(pc.equal(now, before), False),
-        )
-        if name in ("num_bytes", "mtime_ns"):
-            equal = pc.or_(equal, out_of_reach)
-        same = pc.and_(same, equal)
-    # Faces whose file was lost are to be made again.
-    lost = pc.and_(
-        pc.equal(as_known["status"], PhotoStatus.EMBEDDED.value), pc.is_null(as_known["faces_part"])
-    )
-    same = pc.and_not(same, pc.fill_null(lost, False))
+    same = _unchanged(columns, as_known, out_of_reach)
     retried = pc.and_(
         same, pc.is_in(as_known["reason"], value_set=pa.array(list(retry), pa.string()))
     )
@@ -134,9 +120,32 @@ def make_plan(
         num_changed=num_wanted - num_new - num_retried,
         num_retried=num_retried,
         num_unchanged=len(listed) - num_wanted,
-        num_out_of_reach=pc.sum(pc.and_(same, _is_local_and_missing(listed, out_of_reach))).as_py()
-        or 0,
+        # An address in a list has no size, which is no cause for concern.
+        num_out_of_reach=sum(
+            map(is_path, listed["uri"].filter(pc.and_(same, out_of_reach)).to_pylist())
+        ),
     )
+
+
+def _unchanged(
+    columns: dict[str, pa.ChunkedArray], as_known: pa.Table, out_of_reach: pa.Array
+) -> pa.Array:
+    """(n,) bool: which photos listed are in the dataset as they are, with all their faces."""
+    same = pa.array(np.ones(len(as_known), dtype=bool))
+    for name, now in columns.items():
+        before = as_known[name]
+        equal = pc.or_(
+            pc.and_(pc.is_null(now), pc.is_null(before)),
+            pc.fill_null(pc.equal(now, before), False),
+        )
+        if name in ("num_bytes", "mtime_ns"):
+            equal = pc.or_(equal, out_of_reach)
+        same = pc.and_(same, equal)
+    # Faces whose file was lost are to be made again.
+    lost = pc.and_(
+        pc.equal(as_known["status"], PhotoStatus.EMBEDDED.value), pc.is_null(as_known["faces_part"])
+    )
+    return pc.and_not(same, pc.fill_null(lost, False))
 
 
 def _metadata_columns(
@@ -169,13 +178,6 @@ def _has_result(known: pa.Table) -> pa.Array:
     """(n,) bool: whether the networks have seen a photo."""
     finished = pa.array([PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value])
     return pc.is_in(known["status"], value_set=finished)
-
-
-def _is_local_and_missing(listed: pa.Table, out_of_reach: pa.Array) -> pa.Array:
-    """Addresses in photo lists have no size, and are no cause for concern."""
-    local = pc.invert(pc.match_substring_regex(listed["uri"], r"^(?:escaped:|[a-z0-9+.-]+://)"))
-    local = pc.or_(local, pc.starts_with(listed["uri"], "file://"))
-    return pc.and_(local, out_of_reach)
 
 
 def _contents(known: pa.Table) -> pa.Table:
@@ -215,7 +217,7 @@ def _copies_together(
 
 def _fingerprint(uri: str, size: int) -> bytes | None:
     """A digest of three blocks of a file; None where it cannot be read, or only slowly."""
-    if size <= 0 or is_url(unescape_url(uri)):
+    if size <= 0 or not is_path(uri):
         return None
     digest = hashlib.blake2b(digest_size=16)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -151,7 +151,7 @@ class _Shard:
             self._outcomes[row] = outcome._replace(is_copy=has_faces)
         return [self._outcomes[row] for row in range(len(uris))]
 
-    def _hold(self, keys: Iterator[str]) -> None:
+    def _hold(self, keys: Iterable[str]) -> None:
         if self.in_hand is not None:
             self.in_hand.take(keys)
 
@@ -162,7 +162,7 @@ class _Shard:
         batch: list[_Decoded] = []
         num_pixels = 0
         for row, uri in enumerate(uris):
-            self._hold(iter([keys[row]]))
+            self._hold([keys[row]])
             photo_id = None
             try:
                 with self.seconds.spent_on("read"):

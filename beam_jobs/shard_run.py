@@ -157,6 +157,9 @@ class ShardRun:
             start = stop
         return shards
 
+    def _photos_of(self, shard: Shard) -> pa.Table:
+        return self._plan.to_do.slice(shard.start, shard.stop - shard.start)
+
     def _new_part_name(self) -> str:
         self._parts_named += 1
         return self._writer.part_name(self._parts_named - 1)
@@ -170,7 +173,7 @@ class ShardRun:
         apart: list[Shard] = []
         others: list[Shard] = []
         for shard in shards:
-            keys = photo_keys(self._plan.to_do.slice(shard.start, shard.stop - shard.start))
+            keys = photo_keys(self._photos_of(shard))
             group = self._plan.group[shard.start : shard.stop].tolist()
             suspected = {group[row] for row, key in enumerate(keys) if key in self._suspects}
             if not suspected:
@@ -238,11 +241,7 @@ class ShardRun:
         """Write a work file of photos and one of contents known, a batch for every shard."""
         work = str(self._work_dir / shards[0].part)
         to_do, known = self._plan.to_do, self._plan.known
-        _write_batches(
-            f"{work}.photos",
-            to_do.schema,
-            (to_do.slice(shard.start, shard.stop - shard.start) for shard in shards),
-        )
+        _write_batches(f"{work}.photos", to_do.schema, map(self._photos_of, shards))
         known_sizes = known["num_bytes"].to_numpy()  # ascending
         sizes = to_do["num_bytes"].to_numpy()
 

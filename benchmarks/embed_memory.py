@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from beam_jobs.shard_run import MOST_SHARD_PHOTOS
 from benchmarks.measure import print_header
 
 INTERVAL_SECONDS = 0.5
@@ -50,8 +51,8 @@ def child_pids(pid: int) -> list[int]:
         return []
 
 
-def photos_committed(dataset: Path, shard_photos: int = 128) -> int:
-    return len(list((dataset / "photos").glob("part-*"))) * shard_photos
+def photos_committed(dataset: Path) -> int:
+    return len(list((dataset / "photos").glob("part-*"))) * MOST_SHARD_PHOTOS
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def align_face(image: Image, landmarks: NDArray[np.float32], template: Alignment
         (size, size, 3) uint8 RGB; what lies outside the image is black.
     """
     transform = similarity_transform(landmarks, np.asarray(template.points))
-    shrink = int(1.0 / np.hypot(transform[0, 0], transform[1, 0]))
+    shrink = int(1.0 / _enlargement(transform))
     if shrink >= 2:
         image, transform = _shrink_around_crop(image, transform, template.size, shrink)
     crop = cv2.warpAffine(image, transform, (template.size, template.size), flags=cv2.INTER_LINEAR)
@@ -65,7 +65,10 @@ def align_face(image: Image, landmarks: NDArray[np.float32], template: Alignment
 
 def pixels_needed(landmarks: NDArray[np.float32], template: AlignmentTemplate) -> float:
     """Pixels of the crop per pixel of the photo: under 1 for a face larger than the crop."""
-    transform = similarity_transform(landmarks, np.asarray(template.points))
+    return _enlargement(similarity_transform(landmarks, np.asarray(template.points)))
+
+
+def _enlargement(transform: NDArray[np.float64]) -> float:
     return float(np.hypot(transform[0, 0], transform[1, 0]))
 
 

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
-from faces.errors import DamagedFileError
+from faces.errors import DamagedFileError, first_line
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 """File names with these endings, in any case, are taken for archives."""
@@ -97,9 +97,8 @@ def open_archive(file: BinaryIO, scheme: str, *, name: str) -> Archive:
         raise
     except Exception as error:  # damaged input: the decompressors raise nearly anything
         file.close()
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DamagedFileError(
-            f"{name} is damaged or no {scheme} archive ({lines[0].rstrip(':')}); "
+            f"{name} is damaged or no {scheme} archive ({first_line(error).rstrip(':')}); "
             "copy or make it again"
         ) from error
     weakref.finalize(archive, file.close)

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from faces.contract import ModelContract, require_same_contract
-from faces.errors import BusyError, DamagedFileError, WrongUsageError
+from faces.errors import BusyError, DamagedFileError, WrongUsageError, first_line
 from faces.files import (
     PRIVATE,
     TEMPORARY_SUFFIX,
@@ -198,6 +198,15 @@ class Dataset:
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(f"{source} is damaged ({error!r})") from error
 
+    def to_json(self) -> dict[str, Any]:
+        """All that was settled when it was begun or last written."""
+        return {
+            "contract": self.contract.to_json(),
+            "selection": asdict(self.selection),
+            "metadata": {field.name: str(field.type) for field in self.metadata},
+            "limits": None if self.limits is None else asdict(self.limits),
+        }
+
     @staticmethod
     def exists(path: Path) -> bool:
         """Whether there is a dataset at a path."""
@@ -240,7 +249,7 @@ class Dataset:
         if selection != self.selection:
             raise WrongUsageError(
                 f"dataset {self.path} was begun with other limits for faces "
-                f"({_described(self.selection)}; now {_described(selection)}); give the same "
+                f"({self.selection}; now {selection}); give the same "
                 "ones, or none, or name a new dataset"
             )
 
@@ -293,14 +302,8 @@ class Dataset:
         return run
 
     def _write_header(self, run: str, limits: PhotoLimits | None) -> None:
-        header = {
-            "format_version": FORMAT_VERSION,
-            "contract": self.contract.to_json(),
-            "selection": asdict(self.selection),
-            "metadata": {field.name: str(field.type) for field in self.metadata},
-            "limits": None if limits is None else asdict(limits),
-            "run": run,
-        }
+        settled = Dataset(self.path, self.contract, self.selection, self.metadata, limits)
+        header = {"format_version": FORMAT_VERSION, **settled.to_json(), "run": run}
         with atomic_write(self.path / "dataset.json") as temporary:
             temporary.write_text(json.dumps(header, indent=2) + "\n")
 
@@ -369,7 +372,7 @@ class Dataset:
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri"])
         embedded = embedded.sort_by([(name, "ascending") for name in embedded.column_names])
-        for part, start, count in _runs(embedded["faces_part"]):
+        for part, start, count in _stretches(embedded["faces_part"]):
             places = _places(embedded.slice(start, count))
             path = self._part_path("faces", part)
             table = _read_parquet(path, pa.schema([schema.field(name) for name in read]))
@@ -523,11 +526,6 @@ def embedding_matrix(faces: pa.Table) -> NDArray[np.float32]:
     return np.asarray(joined.reshape(-1, dimension), dtype=np.float32)
 
 
-def _described(selection: FaceSelection) -> str:
-    given = {name: value for name, value in asdict(selection).items() if value}
-    return ", ".join(f"{name} {value}" for name, value in given.items()) or "none"
-
-
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
     """Whether a column can take values of another type: text takes what reads the same again."""
     as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
@@ -585,10 +583,9 @@ def _read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
 
 
 def _damaged_part(path: Path, error: Exception) -> DamagedFileError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DamagedFileError(
-        f"{path} is damaged ({reason}); delete it and run `facetrove embed` with the same photos "
-        "again"
+        f"{path} is damaged ({first_line(error)}); delete it and run `facetrove embed` with the "
+        "same photos again"
     )
 
 
@@ -611,7 +608,7 @@ def _places(photos: pa.Table) -> pa.Table:
 
     Takes rows sorted by photo_id and uri.
     """
-    starts = np.array([start for _, start, _ in _runs(photos["photo_id"])], dtype=np.int64)
+    starts = np.array([start for _, start, _ in _stretches(photos["photo_id"])], dtype=np.int64)
     uris = photos["uri"].combine_chunks()
     others = np.ones(len(photos), dtype=bool)
     others[starts] = False
@@ -628,7 +625,7 @@ def _places(photos: pa.Table) -> pa.Table:
     )
 
 
-def _runs(column: pa.ChunkedArray) -> Iterator[tuple[Any, int, int]]:
+def _stretches(column: pa.ChunkedArray) -> Iterator[tuple[Any, int, int]]:
     """Value, first row and number of rows of each run of equal values in a column."""
     encoded = pc.run_end_encode(column.combine_chunks())
     start = 0

@@ -27,3 +27,8 @@ class ModelUnavailableError(FaceTroveError):
 
 class BusyError(FaceTroveError):
     """Another process is writing the same dataset or index."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line: its name if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

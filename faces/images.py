@@ -66,6 +66,7 @@ MAX_SCANS = 200
 """Each scan of a progressive JPEG goes over the whole photo; programs make about ten."""
 
 _JPEG_SCAN = b"\xff\xda"
+"""Each scan begins with these bytes."""
 
 
 class PhotoRejectedError(Exception):
@@ -206,12 +207,13 @@ def _require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits)
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE, f"{width}x{height} is over {limits.max_pixels} pixels"
         )
-    if _bytes_to_decode(photo, content) > limits.max_memory:
+    scans = content.count(_JPEG_SCAN) if hasattr(photo, "layer") else 0
+    if _bytes_to_decode(photo, content, scans) > limits.max_memory:
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE,
             f"{photo.format} of {width}x{height} takes over {limits.max_memory} bytes to decode",
         )
-    if hasattr(photo, "layer") and (scans := content.count(_JPEG_SCAN)) > MAX_SCANS:
+    if scans > MAX_SCANS:
         raise PhotoRejectedError(RejectReason.TOO_LARGE, f"{scans} scans take too long to decode")
     if min(width, height) < MIN_SIDE:
         raise PhotoRejectedError(
@@ -223,14 +225,13 @@ _BYTES_A_PIXEL = {"JPEG": 2.5, "MPO": 2.5, "GIF": 6.1, "HEIF": 10.0, "AVIF": 14.
 """Memory that decoding takes at its peak, measured at 25 to 100 million pixels."""
 
 
-def _bytes_to_decode(photo: PIL.Image.Image, content: bytes) -> float:
+def _bytes_to_decode(photo: PIL.Image.Image, content: bytes, scans: int) -> float:
     """Memory that a photo takes at the peak of decoding, its content included."""
     width, height = photo.size
     a_pixel = _BYTES_A_PIXEL.get(photo.format or "", 5.5 if len(photo.getbands()) > 1 else 3.3)
-    layers = getattr(photo, "layer", None)
-    # Each scan begins with these bytes. An ordinary JPEG has one, and its thumbnail another; in
-    # several scans, as of a progressive one, the decoder holds all coefficients of all layers.
-    if layers and content.count(_JPEG_SCAN) > 2:
+    # An ordinary JPEG has one scan, and its thumbnail another; in several, as of a progressive
+    # one, the decoder holds all coefficients of all layers.
+    if scans > 2 and (layers := getattr(photo, "layer", None)):
         most = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
         a_pixel = 1 + 2 * sum(layer[1] * layer[2] for layer in layers) / most
     strips = getattr(photo, "tag_v2", {}).get(_TIFF_STRIPS, ())
@@ -256,11 +257,9 @@ def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Ph
         reduction = round(size[0] / photo.size[0])
     photo.load()
     turn = _orientation(photo)
-    if is_jpeg:
-        image = _upright(_to_rgb(photo), turn)
-    else:
+    if not is_jpeg:
         size, reduction = photo.size, least
-        image = _upright(_to_rgb(photo, reduction), turn)
+    image = _upright(_to_rgb(photo, 1 if is_jpeg else reduction), turn)
     if turn in _SIDEWAYS:
         size = (size[1], size[0])
     decode = None

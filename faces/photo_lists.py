@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.archives import split_member_url
-from faces.errors import DamagedFileError, WrongUsageError
+from faces.dataset import PHOTO_SCHEMA, face_schema
+from faces.errors import DamagedFileError, WrongUsageError, first_line
 from faces.photos import is_file_uri, is_url, photo_uri, require_readable_scheme, unescape_url
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".parquet")
@@ -22,23 +23,13 @@ NAME_COLUMNS = ("uri", "path")
 
 RESERVED_COLUMNS = frozenset(
     {
-        *("uri", "num_bytes", "mtime_ns", "photo_id", "width", "height", "num_faces", "status"),
-        *(
-            "reason",
-            "part",
-            "faces_part",
-            "result_before",
-            "face_id",
-            "box",
-            "landmarks",
-            "score",
-            "embedding",
-        ),
-        *("is_copy", "also_at", "face_size", "sharpness", "brightness"),
-        *("yaw", "pitch", "roll", "reading_order"),
+        *PHOTO_SCHEMA.names,
+        *face_schema(1).names,
+        *("part", "faces_part", "also_at"),  # of faces.dataset.Dataset.photos and faces
+        *("reading_order", "result_before"),  # of what a run lists and plans
     }
 )
-"""The dataset's own columns (and one of a listing's): metadata may not be called so."""
+"""The dataset's own columns and those of a run: metadata may not be called so."""
 
 _BLOCK_BYTES = 16 << 20  # a field, quoted text with line ends say, may not be longer
 _TEXT_CHUNK_ROWS = 1 << 16
@@ -180,7 +171,7 @@ def _read_csv(path: Path) -> pa.Table:
     except UnicodeDecodeError as error:
         raise WrongUsageError(f"{path} is not UTF-8; save it as CSV in UTF-8") from error
     except pa.ArrowException as error:
-        cause = _first_line(error)
+        cause = first_line(error)
         if "UTF8" in cause:
             raise WrongUsageError(f"{path} is not UTF-8; save it as CSV in UTF-8") from error
         raise WrongUsageError(f"{path} is no proper CSV ({cause}); mend it") from error
@@ -237,7 +228,7 @@ def _read_parquet(path: Path) -> pa.Table:
             table = file.read()
     except (ValueError, pa.ArrowException) as error:
         raise DamagedFileError(
-            f"{path} is damaged or no Parquet file ({_first_line(error)}); make it again"
+            f"{path} is damaged or no Parquet file ({first_line(error)}); make it again"
         ) from error
     columns = [
         _plain(column, f"{path}: column {name!r}")
@@ -260,7 +251,7 @@ def _plain(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         return column.cast(kind).cast(target, safe=not pa.types.is_timestamp(kind))
     except pa.ArrowInvalid as error:
         raise WrongUsageError(
-            f"{where} does not fit {target} ({_first_line(error)}); make it text"
+            f"{where} does not fit {target} ({first_line(error)}); make it text"
         ) from error
 
 
@@ -277,7 +268,3 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
         (pa.types.is_null, pa.null()),
     ]
     return next((ours for is_kind, ours in types if is_kind(kind)), None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

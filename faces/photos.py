@@ -13,13 +13,10 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from faces.archives import ARCHIVE_SCHEMES, Archive, MemberUrl, open_archive, split_member_url
 from faces.errors import DamagedFileError, WrongUsageError
-from faces.images import Photo, PhotoRejectedError, RejectReason, decode_photo
+from faces.images import Photo, PhotoLimits, PhotoRejectedError, RejectReason, decode_photo
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-
-MAX_BYTES = 500_000_000
-"""Largest file read, in bytes; uncompressed, 150 million pixels are 450 million."""
 
 OPEN_ARCHIVES = 8
 """Archives whose tables of members a process keeps; the oldest goes when another is opened."""
@@ -47,6 +44,11 @@ class PhotoFile(NamedTuple):
 def is_url(text: str) -> bool:
     """Whether a name is a URL, not a path or a file:// URI, which is our way to write a path."""
     return _URL.match(text) is not None and not is_file_uri(text)
+
+
+def is_path(uri: str) -> bool:
+    """Whether a photo is named by its path: see `photo_path`."""
+    return not is_url(unescape_url(uri))
 
 
 def is_file_uri(text: str) -> bool:
@@ -175,7 +177,7 @@ def open_binary(place: str) -> BinaryIO:
     return Path(place).open("rb")
 
 
-def read_photo(uri: str, max_bytes: int = MAX_BYTES) -> bytes:
+def read_photo(uri: str, max_bytes: int = PhotoLimits.max_bytes) -> bytes:
     """A photo's content.
 
     Args:

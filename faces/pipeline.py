@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from time import perf_counter
 from typing import Protocol
@@ -69,6 +69,10 @@ class FaceSelection:
     max_faces: int | None = None
     min_score: float | None = None
     min_sharpness: float = 0.0
+
+    def __str__(self) -> str:
+        given = {name: value for name, value in asdict(self).items() if value}
+        return ", ".join(f"{name} {value}" for name, value in given.items()) or "none"
 
 
 class FaceDetector(Protocol):
@@ -177,22 +181,21 @@ class FacePipeline:
         if self.selection.min_face is not None:
             detections = [d for d in detections if min(d.box[2:]) >= self.selection.min_face]
         if self.selection.max_faces is not None:
-            largest = sorted(detections, key=lambda d: -float(d.box[2] * d.box[3]))
-            kept = set(map(id, largest[: self.selection.max_faces]))
-            detections = [d for d in detections if id(d) in kept]
+            by_size = sorted(detections, key=lambda d: -float(d.box[2] * d.box[3]))
+            largest = by_size[: self.selection.max_faces]
+            detections = [d for d in detections if d in largest]
         return detections
 
     def _crops(self, photo: Photo, landmarks: Sequence[NDArray[np.float32]]) -> Iterator[Image]:
         """The aligned faces of one photo, decoded in more detail where a face needs it."""
-        if not landmarks:
-            return
         template = self.embedder.alignment
-        detail = max(pixels_needed(points, template) for points in landmarks)
-        reduction = photo.reduction
-        while reduction > 1 and detail * reduction > MOST_ENLARGED:
-            reduction //= 2
-        with self.seconds.spent_on("decode"):
-            photo = photo.finer(reduction)
+        if landmarks and photo.reduction > 1:
+            detail = max(pixels_needed(points, template) for points in landmarks)
+            reduction = photo.reduction
+            while reduction > 1 and detail * reduction > MOST_ENLARGED:
+                reduction //= 2
+            with self.seconds.spent_on("decode"):
+                photo = photo.finer(reduction)
         for points in landmarks:
             with self.seconds.spent_on("align"):
                 crop = align_face(photo.image, points / np.float32(photo.reduction), template)

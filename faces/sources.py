@@ -26,7 +26,7 @@ from faces.archives import (
     open_archive,
     split_member_url,
 )
-from faces.errors import FaceTroveError, WrongUsageError
+from faces.errors import FaceTroveError, WrongUsageError, first_line
 from faces.images import PHOTO_SUFFIXES
 from faces.photo_lists import LIST_SUFFIXES, read_photo_list
 from faces.photos import (
@@ -35,6 +35,7 @@ from faces.photos import (
     escape_url,
     filesystem_of,
     is_file_uri,
+    is_path,
     is_url,
     open_binary,
     photo_path,
@@ -102,8 +103,7 @@ class ListedPlace:
 
         If a file is there, it was named by itself.
         """
-        is_local = not self.suffix and not is_url(unescape_url(uri))
-        return is_local and not os.path.isfile(photo_path(uri))  # noqa: PTH113
+        return not self.suffix and is_path(uri) and not os.path.isfile(photo_path(uri))  # noqa: PTH113
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def _find_in_list(source: str, path: Path) -> _Found:
 
 
 def _look_at_listed(uri: str) -> PhotoFile:
-    if is_url(unescape_url(uri)):
+    if not is_path(uri):
         return PhotoFile(uri, -1, -1)  # a question to a server for each would take hours
     return _look_at(os.fspath(photo_path(uri)) if is_file_uri(uri) else uri)
 
@@ -403,7 +403,7 @@ def _find_url(url: str) -> _Found:
         filesystem, path = filesystem_of(url)
         filesystem.invalidate_cache()  # or it would answer what it found the last time
         uri = photo_uri(filesystem.unstrip_protocol(path))
-        if not is_url(unescape_url(uri)):
+        if is_path(uri):
             raise WrongUsageError(f"{url} is a file or folder here; name its path, {path}")
         # The uris are all that workers get.
         complete = filesystem_of(unescape_url(uri)) == (filesystem, path)
@@ -626,4 +626,4 @@ def _cause(error: BaseException) -> str:
     """Why something failed, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -150,22 +150,18 @@ def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         document = {
             "dataset": str(dataset.path),
             **asdict(counts),
-            "contract": dataset.contract.to_json(),
-            "selection": asdict(dataset.selection),
-            "limits": None if dataset.limits is None else asdict(dataset.limits),
-            "metadata": {field.name: str(field.type) for field in dataset.metadata},
+            **dataset.to_json(),
             "runs": runs,
         }
         _print_json(document)
         return
     click.echo(f"{printable(str(dataset.path))} holds {_faces_of_photos(counts)}")
     _show_outcomes(counts, of_copies="whose content another has too")
-    contract, selection = dataset.contract, dataset.selection
+    contract = dataset.contract
     models = printable(f"{contract.detector} and {contract.embedder}")
     click.echo(f"made by {models} ({contract.dimension} numbers a face)")
-    limits = {name: value for name, value in asdict(selection).items() if value}
-    if limits:
-        click.echo("faces kept: " + ", ".join(f"{name} {value}" for name, value in limits.items()))
+    if dataset.selection != type(dataset.selection)():
+        click.echo(f"faces kept: {dataset.selection}")
     if len(dataset.metadata):
         columns = ", ".join(f"{field.name} ({field.type})" for field in dataset.metadata)
         click.echo(f"columns of photo lists: {printable(columns)}")
@@ -285,10 +281,9 @@ def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
 
 def _shown(uri: str) -> str:
     """A photo's name as a person reads it."""
-    from faces.photos import is_url, photo_path, unescape_url
+    from faces.photos import is_path, photo_path, unescape_url
 
-    url = unescape_url(uri)
-    return printable(url) if is_url(url) else _relative(photo_path(uri))
+    return _relative(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
 
 
 def _relative(path: Path) -> str:

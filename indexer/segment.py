@@ -14,7 +14,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from faces.dataset import face_schema
-from faces.errors import DamagedFileError
+from faces.errors import DamagedFileError, first_line
 from faces.files import atomic_write
 from indexer.manifest import FileDigest, Manifest, SegmentEntry
 
@@ -99,7 +99,7 @@ def open_segment(index_dir: Path, manifest: Manifest, entry: SegmentEntry) -> Se
             raise pa.ArrowInvalid("faces.arrow has other columns")
     except (RuntimeError, OSError, KeyError, pa.ArrowException) as error:
         raise DamagedFileError(
-            f"segment {folder} cannot be read ({str(error).splitlines()[0]}); build the index again"
+            f"segment {folder} cannot be read ({first_line(error)}); build the index again"
         ) from error
     if not isinstance(vectors, faiss.IndexFlat | faiss.IndexIVFFlat):
         raise DamagedFileError(f"segment {folder} holds no index of a known kind; build it again")

@@ -18,7 +18,7 @@ import pytest
 
 from faces.dataset import Dataset, embedding_matrix
 from tests.conftest import facetrove_command, run_facetrove
-from tests.test_beam_jobs_embed_photos import worker_pids
+from tests.test_beam_jobs_embed_photos import photo_rows, worker_pids
 
 pytestmark = pytest.mark.slow
 
@@ -48,11 +48,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> P
 
 def everything_in(dataset: Path) -> tuple[list[str], dict[str, str], np.ndarray]:
     """Rows of photos; rows of faces by their ids; embeddings in the order of the ids."""
-    opened = Dataset.open(dataset)
-    photos = opened.photos().drop_columns(["part", "faces_part"])
-    rows = sorted(repr(row) for row in photos.to_pylist())
     faces, embeddings = {}, {}
-    for table in opened.faces():
+    for table in Dataset.open(dataset).faces():
         for row, embedding in zip(table.to_pylist(), embedding_matrix(table), strict=True):
             assert row["face_id"] not in faces
             identity = {name: row[name] for name in ("photo_id", "uri", "also_at")}
@@ -61,7 +58,7 @@ def everything_in(dataset: Path) -> tuple[list[str], dict[str, str], np.ndarray]
             embeddings[row["face_id"]] = embedding
     ids = sorted(faces)
     return (
-        rows,
+        sorted(photo_rows(dataset)),
         {face_id: faces[face_id] for face_id in ids},
         np.stack([embeddings[i] for i in ids]),
     )

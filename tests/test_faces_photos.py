@@ -125,9 +125,9 @@ def test_a_member_is_read_up_to_the_limit(tmp_path: Path) -> None:
         assert reason_for(uri, 4) is RejectReason.TOO_LARGE
 
 
-def test_an_archives_table_is_read_once_and_again_when_it_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the archives whose tables are read."""
     opened: list[str] = []
 
     def count(*args: Any, name: str) -> Any:
@@ -135,6 +135,12 @@ def test_an_archives_table_is_read_once_and_again_when_it_changes(
         return open_archive(*args, name=name)
 
     monkeypatch.setattr("faces.photos.open_archive", count)
+    return opened
+
+
+def test_an_archives_table_is_read_once_and_again_when_it_changes(
+    tmp_path: Path, opened: list[str]
+) -> None:
     path = write_tar(tmp_path / "a.tgz", {f"{n}.jpg": bytes([n]) for n in range(20)}, "w:gz")
     for number in (*range(20), 3, 0):
         assert read_photo(f"tar://{number}.jpg::{path}") == bytes([number])
@@ -145,16 +151,7 @@ def test_an_archives_table_is_read_once_and_again_when_it_changes(
     assert opened == [str(path)] * 2
 
 
-def test_a_damaged_archive_is_searched_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[str] = []
-
-    def count(*args: Any, name: str) -> Any:
-        opened.append(name)
-        return open_archive(*args, name=name)
-
-    monkeypatch.setattr("faces.photos.open_archive", count)
+def test_a_damaged_archive_is_searched_once(tmp_path: Path, opened: list[str]) -> None:
     path = write_tar(tmp_path / "a.tar", {"a.jpg": b"1" * 5_000})
     path.write_bytes(path.read_bytes()[:3_000])
     for _ in range(3):
