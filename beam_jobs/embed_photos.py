@@ -24,18 +24,12 @@ import pyarrow.compute as pc
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard_run import ShardRun
 from faces.contract import ModelContract
-from faces.dataset import (
-    COUNTED_COLUMNS,
-    Dataset,
-    DatasetCounts,
-    DatasetWriter,
-    PartReport,
-    count_photos,
-)
+from faces.dataset import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter, count_photos
 from faces.engine import available_threads
 from faces.errors import FaceTroveError
 from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
 from faces.models import ModelChoice, load_pipeline
+from faces.parts import PartReport
 from faces.pipeline import FaceSelection
 from faces.sources import list_photos
 

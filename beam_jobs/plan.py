@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.dataset import Dataset, PhotoStatus
+from faces.dataset import Dataset
 from faces.images import RejectReason
+from faces.parts import PhotoStatus
 from faces.photos import is_path, photo_path
 from faces.sources import LISTING_SCHEMA, PhotoListing
 

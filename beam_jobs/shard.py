@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.in_hand import InHand, photo_keys
-from faces.dataset import PhotoStatus, faces_table
 from faces.images import (
     PASSING_REASONS,
     Photo,
@@ -22,6 +21,7 @@ from faces.images import (
     RejectReason,
     decode_photo,
 )
+from faces.parts import PhotoStatus, faces_table
 from faces.photos import read_photo
 from faces.pipeline import Face, FacePipeline, StageSeconds
 

@@ -27,12 +27,13 @@ from beam_jobs.in_hand import InHand, Suspects, photo_keys
 from beam_jobs.local_runner import WorkerLostError, run_locally
 from beam_jobs.plan import Plan
 from beam_jobs.shard import Outcome, embed_shard
-from faces.dataset import DatasetWriter, PhotoStatus, face_schema
+from faces.dataset import DatasetWriter
 from faces.engine import available_threads
 from faces.errors import FaceTroveError, WrongUsageError
 from faces.files import PRIVATE, atomic_write
 from faces.images import PhotoLimits, RejectReason
 from faces.models import ModelChoice, load_pipeline
+from faces.parts import PhotoStatus, face_schema
 from faces.pipeline import FacePipeline
 
 LEAST_SHARD_PHOTOS, MOST_SHARD_PHOTOS = 4, 128

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from beam_jobs.embed_photos import embed_photos
 from benchmarks.measure import print_header
-from faces.dataset import Dataset, embedding_matrix
+from faces.dataset import Dataset
 from faces.models import ModelChoice
+from faces.parts import embedding_matrix
 
 CENTRE_REACH = 0.16
 """The labelled face's centre lies within this share of the photo's side from the centre."""

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 
 from beam_jobs.shard import embed_shard
-from faces.dataset import PHOTO_SCHEMA
 from faces.engine import ENGINES, Network
 from faces.images import Photo, decode_photo
 from faces.models import ModelChoice, load_pipeline
+from faces.parts import PHOTO_SCHEMA
 from faces.pipeline import FacePipeline
 from faces.sources import list_photos
 

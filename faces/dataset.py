@@ -4,37 +4,32 @@
     DATASET/photos/<part>.parquet         one row per photo seen
     DATASET/faces/<part>.parquet          one row per face found
     DATASET/runs/<run>.json               what a run did
+    DATASET/deletions.parquet             what may never come back; see faces.deletions
 
 A part is one shard's result. Its photos file is written last and is the commit mark: a part
 counts when both its files are there. Part names sort by age; where two parts speak of the
 same uri, the newer one holds.
 
-Faces belong to a content (photo_id), not to a place: of a photo that lies in five places, one
-row has the faces in its part, and the others are copies.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from faces.contract import ModelContract, require_same_contract
-from faces.errors import BusyError, DamagedFileError, WrongUsageError, first_line
+from faces.deletions import read_deletions, withhold_deleted
+from faces.errors import BusyError, DamagedFileError, WrongUsageError
 from faces.files import (
     PRIVATE,
     TEMPORARY_SUFFIX,
@@ -43,8 +38,22 @@ from faces.files import (
     writer_lock,
 )
 from faces.images import PhotoLimits
+from faces.parts import (
+    METADATA_TYPES,
+    PHOTO_SCHEMA,
+    PartReport,
+    PhotoStatus,
+    face_schema,
+    last_rows,
+    places_of_contents,
+    read_report,
+    read_table,
+    standing_photos,
+    stretches,
+    with_report,
+    write_table,
+)
 from faces.pipeline import FaceSelection
-from faces.quality import FaceQuality
 
 FORMAT_VERSION = 2
 
@@ -52,62 +61,6 @@ PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
 
 
 NO_METADATA = pa.schema([])
-
-_REPORT_KEY = b"facetrove_report"
-
-
-class PhotoStatus(StrEnum):
-    """How a photo ended. A closed set: it is stored."""
-
-    EMBEDDED = "embedded"  # at least one face
-    NO_FACE = "no_face"
-    REJECTED = "rejected"  # see the row's reason, one of faces.images.RejectReason
-    GONE = "gone"  # the file vanished and its faces were dropped on request; such rows are hidden
-
-
-PHOTO_SCHEMA = pa.schema(
-    [
-        pa.field("uri", pa.string(), nullable=False),  # see faces.photos.photo_uri
-        pa.field("num_bytes", pa.int64(), nullable=False),  # -1: could not be told
-        pa.field("mtime_ns", pa.int64(), nullable=False),  # since 1970; -1: could not be told
-        pa.field("photo_id", pa.string()),  # sha256 of the content; null when it was not read
-        pa.field("width", pa.int32()),  # pixels of the upright photo; null when rejected
-        pa.field("height", pa.int32()),
-        pa.field("num_faces", pa.int32(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # PhotoStatus
-        pa.field("reason", pa.string()),  # RejectReason; null unless rejected
-        pa.field("is_copy", pa.bool_(), nullable=False),  # faces stand with another row of photo_id
-    ]
-)
-
-METADATA_TYPES = {
-    str(kind): kind
-    for kind in (
-        pa.string(),
-        pa.int64(),
-        pa.float64(),
-        pa.bool_(),
-        pa.date32(),
-        pa.timestamp("us"),
-    )
-}
-"""Types of the columns that photo lists may add to a dataset's photos, by their stored names."""
-
-
-def face_schema(dimension: int) -> pa.Schema:
-    """The columns of a face, for embeddings of `dimension` numbers."""
-    return pa.schema(
-        [
-            pa.field("face_id", pa.string(), nullable=False),  # unique in a dataset
-            pa.field("photo_id", pa.string(), nullable=False),
-            pa.field("uri", pa.string(), nullable=False),  # where the photo was when it was read
-            pa.field("box", pa.list_(pa.float32(), 4), nullable=False),  # x, y, width, height
-            pa.field("landmarks", pa.list_(pa.float32(), 10), nullable=False),  # x, y five times
-            pa.field("score", pa.float32(), nullable=False),  # the detector's, 0 to 1
-            *(pa.field(f.name, pa.float32(), nullable=False) for f in fields(FaceQuality)),
-            pa.field("embedding", pa.list_(pa.float32(), dimension), nullable=False),
-        ]
-    )
 
 
 @dataclass(frozen=True)
@@ -127,21 +80,6 @@ class DatasetCounts:
     num_copies: int
     by_status: dict[str, int]
     by_reason: dict[str, int]
-
-
-@dataclass(frozen=True)
-class PartReport:
-    """What making one part took; kept in the part itself.
-
-    Attributes:
-        num_photos, num_faces, num_rejected: rows of it.
-        seconds: by stage.
-    """
-
-    num_photos: int
-    num_faces: int
-    num_rejected: int
-    seconds: dict[str, float]
 
 
 class Dataset:
@@ -298,7 +236,7 @@ class Dataset:
         for kind in ("photos", "faces"):
             remove_temporaries(self.path / kind)
             for name in self._part_names(kind) - committed:
-                self._part_path(kind, name).unlink()
+                self.part_path(kind, name).unlink()
         return run
 
     def _write_header(self, run: str, limits: PhotoLimits | None) -> None:
@@ -316,7 +254,8 @@ class Dataset:
         names = (name.removesuffix(".parquet") for name in files if name.startswith(beginning))
         return {name for name in names if PART_NAME.fullmatch(name)}
 
-    def _part_path(self, kind: str, part: str) -> Path:
+    def part_path(self, kind: str, part: str) -> Path:
+        """Where a part's file of `photos` or `faces` is."""
         return self.path / kind / f"{part}.parquet"
 
     def committed_parts(self) -> list[str]:
@@ -338,19 +277,28 @@ class Dataset:
             The columns, and with them uri, photo_id, status, is_copy and two more: `part`, which
             the row is in, and `faces_part`, which the faces of its content are in.
         """
+        return standing_photos(self.photo_rows(columns))
+
+    def photo_rows(
+        self, columns: Sequence[str] | None = None, *, parts: Sequence[str] | None = None
+    ) -> pa.Table:
+        """All rows of photos as they were written, superseded ones too, oldest part first.
+
+        Args:
+            columns: as of `photos`.
+            parts: only of these, by default of all committed ones.
+
+        Returns:
+            The columns, with them uri, photo_id, status and is_copy, and `part`.
+        """
         names = self.photo_schema.names if columns is None else list(columns)
         names = list(dict.fromkeys(["uri", "photo_id", "status", "is_copy", *names]))
         schema = pa.schema([self.photo_schema.field(name) for name in names])
         tables = [schema.append(pa.field("part", pa.string())).empty_table()]
-        for part in self.committed_parts():
-            table = _read_parquet(self._part_path("photos", part), schema)
+        for part in self.committed_parts() if parts is None else sorted(parts):
+            table = read_table(self.part_path("photos", part), schema)
             tables.append(table.append_column("part", pa.repeat(pa.scalar(part), len(table))))
-        rows = pa.concat_tables(tables)
-        faces_part = _faces_parts(rows)
-        rows = rows.take(_last_rows(rows, "uri"))
-        rows = rows.filter(pc.not_equal(rows["status"], PhotoStatus.GONE.value))
-        place = pc.index_in(rows["photo_id"], value_set=faces_part["photo_id"])
-        return rows.append_column("faces_part", faces_part["part"].take(place))
+        return pa.concat_tables(tables)
 
     def faces(
         self, columns: Sequence[str] | None = None, *, photos: pa.Table | None = None
@@ -361,24 +309,32 @@ class Dataset:
         content now is, and the further column `also_at` lists the others.
 
         Args:
-            columns: of `face_schema` and `also_at`, all by default.
-            photos: an earlier answer of `photos`: give the faces as they stood then, whatever
-                has been written since.
+            columns: of `face_schema`, `also_at` and the photos' metadata, which is that of the
+                first place; all but metadata by default.
+            photos: an earlier answer of `photos`, with the metadata wanted: give the faces as
+                they stood then, whatever has been written since. Some rows of it, all those of
+                a content or none: the faces of these alone.
         """
-        photos = self.photos([]) if photos is None else photos
         schema = face_schema(self.contract.dimension)
         names = [*schema.names, "also_at"] if columns is None else list(columns)
-        read = [n for n in dict.fromkeys(["photo_id", *names]) if n not in {"uri", "also_at"}]
+        metadata = [name for name in names if name in self.metadata.names]
+        photos = self.photos(metadata) if photos is None else photos
+        of_place = ["uri", "also_at", *metadata]
+        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in of_place]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
-        embedded = embedded.select(["faces_part", "photo_id", "uri"])
-        embedded = embedded.sort_by([(name, "ascending") for name in embedded.column_names])
-        for part, start, count in _stretches(embedded["faces_part"]):
-            places = _places(embedded.slice(start, count))
-            path = self._part_path("faces", part)
-            table = _read_parquet(path, pa.schema([schema.field(name) for name in read]))
+        embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
+        embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
+        pending = read_deletions(self.path).pending
+        for part, start, count in stretches(embedded["faces_part"]):
+            places = places_of_contents(embedded.slice(start, count))
+            path = self.part_path("faces", part)
+            table = read_table(path, pa.schema([schema.field(name) for name in read]))
             place = pc.index_in(table["photo_id"], value_set=places["photo_id"])
-            table, place = table.filter(pc.is_valid(place)), place.drop_null()
-            for name in ("uri", "also_at"):
+            wanted = pc.is_valid(place)
+            if len(pending):
+                wanted = pc.and_not(wanted, pc.is_in(table["face_id"], value_set=pending))
+            table, place = table.filter(wanted), place.filter(wanted)
+            for name in of_place:
                 table = table.append_column(name, places[name].take(place))
             yield table.select(names)
 
@@ -388,11 +344,7 @@ class Dataset:
 
     def report(self, part: str) -> PartReport:
         """What making a part took."""
-        path = self._part_path("photos", part)
-        try:
-            return PartReport(**json.loads(pq.read_schema(path).metadata[_REPORT_KEY]))
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise _damaged_part(path, error) from error
+        return read_report(self.part_path("photos", part))
 
     def runs(self) -> list[dict[str, Any]]:
         """What each finished run wrote about itself, oldest first; see `DatasetWriter.finish`."""
@@ -413,7 +365,7 @@ class Dataset:
         """Raise DamagedFileError if a committed part has lost its faces file."""
         for part in sorted(self._part_names("photos") - self._part_names("faces")):
             raise DamagedFileError(
-                f"{self._part_path('faces', part)} is missing; run `facetrove embed` with the same "
+                f"{self.part_path('faces', part)} is missing; run `facetrove embed` with the same "
                 "photos again and it will be made anew"
             )
 
@@ -453,15 +405,14 @@ class DatasetWriter:
         Raises:
             BusyError: another run has taken the dataset over.
         """
-        rejected = pc.sum(pc.equal(photos["status"], PhotoStatus.REJECTED.value)).as_py() or 0
-        report = PartReport(len(photos), len(faces), rejected, dict(seconds))
-        photos = photos.replace_schema_metadata({_REPORT_KEY: json.dumps(asdict(report))})
+        photos, faces = withhold_deleted(self.dataset.path, photos, faces)
+        photos = with_report(photos, len(faces), seconds)
         with (
-            atomic_write(self.dataset._part_path("photos", part)) as photos_path,
-            atomic_write(self.dataset._part_path("faces", part)) as faces_path,
+            atomic_write(self.dataset.part_path("photos", part)) as photos_path,
+            atomic_write(self.dataset.part_path("faces", part)) as faces_path,
         ):
             for table, path in ((faces, faces_path), (photos, photos_path)):
-                pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+                write_table(table, path)
             if _read_header(self.dataset.path).get("run") != self.run:
                 raise BusyError(f"another run has taken over dataset {self.dataset.path}")
 
@@ -474,29 +425,13 @@ class DatasetWriter:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def faces_state(photos: pa.Table) -> str:
-    """A digest of rows of `Dataset.photos`, equal while `Dataset.faces` gives the same of them."""
-    embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
-    rows = pc.binary_join_element_wise(
-        embedded["photo_id"], embedded["faces_part"], embedded["uri"], "\0"
-    )
-    digest = hashlib.sha256()
-    for chunk in rows.take(pc.sort_indices(rows)).chunks:
-        for start in range(0, len(chunk), _DIGESTED_ROWS):
-            lines = chunk.slice(start, _DIGESTED_ROWS).to_pylist()
-            digest.update("".join(f"{line}\0\0" for line in lines).encode())
-    return digest.hexdigest()
-
-
-_DIGESTED_ROWS = 1 << 16
-
 COUNTED_COLUMNS = ("num_faces", "reason")
 
 
 def count_photos(photos: pa.Table) -> DatasetCounts:
     """Count rows of `Dataset.photos`, with `COUNTED_COLUMNS` at least, and the faces in them."""
     contents = photos.filter(pc.is_valid(photos["photo_id"]))
-    once = contents.take(_last_rows(contents, "photo_id"))
+    once = contents.take(last_rows(contents, "photo_id"))
     return DatasetCounts(
         num_photos=len(photos),
         num_faces=pc.sum(once["num_faces"]).as_py() or 0,
@@ -504,26 +439,6 @@ def count_photos(photos: pa.Table) -> DatasetCounts:
         by_status=_count_values(photos["status"]),
         by_reason=_count_values(photos["reason"].drop_null()),
     )
-
-
-def faces_table(
-    rows: Sequence[dict[str, Any]], embeddings: NDArray[np.float32], dimension: int
-) -> pa.Table:
-    """Face rows and their (n, dimension) embeddings as a table of `face_schema`."""
-    schema = face_schema(dimension)
-    without = pa.Table.from_pylist(list(rows), schema=schema.remove(len(schema) - 1))
-    flat = pa.array(np.ascontiguousarray(embeddings, dtype=np.float32).reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, dimension)
-    return without.append_column(schema.field("embedding"), column)
-
-
-def embedding_matrix(faces: pa.Table) -> NDArray[np.float32]:
-    """The (n, d) float32 embeddings of a table of faces."""
-    column = faces["embedding"]
-    dimension = column.type.list_size
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    joined = np.concatenate(flat) if flat else np.empty(0, dtype=np.float32)
-    return np.asarray(joined.reshape(-1, dimension), dtype=np.float32)
 
 
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
@@ -559,79 +474,6 @@ def _read_header(path: Path) -> dict[str, Any]:
             "it is damaged or of another version of facetrove: embed into a new dataset"
         )
     return document
-
-
-def _read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read columns of a part, checking its pages against their checksums.
-
-    A column that may be null and is not there is one of metadata that came later.
-    """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            present = set(file.schema_arrow.names)
-            table = file.read([name for name in schema.names if name in present])
-        for field in schema:
-            if (
-                field.name not in present
-                and field.nullable
-                and field.name not in PHOTO_SCHEMA.names
-            ):
-                table = table.append_column(field, pa.nulls(len(table), field.type))
-        return table.select(schema.names).cast(schema)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise _damaged_part(path, error) from error
-
-
-def _damaged_part(path: Path, error: Exception) -> DamagedFileError:
-    return DamagedFileError(
-        f"{path} is damaged ({first_line(error)}); delete it and run `facetrove embed` with the "
-        "same photos again"
-    )
-
-
-def _last_rows(rows: pa.Table, key: str) -> pa.Array:
-    """Numbers of the last row of each value of a column, ascending."""
-    numbered = rows.select([key]).append_column("row", pa.array(np.arange(len(rows))))
-    return numbered.group_by(key).aggregate([("row", "max")])["row_max"].combine_chunks().sort()
-
-
-def _faces_parts(rows: pa.Table) -> pa.Table:
-    """For each content with faces, the newest part that has them; of superseded rows too."""
-    owners = rows.filter(
-        pc.and_(pc.equal(rows["status"], PhotoStatus.EMBEDDED.value), pc.invert(rows["is_copy"]))
-    )
-    return owners.take(_last_rows(owners, "photo_id")).select(["photo_id", "part"])
-
-
-def _places(photos: pa.Table) -> pa.Table:
-    """For each content: photo_id, the first uri that has it, and a list of the others.
-
-    Takes rows sorted by photo_id and uri.
-    """
-    starts = np.array([start for _, start, _ in _stretches(photos["photo_id"])], dtype=np.int64)
-    uris = photos["uri"].combine_chunks()
-    others = np.ones(len(photos), dtype=bool)
-    others[starts] = False
-    # Before each content's first place lie the other places of all contents before it.
-    offsets = np.append(starts - np.arange(len(starts)), len(photos) - len(starts))
-    return pa.table(
-        {
-            "photo_id": photos["photo_id"].take(starts),
-            "uri": uris.take(starts),
-            "also_at": pa.ListArray.from_arrays(
-                pa.array(offsets, pa.int32()), uris.filter(pa.array(others))
-            ),
-        }
-    )
-
-
-def _stretches(column: pa.ChunkedArray) -> Iterator[tuple[Any, int, int]]:
-    """Value, first row and number of rows of each run of equal values in a column."""
-    encoded = pc.run_end_encode(column.combine_chunks())
-    start = 0
-    for value, end in zip(encoded.values.to_pylist(), encoded.run_ends.to_pylist(), strict=True):
-        yield value, start, end - start
-        start = end
 
 
 def _count_values(column: pa.ChunkedArray) -> dict[str, int]:

@@ -54,14 +54,14 @@ def remove_temporaries(folder: Path) -> None:
 
 
 @contextmanager
-def writer_lock(folder: Path, *, what: str) -> Iterator[None]:
+def writer_lock(folder: Path, *, what: str, name: str = ".lock") -> Iterator[None]:
     """Hold a folder's writer lock. The system frees it when its process ends, however it ends.
 
     Raises:
         BusyError: another process holds it.
     """
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / name, timeout=0):
             yield
     except Timeout as error:
         raise BusyError(

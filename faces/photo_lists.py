@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.archives import split_member_url
-from faces.dataset import PHOTO_SCHEMA, face_schema
 from faces.errors import DamagedFileError, WrongUsageError, first_line
+from faces.parts import PHOTO_SCHEMA, face_schema
 from faces.photos import is_file_uri, is_url, photo_uri, require_readable_scheme, unescape_url
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".parquet")

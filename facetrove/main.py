@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from faces.errors import FaceTroveError, WrongUsageError
 
+if TYPE_CHECKING:
+    from indexer.recipes import Device, RecallOf
+    from search.searcher import OnePer
+
 EXIT_FAILED, EXIT_WRONG_USAGE = 1, 2
 
+
+class Size(click.ParamType[int]):
+    """A number of bytes: 500000000, 500MB, 4GiB."""
+
+    name = "SIZE"
+    units: ClassVar = {"": 1, "B": 1} | {
+        prefix + unit: base ** (power + 1)
+        for unit, base in (("B", 1000), ("iB", 1024), ("", 1024))
+        for power, prefix in enumerate("KMGT")
+    }
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """The bytes of a size as it is written."""
+        match = re.fullmatch(r"([0-9.]+) ?([A-Za-z]*)", str(value))
+        try:
+            assert match is not None
+            return int(float(match[1]) * self.units[match[2]])
+        except (AssertionError, ValueError, KeyError):
+            self.fail(f"{value!r} is not a size such as 500MB or 4GiB", param, ctx)
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to build: on a GPU, or not; auto: on a GPU where there is one.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document, for machines."
 )
@@ -179,20 +215,27 @@ def embed(
     show_embed_summary(summary, Path(dataset), as_json=as_json)
 
 
-@cli.command(short_help="Say what is in a dataset.")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@cli.command(short_help="Say what is in a dataset or an index.")
+@click.argument("dataset", type=click.Path(path_type=Path), metavar="DATASET_OR_INDEX")
 @click.option("--rejected", is_flag=True, help="List the rejected photos with their reasons.")
 @json_option
 def info(dataset: Path, rejected: bool, as_json: bool) -> None:
-    """Say what is in DATASET: photos, faces, rejects, what made it, and its last run.
+    """Say what is in a dataset: photos, faces, rejects, what made it, and its last run. Or what
+    is in an index, and how exact it is.
 
     \b
-    Example:
+    Examples:
       facetrove info faces.dataset --rejected
+      facetrove info faces.index
     """
     from faces.dataset import Dataset
-    from facetrove.report import show_dataset, show_rejected
+    from facetrove.report import show_dataset, show_manifest, show_rejected
 
+    if (dataset / "CURRENT").is_file() and not rejected:
+        from indexer.manifest import read_current
+
+        show_manifest(read_current(dataset), dataset, as_json=as_json)
+        return
     opened = Dataset.open(dataset)
     if rejected:
         show_rejected(opened, as_json=as_json)
@@ -205,34 +248,217 @@ def info(dataset: Path, rejected: bool, as_json: bool) -> None:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option(
     "--recipe",
-    default="auto",
-    show_default=True,
-    help="exact (compares with every face), ivf (looks only where it is promising; for many "
-    "faces), or auto.",
+    help="auto, exact (compares with every face), or a FAISS factory string such as "
+    "IVF4096,PQ64x4fs or HNSW32,SQ8.  [default: what was asked last, or auto]",
 )
+@click.option(
+    "--target-recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share to be found of what exact search finds.  [default: 0.999]",
+)
+@click.option(
+    "--recall-of",
+    type=click.Choice(["matches", "neighbours"]),
+    help="What the target counts: those of the ten nearest above the threshold, or all ten, most "
+    "of them strangers.  [default: matches]",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    help="Least similarity of a match.  [default: the model's, for a gallery of this size]",
+)
+@click.option(
+    "--memory",
+    type=Size(),
+    help="What searching may hold in memory, as 4GiB; embeddings stay on disk.",
+)
+@device_option
+@click.option("--rebuild", is_flag=True, help="Build all of it anew.")
 @json_option
-def index(dataset: Path, index: Path, recipe: str, as_json: bool) -> None:
+def index(
+    dataset: Path,
+    index: Path,
+    recipe: str | None,
+    target_recall: float | None,
+    recall_of: RecallOf | None,
+    threshold: float | None,
+    memory: int | None,
+    device: Device,
+    rebuild: bool,
+    as_json: bool,
+) -> None:
     """Build the index INDEX of the faces in DATASET, or bring it up to date.
 
-    Searches may go on meanwhile: they see the old version until the new one is whole.
+    Only what is new, changed or deleted is read. Searches may go on meanwhile: they see the old
+    version until the new one is whole.
+
+    \b
+    Examples:
+      facetrove index faces.dataset faces.index
+      facetrove index faces.dataset faces.index --target-recall 0.99 --memory 4GiB
+    """
+    from facetrove.report import index_progress, show_manifest
+    from indexer.build import build_index
+
+    with index_progress() as on_progress:
+        manifest = build_index(
+            dataset,
+            index,
+            recipe=recipe,
+            target_recall=target_recall,
+            recall_of=recall_of,
+            threshold=threshold,
+            memory_bytes=memory,
+            rebuild=rebuild,
+            device=device,
+            on_progress=on_progress,
+        )
+    show_manifest(manifest, index, as_json=as_json)
+
+
+@cli.command(short_help="Make one segment of all of an index.")
+@click.argument("index", type=click.Path(path_type=Path))
+@device_option
+@json_option
+def compact(index: Path, device: Device, as_json: bool) -> None:
+    """Write INDEX anew as one segment, without the faces that were deleted or are out of date.
+
+    Searches are fastest then. Bringing an index up to date merges small segments by itself.
 
     \b
     Example:
-      facetrove index faces.dataset faces.index
+      facetrove compact faces.index
     """
-    from facetrove.report import show_manifest, step_progress
-    from indexer.build import build_index
+    from facetrove.report import index_progress, show_manifest
+    from indexer.build import compact_index
 
-    with step_progress() as on_progress:
-        manifest = build_index(dataset, index, recipe=recipe, on_progress=on_progress)
+    with index_progress() as on_progress:
+        manifest = compact_index(index, device=device, on_progress=on_progress)
     show_manifest(manifest, index, as_json=as_json)
+
+
+@cli.command(short_help="Check every byte of an index.")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("dataset", type=click.Path(path_type=Path), required=False)
+@json_option
+def verify(index: Path, dataset: Path | None, as_json: bool) -> None:
+    """Check the digest of every file of INDEX, that its rows agree, and with DATASET if named.
+
+    Exit code 1 where something is wrong; it says which file, and what to do.
+
+    \b
+    Example:
+      facetrove verify faces.index faces.dataset
+    """
+    from facetrove.report import index_progress, show_verified
+    from indexer.verify import verify_index
+
+    with index_progress() as on_progress:
+        verified = verify_index(index, dataset, on_progress=on_progress)
+    show_verified(verified, as_json=as_json)
+    if verified.problems:
+        sys.exit(EXIT_FAILED)
+
+
+@cli.command(short_help="Delete faces; no search finds them any more.")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("indexes", type=click.Path(path_type=Path), nargs=-1, metavar="[INDEX]...")
+@click.option("--face", "faces", multiple=True, metavar="FACE_ID", help="A face, by its face_id.")
+@click.option(
+    "--photo",
+    "photos",
+    multiple=True,
+    metavar="PATH",
+    help="All faces of a photo, by its path, uri or photo_id, and of its copies.",
+)
+@click.option("--where", help="All faces that a filter lets pass, as \"person = 'Ann Lee'\".")
+@click.option("--dry-run", is_flag=True, help="Only say how many faces it would delete.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def delete(
+    dataset: Path,
+    indexes: tuple[Path, ...],
+    faces: tuple[str, ...],
+    photos: tuple[str, ...],
+    where: str | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Delete faces from DATASET and every INDEX named: the next search does not find them.
+
+    Should their photos be embedded again, they stay away. `facetrove purge` then removes them
+    from every byte of the files.
+
+    \b
+    Examples:
+      facetrove delete faces.dataset faces.index --where "person = 'Ann Lee'"
+      facetrove delete faces.dataset faces.index --photo ~/Pictures/party.jpg
+    """
+    from facetrove.report import index_progress, show_deleted, show_to_delete
+    from indexer.delete import delete_faces, find_faces, matching
+
+    condition = matching(faces, photos, where)
+    if dry_run or not yes:
+        with index_progress():
+            num_faces = find_faces(dataset, indexes, condition)
+        if dry_run:
+            show_to_delete(num_faces, dataset, as_json=as_json)
+            return
+        click.confirm(f"delete {num_faces:,} faces for good?", abort=True, err=True)
+    with index_progress() as on_progress:
+        deleted = delete_faces(dataset, indexes, condition, on_progress=on_progress)
+    show_deleted(deleted, dataset, as_json=as_json)
+
+
+@cli.command(short_help="Remove deleted faces from every byte, with a report.")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("indexes", type=click.Path(path_type=Path), nargs=-1, metavar="[INDEX]...")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Keep the report in this file, as JSON.",
+)
+@json_option
+def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json: bool) -> None:
+    """Remove what was deleted from every file of DATASET and every INDEX named.
+
+    Also goes what was superseded: earlier faces of photos that changed, photos that vanished and
+    were dropped. Afterwards every file is read again, and a report says what was removed, when,
+    and what was looked for; it names nobody.
+
+    \b
+    Example:
+      facetrove purge faces.dataset faces.index --report purge.json
+    """
+    from facetrove.report import index_progress, show_purge, write_report
+    from indexer.purge import purge as purge_all
+
+    with index_progress() as on_progress:
+        done = purge_all(dataset, indexes, on_progress=on_progress)
+    if report is not None:
+        write_report(report, done)
+    show_purge(done, as_json=as_json)
 
 
 @cli.command(short_help="Find the faces most like those in a photo.")
 @click.argument("index", type=click.Path(path_type=Path))
-@click.argument("photo", type=click.Path(path_type=Path))
+@click.argument("photo", type=click.Path(path_type=Path), required=False)
+@click.option("--face", metavar="FACE_ID", help="More like this face of the index.")
 @click.option(
-    "-k", type=int, help="Matches per face in PHOTO.  [default: 10, or all of a smaller index]"
+    "-k",
+    type=int,
+    help="Matches per face.  [default: 10, or all of a smaller index; all with --min-similarity]",
+)
+@click.option(
+    "--where",
+    help="Only faces that pass a filter, as \"album = '2019'\"; see docs/search.md.",
+)
+@click.option("--min-similarity", type=click.FloatRange(-1, 1), help="Only matches above.")
+@click.option(
+    "--one-per",
+    type=click.Choice(["photo", "person"]),
+    help="The best match of each photo, or person, only.",
 )
 @click.option(
     "--sheet",
@@ -240,23 +466,45 @@ def index(dataset: Path, index: Path, recipe: str, as_json: bool) -> None:
     help="Also draw the faces and their matches into this picture (.jpg, .png, .webp).",
 )
 @json_option
-def search(index: Path, photo: Path, k: int | None, sheet: Path | None, as_json: bool) -> None:
+def search(
+    index: Path,
+    photo: Path | None,
+    face: str | None,
+    k: int | None,
+    where: str | None,
+    min_similarity: float | None,
+    one_per: OnePer | None,
+    sheet: Path | None,
+    as_json: bool,
+) -> None:
     """Find the faces in INDEX most like each face in PHOTO.
 
     \b
-    Example:
+    Examples:
       facetrove search faces.index me.jpg -k 5 --sheet matches.jpg
+      facetrove search faces.index me.jpg --where "taken < DATE '1990-01-01'" --one-per photo
     """
     from faces.photos import open_photo
-    from facetrove.report import show_probes
+    from facetrove.report import show_matches, show_probes
     from search.contact_sheet import require_picture_name, write_contact_sheet
     from search.searcher import FaceSearcher
 
+    if (photo is None) == (face is None):
+        raise click.UsageError("name a photo, or a face with --face")
     if sheet is not None:
         require_picture_name(sheet)
+        if photo is None:
+            raise click.UsageError("a contact sheet shows the faces of a photo; name one")
     searcher = FaceSearcher.open(index)
+    if photo is None:
+        assert face is not None
+        matches = searcher.search_face(
+            face, k, where=where, min_similarity=min_similarity, one_per=one_per
+        )
+        show_matches(matches, face, as_json=as_json)
+        return
     image = open_photo(photo, searcher.pipeline.detector.reduction_for)
-    probes = searcher.search(image, k)
+    probes = searcher.search(image, k, where=where, min_similarity=min_similarity, one_per=one_per)
     if not probes:
         raise FaceTroveError(
             f"no face was found in {photo}; try a photo where the face is larger or turned more "

@@ -30,8 +30,12 @@ from rich.text import Text
 if TYPE_CHECKING:
     from beam_jobs.embed_photos import EmbedProgress, EmbedSummary, PhotosFound
     from faces.dataset import Dataset, DatasetCounts
-    from indexer.manifest import Manifest
-    from search.results import Probe
+    from indexer.build import IndexProgress
+    from indexer.delete import Deleted
+    from indexer.manifest import Manifest, SegmentEntry
+    from indexer.purge import PurgeReport
+    from indexer.verify import Verified
+    from search.results import Match, Probe
 
 
 def quiet_libraries() -> None:
@@ -78,11 +82,31 @@ def embed_progress() -> Iterator[Callable[[EmbedProgress], None]]:
 
 
 @contextmanager
-def step_progress() -> Iterator[Callable[[str], None]]:
-    """A spinner beside what is being done; gives the function that says so."""
-    with _progress(SpinnerColumn(), TextColumn("{task.description}")) as progress:
-        task = progress.add_task("starting", total=None)
-        yield lambda step: progress.update(task, description=step)
+def index_progress() -> Iterator[Callable[[IndexProgress], None]]:
+    """What is being done, with counts, rate and time left; gives the function that says so."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[faces]}"),
+        BarColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with _progress(*columns) as progress:
+        task = progress.add_task("starting", total=None, faces="")
+
+        def show(state: IndexProgress) -> None:
+            if progress.tasks[task].description != state.step:
+                progress.reset(task, description=state.step, total=state.faces_to_do)
+            rate = progress.tasks[task].speed
+            faces = f"{state.faces_done:,} faces" if state.faces_done else ""
+            progress.update(
+                task,
+                completed=state.faces_done,
+                total=state.faces_to_do,
+                faces=faces + (f", {rate:,.0f}/s" if rate else ""),
+            )
+
+        yield show
 
 
 def _progress(*columns: ProgressColumn) -> Progress:
@@ -222,20 +246,135 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
     if as_json:
         _print_json({"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)})
         return
-    recall, recipe = manifest.recall, manifest.recipe
     click.echo(
-        f"{index} holds {_counted(manifest.num_faces, 'face')} (version {manifest.version}, "
-        f"built {manifest.created}, "
-        f"recipe {recipe.name}: {recipe.factory}"
-        + (f", nprobe {recipe.nprobe})" if recipe.nprobe else ")")
+        f"{printable(str(index))} holds {_counted(manifest.num_faces, 'face')} (version "
+        f"{manifest.version}, published {manifest.created})"
     )
-    if recipe.name == "exact":
-        click.echo("every search compares with every face, so nothing is missed (recall 1)")
-    else:
+    if manifest.deletions is not None:
         click.echo(
-            f"recall against exact search, measured on {recall.num_probes:,} of its faces: "
-            f"{recall.recall_at_1:.4f} of the nearest, {recall.recall_at_10:.4f} of the ten nearest"
+            f"{_counted(manifest.deletions.num_faces, 'more face')} of its files are deleted or "
+            "out of date, and are never found"
         )
+    approximate = [entry for entry in manifest.segments if not entry.recipe.is_exact]
+    num_exact = sum(e.num_faces for e in manifest.segments if e.recipe.is_exact)
+    if not approximate:
+        click.echo("every search compares with every face, so nothing is missed (recall 1)")
+    elif num_exact:
+        click.echo(f"{_counted(num_exact, 'face')} are all compared in every search")
+    for entry in manifest.segments:
+        if not entry.recipe.is_exact:
+            _show_approximate(entry)
+        elif entry.measured is not None:
+            click.echo(printable(entry.recipe.reason))
+
+
+def _show_approximate(entry: SegmentEntry) -> None:
+    """Print how a segment is searched and how exact that is."""
+    recipe, measured = entry.recipe, entry.measured
+    settings = [
+        f"{name} {value}"
+        for name, value in (("nprobe", recipe.nprobe), ("efSearch", recipe.ef_search))
+        if value is not None
+    ]
+    settings.append(f"{recipe.candidates} candidates a match compared exactly")
+    settings.append(f"built on the {'GPU' if entry.built_on == 'cuda' else 'processor'}")
+    faces = _counted(entry.num_faces, "face")
+    click.echo(f"{faces} by {printable(recipe.factory)} ({', '.join(settings)})")
+    if measured is None:
+        return
+    of_matches = "no match among them is above the threshold"
+    if measured.recall_of_matches is not None:
+        of_matches = (
+            f"{measured.recall_of_matches:.4f} of {measured.num_matches:,} matches above "
+            f"{measured.threshold:.3f}"
+        )
+    elif measured.threshold is None:
+        of_matches = "the model's threshold is not known"
+    click.echo(
+        f"  found of what exact search finds, measured with {measured.num_probes:,} of its faces: "
+        f"{of_matches}; {measured.recall_at_1:.4f} of the nearest, {measured.recall_at_10:.4f} of "
+        "the ten nearest"
+    )
+    click.echo(
+        f"  {measured.probes_per_second:,.0f} probes/s in batches (exact search: "
+        f"{measured.exact_probes_per_second:,.0f}), one probe {measured.latency_ms_p50:.1f} ms, "
+        f"99% within {measured.latency_ms_p99:.1f} ms, on {measured.num_threads} threads"
+    )
+    if recipe.reason:
+        click.echo(f"  {printable(recipe.reason)}")
+
+
+def show_verified(verified: Verified, *, as_json: bool) -> None:
+    """Print what a check of an index found."""
+    if as_json:
+        _print_json(verified.to_json())
+        return
+    name = printable(verified.index)
+    for problem in verified.problems:
+        click.echo(f"{name}: {printable(problem)}")
+    if not verified.problems:
+        agrees = ""
+        if verified.dataset is not None:
+            agrees = f", and agrees with {printable(verified.dataset)}"
+        click.echo(
+            f"{name} (version {verified.version}) is whole{agrees}: "
+            f"{_counted(verified.num_files, 'file')}, {verified.num_bytes:,} bytes, "
+            f"{_counted(verified.num_faces, 'face')}"
+        )
+
+
+def show_to_delete(num_faces: int, dataset: Path, *, as_json: bool) -> None:
+    """Print what a deletion would do."""
+    if as_json:
+        _print_json({"dataset": str(dataset), "num_faces": num_faces})
+    else:
+        click.echo(f"would delete {_counted(num_faces, 'face')} of {printable(str(dataset))}")
+
+
+def show_deleted(deleted: Deleted, dataset: Path, *, as_json: bool) -> None:
+    """Print what a deletion did."""
+    if as_json:
+        _print_json({"dataset": str(dataset), **asdict(deleted)})
+        return
+    click.echo(f"deleted {_counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
+    for index, count in deleted.num_faces_of_index.items():
+        click.echo(f"  {printable(index)} held {count:,} of them and finds them no more")
+    if deleted.still_in_dataset:
+        click.echo("  a job is writing the dataset: their rows are taken out by the next purge")
+    if deleted.num_faces:
+        click.echo("run `facetrove purge` to remove them from every byte of the files")
+
+
+def write_report(path: Path, report: PurgeReport) -> None:
+    """Keep the report of a purge in a file."""
+    from faces.files import atomic_write
+
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n")
+
+
+def show_purge(report: PurgeReport, *, as_json: bool) -> None:
+    """Print what a purge removed, and how that was checked."""
+    if as_json:
+        _print_json(report.to_json())
+        return
+    click.echo(
+        f"{printable(report.dataset)}: removed "
+        f"{_counted(report.num_faces_removed, 'row')} of faces and "
+        f"{report.num_photos_removed:,} of photos"
+    )
+    for index, count in report.num_index_rows_removed.items():
+        click.echo(f"{printable(index)}: removed {_counted(count, 'row')} of faces")
+    click.echo(
+        f"then read {_counted(report.files_checked, 'file')} with "
+        f"{_counted(report.faces_checked, 'face')} again and did not find"
+    )
+    for trace in report.not_found:
+        click.echo(f"  {trace}")
+    for name in report.unknown_files:
+        click.echo(f"not ours, and not looked into: {printable(name)}")
+    for limit in report.limits:
+        click.echo(limit)
 
 
 def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
@@ -243,40 +382,53 @@ def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
     if as_json:
         _print_json({"photo": str(photo), "probes": [probe.to_json() for probe in probes]})
         return
+    for number, probe in enumerate(probes, start=1):
+        x, y, width, height = (round(value) for value in probe.box)
+        _print_matches(
+            f"face {number} of {len(probes)} in {_relative(Path(photo.name))}, "
+            f"{width}x{height} at {x},{y}",
+            probe.matches,
+        )
+
+
+def show_matches(matches: Sequence[Match], face_id: str, *, as_json: bool) -> None:
+    """Print the matches of a face of the index as a table."""
+    if as_json:
+        _print_json({"face_id": face_id, "matches": [match.to_json() for match in matches]})
+    else:
+        _print_matches(f"more like face {printable(face_id)}", matches)
+
+
+def _print_matches(title: str, matches: Sequence[Match]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # lines are for another program then: not ours to fold
-    for number, probe in enumerate(probes, start=1):
-        x, y, width, height = (round(value) for value in probe.box)
-        table = Table(
-            title=Text(
-                f"face {number} of {len(probes)} in {_relative(Path(photo.name))}, "
-                f"{width}x{height} at {x},{y}"
-            ),
-            title_justify="left",
-            box=None,
-            pad_edge=False,
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("rank", justify="right")
+    table.add_column("similarity", justify="right")
+    table.add_column("face at", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    has_people = any(match.person is not None for match in matches)
+    if has_people:
+        table.add_column("person", overflow="fold")
+    table.add_column("photo", overflow="fold")
+    for match in matches:
+        x, y, width, height = (round(value) for value in match.box)
+        name = _shown(match.uri)
+        if match.also_at:
+            name += f" (and in {_counted(len(match.also_at), 'other place')})"
+        person = [Text(printable(match.person or ""))] if has_people else []
+        table.add_row(
+            str(match.rank),
+            f"{match.similarity:.3f}",
+            f"{x},{y}",
+            f"{width}x{height}",
+            *person,
+            Text(name),
         )
-        table.add_column("rank", justify="right")
-        table.add_column("similarity", justify="right")
-        table.add_column("face at", justify="right", no_wrap=True)
-        table.add_column("size", justify="right", no_wrap=True)
-        table.add_column("photo", overflow="fold")
-        for match in probe.matches:
-            x, y, width, height = (round(value) for value in match.box)
-            name = _shown(match.uri)
-            if match.also_at:
-                name += f" (and in {_counted(len(match.also_at), 'other place')})"
-            table.add_row(
-                str(match.rank),
-                f"{match.similarity:.3f}",
-                f"{x},{y}",
-                f"{width}x{height}",
-                Text(name),
-            )
-        with console.capture() as captured:
-            console.print(table)
-        click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _shown(uri: str) -> str:

@@ -1,175 +1,396 @@
-"""Build an index from a dataset."""
+"""Bring an index up to date with a dataset, and compact it."""
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
-from faces.contract import require_same_contract
-from faces.dataset import Dataset, embedding_matrix, faces_state
+from faces.contract import ModelContract, require_same_contract
+from faces.dataset import Dataset
+from faces.deletions import Deletions, read_deletions
 from faces.errors import DamagedFileError, WrongUsageError
-from faces.files import PRIVATE, TEMPORARY_SUFFIX, remove_temporaries, writer_lock
+from faces.parts import embedding_matrix
 from faces.pipeline import has_unit_length
-from indexer.manifest import Manifest, manifest_name, publish, read_current
-from indexer.recipes import build_faiss_index, choose_recipe
-from indexer.segment import FACES_SCHEMA, segment_dir, write_segment
+from indexer.changes import (
+    Changes,
+    changes_since,
+    deleted_rows,
+    everything,
+    known_photos,
+    outdated_rows,
+)
+from indexer.folder import IndexWriter, open_segments
+from indexer.manifest import Manifest, SegmentEntry
+from indexer.recipes import (
+    EXACT_UP_TO_FACES,
+    Device,
+    RecallOf,
+    Recipe,
+    Wanted,
+    add,
+    choose_recipe,
+    train,
+    use_gpu,
+)
+from indexer.segment import (
+    VECTORS_FILE,
+    FaceBatch,
+    Segment,
+    digests,
+    faces_schema,
+    metadata_of,
+    new_segment_dir,
+    read_photos,
+    write_codes,
+    write_faces,
+    write_photos,
+)
+from indexer.thresholds import operating_threshold
+from indexer.tuning import tune
+from indexer.vectors import open_vectors
+
+if TYPE_CHECKING:
+    from indexer.manifest import Measured
+
+COMPACT_DELETED_SHARE = 0.3
+"""With a larger share of its faces deleted, an index is compacted when it is brought up to date."""
+
+
+@dataclass(frozen=True)
+class IndexProgress:
+    """How far a step is.
+
+    Attributes:
+        step: what is being done.
+        faces_done: faces it was done with.
+        faces_to_do: of how many; None: not known.
+    """
+
+    step: str
+    faces_done: int = 0
+    faces_to_do: int | None = None
+
+
+OnProgress = Callable[[IndexProgress], None]
 
 
 def build_index(
     dataset: str | Path,
     index: str | Path,
     *,
-    recipe: str = "auto",
-    on_progress: Callable[[str], None] = lambda _: None,
+    recipe: str | None = None,
+    target_recall: float | None = None,
+    recall_of: RecallOf | None = None,
+    threshold: float | None = None,
+    memory_bytes: int | None = None,
+    rebuild: bool = False,
+    device: Device = "auto",
+    on_progress: OnProgress = lambda _: None,
 ) -> Manifest:
     """Bring an index up to date with a dataset; does nothing when it is.
 
     Args:
         dataset: folder written by the embed job.
         index: folder made, or given a new version. Readers of the old version keep it.
-        recipe: `exact`, `ivf`, or `auto`, which chooses by the number of faces.
-        on_progress: called with what is about to be done.
+        recipe, target_recall, recall_of, threshold, memory_bytes: see `Wanted`; by default what
+            was asked for last. Where something else is asked, all is built anew.
+        rebuild: build all of it anew, whatever is there.
+        device: `cpu`, `cuda`, or `auto`: a GPU where FAISS sees one.
+        on_progress: called with what is being done.
 
     Returns:
         The manifest now in force.
 
     Raises:
-        WrongUsageError: no such dataset, no face in it, no such recipe, or `index` is
-            something else.
+        WrongUsageError: no such dataset, no face in it, no such recipe, no such device, or `index`
+            is something else.
         ContractMismatchError: the index holds another model's embeddings.
         DamagedFileError: a file of the dataset is damaged.
         BusyError: another process is writing the index.
     """
     source = Dataset.open(Path(dataset))
     source.require_whole()
-    index_dir = Path(index)
-    _require_index_or_empty(index_dir)
-    index_dir.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-    with writer_lock(index_dir, what=f"index {index_dir}"):
-        previous = _read_previous(index_dir)
+    use_gpu(device)  # refuses at once what cannot be had
+    with IndexWriter.open(Path(index)) as writer:
+        previous = writer.previous
         if previous is not None:
             require_same_contract(
                 source.contract,
                 previous.contract,
                 ours_name=f"dataset {source.path}",
-                theirs_name=f"index {index_dir}",
+                theirs_name=f"index {index}",
                 remedy="name a new index",
             )
-        on_progress("reading faces")
-        photos = source.photos([])  # one state of the dataset, whatever is written meanwhile
-        num_faces = sum(len(table) for table in source.faces(["face_id"], photos=photos))
-        if num_faces == 0:
-            raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
-        chosen = choose_recipe(recipe, num_faces)
-        state = faces_state(photos)
-        if previous is not None and _is_up_to_date(index_dir, previous, state, chosen.factory):
+        wanted = _asked(
+            Wanted() if previous is None else previous.wanted,
+            recipe=recipe,
+            target_recall=target_recall,
+            recall_of=recall_of,
+            threshold=threshold,
+            memory_bytes=memory_bytes,
+        )
+        choose_recipe(wanted, EXACT_UP_TO_FACES + 1, source.contract.dimension)  # refuses nonsense
+        build = _Build(writer, source.contract, source.metadata, device, on_progress)
+        deletions = read_deletions(source.path)
+        on_progress(IndexProgress("comparing with the dataset"))
+        manifest = None
+        if previous is not None and not rebuild and wanted == previous.wanted:
+            manifest = _update(build, source, previous, deletions)
+        if manifest is None:
+            manifest = _first_build(build, source, wanted, deletions)
+        return manifest
+
+
+def compact_index(
+    index: str | Path, *, device: Device = "auto", on_progress: OnProgress = lambda _: None
+) -> Manifest:
+    """Make one segment of all, without deleted faces; does nothing where there is but one.
+
+    Raises: as `build_index`.
+    """
+    use_gpu(device)
+    with IndexWriter.open(Path(index)) as writer:
+        previous = writer.require_previous()
+        if len(previous.segments) == 1 and previous.deletions is None:
             return previous
-        on_progress(f"building {chosen.factory} over {num_faces} faces")
-        vectors, tuned, recall = build_faiss_index(
-            chosen,
-            lambda: _embeddings(source, photos),
-            num_faces=num_faces,
-            dimension=source.contract.dimension,
+        segments = open_segments(writer.path, previous)
+        metadata = metadata_of(segments)
+        build = _Build(writer, previous.contract, metadata, device, on_progress)
+        photos = known_photos(writer.path, previous.segments)
+        entry = build.write_segment(
+            _live_faces(segments, metadata), photos, previous.wanted, previous.num_faces
         )
-        on_progress("writing")
-        manifest = Manifest(
-            version=_latest_version(index_dir) + 1,
+        return writer.publish(replace(previous, segments=(entry,), deletions=None))
+
+
+def rewrite_index(
+    index: str | Path, source: Dataset, *, on_progress: OnProgress = lambda _: None
+) -> int:
+    """Write an index anew without what was deleted, and remove every older file of it at once.
+
+    Args:
+        index: up to date with its dataset.
+        source: the dataset, purged: the rows of its photos replace those the index keeps.
+        on_progress: called with what is being done.
+
+    Returns:
+        How many rows of faces the files hold no more.
+    """
+    with IndexWriter.open(Path(index)) as writer:
+        previous = writer.require_previous()
+        known = known_photos(writer.path, previous.segments)
+        photos = everything(source).photo_rows
+        photos = photos.filter(pc.is_in(photos["part"], value_set=known["part"].unique()))
+        num_rows = sum(entry.num_faces for entry in previous.segments)
+        if previous.deletions is None and _same_rows(photos, known):
+            writer.remove_unused(grace_seconds=0)
+            return 0
+        segments = open_segments(writer.path, previous)
+        metadata = metadata_of(segments)
+        build = _Build(writer, previous.contract, metadata, "auto", on_progress)
+        faces = _live_faces(segments, metadata)
+        entry = build.write_segment(faces, photos, previous.wanted, previous.num_faces)
+        writer.publish(replace(previous, segments=(entry,), deletions=None), grace_seconds=0)
+        return num_rows - entry.num_faces
+
+
+def _same_rows(photos: pa.Table, known: pa.Table) -> bool:
+    order = [("part", "ascending"), ("uri", "ascending")]
+    if photos.num_rows != known.num_rows or set(photos.column_names) != set(known.column_names):
+        return False
+    known = known.select(photos.column_names).cast(photos.schema)
+    return bool(photos.sort_by(order).equals(known.sort_by(order)))
+
+
+def _asked(before: Wanted, **asked: object) -> Wanted:
+    """What was asked before, but for what is asked now."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    return replace(before, **given)  # type: ignore[arg-type]
+
+
+def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Deletions) -> Manifest:
+    changes = everything(source)
+    if len(changes.photos) == 0:
+        raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
+    entry = build.write_segment(_dataset_faces(source, changes), changes.photo_rows, wanted, None)
+    return build.writer.publish(
+        Manifest(
+            version=0,
             contract=source.contract,
-            recipe=tuned,
-            recall=recall,
-            segments=(
-                write_segment(index_dir, vectors, source.faces(FACES_SCHEMA.names, photos=photos)),
-            ),
-            dataset_state=state,
+            wanted=wanted,
+            segments=(entry,),
+            dataset_deletions=deletions.state,
         )
-        publish(index_dir, manifest)
-        _remove_unused(index_dir, keep=[manifest] if previous is None else [previous, manifest])
-    return manifest
-
-
-_SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
-_MANIFEST_NAME = re.compile(r"manifest-(\d{6,})\.json")
-
-
-def _require_index_or_empty(index_dir: Path) -> None:
-    """Refuse any folder that holds something an index does not: a slip must not cost files."""
-    if not index_dir.exists():
-        return
-    if not index_dir.is_dir() or not all(map(_is_ours, index_dir.iterdir())):
-        raise WrongUsageError(
-            f"{index_dir} exists and is not a facetrove index; name a new or empty folder"
-        )
-
-
-def _is_ours(entry: Path) -> bool:
-    if entry.name == "segments":
-        return (
-            entry.is_dir()
-            and not entry.is_symlink()
-            and all(_SEGMENT_NAME.fullmatch(segment.name) for segment in entry.iterdir())
-        )
-    return (
-        entry.name in {"CURRENT", ".lock"}
-        or entry.name.endswith(TEMPORARY_SUFFIX)
-        or _MANIFEST_NAME.fullmatch(entry.name) is not None
     )
 
 
-def _read_previous(index_dir: Path) -> Manifest | None:
-    """The manifest in force; None where there is none that can be read, so one is built anew."""
+def _update(
+    build: _Build, source: Dataset, previous: Manifest, deletions: Deletions
+) -> Manifest | None:
+    """Publish what has changed; None if it takes a build from nothing."""
+    index_dir = build.writer.path
     try:
-        return read_current(index_dir)
-    except (WrongUsageError, DamagedFileError):
-        return None
-
-
-def _latest_version(index_dir: Path) -> int:
-    matches = (_MANIFEST_NAME.fullmatch(path.name) for path in index_dir.iterdir())
-    return max((int(match[1]) for match in matches if match), default=0)
-
-
-def _is_up_to_date(index_dir: Path, manifest: Manifest, state: str, factory: str) -> bool:
-    """Whether the index holds these faces by this recipe, and its files are whole."""
-    if manifest.dataset_state != state or manifest.recipe.factory != factory:
-        return False
-    try:
-        for segment in manifest.segments:
-            for name, digest in segment.files.items():
-                digest.require(segment_dir(index_dir, segment.segment_id) / name)
+        segments = open_segments(index_dir, previous)
+        changes = changes_since(source, known_photos(index_dir, previous.segments))
     except DamagedFileError:
-        return False  # building again is the remedy
-    return True
+        return None  # building again is the remedy
+    if changes is None:
+        return None
+    same_deletions = deletions.state == previous.dataset_deletions
+    if changes.is_empty and same_deletions:
+        return previous
+    dead = {}
+    for segment in segments:
+        rows = outdated_rows(segment, changes)
+        if not same_deletions:
+            rows |= deleted_rows(segment, deletions)
+        dead[segment.entry.segment_id] = rows | ~segment.live()
+    segments = [replace(s, deleted=dead[s.entry.segment_id]) for s in segments]
+    kept = segments
+    entries = list(previous.segments)
+    if not changes.is_empty:
+        kept, merged = _split(segments, changes)
+        metadata = source.metadata
+        photos = [read_photos(index_dir, s.entry) for s in merged]
+        entry = build.write_segment(
+            chain(_live_faces(merged, metadata), _dataset_faces(source, changes)),
+            pa.concat_tables([*photos, changes.photo_rows], promote_options="default"),
+            previous.wanted,
+            None,
+            is_whole=not kept,
+        )
+        entries = [*(s.entry for s in kept), entry]
+    return build.writer.publish(
+        replace(
+            previous,
+            segments=tuple(entries),
+            deletions=build.writer.write_deletions(kept),
+            dataset_deletions=deletions.state,
+        )
+    )
 
 
-def _embeddings(source: Dataset, photos: pa.Table) -> Iterator[NDArray[np.float32]]:
-    for table in source.faces(["embedding"], photos=photos):
+def _split(segments: Sequence[Segment], changes: Changes) -> tuple[list[Segment], list[Segment]]:
+    """Which segments stay, and which are merged with what is new.
+
+    The newest ones are merged while they are not much larger than what comes, so that there
+    are never more than some log2(n) segments, and every face is rewritten as often at most. All
+    are, where many faces were deleted.
+    """
+    rows = sum(len(segment.vectors) for segment in segments)
+    live = sum(segment.num_live for segment in segments)
+    if live < (1 - COMPACT_DELETED_SHARE) * rows:
+        return [], list(segments)
+    kept = list(segments)
+    size = len(changes.photos)
+    while kept and kept[-1].num_live <= 2 * size:
+        size += kept.pop().num_live
+    return kept, list(segments[len(kept) :])
+
+
+def _live_faces(segments: Sequence[Segment], metadata: pa.Schema) -> Iterator[FaceBatch]:
+    """The faces of segments that were not deleted."""
+    schema = faces_schema(metadata)
+    for segment in segments:
+        live, start = segment.live(), 0
+        for batch in segment.faces.batches():
+            inside = live[start : start + len(batch)]
+            table = pa.Table.from_batches([batch]).filter(pa.array(inside))
+            for column in schema:
+                if column.name not in table.column_names:
+                    table = table.append_column(column, pa.nulls(len(table), column.type))
+            yield FaceBatch(segment.vectors[start : start + len(batch)][inside], table)
+            start += len(batch)
+
+
+def _dataset_faces(source: Dataset, changes: Changes) -> Iterator[FaceBatch]:
+    """The faces of a dataset that are new to the index."""
+    columns = [*faces_schema(source.metadata).names, "embedding"]
+    for table in source.faces(columns, photos=changes.photos):
         vectors = embedding_matrix(table)
         if not has_unit_length(vectors).all():
             raise DamagedFileError(
                 f"dataset {source.path} holds an embedding that does not have length 1: it was "
                 "written by something else; embed the photos into a new dataset"
             )
-        if len(vectors):
-            yield vectors
+        yield FaceBatch(vectors, table)
 
 
-def _remove_unused(index_dir: Path, *, keep: list[Manifest]) -> None:
-    """Remove segments and manifests of older versions, and what killed builds left.
+@dataclass(frozen=True)
+class _Build:
+    """What all steps of a build share."""
 
-    The version before the new one stays for readers that are just opening it.
-    """
-    remove_temporaries(index_dir)
-    used = {segment.segment_id for manifest in keep for segment in manifest.segments}
-    for folder in (index_dir / "segments").iterdir():
-        if folder.name not in used:
-            shutil.rmtree(folder)
-    names = {manifest_name(manifest.version) for manifest in keep}
-    for path in index_dir.glob("manifest-*.json"):
-        if path.name not in names:
-            path.unlink()
+    writer: IndexWriter
+    contract: ModelContract
+    metadata: pa.Schema
+    device: Device
+    on_progress: OnProgress
+
+    def write_segment(
+        self,
+        batches: Iterator[FaceBatch],
+        photos: pa.Table,
+        wanted: Wanted,
+        num_faces: int | None,
+        *,
+        is_whole: bool = True,
+    ) -> SegmentEntry:
+        """Write a segment; it counts once a manifest that names it is published.
+
+        Args:
+            batches: its faces.
+            photos: the rows of photos read for it.
+            wanted: what is asked of it.
+            num_faces: how many there will be, where that is known.
+            is_whole: whether it is all there is. A few faces added to others are compared
+                exactly, whatever the recipe.
+        """
+        dimension = self.contract.dimension
+        with new_segment_dir(self.writer.path) as folder:
+            count = write_faces(folder, self._counted(batches, num_faces), dimension, self.metadata)
+            write_photos(folder, photos)
+            if not is_whole and count <= EXACT_UP_TO_FACES:
+                wanted = replace(wanted, recipe="auto")
+            recipe, measured = self._write_codes(folder, wanted, count)
+            return SegmentEntry(
+                segment_id=folder.name,
+                num_faces=count,
+                num_photos=len(photos),
+                recipe=recipe,
+                measured=measured,
+                files=digests(folder),
+                built_on="cuda" if use_gpu(self.device) and not recipe.is_exact else "cpu",
+            )
+
+    def _counted(self, batches: Iterator[FaceBatch], num_faces: int | None) -> Iterator[FaceBatch]:
+        done = 0
+        for batch in batches:
+            yield batch
+            done += len(batch.vectors)
+            self.on_progress(IndexProgress("reading faces", done, num_faces))
+
+    def _write_codes(
+        self, folder: Path, wanted: Wanted, count: int
+    ) -> tuple[Recipe, Measured | None]:
+        recipe = choose_recipe(wanted, count, self.contract.dimension)
+        if recipe.is_exact:
+            return recipe, None
+        vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
+        self.on_progress(IndexProgress(f"training {recipe.factory}"))
+        codes = train(recipe, vectors, device=self.device)
+        for done in add(codes, vectors):
+            self.on_progress(IndexProgress(f"adding to {recipe.factory}", done, count))
+        self.on_progress(IndexProgress("measuring recall against exact search"))
+        threshold = wanted.threshold
+        if threshold is None:
+            threshold = operating_threshold(self.contract.embedder, count)
+        recipe, measured = tune(codes, recipe, vectors, wanted, threshold)
+        if not recipe.is_exact:
+            write_codes(folder, codes)
+        return recipe, measured

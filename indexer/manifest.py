@@ -2,6 +2,7 @@
 
     INDEX/CURRENT                   one line: name and sha256 of the manifest in force
     INDEX/manifest-<version>.json   what the index is, with the digest of every file
+    INDEX/deletions/<id>.arrow      rows of segments that were deleted: segment, row
 
 A version is published by writing its files, then its manifest, then CURRENT, each whole or
 not at all: whatever interrupts that, CURRENT names a complete version.
@@ -17,14 +18,19 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from faces.contract import ModelContract
 from faces.errors import DamagedFileError, WrongUsageError
 from faces.fetch import sha256_of
-from faces.files import atomic_write
-from indexer.recipes import MeasuredRecall, Recipe
+from faces.files import PRIVATE, atomic_write
+from indexer.recipes import Recipe, Wanted
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METRIC = "inner_product"
 
 
@@ -42,29 +48,89 @@ class FileDigest:
 
     def require(self, path: Path) -> None:
         """Raise DamagedFileError, naming the file, unless it is the one described."""
-        try:
-            found = FileDigest.of(path)
-        except FileNotFoundError as error:
-            raise DamagedFileError(f"{path} is missing; build the index again") from error
-        if found.num_bytes != self.num_bytes:
-            raise DamagedFileError(
-                f"{path} has {found.num_bytes} bytes instead of {self.num_bytes}: it is truncated "
-                "or altered; build the index again"
-            )
-        if found.sha256 != self.sha256:
+        self.require_size(path)
+        if sha256_of(path) != self.sha256:
             raise DamagedFileError(
                 f"{path} differs from what was written (its sha256 is another); build the index "
                 "again"
             )
 
+    def require_size(self, path: Path) -> None:
+        """The same by the file's size alone, which is cheap."""
+        try:
+            num_bytes = path.stat().st_size
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{path} is missing; build the index again") from error
+        if num_bytes != self.num_bytes:
+            raise DamagedFileError(
+                f"{path} has {num_bytes} bytes instead of {self.num_bytes}: it is truncated "
+                "or altered; build the index again"
+            )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a segment's recipe did on faces drawn from it, against exact search.
+
+    A probe's own row is left out of both answers, or every recipe would look good. Settings were
+    tuned on other probes than these.
+
+    Attributes:
+        recall_at_1, recall_at_10: share of the exact nearest 1 and 10 found, in [0, 1].
+        recall_of_matches: share found of those of the ten nearest that are above `threshold`;
+            None where no threshold is known, or nothing is above.
+        threshold: the operating threshold, a similarity.
+        num_probes: how many were drawn.
+        num_matches: of all probes, what `recall_of_matches` is a share of.
+        probes_per_second: in batches, on the machine that built it; likewise the others.
+        exact_probes_per_second: by exact search.
+        latency_ms_p50, latency_ms_p99: of one probe at a time.
+        num_threads: that these were measured with.
+    """
+
+    recall_at_1: float
+    recall_at_10: float
+    recall_of_matches: float | None
+    threshold: float | None
+    num_probes: int
+    num_matches: int
+    probes_per_second: float
+    exact_probes_per_second: float
+    latency_ms_p50: float
+    latency_ms_p99: float
+    num_threads: int
+
 
 @dataclass(frozen=True)
 class SegmentEntry:
-    """A segment in a manifest: its folder's name, its rows and its files by name."""
+    """A segment in a manifest.
+
+    Attributes:
+        segment_id: its folder's name.
+        num_faces: its rows, deleted ones too.
+        num_photos: rows of photos read for it.
+        recipe: how it is searched.
+        measured: how exact that is; None if exact.
+        files: its files by name.
+        built_on: `cpu` or `cuda`.
+    """
 
     segment_id: str
     num_faces: int
+    num_photos: int
+    recipe: Recipe
+    measured: Measured | None
     files: Mapping[str, FileDigest]
+    built_on: str = "cpu"
+
+
+@dataclass(frozen=True)
+class DeletionsEntry:
+    """Rows that were deleted: the file that lists them, and how many."""
+
+    name: str
+    num_faces: int
+    file: FileDigest
 
 
 @dataclass(frozen=True)
@@ -74,28 +140,28 @@ class Manifest:
     Attributes:
         version: from 1, one more with every publication.
         contract: of the embeddings.
-        recipe: how the segments were built.
-        recall: measured against exact search.
+        wanted: what was asked of it.
         segments: oldest first.
-        deletions: files that list deleted faces; none can be made yet.
-        dataset_state: see `faces.dataset.faces_state`, of the dataset when it was indexed.
+        deletions: rows of them that were deleted; None: none.
+        dataset_deletions: `faces.deletions.Deletions.state` of the dataset, when it was compared.
+        created: when, in UTC, ISO 8601.
     """
 
     version: int
     contract: ModelContract
-    recipe: Recipe
-    recall: MeasuredRecall
+    wanted: Wanted
     segments: tuple[SegmentEntry, ...]
-    dataset_state: str
-    deletions: tuple[str, ...] = ()
+    deletions: DeletionsEntry | None = None
+    dataset_deletions: str = ""
     metric: str = METRIC
     format_version: int = FORMAT_VERSION
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
     def num_faces(self) -> int:
-        """Faces in all segments."""
-        return sum(segment.num_faces for segment in self.segments)
+        """Faces in all segments that were not deleted."""
+        deleted = 0 if self.deletions is None else self.deletions.num_faces
+        return sum(segment.num_faces for segment in self.segments) - deleted
 
 
 def manifest_name(version: int) -> str:
@@ -133,12 +199,21 @@ def read_current(index_dir: Path) -> Manifest:
     match = re.fullmatch(rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", current_line(index_dir))
     if match is None:
         raise DamagedFileError(f"{current_path} is damaged; build the index again")
-    path, digest = index_dir / match[1].decode(), match[2].decode()
+    return read_manifest(index_dir / match[1].decode(), sha256=match[2].decode())
+
+
+def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
+    """A version's manifest, checked against its digest if that is given.
+
+    Raises:
+        WrongUsageError: it is of a newer facetrove.
+        DamagedFileError: it is not what was written.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path} is missing; build the index again") from error
-    if hashlib.sha256(content).hexdigest() != digest:
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise DamagedFileError(
             f"{path} differs from what was written (its sha256 is another); build the index again"
         )
@@ -153,30 +228,89 @@ def current_line(index_dir: Path) -> bytes:
         return b""
 
 
+SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
+
+
+def write_deletions(
+    index_dir: Path, rows: Mapping[str, NDArray[np.int64]]
+) -> DeletionsEntry | None:
+    """List deleted rows by segment in a new file; None where there are none."""
+    tables = [
+        pa.table({"segment": pa.repeat(name, len(numbers)), "row": np.sort(numbers)})
+        for name, numbers in rows.items()
+        if len(numbers)
+    ]
+    if not tables:
+        return None
+    table = pa.concat_tables(tables).combine_chunks()
+    folder = index_dir / "deletions"
+    folder.mkdir(exist_ok=True, mode=PRIVATE)
+    name = f"{uuid4().hex[:12]}.arrow"
+    with (
+        atomic_write(folder / name) as temporary,
+        pa.OSFile(str(temporary), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    return DeletionsEntry(name, len(table), FileDigest.of(folder / name))
+
+
+def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, NDArray[np.int64]]:
+    """Deleted rows by segment.
+
+    Raises:
+        DamagedFileError: the file is not what was written.
+    """
+    if entry is None:
+        return {}
+    path = index_dir / "deletions" / entry.name
+    entry.file.require(path)
+    with pa.memory_map(str(path)) as file:
+        table = pa.ipc.open_file(file).read_all()
+    segments = table["segment"].to_numpy()
+    rows = table["row"].to_numpy()
+    return {name: rows[segments == name] for name in np.unique(segments).tolist()}
+
+
 def _parse_segment(entry: Any) -> SegmentEntry:
-    if not isinstance(entry["segment_id"], str) or type(entry["num_faces"]) is not int:
-        raise ValueError("a segment has fields of another type")
-    if not re.fullmatch(r"[0-9a-f]{12}", entry["segment_id"]):
-        raise ValueError(f"a segment is called {entry['segment_id']!r}")
-    files = {name: FileDigest(**digest) for name, digest in entry["files"].items()}
-    return SegmentEntry(entry["segment_id"], entry["num_faces"], files)
+    segment_id, measured = entry.pop("segment_id"), entry.pop("measured")
+    if not isinstance(segment_id, str) or not SEGMENT_NAME.fullmatch(segment_id):
+        raise ValueError(f"a segment is called {segment_id!r}")
+    if type(entry["num_faces"]) is not int or entry["num_faces"] < 0:
+        raise ValueError("a segment has no number of faces")
+    return SegmentEntry(
+        segment_id=segment_id,
+        recipe=Recipe(**entry.pop("recipe")),
+        measured=None if measured is None else Measured(**measured),
+        files={name: FileDigest(**digest) for name, digest in entry.pop("files").items()},
+        **entry,
+    )
+
+
+def _parse_deletions(entry: Any) -> DeletionsEntry | None:
+    if entry is None:
+        return None
+    if not re.fullmatch(r"[0-9a-f]{12}\.arrow", entry["name"]):
+        raise ValueError(f"a file of deletions is called {entry['name']!r}")
+    return DeletionsEntry(entry["name"], int(entry["num_faces"]), FileDigest(**entry["file"]))
 
 
 def _parse(content: bytes, path: Path) -> Manifest:
     try:
         document: dict[str, Any] = json.loads(content)
-        if document["format_version"] != FORMAT_VERSION or document["metric"] != METRIC:
-            raise ValueError(f"format version {document['format_version']!r}")
-        segments = tuple(map(_parse_segment, document.pop("segments")))
-        if not segments:
-            raise ValueError("it names no segment")
+        version = document["format_version"]
+        if type(version) is int and version > FORMAT_VERSION:
+            raise WrongUsageError(
+                f"{path} was written by a newer facetrove (format {version}, this one reads "
+                f"{FORMAT_VERSION}); update facetrove"
+            )
+        if version != FORMAT_VERSION or document["metric"] != METRIC:
+            raise ValueError(f"format version {version!r}")
         return Manifest(
             contract=ModelContract.from_json(document.pop("contract"), source=str(path)),
-            recipe=Recipe(**document.pop("recipe")),
-            recall=MeasuredRecall(**document.pop("recall")),
-            segments=segments,
-            dataset_state=str(document.pop("dataset_state")),
-            deletions=tuple(document.pop("deletions")),
+            wanted=Wanted(**document.pop("wanted")),
+            segments=tuple(map(_parse_segment, document.pop("segments"))),
+            deletions=_parse_deletions(document.pop("deletions")),
             **document,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

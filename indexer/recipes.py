@@ -1,167 +1,275 @@
-"""Recipes: which FAISS index to build, and how exact it turned out.
+"""Recipes: how a segment finds the faces that may be near, and which one suits.
 
-Inner product on unit vectors is the only metric. `exact` compares with every face. `ivf`
-groups the faces around centroids and compares with the nearest groups only; the vectors stay
-whole, so similarities are exact and only the choice of faces is approximate.
+Inner product on unit vectors is the only metric. `exact` compares with every face. Any other
+recipe is a FAISS factory string: its index proposes candidates, and these are compared exactly,
+so similarities are exact always and only the choice of candidates is approximate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import WrongUsageError
+from faces.errors import WrongUsageError, first_line
+from indexer.vectors import Vectors
 
 if TYPE_CHECKING:
     import faiss
 
-EXACT_UP_TO_FACES = 200_000
-"""Below, exact search answers in a millisecond or less and nothing is gained by less."""
+EXACT_UP_TO_FACES = 100_000
+"""Below, exact search takes some milliseconds, and nothing is gained by less."""
 
-TARGET_RECALL = 0.99
-"""Recall@10 that the number of groups looked at (nprobe) is chosen for."""
+EXACT, AUTO = "exact", "auto"
 
-RECALL_AT = 10
-RECALL_PROBES = 1_000
+Device = Literal["auto", "cpu", "cuda"]
+RecallOf = Literal["matches", "neighbours"]
+
 TRAINING_FACES_PER_GROUP = 64  # FAISS warns below 39 and gains little from more than 256
+MAX_GROUPS = 1 << 16
+TRAINING_FACES = 1 << 16  # for codes, which learn little more from more
 SEED = 20260101
 
-RECIPE_NAMES = ("auto", "exact", "ivf")
+ID_BYTES = 8  # of each face in a group, beside its code
+MAX_CODE_NUMBERS = 256
+"""Four-bit numbers in a code at most: 128 bytes, beyond which embeddings gain nothing."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of an index; kept with it, and in force until something else is asked.
+
+    Attributes:
+        recipe: `auto`, `exact` or a FAISS factory string.
+        target_recall: least share of what exact search finds, in (0, 1].
+        recall_of: what is counted: `matches`, those of the ten nearest that are above the
+            operating threshold, or all ten `neighbours`, which are mostly strangers.
+        memory_bytes: what the search may hold in memory, vectors on disk apart; None: anything.
+        threshold: least similarity of a match; None: the model's, at the gallery's size.
+    """
+
+    recipe: str = AUTO
+    target_recall: float = 0.999
+    recall_of: RecallOf = "matches"
+    memory_bytes: int | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_recall <= 1:
+            raise WrongUsageError(
+                f"the target recall is {self.target_recall}; give a share above 0 and up to 1"
+            )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What was built, as the manifest records it.
+    """How a segment is searched.
 
     Attributes:
-        name: one of `RECIPE_NAMES` but auto.
-        factory: the FAISS factory string.
-        nprobe: groups looked at in a search; None for exact.
+        factory: `exact`, or the FAISS factory string of its candidates.
+        nprobe: groups looked at, of recipes that group faces.
+        ef_search: faces kept in view, of graphs.
+        candidates: candidates compared exactly for every match wanted.
+        exact_share: where a filter leaves a smaller share of the faces, comparing with all of
+            these is faster.
+        reason: why this one.
     """
 
-    name: str
-    factory: str
+    factory: str = EXACT
     nprobe: int | None = None
+    ef_search: int | None = None
+    candidates: int = 1
+    exact_share: float = 1.0
+    reason: str = ""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every face is compared."""
+        return self.factory == EXACT
 
 
-@dataclass(frozen=True)
-class MeasuredRecall:
-    """How much of exact search the index returned on probes drawn from its own faces.
+def choose_recipe(wanted: Wanted, num_faces: int, dimension: int) -> Recipe:
+    """The recipe for a number of faces; its search is tuned once it is built.
 
-    A probe's own row is left out of both answers, or every index would look good.
-
-    Attributes:
-        recall_at_1, recall_at_10: share of the exact nearest 1 and 10 returned, in [0, 1]; in
-            an index of fewer other faces, of as many as there are.
-        num_probes: how many were drawn, with `seed`.
+    Raises:
+        WrongUsageError: no such recipe, or none fits the memory.
     """
+    if wanted.recipe == EXACT:
+        return Recipe(reason="as asked")
+    if wanted.recipe != AUTO:
+        require_factory(wanted.recipe, dimension)
+        return Recipe(wanted.recipe, reason="as asked")
+    if num_faces <= EXACT_UP_TO_FACES:
+        return Recipe(reason=f"{num_faces:,} faces are compared in milliseconds")
+    numbers = _code_numbers(wanted, num_faces, dimension)
+    return Recipe(
+        f"IVF{_num_groups(num_faces)},PQ{numbers}x4fs",
+        reason=f"{numbers // 2} bytes of code a face, the nearest candidates compared exactly",
+    )
 
-    recall_at_1: float
-    recall_at_10: float
-    num_probes: int
-    seed: int = SEED
+
+def _num_groups(num_faces: int) -> int:
+    """Some 4 sqrt(n) groups balance finding the groups against looking through them (guidelines of
+    the FAISS wiki); a power of two, and no more than can be trained."""
+    most = min(4 * num_faces**0.5, num_faces / TRAINING_FACES_PER_GROUP, MAX_GROUPS)
+    return 1 << max(0, int(np.floor(np.log2(most) + 0.5)))
 
 
-def choose_recipe(name: str, num_faces: int) -> Recipe:
-    """The recipe of a name (`RECIPE_NAMES`) for a number of faces; nprobe is tuned later."""
-    if name not in RECIPE_NAMES:
+def _code_numbers(wanted: Wanted, num_faces: int, dimension: int) -> int:
+    """Four-bit numbers in a code: one for two numbers of an embedding, fewer if memory is short."""
+    numbers = [m for m in range(2, MAX_CODE_NUMBERS + 1, 2) if dimension % m == 0]
+    numbers = [m for m in numbers if 2 * m <= dimension] or [1]
+    if wanted.memory_bytes is None:
+        return numbers[-1]
+    fixed = 4 * dimension * _num_groups(num_faces)
+    fitting = [m for m in numbers if fixed + num_faces * (m / 2 + ID_BYTES) <= wanted.memory_bytes]
+    if not fitting:
+        least = fixed + num_faces * (numbers[0] / 2 + ID_BYTES)
         raise WrongUsageError(
-            f"no recipe is called {name!r}; choose from {', '.join(RECIPE_NAMES)}"
+            f"{num_faces:,} faces cannot be searched in {wanted.memory_bytes:,} bytes; give at "
+            f"least {least:,.0f}"
         )
-    if name == "exact" or (name == "auto" and num_faces <= EXACT_UP_TO_FACES):
-        return Recipe("exact", "Flat")
-    # Some 4 sqrt(n) groups balance finding the groups against looking through them
-    # (guidelines of the FAISS wiki); more than n / 64 could not be trained.
-    num_groups = max(1, min(round(4 * num_faces**0.5), num_faces // TRAINING_FACES_PER_GROUP))
-    return Recipe("ivf", f"IVF{num_groups},Flat", nprobe=1)
+    return fitting[-1]
 
 
-Batches = Callable[[], Iterable[NDArray[np.float32]]]
-"""Gives the (n, d) float32 embeddings from the start, some thousands at a time."""
+def require_factory(factory: str, dimension: int) -> None:
+    """Raise WrongUsageError unless FAISS can make an index of a factory string that we can search.
+
+    The faces of an index are compared by inner product; recipes that change the order of
+    rows, or that answer by another measure, are refused.
+    """
+    empty_index(factory, dimension)
 
 
-def build_faiss_index(
-    recipe: Recipe, batches: Batches, *, num_faces: int, dimension: int
-) -> tuple[faiss.Index, Recipe, MeasuredRecall]:
-    """Train, fill, tune and measure.
+def empty_index(factory: str, dimension: int) -> faiss.Index:
+    """A new FAISS index of a factory string, not trained yet."""
+    import faiss
 
-    Returns:
-        The index over rows 0 to n - 1 in the order of `batches`, the recipe with its nprobe,
-        and its recall against exact search.
+    try:
+        index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise WrongUsageError(
+            f"FAISS knows no recipe {factory!r} for {dimension} numbers ({_cause(error)}); give "
+            "auto, exact or a factory string such as IVF4096,PQ64x4fs or HNSW32,SQ8"
+        ) from error
+    search_parameters(index, Recipe(factory))  # raises where we could not search it
+    inner = unwrapped(index)
+    if isinstance(inner, faiss.IndexIVF):
+        inner.cp.min_points_per_centroid = 1  # few faces are no reason for FAISS to print
+        inner.cp.seed = SEED
+    return index
+
+
+def _cause(error: RuntimeError) -> str:
+    """The point of a message of FAISS, without the place in its sources."""
+    return first_line(error).rpartition(": ")[2][:200]
+
+
+def unwrapped(index: faiss.Index) -> faiss.Index:
+    """The index that holds the codes, behind transformations of the vectors."""
+    import faiss
+
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return faiss.downcast_index(index.index)
+    return index
+
+
+def search_parameters(
+    index: faiss.Index, recipe: Recipe, passing: NDArray[np.uint8] | None = None
+) -> faiss.SearchParameters:
+    """FAISS's parameters for one search.
+
+    Args:
+        index: of the recipe.
+        recipe: its settings.
+        passing: the rows that may be found, one bit each, lowest first; all by default.
+
+    Raises:
+        WrongUsageError: it is of a kind that cannot be searched so.
     """
     import faiss
 
-    index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
-    if isinstance(index, faiss.IndexIVF):
-        index.cp.min_points_per_centroid = 1  # few faces are no reason for FAISS to print
-        wanted = int(index.nlist) * TRAINING_FACES_PER_GROUP
-        index.train(_rows(batches, _sample_rows(num_faces, min(wanted, num_faces))))
-    for batch in batches():
-        index.add(batch)
-    probes = _sample_rows(num_faces, min(RECALL_PROBES, num_faces))
-    if not isinstance(index, faiss.IndexIVF):
-        return index, recipe, MeasuredRecall(1.0, 1.0, len(probes))
-    vectors = _rows(batches, probes)
-    exact = _exact_neighbours(batches, vectors, num_faces)
-    nprobe = 1
-    while True:
-        index.nprobe = nprobe
-        recall = _measure(index, vectors, probes, exact)
-        if recall.recall_at_10 >= TARGET_RECALL or nprobe >= index.nlist:
-            return index, Recipe(recipe.name, recipe.factory, nprobe), recall
-        nprobe = min(2 * nprobe, int(index.nlist))
+    settings = {} if passing is None else {"sel": faiss.IDSelectorBitmap(passing)}
+    inner = unwrapped(index)
+    if isinstance(inner, faiss.IndexIVF):
+        parameters = faiss.SearchParametersIVF(nprobe=recipe.nprobe or 1, **settings)
+    elif isinstance(inner, faiss.IndexHNSW):
+        parameters = faiss.SearchParametersHNSW(efSearch=recipe.ef_search or 16, **settings)
+    elif isinstance(
+        inner, faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexPQ | faiss.IndexPQFastScan
+    ):
+        parameters = faiss.SearchParameters(**settings)
+    else:
+        raise WrongUsageError(
+            f"recipe {recipe.factory!r} makes a {type(inner).__name__}, which filters cannot be "
+            "applied to; choose one of IVF, HNSW, PQ, SQ or Flat"
+        )
+    if inner is not faiss.downcast_index(index):
+        return faiss.SearchParametersPreTransform(index_params=parameters)
+    return parameters
 
 
-def _sample_rows(num_faces: int, count: int) -> NDArray[np.int64]:
-    generator = np.random.default_rng(SEED)
-    return np.sort(generator.choice(num_faces, size=count, replace=False)).astype(np.int64)
+def sample_rows(num_rows: int, count: int, seed: int = SEED) -> NDArray[np.int64]:
+    """`count` row numbers of `num_rows`, or all if they are fewer; ascending, always the same."""
+    generator = np.random.default_rng(seed)
+    rows = generator.choice(num_rows, size=min(count, num_rows), replace=False)
+    return np.sort(rows).astype(np.int64)
 
 
-def _rows(batches: Batches, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The embeddings of sorted row numbers, reading only forwards."""
-    picked, start = [], 0
-    for batch in batches():
-        inside = rows[(rows >= start) & (rows < start + len(batch))] - start
-        picked.append(batch[inside])
-        start += len(batch)
-    return np.concatenate(picked)
+def train(recipe: Recipe, vectors: Vectors, *, device: Device = "auto") -> faiss.Index:
+    """A trained FAISS index without faces.
 
-
-def _exact_neighbours(
-    batches: Batches, vectors: NDArray[np.float32], num_faces: int
-) -> NDArray[np.int64]:
-    """(p, k + 1) rows nearest each probe by exhaustive search, block by block."""
+    Args:
+        recipe: not exact.
+        vectors: (n, d), of which a sample is taken.
+        device: where the groups are found.
+    """
     import faiss
 
-    heap = faiss.ResultHeap(len(vectors), min(RECALL_AT + 1, num_faces), keep_max=True)
-    start = 0
-    for batch in batches():
-        block = faiss.IndexFlatIP(vectors.shape[1])
-        block.add(batch)
-        similarities, rows = block.search(vectors, min(heap.k, len(batch)))
-        heap.add_result(similarities, rows + start)
-        start += len(batch)
-    heap.finalize()
-    return np.asarray(heap.I, dtype=np.int64)
+    index = empty_index(recipe.factory, vectors.shape[1])
+    inner = unwrapped(index)
+    wanted = TRAINING_FACES
+    if isinstance(inner, faiss.IndexIVF):
+        wanted = max(int(inner.nlist) * TRAINING_FACES_PER_GROUP, wanted)
+        if use_gpu(device):
+            gpu = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(inner.d))
+            inner.clustering_index = gpu
+    sample = np.ascontiguousarray(vectors[sample_rows(len(vectors), wanted)])
+    try:
+        index.train(sample)
+    except RuntimeError as error:
+        raise WrongUsageError(
+            f"recipe {recipe.factory!r} cannot be trained on {len(sample):,} faces "
+            f"({_cause(error)}); choose a coarser one, or auto"
+        ) from error
+    if isinstance(inner, faiss.IndexIVF):
+        inner.clustering_index = None  # belongs to the GPU
+    return index
 
 
-def _measure(
-    index: faiss.Index,
-    vectors: NDArray[np.float32],
-    probes: NDArray[np.int64],
-    exact: NDArray[np.int64],
-) -> MeasuredRecall:
-    _, found = index.search(vectors, exact.shape[1])
-    hits_1 = hits_10 = wanted_10 = 0
-    for probe, exact_row, found_row in zip(probes, exact, found, strict=True):
-        right = exact_row[exact_row != probe][:RECALL_AT]
-        answer = found_row[found_row != probe][: len(right)]
-        hits_1 += int(len(right) == 0 or (len(answer) > 0 and answer[0] == right[0]))
-        hits_10 += len(np.intersect1d(answer, right))
-        wanted_10 += len(right)
-    share_10 = hits_10 / wanted_10 if wanted_10 else 1.0
-    return MeasuredRecall(hits_1 / len(probes), share_10, len(probes))
+ADD_ROWS = 1 << 16
+
+
+def add(index: faiss.Index, vectors: Vectors) -> Iterator[int]:
+    """Add all rows to a trained index, some at a time; gives how many were added so far."""
+    for start in range(0, len(vectors), ADD_ROWS):
+        index.add(np.ascontiguousarray(vectors[start : start + ADD_ROWS]))
+        yield int(index.ntotal)
+
+
+def use_gpu(device: Device) -> bool:
+    """Whether to work on a GPU.
+
+    Raises:
+        WrongUsageError: one was asked for and FAISS sees none.
+    """
+    import faiss
+
+    gpus = 0 if device == "cpu" else int(faiss.get_num_gpus())
+    if device == "cuda" and gpus == 0:
+        raise WrongUsageError("FAISS sees no GPU here; leave --device out, or give cpu")
+    return gpus > 0

@@ -1,37 +1,149 @@
-"""A segment's two files: vectors.faiss and faces.arrow. The one place that knows them.
+"""A segment's files. The one place that knows them.
 
-Row i of faces.arrow describes vector i. A segment never changes once written.
+    vectors.npy    the embeddings; see indexer.vectors
+    faces.arrow    row by row what they are embeddings of, memory-mapped; batches of BATCH_ROWS
+    photos.arrow   the dataset's rows of photos that were read for it
+    codes.faiss    a FAISS index of the same rows, which proposes candidates; not if exact
+
+A segment never changes once written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from faces.dataset import face_schema
 from faces.errors import DamagedFileError, first_line
-from faces.files import atomic_write
-from indexer.manifest import FileDigest, Manifest, SegmentEntry
+from faces.files import PRIVATE, atomic_write, sync_dir
+from faces.parts import face_schema
+from indexer.manifest import FileDigest, SegmentEntry
+from indexer.recipes import Recipe, search_parameters
+from indexer.vectors import Vectors, inner_products, nearest_rows, open_vectors, write_vectors
 
 if TYPE_CHECKING:
     import faiss
 
-VECTORS_FILE = "vectors.faiss"
-FACES_FILE = "faces.arrow"
+VECTORS_FILE, FACES_FILE = "vectors.npy", "faces.arrow"
+PHOTOS_FILE, CODES_FILE = "photos.arrow", "codes.faiss"
+
+BATCH_ROWS = 1 << 14
+
+DIGESTED_BYTES = 64_000_000
+"""Files up to this size are digested when they are opened, which takes 30 ms at most. So is
+codes.faiss of any size, which FAISS reads in trust; the others are safe to read whatever is in
+them, and `verify` digests them all."""
+
+PROBES_AT_ONCE = 1024
 
 FACES_SCHEMA = pa.schema(
     [
-        *(field for field in face_schema(1) if field.name != "embedding"),
+        *(column for column in face_schema(1) if column.name != "embedding"),
         pa.field("also_at", pa.list_(pa.string())),
     ]
 )
 """What faces.arrow holds of each face: what the dataset does but the embedding, and the other
-places where its photo lies."""
+places where its photo lies. The metadata columns of the photo follow."""
+
+PHOTO_COLUMNS = ("uri", "photo_id", "status", "is_copy", "part")
+
+
+def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
+    """The metadata columns of all segments' faces."""
+    columns: dict[str, pa.Field] = {}
+    for segment in segments:
+        columns |= {
+            column.name: column
+            for column in segment.faces.schema
+            if column.name not in FACES_SCHEMA.names
+        }
+    return pa.schema(columns.values())
+
+
+def faces_schema(metadata: pa.Schema) -> pa.Schema:
+    """Columns of faces.arrow for a dataset with metadata columns."""
+    return pa.schema([*FACES_SCHEMA, *metadata])
+
+
+class Faces:
+    """A faces.arrow, memory-mapped. What is read of it is checked when it is first read."""
+
+    def __init__(self, path: Path, num_faces: int) -> None:
+        self.path = path
+        self._num_faces = num_faces
+        self._checked: dict[int, pa.RecordBatch] = {}
+        with self._damage_named():
+            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self.schema: pa.Schema = self._reader.schema
+            wanted = {column.name: column.type for column in FACES_SCHEMA}
+            if {n: self.schema.field(n).type for n in wanted} != wanted:
+                raise pa.ArrowInvalid("it has other columns")
+            if self._reader.num_record_batches != -(-num_faces // BATCH_ROWS):
+                raise pa.ArrowInvalid("it has another number of rows")
+
+    def __len__(self) -> int:
+        return self._num_faces
+
+    def row(self, row: int) -> dict[str, Any]:
+        """All columns of one face."""
+        batch, place = self._batch(row // BATCH_ROWS), row % BATCH_ROWS
+        return {name: batch.column(name)[place].as_py() for name in batch.schema.names}
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows."""
+        numbers = range(self._reader.num_record_batches)
+        return pa.Table.from_batches(map(self._batch, numbers), self.schema)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, some at a time."""
+        return map(self._batch, range(self._reader.num_record_batches))
+
+    def values(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
+        """One column of some faces."""
+        values = np.empty(len(rows), dtype=object)
+        numbers = rows // BATCH_ROWS
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            picked = self._batch(number).column(column).take(pa.array(rows[here] % BATCH_ROWS))
+            values[here] = picked.to_pylist()
+        return values.tolist()
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        if number not in self._checked:
+            with self._damage_named():
+                batch = self._reader.get_batch(number)
+                batch.validate(full=True)  # offsets that point outside would be read as memory
+                expected = min(BATCH_ROWS, self._num_faces - number * BATCH_ROWS)
+                if batch.num_rows != expected or _has_unwanted_nulls(batch):
+                    raise pa.ArrowInvalid("a batch does not hold what it should")
+            self._checked[number] = batch
+        return self._checked[number]
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise DamagedFileError(
+                f"{self.path} is damaged ({first_line(error)}); build the index again"
+            ) from error
+
+
+def _has_unwanted_nulls(batch: pa.RecordBatch) -> bool:
+    return any(
+        batch.column(column.name).null_count for column in batch.schema if not column.nullable
+    )
 
 
 @dataclass(frozen=True)
@@ -39,12 +151,104 @@ class Segment:
     """A segment opened for searching.
 
     Attributes:
-        vectors: FAISS index over rows 0 to n - 1.
-        faces: n rows of `FACES_SCHEMA`, memory-mapped.
+        path: its folder.
+        entry: what the manifest says of it.
+        vectors: (n, d) float32, memory-mapped.
+        codes: FAISS index over the same rows; None if exact.
+        faces: its n faces.
+        deleted: (n,) bool, faces deleted since; None: none.
     """
 
-    vectors: faiss.Index
-    faces: pa.Table
+    path: Path
+    entry: SegmentEntry
+    vectors: Vectors
+    codes: faiss.Index | None
+    faces: Faces
+    deleted: NDArray[np.bool_] | None = None
+
+    @property
+    def num_live(self) -> int:
+        """Faces that were not deleted."""
+        dead = 0 if self.deleted is None else int(self.deleted.sum())
+        return len(self.vectors) - dead
+
+    def live(self) -> NDArray[np.bool_]:
+        """(n,) bool, which faces were not deleted."""
+        if self.deleted is None:
+            return np.ones(len(self.vectors), dtype=bool)
+        return ~self.deleted
+
+    def search(
+        self, probes: Vectors, k: int, passing: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The rows most similar to each probe.
+
+        Args:
+            probes: (p, d) of unit length.
+            k: rows wanted.
+            passing: (n,) bool, which rows may be found; by default all that were not deleted.
+
+        Returns:
+            (p, k) exact similarities, descending, and (p, k) rows; -inf and -1 where fewer than
+            k rows pass.
+
+        Raises:
+            DamagedFileError: vectors or codes are not what was written.
+        """
+        if passing is None and self.deleted is not None:
+            passing = self.live()
+        similarities, rows = search_rows(
+            self.vectors, self.codes, self.entry.recipe, probes, k=k, passing=passing
+        )
+        if np.nanmax(similarities, initial=-1.0) > 1.001 or np.isnan(similarities).any():
+            raise DamagedFileError(
+                f"{self.path / VECTORS_FILE} is damaged: it holds vectors that do not have length "
+                "1; build the index again"
+            )
+        return similarities, rows
+
+
+def search_rows(
+    vectors: Vectors,
+    codes: faiss.Index | None,
+    recipe: Recipe,
+    probes: Vectors,
+    *,
+    k: int,
+    passing: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`Segment.search` among vectors and codes that may not be in a segment yet."""
+    num_passing = len(vectors) if passing is None else int(passing.sum())
+    wanted = k * recipe.candidates
+    if codes is None or wanted >= num_passing or num_passing < recipe.exact_share * len(vectors):
+        return nearest_rows(vectors, probes, k, passing)
+    bits = None if passing is None else np.packbits(passing, bitorder="little")
+    parameters = search_parameters(codes, recipe, bits)
+    similarities = np.empty((len(probes), k), np.float32)
+    rows = np.empty((len(probes), k), np.int64)
+    for start in range(0, len(probes), PROBES_AT_ONCE):
+        some = slice(start, start + PROBES_AT_ONCE)
+        _, found = codes.search(np.ascontiguousarray(probes[some]), wanted, params=parameters)
+        similarities[some], rows[some] = _best(vectors, probes[some], found, k)
+    short = rows[:, -1] < 0  # the groups looked at held fewer
+    if short.any():
+        similarities[short], rows[short] = nearest_rows(vectors, probes[short], k, passing)
+    return similarities, rows
+
+
+def _best(
+    vectors: Vectors, probes: Vectors, candidates: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best of each probe's candidates, compared exactly."""
+    if candidates.size and not -1 <= candidates.min() <= candidates.max() < len(vectors):
+        raise DamagedFileError("codes.faiss names rows that are not there; build the index again")
+    products = inner_products(vectors, probes, candidates)
+    if k < products.shape[1]:
+        order = np.argpartition(-products, k - 1, axis=1)[:, :k]
+        products = np.take_along_axis(products, order, axis=1)
+        candidates = np.take_along_axis(candidates, order, axis=1)
+    order = np.argsort(-products, axis=1, kind="stable")
+    return np.take_along_axis(products, order, 1), np.take_along_axis(candidates, order, 1)
 
 
 def segment_dir(index_dir: Path, segment_id: str) -> Path:
@@ -52,62 +256,140 @@ def segment_dir(index_dir: Path, segment_id: str) -> Path:
     return index_dir / "segments" / segment_id
 
 
-def write_segment(index_dir: Path, vectors: faiss.Index, faces: Iterable[pa.Table]) -> SegmentEntry:
-    """Write a new segment; it counts once a manifest that names it is published.
+@dataclass(frozen=True)
+class FaceBatch:
+    """Some faces on their way into a segment.
 
-    Args:
-        vectors: the FAISS index, n rows.
-        faces: tables of `FACES_SCHEMA`'s columns, together n rows in the same order.
+    Attributes:
+        vectors: (m, d) float32 of unit length.
+        faces: m rows of `faces_schema`.
     """
-    import faiss
 
-    segment_id = uuid4().hex[:12]
-    folder = segment_dir(index_dir, segment_id)
-    folder.mkdir(parents=True)
-    with atomic_write(folder / VECTORS_FILE) as temporary:
-        faiss.write_index(vectors, str(temporary))
+    vectors: Vectors
+    faces: pa.Table
+
+
+@contextmanager
+def new_segment_dir(index_dir: Path) -> Iterator[Path]:
+    """A new segment's folder; it is removed again if it is not finished."""
+    folder = segment_dir(index_dir, uuid4().hex[:12])
+    folder.parent.mkdir(exist_ok=True, mode=PRIVATE)
+    sync_dir(index_dir)
+    folder.mkdir(mode=PRIVATE)
+    try:
+        yield folder
+        sync_dir(folder.parent)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def write_faces(
+    folder: Path, batches: Iterable[FaceBatch], dimension: int, metadata: pa.Schema
+) -> int:
+    """Write vectors.npy and faces.arrow; gives the number of faces."""
+    schema = faces_schema(metadata)
     with (
+        write_vectors(folder / VECTORS_FILE, dimension) as vectors,
         atomic_write(folder / FACES_FILE) as temporary,
         pa.OSFile(str(temporary), "wb") as file,
-        pa.ipc.new_file(file, FACES_SCHEMA) as writer,
+        pa.ipc.new_file(file, schema) as writer,
     ):
-        for table in faces:
-            writer.write_table(table.cast(FACES_SCHEMA))
-    files = {name: FileDigest.of(folder / name) for name in (VECTORS_FILE, FACES_FILE)}
-    return SegmentEntry(segment_id, int(vectors.ntotal), files)
+        waiting = schema.empty_table()
+        for batch in batches:
+            vectors.append(batch.vectors)
+            waiting = pa.concat_tables([waiting, batch.faces.select(schema.names).cast(schema)])
+            while len(waiting) >= BATCH_ROWS:
+                _write_batch(writer, waiting.slice(0, BATCH_ROWS))
+                waiting = waiting.slice(BATCH_ROWS)
+        if len(waiting):
+            _write_batch(writer, waiting)
+    return vectors.num_rows
 
 
-def open_segment(index_dir: Path, manifest: Manifest, entry: SegmentEntry) -> Segment:
-    """Open a segment whose every byte is what was written.
+def _write_batch(writer: pa.RecordBatchWriter, table: pa.Table) -> None:
+    (batch,) = table.combine_chunks().to_batches()
+    writer.write_batch(batch)
 
-    Raises:
-        DamagedFileError: naming the file that is not.
-    """
+
+def write_photos(folder: Path, photos: pa.Table) -> None:
+    """Write photos.arrow: rows of `Dataset.photo_rows`, which let the next update compare."""
+    for name in ("status", "part"):
+        place = photos.schema.get_field_index(name)
+        column = photos[name]
+        if not pa.types.is_dictionary(column.type):
+            column = pa.chunked_array([column.combine_chunks().dictionary_encode()])
+        photos = photos.set_column(place, name, column.unify_dictionaries())
+    with (
+        atomic_write(folder / PHOTOS_FILE) as temporary,
+        pa.OSFile(str(temporary), "wb") as file,
+        pa.ipc.new_file(file, photos.schema) as writer,
+    ):
+        writer.write_table(photos.combine_chunks())
+
+
+def read_photos(index_dir: Path, entry: SegmentEntry) -> pa.Table:
+    """The rows of photos.arrow, texts in full."""
+    path = segment_dir(index_dir, entry.segment_id) / PHOTOS_FILE
+    entry.files[PHOTOS_FILE].require(path)
+    with pa.memory_map(str(path)) as file:
+        photos = pa.ipc.open_file(file).read_all()
+    for name in ("status", "part"):
+        place = photos.schema.get_field_index(name)
+        photos = photos.set_column(place, name, pc.cast(photos[name], pa.string()))
+    return photos
+
+
+def write_codes(folder: Path, codes: faiss.Index) -> None:
+    """Write codes.faiss."""
     import faiss
 
+    with atomic_write(folder / CODES_FILE) as temporary:
+        faiss.write_index(codes, str(temporary))
+
+
+def digests(folder: Path) -> dict[str, FileDigest]:
+    """Digests of a finished segment's files, by name."""
+    return {path.name: FileDigest.of(path) for path in sorted(folder.iterdir())}
+
+
+def open_segment(index_dir: Path, entry: SegmentEntry, dimension: int) -> Segment:
+    """Open a segment, checking what is cheap to check (see `DIGESTED_BYTES`).
+
+    Raises:
+        DamagedFileError: naming the file that is not what was written.
+    """
     folder = segment_dir(index_dir, entry.segment_id)
-    for name in (VECTORS_FILE, FACES_FILE):
-        if name not in entry.files:
-            raise DamagedFileError(f"the manifest of {index_dir} lacks {name}; build it again")
-        entry.files[name].require(folder / name)
+    wanted = {VECTORS_FILE, FACES_FILE, PHOTOS_FILE}
+    if entry.files.keys() != (wanted if entry.recipe.is_exact else {*wanted, CODES_FILE}):
+        raise DamagedFileError(f"the manifest of {index_dir} lacks files of segment {folder.name}")
+    for name, digest in entry.files.items():
+        if digest.num_bytes <= DIGESTED_BYTES or name == CODES_FILE:
+            digest.require(folder / name)
+        else:
+            digest.require_size(folder / name)
+    return Segment(
+        folder,
+        entry,
+        open_vectors(folder / VECTORS_FILE, entry.num_faces, dimension),
+        None if entry.recipe.is_exact else _open_codes(folder / CODES_FILE, entry, dimension),
+        Faces(folder / FACES_FILE, entry.num_faces),
+    )
+
+
+def _open_codes(path: Path, entry: SegmentEntry, dimension: int) -> faiss.Index:
+    import faiss
+
     try:
-        vectors = faiss.read_index(str(folder / VECTORS_FILE))
-        faces = pa.ipc.open_file(pa.memory_map(str(folder / FACES_FILE))).read_all()
-        faces = faces.select(FACES_SCHEMA.names)
-        faces.validate(full=True)  # offsets that point outside would be read as memory
-        if faces.schema.types != FACES_SCHEMA.types:
-            raise pa.ArrowInvalid("faces.arrow has other columns")
-    except (RuntimeError, OSError, KeyError, pa.ArrowException) as error:
+        codes = faiss.read_index(str(path))
+        search_parameters(codes, entry.recipe)
+    except RuntimeError as error:
         raise DamagedFileError(
-            f"segment {folder} cannot be read ({first_line(error)}); build the index again"
+            f"{path} cannot be read ({first_line(error)}); build the index again"
         ) from error
-    if not isinstance(vectors, faiss.IndexFlat | faiss.IndexIVFFlat):
-        raise DamagedFileError(f"segment {folder} holds no index of a known kind; build it again")
-    expected = (entry.num_faces, manifest.contract.dimension, faiss.METRIC_INNER_PRODUCT)
-    if (vectors.ntotal, vectors.d, vectors.metric_type) != expected or len(faces) != expected[0]:
+    found = (codes.ntotal, codes.d, codes.metric_type)
+    if found != (entry.num_faces, dimension, faiss.METRIC_INNER_PRODUCT):
         raise DamagedFileError(
-            f"segment {folder} does not hold what its manifest says; build the index again"
+            f"{path} does not hold what the manifest says; build the index again"
         )
-    if manifest.recipe.nprobe is not None and isinstance(vectors, faiss.IndexIVF):
-        vectors.nprobe = manifest.recipe.nprobe
-    return Segment(vectors, faces)
+    return codes

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from search.version import Version
 
 
 class Box(NamedTuple):
@@ -29,7 +35,8 @@ class Match:
         photo_id: sha256 of the photo's content.
         score: how sure the detector was of the face, [0, 1].
         also_at: other places where the same file lies.
-        person: who it is, where that is known.
+        person: who it is, where that is known: the photo's column `person`.
+        metadata: the photo's other columns, from photo lists.
     """
 
     rank: int
@@ -41,20 +48,38 @@ class Match:
     score: float
     also_at: tuple[str, ...] = ()
     person: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields, for machines."""
-        return {**self.__dict__, "box": self.box._asdict()}
+        """Its fields, for machines; dates as ISO 8601."""
+        metadata = {
+            name: value.isoformat() if hasattr(value, "isoformat") else value
+            for name, value in self.metadata.items()
+        }
+        return {**self.__dict__, "box": self.box._asdict(), "metadata": metadata}
 
 
 class CandidateList(Sequence[Match]):
-    """The matches of one probe, best first."""
+    """The matches of one probe, best first. What they are is read when they are looked at.
 
-    def __init__(self, matches: Sequence[Match]) -> None:
-        self._matches = tuple(matches)
+    Attributes:
+        similarities: (m,) float32, descending.
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        similarities: NDArray[np.float32],
+        places: NDArray[np.int64],
+        first_rank: int = 1,
+    ) -> None:
+        self._version = version
+        self.similarities = np.minimum(similarities, 1.0)  # rounding may exceed it
+        self._places = places
+        self._first_rank = first_rank
 
     def __len__(self) -> int:
-        return len(self._matches)
+        return len(self._places)
 
     @overload
     def __getitem__(self, place: int) -> Match: ...
@@ -62,14 +87,46 @@ class CandidateList(Sequence[Match]):
     def __getitem__(self, place: slice) -> CandidateList: ...
     def __getitem__(self, place: int | slice) -> Match | CandidateList:
         if isinstance(place, slice):
-            return CandidateList(self._matches[place])
-        return self._matches[place]
+            start, stop, step = place.indices(len(self))
+            if step != 1:
+                raise ValueError("a candidate list has no steps")
+            some = slice(start, stop)
+            return CandidateList(
+                self._version,
+                self.similarities[some],
+                self._places[some],
+                self._first_rank + start,
+            )
+        number = range(len(self))[place]
+        return self._match(number)
 
     def __iter__(self) -> Iterator[Match]:
-        return iter(self._matches)
+        return map(self._match, range(len(self)))
 
     def __repr__(self) -> str:
-        return f"CandidateList({list(self._matches)!r})"
+        return f"CandidateList({list(self)!r})"
+
+    @property
+    def face_ids(self) -> list[str]:
+        """(m,) of the matches; faster than to ask each."""
+        return self._version.values("face_id", self._places)
+
+    def _match(self, number: int) -> Match:
+        face = self._version.face(int(self._places[number]))
+        metadata = {name: face.get(name) for name in self._version.metadata.names}
+        person = metadata.pop("person", None)
+        return Match(
+            rank=self._first_rank + number,
+            similarity=float(self.similarities[number]),
+            uri=face["uri"],
+            box=Box(*face["box"]),
+            face_id=face["face_id"],
+            photo_id=face["photo_id"],
+            score=face["score"],
+            also_at=tuple(face["also_at"]),
+            person=None if person is None else str(person),
+            metadata=metadata,
+        )
 
 
 @dataclass(frozen=True)

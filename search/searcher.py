@@ -3,61 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from faces.contract import ModelContract
-from faces.errors import DamagedFileError, WrongUsageError
+from faces.errors import WrongUsageError
 from faces.images import Image, Photo
 from faces.models import load_pipeline_for
 from faces.photos import open_photo
 from faces.pipeline import FacePipeline, has_unit_length
-from indexer.manifest import Manifest, current_line, read_current
-from indexer.segment import Segment, open_segment
-from search.results import Box, CandidateList, Match, Probe
+from indexer.manifest import Manifest, current_line
+from indexer.vectors import Vectors
+from search.results import Box, CandidateList, Probe
+from search.version import Version
 
 DEFAULT_K = 10
 
-OPEN_ATTEMPTS = 3
-"""A writer may remove an old version while it is being opened: then CURRENT names a newer one."""
+OnePer = Literal["photo", "person"]
+_GROUP_COLUMN = {"photo": "photo_id", "person": "person"}
+
+PROBES_AT_ONCE = 4096  # bounds the memory of a batch of any size
+FIRST_DEPTH, DEEPER = 64, 4
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of an index beside the probes.
+
+    Attributes:
+        k: matches wanted; None: all above `min_similarity`, or `DEFAULT_K`.
+        where: a filter, as in SQL's WHERE, over the columns of faces; see docs/search.md.
+        min_similarity: least similarity of a match, [-1, 1].
+        one_per: at most one match, the best, from each photo or of each person.
+    """
+
+    k: int | None = None
+    where: str | None = None
+    min_similarity: float | None = None
+    one_per: OnePer | None = None
 
 
 class FaceSearcher:
-    """One version of an index, opened. Use `open`.
+    """An index, opened. Use `open`.
 
-    Safe to share between threads; keeps answering from its version while newer ones are
-    published.
+    Safe to share between threads. It answers from the version that was in force when it was
+    opened, whatever is published meanwhile, until `refresh`.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, segments: Sequence[Segment]) -> None:
+    def __init__(self, path: Path, version: Version) -> None:
         self.path = path
-        self.manifest = manifest
-        self._segments = segments
+        self._version = version
 
     @classmethod
     def open(cls, index: str | Path) -> FaceSearcher:
-        """Open the version of an index that is in force now, checking every file's digest.
+        """Open the version of an index that is in force now.
+
+        Checks the structure of every file, its size, and its digest if it is small or FAISS's;
+        `facetrove verify` checks everything.
 
         Raises:
             WrongUsageError: there is no index at that path.
             DamagedFileError: a file is missing, truncated or altered; names it.
         """
         path = Path(index)
-        for attempt in range(OPEN_ATTEMPTS):
-            before = current_line(path)
-            try:
-                manifest = read_current(path)
-                segments = [open_segment(path, manifest, entry) for entry in manifest.segments]
-                return cls(path, manifest, segments)
-            except DamagedFileError:
-                if attempt + 1 == OPEN_ATTEMPTS or current_line(path) == before:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+        return cls(path, Version.open(path))
+
+    def refresh(self) -> bool:
+        """Move on to the version now in force; whether there was a newer one.
+
+        Raises: as `open`; the searcher then stays with the version it has.
+        """
+        before = self._version
+        if current_line(self.path) == before.line:
+            return False
+        self._version = Version.open(self.path, before.segments)
+        return True
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the version that is open."""
+        return self._version.manifest
 
     @property
     def contract(self) -> ModelContract:
@@ -73,94 +103,125 @@ class FaceSearcher:
         """The index's own model, loaded when the first photo is searched."""
         return load_pipeline_for(self.contract, contract_owner=f"index {self.path}")
 
-    def search(self, photo: str | Path | Photo | Image, k: int | None = None) -> list[Probe]:
+    def search(
+        self,
+        photo: str | Path | Photo | Image,
+        k: int | None = None,
+        *,
+        where: str | None = None,
+        min_similarity: float | None = None,
+        one_per: OnePer | None = None,
+    ) -> list[Probe]:
         """Find the faces most like each face of a photo.
 
         Args:
             photo: path of a photo, or a decoded one, an array being (height, width, 3) uint8 RGB.
             k: matches wanted per face, 1 to the number of faces in the index; by default
-                `DEFAULT_K`, or all faces of a smaller index.
+                `DEFAULT_K`, or all faces of a smaller index, or with `min_similarity` all matches.
+            where: a filter; only faces that pass are matches: `person = 'Ann'`,
+                `starts_with(uri, '/archive/2019/') AND sharpness > 0.3`.
+            min_similarity: least similarity of a match, [-1, 1].
+            one_per: `photo` or `person`: the best match of each only; faces of unknown people
+                count for themselves.
 
         Returns:
             One probe per face of the photo, the surest detection first; none if no face is
-            found. Each has k matches, fewer only where an approximate index finds no more.
+            found. Each has k matches, fewer only where no more faces pass.
 
         Raises:
-            WrongUsageError: the photo cannot be read, or k is out of range.
+            WrongUsageError: the photo cannot be read, or k or the filter is wrong.
             ContractMismatchError: the index was made by models of another version.
         """
-        k = self._checked_k(k)
+        query = self._checked_query(Query(k, where, min_similarity, one_per))
         if isinstance(photo, str | Path):  # decoded as the job does it
             photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
         (faces,) = self.pipeline.find_faces([photo])
         if not faces:
             return []
-        candidates = self.search_embeddings(np.stack([face.embedding for face in faces]), k)
+        candidates = self._answer(np.stack([face.embedding for face in faces]), query)
         return [
             Probe(Box(*face.detection.box.tolist()), face.detection.score, matches)
             for face, matches in zip(faces, candidates, strict=True)
         ]
 
-    def search_embeddings(self, embeddings: ArrayLike, k: int | None = None) -> list[CandidateList]:
+    def search_embeddings(
+        self,
+        embeddings: ArrayLike,
+        k: int | None = None,
+        *,
+        where: str | None = None,
+        min_similarity: float | None = None,
+        one_per: OnePer | None = None,
+    ) -> list[CandidateList]:
         """Find the faces most like each of many embeddings.
 
         Args:
             embeddings: (n, d) float32 of unit length, made by the index's own model.
-            k: as in `search`.
+            k, where, min_similarity, one_per: as in `search`.
 
         Returns:
             n candidate lists, in the order of the embeddings.
 
         Raises:
-            WrongUsageError: the shape, the length of a vector or k is wrong.
+            WrongUsageError: the shape, the length of a vector, k or the filter is wrong.
         """
-        k = self._checked_k(k)
-        vectors = self._checked(embeddings)
-        found = [segment.vectors.search(vectors, k) for segment in self._segments]
-        similarities = np.concatenate([part[0] for part in found], axis=1)
-        rows = np.concatenate([part[1] for part in found], axis=1)
-        numbers = np.repeat(np.arange(len(found)), k)
-        candidates = []
-        for probe in range(len(vectors)):
-            valid = np.flatnonzero(rows[probe] >= 0)  # FAISS pads with -1
-            order = valid[np.argsort(-similarities[probe, valid], kind="stable")[:k]]
-            candidates.append(self._candidates(similarities[probe], rows[probe], numbers, order))
-        return candidates
+        query = self._checked_query(Query(k, where, min_similarity, one_per))
+        return self._answer(self._checked(embeddings), query)
 
-    def _candidates(
+    def search_face(
         self,
-        similarities: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        segment_numbers: NDArray[np.intp],
-        order: NDArray[np.intp],
+        face_id: str,
+        k: int | None = None,
+        *,
+        where: str | None = None,
+        min_similarity: float | None = None,
+        one_per: OnePer | None = None,
     ) -> CandidateList:
-        matches = []
-        for rank, place in enumerate(order, start=1):
-            face = _row(self._segments[segment_numbers[place]].faces, int(rows[place]))
-            similarity = float(np.clip(similarities[place], -1.0, 1.0))  # rounding may exceed 1
-            matches.append(
-                Match(
-                    rank=rank,
-                    similarity=similarity,
-                    uri=face["uri"],
-                    box=Box(*face["box"]),
-                    face_id=face["face_id"],
-                    photo_id=face["photo_id"],
-                    score=face["score"],
-                    also_at=tuple(face["also_at"]),
-                )
-            )
-        return CandidateList(matches)
+        """Find more faces like one in the index, itself left out.
 
-    def _checked_k(self, k: int | None) -> int:
-        if k is None:
-            return min(DEFAULT_K, len(self))
-        if not 1 <= k <= len(self):
+        Args:
+            face_id: as in `Match.face_id`.
+            k, where, min_similarity, one_per: as in `search`.
+
+        Raises:
+            WrongUsageError: no such face, or k or the filter is wrong.
+        """
+        query = self._checked_query(Query(k, where, min_similarity, one_per))
+        version = self._version
+        place = version.place_of(face_id)
+        if place is None:
+            raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")
+        (matches,) = self._answer(version.embedding(place)[None], query, without=place)
+        return matches
+
+    def _answer(
+        self, probes: Vectors, query: Query, without: int | None = None
+    ) -> list[CandidateList]:
+        version = self._version
+        answers: list[CandidateList] = []
+        for start in range(0, len(probes), PROBES_AT_ONCE):
+            some = probes[start : start + PROBES_AT_ONCE]
+            answers += _Answering(version, some, query, without).lists()
+        return answers
+
+    def _checked_query(self, query: Query) -> Query:
+        k, most = query.k, len(self)
+        if query.one_per is not None and query.one_per not in _GROUP_COLUMN:
+            raise WrongUsageError(f"one_per is {query.one_per!r}; give 'photo' or 'person'")
+        if query.one_per == "person" and "person" not in self._version.metadata.names:
             raise WrongUsageError(
-                f"k is {k}; index {self.path} holds {len(self)} faces; "
-                f"ask for 1 to {len(self)} matches"
+                f"index {self.path} knows no people; embed with a photo list that has a column "
+                "person"
             )
-        return k
+        if query.min_similarity is not None and not -1 <= query.min_similarity <= 1:
+            raise WrongUsageError(
+                f"the least similarity is {query.min_similarity}; give one from -1 to 1"
+            )
+        if k is not None and not 1 <= k <= most:
+            raise WrongUsageError(
+                f"k is {k}; index {self.path} holds {most} faces; ask for 1 to {most} matches"
+            )
+        return query
 
     def _checked(self, embeddings: ArrayLike) -> NDArray[np.float32]:
         vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
@@ -179,5 +240,92 @@ class FaceSearcher:
         return vectors
 
 
-def _row(table: pa.Table, row: int) -> dict[str, Any]:
-    return {name: table[name][row].as_py() for name in table.column_names}
+class _Answering:
+    """Answers a query for some probes: looks deeper where the first look does not suffice."""
+
+    def __init__(
+        self, version: Version, probes: Vectors, query: Query, without: int | None
+    ) -> None:
+        self.version = version
+        self.probes = probes
+        self.query = query
+        self.without = without
+        self.passing = version.passing(query.where)
+        self.available = version.num_passing(self.passing)
+        unlimited = query.k is None and query.min_similarity is not None
+        self.k = self.available if unlimited else min(query.k or DEFAULT_K, self.available)
+
+    def lists(self) -> list[CandidateList]:
+        """One candidate list for each probe."""
+        answers = [CandidateList(self.version, _NO_SIMILARITIES, _NO_PLACES)] * len(self.probes)
+        open_ = np.arange(len(self.probes))
+        depth = self._first_depth()
+        while len(open_) and depth:
+            similarities, places = self.version.nearest(self.probes[open_], depth, self.passing)
+            if self._takes_all:
+                return [
+                    CandidateList(self.version, *pair)
+                    for pair in zip(similarities, places, strict=True)
+                ]
+            unfinished = []
+            for number, row in enumerate(open_.tolist()):
+                kept, is_finished = self._select(similarities[number], places[number])
+                if is_finished or depth >= self.available:
+                    kept = kept[: self.k]
+                    answers[row] = CandidateList(
+                        self.version, similarities[number, kept], places[number, kept]
+                    )
+                else:
+                    unfinished.append(row)
+            open_ = np.array(unfinished, dtype=np.int64)
+            depth = min(self.available, DEEPER * depth)
+        return answers
+
+    @property
+    def _takes_all(self) -> bool:
+        """Whether the k nearest are the answer, without a further condition."""
+        conditions = (self.query.min_similarity, self.query.one_per, self.without)
+        return all(condition is None for condition in conditions)
+
+    def _first_depth(self) -> int:
+        depth = self.k + (self.without is not None)
+        if self.query.one_per is not None:
+            depth *= DEEPER
+        if self.query.k is None and self.query.min_similarity is not None:
+            depth = FIRST_DEPTH
+        return min(depth, self.available)
+
+    def _select(
+        self, similarities: NDArray[np.float32], places: NDArray[np.int64]
+    ) -> tuple[NDArray[np.intp], bool]:
+        """Which of a probe's candidates are matches, and whether these are all it can want."""
+        wanted = places >= 0  # padding
+        is_finished = False
+        if self.query.min_similarity is not None:
+            above = similarities >= self.query.min_similarity
+            is_finished = not above.all()
+            wanted &= above
+        if self.without is not None:
+            wanted &= places != self.without
+        kept = np.flatnonzero(wanted)
+        if self.query.one_per is not None:
+            groups = self.version.values(_GROUP_COLUMN[self.query.one_per], places[kept])
+            kept = kept[_firsts(groups)]
+        return kept, is_finished or len(kept) >= self.k
+
+
+def _firsts(groups: Sequence[str | None]) -> list[int]:
+    """Numbers of the first of each group, and of all that belong to none."""
+    seen: set[str] = set()
+    firsts = []
+    for number, group in enumerate(groups):
+        if group is None:
+            firsts.append(number)
+        elif group not in seen:
+            seen.add(group)
+            firsts.append(number)
+    return firsts
+
+
+_NO_SIMILARITIES = np.empty(0, np.float32)
+_NO_PLACES = np.empty(0, np.int64)

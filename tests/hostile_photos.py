@@ -25,8 +25,8 @@ import PIL.ImageDraw
 from numpy.typing import NDArray
 from pillow_heif import register_heif_opener
 
-from faces.dataset import PhotoStatus
 from faces.images import RejectReason
+from faces.parts import PhotoStatus
 
 SIZE = (320, 384)
 """Of most files: multiples of 16, so that turned by 90 degrees JPEG loses the same."""

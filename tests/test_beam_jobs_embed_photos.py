@@ -16,8 +16,9 @@ import pytest
 
 from beam_jobs import embed_photos as job
 from beam_jobs.embed_photos import EmbedProgress, PhotosFound, embed_photos
-from faces.dataset import Dataset, embedding_matrix
+from faces.dataset import Dataset
 from faces.errors import WrongUsageError
+from faces.parts import embedding_matrix
 from tests.conftest import facetrove_command, run_facetrove
 
 

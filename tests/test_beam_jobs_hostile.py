@@ -17,7 +17,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from faces.dataset import Dataset, PhotoStatus
+from faces.dataset import Dataset
+from faces.parts import PhotoStatus
 from faces.photos import photo_path
 from tests.conftest import facetrove_command, run_facetrove
 from tests.hostile_photos import (

@@ -16,7 +16,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from faces.dataset import Dataset, embedding_matrix
+from faces.dataset import Dataset
+from faces.parts import embedding_matrix
 from tests.conftest import facetrove_command, run_facetrove
 from tests.test_beam_jobs_embed_photos import photo_rows, worker_pids
 

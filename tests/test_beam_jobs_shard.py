@@ -12,8 +12,8 @@ import pytest
 
 from beam_jobs import shard
 from beam_jobs.shard import embed_shard
-from faces.dataset import PHOTO_SCHEMA, embedding_matrix
 from faces.images import Photo, PhotoLimits
+from faces.parts import PHOTO_SCHEMA, embedding_matrix
 from faces.photos import PhotoFile, photo_uri
 from faces.pipeline import Detection, FaceDetector, FacePipeline
 from faces.sources import LISTING_SCHEMA, list_photos

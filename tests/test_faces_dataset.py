@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from faces.contract import ModelContract
-from faces.dataset import PHOTO_SCHEMA, Dataset, DatasetWriter, embedding_matrix, faces_table
+from faces.dataset import Dataset, DatasetWriter
 from faces.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
+from faces.parts import PHOTO_SCHEMA, embedding_matrix, faces_table
 from faces.quality import FaceQuality
 from tests.conftest import unit_vectors
 

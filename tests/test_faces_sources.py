@@ -623,7 +623,8 @@ def test_a_text_list_in_utf_16_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_metadata_is_called_like_a_column_of_datasets() -> None:
-    from faces.dataset import Dataset, face_schema
+    from faces.dataset import Dataset
+    from faces.parts import face_schema
 
     contract = ModelContract("a", "b", "c", "d", "e", dimension=8)
     photos = Dataset(Path("nowhere"), contract).photos()

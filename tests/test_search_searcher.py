@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from faces.contract import ModelContract
-from faces.dataset import Dataset, embedding_matrix
+from faces.dataset import Dataset
 from faces.errors import ContractMismatchError, DamagedFileError, WrongUsageError
 from faces.images import decode_photo
+from faces.parts import embedding_matrix
 from indexer import build_index
 from search import FaceSearcher
 from search.results import CandidateList, Match

@@ -1,0 +1,29 @@
+"""The operating threshold of a gallery: from which similarity on a match is worth a look.
+
+A gallery of n faces answers a stranger with n chances to look alike, so the threshold rises with
+n. It is where a stranger gets any answer in one search of a hundred (a false-positive
+identification rate, FPIR, of 0.01), by the share S(t) of pairs of different people in Labeled
+Faces in the Wild whose similarity exceeds t: n S(t) = 0.01.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FPIR = 0.01
+
+NON_MATED: dict[str, tuple[tuple[float, float], ...]] = {
+    "sface": (),
+    "sface-int8": (),
+}
+"""By embedder: similarities t and log10 S(t)."""
+
+
+def operating_threshold(embedder: str, num_faces: int) -> float | None:
+    """The similarity from which on a match counts, or None where the model's is not known."""
+    table = NON_MATED.get(embedder)
+    if not table or num_faces == 0:
+        return None
+    similarities, shares = np.array(table).T
+    wanted = np.log10(FPIR / num_faces)
+    return float(np.interp(-wanted, -shares, similarities))
