@@ -9,7 +9,6 @@ what the dataset knows of their copies; the Beam element names the batch.
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -21,10 +20,10 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.in_hand import InHand, Suspects, photo_keys
-from beam_jobs.local_runner import WorkerLostError, run_locally
+from beam_jobs.local_runner import WorkerLostError
+from beam_jobs.runner import run_pipeline, runs_elsewhere
 from beam_jobs.plan import Plan
 from beam_jobs.shard import Outcome, embed_shard
 from faces.dataset import DatasetWriter
@@ -92,7 +91,7 @@ class ShardRun:
         self._models = models
         self._workers = workers
         self._runner_args = runner_args
-        self._elsewhere = any(arg.split("=")[0] == "--runner" for arg in runner_args)
+        self._elsewhere = runs_elsewhere(runner_args)
         self._work_dir = writer.dataset.path / WORK_DIR
         self._suspects = Suspects(self._work_dir)
         self._parts_named = 0
@@ -221,22 +220,14 @@ class ShardRun:
         """Run shards on the runner that the arguments name, else on processes here."""
         threads = 1 if self._elsewhere else max(1, available_threads() // self._workers)
         embed = EmbedShard(self._writer, self._models, threads)
-        try:
-            work = self._write_work(shards)
-            elements = [
-                (shard.part, work, number, shard.careful) for number, shard in enumerate(shards)
-            ]
-            build = partial(_add_steps, elements=elements, embed=embed)
-            if self._elsewhere:
-                with _pipeline_elsewhere(self._runner_args) as pipeline:
-                    build(pipeline)
-            else:
-                workers = min(self._workers, len(shards))
-                run_locally(build, workers=workers, beam_args=self._runner_args)
-        except FaceTroveError:
-            raise
-        except Exception as error:  # whatever a runner makes of a failure in a worker
-            raise FaceTroveError(f"the job failed ({_cause(error)}); {_CONTINUE}") from error
+        work = self._write_work(shards)
+        elements = [(shard.part, work, number, shard.careful) for number, shard in enumerate(shards)]
+        run_pipeline(
+            partial(_add_steps, elements=elements, embed=embed),
+            workers=min(self._workers, len(shards)),
+            runner_args=self._runner_args,
+            remedy=_CONTINUE,
+        )
 
     def _write_work(self, shards: Sequence[Shard]) -> str:
         """Write a work file of photos and one of contents known, a batch for every shard."""
@@ -283,19 +274,6 @@ def _read_batch(path: str, number: int) -> pa.Table:
 
 
 _CONTINUE = "finished shards are kept, run the same command again to continue"
-
-
-def _pipeline_elsewhere(runner_args: Sequence[str]) -> beam.Pipeline:
-    try:
-        return beam.Pipeline(options=PipelineOptions(list(runner_args)))
-    except ValueError as error:
-        raise WrongUsageError(f"Apache Beam refuses {' '.join(runner_args)}: {error}") from error
-
-
-def _cause(error: Exception) -> str:
-    """What went wrong in a worker, out of the trace that Beam makes the message of its error."""
-    last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return re.sub(r"^RuntimeError: | \[while running .*\]$", "", last_line)
 
 
 def _add_steps(pipeline: beam.Pipeline, *, elements: Sequence[Element], embed: EmbedShard) -> None:

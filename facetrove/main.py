@@ -13,7 +13,7 @@ import click
 from faces.errors import FaceTroveError, WrongUsageError
 
 if TYPE_CHECKING:
-    from indexer.recipes import Device, RecallOf
+    from indexer.recipes import Asked, Device, RecallOf
     from search.searcher import OnePer
 
 EXIT_FAILED, EXIT_WRONG_USAGE = 1, 2
@@ -243,9 +243,10 @@ def info(dataset: Path, rejected: bool, as_json: bool) -> None:
         show_dataset(opened, as_json=as_json)
 
 
-@cli.command(short_help="Build the index of a dataset.")
+@cli.command(short_help="Build the index of a dataset, or bring it up to date.")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("index", type=click.Path(path_type=Path))
+@click.argument("runner_options", nargs=-1, metavar="[-- RUNNER_OPTIONS]")
 @click.option(
     "--recipe",
     help="auto, exact (compares with every face), or a FAISS factory string such as "
@@ -274,10 +275,16 @@ def info(dataset: Path, rejected: bool, as_json: bool) -> None:
 )
 @device_option
 @click.option("--rebuild", is_flag=True, help="Build all of it anew.")
+@click.option(
+    "--pieces",
+    type=click.IntRange(min=1),
+    help="Build it anew in so many pieces, by Apache Beam: on all machines of a cluster.",
+)
 @json_option
 def index(
     dataset: Path,
     index: Path,
+    runner_options: tuple[str, ...],
     recipe: str | None,
     target_recall: float | None,
     recall_of: RecallOf | None,
@@ -285,6 +292,7 @@ def index(
     memory: int | None,
     device: Device,
     rebuild: bool,
+    pieces: int | None,
     as_json: bool,
 ) -> None:
     """Build the index INDEX of the faces in DATASET, or bring it up to date.
@@ -297,22 +305,39 @@ def index(
       facetrove index faces.dataset faces.index
       facetrove index faces.dataset faces.index --target-recall 0.99 --memory 4GiB
     """
-    from facetrove.report import index_progress, show_manifest
-    from indexer.build import build_index
+    from facetrove.report import index_progress, quiet_libraries, show_manifest
 
-    with index_progress() as on_progress:
-        manifest = build_index(
-            dataset,
-            index,
-            recipe=recipe,
-            target_recall=target_recall,
-            recall_of=recall_of,
-            threshold=threshold,
-            memory_bytes=memory,
-            rebuild=rebuild,
-            device=device,
-            on_progress=on_progress,
-        )
+    asked: Asked = dict(
+        recipe=recipe,
+        target_recall=target_recall,
+        recall_of=recall_of,
+        threshold=threshold,
+        memory_bytes=memory,
+    )
+    if pieces is not None:
+        if device == "cuda":
+            raise click.UsageError("an index is built in pieces on processors; leave --device out")
+        quiet_libraries()
+        from beam_jobs.index_pieces import build_index_in_pieces
+
+        with index_progress() as on_progress:
+            manifest = build_index_in_pieces(
+                dataset,
+                index,
+                num_pieces=pieces,
+                runner_args=runner_options,
+                on_progress=on_progress,
+                **asked,
+            )
+    elif runner_options:
+        raise click.UsageError("options of a runner go with --pieces")
+    else:
+        from indexer.build import build_index
+
+        with index_progress() as on_progress:
+            manifest = build_index(
+                dataset, index, rebuild=rebuild, device=device, on_progress=on_progress, **asked
+            )
     show_manifest(manifest, index, as_json=as_json)
 
 

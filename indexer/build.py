@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,8 +29,8 @@ from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest, SegmentEntry
 from indexer.recipes import (
     EXACT_UP_TO_FACES,
+    Asked,
     Device,
-    RecallOf,
     Recipe,
     Wanted,
     add,
@@ -56,6 +56,8 @@ from indexer.tuning import tune
 from indexer.vectors import open_vectors
 
 if TYPE_CHECKING:
+    import faiss
+
     from indexer.manifest import Measured
 
 COMPACT_DELETED_SHARE = 0.3
@@ -80,29 +82,40 @@ class IndexProgress:
 OnProgress = Callable[[IndexProgress], None]
 
 
+class Crew(Protocol):
+    """Does the heavy steps of a build elsewhere; see `beam_jobs.index_pieces`."""
+
+    def read_faces(self, source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
+        """The faces of photos, in the order of the dataset's parts."""
+
+    def fill(self, codes: faiss.Index) -> None:
+        """Add to a trained FAISS index all faces that were read, in their order."""
+
+    def finish(self) -> None:
+        """Clear up."""
+
+
 def build_index(
     dataset: str | Path,
     index: str | Path,
     *,
-    recipe: str | None = None,
-    target_recall: float | None = None,
-    recall_of: RecallOf | None = None,
-    threshold: float | None = None,
-    memory_bytes: int | None = None,
     rebuild: bool = False,
     device: Device = "auto",
+    crew: Crew | None = None,
     on_progress: OnProgress = lambda _: None,
+    **asked: Unpack[Asked],
 ) -> Manifest:
     """Bring an index up to date with a dataset; does nothing when it is.
 
     Args:
         dataset: folder written by the embed job.
         index: folder made, or given a new version. Readers of the old version keep it.
-        recipe, target_recall, recall_of, threshold, memory_bytes: see `Wanted`; by default what
-            was asked for last. Where something else is asked, all is built anew.
         rebuild: build all of it anew, whatever is there.
         device: `cpu`, `cuda`, or `auto`: a GPU where FAISS sees one.
+        crew: does the heavy steps of a build from nothing.
         on_progress: called with what is being done.
+        asked: recipe, target_recall, recall_of, memory_bytes, threshold; see `Wanted`. By default
+            what was asked for last. Where something else is asked, all is built anew.
 
     Returns:
         The manifest now in force.
@@ -127,16 +140,9 @@ def build_index(
                 theirs_name=f"index {index}",
                 remedy="name a new index",
             )
-        wanted = _asked(
-            Wanted() if previous is None else previous.wanted,
-            recipe=recipe,
-            target_recall=target_recall,
-            recall_of=recall_of,
-            threshold=threshold,
-            memory_bytes=memory_bytes,
-        )
+        wanted = (Wanted() if previous is None else previous.wanted).changed_by(asked)
         choose_recipe(wanted, EXACT_UP_TO_FACES + 1, source.contract.dimension)  # refuses nonsense
-        build = _Build(writer, source.contract, source.metadata, device, on_progress)
+        build = _Build(writer, source.contract, source.metadata, device, on_progress, crew)
         deletions = read_deletions(source.path)
         on_progress(IndexProgress("comparing with the dataset"))
         manifest = None
@@ -208,17 +214,14 @@ def _same_rows(photos: pa.Table, known: pa.Table) -> bool:
     return bool(photos.sort_by(order).equals(known.sort_by(order)))
 
 
-def _asked(before: Wanted, **asked: object) -> Wanted:
-    """What was asked before, but for what is asked now."""
-    given = {name: value for name, value in asked.items() if value is not None}
-    return replace(before, **given)  # type: ignore[arg-type]
-
-
 def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Deletions) -> Manifest:
     changes = everything(source)
     if len(changes.photos) == 0:
         raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
-    entry = build.write_segment(_dataset_faces(source, changes), changes.photo_rows, wanted, None)
+    read = faces_of_photos if build.crew is None else build.crew.read_faces
+    entry = build.write_segment(read(source, changes.photos), changes.photo_rows, wanted, None)
+    if build.crew is not None:
+        build.crew.finish()
     return build.writer.publish(
         Manifest(
             version=0,
@@ -259,7 +262,7 @@ def _update(
         metadata = source.metadata
         photos = [read_photos(index_dir, s.entry) for s in merged]
         entry = build.write_segment(
-            chain(_live_faces(merged, metadata), _dataset_faces(source, changes)),
+            chain(_live_faces(merged, metadata), faces_of_photos(source, changes.photos)),
             pa.concat_tables([*photos, changes.photo_rows], promote_options="default"),
             previous.wanted,
             None,
@@ -309,10 +312,14 @@ def _live_faces(segments: Sequence[Segment], metadata: pa.Schema) -> Iterator[Fa
             start += len(batch)
 
 
-def _dataset_faces(source: Dataset, changes: Changes) -> Iterator[FaceBatch]:
-    """The faces of a dataset that are new to the index."""
+def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
+    """The faces of some rows of `Dataset.photos`, metadata included, in the order of the parts.
+
+    Raises:
+        DamagedFileError: a file is damaged, or an embedding does not have length 1.
+    """
     columns = [*faces_schema(source.metadata).names, "embedding"]
-    for table in source.faces(columns, photos=changes.photos):
+    for table in source.faces(columns, photos=photos):
         vectors = embedding_matrix(table)
         if not has_unit_length(vectors).all():
             raise DamagedFileError(
@@ -331,6 +338,7 @@ class _Build:
     metadata: pa.Schema
     device: Device
     on_progress: OnProgress
+    crew: Crew | None = None
 
     def write_segment(
         self,
@@ -384,8 +392,12 @@ class _Build:
         vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
         self.on_progress(IndexProgress(f"training {recipe.factory}"))
         codes = train(recipe, vectors, device=self.device)
-        for done in add(codes, vectors):
-            self.on_progress(IndexProgress(f"adding to {recipe.factory}", done, count))
+        self.on_progress(IndexProgress(f"adding to {recipe.factory}", 0, count))
+        if self.crew is not None:
+            self.crew.fill(codes)
+        else:
+            for done in add(codes, vectors):
+                self.on_progress(IndexProgress(f"adding to {recipe.factory}", done, count))
         self.on_progress(IndexProgress("measuring recall against exact search"))
         threshold = wanted.threshold
         if threshold is None:

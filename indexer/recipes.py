@@ -8,8 +8,8 @@ so similarities are exact always and only the choice of candidates is approximat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ EXACT, AUTO = "exact", "auto"
 Device = Literal["auto", "cpu", "cuda"]
 RecallOf = Literal["matches", "neighbours"]
 
-TRAINING_FACES_PER_GROUP = 64  # FAISS warns below 39 and gains little from more than 256
+TRAINING_FACES_PER_GROUP = 40  # FAISS warns below 39; more cost time and gain little
 MAX_GROUPS = 1 << 16
 TRAINING_FACES = 1 << 16  # for codes, which learn little more from more
 SEED = 20260101
@@ -62,6 +62,20 @@ class Wanted:
             raise WrongUsageError(
                 f"the target recall is {self.target_recall}; give a share above 0 and up to 1"
             )
+
+    def changed_by(self, asked: Asked) -> Wanted:
+        """This, but for what is asked now."""
+        return replace(self, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
+
+
+class Asked(TypedDict, total=False):
+    """Some of what `Wanted` has; what is missing or None stays as it was."""
+
+    recipe: str | None
+    target_recall: float | None
+    recall_of: RecallOf | None
+    memory_bytes: int | None
+    threshold: float | None
 
 
 @dataclass(frozen=True)
@@ -208,7 +222,7 @@ def search_parameters(
             f"recipe {recipe.factory!r} makes a {type(inner).__name__}, which filters cannot be "
             "applied to; choose one of IVF, HNSW, PQ, SQ or Flat"
         )
-    if inner is not faiss.downcast_index(index):
+    if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
         return faiss.SearchParametersPreTransform(index_params=parameters)
     return parameters
 

@@ -14,7 +14,7 @@ FPIR = 0.01
 
 NON_MATED: dict[str, tuple[tuple[float, float], ...]] = {
     "sface": (),
-    "sface-int8": (),
+    "sface-int8": ((0.565, -7.0), (0.597, -8.0), (0.625, -9.0)),
 }
 """By embedder: similarities t and log10 S(t)."""
 

@@ -26,7 +26,7 @@ NUM_PROBES = 1_000
 """Of each of the two sets."""
 
 RECALL_AT = 10
-CANDIDATES = (2, 4, 8, 16, 32)
+CANDIDATES = (4, 8, 16, 32)
 EF_SEARCH = (16, 32, 64, 128, 256, 512)
 LATENCY_PROBES = 200
 
@@ -189,11 +189,9 @@ def _effort(codes: faiss.Index, recipe: Recipe) -> Iterator[Recipe]:
 
     inner = unwrapped(codes)
     if isinstance(inner, faiss.IndexIVF):
-        nprobe = max(1, int(inner.nlist) // 512)
-        while nprobe < inner.nlist:
+        steps = 2 ** np.arange(0, np.log2(inner.nlist) - 1.5, 0.5) * max(1, inner.nlist / 1024)
+        for nprobe in [*np.unique(steps.astype(int)).tolist(), int(inner.nlist)]:
             yield replace(recipe, nprobe=nprobe)
-            nprobe *= 2
-        yield replace(recipe, nprobe=int(inner.nlist))
     elif isinstance(inner, faiss.IndexHNSW):
         for ef_search in EF_SEARCH:
             yield replace(recipe, ef_search=ef_search)

@@ -63,6 +63,12 @@ def write_vectors(path: Path, dimension: int) -> Iterator[VectorsWriter]:
             writer.close()
 
 
+def load_vectors(path: Path) -> Vectors:
+    """Map a vectors.npy into memory, whatever its size."""
+    mapped = np.load(path, mmap_mode=None if path.stat().st_size < 256 else "r")
+    return np.asarray(mapped)
+
+
 def open_vectors(path: Path, num_rows: int, dimension: int) -> Vectors:
     """Map a vectors.npy into memory.
 

@@ -1,0 +1,198 @@
+"""Build an index in pieces, on any Beam runner: many machines build one index.
+
+    python -m beam_jobs.index_pieces --dataset faces.dataset --index faces.index --pieces 10
+
+Each piece is some of the dataset's parts. Workers copy its embeddings out of Parquet; the driver
+trains the quantiser once, on a sample of all; workers find every embedding's group and code, which
+is most of the work; the driver joins the pieces in their order. So the index answers as one that
+was built at once. Dataset and index must lie in folders that all workers see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_jobs.runner import run_pipeline
+from faces.dataset import Dataset
+from faces.engine import available_threads
+from faces.errors import FaceTroveError, WrongUsageError
+from faces.files import PRIVATE
+from indexer.build import OnProgress, build_index, faces_of_photos
+from indexer.manifest import Manifest
+from indexer.pieces import encode_piece, join_codes, read_piece, require_joinable, write_piece
+from indexer.recipes import Asked
+from indexer.segment import FaceBatch
+
+if TYPE_CHECKING:
+    import faiss
+
+_AGAIN = "the index is as it was; run the same command again"
+
+
+def build_index_in_pieces(
+    dataset: str | Path,
+    index: str | Path,
+    *,
+    num_pieces: int,
+    workers: int | None = None,
+    runner_args: Sequence[str] = (),
+    on_progress: OnProgress = lambda _: None,
+    **asked: Unpack[Asked],
+) -> Manifest:
+    """Build an index anew, in pieces.
+
+    Args:
+        dataset, index: as of `indexer.build_index`.
+        num_pieces: how many; a few for each worker.
+        workers: processes on this machine; one per core by default.
+        runner_args: Beam's own flags, for another runner than the local one.
+        on_progress: called with what is being done.
+        asked: as of `indexer.build_index`; a recipe must be one that groups faces (IVF), or auto.
+
+    Raises: as `build_index`; FaceTroveError where a worker fails.
+    """
+    if num_pieces < 1:
+        raise WrongUsageError(f"{num_pieces} pieces were asked for; give 1 or more")
+    index = Path(os.path.abspath(index))  # workers elsewhere have another current folder
+    pieces = _Pieces(
+        Path(os.path.abspath(dataset)),
+        index / "work",
+        num_pieces,
+        workers or available_threads(),
+        runner_args,
+    )
+    return build_index(
+        pieces.dataset_dir,
+        index,
+        rebuild=True,
+        device="cpu",
+        crew=pieces,
+        on_progress=on_progress,
+        **asked,
+    )
+
+
+class _Pieces:
+    """Does the heavy steps of a build on Beam workers; see `indexer.build.Crew`."""
+
+    def __init__(
+        self,
+        dataset_dir: Path,
+        work_dir: Path,
+        num_pieces: int,
+        workers: int,
+        runner_args: Sequence[str],
+    ) -> None:
+        self.dataset_dir = dataset_dir
+        self.work_dir = work_dir
+        self.num_pieces = num_pieces
+        self.workers = workers
+        self.runner_args = runner_args
+        self._names: list[str] = []
+
+    def read_faces(self, source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
+        """The faces of photos, read by workers, in the order of the dataset's parts."""
+        shutil.rmtree(self.work_dir, ignore_errors=True)
+        self.work_dir.mkdir(mode=PRIVATE)
+        parts = np.array(sorted(photos["faces_part"].unique().to_pylist()))
+        for number, some in enumerate(np.array_split(parts, self.num_pieces)):
+            if len(some) == 0:
+                continue
+            name = str(self.work_dir / f"piece-{number:06d}")
+            here = pc.is_in(photos["faces_part"], value_set=pa.array(some.tolist()))
+            with (
+                pa.OSFile(f"{name}.photos", "wb") as file,
+                pa.ipc.new_file(file, photos.schema) as writer,
+            ):
+                writer.write_table(photos.filter(here))
+            self._names.append(name)
+        self._run("Copy embeddings", partial(_read_faces, str(self.dataset_dir)))
+        for name in self._names:
+            yield from read_piece(Path(name), source)
+
+    def fill(self, codes: faiss.Index) -> None:
+        """Add to a trained FAISS index all faces that were read."""
+        import faiss
+
+        require_joinable(codes)
+        trained = self.work_dir / "trained.faiss"
+        faiss.write_index(codes, str(trained))
+        self._run("Find groups and codes", partial(_encode, str(trained)))
+        for name in self._names:
+            join_codes(codes, Path(name))
+
+    def finish(self) -> None:
+        """Remove the pieces."""
+        shutil.rmtree(self.work_dir, ignore_errors=True)
+
+    def _run(self, label: str, work: partial[None]) -> None:
+        def build(pipeline: beam.Pipeline) -> None:
+            (
+                pipeline
+                | "List pieces" >> beam.Create(self._names)
+                | "Spread over workers" >> beam.Reshuffle()
+                | label >> beam.Map(work)
+            )
+
+        run_pipeline(
+            build,
+            workers=min(self.workers, len(self._names)),
+            runner_args=self.runner_args,
+            remedy=_AGAIN,
+        )
+
+
+def _read_faces(dataset_dir: str, name: str) -> None:
+    """A worker's first step: write a piece's embeddings and faces."""
+    source = Dataset.open(Path(dataset_dir))
+    with pa.memory_map(f"{name}.photos") as file:
+        photos = pa.ipc.open_file(file).read_all()
+    write_piece(Path(name), source, faces_of_photos(source, photos))
+
+
+def _encode(trained: str, name: str) -> None:
+    """A worker's second step: write a piece's codes."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)  # each core has a worker
+    encode_piece(Path(trained), Path(name))
+
+
+def run(argv: Sequence[str] | None = None) -> Manifest:
+    """Run the job as a Beam program: its own flags below, all others go on to the runner."""
+    parser = argparse.ArgumentParser(description="Build an index in pieces.")
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--index", type=Path, required=True, help="folder made or built anew")
+    parser.add_argument("--pieces", type=int, required=True, help="a few for each worker")
+    parser.add_argument("--recipe", help="auto, exact or a FAISS factory string")
+    parser.add_argument("--workers", type=int, help="processes here; one per core by default")
+    known, runner_args = parser.parse_known_args(argv)
+    return build_index_in_pieces(
+        known.dataset,
+        known.index,
+        num_pieces=known.pieces,
+        recipe=known.recipe,
+        workers=known.workers,
+        runner_args=runner_args,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(asdict(run()), indent=2))  # noqa: T201
+    except FaceTroveError as error:
+        sys.exit(f"error: {error}")
