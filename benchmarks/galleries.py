@@ -501,7 +501,7 @@ def main() -> None:
     subparser.add_argument("--plot", type=Path, help="picture of both histograms")
     subparser = commands.add_parser("thresholds")
     subparser.set_defaults(command=_thresholds)
-    subparser.add_argument("--probes", type=int, default=1000)
+    subparser.add_argument("--probes", type=int, default=3000)
     subparser.add_argument("--sizes", type=int, nargs="+", default=[10**5, 10**6, 10**7])
     subparser.add_argument("--save", action="store_true", help="into the statistics file")
     subparser = commands.add_parser("write")
