@@ -30,8 +30,8 @@ from faces.dataset import Dataset
 MISLABELLED = frozenset({"Michael_Schumacher_0008", "Recep_Tayyip_Erdogan_0004"})
 """Left out. Their mean similarity to the other photos of the name is 0.14 and 0.19. The first has
 0.62 to the ten photos of Rubens Barrichello; other models match the second to photos of Abdullah
-Gul, who is not in this split. A photo that is merely unlike its name's others stays, however unlike:
-such photos are the lower tail of mated similarity."""
+Gul, who is not in this split. A photo that is merely unlike its name's others stays, however
+unlike: such photos are the lower tail of mated similarity."""
 
 SAME_PERSON = {"Joseph_Blatter": "Sepp_Blatter", "Nan_Wang": "Wang_Nan"}
 """One person under two names: a nickname, similarities 0.56 to 0.74, and the same name in the other
@@ -46,6 +46,12 @@ SCALE_STEPS = 10
 
 OUTLIER_SCALES = np.arange(0.8, 2.6, 0.1)
 """Tried for the logarithm of the largest scatter."""
+
+FITTED_GALLERIES = 20
+"""Generated at once for a fit of scatter."""
+
+FITTED_STRANGERS = 4_000, 25_000
+"""Probes and faces generated at once for a fit of look-alikes."""
 
 LOOKALIKE_COUNTS = (200, 300, 400, 500, 600)
 
@@ -237,7 +243,7 @@ def _with_scales(
     _, owners, counts = np.unique(owners, return_inverse=True, return_counts=True)
     deviations = values - (np.bincount(owners, values) / counts)[owners]
     quantiles = np.quantile(deviations, SCALE_PROBABILITIES)
-    alike = np.repeat(np.arange(20 * len(counts)), np.tile(counts, 20))
+    alike = np.repeat(np.arange(FITTED_GALLERIES * len(counts)), np.tile(counts, FITTED_GALLERIES))
     for step in range(SCALE_STEPS):
         model = replace(model, scale_quantiles=np.sort(quantiles).astype(np.float32))
         rng = np.random.Generator(np.random.SFC64(step))
@@ -260,12 +266,12 @@ def _with_outliers(model: FaceModel, people: NDArray[np.integer]) -> FaceModel:
 
 
 def _mated_histogram(model: FaceModel, people: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Mated pairs of 20 galleries with the same number of faces of everyone."""
+    """Mated pairs of generated galleries with the same number of faces of everyone."""
     order = np.argsort(people, kind="stable")
     starts = np.flatnonzero(np.diff(people[order], prepend=-1))
     places = np.arange(len(people)) - np.repeat(starts, np.diff(starts, append=len(people)))
     histogram = np.zeros(round(2 / BIN_WIDTH), dtype=np.int64)
-    for seed in range(20):
+    for seed in range(FITTED_GALLERIES):
         faces = draw_faces(model, people[order], np.random.Generator(np.random.SFC64([seed])))
         for step in range(1, places.max() + 1):
             later = np.flatnonzero(places >= step)
@@ -282,7 +288,7 @@ def _with_lookalikes(model: FaceModel, real: Similarities) -> FaceModel:
             tried = replace(
                 model, num_lookalikes=np.array(count), lookalike_share=np.float32([share])[0]
             )
-            histogram = sum(map(_histogram, stranger_batches(4000, 25_000, model=tried)))
+            histogram = sum(map(_histogram, stranger_batches(*FITTED_STRANGERS, model=tried)))
             shares = np.interp(real.decades, bin_ends(), _log10_shares(histogram))
             error = float(np.sqrt(np.mean((shares - np.log10(DECADES)) ** 2)))
             best = min(best, (error, tried), key=lambda pair: pair[0])

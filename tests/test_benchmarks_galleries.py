@@ -130,6 +130,8 @@ def test_a_model_is_saved_and_estimated_anew_from_its_own_faces(
 ) -> None:
     for name, value in (
         ("SCALE_STEPS", 3),
+        ("FITTED_GALLERIES", 4),
+        ("FITTED_STRANGERS", (100, 1000)),
         ("OUTLIER_SCALES", (1.5,)),
         ("LOOKALIKE_COUNTS", (600,)),
         ("LOOKALIKE_SHARES", (0.32,)),
