@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Any, Unpack
 
 import apache_beam as beam
 import numpy as np
@@ -33,12 +33,9 @@ from faces.errors import FaceTroveError, WrongUsageError
 from faces.files import PRIVATE
 from indexer.build import OnProgress, build_index, faces_of_photos
 from indexer.manifest import Manifest
-from indexer.pieces import encode_piece, join_codes, read_piece, require_joinable, write_piece
+from indexer.pieces import encode_piece, join_codes, read_piece, write_piece, write_trained
 from indexer.recipes import Asked
 from indexer.segment import FaceBatch
-
-if TYPE_CHECKING:
-    import faiss
 
 _AGAIN = "the index is as it was; run the same command again"
 
@@ -124,13 +121,10 @@ class _Pieces:
         for name in self._names:
             yield from read_piece(Path(name), source)
 
-    def fill(self, codes: faiss.Index) -> None:
+    def fill(self, codes: Any) -> None:
         """Add to a trained FAISS index all faces that were read."""
-        import faiss
-
-        require_joinable(codes)
         trained = self.work_dir / "trained.faiss"
-        faiss.write_index(codes, str(trained))
+        write_trained(codes, trained)
         self._run("Find groups and codes", partial(_encode, str(trained)))
         for name in self._names:
             join_codes(codes, Path(name))
@@ -166,9 +160,6 @@ def _read_faces(dataset_dir: str, name: str) -> None:
 
 def _encode(trained: str, name: str) -> None:
     """A worker's second step: write a piece's codes."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)  # each core has a worker
     encode_piece(Path(trained), Path(name))
 
 

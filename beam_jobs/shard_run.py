@@ -23,12 +23,12 @@ from apache_beam.metrics import Metrics
 
 from beam_jobs.in_hand import InHand, Suspects, photo_keys
 from beam_jobs.local_runner import WorkerLostError
-from beam_jobs.runner import run_pipeline, runs_elsewhere
 from beam_jobs.plan import Plan
+from beam_jobs.runner import run_pipeline, runs_elsewhere
 from beam_jobs.shard import Outcome, embed_shard
 from faces.dataset import DatasetWriter
 from faces.engine import available_threads
-from faces.errors import FaceTroveError, WrongUsageError
+from faces.errors import FaceTroveError
 from faces.files import PRIVATE, atomic_write
 from faces.images import PhotoLimits, RejectReason
 from faces.models import ModelChoice, load_pipeline
@@ -221,7 +221,9 @@ class ShardRun:
         threads = 1 if self._elsewhere else max(1, available_threads() // self._workers)
         embed = EmbedShard(self._writer, self._models, threads)
         work = self._write_work(shards)
-        elements = [(shard.part, work, number, shard.careful) for number, shard in enumerate(shards)]
+        elements = [
+            (shard.part, work, number, shard.careful) for number, shard in enumerate(shards)
+        ]
         run_pipeline(
             partial(_add_steps, elements=elements, embed=embed),
             workers=min(self._workers, len(shards)),

@@ -307,13 +307,13 @@ def index(
     """
     from facetrove.report import index_progress, quiet_libraries, show_manifest
 
-    asked: Asked = dict(
-        recipe=recipe,
-        target_recall=target_recall,
-        recall_of=recall_of,
-        threshold=threshold,
-        memory_bytes=memory,
-    )
+    asked: Asked = {
+        "recipe": recipe,
+        "target_recall": target_recall,
+        "recall_of": recall_of,
+        "threshold": threshold,
+        "memory_bytes": memory,
+    }
     if pieces is not None:
         if device == "cuda":
             raise click.UsageError("an index is built in pieces on processors; leave --device out")

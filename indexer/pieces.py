@@ -1,7 +1,7 @@
 """Pieces of an index that is built by many: each the embeddings, faces and codes of some parts.
 
-    <piece>.d/vectors.npy, faces.arrow   as of a segment
-    <piece>.d/codes.faiss                a FAISS index of these rows, with the common quantiser
+<piece>.d/vectors.npy, faces.arrow   as of a segment
+<piece>.d/codes.faiss                a FAISS index of these rows, with the common quantiser
 """
 
 from __future__ import annotations
@@ -52,18 +52,12 @@ def read_piece(piece: Path, source: Dataset) -> Iterator[FaceBatch]:
         start += len(batch)
 
 
-def encode_piece(trained: Path, piece: Path) -> None:
-    """Write a piece's codes, by a quantiser trained for all."""
-    import faiss
+def write_trained(codes: faiss.Index, path: Path) -> None:
+    """Keep a trained FAISS index for those who encode pieces.
 
-    codes = faiss.read_index(str(trained))
-    for _ in add(codes, load_vectors(_folder(piece) / VECTORS_FILE)):
-        pass
-    write_codes(_folder(piece), codes)
-
-
-def require_joinable(codes: faiss.Index) -> None:
-    """Raise WrongUsageError unless FAISS can join indexes of this kind."""
+    Raises:
+        WrongUsageError: FAISS cannot join indexes of its kind.
+    """
     import faiss
 
     if not isinstance(unwrapped(codes), faiss.IndexIVF):
@@ -71,6 +65,18 @@ def require_joinable(codes: faiss.Index) -> None:
             "an index is built in pieces only by recipes that group faces; choose auto or one "
             "with IVF, or build it at once"
         )
+    faiss.write_index(codes, str(path))
+
+
+def encode_piece(trained: Path, piece: Path) -> None:
+    """Write a piece's codes on one thread, by a quantiser trained for all."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    codes = faiss.read_index(str(trained))
+    for _ in add(codes, load_vectors(_folder(piece) / VECTORS_FILE)):
+        pass
+    write_codes(_folder(piece), codes)
 
 
 def join_codes(codes: faiss.Index, piece: Path) -> None:

@@ -28,7 +28,7 @@ EXACT, AUTO = "exact", "auto"
 Device = Literal["auto", "cpu", "cuda"]
 RecallOf = Literal["matches", "neighbours"]
 
-TRAINING_FACES_PER_GROUP = 40  # FAISS warns below 39; more cost time and gain little
+TRAINING_FACES_PER_GROUP = 64  # FAISS warns below 39; 40 costs 0.0005 of recall
 MAX_GROUPS = 1 << 16
 TRAINING_FACES = 1 << 16  # for codes, which learn little more from more
 SEED = 20260101

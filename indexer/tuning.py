@@ -22,8 +22,7 @@ from indexer.vectors import Vectors, nearest_rows
 if TYPE_CHECKING:
     import faiss
 
-NUM_PROBES = 1_000
-"""Of each of the two sets."""
+TUNING_PROBES, TESTING_PROBES = 2_000, 1_000
 
 RECALL_AT = 10
 CANDIDATES = (4, 8, 16, 32)
@@ -74,18 +73,27 @@ def _without_own(
 
 @dataclass(frozen=True)
 class Recall:
-    """Shares found of the exact nearest 1, 10, and of the matches; and the matches there are."""
+    """Shares found of the exact nearest 1, 10, and of the matches; and how many these are."""
 
     at_1: float
     at_10: float
     of_matches: float | None
     num_matches: int
 
+    num_neighbours: int
+
     def of(self, wanted: Wanted) -> float:
         """The one that the target is for: matches where there are some to go by."""
         if wanted.recall_of == "matches" and self.of_matches is not None:
             return self.of_matches
         return self.at_10
+
+    def reaches(self, wanted: Wanted) -> bool:
+        """Whether it reaches the target by a standard error, so that other probes bear it out."""
+        share, count = self.of(wanted), self.num_neighbours
+        if wanted.recall_of == "matches" and self.of_matches is not None:
+            count = self.num_matches
+        return bool(share - (share * (1 - share) / count) ** 0.5 >= wanted.target_recall)
 
 
 def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Recall:
@@ -97,7 +105,7 @@ def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Re
         threshold: least similarity of a match.
     """
     if truth.rows.shape[1] == 0:
-        return Recall(1.0, 1.0, None, 0)
+        return Recall(1.0, 1.0, None, 0, 1)
     _, rows = _without_own(np.zeros(rows.shape, np.float32), rows, truth.own)
     # Sorted sets of one probe each, told apart by an offset, so that one lookup serves all.
     span = np.int64(max(rows.max(initial=0), truth.rows.max(initial=0)) + 2)
@@ -112,6 +120,7 @@ def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Re
         at_10=float(found.mean()),
         of_matches=float(found[matches].mean()) if num_matches else None,
         num_matches=num_matches,
+        num_neighbours=found.size,
     )
 
 
@@ -131,10 +140,11 @@ def tune(
         The recipe with its settings, or the exact one where that is the best way to the target
         and the choice is ours; and how it does.
     """
-    both = sample_rows(len(vectors), 2 * NUM_PROBES, SEED + 1)
+    both = sample_rows(len(vectors), TUNING_PROBES + TESTING_PROBES, SEED + 1)
     both = np.random.default_rng(SEED).permutation(both)
-    tuning = exact_truth(vectors, both[::2])
-    testing = exact_truth(vectors, both[1::2])
+    split = len(both) * TUNING_PROBES // (TUNING_PROBES + TESTING_PROBES)
+    tuning = exact_truth(vectors, both[:split])
+    testing = exact_truth(vectors, both[split:])
     tuned, reached = _fastest(codes, recipe, vectors, wanted, truth=tuning, threshold=threshold)
     measured = _measure(codes, tuned, vectors, testing, threshold)
     speedup = measured.probes_per_second / measured.exact_probes_per_second
@@ -173,11 +183,11 @@ def _fastest(
             began = time.perf_counter()
             _, rows = search_rows(vectors, codes, settings, truth.probes, k=RECALL_AT + 1)
             seconds = time.perf_counter() - began
-            got = recall(truth, rows, threshold).of(wanted)
-            nearest = max(nearest, (got, settings), key=lambda pair: pair[0])
+            got = recall(truth, rows, threshold)
+            nearest = max(nearest, (got.of(wanted), settings), key=lambda pair: pair[0])
             if fastest is not None and seconds > fastest[0]:
                 break  # more effort takes longer still
-            if got >= wanted.target_recall:
+            if got.reaches(wanted):
                 fastest = (seconds, settings)
                 break
     return (fastest[1], True) if fastest is not None else (nearest[1], False)

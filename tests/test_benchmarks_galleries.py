@@ -23,7 +23,8 @@ from benchmarks.galleries import (
     write_gallery_dataset,
 )
 from benchmarks.gallery_estimation import estimate, galleries_like
-from faces.dataset import Dataset, embedding_matrix
+from faces.dataset import Dataset
+from faces.parts import embedding_matrix
 from faces.pipeline import FacePipeline
 
 
