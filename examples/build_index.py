@@ -7,4 +7,5 @@ from indexer import build_index
 dataset, index = sys.argv[1:]
 manifest = build_index(dataset, index)
 print(f"{manifest.num_faces} faces, version {manifest.version}")
-print(f"recall of the ten nearest against exact search: {manifest.recall.recall_at_10:.3f}")
+for segment in manifest.segments:
+    print(f"{segment.num_faces} faces by {segment.recipe.factory}: {segment.recipe.reason}")

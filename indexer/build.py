@@ -219,7 +219,9 @@ def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Dele
     if len(changes.photos) == 0:
         raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
     read = faces_of_photos if build.crew is None else build.crew.read_faces
-    entry = build.write_segment(read(source, changes.photos), changes.photo_rows, wanted, None)
+    entry = build.write_segment(
+        read(source, changes.photos), changes.photo_rows, wanted, changes.num_faces
+    )
     if build.crew is not None:
         build.crew.finish()
     return build.writer.publish(
@@ -291,7 +293,7 @@ def _split(segments: Sequence[Segment], changes: Changes) -> tuple[list[Segment]
     if live < (1 - COMPACT_DELETED_SHARE) * rows:
         return [], list(segments)
     kept = list(segments)
-    size = len(changes.photos)
+    size = changes.num_faces
     while kept and kept[-1].num_live <= 2 * size:
         size += kept.pop().num_live
     return kept, list(segments[len(kept) :])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from faces.dataset import Dataset
 from faces.deletions import Deletions, face_digests
-from faces.parts import PhotoStatus, standing_photos
+from faces.parts import PhotoStatus, last_rows, standing_photos
 from indexer.manifest import SegmentEntry
 from indexer.segment import PHOTO_COLUMNS, Segment, read_photos
 
@@ -35,6 +35,12 @@ class Changes:
     photo_rows: pa.Table
     photos: pa.Table
     outdated: pa.Array
+
+    @property
+    def num_faces(self) -> int:
+        """Faces to be read."""
+        once = self.photos.take(last_rows(self.photos, "photo_id"))
+        return int(pc.sum(once["num_faces"]).as_py() or 0)
 
     @property
     def is_empty(self) -> bool:

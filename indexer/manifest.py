@@ -33,6 +33,9 @@ from indexer.recipes import Recipe, Wanted
 FORMAT_VERSION = 2
 METRIC = "inner_product"
 
+REBUILD = "build the index again with --rebuild"
+"""What helps against every damage."""
+
 
 @dataclass(frozen=True)
 class FileDigest:
@@ -51,8 +54,7 @@ class FileDigest:
         self.require_size(path)
         if sha256_of(path) != self.sha256:
             raise DamagedFileError(
-                f"{path} differs from what was written (its sha256 is another); build the index "
-                "again"
+                f"{path} differs from what was written (its sha256 is another); {REBUILD}"
             )
 
     def require_size(self, path: Path) -> None:
@@ -60,11 +62,11 @@ class FileDigest:
         try:
             num_bytes = path.stat().st_size
         except FileNotFoundError as error:
-            raise DamagedFileError(f"{path} is missing; build the index again") from error
+            raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
         if num_bytes != self.num_bytes:
             raise DamagedFileError(
                 f"{path} has {num_bytes} bytes instead of {self.num_bytes}: it is truncated "
-                "or altered; build the index again"
+                "or altered; build the index again with --rebuild"
             )
 
 
@@ -198,7 +200,7 @@ def read_current(index_dir: Path) -> Manifest:
         )
     match = re.fullmatch(rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", current_line(index_dir))
     if match is None:
-        raise DamagedFileError(f"{current_path} is damaged; build the index again")
+        raise DamagedFileError(f"{current_path} is damaged; build the index again with --rebuild")
     return read_manifest(index_dir / match[1].decode(), sha256=match[2].decode())
 
 
@@ -212,10 +214,10 @@ def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise DamagedFileError(f"{path} is missing; build the index again") from error
+        raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise DamagedFileError(
-            f"{path} differs from what was written (its sha256 is another); build the index again"
+            f"{path} differs from what was written (its sha256 is another); {REBUILD}"
         )
     return _parse(content, path)
 
@@ -315,5 +317,5 @@ def _parse(content: bytes, path: Path) -> Manifest:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFileError(
-            f"{path} cannot be read by this version of facetrove ({error}); build the index again"
+            f"{path} cannot be read by this version of facetrove ({error}); {REBUILD}"
         ) from error

@@ -129,7 +129,7 @@ def _num_groups(num_faces: int) -> int:
     """Some 4 sqrt(n) groups balance finding the groups against looking through them (guidelines of
     the FAISS wiki); a power of two, and no more than can be trained."""
     most = min(4 * num_faces**0.5, num_faces / TRAINING_FACES_PER_GROUP, MAX_GROUPS)
-    return 1 << max(0, int(np.floor(np.log2(most) + 0.5)))
+    return 1 << max(0, int(np.log2(most) + 0.2))
 
 
 def _code_numbers(wanted: Wanted, num_faces: int, dimension: int) -> int:
@@ -172,6 +172,8 @@ def empty_index(factory: str, dimension: int) -> faiss.Index:
     search_parameters(index, Recipe(factory))  # raises where we could not search it
     inner = unwrapped(index)
     if isinstance(inner, faiss.IndexIVF):
+        if inner.nlist < 1:
+            raise WrongUsageError(f"recipe {factory!r} has no group; give 1 or more")
         inner.cp.min_points_per_centroid = 1  # few faces are no reason for FAISS to print
         inner.cp.seed = SEED
     return index
@@ -213,14 +215,12 @@ def search_parameters(
         parameters = faiss.SearchParametersIVF(nprobe=recipe.nprobe or 1, **settings)
     elif isinstance(inner, faiss.IndexHNSW):
         parameters = faiss.SearchParametersHNSW(efSearch=recipe.ef_search or 16, **settings)
-    elif isinstance(
-        inner, faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexPQ | faiss.IndexPQFastScan
-    ):
+    elif isinstance(inner, faiss.IndexFlat | faiss.IndexScalarQuantizer):
         parameters = faiss.SearchParameters(**settings)
     else:
         raise WrongUsageError(
             f"recipe {recipe.factory!r} makes a {type(inner).__name__}, which filters cannot be "
-            "applied to; choose one of IVF, HNSW, PQ, SQ or Flat"
+            "applied to; choose one of IVF, HNSW, SQ or Flat (IVF1,PQ16 for PQ16)"
         )
     if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
         return faiss.SearchParametersPreTransform(index_params=parameters)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from faces.errors import DamagedFileError, first_line
 from faces.files import PRIVATE, atomic_write, sync_dir
 from faces.parts import face_schema
-from indexer.manifest import FileDigest, SegmentEntry
+from indexer.manifest import REBUILD, FileDigest, SegmentEntry
 from indexer.recipes import Recipe, search_parameters
 from indexer.vectors import Vectors, inner_products, nearest_rows, open_vectors, write_vectors
 
@@ -55,7 +55,7 @@ FACES_SCHEMA = pa.schema(
 """What faces.arrow holds of each face: what the dataset does but the embedding, and the other
 places where its photo lies. The metadata columns of the photo follow."""
 
-PHOTO_COLUMNS = ("uri", "photo_id", "status", "is_copy", "part")
+PHOTO_COLUMNS = ("uri", "photo_id", "status", "is_copy", "num_faces", "part")
 
 
 def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
@@ -136,7 +136,7 @@ class Faces:
             yield
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise DamagedFileError(
-                f"{self.path} is damaged ({first_line(error)}); build the index again"
+                f"{self.path} is damaged ({first_line(error)}); {REBUILD}"
             ) from error
 
 
@@ -203,7 +203,7 @@ class Segment:
         if np.nanmax(similarities, initial=-1.0) > 1.001 or np.isnan(similarities).any():
             raise DamagedFileError(
                 f"{self.path / VECTORS_FILE} is damaged: it holds vectors that do not have length "
-                "1; build the index again"
+                "1; build the index again with --rebuild"
             )
         return similarities, rows
 
@@ -241,7 +241,7 @@ def _best(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The k best of each probe's candidates, compared exactly."""
     if candidates.size and not -1 <= candidates.min() <= candidates.max() < len(vectors):
-        raise DamagedFileError("codes.faiss names rows that are not there; build the index again")
+        raise DamagedFileError(f"codes.faiss names rows that are not there; {REBUILD}")
     products = inner_products(vectors, probes, candidates)
     if k < products.shape[1]:
         order = np.argpartition(-products, k - 1, axis=1)[:, :k]
@@ -384,12 +384,10 @@ def _open_codes(path: Path, entry: SegmentEntry, dimension: int) -> faiss.Index:
         codes = faiss.read_index(str(path))
         search_parameters(codes, entry.recipe)
     except RuntimeError as error:
-        raise DamagedFileError(
-            f"{path} cannot be read ({first_line(error)}); build the index again"
-        ) from error
+        raise DamagedFileError(f"{path} cannot be read ({first_line(error)}); {REBUILD}") from error
     found = (codes.ntotal, codes.d, codes.metric_type)
     if found != (entry.num_faces, dimension, faiss.METRIC_INNER_PRODUCT):
         raise DamagedFileError(
-            f"{path} does not hold what the manifest says; build the index again"
+            f"{path} does not hold what the manifest says; build the index again with --rebuild"
         )
     return codes

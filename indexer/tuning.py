@@ -142,9 +142,9 @@ def tune(
     """
     both = sample_rows(len(vectors), TUNING_PROBES + TESTING_PROBES, SEED + 1)
     both = np.random.default_rng(SEED).permutation(both)
-    split = len(both) * TUNING_PROBES // (TUNING_PROBES + TESTING_PROBES)
+    split = -(-len(both) * TUNING_PROBES // (TUNING_PROBES + TESTING_PROBES))
     tuning = exact_truth(vectors, both[:split])
-    testing = exact_truth(vectors, both[split:])
+    testing = exact_truth(vectors, both[min(split, len(both) - 1) :])
     tuned, reached = _fastest(codes, recipe, vectors, wanted, truth=tuning, threshold=threshold)
     measured = _measure(codes, tuned, vectors, testing, threshold)
     speedup = measured.probes_per_second / measured.exact_probes_per_second

@@ -79,13 +79,13 @@ def open_vectors(path: Path, num_rows: int, dimension: int) -> Vectors:
         mapped = np.load(path, mmap_mode="r" if num_rows else None, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise DamagedFileError(
-            f"{path} cannot be read ({first_line(error)}); build the index again"
+            f"{path} cannot be read ({first_line(error)}); build the index again with --rebuild"
         ) from error
     wanted = ((num_rows, dimension), np.dtype("<f4"))
     if (mapped.shape, mapped.dtype) != wanted or not mapped.flags.c_contiguous:
         raise DamagedFileError(
             f"{path} holds {mapped.dtype} {mapped.shape} instead of {wanted[1]} {wanted[0]}; build "
-            "the index again"
+            "the index again with --rebuild"
         )
     return np.asarray(mapped)
 

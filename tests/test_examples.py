@@ -21,7 +21,7 @@ def run_example(name: str, *arguments: str | Path) -> list[str]:
 def test_the_three_actions(tmp_path: Path, demo_photos: Path, probe_photo: Path) -> None:
     dataset, index = tmp_path / "d", tmp_path / "i"
     assert run_example("embed_photos", demo_photos, dataset) == ["7 faces in 9 photos"]
-    assert run_example("build_index", dataset, index)[0] == "7 faces, recipe exact"
+    assert run_example("build_index", dataset, index)[0] == "7 faces, version 1"
     lines = run_example("search_faces", index, probe_photo)
     assert len(lines) == 6
     assert "obama" in lines[1]

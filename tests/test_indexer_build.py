@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,10 @@ from faces.dataset import Dataset
 from faces.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
 from faces.files import writer_lock
 from indexer import build_index
-from indexer.manifest import read_current
+from indexer.build import IndexProgress, compact_index
+from indexer.folder import GRACE_SECONDS
+from indexer.manifest import FileDigest, read_current
+from indexer.verify import verify_index
 from search import FaceSearcher
 from tests.conftest import unit_vectors
 from tests.test_faces_dataset import part_tables, write
@@ -48,7 +53,9 @@ def test_building_again_does_nothing_until_the_dataset_or_the_recipe_changes(
     write(dataset, contract, {"a": 1}, seed=7)
     assert build_index(dataset, index).version == 2
     assert indexed_ids(index) == {"a-0-7", "b-0-0", "c-0-0"}
-    assert build_index(dataset, index, recipe="ivf").recipe.name == "ivf"
+    manifest = build_index(dataset, index, recipe="Flat")
+    assert [segment.recipe.factory for segment in manifest.segments] == ["Flat"]
+    assert build_index(dataset, index) == manifest  # what was asked stays in force
 
 
 def test_a_reader_keeps_its_version_while_others_are_published(
@@ -63,8 +70,7 @@ def test_a_reader_keeps_its_version_while_others_are_published(
     (matches,) = reader.search_embeddings(unit_vectors(1, 8, seed=9), k=4)
     assert {match.face_id for match in matches} == {"a-0-0", "a-1-0", "b-0-0", "c-0-0"}
     assert indexed_ids(index) == {"a-0-3", "b-0-0", "c-0-0"}
-    assert len(list((index / "segments").iterdir())) == 2  # the newest and the one before
-    assert len(list(index.glob("manifest-*.json"))) == 2
+    assert len(list(index.glob("manifest-*.json"))) == 4  # for readers that are just opening one
 
 
 def test_a_damaged_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_a_damaged_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
         build_index(dataset, index)
         assert len(indexed_ids(index)) == 4
         damaged += 1
-    assert damaged == 4
+    assert damaged == 5
 
 
 def test_what_is_embedded_during_a_build_waits_for_the_next(
@@ -91,8 +97,8 @@ def test_what_is_embedded_during_a_build_waits_for_the_next(
 ) -> None:
     index = tmp_path / "i"
 
-    def embed_meanwhile(step: str) -> None:
-        if step.startswith("writing"):
+    def embed_meanwhile(progress: IndexProgress) -> None:
+        if progress.step == "reading faces":
             write(dataset, contract, {"a": 2, "new": 1}, seed=5)
 
     manifest = build_index(dataset, index, on_progress=embed_meanwhile)
@@ -156,7 +162,7 @@ def test_wrong_usage_says_what_to_do(
     with pytest.raises(WrongUsageError, match="not a facetrove index"):
         build_index(dataset, tmp_path / "letters")
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
-    with pytest.raises(WrongUsageError, match="choose from"):
+    with pytest.raises(WrongUsageError, match="FAISS knows no recipe 'magic'"):
         build_index(dataset, tmp_path / "j", recipe="magic")
 
 
@@ -186,3 +192,106 @@ def test_leftovers_of_a_killed_build_are_cleared(
     build_index(dataset, index)
     assert not (index / "segments" / ("0" * 12)).exists()
     assert not list(index.rglob("*.tmp"))
+
+
+def test_older_versions_are_removed_after_their_grace(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+    build_index(dataset, index)
+    for seed in (1, 2):
+        write(dataset, contract, {"a": 1}, seed=seed)
+        build_index(dataset, index)
+    long_ago = time.time() - 2 * GRACE_SECONDS
+    os.utime(index / "manifest-000002.json", (long_ago, long_ago))  # the first was superseded then
+    build_index(dataset, index)
+    assert {path.name for path in index.glob("manifest-*.json")} == {
+        "manifest-000002.json",
+        "manifest-000003.json",
+    }
+    assert indexed_ids(index) == {"a-0-2", "b-0-0", "c-0-0"}
+
+
+def test_an_update_reads_the_new_parts_alone(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+    write(dataset, contract, {f"old {n}": 1 for n in range(50)}, seed=5)
+    first = build_index(dataset, index)
+    for part in Dataset.open(dataset).committed_parts():  # what is known is not looked at again
+        (dataset / "faces" / f"{part}.parquet").write_bytes(b"")
+        (dataset / "photos" / f"{part}.parquet").write_bytes(b"")
+    write(dataset, contract, {"new": 2}, seed=6)
+    manifest = build_index(dataset, index)
+    assert manifest.num_faces == first.num_faces + 2
+    assert manifest.segments[0] == first.segments[0]
+    assert [segment.num_faces for segment in manifest.segments] == [54, 2]
+
+
+def test_there_are_never_many_segments(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+    counts = []
+    for seed in range(1, 33):
+        write(dataset, contract, {f"{seed}": 3}, seed=seed)
+        counts.append(len(build_index(dataset, index).segments))
+    assert max(counts) <= 6
+    assert len(indexed_ids(index)) == 4 + 32 * 3
+
+
+def test_faces_of_a_photo_that_moved_follow_it(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+    write(dataset, contract, {f"other {n}": 1 for n in range(20)}, seed=5)
+    build_index(dataset, index)
+    photos, faces = part_tables({"a": 2})
+    copy = photos.set_column(0, "uri", pa.array(["elsewhere"]))
+    copy = copy.set_column(copy.schema.get_field_index("is_copy"), "is_copy", pa.array([True]))
+    gone = photos.set_column(photos.schema.get_field_index("status"), "status", pa.array(["gone"]))
+    with Dataset.open(dataset).open_for_writing() as writer:
+        rows = pa.concat_tables([copy.cast(photos.schema), gone.cast(photos.schema)])
+        writer.write_part(writer.part_name(0), rows, faces.slice(0, 0), {})
+    manifest = build_index(dataset, index)
+    (match,) = FaceSearcher.open(index).search_embeddings(unit_vectors(2, 8, 0)[1:], k=1)[0]
+    assert (match.face_id, match.uri, match.also_at) == ("a-1-0", "elsewhere", ())
+    assert manifest.num_faces == 24
+    assert verify_index(index, dataset).problems == ()
+
+
+def test_compacting_leaves_one_segment_without_what_was_deleted(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+    write(dataset, contract, {f"other {n}": 1 for n in range(20)}, seed=5)
+    build_index(dataset, index)
+    write(dataset, contract, {"a": 1}, seed=6)
+    before = build_index(dataset, index)
+    assert (len(before.segments), before.deletions.num_faces) == (2, 2)
+    after = compact_index(index)
+    (segment,) = after.segments
+    assert (segment.num_faces, after.deletions, after.num_faces) == (23, None, 23)
+    assert compact_index(index) == after
+    assert build_index(dataset, index) == after
+    assert verify_index(index, dataset).problems == ()
+
+
+def test_an_index_of_a_newer_facetrove_is_left_alone(dataset: Path, tmp_path: Path) -> None:
+    index = tmp_path / "i"
+    build_index(dataset, index)
+    path = index / "manifest-000001.json"
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    (index / "CURRENT").write_text(f"{path.name} {FileDigest.of(path).sha256}\n")
+    with pytest.raises(WrongUsageError, match="update facetrove"):
+        build_index(dataset, index)
+    assert '"format_version": 3' in path.read_text()
+
+
+def test_a_first_build_that_fails_leaves_no_folder(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongUsageError):
+        build_index(dataset, tmp_path / "i", recipe="IVF4096,Flat")  # four faces cannot train that
+    assert not (tmp_path / "i").exists()
+    with pytest.raises(WrongUsageError, match="no GPU"):
+        build_index(dataset, tmp_path / "i", device="cuda")
+    assert not (tmp_path / "i").exists()

@@ -8,20 +8,31 @@ import pytest
 
 from faces.contract import ModelContract
 from faces.errors import DamagedFileError, WrongUsageError
-from indexer.manifest import FileDigest, Manifest, SegmentEntry, publish, read_current
-from indexer.recipes import MeasuredRecall, Recipe
+from indexer.manifest import (
+    DeletionsEntry,
+    FileDigest,
+    Manifest,
+    Measured,
+    SegmentEntry,
+    publish,
+    read_current,
+)
+from indexer.recipes import Recipe, Wanted
 
 
 @pytest.fixture
 def manifest(contract: ModelContract) -> Manifest:
-    files = {"vectors.faiss": FileDigest(7, "ab" * 32), "faces.arrow": FileDigest(8, "cd" * 32)}
+    files = {"vectors.npy": FileDigest(7, "ab" * 32), "faces.arrow": FileDigest(8, "cd" * 32)}
+    measured = Measured(0.9, 0.8, None, None, 100, 0, 1000.0, 100.0, 0.5, 1.5, 2)
     return Manifest(
         version=1,
         contract=contract,
-        recipe=Recipe("ivf", "IVF4,Flat", 2),
-        recall=MeasuredRecall(0.99, 0.98, 100),
-        segments=(SegmentEntry("a" * 12, 3, files), SegmentEntry("b" * 12, 4, files)),
-        dataset_state="ab" * 32,
+        wanted=Wanted(target_recall=0.9, memory_bytes=1000),
+        segments=(
+            SegmentEntry("a" * 12, 3, 2, Recipe("IVF4,SQ8", nprobe=2), measured, files),
+            SegmentEntry("b" * 12, 5, 2, Recipe(), None, files),
+        ),
+        deletions=DeletionsEntry("c" * 12 + ".arrow", 1, FileDigest(9, "ef" * 32)),
     )
 
 
@@ -68,14 +79,16 @@ def test_every_changed_byte_of_manifest_or_current_is_refused_by_name(
 @pytest.mark.parametrize(
     "change",
     [
-        {"format_version": 2},
+        {"format_version": 1},
+        {"format_version": "2"},
         {"metric": "l2"},
         {"segments": [{}]},
         {"segments": 3},
-        {"segments": []},
-        {"segments": [{"segment_id": "../../elsewhere", "num_faces": 1, "files": {}}]},
-        {"segments": [{"segment_id": 5, "num_faces": 1, "files": {}}]},
-        {"recipe": {"name": "ivf"}},
+        {"segments": [{"segment_id": "../../elsewhere", "num_faces": 1, "measured": None}]},
+        {"segments": [{"segment_id": 5, "num_faces": 1, "measured": None}]},
+        {"segments": [{"segment_id": "a" * 12, "num_faces": -1, "measured": None}]},
+        {"deletions": {"name": "../elsewhere.arrow", "num_faces": 1, "file": {}}},
+        {"wanted": {"name": "ivf"}},
         {"surprise": 1},
         {"contract": {}},
     ],

@@ -1,41 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+import faiss
 import numpy as np
 import pytest
 
 from faces.errors import WrongUsageError
-from indexer.recipes import EXACT_UP_TO_FACES, Recipe, build_faiss_index, choose_recipe
+from indexer.recipes import (
+    EXACT_UP_TO_FACES,
+    Recipe,
+    Wanted,
+    add,
+    choose_recipe,
+    train,
+    use_gpu,
+)
+from indexer.segment import search_rows
+from indexer.tuning import exact_truth, recall, tune
+from indexer.vectors import nearest_rows
 from tests.conftest import unit_vectors
-
-
-def in_batches(vectors: np.ndarray, size: int = 700) -> Iterator[np.ndarray]:
-    return (vectors[start : start + size] for start in range(0, len(vectors), size))
-
-
-def test_auto_is_exact_for_few_faces_and_ivf_for_many() -> None:
-    assert choose_recipe("auto", EXACT_UP_TO_FACES) == Recipe("exact", "Flat")
-    assert choose_recipe("auto", EXACT_UP_TO_FACES + 1).name == "ivf"
-    assert choose_recipe("exact", 10**7).name == "exact"
-    assert choose_recipe("ivf", 1_000_000).factory == "IVF4000,Flat"
-    with pytest.raises(WrongUsageError, match="choose from auto, exact, ivf"):
-        choose_recipe("magic", 1)
-
-
-def test_exact_returns_what_numpy_returns() -> None:
-    vectors = unit_vectors(2_000, 16, seed=1)
-    index, recipe, recall = build_faiss_index(
-        choose_recipe("exact", 2_000), lambda: in_batches(vectors), num_faces=2_000, dimension=16
-    )
-    probes = unit_vectors(20, 16, seed=2)
-    similarities, rows = index.search(probes, 5)
-    expected = np.argsort(-(probes @ vectors.T), axis=1)[:, :5]
-    assert np.array_equal(rows, expected)
-    assert similarities == pytest.approx(
-        np.take_along_axis(probes @ vectors.T, expected, 1), abs=1e-5
-    )
-    assert (recipe.nprobe, recall.recall_at_1, recall.recall_at_10) == (None, 1.0, 1.0)
 
 
 def people(num_people: int, faces_each: int, dimension: int, spread: float) -> np.ndarray:
@@ -45,45 +27,169 @@ def people(num_people: int, faces_each: int, dimension: int, spread: float) -> n
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_ivf_is_tuned_to_its_target_and_states_its_true_recall() -> None:
-    vectors = people(400, 20, 32, spread=0.5)
-    count = len(vectors)
-    index, recipe, recall = build_faiss_index(
-        choose_recipe("ivf", count), lambda: in_batches(vectors), num_faces=count, dimension=32
-    )
-    assert recipe.nprobe is not None
-    assert 1 <= recipe.nprobe <= index.nlist
-    assert recall.recall_at_10 >= 0.99
-    # Measured again, another way, on all faces: the figure must be close to what it says.
-    index.nprobe = recipe.nprobe
-    _, found = index.search(vectors, 11)
-    exact = np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")[:, :11]
+def built(recipe: str, vectors: np.ndarray) -> tuple[faiss.Index, Recipe]:
+    chosen = choose_recipe(Wanted(recipe), len(vectors), vectors.shape[1])
+    codes = train(chosen, vectors)
+    for _ in add(codes, vectors):
+        pass
+    return codes, chosen
+
+
+def exact_rows(vectors: np.ndarray, probes: np.ndarray, k: int) -> np.ndarray:
+    return np.argsort(-(probes @ vectors.T), axis=1, kind="stable")[:, :k]
+
+
+def test_auto_is_exact_for_few_faces_and_groups_many() -> None:
+    assert choose_recipe(Wanted(), EXACT_UP_TO_FACES, 128).is_exact
+    assert choose_recipe(Wanted(), 1_000_000, 128).factory == "IVF4096,PQ64x4fs"
+    assert choose_recipe(Wanted(), 10_000_000, 128).factory == "IVF8192,PQ64x4fs"
+    assert choose_recipe(Wanted(), 1_000_000, 512).factory == "IVF4096,PQ256x4fs"
+    assert choose_recipe(Wanted(), 1_000_000, 4096).factory == "IVF4096,PQ256x4fs"
+    assert choose_recipe(Wanted("exact"), 10**7, 128).is_exact
+    assert choose_recipe(Wanted("HNSW32,SQ8"), 10, 128).factory == "HNSW32,SQ8"
+
+
+def test_codes_shrink_to_the_memory_there_is() -> None:
+    roomy = choose_recipe(Wanted(memory_bytes=4 << 30), 50_000_000, 128)
+    tight = choose_recipe(Wanted(memory_bytes=1 << 30), 50_000_000, 128)
+    assert roomy.factory.endswith("PQ64x4fs")
+    assert tight.factory.endswith("PQ16x4fs")
+    with pytest.raises(WrongUsageError, match="give at least"):
+        choose_recipe(Wanted(memory_bytes=100 << 20), 50_000_000, 128)
+
+
+@pytest.mark.parametrize("recipe", ["magic", "LSH", "IVF0,Flat", "PQ16x4fs", "IDMap,Flat"])
+def test_recipes_that_cannot_be_searched_are_refused(recipe: str) -> None:
+    with pytest.raises(WrongUsageError, match=r"FAISS knows no recipe|cannot be applied|no group"):
+        choose_recipe(Wanted(recipe), 1000, 128)
+
+
+def test_a_target_is_a_share() -> None:
+    for target in (0, -1, 1.1, float("nan")):
+        with pytest.raises(WrongUsageError, match="target recall"):
+            Wanted(target_recall=target)
+
+
+@pytest.mark.parametrize("num_probes", [1, 19, 20, 300])
+@pytest.mark.parametrize("share", [None, 0.5, 0.001, 0.0])
+def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) -> None:
+    vectors, probes = unit_vectors(3_000, 16, seed=1), unit_vectors(num_probes, 16, seed=2)
+    passing = None if share is None else np.random.default_rng(3).random(len(vectors)) < share
+    similarities, rows = nearest_rows(vectors, probes, 7, passing)
+    products = probes @ vectors.T
+    if passing is not None:
+        products[:, ~passing] = -np.inf
+    expected = np.argsort(-products, axis=1, kind="stable")[:, :7]
+    best = np.take_along_axis(products, expected, 1)
+    assert np.array_equal(rows, np.where(np.isinf(best), -1, expected))
+    assert similarities == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["IVF64,PQ16x4fs", "IVF64,SQ8", "HNSW16,SQ8", "OPQ16,IVF64,PQ16x4fs", "SQ4"],
+)
+def test_recipes_are_tuned_to_their_target_and_state_their_true_recall(recipe: str) -> None:
+    vectors = people(600, 20, 32, spread=0.5)
+    codes, chosen = built(recipe, vectors)
+    wanted = Wanted(recipe, target_recall=0.98, recall_of="neighbours")
+    tuned, measured = tune(codes, chosen, vectors, wanted, None)
+    assert measured.recall_at_10 >= 0.97
+    assert "cannot be met" not in tuned.reason
+    # Measured again, another way, on other faces: the figure must be close to what it says.
+    rows = np.random.default_rng(9).choice(len(vectors), 1_000, replace=False)
+    _, found = search_rows(vectors, codes, tuned, vectors[rows], k=11)
+    exact = exact_rows(vectors, vectors[rows], 11)
     hits = sum(
         len(np.intersect1d(f[f != row][:10], e[e != row][:10]))
-        for row, (f, e) in enumerate(zip(found, exact, strict=True))
+        for row, f, e in zip(rows, found, exact, strict=True)
     )
-    assert hits / (10 * count) == pytest.approx(recall.recall_at_10, abs=0.01)
+    assert hits / 10_000 == pytest.approx(measured.recall_at_10, abs=0.015)
+
+
+def test_similarities_are_exact_whatever_the_recipe() -> None:
+    vectors, probes = people(300, 10, 32, spread=0.5), unit_vectors(50, 32, seed=8)
+    for recipe in ("IVF32,PQ8x4fs", "HNSW8,SQ8", "SQ4"):
+        codes, chosen = built(recipe, vectors)
+        similarities, rows = search_rows(vectors, codes, chosen, probes, k=5)
+        found = np.take_along_axis(probes @ vectors.T, rows, 1)
+        assert similarities == pytest.approx(found, abs=1e-5)
+        assert (np.diff(similarities, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("recipe", ["IVF64,PQ16x4fs", "HNSW16,SQ8"])
+@pytest.mark.parametrize("count", [0, 1, 3, 50, 3000])
+def test_a_filter_returns_all_that_pass_at_any_selectivity(recipe: str, count: int) -> None:
+    vectors, probes = people(600, 10, 32, spread=0.5), unit_vectors(30, 32, seed=8)
+    codes, chosen = built(recipe, vectors)
+    passing = np.zeros(len(vectors), dtype=bool)
+    passing[np.random.default_rng(2).choice(len(vectors), count, replace=False)] = True
+    for share in (0.0, 1.0):  # through FAISS's selector where there are enough, and exactly
+        settings = Recipe(chosen.factory, nprobe=4, ef_search=32, candidates=4, exact_share=share)
+        similarities, rows = search_rows(vectors, codes, settings, probes, k=10, passing=passing)
+        found = rows >= 0
+        assert found.sum(axis=1).tolist() == [min(10, count)] * len(probes)
+        assert passing[rows[found]].all()
+        assert np.isneginf(similarities[~found]).all()
+        if share == 1.0:
+            products = np.where(passing, probes @ vectors.T, -np.inf)
+            best = np.sort(products, axis=1)[:, ::-1][:, :10]
+            assert similarities == pytest.approx(best, abs=1e-5)
 
 
 def test_recall_is_not_flattered_by_a_probe_finding_itself() -> None:
     """Scattered vectors in many groups: one group holds little but the probe itself."""
     vectors = unit_vectors(3_000, 32, seed=5)
-    index, recipe, _ = build_faiss_index(
-        choose_recipe("ivf", 3_000), lambda: in_batches(vectors), num_faces=3_000, dimension=32
-    )
-    assert recipe.nprobe is not None
-    assert recipe.nprobe > index.nlist // 4
+    codes, chosen = built("IVF64,SQ8", vectors)
+    truth = exact_truth(vectors, np.arange(0, 3_000, 10))
+    settings = Recipe(chosen.factory, nprobe=1, candidates=4)
+    _, rows = search_rows(vectors, codes, settings, truth.probes, k=11)
+    assert (rows[:, 0] == truth.own).all()
+    assert recall(truth, rows, None).at_1 < 0.5
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 63, 64, 130])
-@pytest.mark.parametrize("name", ["exact", "ivf"])
-def test_tiny_collections_build_too(name: str, count: int) -> None:
+def test_recall_by_hand() -> None:
+    """Four vectors on a line of angles: whose neighbours are whose can be seen."""
+    angles = np.radians([0, 10, 30, 70])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    truth = exact_truth(vectors, np.array([0, 3]))
+    assert truth.rows.tolist() == [[1, 2, 3], [2, 1, 0]]
+    found = np.array([[0, 1, 3, -1], [3, 2, 1, 0]])
+    got = recall(truth, found, threshold=np.cos(np.radians(45)))
+    assert (got.at_1, got.at_10) == (1.0, 5 / 6)
+    assert (got.num_matches, got.of_matches) == (3, 2 / 3)  # 10 and 30 degrees; 40 degrees
+
+
+def test_a_target_out_of_reach_is_said_and_the_nearest_taken() -> None:
+    vectors = unit_vectors(4_000, 32, seed=5)
+    codes, chosen = built("IVF1,PQ2x4fs", vectors)
+    wanted = Wanted("IVF1,PQ2x4fs", target_recall=0.999, recall_of="neighbours")
+    tuned, measured = tune(codes, chosen, vectors, wanted, None)
+    assert "cannot be met" in tuned.reason
+    assert measured.recall_at_10 < 0.999
+    best, _ = tune(codes, chosen, vectors, Wanted("auto", recall_of="neighbours"), None)
+    assert best.is_exact
+    assert "exact search is the best way to the target (IVF1,PQ2x4fs: " in best.reason
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 63])
+def test_tiny_collections_build_too(count: int) -> None:
     vectors = unit_vectors(count, 8, seed=6)
-    index, recipe, recall = build_faiss_index(
-        choose_recipe(name, count), lambda: in_batches(vectors, 3), num_faces=count, dimension=8
-    )
-    if recipe.nprobe is not None:
-        index.nprobe = recipe.nprobe
-    _, rows = index.search(vectors, 1)
+    codes, chosen = built("IVF1,SQ8", vectors)
+    tuned, measured = tune(codes, chosen, vectors, Wanted("IVF1,SQ8"), 0.5)
+    _, rows = search_rows(vectors, codes, tuned, vectors, k=1)
     assert rows[:, 0].tolist() == list(range(count))
-    assert 0.99 <= recall.recall_at_10 <= 1.0
+    assert 0.9 <= measured.recall_at_10 <= 1.0
+
+
+def test_a_gpu_is_used_where_there_is_one_and_never_silently_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    assert not use_gpu("auto")
+    with pytest.raises(WrongUsageError, match="FAISS sees no GPU"):
+        use_gpu("cuda")
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    assert use_gpu("auto")
+    assert use_gpu("cuda")
+    assert not use_gpu("cpu")

@@ -9,7 +9,7 @@ import pytest
 from faces.errors import WrongUsageError
 from faces.images import decode_photo
 from search.contact_sheet import GAP, TILE, draw_contact_sheet, write_contact_sheet
-from search.results import Box, CandidateList, Match, Probe
+from search.results import Box, Match, Probe
 
 
 def solid(folder: Path, name: str, colour: tuple[int, int, int]) -> str:
@@ -22,7 +22,7 @@ def match(rank: int, uri: str, box: Box = Box(100, 50, 80, 80)) -> Match:
 
 
 def probe_of(*matches: Match) -> Probe:
-    return Probe(Box(10, 10, 50, 60), 0.9, CandidateList(matches))
+    return Probe(Box(10, 10, 50, 60), 0.9, matches)
 
 
 BLUE_PHOTO = np.full((200, 300, 3), (0, 0, 200), np.uint8)
