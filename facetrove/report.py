@@ -227,6 +227,8 @@ def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
 def _show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
     if no_face := counts.by_status.get("no_face"):
         click.echo(f"  {_counted(no_face, 'photo')} without a face")
+    if deleted := counts.by_status.get("deleted"):
+        click.echo(f"  {_counted(deleted, 'photo')} whose faces were deleted")
     if counts.num_copies:
         click.echo(f"  {_counted(counts.num_copies, 'photo')} {of_copies}")
     for reason, count in sorted(counts.by_reason.items()):
@@ -361,7 +363,8 @@ def show_purge(report: PurgeReport, *, as_json: bool) -> None:
     click.echo(
         f"{printable(report.dataset)}: removed "
         f"{_counted(report.num_faces_removed, 'row')} of faces and "
-        f"{report.num_photos_removed:,} of photos"
+        f"{report.num_photos_removed:,} of photos; "
+        f"{_counted(len(report.deleted_face_digests), 'face')} deleted so far"
     )
     for index, count in report.num_index_rows_removed.items():
         click.echo(f"{printable(index)}: removed {_counted(count, 'row')} of faces")
