@@ -46,7 +46,7 @@ device_option = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where to build: on a GPU, or not; auto: on a GPU where there is one.",
+    help="Where to do the work; auto: on a GPU where there is one.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document, for machines."
@@ -490,6 +490,7 @@ def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json
     type=click.Path(path_type=Path),
     help="Also draw the faces and their matches into this picture (.jpg, .png, .webp).",
 )
+@device_option
 @json_option
 def search(
     index: Path,
@@ -500,6 +501,7 @@ def search(
     min_similarity: float | None,
     one_per: OnePer | None,
     sheet: Path | None,
+    device: Device,
     as_json: bool,
 ) -> None:
     """Find the faces in INDEX most like each face in PHOTO.
@@ -520,13 +522,13 @@ def search(
         require_picture_name(sheet)
         if photo is None:
             raise click.UsageError("a contact sheet shows the faces of a photo; name one")
-    searcher = FaceSearcher.open(index)
+    searcher = FaceSearcher.open(index, device=device)
     if photo is None:
         assert face is not None
         matches = searcher.search_face(
             face, k, where=where, min_similarity=min_similarity, one_per=one_per
         )
-        show_matches(matches, face, as_json=as_json)
+        show_matches(matches, face, device=searcher.device, as_json=as_json)
         return
     image = open_photo(photo, searcher.pipeline.detector.reduction_for)
     probes = searcher.search(image, k, where=where, min_similarity=min_similarity, one_per=one_per)
@@ -535,7 +537,7 @@ def search(
             f"no face was found in {photo}; try a photo where the face is larger or turned more "
             "towards the camera"
         )
-    show_probes(probes, photo, as_json=as_json)
+    show_probes(probes, photo, device=searcher.device, as_json=as_json)
     if sheet is not None:
         write_contact_sheet(sheet, image, probes)
         if not as_json:

@@ -380,11 +380,15 @@ def show_purge(report: PurgeReport, *, as_json: bool) -> None:
         click.echo(limit)
 
 
-def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
+def show_probes(
+    probes: Sequence[Probe], photo: Path, *, device: str = "cpu", as_json: bool
+) -> None:
     """Print the matches of each face of a photo as a table."""
     if as_json:
-        _print_json({"photo": str(photo), "probes": [probe.to_json() for probe in probes]})
+        found = [probe.to_json() for probe in probes]
+        _print_json({"photo": str(photo), "device": device, "probes": found})
         return
+    _say_device(device)
     for number, probe in enumerate(probes, start=1):
         x, y, width, height = (round(value) for value in probe.box)
         _print_matches(
@@ -394,12 +398,21 @@ def show_probes(probes: Sequence[Probe], photo: Path, *, as_json: bool) -> None:
         )
 
 
-def show_matches(matches: Sequence[Match], face_id: str, *, as_json: bool) -> None:
+def show_matches(
+    matches: Sequence[Match], face_id: str, *, device: str = "cpu", as_json: bool
+) -> None:
     """Print the matches of a face of the index as a table."""
     if as_json:
-        _print_json({"face_id": face_id, "matches": [match.to_json() for match in matches]})
-    else:
-        _print_matches(f"more like face {printable(face_id)}", matches)
+        found = [match.to_json() for match in matches]
+        _print_json({"face_id": face_id, "device": device, "matches": found})
+        return
+    _say_device(device)
+    _print_matches(f"more like face {printable(face_id)}", matches)
+
+
+def _say_device(device: str) -> None:
+    if device == "cuda":
+        click.echo("searched on the GPU")
 
 
 def _print_matches(title: str, matches: Sequence[Match]) -> None:

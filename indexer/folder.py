@@ -26,6 +26,7 @@ from indexer.manifest import (
     read_manifest,
     write_deletions,
 )
+from indexer.recipes import Device
 from indexer.segment import Segment, open_segment
 
 GRACE_SECONDS = 300.0
@@ -36,7 +37,11 @@ _MANIFEST_NAME = re.compile(r"manifest-(\d{6,})\.json")
 
 
 def open_segments(
-    index_dir: Path, manifest: Manifest, known: Sequence[Segment] = ()
+    index_dir: Path,
+    manifest: Manifest,
+    known: Sequence[Segment] = (),
+    *,
+    device: Device = "cpu",
 ) -> list[Segment]:
     """Open all segments of a version, with their deletions.
 
@@ -44,6 +49,7 @@ def open_segments(
         index_dir: of the index.
         manifest: of the version.
         known: segments that are open already and need not be opened again.
+        device: where they are to be searched.
 
     Raises:
         DamagedFileError: naming the file that is not what was written.
@@ -54,7 +60,7 @@ def open_segments(
     for entry in manifest.segments:
         segment = opened.get(entry.segment_id)
         if segment is None:
-            segment = open_segment(index_dir, entry, manifest.contract.dimension)
+            segment = open_segment(index_dir, entry, manifest.contract.dimension, device)
         if (rows := deletions.pop(entry.segment_id, None)) is not None:
             if not 0 <= rows.min() <= rows.max() < entry.num_faces:
                 raise DamagedFileError(f"index {index_dir} deletes rows that are not there")

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from faces.errors import DamagedFileError, first_line
 from faces.files import PRIVATE, atomic_write, sync_dir
 from faces.parts import face_schema
+from indexer.gpu import MOST_MATCHES, GpuVectors, on_gpu
 from indexer.manifest import REBUILD, FileDigest, SegmentEntry
-from indexer.recipes import Recipe, search_parameters
+from indexer.recipes import Device, Recipe, search_parameters
 from indexer.vectors import Vectors, inner_products, nearest_rows, open_vectors, write_vectors
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class Segment:
         codes: FAISS index over the same rows; None if exact.
         faces: its n faces.
         deleted: (n,) bool, faces deleted since; None: none.
+        gpu: the embeddings on a GPU, which then compares with all of them; None: not there.
     """
 
     path: Path
@@ -165,6 +167,7 @@ class Segment:
     codes: faiss.Index | None
     faces: Faces
     deleted: NDArray[np.bool_] | None = None
+    gpu: GpuVectors | None = None
 
     @property
     def num_live(self) -> int:
@@ -197,15 +200,28 @@ class Segment:
         """
         if passing is None and self.deleted is not None:
             passing = self.live()
-        similarities, rows = search_rows(
-            self.vectors, self.codes, self.entry.recipe, probes, k=k, passing=passing
-        )
+        similarities, rows = self._search(probes, k, passing)
         if np.nanmax(similarities, initial=-1.0) > 1.001 or np.isnan(similarities).any():
             raise DamagedFileError(
                 f"{self.path / VECTORS_FILE} is damaged: it holds vectors that do not have length "
                 "1; build the index again with --rebuild"
             )
         return similarities, rows
+
+    def _search(
+        self, probes: Vectors, k: int, passing: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        num_unwanted = 0 if passing is None else len(passing) - int(passing.sum())
+        if self.gpu is None or k + num_unwanted > MOST_MATCHES:
+            recipe = self.entry.recipe
+            return search_rows(self.vectors, self.codes, recipe, probes, k=k, passing=passing)
+        # The GPU knows no filter: it finds so many more that enough are left.
+        found = self.gpu.nearest(probes, min(k + num_unwanted, len(self.vectors)))
+        if passing is not None:
+            found = np.where(passing[found], found, -1)
+        short = max(0, k - found.shape[1])
+        found = np.pad(found, ((0, 0), (0, short)), constant_values=-1)
+        return _best(self.vectors, probes, found, k)
 
 
 def search_rows(
@@ -353,8 +369,16 @@ def digests(folder: Path) -> dict[str, FileDigest]:
     return {path.name: FileDigest.of(path) for path in sorted(folder.iterdir())}
 
 
-def open_segment(index_dir: Path, entry: SegmentEntry, dimension: int) -> Segment:
+def open_segment(
+    index_dir: Path, entry: SegmentEntry, dimension: int, device: Device = "cpu"
+) -> Segment:
     """Open a segment, checking what is cheap to check (see `DIGESTED_BYTES`).
+
+    Args:
+        index_dir: of the index.
+        entry: of the segment.
+        dimension: numbers in an embedding.
+        device: where it is to be searched.
 
     Raises:
         DamagedFileError: naming the file that is not what was written.
@@ -368,12 +392,14 @@ def open_segment(index_dir: Path, entry: SegmentEntry, dimension: int) -> Segmen
             digest.require(folder / name)
         else:
             digest.require_size(folder / name)
+    vectors = open_vectors(folder / VECTORS_FILE, entry.num_faces, dimension)
     return Segment(
         folder,
         entry,
-        open_vectors(folder / VECTORS_FILE, entry.num_faces, dimension),
+        vectors,
         None if entry.recipe.is_exact else _open_codes(folder / CODES_FILE, entry, dimension),
         Faces(folder / FACES_FILE, entry.num_faces),
+        gpu=on_gpu(vectors, device),
     )
 
 

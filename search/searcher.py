@@ -18,6 +18,7 @@ from faces.models import load_pipeline_for
 from faces.photos import open_photo
 from faces.pipeline import FacePipeline, has_unit_length
 from indexer.manifest import Manifest, current_line
+from indexer.recipes import Device, use_gpu
 from indexer.vectors import Vectors
 from search.results import Box, CandidateList, Probe
 from search.version import Version
@@ -55,23 +56,30 @@ class FaceSearcher:
     opened, whatever is published meanwhile, until `refresh`.
     """
 
-    def __init__(self, path: Path, version: Version) -> None:
+    def __init__(self, path: Path, version: Version, device: Device) -> None:
         self.path = path
         self._version = version
+        self._device = device
 
     @classmethod
-    def open(cls, index: str | Path) -> FaceSearcher:
+    def open(cls, index: str | Path, *, device: Device = "auto") -> FaceSearcher:
         """Open the version of an index that is in force now.
+
+        Args:
+            index: its folder.
+            device: `cpu`, `cuda`, or `auto`: a GPU where FAISS sees one and the embeddings fit its
+                memory; there every search compares with all of them. See `device`.
 
         Checks the structure of every file, its size, and its digest if it is small or FAISS's;
         `facetrove verify` checks everything.
 
         Raises:
-            WrongUsageError: there is no index at that path.
+            WrongUsageError: there is no index at that path, or no such device.
             DamagedFileError: a file is missing, truncated or altered; names it.
         """
         path = Path(index)
-        return cls(path, Version.open(path))
+        use_gpu(device)  # refuses what cannot be had
+        return cls(path, Version.open(path, device), device)
 
     def refresh(self) -> bool:
         """Move on to the version now in force; whether there was a newer one.
@@ -81,13 +89,19 @@ class FaceSearcher:
         before = self._version
         if current_line(self.path) == before.line:
             return False
-        self._version = Version.open(self.path, before.segments)
+        self._version = Version.open(self.path, self._device, before.segments)
         return True
 
     @property
     def manifest(self) -> Manifest:
         """Of the version that is open."""
         return self._version.manifest
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Where it searches: `cuda` if all of the index is on a GPU."""
+        segments = self._version.segments
+        return "cuda" if segments and all(segment.gpu for segment in segments) else "cpu"
 
     @property
     def contract(self) -> ModelContract:

@@ -16,6 +16,7 @@ from indexer.changes import rows_in
 from indexer.filters import passing_rows
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
+from indexer.recipes import Device
 from indexer.segment import Segment, metadata_of
 from indexer.vectors import Vectors
 
@@ -47,7 +48,7 @@ class Version:
         self.passing = lru_cache(FILTERS_KEPT)(self._passing)
 
     @classmethod
-    def open(cls, index_dir: Path, known: Sequence[Segment] = ()) -> Version:
+    def open(cls, index_dir: Path, device: Device, known: Sequence[Segment] = ()) -> Version:
         """Open the version in force; segments that are open already are used again.
 
         Raises:
@@ -58,7 +59,7 @@ class Version:
             line = current_line(index_dir)
             try:
                 manifest = read_current(index_dir)
-                return cls(line, manifest, open_segments(index_dir, manifest, known))
+                return cls(line, manifest, open_segments(index_dir, manifest, known, device=device))
             except DamagedFileError:
                 if attempt + 1 == OPEN_ATTEMPTS or current_line(index_dir) == line:
                     raise

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
 
+from faces.contract import ModelContract
 from faces.errors import WrongUsageError
+from indexer import build_index
+from indexer.delete import delete_faces
 from indexer.recipes import (
     EXACT_UP_TO_FACES,
     Recipe,
@@ -17,7 +22,9 @@ from indexer.recipes import (
 from indexer.segment import search_rows
 from indexer.tuning import exact_truth, recall, tune
 from indexer.vectors import nearest_rows
+from search import FaceSearcher
 from tests.conftest import unit_vectors
+from tests.test_faces_dataset import write
 
 
 def people(num_people: int, faces_each: int, dimension: int, spread: float) -> np.ndarray:
@@ -193,3 +200,51 @@ def test_a_gpu_is_used_where_there_is_one_and_never_silently_missed(
     assert use_gpu("auto")
     assert use_gpu("cuda")
     assert not use_gpu("cpu")
+
+
+class FakeGpuIndex(faiss.IndexFlatIP):
+    """FAISS's index on a GPU, played by the one on a processor; no GPU is needed to test who asks
+    it what."""
+
+    def __init__(self, resources: object, dimension: int) -> None:
+        super().__init__(dimension)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "GpuIndexFlatIP", FakeGpuIndex, raising=False)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_search_on_a_gpu_answers_as_on_the_processor(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    write(tmp_path / "d", contract, {f"{n}": 2 for n in range(100)})
+    build_index(tmp_path / "d", tmp_path / "i", device="cpu")
+    delete_faces(tmp_path / "d", [tmp_path / "i"], "uri IN ('3', '4')")
+    on_processor = FaceSearcher.open(tmp_path / "i", device="cpu")
+    on_gpu = FaceSearcher.open(tmp_path / "i")
+    assert (on_processor.device, on_gpu.device) == ("cpu", "cuda")
+    probes = unit_vectors(30, 8, seed=1)
+    for query in ({"k": 5}, {"k": 196}, {"k": 9, "where": "uri < '5'"}, {"min_similarity": 0.3}):
+        expected = on_processor.search_embeddings(probes, **query)
+        for found, wanted in zip(on_gpu.search_embeddings(probes, **query), expected, strict=True):
+            assert found.face_ids == wanted.face_ids
+            assert found.similarities == pytest.approx(wanted.similarities, abs=1e-6)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_embeddings_that_do_not_fit_the_gpu_are_searched_on_the_processor(
+    tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: FakeGpuIndex, vectors: np.ndarray) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(FakeGpuIndex, "add", full)
+    write(tmp_path / "d", contract, {"a": 2})
+    build_index(tmp_path / "d", tmp_path / "i", device="cpu")
+    assert FaceSearcher.open(tmp_path / "i").device == "cpu"
+    with pytest.raises(WrongUsageError, match=r"2 embeddings cannot .*out of memory.*give cpu"):
+        FaceSearcher.open(tmp_path / "i", device="cuda")
