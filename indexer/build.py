@@ -79,6 +79,9 @@ class IndexProgress:
     faces_to_do: int | None = None
 
 
+LEAST_FACES_TUNED = 16
+"""Fewer are compared exactly whatever is asked: there are no probes to tune a recipe with."""
+
 OnProgress = Callable[[IndexProgress], None]
 
 
@@ -216,7 +219,7 @@ def _same_rows(photos: pa.Table, known: pa.Table) -> bool:
 
 def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Deletions) -> Manifest:
     changes = everything(source)
-    if len(changes.photos) == 0:
+    if len(changes.photos) == 0 and build.writer.previous is None:
         raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
     read = faces_of_photos if build.crew is None else build.crew.read_faces
     entry = build.write_segment(read(source, changes.photos), changes.photo_rows, wanted, None)
@@ -340,6 +343,11 @@ class _Build:
     on_progress: OnProgress
     crew: Crew | None = None
 
+    @property
+    def in_force(self) -> Wanted | None:
+        """What was asked of the index before."""
+        return None if self.writer.previous is None else self.writer.previous.wanted
+
     def write_segment(
         self,
         batches: Iterator[FaceBatch],
@@ -389,9 +397,17 @@ class _Build:
         recipe = choose_recipe(wanted, count, self.contract.dimension)
         if recipe.is_exact:
             return recipe, None
+        if count < LEAST_FACES_TUNED:
+            return Recipe(reason="so few faces are compared at once"), None
         vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
         self.on_progress(IndexProgress(f"training {recipe.factory}"))
-        codes = train(recipe, vectors, device=self.device)
+        try:
+            codes = train(recipe, vectors, device=self.device)
+        except WrongUsageError:
+            if wanted != self.in_force:
+                raise
+            # It could be trained once; that faces were deleted since is no reason to refuse.
+            return Recipe(reason=f"{recipe.factory} cannot be trained on so few faces"), None
         self.on_progress(IndexProgress(f"adding to {recipe.factory}", 0, count))
         if self.crew is not None:
             self.crew.fill(codes)

@@ -213,14 +213,12 @@ def search_parameters(
         parameters = faiss.SearchParametersIVF(nprobe=recipe.nprobe or 1, **settings)
     elif isinstance(inner, faiss.IndexHNSW):
         parameters = faiss.SearchParametersHNSW(efSearch=recipe.ef_search or 16, **settings)
-    elif isinstance(
-        inner, faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexPQ | faiss.IndexPQFastScan
-    ):
+    elif isinstance(inner, faiss.IndexFlat | faiss.IndexScalarQuantizer):
         parameters = faiss.SearchParameters(**settings)
     else:
         raise WrongUsageError(
             f"recipe {recipe.factory!r} makes a {type(inner).__name__}, which filters cannot be "
-            "applied to; choose one of IVF, HNSW, PQ, SQ or Flat"
+            "applied to; choose one of IVF, HNSW, SQ or Flat"
         )
     if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
         return faiss.SearchParametersPreTransform(index_params=parameters)
