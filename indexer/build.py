@@ -198,8 +198,11 @@ def rewrite_index(
         photos = photos.filter(pc.is_in(photos["part"], value_set=known["part"].unique()))
         num_rows = sum(entry.num_faces for entry in previous.segments)
         if previous.deletions is None and _same_rows(photos, known):
+            if previous.dataset_purged != source.purged:
+                writer.publish(replace(previous, dataset_purged=source.purged))
             writer.remove_unused(grace_seconds=0)
             return 0
+        previous = replace(previous, dataset_purged=source.purged)
         segments = open_segments(writer.path, previous)
         metadata = metadata_of(segments)
         build = _Build(writer, previous.contract, metadata, "auto", on_progress)
@@ -232,6 +235,7 @@ def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Dele
             wanted=wanted,
             segments=(entry,),
             dataset_deletions=deletions.state,
+            dataset_purged=source.purged,
         )
     )
 
@@ -241,6 +245,8 @@ def _update(
 ) -> Manifest | None:
     """Publish what has changed; None if it takes a build from nothing."""
     index_dir = build.writer.path
+    if source.purged != previous.dataset_purged:
+        return None  # rows that say what vanished are gone
     try:
         segments = open_segments(index_dir, previous)
         changes = changes_since(source, known_photos(index_dir, previous.segments))
