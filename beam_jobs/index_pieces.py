@@ -134,6 +134,9 @@ class _Pieces:
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
     def _run(self, label: str, work: partial[None]) -> None:
+        if not self._names:
+            return
+
         def build(pipeline: beam.Pipeline) -> None:
             (
                 pipeline

@@ -91,6 +91,7 @@ class Dataset:
         selection: which faces were kept.
         metadata: columns that photo lists added to its photos.
         limits: of the photos that the last run tried; None while a run with others goes on.
+        purged: the last run that took out rows which an index may not have read; empty: none.
     """
 
     def __init__(
@@ -100,12 +101,15 @@ class Dataset:
         selection: FaceSelection = FaceSelection(),
         metadata: pa.Schema = NO_METADATA,
         limits: PhotoLimits | None = PhotoLimits(),
+        *,
+        purged: str = "",
     ) -> None:
         self.path = path
         self.contract = contract
         self.selection = selection
         self.metadata = metadata
         self.limits = limits
+        self.purged = purged
 
     @classmethod
     def open(cls, path: Path) -> Dataset:
@@ -132,6 +136,7 @@ class Dataset:
                 FaceSelection(**header["selection"]),
                 pa.schema([(n, METADATA_TYPES[kind]) for n, kind in header["metadata"].items()]),
                 None if header["limits"] is None else PhotoLimits(**header["limits"]),
+                purged=header.get("purged", ""),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(f"{source} is damaged ({error!r})") from error
@@ -143,6 +148,7 @@ class Dataset:
             "selection": asdict(self.selection),
             "metadata": {field.name: str(field.type) for field in self.metadata},
             "limits": None if self.limits is None else asdict(self.limits),
+            "purged": self.purged,
         }
 
     @staticmethod
@@ -201,8 +207,12 @@ class Dataset:
             remedy="choose the dataset's own model or name a new dataset",
         )
         existing.require_selection(self.selection)
-        joined = existing.with_metadata(self.metadata)
-        return Dataset(self.path, self.contract, self.selection, joined.metadata, self.limits)
+        return existing.with_metadata(self.metadata)._with_limits(self.limits)
+
+    def _with_limits(self, limits: PhotoLimits | None) -> Dataset:
+        return Dataset(
+            self.path, self.contract, self.selection, self.metadata, limits, purged=self.purged
+        )
 
     def with_metadata(self, columns: pa.Schema) -> Dataset:
         """The same dataset with further metadata columns, where they are new.
@@ -220,7 +230,9 @@ class Dataset:
                     f"column {field.name!r} is {field.type} in the photo list and "
                     f"{metadata.field(place).type} in dataset {self.path}; make them the same"
                 )
-        return Dataset(self.path, self.contract, self.selection, metadata, self.limits)
+        return Dataset(
+            self.path, self.contract, self.selection, metadata, self.limits, purged=self.purged
+        )
 
     def _begin_run(self, limits: PhotoLimits | None) -> str:
         """Take the dataset over from earlier runs and clear what they left unfinished.
@@ -240,8 +252,8 @@ class Dataset:
         return run
 
     def _write_header(self, run: str, limits: PhotoLimits | None) -> None:
-        settled = Dataset(self.path, self.contract, self.selection, self.metadata, limits)
-        header = {"format_version": FORMAT_VERSION, **settled.to_json(), "run": run}
+        settled = self._with_limits(limits).to_json()
+        header = {"format_version": FORMAT_VERSION, **settled, "run": run}
         with atomic_write(self.path / "dataset.json") as temporary:
             temporary.write_text(json.dumps(header, indent=2) + "\n")
 
@@ -415,6 +427,11 @@ class DatasetWriter:
                 write_table(table, path)
             if _read_header(self.dataset.path).get("run") != self.run:
                 raise BusyError(f"another run has taken over dataset {self.dataset.path}")
+
+    def begin_purge(self) -> None:
+        """Say that this run takes out rows that an index may not have read."""
+        self.dataset.purged = self.run
+        self.dataset._write_header(self.run, self.dataset.limits)
 
     def finish(self, record: dict[str, Any] | None) -> None:
         """Everything was done; keep a record of the run, a JSON document, for `Dataset.runs`."""

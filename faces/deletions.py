@@ -71,13 +71,18 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     return Deletions(rows["face_id"].drop_null().combine_chunks(), rows["digest"].combine_chunks())
 
 
-def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> None:
-    """Withhold faces from now on; their rows are still to be taken out of the parts."""
+def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]:
+    """Withhold faces from now on; their rows are still to be taken out of the parts.
+
+    Returns:
+        `Deletions.state` before and after.
+    """
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
         before = read_deletions(dataset_dir)
         pending = sorted({*before.pending.to_pylist(), *face_ids})
         digests = {*before.digests.to_pylist(), *map(face_digest, pending)}
         _write(dataset_dir, pending, digests)
+        return before.state, read_deletions(dataset_dir).state
 
 
 def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:

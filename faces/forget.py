@@ -125,7 +125,10 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
         _give_rows_to_orphans(writer)
         rows = dataset.photo_rows()
         stands = _stands(rows)
-        embedded = standing_photos(rows.filter(pa.array(stands)))
+        gone_rows, kept_rows = rows.filter(pa.array(~stands)), rows.filter(pa.array(stands))
+        if pc.any(_not_in(gone_rows["uri"], [kept_rows["uri"]])).as_py():
+            writer.begin_purge()
+        embedded = standing_photos(kept_rows)
         embedded = embedded.filter(pc.equal(embedded["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.sort_by([("photo_id", "ascending"), ("uri", "ascending")])
         places = places_of_contents(embedded.select(["photo_id", "uri", "faces_part"]))
@@ -152,7 +155,6 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
     nothing = face_schema(dataset.contract.dimension).empty_table()
     gone_faces = pa.concat_tables([nothing, *removed])
     nowhere = gone_faces.filter(_not_in(gone_faces["face_id"], kept_ids))
-    gone_rows, kept_rows = rows.filter(pa.array(~stands)), rows.filter(pa.array(stands))
     uris = pa.chunked_array([*gone_rows["uri"].chunks, *gone_faces["uri"].chunks]).unique()
     photo_ids = gone_rows["photo_id"].drop_null().unique()
     return Leftovers(

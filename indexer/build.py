@@ -79,6 +79,9 @@ class IndexProgress:
     faces_to_do: int | None = None
 
 
+LEAST_FACES_TUNED = 16
+"""Fewer are compared exactly whatever is asked: there are no probes to tune a recipe with."""
+
 OnProgress = Callable[[IndexProgress], None]
 
 
@@ -195,8 +198,11 @@ def rewrite_index(
         photos = photos.filter(pc.is_in(photos["part"], value_set=known["part"].unique()))
         num_rows = sum(entry.num_faces for entry in previous.segments)
         if previous.deletions is None and _same_rows(photos, known):
+            if previous.dataset_purged != source.purged:
+                writer.publish(replace(previous, dataset_purged=source.purged))
             writer.remove_unused(grace_seconds=0)
             return 0
+        previous = replace(previous, dataset_purged=source.purged)
         segments = open_segments(writer.path, previous)
         metadata = metadata_of(segments)
         build = _Build(writer, previous.contract, metadata, "auto", on_progress)
@@ -216,7 +222,7 @@ def _same_rows(photos: pa.Table, known: pa.Table) -> bool:
 
 def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Deletions) -> Manifest:
     changes = everything(source)
-    if len(changes.photos) == 0:
+    if len(changes.photos) == 0 and build.writer.previous is None:
         raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
     read = faces_of_photos if build.crew is None else build.crew.read_faces
     entry = build.write_segment(
@@ -231,6 +237,7 @@ def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Dele
             wanted=wanted,
             segments=(entry,),
             dataset_deletions=deletions.state,
+            dataset_purged=source.purged,
         )
     )
 
@@ -240,6 +247,8 @@ def _update(
 ) -> Manifest | None:
     """Publish what has changed; None if it takes a build from nothing."""
     index_dir = build.writer.path
+    if source.purged != previous.dataset_purged:
+        return None  # rows that say what vanished are gone
     try:
         segments = open_segments(index_dir, previous)
         changes = changes_since(source, known_photos(index_dir, previous.segments))
@@ -342,6 +351,11 @@ class _Build:
     on_progress: OnProgress
     crew: Crew | None = None
 
+    @property
+    def in_force(self) -> Wanted | None:
+        """What was asked of the index before."""
+        return None if self.writer.previous is None else self.writer.previous.wanted
+
     def write_segment(
         self,
         batches: Iterator[FaceBatch],
@@ -391,9 +405,17 @@ class _Build:
         recipe = choose_recipe(wanted, count, self.contract.dimension)
         if recipe.is_exact:
             return recipe, None
+        if count < LEAST_FACES_TUNED:
+            return Recipe(reason="so few faces are compared at once"), None
         vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
         self.on_progress(IndexProgress(f"training {recipe.factory}"))
-        codes = train(recipe, vectors, device=self.device)
+        try:
+            codes = train(recipe, vectors, device=self.device)
+        except WrongUsageError:
+            if wanted != self.in_force:
+                raise
+            # It could be trained once; that faces were deleted since is no reason to refuse.
+            return Recipe(reason=f"{recipe.factory} cannot be trained on so few faces"), None
         self.on_progress(IndexProgress(f"adding to {recipe.factory}", 0, count))
         if self.crew is not None:
             self.crew.fill(codes)

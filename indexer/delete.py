@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from faces.contract import require_same_contract
 from faces.dataset import Dataset
-from faces.deletions import add_deletions, face_digest, read_deletions
+from faces.deletions import add_deletions, face_digest
 from faces.errors import BusyError, WrongUsageError
 from faces.forget import take_out_deleted
 from faces.photos import is_url, photo_uri
@@ -166,9 +166,7 @@ def _delete(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dic
     counts = {str(index): 0 for index in indexes}
     if len(face_ids) == 0:
         return counts
-    before = read_deletions(source.path).state
-    add_deletions(source.path, face_ids.to_pylist())
-    after = read_deletions(source.path).state
+    before, after = add_deletions(source.path, face_ids.to_pylist())
     for index in indexes:
         with IndexWriter.open(index) as writer:
             previous = writer.require_previous()

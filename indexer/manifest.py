@@ -52,7 +52,11 @@ class FileDigest:
     def require(self, path: Path) -> None:
         """Raise DamagedFileError, naming the file, unless it is the one described."""
         self.require_size(path)
-        if sha256_of(path) != self.sha256:
+        try:
+            sha256 = sha256_of(path)
+        except FileNotFoundError as error:  # a writer removes what is out of force
+            raise DamagedFileError(f"{path} is missing; build the index again") from error
+        if sha256 != self.sha256:
             raise DamagedFileError(
                 f"{path} differs from what was written (its sha256 is another); {REBUILD}"
             )
@@ -146,6 +150,7 @@ class Manifest:
         segments: oldest first.
         deletions: rows of them that were deleted; None: none.
         dataset_deletions: `faces.deletions.Deletions.state` of the dataset, when it was compared.
+        dataset_purged: `Dataset.purged` then.
         created: when, in UTC, ISO 8601.
     """
 
@@ -155,6 +160,7 @@ class Manifest:
     segments: tuple[SegmentEntry, ...]
     deletions: DeletionsEntry | None = None
     dataset_deletions: str = ""
+    dataset_purged: str = ""
     metric: str = METRIC
     format_version: int = FORMAT_VERSION
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

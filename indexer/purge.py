@@ -97,6 +97,7 @@ def purge(
         build_index(source.path, index_dir, on_progress=on_progress)
     dead = [_dead_faces(index_dir) for index_dir, _ in opened]
     leftovers = purge_dataset(source, on_part)
+    source = Dataset.open(source.path)
     removed = {}
     for index_dir, _ in opened:
         removed[str(index_dir)] = rewrite_index(index_dir, source, on_progress=on_progress)
