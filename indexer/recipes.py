@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import WrongUsageError, first_line
-from indexer.vectors import Vectors
+from indexer.vectors import Passing, Vectors
 
 if TYPE_CHECKING:
     import faiss
@@ -195,21 +195,21 @@ def unwrapped(index: faiss.Index) -> faiss.Index:
 
 
 def search_parameters(
-    index: faiss.Index, recipe: Recipe, passing: NDArray[np.uint8] | None = None
+    index: faiss.Index, recipe: Recipe, passing: Passing | None = None
 ) -> faiss.SearchParameters:
     """FAISS's parameters for one search.
 
     Args:
         index: of the recipe.
         recipe: its settings.
-        passing: the rows that may be found, one bit each, lowest first; all by default.
+        passing: the rows that may be found; all by default.
 
     Raises:
         WrongUsageError: it is of a kind that cannot be searched so.
     """
     import faiss
 
-    settings = {} if passing is None else {"sel": faiss.IDSelectorBitmap(passing)}
+    settings = {} if passing is None else {"sel": faiss.IDSelectorBitmap(passing.bits)}
     inner = unwrapped(index)
     if isinstance(inner, faiss.IndexIVF):
         parameters = faiss.SearchParametersIVF(nprobe=recipe.nprobe or 1, **settings)

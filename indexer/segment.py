@@ -30,7 +30,14 @@ from faces.parts import face_schema
 from indexer.gpu import MOST_MATCHES, GpuVectors, on_gpu
 from indexer.manifest import REBUILD, FileDigest, SegmentEntry
 from indexer.recipes import Device, Recipe, search_parameters
-from indexer.vectors import Vectors, inner_products, nearest_rows, open_vectors, write_vectors
+from indexer.vectors import (
+    Passing,
+    Vectors,
+    inner_products,
+    nearest_rows,
+    open_vectors,
+    write_vectors,
+)
 
 if TYPE_CHECKING:
     import faiss
@@ -172,8 +179,11 @@ class Segment:
     @property
     def num_live(self) -> int:
         """Faces that were not deleted."""
-        dead = 0 if self.deleted is None else int(self.deleted.sum())
-        return len(self.vectors) - dead
+        return len(self.vectors) if self._live is None else self._live.count
+
+    @cached_property
+    def _live(self) -> Passing | None:
+        return None if self.deleted is None else Passing(~self.deleted)
 
     def live(self) -> NDArray[np.bool_]:
         """(n,) bool, which faces were not deleted."""
@@ -182,14 +192,14 @@ class Segment:
         return ~self.deleted
 
     def search(
-        self, probes: Vectors, k: int, passing: NDArray[np.bool_] | None = None
+        self, probes: Vectors, k: int, passing: Passing | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The rows most similar to each probe.
 
         Args:
             probes: (p, d) of unit length.
             k: rows wanted.
-            passing: (n,) bool, which rows may be found; by default all that were not deleted.
+            passing: which rows may be found; by default all that were not deleted.
 
         Returns:
             (p, k) exact similarities, descending, and (p, k) rows; -inf and -1 where fewer than
@@ -198,8 +208,8 @@ class Segment:
         Raises:
             DamagedFileError: vectors or codes are not what was written.
         """
-        if passing is None and self.deleted is not None:
-            passing = self.live()
+        if passing is None:
+            passing = self._live
         similarities, rows = self._search(probes, k, passing)
         if np.nanmax(similarities, initial=-1.0) > 1.001 or np.isnan(similarities).any():
             raise DamagedFileError(
@@ -209,16 +219,16 @@ class Segment:
         return similarities, rows
 
     def _search(
-        self, probes: Vectors, k: int, passing: NDArray[np.bool_] | None
+        self, probes: Vectors, k: int, passing: Passing | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        num_unwanted = 0 if passing is None else len(passing) - int(passing.sum())
+        num_unwanted = 0 if passing is None else len(self.vectors) - passing.count
         if self.gpu is None or k + num_unwanted > MOST_MATCHES:
             recipe = self.entry.recipe
             return search_rows(self.vectors, self.codes, recipe, probes, k=k, passing=passing)
         # The GPU knows no filter: it finds so many more that enough are left.
         found = self.gpu.nearest(probes, min(k + num_unwanted, len(self.vectors)))
         if passing is not None:
-            found = np.where(passing[found], found, -1)
+            found = np.where(passing.rows[found], found, -1)
         short = max(0, k - found.shape[1])
         found = np.pad(found, ((0, 0), (0, short)), constant_values=-1)
         return _best(self.vectors, probes, found, k)
@@ -231,15 +241,14 @@ def search_rows(
     probes: Vectors,
     *,
     k: int,
-    passing: NDArray[np.bool_] | None = None,
+    passing: Passing | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`Segment.search` among vectors and codes that may not be in a segment yet."""
-    num_passing = len(vectors) if passing is None else int(passing.sum())
+    num_passing = len(vectors) if passing is None else passing.count
     wanted = k * recipe.candidates
     if codes is None or wanted >= num_passing or num_passing < recipe.exact_share * len(vectors):
         return nearest_rows(vectors, probes, k, passing)
-    bits = None if passing is None else np.packbits(passing, bitorder="little")
-    parameters = search_parameters(codes, recipe, bits)
+    parameters = search_parameters(codes, recipe, passing)
     similarities = np.empty((len(probes), k), np.float32)
     rows = np.empty((len(probes), k), np.int64)
     for start in range(0, len(probes), PROBES_AT_ONCE):

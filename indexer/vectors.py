@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,27 @@ BLOCK_ROWS = 1 << 16
 FEW_PROBES = 20
 """Below, FAISS goes through the rows one by one; from here on it multiplies matrices, which needs
 the rows of a filter copied together."""
+
+
+@dataclass(frozen=True)
+class Passing:
+    """Which of n rows may be found.
+
+    Attributes:
+        rows: (n,) bool.
+    """
+
+    rows: NDArray[np.bool_]
+
+    @cached_property
+    def count(self) -> int:
+        """How many may."""
+        return int(np.count_nonzero(self.rows))
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """One bit for each row, lowest first, as FAISS wants them."""
+        return np.packbits(self.rows, bitorder="little")
 
 
 class VectorsWriter:
@@ -91,7 +114,7 @@ def open_vectors(path: Path, num_rows: int, dimension: int) -> Vectors:
 
 
 def nearest_rows(
-    vectors: Vectors, probes: Vectors, k: int, passing: NDArray[np.bool_] | None = None
+    vectors: Vectors, probes: Vectors, k: int, passing: Passing | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The rows nearest each probe, by comparing with all of them.
 
@@ -99,7 +122,7 @@ def nearest_rows(
         vectors: (n, d).
         probes: (p, d).
         k: rows wanted.
-        passing: (n,) which rows may be found; all by default.
+        passing: which rows may be found; all by default.
 
     Returns:
         (p, k) similarities, descending, and (p, k) rows; -inf and -1 where there are no more.
@@ -125,27 +148,26 @@ def nearest_rows(
 
 
 def _blocks(
-    vectors: Vectors, passing: NDArray[np.bool_] | None
+    vectors: Vectors, passing: Passing | None
 ) -> Iterator[tuple[Vectors, int | NDArray[np.int64]]]:
     """Stretches of rows with the number of their first; or passing rows with their numbers."""
     if passing is None:
         for start in range(0, len(vectors), BLOCK_ROWS):
             yield vectors[start : start + BLOCK_ROWS], start
         return
-    rows = np.flatnonzero(passing)
+    rows = np.flatnonzero(passing.rows)
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
         yield vectors[block], block
 
 
 def _nearest_one_by_one(
-    vectors: Vectors, probes: Vectors, k: int, passing: NDArray[np.bool_]
+    vectors: Vectors, probes: Vectors, k: int, passing: Passing
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     import faiss
 
     similarities = np.empty((len(probes), k), np.float32)
     rows = np.empty((len(probes), k), np.int64)
-    bits = np.packbits(passing, bitorder="little")
     probes = np.ascontiguousarray(probes)
     faiss.knn_inner_product(
         faiss.swig_ptr(probes),
@@ -156,7 +178,7 @@ def _nearest_one_by_one(
         k,
         faiss.swig_ptr(similarities),
         faiss.swig_ptr(rows),
-        faiss.IDSelectorBitmap(bits),
+        faiss.IDSelectorBitmap(passing.bits),
     )
     similarities[rows < 0] = -np.inf
     return similarities, rows

@@ -18,7 +18,7 @@ from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
 from indexer.recipes import Device
 from indexer.segment import Segment, metadata_of
-from indexer.vectors import Vectors
+from indexer.vectors import Passing, Vectors
 
 OPEN_ATTEMPTS = 5
 """A writer may remove an old version while it is being opened: then CURRENT names a newer one."""
@@ -26,7 +26,8 @@ OPEN_ATTEMPTS = 5
 FILTERS_KEPT = 8
 """Filters whose result is kept, for a searcher that is asked the same again."""
 
-Passing = list[NDArray[np.bool_] | None]
+PassingRows = list[Passing | None]
+"""For each segment the rows that a filter lets pass; None: all that were not deleted."""
 
 
 class Version:
@@ -65,12 +66,13 @@ class Version:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _passing(self, where: str | None) -> Passing:
-        """For each segment the rows that a filter lets pass; None: all that were not deleted."""
+    def _passing(self, where: str | None) -> PassingRows:
         if where is None:
             return [None] * len(self.segments)
         return [
-            passing_rows(self._with_all_columns(segment.faces.table), where) & segment.live()
+            Passing(
+                passing_rows(self._with_all_columns(segment.faces.table), where) & segment.live()
+            )
             for segment in self.segments
         ]
 
@@ -80,15 +82,15 @@ class Version:
                 faces = faces.append_column(column, pa.nulls(len(faces), column.type))
         return faces
 
-    def num_passing(self, passing: Passing) -> int:
+    def num_passing(self, passing: PassingRows) -> int:
         """Faces that may be found."""
         return sum(
-            segment.num_live if rows is None else int(rows.sum())
+            segment.num_live if rows is None else rows.count
             for segment, rows in zip(self.segments, passing, strict=True)
         )
 
     def nearest(
-        self, probes: Vectors, k: int, passing: Passing
+        self, probes: Vectors, k: int, passing: PassingRows
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Similarities, descending, and places, both (p, k); -inf and -1 for none."""
         found = [

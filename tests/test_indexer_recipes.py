@@ -21,7 +21,7 @@ from indexer.recipes import (
 )
 from indexer.segment import search_rows
 from indexer.tuning import exact_truth, recall, tune
-from indexer.vectors import nearest_rows
+from indexer.vectors import Passing, nearest_rows
 from search import FaceSearcher
 from tests.conftest import unit_vectors
 from tests.test_faces_dataset import write
@@ -82,7 +82,9 @@ def test_a_target_is_a_share() -> None:
 def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) -> None:
     vectors, probes = unit_vectors(3_000, 16, seed=1), unit_vectors(num_probes, 16, seed=2)
     passing = None if share is None else np.random.default_rng(3).random(len(vectors)) < share
-    similarities, rows = nearest_rows(vectors, probes, 7, passing)
+    similarities, rows = nearest_rows(
+        vectors, probes, 7, None if passing is None else Passing(passing)
+    )
     products = probes @ vectors.T
     if passing is not None:
         products[:, ~passing] = -np.inf
@@ -133,7 +135,9 @@ def test_a_filter_returns_all_that_pass_at_any_selectivity(recipe: str, count: i
     passing[np.random.default_rng(2).choice(len(vectors), count, replace=False)] = True
     for share in (0.0, 1.0):  # through FAISS's selector where there are enough, and exactly
         settings = Recipe(chosen.factory, nprobe=4, ef_search=32, candidates=4, exact_share=share)
-        similarities, rows = search_rows(vectors, codes, settings, probes, k=10, passing=passing)
+        similarities, rows = search_rows(
+            vectors, codes, settings, probes, k=10, passing=Passing(passing)
+        )
         found = rows >= 0
         assert found.sum(axis=1).tolist() == [min(10, count)] * len(probes)
         assert passing[rows[found]].all()
