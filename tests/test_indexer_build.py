@@ -53,8 +53,9 @@ def test_building_again_does_nothing_until_the_dataset_or_the_recipe_changes(
     write(dataset, contract, {"a": 1}, seed=7)
     assert build_index(dataset, index).version == 2
     assert indexed_ids(index) == {"a-0-7", "b-0-0", "c-0-0"}
-    manifest = build_index(dataset, index, recipe="Flat")
-    assert [segment.recipe.factory for segment in manifest.segments] == ["Flat"]
+    write(dataset, contract, {f"more {n}": 1 for n in range(40)}, seed=8)
+    manifest = build_index(dataset, index, recipe="SQ8")
+    assert [segment.recipe.factory for segment in manifest.segments] == ["SQ8"]
     assert build_index(dataset, index) == manifest  # what was asked stays in force
 
 
@@ -288,9 +289,12 @@ def test_an_index_of_a_newer_facetrove_is_left_alone(dataset: Path, tmp_path: Pa
     assert '"format_version": 3' in path.read_text()
 
 
-def test_a_first_build_that_fails_leaves_no_folder(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(WrongUsageError):
-        build_index(dataset, tmp_path / "i", recipe="IVF4096,Flat")  # four faces cannot train that
+def test_a_first_build_that_fails_leaves_no_folder(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    write(dataset, contract, {f"more {n}": 1 for n in range(40)}, seed=8)
+    with pytest.raises(WrongUsageError, match="cannot be trained on 44 faces"):
+        build_index(dataset, tmp_path / "i", recipe="IVF4096,Flat")
     assert not (tmp_path / "i").exists()
     with pytest.raises(WrongUsageError, match="no GPU"):
         build_index(dataset, tmp_path / "i", device="cuda")

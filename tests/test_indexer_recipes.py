@@ -96,7 +96,7 @@ def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) 
 
 @pytest.mark.parametrize(
     "recipe",
-    ["IVF64,PQ16x4fs", "IVF64,SQ8", "HNSW16,SQ8", "OPQ16,IVF64,PQ16x4fs", "SQ4"],
+    ["IVF64,PQ16x4fs", "IVF64,SQ8", "HNSW16,SQ8", "RR32,IVF64,SQ8", "SQ4"],
 )
 def test_recipes_are_tuned_to_their_target_and_state_their_true_recall(recipe: str) -> None:
     vectors = people(600, 20, 32, spread=0.5)
