@@ -1,0 +1,274 @@
+"""Other vector indexes as search engines: hnswlib, usearch, LanceDB, autofaiss.
+
+Each is built from the gallery's embeddings in a NumPy file and keeps the row as its label.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.index_engines import Engine, Facetrove
+from benchmarks.index_galleries import Gallery, K, Rows, Vectors
+from benchmarks.measure import CORES
+
+BATCH_ROWS = 1 << 16
+
+EF_SEARCH = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Faces that graphs keep in view."""
+
+
+def _batches(gallery: Gallery) -> Iterator[tuple[int, Vectors]]:
+    """First row and embeddings of stretches of the gallery."""
+    vectors = np.load(gallery.vectors_path, mmap_mode="r")
+    for start in range(0, len(vectors), BATCH_ROWS):
+        yield start, np.ascontiguousarray(vectors[start : start + BATCH_ROWS])
+
+
+class Hnswlib:
+    """hnswlib's graph over float32."""
+
+    def __init__(self, links: int, ef_construction: int) -> None:
+        self.name = f"hnswlib M={links}"
+        self._links, self._ef_construction = links, ef_construction
+
+    def build(self, gallery: Gallery, folder: Path) -> None:
+        """Build and save it."""
+        index = self._empty()
+        index.init_index(
+            gallery.count, M=self._links, ef_construction=self._ef_construction, random_seed=1
+        )
+        index.set_num_threads(CORES)
+        for start, vectors in _batches(gallery):
+            index.add_items(vectors, np.arange(start, start + len(vectors)))
+        index.save_index(str(folder / "index.bin"))
+
+    def open(self, gallery: Gallery, folder: Path) -> None:
+        """Load it."""
+        self._index = self._empty()
+        self._index.load_index(str(folder / "index.bin"))
+        self._index.set_num_threads(CORES)
+
+    def _empty(self) -> Any:
+        import hnswlib
+
+        return hnswlib.Index(space="ip", dim=128)
+
+    def ladders(self) -> Sequence[Sequence[int]]:
+        """ef."""
+        return [EF_SEARCH]
+
+    def use(self, setting: int) -> None:
+        """Set ef."""
+        self._index.set_ef(setting)
+
+    def search(self, probes: Vectors) -> Any:
+        """(p, 10) labels."""
+        return self._index.knn_query(probes, K)[0]
+
+    def rows(self, answer: Any) -> Rows:
+        """The same."""
+        return np.asarray(answer, dtype=np.int64)
+
+
+class Usearch:
+    """usearch's graph over numbers of a type."""
+
+    def __init__(self, dtype: str) -> None:
+        self.name = f"usearch {dtype}"
+        self._dtype = dtype
+
+    def build(self, gallery: Gallery, folder: Path) -> None:
+        """Build and save it."""
+        from usearch.index import Index
+
+        index = Index(
+            ndim=128, metric="ip", dtype=self._dtype, connectivity=16, expansion_add=128
+        )
+        for start, vectors in _batches(gallery):
+            index.add(np.arange(start, start + len(vectors)), vectors, threads=CORES)
+        index.save(str(folder / "index.usearch"))
+
+    def open(self, gallery: Gallery, folder: Path) -> None:
+        """Load it."""
+        from usearch.index import Index
+
+        self._index = Index.restore(str(folder / "index.usearch"))
+
+    def ladders(self) -> Sequence[Sequence[int]]:
+        """expansion_search."""
+        return [EF_SEARCH]
+
+    def use(self, setting: int) -> None:
+        """Set expansion_search."""
+        self._index.expansion_search = setting
+
+    def search(self, probes: Vectors) -> Any:
+        """Matches."""
+        return self._index.search(probes, K, threads=CORES)
+
+    def rows(self, answer: Any) -> Rows:
+        """Their keys."""
+        return np.asarray(answer.keys, dtype=np.int64).reshape(-1, K)
+
+
+class LanceDb:
+    """A LanceDB table with an index; candidates are compared again exactly (refine)."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = f"LanceDB {kind}"
+        self._kind = kind
+
+    def build(self, gallery: Gallery, folder: Path) -> None:
+        """Write the table and index it."""
+        import lancedb
+        import pyarrow as pa
+        from lancedb.index import HnswSq, IvfPq
+
+        kind = pa.list_(pa.float32(), 128)
+        schema = pa.schema([("vector", kind), ("row", pa.int64())])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for start, vectors in _batches(gallery):
+                columns = [
+                    pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 128),
+                    pa.array(np.arange(start, start + len(vectors))),
+                ]
+                yield pa.record_batch(columns, schema=schema)
+
+        table = lancedb.connect(folder).create_table("faces", batches(), schema=schema)
+        groups = max(1, round(gallery.count**0.5))
+        if self._kind == "IVF_PQ":
+            # One byte for four numbers: 32 bytes a face, as facetrove's codes have.
+            config = IvfPq(distance_type="dot", num_partitions=groups, num_sub_vectors=32)
+        else:
+            config = HnswSq(distance_type="dot", num_partitions=max(1, gallery.count >> 20))
+        table.create_index("vector", config=config)
+
+    def open(self, gallery: Gallery, folder: Path) -> None:
+        """Open the table."""
+        import lancedb
+
+        self._table = lancedb.connect(folder).open_table("faces")
+        self._count = gallery.count
+
+    def ladders(self) -> Sequence[Sequence[tuple[int, int]]]:
+        """nprobes or ef, and refine_factor."""
+        if self._kind != "IVF_PQ":
+            return [[(ef, refine) for ef in EF_SEARCH if ef >= K * refine] for refine in (2, 5)]
+        groups = max(1, round(self._count**0.5))
+        efforts = [n for n in (4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512) if n <= groups]
+        return [[(n, refine) for n in efforts] for refine in (4, 16)]
+
+    def use(self, setting: tuple[int, int]) -> None:
+        """Set them."""
+        self._effort, self._refine = setting
+
+    def search(self, probes: Vectors) -> Any:
+        """A table of rows by probe."""
+        query = self._table.search(probes if len(probes) > 1 else probes[0]).distance_type("dot")
+        if self._kind == "IVF_PQ":
+            query = query.nprobes(self._effort)
+        else:
+            query = query.nprobes(max(1, self._count >> 20)).ef(self._effort)
+        query = query.refine_factor(self._refine).limit(K)
+        return query.select(["row", "_distance"]).to_arrow()
+
+    def rows(self, answer: Any) -> Rows:
+        """By probe, in the order of their distances."""
+        numbers = answer["query_index"].to_numpy()
+        found = np.full((int(numbers.max()) + 1, K), -1, dtype=np.int64)
+        order = np.lexsort((answer["_distance"].to_numpy(), numbers))
+        numbers, rows = numbers[order], answer["row"].to_numpy()[order]
+        place = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
+        found[numbers, place] = rows
+        return found
+
+
+class Autofaiss:
+    """The FAISS index that autofaiss chooses and tunes, with its own limits."""
+
+    name = "autofaiss"
+
+    def build(self, gallery: Gallery, folder: Path) -> None:
+        """Choose, build and tune it."""
+        from autofaiss import build_index
+
+        source = folder / "embeddings"
+        source.mkdir()
+        (source / "vectors.npy").symlink_to(gallery.vectors_path.absolute())
+        build_index(
+            str(source),
+            index_path=str(folder / "knn.index"),
+            index_infos_path=str(folder / "infos.json"),
+            metric_type="ip",
+            nb_cores=CORES,
+            max_index_memory_usage="8G",
+            current_memory_available="12G",
+            verbose=40,
+        )
+        (source / "vectors.npy").unlink()
+
+    def open(self, gallery: Gallery, folder: Path) -> None:
+        """Load it."""
+        import json
+
+        import faiss
+
+        self._index = faiss.read_index(str(folder / "knn.index"))
+        infos = json.loads((folder / "infos.json").read_text())
+        print(f"(autofaiss chose {infos['index_key']} {infos['index_param']})", flush=True)
+        self._chosen = infos["index_param"]
+        self._has_graph = "HNSW" in infos["index_key"] and "IVF" not in infos["index_key"]
+
+    def ladders(self) -> Sequence[Sequence[str]]:
+        """Its own choice, then more effort."""
+        if self._has_graph:
+            return [[self._chosen], [f"efSearch={ef}" for ef in EF_SEARCH]]
+        if "nprobe" not in self._chosen:
+            return [[self._chosen]]
+        others = [part for part in self._chosen.split(",") if not part.startswith("nprobe")]
+        steps = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+        return [[self._chosen], [",".join([f"nprobe={n}", *others]) for n in steps]]
+
+    def use(self, setting: str) -> None:
+        """Set FAISS's parameters."""
+        import faiss
+
+        if setting:
+            faiss.ParameterSpace().set_index_parameters(self._index, setting)
+
+    def search(self, probes: Vectors) -> Any:
+        """(p, 10) rows."""
+        return self._index.search(probes, K)[1]
+
+    def rows(self, answer: Any) -> Rows:
+        """The same."""
+        return np.asarray(answer, dtype=np.int64)
+
+
+ENGINES: dict[str, Engine] = {
+    "facetrove": Facetrove(),
+    "hnswlib-16": Hnswlib(16, 200),
+    "hnswlib-32": Hnswlib(32, 200),
+    "usearch-f32": Usearch("f32"),
+    "usearch-f16": Usearch("f16"),
+    "usearch-i8": Usearch("i8"),
+    "lancedb-pq": LanceDb("IVF_PQ"),
+    "lancedb-hnsw": LanceDb("HNSW_SQ"),
+    "autofaiss": Autofaiss(),
+}
+
+_PACKAGES = {"hnswlib", "usearch", "lancedb", "autofaiss"}
+
+
+def require_engines(names: Sequence[str]) -> None:
+    """Exit with advice unless what engines take is installed."""
+    wanted = _PACKAGES & {name.split("-")[0] for name in names}
+    if missing := sorted(name for name in wanted if find_spec(name) is None):
+        sys.exit(f"{' and '.join(missing)} not installed; run `make bench-setup` first")
