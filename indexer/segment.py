@@ -47,6 +47,9 @@ PHOTOS_FILE, CODES_FILE = "photos.arrow", "codes.faiss"
 
 BATCH_ROWS = 1 << 14
 
+FEW_ROWS = 64
+"""So many rows are faster read one by one (3 us each) than picked out of their batches (10 us)."""
+
 DIGESTED_BYTES = 64_000_000
 """Files up to this size are digested when they are opened, which takes 30 ms at most. So is
 codes.faiss of any size, which FAISS reads in trust; the others are safe to read whatever is in
@@ -93,6 +96,7 @@ class Faces:
         with self._damage_named():
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
             self.schema: pa.Schema = self._reader.schema
+            self._names = frozenset(self.schema.names)
             wanted = {column.name: column.type for column in FACES_SCHEMA}
             if {n: self.schema.field(n).type for n in wanted} != wanted:
                 raise pa.ArrowInvalid("it has other columns")
@@ -102,10 +106,10 @@ class Faces:
     def __len__(self) -> int:
         return self._num_faces
 
-    def row(self, row: int) -> dict[str, Any]:
-        """All columns of one face."""
+    def row(self, row: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Columns of one face; those that are not there are left out."""
         batch, place = self._batch(row // BATCH_ROWS), row % BATCH_ROWS
-        return {name: batch.column(name)[place].as_py() for name in batch.schema.names}
+        return {n: batch.column(n)[place].as_py() for n in columns if n in self._names}
 
     @cached_property
     def table(self) -> pa.Table:
@@ -119,6 +123,8 @@ class Faces:
 
     def values(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
         """One column of some faces."""
+        if len(rows) <= FEW_ROWS:
+            return [self.row(row, (column,))[column] for row in rows.tolist()]
         values = np.empty(len(rows), dtype=object)
         numbers = rows // BATCH_ROWS
         for number in np.unique(numbers).tolist():

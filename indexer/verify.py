@@ -156,7 +156,7 @@ def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterat
         for place, row, vector in zip(places, rows, vectors, strict=True):
             if place is not None:
                 segment, number = place
-                face = segment.faces.row(number)
+                face = segment.faces.row(number, columns)
                 same = all(face.get(name) == value for name, value in row.items())
                 others += not (same and np.array_equal(segment.vectors[number], vector))
     update = f"`facetrove index {source.path} {index_dir}` brings it up to date"

@@ -112,8 +112,9 @@ class CandidateList(Sequence[Match]):
         return self._version.values("face_id", self._places)
 
     def _match(self, number: int) -> Match:
-        face = self._version.face(int(self._places[number]))
-        metadata = {name: face.get(name) for name in self._version.metadata.names}
+        names = self._version.metadata.names
+        face = self._version.face(int(self._places[number]), (*_COLUMNS, *names))
+        metadata = {name: face.get(name) for name in names}
         person = metadata.pop("person", None)
         return Match(
             rank=self._first_rank + number,
@@ -127,6 +128,9 @@ class CandidateList(Sequence[Match]):
             person=None if person is None else str(person),
             metadata=metadata,
         )
+
+
+_COLUMNS = ("uri", "box", "face_id", "photo_id", "score", "also_at")
 
 
 @dataclass(frozen=True)

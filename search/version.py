@@ -105,10 +105,10 @@ class Version:
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(similarities, order, 1), np.take_along_axis(places, order, 1)
 
-    def face(self, place: int) -> dict[str, Any]:
-        """All columns of a face."""
+    def face(self, place: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Columns of a face; those that its segment does not have are left out."""
         segment, row = self._segment(place)
-        return segment.faces.row(row)
+        return segment.faces.row(row, columns)
 
     def embedding(self, place: int) -> NDArray[np.float32]:
         """(d,) of a face."""
