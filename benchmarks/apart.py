@@ -18,6 +18,10 @@ SAMPLE_SECONDS = 0.02
 P, R = ParamSpec("P"), TypeVar("R")
 
 
+class ProcessError(Exception):
+    """What ran apart failed; says how."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """What a process held in memory.
@@ -41,7 +45,10 @@ def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[
         args, kwargs: its arguments.
 
     Returns:
-        What it returned, and the memory that the process held. Exits where it fails.
+        What it returned, and the memory that the process held.
+
+    Raises:
+        ProcessError: it failed, or was killed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -52,10 +59,10 @@ def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[
         failure, result, memory = ours.recv()
     except EOFError:
         process.join()
-        sys.exit(f"{function.__name__} ended with {process.exitcode}")
+        raise ProcessError(f"{function.__name__} ended with {process.exitcode}") from None
     process.join()
     if failure is not None:
-        sys.exit(f"{function.__name__} failed:\n{failure}")
+        raise ProcessError(f"{function.__name__} failed:\n{failure}")
     return result, memory
 
 

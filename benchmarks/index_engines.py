@@ -1,7 +1,7 @@
 """Search engines under one interface, and how each is measured: facetrove and exact FAISS.
 
-`benchmarks/index_peers.py` has the others. An engine is built in one process and searched in another,
-with as many threads as there are cores.
+`benchmarks/index_peers.py` has the others. An engine is built in one process and searched in
+another, with as many threads as there are cores.
 """
 
 from __future__ import annotations
@@ -215,6 +215,7 @@ class StepTimer:
         self._began = time.perf_counter()
 
     def __call__(self, progress: IndexProgress) -> None:
+        """Note where a step ends."""
         if progress.step != self._name:
             self._end_step()
             self._name = progress.step
@@ -249,7 +250,7 @@ class Facetrove:
         """Open the index."""
         from search import FaceSearcher
 
-        self._searcher = FaceSearcher.open(folder)
+        self._searcher = FaceSearcher.open(folder, device="cpu")
         self._gallery = gallery
 
     def ladders(self) -> Sequence[Sequence[Any]]:
@@ -299,4 +300,3 @@ class ExactFaiss:
     def rows(self, answer: Any) -> Rows:
         """The same."""
         return np.asarray(answer, dtype=np.int64)
-

@@ -82,7 +82,7 @@ def _open_and_ask(gallery: Gallery) -> Opening:
     from search import FaceSearcher
 
     imported = time.perf_counter()
-    searcher = FaceSearcher.open(gallery.index)
+    searcher = FaceSearcher.open(gallery.index, device="cpu")
     opened = time.perf_counter()
     (matches,) = searcher.search_embeddings(gallery.truth.probes[:1], k=K)
     list(matches)
@@ -199,7 +199,7 @@ def deleting(gallery: Gallery) -> list[Deletion]:
 def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[str]]:
     from search import FaceSearcher
 
-    searcher = FaceSearcher.open(gallery.index)
+    searcher = FaceSearcher.open(gallery.index, device="cpu")
     probes = gallery.truth.probes[probe : probe + 1]
     (matches,) = searcher.search_embeddings(probes, k=1000, where=where)
     gone = matches.face_ids
@@ -221,7 +221,7 @@ def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[st
 def _require_gone(gallery: Gallery, gone: Sequence[str], probe: int) -> None:
     from search import FaceSearcher
 
-    searcher = FaceSearcher.open(gallery.index)
+    searcher = FaceSearcher.open(gallery.index, device="cpu")
     _require_unfound(searcher, gone, gallery.truth.probes[probe : probe + 1])
 
 
@@ -288,7 +288,7 @@ def _filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
 
     chosen = filters(gallery)
     exact = _exact_filtered(gallery, chosen)
-    searcher = FaceSearcher.open(gallery.index)
+    searcher = FaceSearcher.open(gallery.index, device="cpu")
     probes = gallery.truth.probes[:FILTER_PROBES]
     results = []
     for condition, (similarities, ids, num_passing) in zip(chosen, exact, strict=True):

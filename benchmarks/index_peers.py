@@ -23,6 +23,11 @@ EF_SEARCH = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Faces that graphs keep in view."""
 
 
+AUTOFAISS_DIR = Path(sys.prefix) / "autofaiss"
+"""Where `make bench-setup` puts autofaiss, which asks for NumPy 1 and another FAISS wheel but runs
+without, and would put a package `tests` before ours."""
+
+
 def _batches(gallery: Gallery) -> Iterator[tuple[int, Vectors]]:
     """First row and embeddings of stretches of the gallery."""
     vectors = np.load(gallery.vectors_path, mmap_mode="r")
@@ -87,9 +92,7 @@ class Usearch:
         """Build and save it."""
         from usearch.index import Index
 
-        index = Index(
-            ndim=128, metric="ip", dtype=self._dtype, connectivity=16, expansion_add=128
-        )
+        index = Index(ndim=128, metric="ip", dtype=self._dtype, connectivity=16, expansion_add=128)
         for start, vectors in _batches(gallery):
             index.add(np.arange(start, start + len(vectors)), vectors, threads=CORES)
         index.save(str(folder / "index.usearch"))
@@ -196,22 +199,28 @@ class Autofaiss:
     name = "autofaiss"
 
     def build(self, gallery: Gallery, folder: Path) -> None:
-        """Choose, build and tune it."""
+        """Choose, build and tune it. It cannot write its own report with NumPy 2, so we do."""
+        import json
+
+        import faiss
+
+        sys.path.append(str(AUTOFAISS_DIR))  # last, for it brings a package `tests`
         from autofaiss import build_index
 
         source = folder / "embeddings"
         source.mkdir()
         (source / "vectors.npy").symlink_to(gallery.vectors_path.absolute())
-        build_index(
+        index, infos = build_index(
             str(source),
-            index_path=str(folder / "knn.index"),
-            index_infos_path=str(folder / "infos.json"),
+            save_on_disk=False,
             metric_type="ip",
             nb_cores=CORES,
             max_index_memory_usage="8G",
             current_memory_available="12G",
             verbose=40,
         )
+        faiss.write_index(index, str(folder / "knn.index"))
+        (folder / "infos.json").write_text(json.dumps(infos, default=float))
         (source / "vectors.npy").unlink()
 
     def open(self, gallery: Gallery, folder: Path) -> None:
@@ -264,11 +273,14 @@ ENGINES: dict[str, Engine] = {
     "autofaiss": Autofaiss(),
 }
 
-_PACKAGES = {"hnswlib", "usearch", "lancedb", "autofaiss"}
+_PACKAGES = {"hnswlib", "usearch", "lancedb"}
 
 
 def require_engines(names: Sequence[str]) -> None:
     """Exit with advice unless what engines take is installed."""
     wanted = _PACKAGES & {name.split("-")[0] for name in names}
-    if missing := sorted(name for name in wanted if find_spec(name) is None):
+    missing = sorted(name for name in wanted if find_spec(name) is None)
+    if "autofaiss" in names and not AUTOFAISS_DIR.is_dir():
+        missing.append("autofaiss")
+    if missing:
         sys.exit(f"{' and '.join(missing)} not installed; run `make bench-setup` first")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import charts, index_lifecycle
-from benchmarks.apart import Memory, apart
+from benchmarks.apart import Memory, ProcessError, apart
 from benchmarks.index_engines import (
     Built,
     Effort,
@@ -83,7 +84,10 @@ def main() -> None:
             subparser.add_argument("--keep", action="store_true", help="keep the gallery")
     options = parser.parse_args()
     print_header()
-    options.command(options)
+    try:
+        options.command(options)
+    except ProcessError as error:
+        sys.exit(str(error))
 
 
 def _gallery(options: argparse.Namespace, count: int, faces_per_part: int = 150) -> Gallery:
@@ -139,8 +143,12 @@ def _print_built(built: Built, count: int) -> None:
         f"{name} {_mb(size)}" for name, size in built.files.items() if size >= 1_000_000
     )
     ratio = built.memory.peak_bytes / built.num_bytes
-    print(f"index: {_mb(built.num_bytes)} MB, {built.num_bytes / count:.0f} bytes a face ({of_files})")
-    print(f"peak memory: {ratio:.2f} of that; in no file {_mb(built.memory.private_bytes)} MB", end="")
+    print(
+        f"index: {_mb(built.num_bytes)} MB, {built.num_bytes / count:.0f} bytes a face ({of_files})"
+    )
+    print(
+        f"peak memory: {ratio:.2f} of that; in no file {_mb(built.memory.private_bytes)} MB", end=""
+    )
     print(f"; at the start {_mb(built.memory.start_bytes)} MB\n", flush=True)
 
 
@@ -249,7 +257,7 @@ def _curve(gallery: Gallery, factory: str, effort: Effort) -> tuple[float, list[
         efforts = (4, 8, 16, 32, 64, 128, 256)
         settings = [
             Recipe(factory, nprobe=nprobe, candidates=candidates)
-            for candidates in (4, 16)
+            for candidates in ((4,) if factory.endswith("SQ8") else (4, 16))
             for nprobe in efforts
         ]
     else:
@@ -276,11 +284,16 @@ def _peers(options: argparse.Namespace) -> None:
         engine = ENGINES[name]
         folder = gallery.path / f"peer-{name}"
         shutil.rmtree(folder, ignore_errors=True)
-        built = build_apart(engine, gallery, folder)
-        searched = search_apart(engine, gallery, folder, effort)
-        shutil.rmtree(folder)
+        try:
+            built = build_apart(engine, gallery, folder)
+            searched = search_apart(engine, gallery, folder, effort)
+        except ProcessError as error:  # the others are still worth measuring
+            print(f"({engine.name}: {error})", flush=True)
+            continue
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         rows.append(_peer_row(engine.name, built, searched, effort.target))
-        print(f"({engine.name}: {rows[-1]})", flush=True)
+        print(f"({', '.join(rows[-1])})", flush=True)
     exact = search_apart(ExactFaiss(), gallery, gallery.path, effort)
     nothing = Built((), Memory(0, 0, 0), {})
     rows.append(_peer_row("FAISS exact", nothing, exact, effort.target))
