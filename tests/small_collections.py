@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from faces.contract import ModelContract
 from faces.dataset import Dataset
@@ -218,3 +219,37 @@ def found_ids(index: Path, **query: Any) -> set[str]:
     )
     assert len(matches.face_ids) == len(set(matches.face_ids))
     return set(matches.face_ids)
+
+
+def traces_of(faces: Iterable[Face]) -> list[bytes]:
+    """What tells of faces, as bytes: their ids, embeddings, contents and places."""
+    found: set[bytes] = set()
+    for face in faces:
+        found |= {face.face_id.encode(), face.photo_id.encode(), face.vector.tobytes()}
+        found |= {uri.encode() for uri in (face.uri, *face.also_at)}
+    return sorted(found)
+
+
+def files_with(folder: Path, traces: Iterable[bytes]) -> dict[str, bytes]:
+    """Files of a folder that hold one of some bytes, as they are or once decompressed."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.name.encode() + path.read_bytes() + _decompressed(path)
+            found |= {str(path): trace for trace in traces if trace in content}
+    return found
+
+
+def _decompressed(path: Path) -> bytes:
+    """All columns of a Parquet or Arrow file, and what its schema says."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+    elif path.suffix == ".arrow":
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+    else:
+        return b""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
