@@ -104,7 +104,7 @@ def open_vectors(path: Path, num_rows: int, dimension: int) -> Vectors:
     """
     try:
         mapped = np.load(path, mmap_mode="r" if num_rows else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # of a damaged header NumPy says it in many ways
         raise DamagedFileError(
             f"{path} cannot be read ({first_line(error)}); build the index again with --rebuild"
         ) from error
