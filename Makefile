@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PHOTOS ?=
+COUNT ?= 1000000
+WORK ?= bench-work
 
-.PHONY: demo test lint format setup bench-setup bench clean
+.PHONY: demo test lint format setup bench-setup bench bench-index clean
 
 demo: setup
 	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -34,13 +36,23 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 # The peers that benchmarks compare with. face_recognition asks for dlib's sources, which take
-# minutes to compile; dlib-bin is the same, compiled.
+# minutes to compile; dlib-bin is the same, compiled. autofaiss asks for NumPy 1 and another FAISS
+# wheel, works without, and brings a package `tests` that would hide ours: it gets its own folder.
 bench-setup: setup
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps face_recognition==1.3.0
+	@test -d $(VENV)/autofaiss || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+		--target $(VENV)/autofaiss autofaiss==2.18.0 embedding-reader==1.8.1 fire==0.7.1 termcolor==3.3.0
 
 bench: bench-setup
 	$(BIN)/python -m benchmarks.embed_throughput "$(PHOTOS)"
+
+# Indexes of COUNT generated faces, in the folder WORK (3 GB for a million), which is kept.
+bench-index: bench-setup
+	$(BIN)/python -m benchmarks.index_speed compare $(COUNT) --work "$(WORK)"
+	$(BIN)/python -m benchmarks.index_speed recipes $(COUNT) --work "$(WORK)"
+	$(BIN)/python -m benchmarks.index_speed lifecycle $(COUNT) --work "$(WORK)"
+	$(BIN)/python -m benchmarks.index_speed peers $(COUNT) --work "$(WORK)"
 
 clean:
 	rm -rf $(VENV) demo-output
