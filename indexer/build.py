@@ -225,9 +225,11 @@ def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Dele
     if len(changes.photos) == 0 and build.writer.previous is None:
         raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
     read = faces_of_photos if build.crew is None else build.crew.read_faces
-    entry = build.write_segment(read(source, changes.photos), changes.photo_rows, wanted, None)
-    if build.crew is not None:
-        build.crew.finish()
+    try:
+        entry = build.write_segment(read(source, changes.photos), changes.photo_rows, wanted, None)
+    finally:
+        if build.crew is not None:
+            build.crew.finish()
     return build.writer.publish(
         Manifest(
             version=0,
