@@ -32,6 +32,7 @@ from faces.engine import available_threads
 from faces.errors import FaceTroveError, WrongUsageError
 from faces.files import PRIVATE
 from indexer.build import OnProgress, build_index, faces_of_photos
+from indexer.folder import WORK_DIR
 from indexer.manifest import Manifest
 from indexer.pieces import encode_piece, join_codes, read_piece, write_piece, write_trained
 from indexer.recipes import Asked
@@ -67,7 +68,7 @@ def build_index_in_pieces(
     index = Path(os.path.abspath(index))  # workers elsewhere have another current folder
     pieces = _Pieces(
         Path(os.path.abspath(dataset)),
-        index / "work",
+        index / WORK_DIR,
         num_pieces,
         workers or available_threads(),
         runner_args,

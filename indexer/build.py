@@ -221,15 +221,13 @@ def _same_rows(photos: pa.Table, known: pa.Table) -> bool:
 
 
 def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Deletions) -> Manifest:
-    changes = everything(source)
-    if len(changes.photos) == 0 and build.writer.previous is None:
-        raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
-    read = faces_of_photos if build.crew is None else build.crew.read_faces
-    entry = build.write_segment(
-        read(source, changes.photos), changes.photo_rows, wanted, changes.num_faces
-    )
-    if build.crew is not None:
-        build.crew.finish()
+    try:
+        with new_segment_dir(build.writer.path) as folder:
+            rows = _write_everything(build, source, folder)
+            entry = build.finish_segment(folder, rows, wanted)
+    finally:
+        if build.crew is not None:
+            build.crew.finish()
     return build.writer.publish(
         Manifest(
             version=0,
@@ -240,6 +238,16 @@ def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Dele
             dataset_purged=source.purged,
         )
     )
+
+
+def _write_everything(build: _Build, source: Dataset, folder: Path) -> _Rows:
+    """Write all rows of a dataset. What that takes in memory is free when training begins."""
+    changes = everything(source)
+    if len(changes.photos) == 0 and build.writer.previous is None:
+        raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
+    read = faces_of_photos if build.crew is None else build.crew.read_faces
+    faces = read(source, changes.photos)
+    return build.write_rows(folder, faces, changes.photo_rows, changes.num_faces)
 
 
 def _update(
@@ -341,6 +349,14 @@ def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
 
 
 @dataclass(frozen=True)
+class _Rows:
+    """How many rows of faces and photos a segment has."""
+
+    num_faces: int
+    num_photos: int
+
+
+@dataclass(frozen=True)
 class _Build:
     """What all steps of a build share."""
 
@@ -372,25 +388,47 @@ class _Build:
             photos: the rows of photos read for it.
             wanted: what is asked of it.
             num_faces: how many there will be, where that is known.
+            is_whole: as of `finish_segment`.
+        """
+        with new_segment_dir(self.writer.path) as folder:
+            rows = self.write_rows(folder, batches, photos, num_faces)
+            return self.finish_segment(folder, rows, wanted, is_whole=is_whole)
+
+    def write_rows(
+        self, folder: Path, batches: Iterator[FaceBatch], photos: pa.Table, num_faces: int | None
+    ) -> _Rows:
+        """Write what a segment holds, as of `write_segment`."""
+        write_photos(folder, photos)
+        counted = self._counted(batches, num_faces)
+        return _Rows(
+            write_faces(folder, counted, self.contract.dimension, self.metadata), len(photos)
+        )
+
+    def finish_segment(
+        self, folder: Path, rows: _Rows, wanted: Wanted, *, is_whole: bool = True
+    ) -> SegmentEntry:
+        """Train, fill and measure what proposes candidates in a segment.
+
+        Args:
+            folder: with its rows.
+            rows: how many there are.
+            wanted: what is asked of it.
             is_whole: whether it is all there is. A few faces added to others are compared
                 exactly, whatever the recipe.
         """
-        dimension = self.contract.dimension
-        with new_segment_dir(self.writer.path) as folder:
-            count = write_faces(folder, self._counted(batches, num_faces), dimension, self.metadata)
-            write_photos(folder, photos)
-            if not is_whole and count <= EXACT_UP_TO_FACES:
-                wanted = replace(wanted, recipe="auto")
-            recipe, measured = self._write_codes(folder, wanted, count)
-            return SegmentEntry(
-                segment_id=folder.name,
-                num_faces=count,
-                num_photos=len(photos),
-                recipe=recipe,
-                measured=measured,
-                files=digests(folder),
-                built_on="cuda" if use_gpu(self.device) and not recipe.is_exact else "cpu",
-            )
+        pa.default_memory_pool().release_unused()  # what reading took
+        if not is_whole and rows.num_faces <= EXACT_UP_TO_FACES:
+            wanted = replace(wanted, recipe="auto")
+        recipe, measured = self._write_codes(folder, wanted, rows.num_faces)
+        return SegmentEntry(
+            segment_id=folder.name,
+            num_faces=rows.num_faces,
+            num_photos=rows.num_photos,
+            recipe=recipe,
+            measured=measured,
+            files=digests(folder),
+            built_on="cuda" if use_gpu(self.device) and not recipe.is_exact else "cpu",
+        )
 
     def _counted(self, batches: Iterator[FaceBatch], num_faces: int | None) -> Iterator[FaceBatch]:
         done = 0

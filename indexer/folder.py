@@ -33,6 +33,9 @@ GRACE_SECONDS = 300.0
 """So long the files of a version stay when the next is in force, for readers that are just
 opening it. A reader that has opened a version needs its files no more than by the maps it holds."""
 
+WORK_DIR = "work"
+"""Where a build in pieces keeps them while it goes on."""
+
 _MANIFEST_NAME = re.compile(r"manifest-(\d{6,})\.json")
 
 
@@ -142,6 +145,7 @@ class IndexWriter:
         if self.previous is None:
             return  # what there is may be of use to somebody who mends it
         remove_temporaries(self.path)
+        shutil.rmtree(self.path / WORK_DIR, ignore_errors=True)
         kept = [self.previous]
         for path, superseded in _older_manifests(self.path, self.previous.version):
             try:
@@ -203,7 +207,7 @@ def _is_ours(entry: Path) -> bool:
             and all(SEGMENT_NAME.fullmatch(segment.name) for segment in entry.iterdir())
         )
     return (
-        entry.name in {"CURRENT", ".lock", "deletions", "work"}
+        entry.name in {"CURRENT", ".lock", "deletions", WORK_DIR}
         or entry.name.endswith(TEMPORARY_SUFFIX)
         or _MANIFEST_NAME.fullmatch(entry.name) is not None
     )

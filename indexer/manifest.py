@@ -273,8 +273,11 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
         return {}
     path = index_dir / "deletions" / entry.name
     entry.file.require(path)
-    with pa.memory_map(str(path)) as file:
-        table = pa.ipc.open_file(file).read_all()
+    try:
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+    except OSError as error:  # a writer removes what is out of force
+        raise DamagedFileError(f"{path} is missing; build the index again") from error
     segments = table["segment"].to_numpy()
     rows = table["row"].to_numpy()
     return {name: rows[segments == name] for name in np.unique(segments).tolist()}
