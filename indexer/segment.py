@@ -98,7 +98,8 @@ class Faces:
             self.schema: pa.Schema = self._reader.schema
             self._names = frozenset(self.schema.names)
             wanted = {column.name: column.type for column in FACES_SCHEMA}
-            if {n: self.schema.field(n).type for n in wanted} != wanted:
+            types = dict(zip(self.schema.names, self.schema.types, strict=True))
+            if types | wanted != types:
                 raise pa.ArrowInvalid("it has other columns")
             if self._reader.num_record_batches != -(-num_faces // BATCH_ROWS):
                 raise pa.ArrowInvalid("it has another number of rows")
