@@ -55,7 +55,7 @@ class FileDigest:
         try:
             sha256 = sha256_of(path)
         except FileNotFoundError as error:  # a writer removes what is out of force
-            raise DamagedFileError(f"{path} is missing; build the index again") from error
+            raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
         if sha256 != self.sha256:
             raise DamagedFileError(
                 f"{path} differs from what was written (its sha256 is another); {REBUILD}"
@@ -277,7 +277,7 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
         with pa.memory_map(str(path)) as file:
             table = pa.ipc.open_file(file).read_all()
     except OSError as error:  # a writer removes what is out of force
-        raise DamagedFileError(f"{path} is missing; build the index again") from error
+        raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
     segments = table["segment"].to_numpy()
     rows = table["row"].to_numpy()
     return {name: rows[segments == name] for name in np.unique(segments).tolist()}
