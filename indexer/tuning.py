@@ -29,6 +29,10 @@ CANDIDATES = (4, 8, 16, 32)
 EF_SEARCH = (16, 32, 64, 128, 256, 512)
 LATENCY_PROBES = 200
 
+MARGIN = 2
+"""Standard errors by which the target is to be reached: of many settings tried, the fastest that
+seems to reach it is one that chance has favoured."""
+
 WORTH_IT = 1.2
 """An approximate recipe must be so many times as fast as exact search, or exact is chosen."""
 
@@ -89,11 +93,11 @@ class Recall:
         return self.at_10
 
     def reaches(self, wanted: Wanted) -> bool:
-        """Whether it reaches the target by a standard error, so that other probes bear it out."""
+        """Whether it reaches the target by `MARGIN`, so that other probes bear it out."""
         share, count = self.of(wanted), self.num_neighbours
         if wanted.recall_of == "matches" and self.of_matches is not None:
             count = self.num_matches
-        return bool(share - (share * (1 - share) / count) ** 0.5 >= wanted.target_recall)
+        return bool(share - MARGIN * (share * (1 - share) / count) ** 0.5 >= wanted.target_recall)
 
 
 def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Recall:
