@@ -220,7 +220,10 @@ class ShardRun:
         """Run shards on the runner that the arguments name, else on processes here."""
         threads = 1 if self._elsewhere else max(1, available_threads() // self._workers)
         embed = EmbedShard(self._writer, self._models, threads)
-        work = self._write_work(shards)
+        try:
+            work = self._write_work(shards)
+        except OSError as error:  # a full disk
+            raise FaceTroveError(f"the job failed ({error}); {_CONTINUE}") from error
         elements = [
             (shard.part, work, number, shard.careful) for number, shard in enumerate(shards)
         ]

@@ -316,7 +316,7 @@ def index(
     }
     if pieces is not None:
         if device == "cuda":
-            raise click.UsageError("an index is built in pieces on processors; leave --device out")
+            raise WrongUsageError("an index is built in pieces on processors; leave --device out")
         quiet_libraries()
         from beam_jobs.index_pieces import build_index_in_pieces
 
@@ -330,7 +330,7 @@ def index(
                 **asked,
             )
     elif runner_options:
-        raise click.UsageError("options of a runner go with --pieces")
+        raise WrongUsageError("options of a runner go with --pieces")
     else:
         from indexer.build import build_index
 
@@ -517,11 +517,11 @@ def search(
     from search.searcher import FaceSearcher
 
     if (photo is None) == (face is None):
-        raise click.UsageError("name a photo, or a face with --face")
+        raise WrongUsageError("name a photo, or a face with --face")
     if sheet is not None:
         require_picture_name(sheet)
         if photo is None:
-            raise click.UsageError("a contact sheet shows the faces of a photo; name one")
+            raise WrongUsageError("a contact sheet shows the faces of a photo; name one")
     searcher = FaceSearcher.open(index, device=device)
     if photo is None:
         assert face is not None

@@ -59,7 +59,7 @@ def expected(index: Path, probes: np.ndarray) -> Expected:
     faces, vectors = [], []
     for segment in FaceSearcher.open(index)._version.segments:
         live = np.flatnonzero(segment.live())
-        faces += [segment.faces.row(int(row)) for row in live]
+        faces += [segment.faces.row(int(row), segment.faces.schema.names) for row in live]
         vectors.append(segment.vectors[live])
     order = np.argsort(-(probes @ np.concatenate(vectors).T), axis=1)
 
