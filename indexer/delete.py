@@ -66,7 +66,7 @@ def find_faces(dataset: str | Path, indexes: Sequence[str | Path], where: str) -
     source, opened = open_all(dataset, indexes)
     found = [pa.array([], pa.string())]
     for index_dir, manifest in opened:
-        found += _matching_ids(open_segments(index_dir, manifest), where)
+        found += _matching_ids(open_segments(index_dir, manifest), where, source.metadata)
     return len(pa.concat_arrays([*found, _matching_in_dataset(source, where)]).unique())
 
 
@@ -100,7 +100,7 @@ def delete_faces(
     found = [pa.array([], pa.string())]
     for index_dir, manifest in opened:
         on_progress(IndexProgress(f"looking through {index_dir}"))
-        found += _matching_ids(open_segments(index_dir, manifest), where)
+        found += _matching_ids(open_segments(index_dir, manifest), where, source.metadata)
     in_indexes = pa.concat_arrays(found).unique()
     counts = _delete(source, [path for path, _ in opened], in_indexes)
     on_progress(IndexProgress("looking through the dataset"))
@@ -139,8 +139,9 @@ def open_all(
     return source, opened
 
 
-def _matching_ids(segments: Sequence[Segment], where: str) -> list[pa.Array]:
-    metadata = metadata_of(segments)
+def _matching_ids(segments: Sequence[Segment], where: str, metadata: pa.Schema) -> list[pa.Array]:
+    """Ids of the live faces that pass; columns that a segment does not have yet are null there."""
+    metadata = pa.unify_schemas([metadata_of(segments), metadata])
     found = []
     for segment in segments:
         faces = segment.faces.table

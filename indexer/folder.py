@@ -19,7 +19,9 @@ from indexer.manifest import (
     SEGMENT_NAME,
     DeletionsEntry,
     Manifest,
+    current_line,
     manifest_name,
+    names_a_manifest,
     publish,
     read_current,
     read_deletions,
@@ -160,7 +162,7 @@ class IndexWriter:
         for folder, used in (("segments", segments), ("deletions", deletions)):
             if (self.path / folder).is_dir():
                 for path in (self.path / folder).iterdir():
-                    if path.name not in used:
+                    if path.name not in used and SEGMENT_NAME.fullmatch(path.stem):
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -191,8 +193,8 @@ def _latest_version(index_dir: Path) -> int:
 
 def _require_index_or_empty(index_dir: Path) -> None:
     """Refuse any folder that holds something an index does not: a slip must not cost files."""
-    if not index_dir.exists():
-        return
+    if not index_dir.exists() or names_a_manifest(current_line(index_dir)):
+        return  # whatever else lies in an index, as file managers leave it, is not touched
     if not index_dir.is_dir() or not all(map(_is_ours, index_dir.iterdir())):
         raise WrongUsageError(
             f"{index_dir} exists and is not a facetrove index; name a new or empty folder"

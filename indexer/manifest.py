@@ -204,7 +204,7 @@ def read_current(index_dir: Path) -> Manifest:
         raise WrongUsageError(
             f"{index_dir} {problem}; make one with `facetrove index DATASET INDEX`"
         )
-    match = re.fullmatch(rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", current_line(index_dir))
+    match = names_a_manifest(current_line(index_dir))
     if match is None:
         raise DamagedFileError(f"{current_path} is damaged; build the index again with --rebuild")
     return read_manifest(index_dir / match[1].decode(), sha256=match[2].decode())
@@ -228,11 +228,16 @@ def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
     return _parse(content, path)
 
 
+def names_a_manifest(line: bytes) -> re.Match[bytes] | None:
+    """Name and sha256 of a manifest in what CURRENT says, if it says that."""
+    return re.fullmatch(rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", line)
+
+
 def current_line(index_dir: Path) -> bytes:
     """What CURRENT says now; nothing where it is missing."""
     try:
         return (index_dir / "CURRENT").read_bytes()[:200]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return b""
 
 

@@ -15,8 +15,10 @@ from faces.errors import BusyError, ContractMismatchError, DamagedFileError, Wro
 from faces.files import writer_lock
 from indexer import build_index
 from indexer.build import IndexProgress, compact_index
+from indexer.delete import delete_faces
 from indexer.folder import GRACE_SECONDS
 from indexer.manifest import FileDigest, read_current
+from indexer.purge import purge
 from indexer.verify import verify_index
 from search import FaceSearcher
 from tests.conftest import unit_vectors
@@ -125,6 +127,22 @@ def test_folders_of_others_are_left_alone(dataset: Path, tmp_path: Path) -> None
     (tmp_path / "linked" / "segments").symlink_to(tmp_path)
     with pytest.raises(WrongUsageError, match="not a facetrove index"):
         build_index(dataset, tmp_path / "linked")
+
+
+def test_what_a_file_manager_leaves_in_an_index_is_not_touched(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+    build_index(dataset, index)
+    strays = [index / ".DS_Store", index / "segments" / ".DS_Store", index / "notes.txt"]
+    for stray in strays:
+        stray.write_text("x")
+    write(dataset, contract, {"new": 1}, seed=3)
+    assert build_index(dataset, index).num_faces == 5
+    delete_faces(dataset, [index], "uri = 'new'")
+    report = purge(dataset, [index])
+    assert len(indexed_ids(index)) == 4
+    assert report.unknown_files == tuple(sorted(map(str, strays)))
 
 
 def test_an_embedding_that_is_none_is_not_indexed(tmp_path: Path, contract: ModelContract) -> None:

@@ -184,6 +184,19 @@ def test_a_column_that_came_later_is_null_in_older_segments(
         compact_index(tmp_path / "i")
 
 
+def test_a_filter_on_a_column_that_an_index_lacks_deletes_from_the_dataset(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    photos, faces = part_tables({f"{n}": 1 for n in range(20)})
+    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
+        writer.write_part(writer.part_name(0), photos, faces, {})
+    build_index(tmp_path / "d", tmp_path / "i")
+    write_people(tmp_path / "d", contract, 3, seed=1)  # the index has not heard of people yet
+    deleted = delete_faces(tmp_path / "d", [tmp_path / "i"], "person = 'Ann'")
+    assert (deleted.num_faces, list(deleted.num_faces_of_index.values())) == (3, [0])
+    assert build_index(tmp_path / "d", tmp_path / "i").num_faces == 26
+
+
 def test_refresh_moves_on_to_the_version_in_force(
     tmp_path: Path, index: Path, contract: ModelContract
 ) -> None:
