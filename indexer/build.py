@@ -22,6 +22,7 @@ from indexer.changes import (
     changes_since,
     deleted_rows,
     everything,
+    joined_photos,
     known_photos,
     outdated_rows,
 )
@@ -47,6 +48,7 @@ from indexer.segment import (
     metadata_of,
     new_segment_dir,
     read_photos,
+    with_columns,
     write_codes,
     write_faces,
     write_photos,
@@ -259,7 +261,8 @@ def _update(
         return None  # rows that say what vanished are gone
     try:
         segments = open_segments(index_dir, previous)
-        changes = changes_since(source, known_photos(index_dir, previous.segments))
+        photos = [read_photos(index_dir, entry) for entry in previous.segments]
+        changes = changes_since(source, joined_photos(photos))
     except DamagedFileError:
         return None  # building again is the remedy
     if changes is None:
@@ -279,10 +282,9 @@ def _update(
     if not changes.is_empty:
         kept, merged = _split(segments, changes)
         metadata = source.metadata
-        photos = [read_photos(index_dir, s.entry) for s in merged]
         entry = build.write_segment(
             chain(_live_faces(merged, metadata), faces_of_photos(source, changes.photos)),
-            pa.concat_tables([*photos, changes.photo_rows], promote_options="default"),
+            joined_photos([*photos[len(kept) :], changes.photo_rows]),
             previous.wanted,
             None,
             is_whole=not kept,
@@ -321,13 +323,10 @@ def _live_faces(segments: Sequence[Segment], metadata: pa.Schema) -> Iterator[Fa
     schema = faces_schema(metadata)
     for segment in segments:
         live, start = segment.live(), 0
-        for batch in segment.faces.batches():
+        for batch, vectors in segment.rows():
             inside = live[start : start + len(batch)]
             table = pa.Table.from_batches([batch]).filter(pa.array(inside))
-            for column in schema:
-                if column.name not in table.column_names:
-                    table = table.append_column(column, pa.nulls(len(table), column.type))
-            yield FaceBatch(segment.vectors[start : start + len(batch)][inside], table)
+            yield FaceBatch(vectors[inside], with_columns(table, schema))
             start += len(batch)
 
 

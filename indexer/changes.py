@@ -19,7 +19,7 @@ from faces.dataset import Dataset
 from faces.deletions import Deletions, face_digests
 from faces.parts import PhotoStatus, last_rows, standing_photos
 from indexer.manifest import SegmentEntry
-from indexer.segment import PHOTO_COLUMNS, Segment, read_photos
+from indexer.segment import PHOTO_COLUMNS, Segment, read_photos, with_columns
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def changes_since(source: Dataset, known: pa.Table) -> Changes | None:
     if not known_parts <= parts:
         return None
     new = source.photo_rows(_columns(source), parts=sorted(parts - known_parts))
-    known = _with_columns(known, new.schema)
+    known = with_columns(known, new.schema).select(new.column_names).cast(new.schema)
     # Contents that a new row is of, and those that were where a new row now is.
     new_uris = new["uri"].combine_chunks()
     moved = known.filter(pc.is_in(known["uri"], value_set=new_uris))
@@ -87,7 +87,11 @@ def changes_since(source: Dataset, known: pa.Table) -> Changes | None:
 
 def known_photos(index_dir: Path, entries: Sequence[SegmentEntry]) -> pa.Table:
     """The rows of photos that an index has read."""
-    tables = [read_photos(index_dir, entry) for entry in entries]
+    return joined_photos([read_photos(index_dir, entry) for entry in entries])
+
+
+def joined_photos(tables: Sequence[pa.Table]) -> pa.Table:
+    """Rows of photos that were read at different times, null in columns that came later."""
     return pa.concat_tables(tables, promote_options="default")
 
 
@@ -120,14 +124,6 @@ def _joined(found: list[pa.Array]) -> NDArray[np.bool_]:
 
 def _columns(source: Dataset) -> list[str]:
     return [*(name for name in PHOTO_COLUMNS if name != "part"), *source.metadata.names]
-
-
-def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table with a schema's columns, null where it has none."""
-    for column in schema:
-        if column.name not in table.column_names:
-            table = table.append_column(column, pa.nulls(len(table), column.type))
-    return table.select(schema.names).cast(schema)
 
 
 def _embedded(photos: pa.Table) -> pa.Table:

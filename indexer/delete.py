@@ -20,7 +20,7 @@ from indexer.changes import rows_in
 from indexer.filters import any_of, in_photo, passing_rows
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest, read_current
-from indexer.segment import FACES_SCHEMA, Segment, metadata_of
+from indexer.segment import FACES_SCHEMA, metadata_of
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,8 @@ def find_faces(dataset: str | Path, indexes: Sequence[str | Path], where: str) -
     Raises: as `delete_faces`.
     """
     source, opened = open_all(dataset, indexes)
-    found = [pa.array([], pa.string())]
-    for index_dir, manifest in opened:
-        found += _matching_ids(open_segments(index_dir, manifest), where, source.metadata)
-    return len(pa.concat_arrays([*found, _matching_in_dataset(source, where)]).unique())
+    in_indexes = _matching_in_indexes(opened, where, source, lambda _: None)
+    return len(pa.concat_arrays([in_indexes, _matching_in_dataset(source, where)]).unique())
 
 
 def delete_faces(
@@ -97,11 +95,7 @@ def delete_faces(
     """
     source, opened = open_all(dataset, indexes)
     # The indexes first: they are asked in a moment, the dataset's files take longer.
-    found = [pa.array([], pa.string())]
-    for index_dir, manifest in opened:
-        on_progress(IndexProgress(f"looking through {index_dir}"))
-        found += _matching_ids(open_segments(index_dir, manifest), where, source.metadata)
-    in_indexes = pa.concat_arrays(found).unique()
+    in_indexes = _matching_in_indexes(opened, where, source, on_progress)
     counts = _delete(source, [path for path, _ in opened], in_indexes)
     on_progress(IndexProgress("looking through the dataset"))
     in_dataset = _matching_in_dataset(source, where)
@@ -139,18 +133,19 @@ def open_all(
     return source, opened
 
 
-def _matching_ids(segments: Sequence[Segment], where: str, metadata: pa.Schema) -> list[pa.Array]:
-    """Ids of the live faces that pass; columns that a segment does not have yet are null there."""
-    metadata = pa.unify_schemas([metadata_of(segments), metadata])
-    found = []
-    for segment in segments:
-        faces = segment.faces.table
-        for column in metadata:
-            if column.name not in faces.column_names:
-                faces = faces.append_column(column, pa.nulls(len(faces), column.type))
-        rows = passing_rows(faces, where) & segment.live()
-        found.append(faces["face_id"].filter(pa.array(rows)).combine_chunks())
-    return found
+def _matching_in_indexes(
+    opened: Sequence[tuple[Path, Manifest]], where: str, source: Dataset, on_progress: OnProgress
+) -> pa.Array:
+    """Ids of the faces of indexes that pass; what the dataset alone knows of them is null there."""
+    found = [pa.array([], pa.string())]
+    for index_dir, manifest in opened:
+        on_progress(IndexProgress(f"looking through {index_dir}"))
+        segments = open_segments(index_dir, manifest)
+        metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
+        for segment in segments:
+            rows = pa.array(segment.passing(where, metadata))
+            found.append(segment.faces.table["face_id"].filter(rows).combine_chunks())
+    return pa.concat_arrays(found).unique()
 
 
 def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:

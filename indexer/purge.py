@@ -22,7 +22,7 @@ from indexer.build import IndexProgress, OnProgress, build_index, rewrite_index
 from indexer.delete import open_all
 from indexer.folder import open_segments
 from indexer.manifest import manifest_name, read_current
-from indexer.segment import BATCH_ROWS, PHOTOS_FILE, VECTORS_FILE, read_photos
+from indexer.segment import PHOTOS_FILE, VECTORS_FILE, read_photos
 
 
 @dataclass(frozen=True)
@@ -195,13 +195,11 @@ class _Search:
         manifest = read_current(index_dir)
         used = {"CURRENT", ".lock", manifest_name(manifest.version)}
         for segment in open_segments(index_dir, manifest):
-            for number, batch in enumerate(segment.faces.batches()):
+            for batch, vectors in segment.rows():
                 table = pa.Table.from_batches([batch])
                 self._look_at_faces(segment.faces.path, table)
                 also_at = pc.list_flatten(table["also_at"])
                 self._look(segment.faces.path, "also_at", also_at, self.traces.uris)
-                start = number * BATCH_ROWS
-                vectors = segment.vectors[start : start + len(batch)]
                 self._look_at_embeddings(segment.path / VECTORS_FILE, vectors)
             photos = read_photos(index_dir, segment.entry)
             path = segment.path / PHOTOS_FILE

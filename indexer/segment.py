@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from faces.errors import DamagedFileError, first_line
 from faces.files import PRIVATE, atomic_write, sync_dir
 from faces.parts import face_schema
+from indexer.filters import passing_rows
 from indexer.gpu import MOST_MATCHES, GpuVectors, on_gpu
 from indexer.manifest import REBUILD, FileDigest, SegmentEntry
 from indexer.recipes import Device, Recipe, search_parameters
@@ -80,6 +81,14 @@ def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
             if column.name not in FACES_SCHEMA.names
         }
     return pa.schema(columns.values())
+
+
+def with_columns(table: pa.Table, columns: pa.Schema) -> pa.Table:
+    """A table with further columns, null where it does not have them yet."""
+    for column in columns:
+        if column.name not in table.column_names:
+            table = table.append_column(column, pa.nulls(len(table), column.type))
+    return table
 
 
 def faces_schema(metadata: pa.Schema) -> pa.Schema:
@@ -192,6 +201,22 @@ class Segment:
     @cached_property
     def _live(self) -> Passing | None:
         return None if self.deleted is None else Passing(~self.deleted)
+
+    def rows(self) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
+        """All faces and their embeddings, some at a time, deleted ones too."""
+        start = 0
+        for batch in self.faces.batches():
+            yield batch, self.vectors[start : start + len(batch)]
+            start += len(batch)
+
+    def passing(self, where: str, metadata: pa.Schema) -> NDArray[np.bool_]:
+        """(n,) bool, which faces a filter lets pass and were not deleted.
+
+        Args:
+            where: as of `indexer.filters.passing_rows`.
+            metadata: columns that may be asked for, null if this segment does not have them.
+        """
+        return passing_rows(with_columns(self.faces.table, metadata), where) & self.live()
 
     def live(self) -> NDArray[np.bool_]:
         """(n,) bool, which faces were not deleted."""

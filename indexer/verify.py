@@ -18,8 +18,7 @@ from faces.pipeline import has_unit_length
 from indexer.build import IndexProgress, OnProgress
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, read_current
-from indexer.segment import BATCH_ROWS, FACES_SCHEMA, Segment, read_photos, segment_dir
-from indexer.vectors import Vectors
+from indexer.segment import FACES_SCHEMA, Segment, read_photos, segment_dir
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _contradictions(index_dir: Path, manifest: Manifest, on_progress: OnProgress
     seen = [pa.array([], pa.string())]
     for segment in open_segments(index_dir, manifest):
         on_progress(IndexProgress(f"checking the rows of segment {segment.path.name}"))
-        for batch, vectors in _rows(segment):
+        for batch, vectors in segment.rows():
             if not has_unit_length(vectors).all():
                 yield f"{segment.path} holds an embedding that does not have length 1"
             if len(vectors) != len(batch):
@@ -125,12 +124,6 @@ def _contradictions(index_dir: Path, manifest: Manifest, on_progress: OnProgress
         yield f"{index_dir} holds {len(face_ids)} faces, its manifest says {manifest.num_faces}"
     if len(face_ids.unique()) != len(face_ids):
         yield f"{index_dir} holds a face twice"
-
-
-def _rows(segment: Segment) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
-    for number, batch in enumerate(segment.faces.batches()):
-        start = number * BATCH_ROWS
-        yield batch, segment.vectors[start : start + len(batch)]
 
 
 def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterator[str]:

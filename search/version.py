@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from faces.errors import DamagedFileError
 from indexer.changes import rows_in
-from indexer.filters import passing_rows
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
 from indexer.recipes import Device
@@ -69,18 +68,7 @@ class Version:
     def _passing(self, where: str | None) -> PassingRows:
         if where is None:
             return [None] * len(self.segments)
-        return [
-            Passing(
-                passing_rows(self._with_all_columns(segment.faces.table), where) & segment.live()
-            )
-            for segment in self.segments
-        ]
-
-    def _with_all_columns(self, faces: pa.Table) -> pa.Table:
-        for column in self.metadata:
-            if column.name not in faces.column_names:
-                faces = faces.append_column(column, pa.nulls(len(faces), column.type))
-        return faces
+        return [Passing(segment.passing(where, self.metadata)) for segment in self.segments]
 
     def num_passing(self, passing: PassingRows) -> int:
         """Faces that may be found."""

@@ -18,7 +18,7 @@ from indexer.build import compact_index
 from indexer.delete import delete_faces
 from search import FaceSearcher
 from tests.conftest import unit_vectors
-from tests.test_faces_dataset import part_tables
+from tests.test_faces_dataset import part_tables, write
 
 METADATA = pa.schema([("person", pa.string()), ("taken", pa.date32())])
 PEOPLE = ("Ann", "Bob", None)
@@ -157,9 +157,7 @@ def test_wrong_questions_say_what_is_right(index: Path, contract: ModelContract)
         searcher.search_embeddings(probe, one_per="album")  # type: ignore[arg-type]
     with pytest.raises(WrongUsageError, match="over the columns"):
         searcher.search_embeddings(probe, where="persn = 'Ann'")
-    photos, faces = part_tables({"a": 1})
-    with Dataset(index.parent / "e", contract).open_for_writing() as writer:
-        writer.write_part(writer.part_name(0), photos, faces, {})
+    write(index.parent / "e", contract, {"a": 1})
     build_index(index.parent / "e", index.parent / "j")
     with pytest.raises(WrongUsageError, match="knows no people"):
         FaceSearcher.open(index.parent / "j").search_embeddings(probe, one_per="person")
@@ -168,9 +166,7 @@ def test_wrong_questions_say_what_is_right(index: Path, contract: ModelContract)
 def test_a_column_that_came_later_is_null_in_older_segments(
     tmp_path: Path, contract: ModelContract
 ) -> None:
-    photos, faces = part_tables({f"{n}": 1 for n in range(20)})
-    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
-        writer.write_part(writer.part_name(0), photos, faces, {})
+    write(tmp_path / "d", contract, {f"{n}": 1 for n in range(20)})
     build_index(tmp_path / "d", tmp_path / "i")
     write_people(tmp_path / "d", contract, 2, seed=1)
     assert len(build_index(tmp_path / "d", tmp_path / "i").segments) == 2
@@ -187,9 +183,7 @@ def test_a_column_that_came_later_is_null_in_older_segments(
 def test_a_filter_on_a_column_that_an_index_lacks_deletes_from_the_dataset(
     tmp_path: Path, contract: ModelContract
 ) -> None:
-    photos, faces = part_tables({f"{n}": 1 for n in range(20)})
-    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
-        writer.write_part(writer.part_name(0), photos, faces, {})
+    write(tmp_path / "d", contract, {f"{n}": 1 for n in range(20)})
     build_index(tmp_path / "d", tmp_path / "i")
     write_people(tmp_path / "d", contract, 3, seed=1)  # the index has not heard of people yet
     deleted = delete_faces(tmp_path / "d", [tmp_path / "i"], "person = 'Ann'")
