@@ -122,8 +122,9 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
         work = dataset.path / "work"
         if work.is_dir():  # of a job that was killed
             shutil.rmtree(work)
-        _give_rows_to_orphans(writer)
         rows = dataset.photo_rows()
+        if _give_rows_to_orphans(writer, rows):
+            rows = dataset.photo_rows()
         stands = _stands(rows)
         gone_rows, kept_rows = rows.filter(pa.array(~stands)), rows.filter(pa.array(stands))
         if pc.any(_not_in(gone_rows["uri"], [kept_rows["uri"]])).as_py():
@@ -185,14 +186,15 @@ def _stands(rows: pa.Table) -> NDArray[np.bool_]:
     return stands
 
 
-def _give_rows_to_orphans(writer: DatasetWriter) -> None:
+def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
     """Write contents anew whose faces belong to a row that does not stand any more.
+
+    Takes all rows of photos; gives whether any was added.
 
     Such are photos that lay in two places: the place that had the faces in its part was given
     to another photo, or vanished, and the other place is but a copy.
     """
     dataset = writer.dataset
-    rows = dataset.photo_rows()
     standing = rows.filter(pa.array(_stands(rows)))
     owners = standing.filter(pc.invert(standing["is_copy"]))["photo_id"].drop_null()
     copies = pc.and_(standing["is_copy"], pc.equal(standing["status"], PhotoStatus.EMBEDDED.value))
@@ -201,8 +203,8 @@ def _give_rows_to_orphans(writer: DatasetWriter) -> None:
     )
     orphans = standing.filter(orphaned).sort_by([("photo_id", "ascending"), ("uri", "ascending")])
     if len(orphans) == 0:
-        return
-    photos = dataset.photos()
+        return False
+    photos = standing_photos(rows)
     photos = photos.filter(
         pc.is_in(photos["photo_id"], value_set=orphans["photo_id"].combine_chunks())
     )
@@ -213,6 +215,7 @@ def _give_rows_to_orphans(writer: DatasetWriter) -> None:
     is_owner = pa.array([False] * len(firsts))
     firsts = firsts.set_column(place, firsts.schema.field(place), is_owner)
     writer.write_part(writer.part_name(0), firsts, faces, {})
+    return True
 
 
 def _kept_faces(faces: pa.Table, places: pa.Table, part: str) -> tuple[pa.Table, pa.Table]:

@@ -170,13 +170,8 @@ def compact_index(
         previous = writer.require_previous()
         if len(previous.segments) == 1 and previous.deletions is None:
             return previous
-        segments = open_segments(writer.path, previous)
-        metadata = metadata_of(segments)
-        build = _Build(writer, previous.contract, metadata, device, on_progress)
         photos = known_photos(writer.path, previous.segments)
-        entry = build.write_segment(
-            _live_faces(segments, metadata), photos, previous.wanted, previous.num_faces
-        )
+        entry = _one_segment(writer, previous, photos, device, on_progress)
         return writer.publish(replace(previous, segments=(entry,), deletions=None))
 
 
@@ -205,13 +200,24 @@ def rewrite_index(
             writer.remove_unused(grace_seconds=0)
             return 0
         previous = replace(previous, dataset_purged=source.purged)
-        segments = open_segments(writer.path, previous)
-        metadata = metadata_of(segments)
-        build = _Build(writer, previous.contract, metadata, "auto", on_progress)
-        faces = _live_faces(segments, metadata)
-        entry = build.write_segment(faces, photos, previous.wanted, previous.num_faces)
+        entry = _one_segment(writer, previous, photos, "auto", on_progress)
         writer.publish(replace(previous, segments=(entry,), deletions=None), grace_seconds=0)
         return num_rows - entry.num_faces
+
+
+def _one_segment(
+    writer: IndexWriter,
+    previous: Manifest,
+    photos: pa.Table,
+    device: Device,
+    on_progress: OnProgress,
+) -> SegmentEntry:
+    """Write a segment of all live faces of a version, with these rows of photos."""
+    segments = open_segments(writer.path, previous)
+    metadata = metadata_of(segments)
+    build = _Build(writer, previous.contract, metadata, device, on_progress)
+    faces = _live_faces(segments, metadata)
+    return build.write_segment(faces, photos, previous.wanted, previous.num_faces)
 
 
 def _same_rows(photos: pa.Table, known: pa.Table) -> bool:

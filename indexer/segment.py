@@ -455,7 +455,5 @@ def _open_codes(path: Path, entry: SegmentEntry, dimension: int) -> faiss.Index:
         raise DamagedFileError(f"{path} cannot be read ({first_line(error)}); {REBUILD}") from error
     found = (codes.ntotal, codes.d, codes.metric_type)
     if found != (entry.num_faces, dimension, faiss.METRIC_INNER_PRODUCT):
-        raise DamagedFileError(
-            f"{path} does not hold what the manifest says; build the index again with --rebuild"
-        )
+        raise DamagedFileError(f"{path} does not hold what the manifest says; {REBUILD}")
     return codes
