@@ -20,6 +20,8 @@ from faces.pipeline import FacePipeline
 
 ROOT = Path(__file__).parent.parent
 
+SMALL_COLLECTION_PHOTOS = 160
+
 Facetrove = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -94,19 +96,20 @@ def demo_index(shared_dir: Path, demo_dataset: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_collection(shared_dir: Path, demo_photos: Path) -> Path:
-    """Sixty-four small photos: the demo's, each at several sizes and qualities."""
+    """So many small photos that a job takes seconds: the demo's, at several sizes and qualities."""
     folder = shared_dir / "small-collection"
     with FileLock(shared_dir / "small-collection.lock"):
         if not folder.exists():
             draft = shared_dir / "small-collection.draft"
             draft.mkdir()
             sources = sorted(demo_photos.iterdir())
-            for number in range(64):
+            for number in range(SMALL_COLLECTION_PHOTOS):
                 source = sources[number % len(sources)]
+                size = number % 64
                 with PIL.Image.open(source) as original:
                     photo = original.convert("RGB")
-                photo.thumbnail((200 + 5 * number, 200 + 5 * number))
-                photo.save(draft / f"{number:03d}-{source.stem}.jpg", quality=60 + number // 2)
+                photo.thumbnail((200 + 5 * size, 200 + 5 * size))
+                photo.save(draft / f"{number:03d}-{source.stem}.jpg", quality=60 + size // 2)
             draft.rename(folder)
     return folder
 

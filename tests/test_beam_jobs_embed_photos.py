@@ -19,7 +19,7 @@ from beam_jobs.embed_photos import EmbedProgress, PhotosFound, embed_photos
 from faces.dataset import Dataset
 from faces.errors import WrongUsageError
 from faces.parts import embedding_matrix
-from tests.conftest import facetrove_command, run_facetrove
+from tests.conftest import SMALL_COLLECTION_PHOTOS, facetrove_command, run_facetrove
 
 
 def faces_of(dataset: Path) -> dict[str, tuple[str, np.ndarray]]:
@@ -87,12 +87,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_collection: Path
 def test_a_run_reports_what_it_did_and_the_next_does_nothing(
     undisturbed: Path, small_collection: Path
 ) -> None:
+    count = SMALL_COLLECTION_PHOTOS
     stamps = part_stamps(undisturbed)
     reports: list[EmbedProgress] = []
     summary = embed_photos(small_collection, undisturbed, on_progress=reports.append)
-    assert (summary.found.num_photos, summary.found.num_unchanged) == (64, 64)
+    assert (summary.found.num_photos, summary.found.num_unchanged) == (count, count)
     assert summary.done.num_photos == 0
-    assert summary.total.num_photos == 64
+    assert summary.total.num_photos == count
     assert summary.total.num_faces == len(faces_of(undisturbed)) >= 40
     assert part_stamps(undisturbed) == stamps
     assert reports == []
@@ -220,4 +221,4 @@ def test_a_worker_that_cannot_write_ends_the_job_with_one_line(
     assert line.endswith("run the same command again to continue")
     assert not list(dataset.rglob("part-*.parquet"))
     assert run_facetrove("embed", small_collection, dataset).returncode == 0
-    assert Dataset.open(dataset).counts().num_photos == 64
+    assert Dataset.open(dataset).counts().num_photos == SMALL_COLLECTION_PHOTOS

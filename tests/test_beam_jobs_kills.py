@@ -18,32 +18,34 @@ import pytest
 
 from faces.dataset import Dataset
 from faces.parts import embedding_matrix
-from tests.conftest import facetrove_command, run_facetrove
+from tests.conftest import SMALL_COLLECTION_PHOTOS, facetrove_command, run_facetrove
 from tests.test_beam_jobs_embed_photos import photo_rows, worker_pids
 
 pytestmark = pytest.mark.slow
+
+NUM_PHOTOS = 800
 
 NUM_KILLS = 20
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> Path:
-    """700 small photos, every tenth a copy of the one before, and some that are none."""
+    """Small photos, every tenth a copy of the one before, and some that are none."""
     folder = tmp_path_factory.mktemp("collection")
     originals = []
     for path in sorted(demo_photos.iterdir()):
         with PIL.Image.open(path) as photo:
             originals.append(photo.convert("RGB"))
-    for number in range(700):
-        target = folder / f"{number:03d}.jpg"
+    for number in range(NUM_PHOTOS):
+        target = folder / f"{number:04d}.jpg"
         if number % 10 == 9:
-            target.write_bytes((folder / f"{number - 1:03d}.jpg").read_bytes())
+            target.write_bytes((folder / f"{number - 1:04d}.jpg").read_bytes())
         elif number % 50 == 5:
-            target.write_bytes((folder / f"{number - 1:03d}.jpg").read_bytes()[: 500 + number])
+            target.write_bytes((folder / f"{number - 1:04d}.jpg").read_bytes()[: 500 + number])
         else:
             photo = originals[number % len(originals)].copy()
-            photo.thumbnail((150 + number % 100, 150 + number % 100))
-            photo.save(target, quality=50 + number // 16)
+            photo.thumbnail((300 + number % 100, 300 + number % 100))
+            photo.save(target, quality=50 + number % 45)
     return folder
 
 
@@ -94,7 +96,7 @@ def test_twenty_kills_of_driver_and_workers_change_nothing(
     assert killed == {"driver": NUM_KILLS // 2, "worker": NUM_KILLS // 2}
     rows, faces, embeddings = everything_in(dataset)
     expected_rows, expected_faces, expected_embeddings = everything_in(undisturbed)
-    assert len(rows) == 700
+    assert len(rows) == NUM_PHOTOS
     assert rows == expected_rows
     assert faces == expected_faces
     assert (embeddings * expected_embeddings).sum(axis=1).min() > 0.99999
@@ -111,7 +113,7 @@ def wait_for_a_moment(
     deadline = time.monotonic() + (30 if moments.random() < 0.7 else moments.uniform(0, 3))
     while time.monotonic() < deadline and driver.poll() is None:
         if parts.exists() and len(list(parts.glob("*"))) > before:
-            time.sleep(moments.uniform(0, 0.2))
+            time.sleep(moments.uniform(0, 0.1))
             return
         time.sleep(0.01)
 
@@ -155,7 +157,7 @@ def test_a_photo_that_kills_its_workers_is_rejected_and_costs_no_other(
     assert (driver.returncode, errors) == (0, b"")
     counts = Dataset.open(dataset).counts()
     assert counts.by_reason == {"crashed": 1}
-    assert counts.num_photos == 65
+    assert counts.num_photos == SMALL_COLLECTION_PHOTOS + 1
     assert "nothing is new" in run_facetrove("embed", photos, killer, dataset).stdout
     assert run_facetrove("embed", killer, dataset, "--retry-rejected").returncode == 0
     assert Dataset.open(dataset).counts().by_reason == {}
