@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.plan import Plan, make_plan, metadata_of
-from beam_jobs.shard_run import ShardRun
+from beam_jobs.shard_run import ShardRun, Workers
 from faces.contract import ModelContract
 from faces.dataset import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter, count_photos
 from faces.engine import available_threads
 from faces.errors import FaceTroveError
 from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
-from faces.models import ModelChoice, load_pipeline
+from faces.models import ModelChoice, absolute, load_pipeline
 from faces.parts import PartReport
 from faces.pipeline import FaceSelection
 from faces.sources import list_photos
@@ -104,6 +104,7 @@ class EmbedSummary:
         started: UTC, ISO 8601.
         seconds: from start to end, workers' start-up included.
         stage_seconds: read, decode, detect, align, embed: added over all workers.
+        runs_on: by the names of the models, the engine and device that each runs on.
     """
 
     found: PhotosFound
@@ -113,6 +114,14 @@ class EmbedSummary:
     started: str
     seconds: float
     stage_seconds: dict[str, float]
+    runs_on: dict[str, str]
+
+
+def default_models(dataset: Path) -> ModelChoice:
+    """The models of a dataset, or the built-in ones for a new one."""
+    if Dataset.exists(dataset):
+        return ModelChoice.of_contract(Dataset.open(dataset).contract)
+    return ModelChoice()
 
 
 def plan_embedding(
@@ -142,6 +151,7 @@ def embed_photos(
     models: ModelChoice | None = None,
     options: EmbedOptions = EmbedOptions(),
     workers: int | None = None,
+    threads: int | None = None,
     runner_args: Sequence[str] = (),
     on_progress: Callable[[EmbedProgress], None] = lambda _: None,
 ) -> EmbedSummary:
@@ -154,6 +164,8 @@ def embed_photos(
         models: detector and embedder; by default those of the dataset, or the built-in ones.
         options: what to take and what to leave.
         workers: processes on this machine; one per core by default.
+        threads: processor cores that each worker uses; all of this machine's are shared out by
+            default.
         runner_args: Beam's own flags, for another runner than the local one.
         on_progress: called now and then from another thread.
 
@@ -170,15 +182,16 @@ def embed_photos(
     before = Dataset.open(dataset) if Dataset.exists(dataset) else None
     selection = options.selection or (before.selection if before else FaceSelection())
     if models is None:
-        made_by = before and ModelChoice(before.contract.detector, before.contract.embedder)
-        models = made_by or ModelChoice()
+        models = default_models(dataset)
+    models = absolute(models)
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
-    contract = load_pipeline(models, threads=1).contract
+    pipeline = load_pipeline(models, threads=1)
+    contract = pipeline.contract
     wanted = Dataset(dataset, contract, selection, metadata_of(listing), options.limits)
     with wanted.open_for_writing() as writer:
         limits_before = before.limits if before else options.limits
         plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
-        run = ShardRun(writer, plan, models, workers, runner_args)
+        run = ShardRun(writer, plan, models, Workers(workers, threads), runner_args)
         with _progress_reports(writer, len(plan.to_do), on_progress):
             run.embed_all(forgive=options.retry_rejected)
         if options.drop_vanished and len(plan.vanished):
@@ -192,6 +205,7 @@ def embed_photos(
             started=started,
             seconds=round(time.monotonic() - start, 3),
             stage_seconds=stage_seconds,
+            runs_on=pipeline.runs_on,
         )
         writer.finish(asdict(summary) if writer.committed_parts() else None)
         return summary

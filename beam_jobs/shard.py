@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.in_hand import InHand, photo_keys
+from faces.errors import ModelUnavailableError
 from faces.images import (
     PASSING_REASONS,
     Photo,
@@ -204,11 +205,14 @@ class _Shard:
         """The faces of each photo, or why it has no result.
 
         Raises:
+            ModelUnavailableError: something is missing that the models need.
             Exception: the networks fail on a blank image too, so it is not the photo's fault.
         """
         try:
             found = self.pipeline.find_faces([decoded.photo for decoded in batch])
             return list(zip(batch, found, strict=True))
+        except ModelUnavailableError:
+            raise
         except Exception as error:
             if len(batch) > 1:
                 return [pair for decoded in batch for pair in self._find_faces([decoded])]

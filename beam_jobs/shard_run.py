@@ -62,6 +62,13 @@ class Shard(NamedTuple):
     careful: bool = False
 
 
+class Workers(NamedTuple):
+    """Processes on this machine, and cores that each may use; None: its share."""
+
+    processes: int
+    threads: int | None = None
+
+
 Element = tuple[str, str, int, bool]
 """Part to write, work file, batch in it, careful: plain values, which Beam encodes without
 pickle."""
@@ -74,7 +81,7 @@ class ShardRun:
         writer: of the dataset.
         plan: what to do.
         models: detector and embedder.
-        workers: processes on this machine.
+        workers: how many there are, and what each may use.
         runner_args: Beam's own flags; with `--runner`, the work is done there.
     """
 
@@ -83,7 +90,7 @@ class ShardRun:
         writer: DatasetWriter,
         plan: Plan,
         models: ModelChoice,
-        workers: int,
+        workers: Workers,
         runner_args: Sequence[str],
     ) -> None:
         self._writer = writer
@@ -145,7 +152,7 @@ class ShardRun:
     def _cut_into_shards(self) -> list[Shard]:
         """Cut the plan into shards; possible copies of one photo stay together, if not too many."""
         group = self._plan.group
-        even = -(-len(group) // (self._workers * SHARDS_PER_WORKER))
+        even = -(-len(group) // (self._workers.processes * SHARDS_PER_WORKER))
         size = min(MOST_SHARD_PHOTOS, max(LEAST_SHARD_PHOTOS, even))
         shards = []
         start = 0
@@ -218,8 +225,8 @@ class ShardRun:
 
     def _run(self, shards: Sequence[Shard]) -> None:
         """Run shards on the runner that the arguments name, else on processes here."""
-        threads = 1 if self._elsewhere else max(1, available_threads() // self._workers)
-        embed = EmbedShard(self._writer, self._models, threads)
+        shared = 1 if self._elsewhere else max(1, available_threads() // self._workers.processes)
+        embed = EmbedShard(self._writer, self._models, self._workers.threads or shared)
         try:
             work = self._write_work(shards)
         except OSError as error:  # a full disk
@@ -229,7 +236,7 @@ class ShardRun:
         ]
         run_pipeline(
             partial(_add_steps, elements=elements, embed=embed),
-            workers=min(self._workers, len(shards)),
+            workers=min(self._workers.processes, len(shards)),
             runner_args=self._runner_args,
             remedy=_CONTINUE,
         )

@@ -41,7 +41,7 @@ from benchmarks.peers import (
     require_peers,
 )
 from benchmarks.scenes import make_group_scenes, make_portraits
-from faces.models import EMBEDDERS, ModelChoice, load_pipeline
+from faces.models import BUILT_IN_EMBEDDERS, ModelChoice, load_pipeline
 
 FEW, FEW_SCENES = 12 * CORES, 4 * CORES
 """Photos in the short run: every worker has as much to do, as it has in the long run."""
@@ -246,7 +246,7 @@ def main() -> None:
     print_header()
     if not options.no_peers:
         require_peers()
-    for embedder in EMBEDDERS:  # fetched and prepared before anything is timed
+    for embedder in BUILT_IN_EMBEDDERS:  # fetched and prepared before anything is timed
         load_pipeline(ModelChoice(embedder=embedder))
     with tempfile.TemporaryDirectory() as name:
         work_dir = Path(name)

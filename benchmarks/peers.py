@@ -39,7 +39,7 @@ def deepface_environment(work_dir: Path) -> dict[str, str]:
         (yunet,) = fetch([YUNET_FILE], cache_dir() / "weights")
         (weights_dir / "face_detection_yunet_2023mar.onnx").symlink_to(yunet)
         # deepface cannot run the published file of SFace, which lists its weights as inputs.
-        (weights_dir / "face_recognition_sface_2021dec.onnx").symlink_to(prepare(SFACE).path)
+        (weights_dir / "face_recognition_sface_2021dec.onnx").symlink_to(prepare(SFACE.source).path)
     return {"DEEPFACE_HOME": str(work_dir)}
 
 

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 
 from benchmarks.lfw_accuracy import read_pairs
-from faces.alignment import ARCFACE_112, align_face
+from faces.alignment import ARCFACE_112
 from faces.fetch import cache_dir, fetch
 from faces.images import Photo, decode_photo
 from faces.models import load_pipeline
@@ -49,7 +49,7 @@ def main() -> None:
     for place in chosen:
         image = decode_photo(paths[place].read_bytes()).image
         for detection in detector.detect([Photo(image)])[0][:1]:
-            crop = align_face(image, detection.landmarks, ARCFACE_112)
+            crop = ARCFACE_112.crop(image, detection.box, detection.landmarks)
             batch = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
             values = session.run(inputs, {"data": batch})
             lows.append([float(value.min()) for value in values])

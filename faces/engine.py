@@ -8,20 +8,63 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.errors import WrongUsageError, first_line
+
 Batch = NDArray[np.float32]
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt", "coreml", "openvino"]
+"""Where a network is to run. cpu: on the processor, by the engine that is fastest there. openvino:
+on the processor, by OpenVINO whether it is fastest or not. auto: on an NVIDIA card where ONNX
+Runtime sees one, else as cpu."""
+
+Precision = Literal["fp32", "fp16"]
+"""fp16: half the numbers' bits, on a card or on Apple's chips; embeddings differ in the third
+digit."""
+
+PROVIDERS = {
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime (on a Mac)"),
+}
+"""ONNX Runtime's execution provider for each device, and the package that has it."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where networks run.
+
+    Attributes:
+        device: see `Device`.
+        precision: see `Precision`; of cuda, tensorrt and coreml.
+    """
+
+    device: Device = "auto"
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.precision == "fp16" and self.device not in PROVIDERS:
+            raise WrongUsageError(
+                f"precision fp16 is for the devices {', '.join(PROVIDERS)}, not {self.device}; "
+                "name one of them, or leave the precision out"
+            )
+        if self.device not in get_args(Device):
+            raise WrongUsageError(
+                f"no device is called {self.device!r}; choose from {', '.join(get_args(Device))}"
+            )
 
 
 class Network(Protocol):
     """A loaded network with one input."""
 
     def run(self, batch: Batch) -> dict[str, Batch]:
-        """(n, channels, height, width) float32 to every output by its name, n rows each."""
+        """A float32 batch to every output by its name, a row for each of the batch's."""
         ...
 
 
@@ -56,18 +99,40 @@ class OpenVinoNetwork:
 
 
 class OnnxRuntimeNetwork:
-    """Microsoft's engine: runs everywhere, the fastest on networks of few channels."""
+    """Microsoft's engine: runs everywhere, the fastest on networks of few channels.
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    Args:
+        path: of the ONNX file.
+        threads: processor cores to use.
+        placement: None: on the processor.
+
+    Raises:
+        WrongUsageError: the device that was asked for cannot be had.
+    """
+
+    def __init__(self, path: Path, *, threads: int, placement: Placement | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors: the rest is advice to whoever made the file
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        providers: list[object] = ["CPUExecutionProvider"]
+        model: str | bytes = str(path)
+        if placement is not None:
+            provider = _require_provider(placement.device)
+            providers.insert(0, (provider, _provider_options(placement)))
+            if placement.precision == "fp16" and placement.device == "cuda":
+                model = _in_half_precision(path)
+        self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+        used = self._session.get_providers()[0]
+        if placement is not None and used != provider:  # it would go on with another
+            raise WrongUsageError(
+                f"ONNX Runtime cannot use {provider} here and would run on {used} instead: the "
+                f"driver or a library is missing; use --device cpu, or see that "
+                f"{placement.device} works"
+            )
+        self._session.disable_fallback()
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -75,6 +140,18 @@ class OnnxRuntimeNetwork:
         """See `Network`."""
         values = self._session.run(self._outputs, {self._input: batch})
         return dict(zip(self._outputs, values, strict=True))
+
+
+class OneAtATime:
+    """A network whose graph takes one input at a time, made to look as if it took batches."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def run(self, batch: Batch) -> dict[str, Batch]:
+        """See `Network`."""
+        rows = [self._network.run(row[np.newaxis]) for row in batch]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 class OpenCvNetwork:
@@ -98,6 +175,78 @@ ENGINES: dict[str, type[OpenVinoNetwork] | type[OnnxRuntimeNetwork]] = {
     "openvino": OpenVinoNetwork,
     "onnxruntime": OnnxRuntimeNetwork,
 }
+"""The engines that run networks on the processor."""
+
+
+def placement_here(placement: Placement) -> Placement:
+    """What a placement comes to on this machine: auto becomes cuda or cpu.
+
+    Raises:
+        WrongUsageError: the device that was asked for cannot be had.
+    """
+    if placement.device == "auto":
+        return Placement("cuda" if _has_cuda() else "cpu")
+    if placement.device in PROVIDERS:
+        _require_provider(placement.device)
+    return placement
+
+
+def _has_cuda() -> bool:
+    """Whether ONNX Runtime was built for cards and there is one."""
+    import onnxruntime
+
+    built_for_cards = PROVIDERS["cuda"][0] in onnxruntime.get_available_providers()
+    return built_for_cards and Path("/dev/nvidiactl").exists()
+
+
+def _require_provider(device: Device) -> str:
+    import onnxruntime
+
+    provider, package = PROVIDERS[device]
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise WrongUsageError(
+            f"device {device} needs {package}; the ONNX Runtime installed here has "
+            f"{', '.join(name.removesuffix('ExecutionProvider') for name in available)}; "
+            "use --device cpu, or install it in place of onnxruntime"
+        )
+    return provider
+
+
+def _provider_options(placement: Placement) -> dict[str, str]:
+    if placement.device == "tensorrt" and placement.precision == "fp16":
+        return {"trt_fp16_enable": "1"}
+    if placement.device == "coreml":
+        low = "1" if placement.precision == "fp16" else "0"
+        return {"ModelFormat": "MLProgram", "AllowLowPrecisionAccumulationOnGPU": low}
+    if placement.device == "cuda":
+        return {"use_tf32": "0"}  # else products have 10 bits, as in half precision
+    return {}
+
+
+def _in_half_precision(path: Path) -> bytes:
+    """The network computing in float16, its input and outputs in float32 as before."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
+    return bytes(model.SerializeToString())
+
+
+def output_shapes(path: Path, batch: Batch) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's outputs, by their names, for the first input of a batch.
+
+    Raises:
+        WrongUsageError: ONNX Runtime cannot run the file on such an input.
+    """
+    try:
+        outputs = OnnxRuntimeNetwork(path, threads=1).run(batch[:1])
+    except Exception as error:  # of ONNX Runtime's own, which share no base
+        raise WrongUsageError(
+            f"{path} cannot be run by ONNX Runtime on an input of shape {(1, *batch.shape[1:])} "
+            f"({first_line(error)})"
+        ) from error
+    return {name: values.shape for name, values in outputs.items()}
 
 
 def available_threads() -> int:

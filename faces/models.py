@@ -2,51 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from faces.contract import ModelContract, require_same_contract
-from faces.engine import available_threads
-from faces.errors import WrongUsageError
+from faces.engine import Device, Placement, Precision, available_threads
+from faces.errors import ModelUnavailableError, WrongUsageError
 from faces.pipeline import FaceDetector, FaceEmbedder, FacePipeline, FaceSelection
+
+if TYPE_CHECKING:
+    from faces.alignment import Alignment
+    from faces.embedder import EmbedderSpec
+
+BUILT_IN_DETECTORS = ("yunet",)
+BUILT_IN_EMBEDDERS = ("sface-int8", "sface")
+
+DEEPFACE = "deepface:"
+"""Names of deepface's models begin so."""
+
+DEEPFACE_ALIGNMENT, FIVE_POINT_ALIGNMENT = "deepface", "five-point"
+ALIGNMENTS = (FIVE_POINT_ALIGNMENT, DEEPFACE_ALIGNMENT)
+"""Ways to cut crops that can be chosen: landmarks on the network's template, or deepface's."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which detector and embedder to use, by their names below."""
+    """Which detector and embedder to use, and where.
+
+    Attributes:
+        detector: yunet, or one of deepface's: deepface:retinaface.
+        embedder: sface-int8, sface, one of deepface's (deepface:ArcFace), or the path of a file
+            ending in .toml that describes another: see `faces.own_models`. Once used, that has
+            a name of its own.
+        embedder_digest: of several models of one's own by one name, this one.
+        alignment: one of `ALIGNMENTS`; None: as the embedder was trained.
+        device, precision: see `faces.engine`.
+    """
 
     detector: str = "yunet"
     embedder: str = "sface-int8"
+    embedder_digest: str | None = None
+    alignment: str | None = None
+    device: Device = "auto"
+    precision: Precision = "fp32"
 
+    @classmethod
+    def of_contract(cls, contract: ModelContract) -> ModelChoice:
+        """The models that made existing embeddings."""
+        deepface = contract.alignment == DEEPFACE_ALIGNMENT
+        return cls(
+            contract.detector,
+            contract.embedder,
+            contract.embedder_digest,
+            DEEPFACE_ALIGNMENT if deepface else FIVE_POINT_ALIGNMENT,
+        )
 
-def _load_yunet(threads: int, selection: FaceSelection) -> FaceDetector:
-    from faces.yunet import YuNetDetector
+    def with_changes(
+        self, *, detector: str | None, embedder: str | None, alignment: str | None
+    ) -> ModelChoice:
+        """The same choice but for what is given; another embedder brings its own alignment."""
+        changed = replace(self, detector=detector or self.detector)
+        if embedder is not None:
+            changed = replace(changed, embedder=embedder, embedder_digest=None, alignment=None)
+        return replace(changed, alignment=alignment or changed.alignment)
 
-    return YuNetDetector(
-        threads=threads, min_score=selection.min_score, min_face=selection.min_face
-    )
-
-
-def _load_sface(threads: int) -> FaceEmbedder:
-    from faces.sface import SFaceEmbedder
-
-    return SFaceEmbedder(threads=threads)
-
-
-def _load_sface_int8(threads: int) -> FaceEmbedder:
-    from faces.sface import SFACE_INT8, SFaceEmbedder
-
-    return SFaceEmbedder(SFACE_INT8, threads=threads)
-
-
-DETECTORS: dict[str, Callable[[int, FaceSelection], FaceDetector]] = {"yunet": _load_yunet}
-"""Name to a function that loads the detector for a number of threads and the faces wanted."""
-
-EMBEDDERS: dict[str, Callable[[int], FaceEmbedder]] = {
-    "sface": _load_sface,
-    "sface-int8": _load_sface_int8,
-}
-"""Name to a function that loads the embedder for a number of threads."""
+    @property
+    def placement(self) -> Placement:
+        """Where the networks are to run."""
+        return Placement(self.device, self.precision)
 
 
 def load_pipeline(
@@ -63,21 +89,119 @@ def load_pipeline(
         threads: processor cores to use, all that this process may use by default.
 
     Raises:
-        WrongUsageError: there is no model of that name.
+        WrongUsageError: there is no model of that name, or it cannot be used so.
         ModelUnavailableError: its weights cannot be had.
     """
-    for kind, name, known in (
-        ("detector", choice.detector, DETECTORS),
-        ("embedder", choice.embedder, EMBEDDERS),
-    ):
-        if name not in known:
-            raise WrongUsageError(f"no {kind} is called {name!r}; choose from {', '.join(known)}")
     threads = threads or available_threads()
     return FacePipeline(
-        DETECTORS[choice.detector](threads, selection),
-        EMBEDDERS[choice.embedder](threads),
+        load_detector(choice, selection, threads=threads),
+        load_embedder(choice, threads=threads),
         selection,
     )
+
+
+def load_detector(
+    choice: ModelChoice, selection: FaceSelection = FaceSelection(), *, threads: int
+) -> FaceDetector:
+    """The detector of a choice; see `load_pipeline`."""
+    from faces.deepface_models import DETECTORS, DeepFaceDetector
+
+    name = choice.detector
+    _require_known("detector", name, (*BUILT_IN_DETECTORS, *(DEEPFACE + n for n in DETECTORS)))
+    if name.startswith(DEEPFACE):
+        return DeepFaceDetector(name.removeprefix(DEEPFACE), min_score=selection.min_score)
+    from faces.yunet import YuNetDetector
+
+    return YuNetDetector(
+        threads=threads,
+        placement=choice.placement,
+        min_score=selection.min_score,
+        min_face=selection.min_face,
+    )
+
+
+def load_embedder(choice: ModelChoice, *, threads: int) -> FaceEmbedder:
+    """The embedder of a choice; see `load_pipeline`."""
+    from faces.deepface_models import DlibEmbedder, default_alignment
+    from faces.embedder import NetworkEmbedder
+
+    if choice.embedder == DlibEmbedder.name:
+        if choice.placement.device not in ("auto", "cpu"):
+            raise WrongUsageError(f"{DlibEmbedder.name} runs on the processor; leave --device out")
+        return DlibEmbedder(_alignment(choice.alignment, default_alignment("Dlib")))
+    spec = find_spec(choice.embedder, choice.embedder_digest)
+    return NetworkEmbedder(
+        spec,
+        threads=threads,
+        placement=choice.placement,
+        alignment=_alignment(choice.alignment, spec.alignment),
+    )
+
+
+def find_spec(embedder: str, digest: str | None = None) -> EmbedderSpec:
+    """The network of an embedder.
+
+    Args:
+        embedder: its name, or the path of a file that describes one.
+        digest: of several models of one's own by one name, this one; the newest by default.
+    """
+    from faces.deepface_models import RECOGNISERS, embedder_spec
+    from faces.own_models import is_model_file, read_model, remembered_models
+    from faces.sface import SFACE, SFACE_INT8
+
+    built_in = {spec.name: spec for spec in (SFACE_INT8, SFACE)}
+    if embedder in built_in:
+        return built_in[embedder]
+    if is_model_file(embedder):
+        return read_model(Path(embedder), taken=built_in).spec()
+    deepface = {DEEPFACE + name: name for name in RECOGNISERS}
+    if embedder in deepface:
+        return embedder_spec(deepface[embedder])
+    own = [model for model in remembered_models() if model.name == embedder]
+    for model in own:
+        if digest in (None, model.digest):
+            return model.spec()
+    if own or digest is not None:
+        raise ModelUnavailableError(
+            f"this machine does not have the model {embedder!r} that is wanted (digest "
+            f"{str(digest)[:12]}); name the file that describes it: `facetrove models MODEL.toml`"
+        )
+    _require_known("embedder", embedder, (*built_in, *deepface, "a file ending in .toml"))
+    raise AssertionError("it is known")
+
+
+def _require_known(kind: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise WrongUsageError(f"no {kind} is called {name!r}; choose from {', '.join(known)}")
+
+
+def _alignment(name: str | None, default: Alignment) -> Alignment:
+    """A way to cut crops of the size of the default one."""
+    from faces.alignment import AlignmentTemplate, arcface_template
+    from faces.deepface_models import DeepFaceAlignment
+
+    if name is None:
+        return default
+    _require_known("alignment", name, ALIGNMENTS)
+    if name == DEEPFACE_ALIGNMENT:
+        return DeepFaceAlignment(default.width, default.height)
+    if isinstance(default, AlignmentTemplate):
+        return default
+    if default.width != default.height:
+        raise WrongUsageError(
+            f"no five-point template is known for crops of {default.width}x{default.height}; use "
+            f"--alignment {DEEPFACE_ALIGNMENT}"
+        )
+    return arcface_template(default.width)
+
+
+def absolute(choice: ModelChoice) -> ModelChoice:
+    """The same choice for a process with another current folder."""
+    from faces.own_models import is_model_file
+
+    if not is_model_file(choice.embedder):
+        return choice
+    return replace(choice, embedder=os.path.abspath(choice.embedder))
 
 
 def load_pipeline_for(contract: ModelContract, *, contract_owner: str) -> FacePipeline:
@@ -90,7 +214,7 @@ def load_pipeline_for(contract: ModelContract, *, contract_owner: str) -> FacePi
     Raises:
         ContractMismatchError: this version of facetrove or of the weights would make others.
     """
-    pipeline = load_pipeline(ModelChoice(contract.detector, contract.embedder))
+    pipeline = load_pipeline(ModelChoice.of_contract(contract))
     require_same_contract(
         pipeline.contract,
         contract,

@@ -68,6 +68,14 @@ def _evaluate(
     return dict(zip(outputs, (np.asarray(value) for value in values), strict=True))
 
 
+def has_free_batch(path: Path) -> bool:
+    """Whether a model's one input takes batches of any size."""
+    graph = onnx.load(path, load_external_data=False).graph
+    held = {entry.name for entry in graph.initializer}
+    data = next(entry for entry in graph.input if entry.name not in held)
+    return not data.type.tensor_type.shape.dim[0].dim_value
+
+
 def free_batch(model: onnx.ModelProto, *, image_size: bool = False) -> onnx.ModelProto:
     """Change a graph made for a batch of one so that it takes any batch.
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.alignment import AlignmentTemplate, align_face, pixels_needed
+from faces.alignment import ARCFACE_112, Alignment, Crop
 from faces.contract import ModelContract
 from faces.images import Image, Photo, as_photo
 from faces.quality import FaceQuality, face_qualities
@@ -35,7 +35,7 @@ class Detection:
         box: (4,) float32: x, y, width, height in pixels of the image, origin top left. It may
             reach beyond the image where the face is cut off.
         landmarks: (5, 2) float32: left eye, right eye, nose, left and right mouth corner, as
-            seen in the image.
+            seen in the image. NaN where a detector does not find them.
         score: how sure the detector is, in [0, 1].
     """
 
@@ -80,6 +80,7 @@ class FaceDetector(Protocol):
 
     name: str
     weights_digest: str
+    runs_on: str
 
     def reduction_for(self, longer_side: int) -> int:
         """How far a photo may be reduced (1, 2, 4 or 8) before faces are missed for it.
@@ -99,11 +100,12 @@ class FaceEmbedder(Protocol):
 
     name: str
     weights_digest: str
+    runs_on: str
     dimension: int
-    alignment: AlignmentTemplate
+    alignment: Alignment
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, size, size, 3) uint8 RGB crops to (n, dimension) float32, unit length, finite."""
+    def embed(self, crops: Crop) -> NDArray[np.float32]:
+        """(n, height, width, 3) RGB crops to (n, dimension) float32, unit length, finite."""
         ...
 
 
@@ -138,6 +140,11 @@ class FacePipeline:
             dimension=self.embedder.dimension,
         )
 
+    @property
+    def runs_on(self) -> dict[str, str]:
+        """By the names of its models, the engine and device that each runs on."""
+        return {model.name: model.runs_on for model in (self.detector, self.embedder)}
+
     def find_faces(self, images: Sequence[Photo | Image]) -> list[list[Face]]:
         """The faces of each photo, in the order of the detector; no face gives [].
 
@@ -151,7 +158,7 @@ class FacePipeline:
         crops = (
             crop
             for photo, per_photo in zip(photos, found, strict=True)
-            for crop in self._crops(photo, [detection.landmarks for detection in per_photo])
+            for crop in self._crops(photo, per_photo)
         )
         faces: list[Face | None] = []
         while block := list(islice(crops, BLOCK_CROPS)):
@@ -163,14 +170,14 @@ class FacePipeline:
         ]
 
     def _embedded(
-        self, detections: Sequence[Detection], crops: Sequence[Image]
+        self, detections: Sequence[Detection], crops: Sequence[_Crops]
     ) -> list[Face | None]:
-        """A face for each detection and its crop; None where it is not sharp enough."""
+        """A face for each detection and its crops; None where it is not sharp enough."""
         with self.seconds.spent_on("align"):
-            qualities = _qualities(detections, crops)
+            qualities = _qualities(detections, [crop.measured for crop in crops])
         sharp = [quality.sharpness >= self.selection.min_sharpness for quality in qualities]
         with self.seconds.spent_on("embed"):
-            kept = [crop for crop, keep in zip(crops, sharp, strict=True) if keep]
+            kept = [crop.embedded for crop, keep in zip(crops, sharp, strict=True) if keep]
             embeddings = iter(self._embed(kept))
         return [
             Face(detection, next(embeddings), quality) if keep else None
@@ -186,25 +193,36 @@ class FacePipeline:
             detections = [d for d in detections if d in largest]
         return detections
 
-    def _crops(self, photo: Photo, landmarks: Sequence[NDArray[np.float32]]) -> Iterator[Image]:
+    def _crops(self, photo: Photo, detections: Sequence[Detection]) -> Iterator[_Crops]:
         """The aligned faces of one photo, decoded in more detail where a face needs it."""
-        template = self.embedder.alignment
-        if landmarks and photo.reduction > 1:
-            detail = max(pixels_needed(points, template) for points in landmarks)
+        alignment = self.embedder.alignment
+        if detections and photo.reduction > 1:
+            detail = max(alignment.pixels_needed(d.box, d.landmarks) for d in detections)
             reduction = photo.reduction
             while reduction > 1 and detail * reduction > MOST_ENLARGED:
                 reduction //= 2
             with self.seconds.spent_on("decode"):
                 photo = photo.finer(reduction)
-        for points in landmarks:
+        scale = np.float32(photo.reduction)
+        for detection in detections:
             with self.seconds.spent_on("align"):
-                crop = align_face(photo.image, points / np.float32(photo.reduction), template)
-            yield crop
+                box, landmarks = detection.box / scale, detection.landmarks / scale
+                embedded = alignment.crop(photo.image, box, landmarks)
+                if alignment == ARCFACE_112:
+                    crops = _Crops(embedded, np.asarray(embedded, np.uint8))
+                else:
+                    crops = _Crops(embedded, ARCFACE_112.crop(photo.image, box, landmarks))
+            yield crops
 
-    def _embed(self, crops: list[Image]) -> NDArray[np.float32]:
+    def _embed(self, crops: list[Crop]) -> NDArray[np.float32]:
         if not crops:
             return np.empty((0, self.embedder.dimension), dtype=np.float32)
-        return self.embedder.embed(np.stack(crops))
+        return self.embedder.embed(cast(Crop, np.stack(crops)))
+
+
+class _Crops(NamedTuple):
+    embedded: Crop
+    measured: Image  # as `faces.quality` wants it
 
 
 class StageSeconds(Counter[str]):

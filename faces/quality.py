@@ -33,7 +33,7 @@ MIN_CONTRAST = 10.0
 face: in LFW nineteen faces of twenty have over 22."""
 
 OUTSIDE_SIDE = 9
-"""Black squares of so many pixels are taken for what `align_face` fills in outside the photo."""
+"""Black squares of so many pixels are taken for what alignment fills in outside the photo."""
 
 OUTSIDE_MARGIN = 3
 """Pixels beside them that the edge has touched: interpolation reaches one, the Laplacian two."""
@@ -117,12 +117,13 @@ def face_quality(
     Args:
         box: (4,) x, y, width, height in pixels of the full-size photo.
         landmarks: (5, 2) as of `Detection.landmarks`, in pixels of the full-size photo.
-        crop: (112, 112, 3) uint8 RGB, as `align_face` makes it with `ARCFACE_112`.
+        crop: (112, 112, 3) uint8 RGB, as `ARCFACE_112` makes it.
 
     Returns:
         Finite numbers whatever the input: a box without extent or with sides that are not
         finite has size 0, a flat crop sharpness 0, and landmarks on one point or not finite
-        angles of 0. Landmarks on one line give angles within the ranges and without meaning.
+        angles of 0, but for the roll of two eyes alone. Landmarks on one line give angles
+        within the ranges and without meaning.
     """
     measures = face_qualities(box[np.newaxis], landmarks[np.newaxis], crop[np.newaxis])
     return FaceQuality(**{name: float(values[0]) for name, values in measures.items()})
@@ -179,7 +180,7 @@ def head_poses(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     Returns:
         (n, 3) yaw, pitch, roll in degrees, signs and ranges as of `FaceQuality`; finite.
     """
-    points = _finite(landmarks)
+    points = _finite(_with_eyes_alone(landmarks))
     points -= points[:, :1]  # exactly 0 where all are one point; the fit does not see the shift
     affine = points.transpose(0, 2, 1) @ _AFFINE_FIT
     left, _, right = np.linalg.svd(affine, full_matrices=False)
@@ -188,6 +189,23 @@ def head_poses(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     pitch = -np.arctan2(xz * yx - xx * yz, xx * yy - xy * yx)
     roll = np.arctan2(yx, xx)
     return np.asarray(np.degrees(np.stack([yaw, pitch, roll], axis=1)))
+
+
+def _with_eyes_alone(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Landmarks of which some are not known made those of a frontal face with these eyes.
+
+    Where the eyes are not known either, all are one point.
+    """
+    points = np.array(landmarks, dtype=np.float64)
+    partial = ~np.isfinite(points).all(axis=(1, 2))
+    left, right = np.where(np.isfinite(points), points, np.nan)[partial, :2].swapaxes(0, 1) @ (
+        1,
+        1j,
+    )
+    model = np.asarray(FACE_MODEL)[:, :2] @ (1, 1j)
+    placed = ((left + right) / 2)[:, np.newaxis] + (right - left)[:, np.newaxis] * model
+    points[partial] = np.nan_to_num(np.stack([placed.real, placed.imag], axis=2), nan=0.0)
+    return points
 
 
 def _sharpness_and_brightness(crop: Image) -> tuple[float, float]:

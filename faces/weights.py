@@ -1,34 +1,50 @@
-"""The built-in networks' files: fetched once, prepared once, then read from the cache.
+"""Networks' files: prepared once, then read from the cache.
 
-OpenCV's files store block-quantised weights behind DequantizeLinear, for a batch of one and
-(YuNet) one image size. Prepared, the weights are plain float32 and batch and image size are
-free. Preparing ends with a check that every engine agrees with the original file, and with
-a stopwatch that finds the fastest engine on this processor.
+The built-in ones are OpenCV's, which store block-quantised weights behind DequantizeLinear, for a
+batch of one and (YuNet) one image size. Prepared, the weights are plain float32 and batch and
+image size are free. Of any other network only a batch size of one is freed, where it then still
+computes the same. Preparing ends with a check that every engine agrees with the original file,
+and with a stopwatch that finds the fastest engine on this processor.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from faces.engine import ENGINES, Batch, Network, OpenCvNetwork
-from faces.errors import ModelUnavailableError
+from faces.engine import (
+    ENGINES,
+    PROVIDERS,
+    Batch,
+    Network,
+    OneAtATime,
+    OnnxRuntimeNetwork,
+    OpenCvNetwork,
+    Placement,
+    output_shapes,
+    placement_here,
+)
+from faces.errors import ModelUnavailableError, first_line
 from faces.fetch import PackageArchive, PinnedFile, cache_dir, fetch, sha256_of
+from faces.files import atomic_write
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-PREPARATION_VERSION = 3
+PREPARATION_VERSION = 4
 """Raised when preparing changes: older prepared files are then left alone and made anew."""
 
 _ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models"
@@ -56,6 +72,11 @@ SFACE_FILE = PinnedFile(
 )
 """SFace (Zhong et al., IEEE TIP 30, 2021), Apache-2.0 licence."""
 
+HALF_PRECISION_TOLERANCE = 0.03
+"""As of `NetworkSource.tolerance`, for fp16."""
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class NetworkSource:
@@ -63,120 +84,283 @@ class NetworkSource:
 
     Attributes:
         name: what its files in the cache are called.
-        file: the published file.
-        rewrite: changes the published graph, its constants folded, into the one that is run.
+        locate: gives the path of the published file, fetched if need be; raises
+            ModelUnavailableError.
         digest: tells its outputs from those of other sources: the file's own, unless `rewrite`
             changes what is computed.
+        sample: makes a batch of two such inputs as the network is for.
+        rewrite: changes the published graph, its constants folded, into the one that is run.
+            None: it is run as it is, but for its batch size.
         tolerance: largest difference allowed between its outputs and the published file's,
             relative to the largest output or to 1.
     """
 
     name: str
-    file: PinnedFile
-    rewrite: Callable[[ModelProto], ModelProto]
+    locate: Callable[[], Path]
     digest: str
+    sample: Callable[[], Batch]
+    rewrite: Callable[[ModelProto], ModelProto] | None = None
     tolerance: float = 1e-3
 
 
 @dataclass(frozen=True)
 class PreparedNetwork:
-    """A prepared file in the cache and the engine to run it on."""
+    """A prepared file in the cache and where to run it.
+
+    Attributes:
+        path: of the file.
+        engine: the fastest on this processor, a name of `ENGINES`.
+        placement: where it runs; not auto.
+        one_at_a_time: its graph takes no larger batches.
+        milliseconds: what a sample of two takes, by engine or device.
+    """
 
     path: Path
     engine: str
+    placement: Placement
+    one_at_a_time: bool
+    milliseconds: dict[str, float]
 
     def open(self, *, threads: int) -> Network:
-        """Load it on that many processor cores."""
-        return ENGINES[self.engine](self.path, threads=threads)
+        """Load it, using that many processor cores."""
+        network = _open(self.path, self.engine, self.placement, threads)
+        return OneAtATime(network) if self.one_at_a_time else network
+
+    def __str__(self) -> str:
+        if self.placement.device in PROVIDERS:
+            return f"ONNX Runtime on {self.placement.device}, {self.placement.precision}"
+        return {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}[self.engine] + " on cpu"
 
 
-def prepare(source: NetworkSource) -> PreparedNetwork:
+def published(file: PinnedFile) -> Callable[[], Path]:
+    """A `NetworkSource.locate` that fetches a pinned file."""
+    return partial(_fetch_published, file)
+
+
+def _fetch_published(file: PinnedFile) -> Path:
+    (path,) = fetch([file], weights_dir())
+    return path
+
+
+def weights_dir() -> Path:
+    """Folder of fetched and prepared networks."""
+    folder = cache_dir() / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> PreparedNetwork:
     """The network of a source, made now if it is not in the cache.
 
     Raises:
         ModelUnavailableError: it cannot be fetched, or preparing changed what it computes.
+        WrongUsageError: the file is no network that can be run, or not on that device.
     """
-    weights_dir = cache_dir() / "weights"
-    weights_dir.mkdir(parents=True, exist_ok=True)
-    record_path = weights_dir / f"{source.name}.prepared-{PREPARATION_VERSION}.json"
+    placement = placement_here(placement)
+    path = prepared_path(source.name)
+    record_path = path.with_suffix(".json")
     with FileLock(record_path.with_suffix(".lock")):
-        prepared = _from_cache(record_path, source)
-        if prepared is None:
-            (original,) = fetch([source.file], weights_dir)
-            prepared = _prepare_now(original, record_path, source)
-    return prepared
+        record = _from_cache(record_path, source)
+        if record is None:
+            record = _prepare_now(source.locate(), record_path, source)
+        if placement.device in PROVIDERS and _key(placement) not in record["milliseconds"]:
+            record = _try_device(source, placement, record, record_path)
+    return PreparedNetwork(
+        path,
+        "openvino" if placement.device == "openvino" else record["engine"],
+        placement,
+        record["one_at_a_time"],
+        record["milliseconds"],
+    )
 
 
-def _from_cache(record_path: Path, source: NetworkSource) -> PreparedNetwork | None:
-    """The network a record speaks of, if the record and its file are whole."""
-    path = record_path.with_suffix(".onnx")
+def prepared_path(name: str) -> Path:
+    """Where a prepared network is, by the name of its source."""
+    return weights_dir() / f"{name}.prepared-{PREPARATION_VERSION}.onnx"
+
+
+def recorded_milliseconds(name: str) -> dict[str, float] | None:
+    """What a sample of two took when a network was prepared here; None if it was not."""
     try:
-        record = json.loads(record_path.read_text())
-        whole = record["source"] == source.digest and record["sha256"] == sha256_of(path)
-        return PreparedNetwork(path, record["engine"]) if whole else None
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads(prepared_path(name).with_suffix(".json").read_text())
+        return {str(engine): float(taken) for engine, taken in record["milliseconds"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> PreparedNetwork:
-    from faces.onnx_graph import load_folded
+def _from_cache(record_path: Path, source: NetworkSource) -> dict[str, Any] | None:
+    """What a record says, if it and its file are whole."""
+    try:
+        record: dict[str, Any] = json.loads(record_path.read_text())
+        whole = record["source"] == source.digest and record["sha256"] == sha256_of(
+            record_path.with_suffix(".onnx")
+        )
+        complete = {"engine", "one_at_a_time", "milliseconds"} <= record.keys()
+        return record if whole and complete else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
+
+def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> dict[str, Any]:
     path = record_path.with_suffix(".onnx")
     with tempfile.TemporaryDirectory(dir=record_path.parent) as work_dir:
         draft = Path(work_dir) / path.name
-        draft.write_bytes(source.rewrite(load_folded(original)).SerializeToString())
-        milliseconds = _check_and_time(original, draft, source.tolerance)
-        engine = min(milliseconds, key=milliseconds.__getitem__)
+        if source.rewrite is not None:
+            from faces.onnx_graph import load_folded
+
+            _write_model(source.rewrite(load_folded(original)), draft)
+            one_at_a_time = False
+            milliseconds = _check_and_time_all(source, original, draft)
+        else:
+            one_at_a_time, milliseconds = _with_free_batch(source, original, draft)
         record = {
             "source": source.digest,
             "sha256": sha256_of(draft),
-            "engine": engine,
+            "engine": min(milliseconds, key=milliseconds.__getitem__),
+            "one_at_a_time": one_at_a_time,
             "milliseconds": milliseconds,
         }
-        draft_record = Path(work_dir) / record_path.name
-        draft_record.write_text(json.dumps(record, indent=2))
         draft.replace(path)
-        draft_record.replace(record_path)
-    return PreparedNetwork(path, engine)
+        _write_record(record, record_path)
+    return record
 
 
-def _check_and_time(original: Path, prepared: Path, tolerance: float) -> dict[str, float]:
-    """Milliseconds a batch of two takes on each engine, once its outputs are found equal."""
+def _write_record(record: dict[str, Any], record_path: Path) -> None:
+    with atomic_write(record_path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2))
+
+
+def _write_model(model: ModelProto, path: Path) -> None:
+    path.write_bytes(model.SerializeToString())
+
+
+def _check_and_time_all(source: NetworkSource, original: Path, draft: Path) -> dict[str, float]:
+    """Milliseconds on each engine; every one of them must agree with OpenCV on the original."""
     import onnx
 
-    data = onnx.load(original).graph.input[0]
-    height, width = (dim.dim_value for dim in data.type.tensor_type.shape.dim[2:])
-    batch = _smooth_images(2, height, width)
-    reference = OpenCvNetwork(original, input_name=data.name)
-    expected = [reference.run(batch[row : row + 1]) for row in range(2)]
+    data_name = onnx.load(original).graph.input[0].name
+    sample = source.sample()
+    reference = OpenCvNetwork(original, input_name=data_name)
+    expected = [reference.run(row[np.newaxis]) for row in sample]
+    return {
+        name: _check_and_time(engine(draft, threads=1), sample, expected, source.tolerance, name)
+        for name, engine in ENGINES.items()
+    }
+
+
+def _with_free_batch(
+    source: NetworkSource, original: Path, draft: Path
+) -> tuple[bool, dict[str, float]]:
+    """Write the network that is run: with a free batch size if it then computes the same.
+
+    Returns:
+        Whether it takes one input at a time, and milliseconds on each engine that agrees with
+        ONNX Runtime on the original.
+    """
+    from faces.onnx_graph import free_batch, has_free_batch, load_folded
+
+    sample = source.sample()
+    free = has_free_batch(original)
+    output_shapes(original, sample)
+    reference = OnnxRuntimeNetwork(original, threads=1)
+    expected = [reference.run(row[np.newaxis]) for row in sample]
+    if not free:
+        try:
+            _write_model(free_batch(load_folded(original)), draft)
+            return False, _check_and_time_some(source, draft, sample, expected)
+        except Exception as error:  # graphs may hold their batch size anywhere
+            _log.info("%s takes one face at a time (%s)", source.name, first_line(error))
+    shutil.copyfile(original, draft)
+    return not free, _check_and_time_some(source, draft, sample, expected, one_at_a_time=not free)
+
+
+def _check_and_time_some(
+    source: NetworkSource,
+    draft: Path,
+    sample: Batch,
+    expected: list[dict[str, Batch]],
+    *,
+    one_at_a_time: bool = False,
+) -> dict[str, float]:
+    """Milliseconds on each engine that agrees; ONNX Runtime must."""
     milliseconds = {}
     for name, engine in ENGINES.items():
-        network = engine(prepared, threads=1)
-        _require_parity(network.run(batch), expected, tolerance, f"{prepared.stem} on {name}")
-        milliseconds[name] = _median_milliseconds(network, batch)
+        try:
+            network: Network = engine(draft, threads=1)
+            network = OneAtATime(network) if one_at_a_time else network
+            milliseconds[name] = _check_and_time(
+                network, sample, expected, source.tolerance, source.name
+            )
+        except Exception as error:  # an engine may not know every operation
+            if name == "onnxruntime":
+                raise
+            _log.info("%s is not run by %s (%s)", source.name, name, first_line(error))
     return milliseconds
 
 
-def _smooth_images(count: int, height: int, width: int) -> Batch:
-    """Images of random soft blobs: nearer to photos than noise, and the same everywhere."""
+def _try_device(
+    source: NetworkSource, placement: Placement, record: dict[str, Any], record_path: Path
+) -> dict[str, Any]:
+    """The record with what a device takes, once its outputs are found equal to the processor's."""
+    path = record_path.with_suffix(".onnx")
+    sample = source.sample()
+
+    def opened(placement: Placement) -> Network:
+        network = _open(path, record["engine"], placement, threads=1)
+        return OneAtATime(network) if record["one_at_a_time"] else network
+
+    expected = [opened(Placement("cpu")).run(sample)]
+    half = placement.precision == "fp16"
+    tolerance = max(source.tolerance, HALF_PRECISION_TOLERANCE) if half else source.tolerance
+    key = _key(placement)
+    taken = _check_and_time(
+        opened(placement), sample, expected, tolerance, f"{source.name} ({key})"
+    )
+    record = {**record, "milliseconds": {**record["milliseconds"], key: taken}}
+    _write_record(record, record_path)
+    return record
+
+
+def _key(placement: Placement) -> str:
+    return f"{placement.device} {placement.precision}"
+
+
+def _open(path: Path, engine: str, placement: Placement, threads: int) -> Network:
+    if placement.device in PROVIDERS:
+        return OnnxRuntimeNetwork(path, threads=threads, placement=placement)
+    return ENGINES[engine](path, threads=threads)
+
+
+def smooth_images(count: int, height: int, width: int) -> NDArray[np.float32]:
+    """(count, height, width, 3) images, 0 to 255, of random soft blobs.
+
+    Nearer to photos than noise, and the same everywhere.
+    """
     coarse = np.random.default_rng(0).uniform(0, 255, (count, 14, 14, 3)).astype(np.float32)
-    smooth = [
-        cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in coarse
-    ]
-    return np.ascontiguousarray(np.stack(smooth).transpose(0, 3, 1, 2))
+    return np.stack(
+        [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in coarse]
+    )
 
 
-def _require_parity(
-    found: dict[str, Batch], expected: list[dict[str, Batch]], tolerance: float, what: str
-) -> None:
-    for output, values in found.items():
-        wanted: NDArray[np.float32] = np.concatenate([row[output] for row in expected])
-        difference = np.abs(values - wanted).max() / max(1.0, np.abs(wanted).max())
+def _check_and_time(
+    network: Network,
+    sample: Batch,
+    expected: list[dict[str, Batch]],
+    tolerance: float,
+    what: str,
+) -> float:
+    """Milliseconds that a sample takes, once its outputs are found to be as expected."""
+    for output, values in network.run(sample).items():
+        wanted: NDArray[np.float32] = np.concatenate([rows[output] for rows in expected])
+        same_shape = values.shape == wanted.shape
+        largest = np.abs(values - wanted).max() if same_shape else np.inf
+        difference = largest / max(1.0, np.abs(wanted).max())
         if not difference <= tolerance:
             raise ModelUnavailableError(
                 f"{what} differs from the published file by {difference:.2g} in output {output}: "
                 "this processor or engine version computes it wrongly; please report it"
             )
+    return _median_milliseconds(network, sample)
 
 
 def _median_milliseconds(network: Network, batch: Batch, *, repeats: int = 7) -> float:

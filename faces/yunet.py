@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.engine import Network
+from faces.engine import Network, Placement
 from faces.images import REDUCTIONS, Image, Photo
 from faces.pipeline import Detection
-from faces.weights import YUNET_FILE, NetworkSource, prepare
+from faces.weights import YUNET_FILE, NetworkSource, prepare, published, smooth_images
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -64,7 +64,11 @@ def _free_sizes(model: ModelProto) -> ModelProto:
     return free_batch(model, image_size=True)
 
 
-YUNET = NetworkSource("yunet", YUNET_FILE, _free_sizes, YUNET_FILE.sha256)
+def _sample_input() -> NDArray[np.float32]:
+    return np.ascontiguousarray(smooth_images(2, 640, 640).transpose(0, 3, 1, 2))
+
+
+YUNET = NetworkSource("yunet", published(YUNET_FILE), YUNET_FILE.sha256, _sample_input, _free_sizes)
 
 
 class YuNetDetector:
@@ -75,6 +79,7 @@ class YuNetDetector:
 
     Args:
         threads: processor cores to use.
+        placement: where it runs.
         min_score: least score of a face, [0, 1]; 0.7 by default.
         min_face: large photos are searched so that faces of this many pixels are found
             (shorter side of the box; 48 by default); smaller ones may be.
@@ -83,9 +88,15 @@ class YuNetDetector:
     name = "yunet"
 
     def __init__(
-        self, *, threads: int, min_score: float | None = None, min_face: int | None = None
+        self,
+        *,
+        threads: int,
+        placement: Placement = Placement("cpu"),
+        min_score: float | None = None,
+        min_face: int | None = None,
     ) -> None:
-        self._prepared = prepare(YUNET)
+        self.prepared = prepare(YUNET, placement)
+        self.runs_on = str(self.prepared)
         self._threads = threads
         self.weights_digest = YUNET.digest
         self.min_score = MIN_SCORE if min_score is None else min_score
@@ -93,7 +104,7 @@ class YuNetDetector:
 
     @cached_property
     def _network(self) -> Network:
-        return self._prepared.open(threads=self._threads)
+        return self.prepared.open(threads=self._threads)
 
     def reduction_for(self, longer_side: int) -> int:
         """See `faces.pipeline.FaceDetector`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +14,8 @@ import click
 from faces.errors import FaceTroveError, WrongUsageError
 
 if TYPE_CHECKING:
+    from faces.engine import Device as ModelDevice
+    from faces.engine import Precision
     from indexer.recipes import Asked, Device, RecallOf
     from search.searcher import OnePer
 
@@ -67,11 +70,34 @@ def cli() -> None:
 
 @cli.command(short_help="Find and embed the faces of photos.")
 @click.argument("photos_and_dataset", nargs=-1, metavar="PHOTOS... DATASET [-- RUNNER_OPTIONS]")
-@click.option("--detector", help="Model that finds faces.  [default: the dataset's, or yunet]")
+@click.option(
+    "--detector",
+    help="Model that finds faces (see `facetrove models`).  [default: the dataset's, or yunet]",
+)
 @click.option(
     "--embedder",
-    help="Model that embeds them: sface-int8, or sface, in float arithmetic at half the speed.  "
-    "[default: the dataset's, or sface-int8]",
+    help="Model that embeds them, by its name, or a file MODEL.toml that describes your own (see "
+    "docs/models.md).  [default: the dataset's, or sface-int8]",
+)
+@click.option(
+    "--alignment",
+    type=click.Choice(["five-point", "deepface"]),
+    help="How faces are cut out: their landmarks on the model's template, or as deepface does.  "
+    "[default: as the model was trained]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "coreml", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Where the models run; auto: on an NVIDIA card where ONNX Runtime sees one.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the arithmetic on cards and Apple's chips.",
 )
 @click.option(
     "--min-face",
@@ -126,11 +152,19 @@ def cli() -> None:
     type=click.IntRange(min=1),
     help="Worker processes on this machine.  [default: one per core]",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Cores that each worker uses.  [default: its share of them]",
+)
 @json_option
 def embed(
     photos_and_dataset: tuple[str, ...],
     detector: str | None,
     embedder: str | None,
+    alignment: str | None,
+    device: ModelDevice,
+    precision: Precision,
     min_face: int | None,
     max_faces: int | None,
     min_score: float | None,
@@ -142,6 +176,7 @@ def embed(
     drop_vanished: bool,
     dry_run: bool,
     workers: int | None,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Find and embed every face in PHOTOS; keep them in the folder DATASET.
@@ -178,9 +213,8 @@ def embed(
     )
 
     quiet_libraries()
-    from beam_jobs.embed_photos import EmbedOptions, embed_photos, plan_embedding
+    from beam_jobs.embed_photos import EmbedOptions, default_models, embed_photos, plan_embedding
     from faces.images import PhotoLimits
-    from faces.models import ModelChoice
     from faces.pipeline import FaceSelection
 
     asked = (min_face, max_faces, min_score, min_sharpness)
@@ -199,9 +233,10 @@ def embed(
         found = plan_embedding(photos, Path(dataset), options=options)
         show_photos_found(found, as_json=as_json)
         return
-    models = None
-    if detector or embedder:
-        models = ModelChoice(detector or ModelChoice.detector, embedder or ModelChoice.embedder)
+    models = default_models(Path(dataset)).with_changes(
+        detector=detector, embedder=embedder, alignment=alignment
+    )
+    models = replace(models, device=device, precision=precision)
     with embed_progress() as on_progress:
         summary = embed_photos(
             photos,
@@ -209,10 +244,35 @@ def embed(
             models=models,
             options=options,
             workers=workers,
+            threads=threads,
             runner_args=runner_options,
             on_progress=on_progress,
         )
     show_embed_summary(summary, Path(dataset), as_json=as_json)
+
+
+@cli.command(short_help="List the models: licences, accuracy, speed, and what is here.")
+@click.argument("model", required=False)
+@json_option
+def models(model: str | None, as_json: bool) -> None:
+    """List the models that find and embed faces, or fetch and check one of them, MODEL.
+
+    MODEL is a name of the list, or a file ending in .toml that describes your own network (see
+    docs/models.md). Licences are those of the weights: see that yours allows what you do.
+
+    \b
+    Examples:
+      facetrove models
+      facetrove models deepface:ArcFace
+      facetrove models ./my_model.toml
+    """
+    from faces.catalog import check_model, list_models
+    from facetrove.report import show_model, show_models
+
+    if model is None:
+        show_models(list_models(), as_json=as_json)
+    else:
+        show_model(*check_model(model), as_json=as_json)
 
 
 @cli.command(short_help="Say what is in a dataset or an index.")

@@ -29,6 +29,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from beam_jobs.embed_photos import EmbedProgress, EmbedSummary, PhotosFound
+    from faces.catalog import ModelCard
     from faces.dataset import Dataset, DatasetCounts
     from indexer.build import IndexProgress
     from indexer.delete import Deleted
@@ -208,6 +209,72 @@ def _last_run(record: dict[str, Any]) -> str:
     except (KeyError, TypeError, ValueError, AttributeError):
         return "left a record that cannot be read"
     return "\n".join(map(printable, text.splitlines()))
+
+
+def show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
+    """Print what there is to choose from."""
+    if as_json:
+        _print_json({"models": [asdict(card) for card in cards]})
+        return
+    for kind in ("embedder", "detector"):
+        table = Table(box=None, pad_edge=False, header_style="none")
+        embedders = kind == "embedder"
+        table.add_column(kind, no_wrap=True)
+        if embedders:
+            for title in ("numbers", "input", "LFW", "faces/s"):
+                table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("MB", justify="right", no_wrap=True)
+        table.add_column("here", no_wrap=True)
+        table.add_column("commercial", no_wrap=True)
+        table.add_column("licence of the weights")
+        for card in cards:
+            if card.kind != kind:
+                continue
+            speed = "" if card.faces_per_second is None else f"{card.faces_per_second:,.0f}"
+            numbers = (
+                str(card.dimension),
+                card.input,
+                "" if card.lfw is None else f"{card.lfw:.4f}",
+                speed,
+            )
+            size = "" if card.num_bytes is None else f"{card.num_bytes / 1e6:,.1f}"
+            table.add_row(
+                printable(card.name),
+                *(numbers if embedders else ()),
+                size,
+                "yes" if card.here else "",
+                card.commercial,
+                printable(card.licence),
+            )
+        _print_table(table)
+        click.echo()
+    click.echo(
+        "LFW: accuracy on its pairs as published, not comparable to the last digit; faces/s: "
+        "measured here, on one core.\nSources are in --json; docs/models.md says which to choose."
+    )
+
+
+def show_model(card: ModelCard, found: dict[str, str], *, as_json: bool) -> None:
+    """Print all that is known of one model that was run."""
+    if as_json:
+        _print_json({**asdict(card), **found})
+        return
+    size = "" if card.num_bytes is None else f", {card.num_bytes / 1e6:,.1f} MB"
+    lines = {
+        "model": f"{card.name} ({card.kind}), ready",
+        "embeddings": "" if card.dimension is None else f"{card.dimension} numbers",
+        "input": card.input,
+        **found,
+        "weights": f"{card.origin}{size}",
+        "licence": f"{card.licence} (commercial use: {card.commercial})",
+        "LFW": "" if card.lfw is None else f"{card.lfw:.4f} ({card.lfw_source})",
+        "speed": ""
+        if card.faces_per_second is None
+        else f"{card.faces_per_second:,.0f} faces/s on one core here",
+    }
+    for name, text in lines.items():
+        if text:
+            click.echo(f"{name:<11} {printable(text)}")
 
 
 def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
@@ -416,9 +483,6 @@ def _say_device(device: str) -> None:
 
 
 def _print_matches(title: str, matches: Sequence[Match]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000  # lines are for another program then: not ours to fold
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("similarity", justify="right")
@@ -442,6 +506,13 @@ def _print_matches(title: str, matches: Sequence[Match]) -> None:
             *person,
             Text(name),
         )
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000  # lines are for another program then: not ours to fold
     with console.capture() as captured:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))

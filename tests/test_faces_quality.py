@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from faces.alignment import ARCFACE_112, align_face
+from faces.alignment import ARCFACE_112
 from faces.images import Image
 from faces.pipeline import Detection, FacePipeline
 from faces.quality import FACE_MODEL, FaceQuality, face_qualities, face_quality, head_poses
@@ -169,7 +169,7 @@ def detected(pipeline: FacePipeline, image: Image) -> Detection:
 
 
 def measured(image: Image, detection: Detection) -> FaceQuality:
-    crop = align_face(image, detection.landmarks, ARCFACE_112)
+    crop = ARCFACE_112.crop(image, detection.box, detection.landmarks)
     return face_quality(detection.box, detection.landmarks, crop)
 
 
@@ -185,8 +185,10 @@ def portraits(demo_photos: Path) -> list[Image]:
 
 @pytest.fixture(scope="module")
 def crops(portraits: list[Image], pipeline: FacePipeline) -> list[Image]:
+    found = [detected(pipeline, image) for image in portraits]
     return [
-        align_face(image, detected(pipeline, image).landmarks, ARCFACE_112) for image in portraits
+        ARCFACE_112.crop(image, face.box, face.landmarks)
+        for image, face in zip(portraits, found, strict=True)
     ]
 
 

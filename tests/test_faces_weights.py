@@ -13,13 +13,14 @@ import onnx
 import pytest
 
 from faces import weights
+from faces.embedder import NetworkEmbedder
 from faces.engine import OnnxRuntimeNetwork
 from faces.errors import ModelUnavailableError
-from faces.fetch import cache_dir, fetch
+from faces.fetch import cache_dir, fetch, sha256_of
 from faces.images import decode_photo
 from faces.onnx_graph import fold_batch_norm, free_batch, load_folded
 from faces.pipeline import FacePipeline, unit_length
-from faces.sface import INPUT_RANGES, SFACE, SFACE_INT8, SFaceEmbedder
+from faces.sface import INPUT_RANGES, SFACE, SFACE_INT8
 from faces.weights import SFACE_FILE, YUNET_FILE, prepare
 from faces.yunet import YUNET
 
@@ -36,7 +37,7 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_prepared_networks_are_plain_and_take_any_batch(fresh_cache: Path) -> None:
-    for source, free_image_size in ((YUNET, True), (SFACE, False)):
+    for source, free_image_size in ((YUNET, True), (SFACE.source, False)):
         prepared = prepare(source)
         graph = onnx.load(prepared.path).graph
         assert not {"DequantizeLinear", "Dropout"} & {node.op_type for node in graph.node}
@@ -48,7 +49,7 @@ def test_prepared_networks_are_plain_and_take_any_batch(fresh_cache: Path) -> No
         side = 64 if free_image_size else 112
         outputs = network.run(np.zeros((3, 3, side, side), np.float32))
         assert {len(value) for value in outputs.values()} == {3}
-        assert source.digest == source.file.sha256
+        assert source.digest == sha256_of(source.locate())
 
 
 def test_a_damaged_prepared_file_is_made_anew(fresh_cache: Path) -> None:
@@ -88,7 +89,7 @@ def test_an_engine_that_computes_something_else_is_refused(
 
 
 def test_the_fastest_engine_is_the_one_recorded(fresh_cache: Path) -> None:
-    prepared = prepare(SFACE)
+    prepared = prepare(SFACE.source)
     record = json.loads(prepared.path.with_suffix(".json").read_text())
     assert prepared.engine == min(record["milliseconds"], key=record["milliseconds"].get)
     assert set(record["milliseconds"]) == set(weights.ENGINES)
@@ -98,7 +99,7 @@ def test_quantised_sface_is_a_contract_of_its_own_near_the_float_one(
     pipeline: FacePipeline, demo_photos: Path
 ) -> None:
     quantised = pipeline
-    exact = FacePipeline(pipeline.detector, SFaceEmbedder(SFACE, threads=1))
+    exact = FacePipeline(pipeline.detector, NetworkEmbedder(SFACE, threads=1))
     assert quantised.contract != exact.contract
     assert quantised.contract.embedder == "sface-int8"
     images = [decode_photo(path.read_bytes()).image for path in sorted(demo_photos.iterdir())]
@@ -118,9 +119,10 @@ def test_quantised_sface_is_a_contract_of_its_own_near_the_float_one(
 EMBED_NOISE = """
 import sys
 import numpy as np
-from faces.sface import SFACE, SFACE_INT8, SFaceEmbedder
+from faces.embedder import NetworkEmbedder
+from faces.sface import SFACE_INT8
 crops = np.random.default_rng(0).integers(0, 256, (8, 112, 112, 3), dtype=np.uint8)
-np.save(sys.argv[1], SFaceEmbedder(SFACE_INT8, threads=1).embed(crops))
+np.save(sys.argv[1], NetworkEmbedder(SFACE_INT8, threads=1).embed(crops))
 """
 
 
@@ -141,7 +143,7 @@ def test_processors_without_vnni_give_the_same_embeddings(tmp_path: Path) -> Non
 def test_quantised_graphs_compute_in_whole_numbers_and_are_the_same_everywhere(
     fresh_cache: Path,
 ) -> None:
-    path = prepare(SFACE_INT8).path
+    path = prepare(SFACE_INT8.source).path
     graph = onnx.load(path).graph
     operations = Counter(node.op_type for node in graph.node)
     assert operations["QuantizeLinear"] == len(INPUT_RANGES)
@@ -156,16 +158,16 @@ def test_quantised_graphs_compute_in_whole_numbers_and_are_the_same_everywhere(
             assert kinds[producer.input[0]] == onnx.TensorProto.INT8
     first = path.read_bytes()
     path.unlink()
-    assert prepare(SFACE_INT8).path.read_bytes() == first
+    assert prepare(SFACE_INT8.source).path.read_bytes() == first
 
 
 def test_folding_batch_norms_changes_nothing(fresh_cache: Path, tmp_path: Path) -> None:
     model = free_batch(load_folded(fresh_cache / SFACE_FILE.name))
     before = sum(node.op_type == "BatchNormalization" for node in model.graph.node)
-    folded = fold_batch_norm(load_folded(prepare(SFACE).path))
+    folded = fold_batch_norm(load_folded(prepare(SFACE.source).path))
     assert sum(node.op_type == "BatchNormalization" for node in folded.graph.node) == before - 27
     (tmp_path / "folded.onnx").write_bytes(folded.SerializeToString())
     batch = np.random.default_rng(0).uniform(0, 255, (2, 3, 112, 112)).astype(np.float32)
     ours = OnnxRuntimeNetwork(tmp_path / "folded.onnx", threads=1).run(batch)["fc1"]
-    theirs = OnnxRuntimeNetwork(prepare(SFACE).path, threads=1).run(batch)["fc1"]
+    theirs = OnnxRuntimeNetwork(prepare(SFACE.source).path, threads=1).run(batch)["fc1"]
     assert (unit_length(ours) * unit_length(theirs)).sum(axis=1).min() > 0.999999

@@ -43,8 +43,9 @@ socket.socket.connect = refuse
 from faces.models import load_pipeline
 import numpy as np
 load_pipeline(threads=1).find_faces([np.zeros((64, 64, 3), np.uint8)])
-from faces.sface import SFaceEmbedder
-SFaceEmbedder(threads=1).embed(np.zeros((1, 112, 112, 3), np.uint8))
+from faces.embedder import NetworkEmbedder
+from faces.sface import SFACE
+NetworkEmbedder(SFACE, threads=1).embed(np.zeros((1, 112, 112, 3), np.uint8))
 """
     load_pipeline()  # fetched before, in case the cache is empty
     quiet = {name: value for name, value in os.environ.items() if name != "CI"}
