@@ -25,13 +25,15 @@ from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard_run import ShardRun, Workers
 from faces.contract import ModelContract
 from faces.dataset import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter, count_photos
+from faces.deletions import copy_deletions
 from faces.engine import available_threads
-from faces.errors import FaceTroveError
+from faces.errors import FaceTroveError, WrongUsageError
 from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
+from faces.known_faces import list_dataset, require_same_detector, with_places
 from faces.models import ModelChoice, absolute, load_pipeline
 from faces.parts import PartReport
 from faces.pipeline import FaceSelection
-from faces.sources import list_photos
+from faces.sources import PhotoListing, list_photos
 
 PROGRESS_INTERVAL_SECONDS = 0.5
 
@@ -117,11 +119,46 @@ class EmbedSummary:
     runs_on: dict[str, str]
 
 
-def default_models(dataset: Path) -> ModelChoice:
-    """The models of a dataset, or the built-in ones for a new one."""
+def default_models(photos: Photos, dataset: Path) -> ModelChoice:
+    """The models of a dataset; for a new one the detector of the dataset that photos are
+    taken from, if it is one, and else the built-in ones.
+    """
     if Dataset.exists(dataset):
         return ModelChoice.of_contract(Dataset.open(dataset).contract)
-    return ModelChoice()
+    source = source_dataset(photos)
+    return ModelChoice(detector=source.contract.detector) if source else ModelChoice()
+
+
+def source_dataset(photos: Photos) -> Dataset | None:
+    """The dataset whose faces are to be embedded again, if that is what was named.
+
+    Raises:
+        WrongUsageError: something else was named beside it.
+    """
+    named = _as_sequence(photos)
+    datasets = [Path(place) for place in named if Dataset.exists(Path(place))]
+    if datasets and len(named) > 1:
+        raise WrongUsageError(
+            f"{datasets[0]} is a dataset; to embed its faces again, name it alone and the new "
+            "dataset last"
+        )
+    return Dataset.open(Path(os.path.abspath(datasets[0]))) if datasets else None
+
+
+def _require_other(source: Dataset, dataset: Path) -> None:
+    if source.path.resolve() == dataset.resolve():
+        raise WrongUsageError(f"{dataset} cannot be embedded into itself; name a new dataset last")
+
+
+def _selecting_as(source: Dataset, options: EmbedOptions) -> EmbedOptions:
+    """Options with the selection of the dataset that faces are taken from."""
+    if options.selection is not None:
+        source.require_selection(options.selection)
+    return replace(options, selection=source.selection)
+
+
+def _list(photos: Photos, source: Dataset | None) -> PhotoListing:
+    return list_dataset(source) if source else list_photos(_as_sequence(photos))
 
 
 def plan_embedding(
@@ -133,7 +170,7 @@ def plan_embedding(
         WrongUsageError: as `embed_photos` does.
     """
     Dataset.require_place(dataset)
-    listing = list_photos(_as_sequence(photos))
+    listing = _list(photos, source_dataset(photos))
     if Dataset.exists(dataset):
         existing = Dataset.open(dataset)
         existing.require_selection(options.selection or existing.selection)
@@ -159,7 +196,7 @@ def embed_photos(
 
     Args:
         photos: folders, photos, archives, photo lists, patterns or URLs: see
-            `faces.sources.list_photos`.
+            `faces.sources.list_photos`; or a dataset, whose faces are then embedded again.
         dataset: folder made or continued.
         models: detector and embedder; by default those of the dataset, or the built-in ones.
         options: what to take and what to leave.
@@ -178,19 +215,28 @@ def embed_photos(
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     workers = workers or available_threads()
     dataset = Path(os.path.abspath(dataset))  # workers elsewhere have another current folder
-    listing = list_photos(_as_sequence(photos))
+    source = source_dataset(photos)
+    if source is not None:
+        _require_other(source, dataset)
+        options = _selecting_as(source, options)
+    listing = _list(photos, source)
     before = Dataset.open(dataset) if Dataset.exists(dataset) else None
     selection = options.selection or (before.selection if before else FaceSelection())
     if models is None:
-        models = default_models(dataset)
+        models = default_models(photos, dataset)
     models = absolute(models)
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     pipeline = load_pipeline(models, threads=1)
     contract = pipeline.contract
+    if source is not None:
+        require_same_detector(source, contract)
     wanted = Dataset(dataset, contract, selection, metadata_of(listing), options.limits)
     with wanted.open_for_writing() as writer:
         limits_before = before.limits if before else options.limits
         plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
+        if source is not None:
+            copy_deletions(source.path, dataset)
+            plan = replace(plan, to_do=with_places(source, plan.to_do), source=source)
         run = ShardRun(writer, plan, models, Workers(workers, threads), runner_args)
         with _progress_reports(writer, len(plan.to_do), on_progress):
             run.embed_all(forgive=options.retry_rejected)

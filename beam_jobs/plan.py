@@ -43,6 +43,7 @@ class Plan:
         num_new, num_changed, num_retried: parts of `to_do`.
         num_unchanged: photos listed and in the dataset as they are.
         num_out_of_reach: of these, photos that cannot be looked at now.
+        source: dataset whose faces are embedded again; None: they are to be found.
     """
 
     to_do: pa.Table
@@ -54,6 +55,7 @@ class Plan:
     num_retried: int
     num_unchanged: int
     num_out_of_reach: int
+    source: Dataset | None = None
 
 
 def metadata_of(listing: PhotoListing) -> pa.Schema:

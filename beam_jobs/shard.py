@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -22,9 +22,10 @@ from faces.images import (
     RejectReason,
     decode_photo,
 )
+from faces.known_faces import KnownFaces
 from faces.parts import PhotoStatus, faces_table
 from faces.photos import read_photo
-from faces.pipeline import Face, FacePipeline, StageSeconds
+from faces.pipeline import Detection, Face, FacePipeline, StageSeconds
 
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 16_000_000
@@ -83,6 +84,7 @@ def embed_shard(
     *,
     known: pa.Table | None = None,
     limits: PhotoLimits = PhotoLimits(),
+    known_faces: KnownFaces | None = None,
     in_hand: InHand | None = None,
     careful: bool = False,
 ) -> ShardResult:
@@ -94,10 +96,12 @@ def embed_shard(
         schema: the dataset's `photo_schema`.
         known: contents whose faces the dataset has already, see `beam_jobs.plan.Plan`.
         limits: of the photos tried.
+        known_faces: of contents in which faces need not be looked for.
         in_hand: told what is worked on.
         careful: work on one photo at a time, so that one that kills the process is found.
     """
-    shard = _Shard(pipeline, limits, in_hand, BATCH_PHOTOS if not careful else 1)
+    batch_photos = BATCH_PHOTOS if not careful else 1
+    shard = _Shard(pipeline, limits, known_faces or {}, in_hand, batch_photos)
     outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), known)
     columns = {name: to_do[name] for name in to_do.column_names}
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
@@ -121,10 +125,16 @@ def _says_something(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Arra
 
 class _Shard:
     def __init__(
-        self, pipeline: FacePipeline, limits: PhotoLimits, in_hand: InHand | None, batch_photos: int
+        self,
+        pipeline: FacePipeline,
+        limits: PhotoLimits,
+        known_faces: KnownFaces,
+        in_hand: InHand | None,
+        batch_photos: int,
     ) -> None:
         self.pipeline = pipeline
         self.limits = limits
+        self.known_faces = known_faces
         self.in_hand = in_hand
         self.batch_photos = batch_photos
         self.faces: list[tuple[dict[str, Any], Any]] = []
@@ -144,8 +154,11 @@ class _Shard:
                     self._outcomes[photo.row] = Outcome.rejected(found, photo.photo_id)
                     continue
                 self._outcomes[photo.row] = _outcome(photo, len(found))
+                known = self.known_faces.get(photo.photo_id, ())
+                ids = {id(face.detection): face.face_id for face in known}
                 for place, face in enumerate(found):
-                    self.faces.append((_face_row(photo, place, face), face.embedding))
+                    face_id = ids.get(id(face.detection)) or new_face_id(photo.photo_id, place)
+                    self.faces.append((_face_row(photo, face_id, face), face.embedding))
         for row, original in self._copies.items():
             outcome = self._outcomes[original]
             has_faces = outcome.status == PhotoStatus.EMBEDDED.value
@@ -179,7 +192,7 @@ class _Shard:
                     photo = decode_photo(
                         content,
                         limits=self.limits,
-                        reduction_for=self.pipeline.detector.reduction_for,
+                        reduction_for=self._reduction_for(photo_id),
                     )
             except PhotoRejectedError as error:
                 self._outcomes[row] = Outcome.rejected(error.reason, photo_id)
@@ -199,6 +212,16 @@ class _Shard:
         if batch:
             yield batch
 
+    def _reduction_for(self, photo_id: str) -> Callable[[int], int]:
+        known = self._detections(photo_id)
+        if known is None:
+            return self.pipeline.detector.reduction_for
+        return lambda _: self.pipeline.reduction_for(known)
+
+    def _detections(self, photo_id: str) -> list[Detection] | None:
+        known = self.known_faces.get(photo_id)
+        return None if known is None else [face.detection for face in known]
+
     def _find_faces(
         self, batch: Sequence[_Decoded]
     ) -> list[tuple[_Decoded, list[Face] | RejectReason]]:
@@ -209,7 +232,10 @@ class _Shard:
             Exception: the networks fail on a blank image too, so it is not the photo's fault.
         """
         try:
-            found = self.pipeline.find_faces([decoded.photo for decoded in batch])
+            found = self.pipeline.find_faces(
+                [decoded.photo for decoded in batch],
+                [self._detections(decoded.photo_id) for decoded in batch],
+            )
             return list(zip(batch, found, strict=True))
         except ModelUnavailableError:
             raise
@@ -245,15 +271,15 @@ def _outcome(decoded: _Decoded, num_faces: int) -> Outcome:
     )
 
 
-def _face_row(decoded: _Decoded, place: int, face: Face) -> dict[str, Any]:
-    """The columns of a face but its embedding.
+def new_face_id(photo_id: str, place: int) -> str:
+    """The face_id of a face at a place among its content's faces, wherever the photo lies."""
+    return hashlib.sha256(f"{photo_id}\0{place}".encode()).hexdigest()[:32]
 
-    The same face of the same content at the same place among its faces always gets the same
-    face_id, wherever the photo lies.
-    """
-    name = f"{decoded.photo_id}\0{place}"
+
+def _face_row(decoded: _Decoded, face_id: str, face: Face) -> dict[str, Any]:
+    """The columns of a face but its embedding."""
     return {
-        "face_id": hashlib.sha256(name.encode()).hexdigest()[:32],
+        "face_id": face_id,
         "photo_id": decoded.photo_id,
         "uri": decoded.uri,
         "box": face.detection.box.tolist(),

@@ -26,11 +26,12 @@ from beam_jobs.local_runner import WorkerLostError
 from beam_jobs.plan import Plan
 from beam_jobs.runner import run_pipeline, runs_elsewhere
 from beam_jobs.shard import Outcome, embed_shard
-from faces.dataset import DatasetWriter
+from faces.dataset import Dataset, DatasetWriter
 from faces.engine import available_threads
 from faces.errors import FaceTroveError
 from faces.files import PRIVATE, atomic_write
 from faces.images import PhotoLimits, RejectReason
+from faces.known_faces import known_faces
 from faces.models import ModelChoice, load_pipeline
 from faces.parts import PhotoStatus, face_schema
 from faces.pipeline import FacePipeline
@@ -226,7 +227,8 @@ class ShardRun:
     def _run(self, shards: Sequence[Shard]) -> None:
         """Run shards on the runner that the arguments name, else on processes here."""
         shared = 1 if self._elsewhere else max(1, available_threads() // self._workers.processes)
-        embed = EmbedShard(self._writer, self._models, self._workers.threads or shared)
+        threads = self._workers.threads or shared
+        embed = EmbedShard(self._writer, self._plan.source, self._models, threads)
         try:
             work = self._write_work(shards)
         except OSError as error:  # a full disk
@@ -300,8 +302,11 @@ def _add_steps(pipeline: beam.Pipeline, *, elements: Sequence[Element], embed: E
 class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
     """Embeds shards and commits each one's part of the dataset."""
 
-    def __init__(self, writer: DatasetWriter, models: ModelChoice, threads: int) -> None:
+    def __init__(
+        self, writer: DatasetWriter, source: Dataset | None, models: ModelChoice, threads: int
+    ) -> None:
         self._writer = writer
+        self._source = source
         self._models = models
         self._threads = threads
         self._pipeline: FacePipeline | None = None
@@ -323,12 +328,14 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
         dataset = self._writer.dataset
         in_hand = InHand(dataset.path / WORK_DIR / "in-hand" / part)
         try:
+            photos = _read_batch(f"{work}.photos", number)
             result = embed_shard(
                 self._pipeline,
-                _read_batch(f"{work}.photos", number),
+                photos,
                 dataset.photo_schema,
                 known=_read_batch(f"{work}.known", number),
                 limits=dataset.limits or PhotoLimits(),
+                known_faces=known_faces(self._source, photos) if self._source else None,
                 in_hand=in_hand,
                 careful=careful,
             )

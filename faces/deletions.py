@@ -85,6 +85,17 @@ def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]
         return before.state, read_deletions(dataset_dir).state
 
 
+def copy_deletions(source_dir: Path, dataset_dir: Path) -> None:
+    """Withhold from a dataset too what was ever deleted from another."""
+    theirs = read_deletions(source_dir).digests
+    if not len(theirs):
+        return
+    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
+        ours = read_deletions(dataset_dir)
+        digests = {*ours.digests.to_pylist(), *theirs.to_pylist()}
+        _write(dataset_dir, ours.pending.to_pylist(), digests)
+
+
 def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
     """Say that the rows of pending faces are in no part any more; only their digests are kept."""
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faces.alignment import ARCFACE_112, Alignment, Crop
 from faces.contract import ModelContract
-from faces.images import Image, Photo, as_photo
+from faces.images import REDUCTIONS, Image, Photo, as_photo
 from faces.quality import FaceQuality, face_qualities
 
 UNIT_LENGTH_TOLERANCE = 1e-3
@@ -145,14 +145,25 @@ class FacePipeline:
         """By the names of its models, the engine and device that each runs on."""
         return {model.name: model.runs_on for model in (self.detector, self.embedder)}
 
-    def find_faces(self, images: Sequence[Photo | Image]) -> list[list[Face]]:
+    def find_faces(
+        self,
+        images: Sequence[Photo | Image],
+        known: Sequence[Sequence[Detection] | None] | None = None,
+    ) -> list[list[Face]]:
         """The faces of each photo, in the order of the detector; no face gives [].
 
         Boxes and landmarks are in pixels of the whole photo, however far it was reduced.
+
+        Args:
+            images: photos.
+            known: for each of them its detections, or None where they are to be found.
         """
         photos = [as_photo(image) for image in images]
+        known = known or [None] * len(photos)
         with self.seconds.spent_on("detect"):
-            found = self.detector.detect(photos)
+            unknown = [photo for photo, faces in zip(photos, known, strict=True) if faces is None]
+            detected = iter(self.detector.detect(unknown) if unknown else [])
+        found = [next(detected) if faces is None else list(faces) for faces in known]
         found = [self._selected(detections) for detections in found]
         detections = iter([detection for per_photo in found for detection in per_photo])
         crops = (
@@ -168,6 +179,12 @@ class FacePipeline:
             [face for face in islice(remaining, len(per_photo)) if face is not None]
             for per_photo in found
         ]
+
+    def reduction_for(self, detections: Sequence[Detection]) -> int:
+        """How far a photo may be reduced (1, 2, 4 or 8) for crops of these faces."""
+        needed = (self.embedder.alignment.pixels_needed(d.box, d.landmarks) for d in detections)
+        detail = max(needed, default=0.0)
+        return next((r for r in REDUCTIONS if detail * r <= MOST_ENLARGED), 1)
 
     def _embedded(
         self, detections: Sequence[Detection], crops: Sequence[_Crops]
@@ -197,12 +214,8 @@ class FacePipeline:
         """The aligned faces of one photo, decoded in more detail where a face needs it."""
         alignment = self.embedder.alignment
         if detections and photo.reduction > 1:
-            detail = max(alignment.pixels_needed(d.box, d.landmarks) for d in detections)
-            reduction = photo.reduction
-            while reduction > 1 and detail * reduction > MOST_ENLARGED:
-                reduction //= 2
             with self.seconds.spent_on("decode"):
-                photo = photo.finer(reduction)
+                photo = photo.finer(self.reduction_for(detections))
         scale = np.float32(photo.reduction)
         for detection in detections:
             with self.seconds.spent_on("align"):

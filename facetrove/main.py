@@ -191,6 +191,9 @@ def embed(
     and passes over those it has done. Photos that cannot be read are counted with the reason and
     do not stop the job.
 
+    If PHOTOS is a dataset, its faces are embedded again, with another EMBEDDER, without being
+    looked for again.
+
     RUNNER_OPTIONS, after `--` and written --name=value, go to Apache Beam: another runner and its
     settings.
 
@@ -198,6 +201,7 @@ def embed(
     Examples:
       facetrove embed ~/Pictures faces.dataset
       facetrove embed scans.tar people.csv faces.dataset --min-face 80
+      facetrove embed faces.dataset arcface.dataset --embedder deepface:ArcFace
       facetrove embed /archive faces.dataset -- --runner=FlinkRunner --flink_master=host:8081
     """
     sources = [name for name in photos_and_dataset if not name.startswith("--")]
@@ -233,7 +237,7 @@ def embed(
         found = plan_embedding(photos, Path(dataset), options=options)
         show_photos_found(found, as_json=as_json)
         return
-    models = default_models(Path(dataset)).with_changes(
+    models = default_models(photos, Path(dataset)).with_changes(
         detector=detector, embedder=embedder, alignment=alignment
     )
     models = replace(models, device=device, precision=precision)
