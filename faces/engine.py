@@ -116,7 +116,7 @@ class OnnxRuntimeNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors: the rest is advice to whoever made the file
+        options.log_severity_level = 4  # errors are raised; the rest is advice to the file's maker
         providers: list[object] = ["CPUExecutionProvider"]
         model: str | bytes = str(path)
         if placement is not None:

@@ -260,18 +260,19 @@ def _with_free_batch(
     from faces.onnx_graph import free_batch, has_free_batch, load_folded
 
     sample = source.sample()
-    free = has_free_batch(original)
     output_shapes(original, sample)
     reference = OnnxRuntimeNetwork(original, threads=1)
     expected = [reference.run(row[np.newaxis]) for row in sample]
-    if not free:
-        try:
+    try:
+        if has_free_batch(original):
+            shutil.copyfile(original, draft)
+        else:
             _write_model(free_batch(load_folded(original)), draft)
-            return False, _check_and_time_some(source, draft, sample, expected)
-        except Exception as error:  # graphs may hold their batch size anywhere
-            _log.info("%s takes one face at a time (%s)", source.name, first_line(error))
+        return False, _check_and_time_some(source, draft, sample, expected)
+    except Exception as error:  # graphs may hold their batch size anywhere
+        _log.info("%s takes one face at a time (%s)", source.name, first_line(error))
     shutil.copyfile(original, draft)
-    return not free, _check_and_time_some(source, draft, sample, expected, one_at_a_time=not free)
+    return True, _check_and_time_some(source, draft, sample, expected, one_at_a_time=True)
 
 
 def _check_and_time_some(

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from faces.catalog import list_models
+from faces.deepface_models import DETECTORS, RECOGNISERS
+from faces.errors import WrongUsageError
 from faces.fetch import cache_dir, fetch
 from faces.images import Image, decode_photo
 from faces.models import ModelChoice, load_pipeline
 from faces.onnx_graph import load_folded
+from faces.pipeline import Detection
 from faces.weights import SFACE_FILE, YUNET_FILE
+from tests.conftest import run_facetrove
 
 pytest.importorskip("deepface", reason="deepface is not installed: pip install -e '.[dev]'")
-
-from faces.deepface_models import RECOGNISERS
 
 OWN_CODE = ("SFace", "Dlib", "Buffalo_L")
 RANDOM_NETWORKS = [name for name in RECOGNISERS if name not in OWN_CODE]
@@ -41,6 +51,11 @@ def deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         recogniser = RECOGNISERS[name]
         size = (recogniser.height, recogniser.width)
         write_random_network(weights / recogniser.file, size, recogniser.dimension, seed)
+    size = (RECOGNISERS["Buffalo_L"].height, RECOGNISERS["Buffalo_L"].width)
+    (weights / "buffalo_l").mkdir()
+    write_random_network(
+        weights / RECOGNISERS["Buffalo_L"].file, size, 512, seed=99, channels_last=False
+    )
     cache = tmp_path_factory.mktemp("cache")
     shutil.copytree(cache_dir() / "weights", cache / "weights")
     with pytest.MonkeyPatch.context() as patch:
@@ -49,16 +64,20 @@ def deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
-def write_random_network(path: Path, size: tuple[int, int], dimension: int, seed: int) -> None:
-    """Channels last in, as deepface's graphs; small, and sensitive to where things are."""
+def write_random_network(
+    path: Path, size: tuple[int, int], dimension: int, seed: int, *, channels_last: bool = True
+) -> None:
+    """Small, and sensitive to where things are; channels last as in deepface's own graphs."""
     rng = np.random.default_rng(seed)
     rows, columns = size[0] // 8, size[1] // 8
     weights = {
         "kernel": rng.normal(size=(4, 3, 8, 8)) / 14,
         "dense": rng.normal(size=(4 * rows * columns, dimension)) / np.sqrt(rows * columns),
     }
+    shape = ["n", *size, 3] if channels_last else ["n", 3, *size]
+    perm = [0, 3, 1, 2] if channels_last else [0, 1, 2, 3]
     nodes = [
-        helper.make_node("Transpose", ["crops"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", ["crops"], ["planes"], perm=perm),
         helper.make_node("Conv", ["planes", "kernel"], ["features"], strides=[8, 8]),
         helper.make_node("Relu", ["features"], ["active"]),
         helper.make_node("Flatten", ["active"], ["flat"]),
@@ -67,7 +86,7 @@ def write_random_network(path: Path, size: tuple[int, int], dimension: int, seed
     graph = helper.make_graph(
         nodes,
         "random",
-        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["n", *size, 3])],
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", dimension])],
         [numpy_helper.from_array(v.astype(np.float32), name) for name, v in weights.items()],
     )
@@ -123,3 +142,136 @@ def test_vectors_are_those_of_deepface(
     deepface_home: Path, real_photos: list[Image], model: str
 ) -> None:
     assert require_agreement(real_photos, model) >= 6
+
+
+def test_dlib_is_that_of_deepface(deepface_home: Path, real_photos: list[Image]) -> None:
+    """With dlib's real weights, as face_recognition's models carry them."""
+    pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
+    models = pytest.importorskip("face_recognition_models")
+    weights = deepface_home / ".deepface" / "weights"
+    shutil.copy(models.face_recognition_model_location(), weights)
+    assert require_agreement(real_photos, "Dlib") >= 6
+
+
+def test_deepface_finds_faces_by_dlib_as_by_itself(
+    deepface_home: Path, real_photos: list[Image]
+) -> None:
+    pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
+    models = pytest.importorskip("face_recognition_models")
+    weights = deepface_home / ".deepface" / "weights"
+    shutil.copy(models.pose_predictor_five_point_model_location(), weights)
+    assert require_agreement(real_photos[:5], "ArcFace", "dlib") >= 3
+
+
+def test_buffalo_is_that_of_deepface(
+    deepface_home: Path, real_photos: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InsightFace's package would bring another OpenCV; what deepface calls of it stands in."""
+    network = onnxruntime.InferenceSession(
+        deepface_home / ".deepface" / "weights" / RECOGNISERS["Buffalo_L"].file
+    )
+
+    class ArcFaceONNX:  # insightface/model_zoo/arcface_onnx.py
+        def prepare(self, **_: object) -> None: ...
+
+        def get_feat(self, image: np.ndarray) -> np.ndarray:
+            blob = cv2.dnn.blobFromImages(
+                [image], 1 / 127.5, (112, 112), (127.5, 127.5, 127.5), swapRB=True
+            )
+            return network.run(None, {"crops": blob})[0]
+
+    zoo = types.ModuleType("insightface.model_zoo")
+    zoo.get_model = lambda _: ArcFaceONNX()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "insightface", types.ModuleType("insightface"))
+    monkeypatch.setitem(sys.modules, "insightface.model_zoo", zoo)
+    assert require_agreement(real_photos, "Buffalo_L") >= 6
+
+
+def test_every_model_of_deepface_is_known() -> None:
+    from deepface.modules.modeling import AVAILABLE_MODELS
+
+    assert set(RECOGNISERS) == set(AVAILABLE_MODELS["facial_recognition"])
+    assert set(DETECTORS) == set(AVAILABLE_MODELS["face_detector"])
+    names = {card.name for card in list_models()}
+    assert names >= {f"deepface:{name}" for name in (*RECOGNISERS, *DETECTORS)}
+
+
+def test_five_points_are_the_default_where_a_model_was_trained_so(
+    deepface_home: Path, real_photos: list[Image]
+) -> None:
+    ours = load_pipeline(ModelChoice(embedder="sface"), threads=1)
+    theirs = load_pipeline(ModelChoice(embedder="deepface:SFace"), threads=1)
+    assert theirs.contract.alignment == ours.contract.alignment == "arcface-112"
+    assert theirs.contract.embedder == "deepface:SFace"
+    for one, other in zip(
+        ours.find_faces(real_photos), theirs.find_faces(real_photos), strict=True
+    ):
+        for face, same in zip(one, other, strict=True):
+            assert float(face.embedding @ same.embedding) > 0.9999
+    assert load_pipeline(ModelChoice(embedder="deepface:Facenet")).contract.alignment == "deepface"
+    forced = ModelChoice(embedder="deepface:Facenet", alignment="five-point")
+    assert load_pipeline(forced).contract.alignment == "arcface-160"
+
+
+def test_detectors_that_find_no_landmarks_still_give_crops(
+    deepface_home: Path, real_photos: list[Image]
+) -> None:
+    """Two eyes suffice for five-point alignment; without any the box does."""
+    pipeline = load_pipeline(ModelChoice(), threads=1)
+    image = next(i for i in real_photos if len(pipeline.find_faces([i])[0]) == 1)
+    (face,) = pipeline.find_faces([image])[0]
+    eyes_alone = face.detection.landmarks.copy()
+    eyes_alone[2:] = np.nan
+    nothing = np.full((5, 2), np.nan, np.float32)
+    for landmarks, least in ((eyes_alone, 0.8), (nothing, 0.6)):
+        known = Detection(face.detection.box, landmarks, 1.0)
+        (found,) = pipeline.find_faces([image], [[known]])[0]
+        assert float(found.embedding @ face.embedding) > least
+        assert np.isfinite([found.quality.yaw, found.quality.pitch, found.quality.roll]).all()
+    assert abs(found.quality.roll) == 0
+
+
+def test_without_network_the_message_says_which_file_and_where(tmp_path: Path) -> None:
+    """deepface is told to fetch from an address where nobody listens."""
+    script = """
+import sys
+from deepface.models.facial_recognition.onnx import ArcFace
+ArcFace.WEIGHTS_URL[:] = ["http://127.0.0.1:9/arcface_weights.onnx"]
+from facetrove.main import main
+sys.argv = ["facetrove", "models", "deepface:ArcFace"]
+main()
+"""
+    environment = {**os.environ, "DEEPFACE_HOME": str(tmp_path)}
+    finished = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 1
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith(
+        "facetrove: error: cannot fetch arcface_weights.onnx for deepface:ArcFace"
+    )
+    assert f"put the file into {tmp_path}/.deepface/weights by hand and check it with" in line
+
+
+def test_weights_that_are_damaged_are_refused_by_name(deepface_home: Path, tmp_path: Path) -> None:
+    weights = tmp_path / ".deepface" / "weights"
+    weights.mkdir(parents=True)
+    whole = (deepface_home / ".deepface" / "weights" / "openface_weights.onnx").read_bytes()
+    (weights / "openface_weights.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPFACE_HOME", str(tmp_path))
+        with pytest.raises(WrongUsageError, match=r"openface_weights\.onnx cannot be run"):
+            load_pipeline(ModelChoice(embedder="deepface:OpenFace"))
+
+
+def test_a_collection_is_embedded_and_searched_by_a_model_of_deepface(
+    deepface_home: Path, demo_photos: Path, tmp_path: Path
+) -> None:
+    dataset, index = tmp_path / "d", tmp_path / "i"
+    embedded = run_facetrove("embed", demo_photos, dataset, "--embedder", "deepface:Facenet")
+    assert embedded.returncode == 0, embedded.stderr
+    assert run_facetrove("index", dataset, index).returncode == 0
+    found = run_facetrove("search", index, demo_photos / "biden.jpg", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["probes"][0]["matches"][0]["similarity"] > 0.999
+    assert "yunet and deepface:Facenet (128 numbers" in run_facetrove("info", dataset).stdout
