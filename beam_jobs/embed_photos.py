@@ -29,11 +29,12 @@ from faces.deletions import copy_deletions
 from faces.engine import available_threads
 from faces.errors import FaceTroveError, WrongUsageError
 from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
-from faces.known_faces import list_dataset, require_same_detector, with_places
+from faces.known_faces import DatasetFaces, FaceSource, list_dataset, require_same_detector
 from faces.models import ModelChoice, absolute, load_pipeline
 from faces.parts import PartReport
-from faces.pipeline import FaceSelection
+from faces.pipeline import FacePipeline, FaceSelection
 from faces.sources import PhotoListing, list_photos
+from faces.stores import read_store, require_agreement
 
 PROGRESS_INTERVAL_SECONDS = 0.5
 
@@ -212,49 +213,114 @@ def embed_photos(
         BusyError: another process is writing the dataset.
         FaceTroveError: the job failed; what was committed stays.
     """
-    started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    workers = workers or available_threads()
     dataset = Path(os.path.abspath(dataset))  # workers elsewhere have another current folder
     source = source_dataset(photos)
     if source is not None:
         _require_other(source, dataset)
         options = _selecting_as(source, options)
-    listing = _list(photos, source)
-    before = Dataset.open(dataset) if Dataset.exists(dataset) else None
-    selection = options.selection or (before.selection if before else FaceSelection())
-    if models is None:
-        models = default_models(photos, dataset)
-    models = absolute(models)
+    models = absolute(models or default_models(photos, dataset))
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     pipeline = load_pipeline(models, threads=1)
-    contract = pipeline.contract
     if source is not None:
-        require_same_detector(source, contract)
-    wanted = Dataset(dataset, contract, selection, metadata_of(listing), options.limits)
-    with wanted.open_for_writing() as writer:
-        limits_before = before.limits if before else options.limits
-        plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
-        if source is not None:
-            copy_deletions(source.path, dataset)
-            plan = replace(plan, to_do=with_places(source, plan.to_do), source=source)
-        run = ShardRun(writer, plan, models, Workers(workers, threads), runner_args)
-        with _progress_reports(writer, len(plan.to_do), on_progress):
-            run.embed_all(forgive=options.retry_rejected)
-        if options.drop_vanished and len(plan.vanished):
-            run.drop(plan.vanished)
-        done, total, stage_seconds = _counted(writer)
-        summary = EmbedSummary(
-            found=PhotosFound.of(plan),
-            num_dropped=len(plan.vanished) if options.drop_vanished else 0,
-            done=done,
-            total=total,
-            started=started,
-            seconds=round(time.monotonic() - start, 3),
-            stage_seconds=stage_seconds,
-            runs_on=pipeline.runs_on,
-        )
-        writer.finish(asdict(summary) if writer.committed_parts() else None)
-        return summary
+        require_same_detector(source, pipeline.contract)
+    return _Job(dataset, models, pipeline, options).run(
+        _list(photos, source),
+        DatasetFaces(source) if source else None,
+        withheld_of=source,
+        workers=Workers(workers or available_threads(), threads),
+        runner_args=runner_args,
+        on_progress=on_progress,
+    )
+
+
+def import_faces(
+    store: str | Path,
+    dataset: Path,
+    *,
+    base: Path = Path(),
+    workers: int | None = None,
+    on_progress: Callable[[EmbedProgress], None] = lambda _: None,
+) -> EmbedSummary:
+    """Take over the faces and embeddings that deepface or face_recognition computed.
+
+    The photos are read, for what else a dataset says of faces, and not embedded.
+
+    Args:
+        store: see `faces.stores`.
+        dataset: folder made or continued.
+        base: folder that relative names of photos start from.
+        workers: processes on this machine; one per core by default.
+        on_progress: called now and then from another thread.
+
+    Raises:
+        WrongUsageError: `store` is no such file, or `dataset` is something else.
+        ContractMismatchError: the model here makes other embeddings of the same photos.
+        FaceTroveError: the job failed; what was committed stays.
+    """
+    Dataset.require_place(dataset)
+    stored = read_store(Path(store), base)
+    pipeline = load_pipeline(stored.models, threads=1)
+    listing = stored.listing()
+    require_agreement(stored, listing, pipeline)
+    return _Job(Path(os.path.abspath(dataset)), stored.models, pipeline, EmbedOptions()).run(
+        listing,
+        stored,
+        workers=Workers(workers or available_threads()),
+        on_progress=on_progress,
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a run writes, and by which models."""
+
+    dataset: Path
+    models: ModelChoice
+    pipeline: FacePipeline
+    options: EmbedOptions
+
+    def run(
+        self,
+        listing: PhotoListing,
+        source: FaceSource | None,
+        *,
+        workers: Workers,
+        withheld_of: Dataset | None = None,
+        runner_args: Sequence[str] = (),
+        on_progress: Callable[[EmbedProgress], None],
+    ) -> EmbedSummary:
+        """Do what is new. What was deleted from `withheld_of` is withheld from this dataset too."""
+        started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+        options = self.options
+        before = Dataset.open(self.dataset) if Dataset.exists(self.dataset) else None
+        selection = options.selection or (before.selection if before else FaceSelection())
+        metadata = metadata_of(listing)
+        contract = self.pipeline.contract
+        wanted = Dataset(self.dataset, contract, selection, metadata, options.limits)
+        with wanted.open_for_writing() as writer:
+            if withheld_of is not None:
+                copy_deletions(withheld_of.path, self.dataset)
+            limits_before = before.limits if before else options.limits
+            plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
+            plan = replace(plan, source=source)
+            run = ShardRun(writer, plan, self.models, workers, runner_args)
+            with _progress_reports(writer, len(plan.to_do), on_progress):
+                run.embed_all(forgive=options.retry_rejected)
+            if options.drop_vanished and len(plan.vanished):
+                run.drop(plan.vanished)
+            done, total, stage_seconds = _counted(writer)
+            summary = EmbedSummary(
+                found=PhotosFound.of(plan),
+                num_dropped=len(plan.vanished) if options.drop_vanished else 0,
+                done=done,
+                total=total,
+                started=started,
+                seconds=round(time.monotonic() - start, 3),
+                stage_seconds=stage_seconds,
+                runs_on=self.pipeline.runs_on,
+            )
+            writer.finish(asdict(summary) if writer.committed_parts() else None)
+            return summary
 
 
 def _counted(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict[str, float]]:

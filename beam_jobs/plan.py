@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from faces.dataset import Dataset
 from faces.images import RejectReason
+from faces.known_faces import FaceSource
 from faces.parts import PhotoStatus
 from faces.photos import is_path, photo_path
 from faces.sources import LISTING_SCHEMA, PhotoListing
@@ -43,7 +44,7 @@ class Plan:
         num_new, num_changed, num_retried: parts of `to_do`.
         num_unchanged: photos listed and in the dataset as they are.
         num_out_of_reach: of these, photos that cannot be looked at now.
-        source: dataset whose faces are embedded again; None: they are to be found.
+        source: what knows the faces; None: they are to be found.
     """
 
     to_do: pa.Table
@@ -55,7 +56,7 @@ class Plan:
     num_retried: int
     num_unchanged: int
     num_out_of_reach: int
-    source: Dataset | None = None
+    source: FaceSource | None = None
 
 
 def metadata_of(listing: PhotoListing) -> pa.Schema:

@@ -22,10 +22,10 @@ from faces.images import (
     RejectReason,
     decode_photo,
 )
-from faces.known_faces import KnownFaces
+from faces.known_faces import KnownPhotos
 from faces.parts import PhotoStatus, faces_table
 from faces.photos import read_photo
-from faces.pipeline import Detection, Face, FacePipeline, StageSeconds
+from faces.pipeline import Face, FacePipeline, KnownFace, StageSeconds
 
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 16_000_000
@@ -84,7 +84,7 @@ def embed_shard(
     *,
     known: pa.Table | None = None,
     limits: PhotoLimits = PhotoLimits(),
-    known_faces: KnownFaces | None = None,
+    known_photos: KnownPhotos | None = None,
     in_hand: InHand | None = None,
     careful: bool = False,
 ) -> ShardResult:
@@ -96,12 +96,12 @@ def embed_shard(
         schema: the dataset's `photo_schema`.
         known: contents whose faces the dataset has already, see `beam_jobs.plan.Plan`.
         limits: of the photos tried.
-        known_faces: of contents in which faces need not be looked for.
+        known_photos: those in which faces need not be looked for.
         in_hand: told what is worked on.
         careful: work on one photo at a time, so that one that kills the process is found.
     """
     batch_photos = BATCH_PHOTOS if not careful else 1
-    shard = _Shard(pipeline, limits, known_faces or {}, in_hand, batch_photos)
+    shard = _Shard(pipeline, limits, known_photos or {}, in_hand, batch_photos)
     outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), known)
     columns = {name: to_do[name] for name in to_do.column_names}
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
@@ -128,13 +128,13 @@ class _Shard:
         self,
         pipeline: FacePipeline,
         limits: PhotoLimits,
-        known_faces: KnownFaces,
+        known_photos: KnownPhotos,
         in_hand: InHand | None,
         batch_photos: int,
     ) -> None:
         self.pipeline = pipeline
         self.limits = limits
-        self.known_faces = known_faces
+        self.known_photos = known_photos
         self.in_hand = in_hand
         self.batch_photos = batch_photos
         self.faces: list[tuple[dict[str, Any], Any]] = []
@@ -154,10 +154,8 @@ class _Shard:
                     self._outcomes[photo.row] = Outcome.rejected(found, photo.photo_id)
                     continue
                 self._outcomes[photo.row] = _outcome(photo, len(found))
-                known = self.known_faces.get(photo.photo_id, ())
-                ids = {id(face.detection): face.face_id for face in known}
                 for place, face in enumerate(found):
-                    face_id = ids.get(id(face.detection)) or new_face_id(photo.photo_id, place)
+                    face_id = face.face_id or new_face_id(photo.photo_id, place)
                     self.faces.append((_face_row(photo, face_id, face), face.embedding))
         for row, original in self._copies.items():
             outcome = self._outcomes[original]
@@ -192,7 +190,7 @@ class _Shard:
                     photo = decode_photo(
                         content,
                         limits=self.limits,
-                        reduction_for=self._reduction_for(photo_id),
+                        reduction_for=self._reduction_for(uri, photo_id),
                     )
             except PhotoRejectedError as error:
                 self._outcomes[row] = Outcome.rejected(error.reason, photo_id)
@@ -212,15 +210,15 @@ class _Shard:
         if batch:
             yield batch
 
-    def _reduction_for(self, photo_id: str) -> Callable[[int], int]:
-        known = self._detections(photo_id)
+    def _reduction_for(self, uri: str, photo_id: str) -> Callable[[int], int]:
+        known = self._known_faces(uri, photo_id)
         if known is None:
             return self.pipeline.detector.reduction_for
         return lambda _: self.pipeline.reduction_for(known)
 
-    def _detections(self, photo_id: str) -> list[Detection] | None:
-        known = self.known_faces.get(photo_id)
-        return None if known is None else [face.detection for face in known]
+    def _known_faces(self, uri: str, photo_id: str) -> Sequence[KnownFace] | None:
+        known = self.known_photos.get(uri)
+        return known.faces if known and known.photo_id in (None, photo_id) else None
 
     def _find_faces(
         self, batch: Sequence[_Decoded]
@@ -234,7 +232,7 @@ class _Shard:
         try:
             found = self.pipeline.find_faces(
                 [decoded.photo for decoded in batch],
-                [self._detections(decoded.photo_id) for decoded in batch],
+                [self._known_faces(decoded.uri, decoded.photo_id) for decoded in batch],
             )
             return list(zip(batch, found, strict=True))
         except ModelUnavailableError:

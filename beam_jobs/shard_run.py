@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -26,12 +27,12 @@ from beam_jobs.local_runner import WorkerLostError
 from beam_jobs.plan import Plan
 from beam_jobs.runner import run_pipeline, runs_elsewhere
 from beam_jobs.shard import Outcome, embed_shard
-from faces.dataset import Dataset, DatasetWriter
+from faces.dataset import DatasetWriter
 from faces.engine import available_threads
 from faces.errors import FaceTroveError
 from faces.files import PRIVATE, atomic_write
 from faces.images import PhotoLimits, RejectReason
-from faces.known_faces import known_faces
+from faces.known_faces import FaceSource
 from faces.models import ModelChoice, load_pipeline
 from faces.parts import PhotoStatus, face_schema
 from faces.pipeline import FacePipeline
@@ -118,8 +119,14 @@ class ShardRun:
         """
         if len(self._plan.to_do):
             self._work_dir.mkdir(exist_ok=True, mode=PRIVATE)
+            self._prepare_source()
             self._embed_shards(forgive=forgive)
         shutil.rmtree(self._work_dir, ignore_errors=True)
+
+    def _prepare_source(self) -> None:
+        if self._plan.source is not None:
+            source, to_do = self._plan.source.prepared(self._plan.to_do, self._work_dir)
+            self._plan = replace(self._plan, source=source, to_do=to_do)
 
     def _embed_shards(self, *, forgive: bool) -> None:
         self._suspects.collect()
@@ -303,7 +310,7 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
     """Embeds shards and commits each one's part of the dataset."""
 
     def __init__(
-        self, writer: DatasetWriter, source: Dataset | None, models: ModelChoice, threads: int
+        self, writer: DatasetWriter, source: FaceSource | None, models: ModelChoice, threads: int
     ) -> None:
         self._writer = writer
         self._source = source
@@ -335,7 +342,7 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
                 dataset.photo_schema,
                 known=_read_batch(f"{work}.known", number),
                 limits=dataset.limits or PhotoLimits(),
-                known_faces=known_faces(self._source, photos) if self._source else None,
+                known_photos=self._source.known_photos(photos) if self._source else None,
                 in_hand=in_hand,
                 careful=careful,
             )

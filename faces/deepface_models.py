@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,6 +92,40 @@ class DeepFaceAlignment:
         pixels = found / 255 if found.max() > 1 else found
         resized = preprocessing.resize_image(img=pixels, target_size=(self.height, self.width))
         return np.asarray(resized[0] * np.float32(255))
+
+
+@dataclass(frozen=True)
+class FaceRecognitionAlignment:
+    """Crops as `face_recognition.face_encodings` has dlib make them: an `Alignment`.
+
+    dlib looks for five landmarks of its own in the box.
+    """
+
+    width: int = 150
+    height: int = 150
+    name: str = "face_recognition"
+
+    def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
+        """See `Alignment`: all of them, for face_recognition does not reduce photos."""
+        return float("inf")
+
+    def crop(
+        self, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """See `Alignment`."""
+        dlib = _imported("dlib", package="dlib-bin")
+        left, top, width, height = (int(value) for value in box)
+        rectangle = dlib.rectangle(left, top, left + width, top + height)
+        shape = _shape_predictor()(image, rectangle)
+        return np.asarray(dlib.get_face_chip(image, shape, size=self.width, padding=0.25))
+
+
+@cache
+def _shape_predictor() -> Any:
+    dlib = _imported("dlib", package="dlib-bin")
+    file = "shape_predictor_5_face_landmarks.dat"
+    path = _fetch(file, "deepface.models.face_detection.Dlib", "WEIGHTS_URL")
+    return dlib.shape_predictor(str(path))
 
 
 def _part(image: Image, left: int, top: int, width: int, height: int) -> Image:
@@ -251,19 +285,27 @@ def default_alignment(name: str) -> Alignment:
 def _fetched(name: str) -> Path:
     """The weights file of a recognition model, fetched by deepface if need be."""
     recogniser = RECOGNISERS[name]
-    path = weights_folder() / recogniser.file
+    return _fetch(recogniser.file, recogniser.module, recogniser.constant)
+
+
+def _fetch(file: str, module: str, constant: str) -> Path:
+    """A file of weights, fetched by deepface if it is not there.
+
+    Args:
+        file: under deepface's weights folder.
+        module, constant: where deepface keeps its address; "": Buffalo_L's.
+    """
+    path = weights_folder() / file
     path.parent.mkdir(parents=True, exist_ok=True)
     cache_dir().mkdir(parents=True, exist_ok=True)
     with FileLock(cache_dir() / "deepface.lock"):
         if path.is_file():
             return path
-        url: str | list[str] = DEEPFACE_BUFFALO_URL
-        if recogniser.module:
-            url = getattr(_deepface(recogniser.module), recogniser.constant)
+        url = getattr(_deepface(module), constant) if module else DEEPFACE_BUFFALO_URL
         weight_utils = _deepface("deepface.commons.weight_utils")
         try:
             weight_utils.download_weights_if_necessary(
-                file_name=recogniser.file,
+                file_name=file,
                 source_url=url,
                 compress_type="bz2" if str(url).endswith(".bz2") else None,
             )
@@ -271,12 +313,11 @@ def _fetched(name: str) -> Path:
             tried = url if isinstance(url, str) else url[0]
             reason = type(error.__cause__ or error).__name__
             raise ModelUnavailableError(
-                f"cannot fetch {recogniser.file} for {PREFIX}{name} from {tried} ({reason}); "
-                f"connect to the network once, or put the file into {path.parent} by hand and "
-                f"check it with `facetrove models {PREFIX}{name}`"
+                f"cannot fetch {file} from {tried} ({reason}); connect to the network once, or put "
+                f"the file into {path.parent} by hand; `facetrove models NAME` checks a model"
             ) from error
     if not path.is_file():
-        raise ModelUnavailableError(f"deepface fetched {PREFIX}{name} but {path} is not there")
+        raise ModelUnavailableError(f"deepface fetched {file} but {path} is not there")
     return path
 
 

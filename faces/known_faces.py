@@ -1,10 +1,12 @@
-"""The faces of an existing dataset, to be embedded again without looking for them again."""
+"""Faces known before a job begins: where they are, and perhaps their embeddings."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ import pyarrow.compute as pc
 from faces.contract import ModelContract, require_same_contract
 from faces.dataset import Dataset
 from faces.parts import PhotoStatus, face_schema, read_table
-from faces.pipeline import Detection
+from faces.pipeline import Detection, KnownFace
 from faces.sources import LISTING_SCHEMA, PhotoListing
 
 PLACE_COLUMNS = ("known_photo_id", "known_faces_part")
@@ -21,15 +23,78 @@ PLACE_COLUMNS = ("known_photo_id", "known_faces_part")
 
 
 @dataclass(frozen=True)
-class KnownFace:
-    """A face that was found before."""
+class KnownPhoto:
+    """All faces of a photo that was searched before; none where it has none.
 
-    face_id: str
-    detection: Detection
+    Attributes:
+        faces: these.
+        photo_id: of the content they are in; None: of whatever is there now.
+    """
+
+    faces: Sequence[KnownFace]
+    photo_id: str | None = None
 
 
-KnownFaces = Mapping[str, Sequence[KnownFace]]
-"""By photo_id, all faces of a content that was searched before; none where it has none."""
+KnownPhotos = Mapping[str, KnownPhoto]
+"""By uri."""
+
+
+class FaceSource(Protocol):
+    """What knows faces of photos. Sent to workers."""
+
+    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[FaceSource, pa.Table]:
+        """The source as workers are to have it, and the photos with columns that it wants."""
+        ...
+
+    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+        """What is known of photos to do."""
+        ...
+
+
+@dataclass(frozen=True)
+class DatasetFaces:
+    """The faces of an existing dataset, to be embedded again: a `FaceSource`."""
+
+    dataset: Dataset
+
+    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[DatasetFaces, pa.Table]:
+        """See `FaceSource`.
+
+        Photos all of whose faces were deleted are searched again; what is found is withheld.
+        """
+        photos = self.dataset.photos([])
+        searched = pa.array([PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value])
+        photos = photos.filter(pc.is_in(photos["status"], value_set=searched))
+        place = pc.index_in(to_do["uri"], value_set=photos["uri"].combine_chunks())
+        for name, column in zip(PLACE_COLUMNS, ("photo_id", "faces_part"), strict=True):
+            to_do = to_do.append_column(name, photos[column].take(place))
+        return self, to_do
+
+    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+        """See `FaceSource`.
+
+        Raises:
+            DamagedFileError: a part of the dataset cannot be read.
+        """
+        names = ("face_id", "photo_id", "box", "landmarks", "score")
+        columns = pa.schema([face_schema(1).field(name) for name in names])
+        ids = to_do[PLACE_COLUMNS[0]]
+        found: defaultdict[str, list[KnownFace]] = defaultdict(list)
+        for part in to_do[PLACE_COLUMNS[1]].drop_null().unique().to_pylist():
+            table = read_table(self.dataset.part_path("faces", part), columns)
+            wanted = pc.is_in(table["photo_id"], value_set=ids.combine_chunks())
+            for row in table.filter(wanted).to_pylist():
+                detection = Detection(
+                    np.array(row["box"], np.float32),
+                    np.array(row["landmarks"], np.float32).reshape(5, 2),
+                    row["score"],
+                )
+                found[row["photo_id"]].append(KnownFace(detection, row["face_id"]))
+        return {
+            uri: KnownPhoto(found[photo_id], photo_id)
+            for uri, photo_id in zip(to_do["uri"].to_pylist(), ids.to_pylist(), strict=True)
+            if photo_id is not None
+        }
 
 
 def list_dataset(source: Dataset) -> PhotoListing:
@@ -37,46 +102,6 @@ def list_dataset(source: Dataset) -> PhotoListing:
     photos = source.photos([*LISTING_SCHEMA.names, *source.metadata.names])
     listed = photos.select([*LISTING_SCHEMA.names, *source.metadata.names])
     return PhotoListing(listed, (), pa.array(np.arange(len(listed))))
-
-
-def with_places(source: Dataset, to_do: pa.Table) -> pa.Table:
-    """Photos to do with `PLACE_COLUMNS`: null where the faces are to be looked for.
-
-    That is so too for photos all of whose faces were deleted: found again, they are withheld.
-    """
-    photos = source.photos([])
-    searched = pa.array([PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value])
-    photos = photos.filter(pc.is_in(photos["status"], value_set=searched))
-    place = pc.index_in(to_do["uri"], value_set=photos["uri"].combine_chunks())
-    for name, column in zip(PLACE_COLUMNS, ("photo_id", "faces_part"), strict=True):
-        to_do = to_do.append_column(name, photos[column].take(place))
-    return to_do
-
-
-def known_faces(source: Dataset, to_do: pa.Table) -> KnownFaces:
-    """The faces of photos with `PLACE_COLUMNS`.
-
-    Raises:
-        DamagedFileError: a part of the dataset cannot be read.
-    """
-    if PLACE_COLUMNS[0] not in to_do.column_names:
-        return {}
-    found: defaultdict[str, list[KnownFace]] = defaultdict(list)
-    for photo_id in to_do[PLACE_COLUMNS[0]].drop_null().unique().to_pylist():
-        found[photo_id] = []
-    names = ("face_id", "photo_id", "box", "landmarks", "score")
-    columns = pa.schema([face_schema(1).field(name) for name in names])
-    wanted = to_do[PLACE_COLUMNS[0]].combine_chunks()
-    for part in to_do[PLACE_COLUMNS[1]].drop_null().unique().to_pylist():
-        table = read_table(source.part_path("faces", part), columns)
-        for row in table.filter(pc.is_in(table["photo_id"], value_set=wanted)).to_pylist():
-            detection = Detection(
-                np.array(row["box"], np.float32),
-                np.array(row["landmarks"], np.float32).reshape(5, 2),
-                row["score"],
-            )
-            found[row["photo_id"]].append(KnownFace(row["face_id"], detection))
-    return dict(found)
 
 
 def require_same_detector(source: Dataset, ours: ModelContract) -> None:

@@ -23,9 +23,12 @@ BUILT_IN_EMBEDDERS = ("sface-int8", "sface")
 DEEPFACE = "deepface:"
 """Names of deepface's models begin so."""
 
-DEEPFACE_ALIGNMENT, FIVE_POINT_ALIGNMENT = "deepface", "five-point"
-ALIGNMENTS = (FIVE_POINT_ALIGNMENT, DEEPFACE_ALIGNMENT)
-"""Ways to cut crops that can be chosen: landmarks on the network's template, or deepface's."""
+FIVE_POINT_ALIGNMENT = "five-point"
+DEEPFACE_ALIGNMENT = "deepface"
+FACE_RECOGNITION_ALIGNMENT = "face_recognition"
+ALIGNMENTS = (FIVE_POINT_ALIGNMENT, DEEPFACE_ALIGNMENT, FACE_RECOGNITION_ALIGNMENT)
+"""Ways to cut crops that can be chosen: landmarks on the network's template, or as these programs
+do."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class ModelChoice:
     @classmethod
     def of_contract(cls, contract: ModelContract) -> ModelChoice:
         """The models that made existing embeddings."""
-        deepface = contract.alignment == DEEPFACE_ALIGNMENT
+        named = contract.alignment in ALIGNMENTS
         return cls(
             contract.detector,
             contract.embedder,
             contract.embedder_digest,
-            DEEPFACE_ALIGNMENT if deepface else FIVE_POINT_ALIGNMENT,
+            contract.alignment if named else FIVE_POINT_ALIGNMENT,
         )
 
     def with_changes(
@@ -178,13 +181,18 @@ def _require_known(kind: str, name: str, known: Sequence[str]) -> None:
 def _alignment(name: str | None, default: Alignment) -> Alignment:
     """A way to cut crops of the size of the default one."""
     from faces.alignment import AlignmentTemplate, arcface_template
-    from faces.deepface_models import DeepFaceAlignment
+    from faces.deepface_models import DeepFaceAlignment, FaceRecognitionAlignment
 
     if name is None:
         return default
     _require_known("alignment", name, ALIGNMENTS)
     if name == DEEPFACE_ALIGNMENT:
         return DeepFaceAlignment(default.width, default.height)
+    if name == FACE_RECOGNITION_ALIGNMENT:
+        alignment = FaceRecognitionAlignment()
+        if (default.width, default.height) != (alignment.width, alignment.height):
+            raise WrongUsageError(f"--alignment {name} is for {DEEPFACE}Dlib alone")
+        return alignment
     if isinstance(default, AlignmentTemplate):
         return default
     if default.width != default.height:

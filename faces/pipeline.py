@@ -46,11 +46,30 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A detection, its (d,) float32 embedding of unit length, and how good the face is."""
+    """A detection, its (d,) float32 embedding of unit length, and how good the face is.
+
+    `face_id` is its name in a dataset, if it has one already.
+    """
 
     detection: Detection
     embedding: NDArray[np.float32]
     quality: FaceQuality
+    face_id: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class KnownFace:
+    """A face that was found before, and may have been embedded too.
+
+    Attributes:
+        detection: where it is.
+        face_id: its name in a dataset; None: it has none yet.
+        embedding: (d,) float32 of unit length, of the model in use; None: it is to be embedded.
+    """
+
+    detection: Detection
+    face_id: str | None = None
+    embedding: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +167,7 @@ class FacePipeline:
     def find_faces(
         self,
         images: Sequence[Photo | Image],
-        known: Sequence[Sequence[Detection] | None] | None = None,
+        known: Sequence[Sequence[KnownFace] | None] | None = None,
     ) -> list[list[Face]]:
         """The faces of each photo, in the order of the detector; no face gives [].
 
@@ -156,16 +175,17 @@ class FacePipeline:
 
         Args:
             images: photos.
-            known: for each of them its detections, or None where they are to be found.
+            known: for each of them its faces, or None where they are to be found.
         """
         photos = [as_photo(image) for image in images]
         known = known or [None] * len(photos)
         with self.seconds.spent_on("detect"):
             unknown = [photo for photo, faces in zip(photos, known, strict=True) if faces is None]
             detected = iter(self.detector.detect(unknown) if unknown else [])
-        found = [next(detected) if faces is None else list(faces) for faces in known]
-        found = [self._selected(detections) for detections in found]
-        detections = iter([detection for per_photo in found for detection in per_photo])
+        found = [
+            self._selected(list(map(KnownFace, next(detected))) if faces is None else list(faces))
+            for faces in known
+        ]
         crops = (
             crop
             for photo, per_photo in zip(photos, found, strict=True)
@@ -173,59 +193,73 @@ class FacePipeline:
         )
         faces: list[Face | None] = []
         while block := list(islice(crops, BLOCK_CROPS)):
-            faces += self._embedded(list(islice(detections, len(block))), block)
+            faces += self._embedded(block)
         remaining = iter(faces)
         return [
             [face for face in islice(remaining, len(per_photo)) if face is not None]
             for per_photo in found
         ]
 
-    def reduction_for(self, detections: Sequence[Detection]) -> int:
+    def reduction_for(self, faces: Sequence[KnownFace]) -> int:
         """How far a photo may be reduced (1, 2, 4 or 8) for crops of these faces."""
-        needed = (self.embedder.alignment.pixels_needed(d.box, d.landmarks) for d in detections)
+        needed = (
+            self._alignment_of(face).pixels_needed(face.detection.box, face.detection.landmarks)
+            for face in faces
+        )
         detail = max(needed, default=0.0)
         return next((r for r in REDUCTIONS if detail * r <= MOST_ENLARGED), 1)
 
-    def _embedded(
-        self, detections: Sequence[Detection], crops: Sequence[_Crops]
-    ) -> list[Face | None]:
-        """A face for each detection and its crops; None where it is not sharp enough."""
+    def _alignment_of(self, face: KnownFace) -> Alignment:
+        """What is embedded already is only measured."""
+        return self.embedder.alignment if face.embedding is None else ARCFACE_112
+
+    def _embedded(self, crops: Sequence[_Crops]) -> list[Face | None]:
+        """A face for each of its crops; None where it is not sharp enough."""
         with self.seconds.spent_on("align"):
-            qualities = _qualities(detections, [crop.measured for crop in crops])
+            qualities = _qualities(crops)
         sharp = [quality.sharpness >= self.selection.min_sharpness for quality in qualities]
         with self.seconds.spent_on("embed"):
-            kept = [crop.embedded for crop, keep in zip(crops, sharp, strict=True) if keep]
-            embeddings = iter(self._embed(kept))
-        return [
-            Face(detection, next(embeddings), quality) if keep else None
-            for detection, quality, keep in zip(detections, qualities, sharp, strict=True)
-        ]
+            wanted = [
+                crop.embedded
+                for crop, keep in zip(crops, sharp, strict=True)
+                if keep and crop.face.embedding is None
+            ]
+            embeddings = iter(self._embed(wanted))
+        faces: list[Face | None] = []
+        for (face, _, _), quality, keep in zip(crops, qualities, sharp, strict=True):
+            if not keep:
+                faces.append(None)
+                continue
+            embedding = next(embeddings) if face.embedding is None else face.embedding
+            faces.append(Face(face.detection, embedding, quality, face.face_id))
+        return faces
 
-    def _selected(self, detections: list[Detection]) -> list[Detection]:
+    def _selected(self, faces: list[KnownFace]) -> list[KnownFace]:
         if self.selection.min_face is not None:
-            detections = [d for d in detections if min(d.box[2:]) >= self.selection.min_face]
+            faces = [f for f in faces if min(f.detection.box[2:]) >= self.selection.min_face]
         if self.selection.max_faces is not None:
-            by_size = sorted(detections, key=lambda d: -float(d.box[2] * d.box[3]))
+            by_size = sorted(faces, key=lambda f: -float(np.prod(f.detection.box[2:])))
             largest = by_size[: self.selection.max_faces]
-            detections = [d for d in detections if d in largest]
-        return detections
+            faces = [face for face in faces if face in largest]
+        return faces
 
-    def _crops(self, photo: Photo, detections: Sequence[Detection]) -> Iterator[_Crops]:
+    def _crops(self, photo: Photo, faces: Sequence[KnownFace]) -> Iterator[_Crops]:
         """The aligned faces of one photo, decoded in more detail where a face needs it."""
-        alignment = self.embedder.alignment
-        if detections and photo.reduction > 1:
+        if faces and photo.reduction > 1:
             with self.seconds.spent_on("decode"):
-                photo = photo.finer(self.reduction_for(detections))
+                photo = photo.finer(self.reduction_for(faces))
         scale = np.float32(photo.reduction)
-        for detection in detections:
+        for face in faces:
             with self.seconds.spent_on("align"):
-                box, landmarks = detection.box / scale, detection.landmarks / scale
+                box, landmarks = face.detection.box / scale, face.detection.landmarks / scale
+                alignment = self._alignment_of(face)
                 embedded = alignment.crop(photo.image, box, landmarks)
-                if alignment == ARCFACE_112:
-                    crops = _Crops(embedded, np.asarray(embedded, np.uint8))
-                else:
-                    crops = _Crops(embedded, ARCFACE_112.crop(photo.image, box, landmarks))
-            yield crops
+                measured = (
+                    np.asarray(embedded, np.uint8)
+                    if alignment == ARCFACE_112
+                    else ARCFACE_112.crop(photo.image, box, landmarks)
+                )
+            yield _Crops(face, embedded, measured)
 
     def _embed(self, crops: list[Crop]) -> NDArray[np.float32]:
         if not crops:
@@ -234,6 +268,7 @@ class FacePipeline:
 
 
 class _Crops(NamedTuple):
+    face: KnownFace
     embedded: Crop
     measured: Image  # as `faces.quality` wants it
 
@@ -251,13 +286,13 @@ class StageSeconds(Counter[str]):
             self[stage] += perf_counter() - start  # type: ignore[assignment]
 
 
-def _qualities(detections: Sequence[Detection], crops: Sequence[Image]) -> list[FaceQuality]:
-    if not detections:
+def _qualities(crops: Sequence[_Crops]) -> list[FaceQuality]:
+    if not crops:
         return []
     columns = face_qualities(
-        np.stack([detection.box for detection in detections]),
-        np.stack([detection.landmarks for detection in detections]),
-        np.stack(crops),
+        np.stack([crop.face.detection.box for crop in crops]),
+        np.stack([crop.face.detection.landmarks for crop in crops]),
+        np.stack([crop.measured for crop in crops]),
     )
     names, rows = list(columns), zip(*(values.tolist() for values in columns.values()), strict=True)
     return [FaceQuality(**dict(zip(names, row, strict=True))) for row in rows]

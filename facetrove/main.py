@@ -81,8 +81,8 @@ def cli() -> None:
 )
 @click.option(
     "--alignment",
-    type=click.Choice(["five-point", "deepface"]),
-    help="How faces are cut out: their landmarks on the model's template, or as deepface does.  "
+    type=click.Choice(["five-point", "deepface", "face_recognition"]),
+    help="How faces are cut out: by landmarks on the model's template, or as these programs do.  "
     "[default: as the model was trained]",
 )
 @click.option(
@@ -253,6 +253,46 @@ def embed(
             on_progress=on_progress,
         )
     show_embed_summary(summary, Path(dataset), as_json=as_json)
+
+
+@cli.command("import", short_help="Take over embeddings of deepface or face_recognition.")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="FOLDER",
+    help="Where relative names of photos start from.  [default: here]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes on this machine.  [default: one per core]",
+)
+@json_option
+def import_store(
+    store: Path, dataset: Path, base: Path, workers: int | None, as_json: bool
+) -> None:
+    """Take over the faces and embeddings in STORE into the folder DATASET.
+
+    STORE is a datastore of deepface (ds_model_....npz, .feather or .parquet), or a list of
+    face_recognition encodings (.json, .parquet or .npz with path, encoding and location). Some
+    faces are embedded anew to see that the model here is the same. Pickles are not read; see
+    docs/models.md.
+
+    \b
+    Example:
+      facetrove import photos/ds_model_facenet_detector_dlib_...expand_0.npz faces.dataset
+    """
+    from facetrove.report import embed_progress, quiet_libraries, show_embed_summary
+
+    quiet_libraries()
+    from beam_jobs.embed_photos import import_faces
+
+    with embed_progress() as on_progress:
+        summary = import_faces(store, dataset, base=base, workers=workers, on_progress=on_progress)
+    show_embed_summary(summary, dataset, as_json=as_json)
 
 
 @cli.command(short_help="List the models: licences, accuracy, speed, and what is here.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import types
@@ -14,85 +13,25 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from faces.catalog import list_models
 from faces.deepface_models import DETECTORS, RECOGNISERS
 from faces.errors import WrongUsageError
-from faces.fetch import cache_dir, fetch
 from faces.images import Image, decode_photo
 from faces.models import ModelChoice, load_pipeline
-from faces.onnx_graph import load_folded
-from faces.pipeline import Detection
-from faces.weights import SFACE_FILE, YUNET_FILE
+from faces.pipeline import Detection, KnownFace
 from tests.conftest import run_facetrove
+from tests.deepface_home import RANDOM_NETWORKS, make_deepface_home
 
 pytest.importorskip("deepface", reason="deepface is not installed: pip install -e '.[dev]'")
-
-OWN_CODE = ("SFace", "Dlib", "Buffalo_L")
-RANDOM_NETWORKS = [name for name in RECOGNISERS if name not in OWN_CODE]
 
 
 @pytest.fixture(scope="module")
 def deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """deepface's folder with real weights where they can be had, and random networks else."""
-    home = tmp_path_factory.mktemp("deepface")
-    weights = home / ".deepface" / "weights"
-    weights.mkdir(parents=True)
-    yunet, sface = fetch([YUNET_FILE, SFACE_FILE], cache_dir() / "weights")
-    shutil.copy(yunet, weights / "face_detection_yunet_2023mar.onnx")
-    # As OpenCV publishes it, for a batch of one; its smaller file is not run by ONNX Runtime.
-    plain = load_folded(sface)
-    onnx.save(plain, weights / "face_recognition_sface_2021dec.onnx")
-    for seed, name in enumerate(RANDOM_NETWORKS):
-        recogniser = RECOGNISERS[name]
-        size = (recogniser.height, recogniser.width)
-        write_random_network(weights / recogniser.file, size, recogniser.dimension, seed)
-    size = (RECOGNISERS["Buffalo_L"].height, RECOGNISERS["Buffalo_L"].width)
-    (weights / "buffalo_l").mkdir()
-    write_random_network(
-        weights / RECOGNISERS["Buffalo_L"].file, size, 512, seed=99, channels_last=False
-    )
-    cache = tmp_path_factory.mktemp("cache")
-    shutil.copytree(cache_dir() / "weights", cache / "weights")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEEPFACE_HOME", str(home))
-        patch.setenv("FACETROVE_CACHE", str(cache))
+    with make_deepface_home(tmp_path_factory) as home:
         yield home
-
-
-def write_random_network(
-    path: Path, size: tuple[int, int], dimension: int, seed: int, *, channels_last: bool = True
-) -> None:
-    """Small, and sensitive to where things are; channels last as in deepface's own graphs."""
-    rng = np.random.default_rng(seed)
-    rows, columns = size[0] // 8, size[1] // 8
-    weights = {
-        "kernel": rng.normal(size=(4, 3, 8, 8)) / 14,
-        "dense": rng.normal(size=(4 * rows * columns, dimension)) / np.sqrt(rows * columns),
-    }
-    shape = ["n", *size, 3] if channels_last else ["n", 3, *size]
-    perm = [0, 3, 1, 2] if channels_last else [0, 1, 2, 3]
-    nodes = [
-        helper.make_node("Transpose", ["crops"], ["planes"], perm=perm),
-        helper.make_node("Conv", ["planes", "kernel"], ["features"], strides=[8, 8]),
-        helper.make_node("Relu", ["features"], ["active"]),
-        helper.make_node("Flatten", ["active"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "dense"], ["embedding"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "random",
-        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", dimension])],
-        [numpy_helper.from_array(v.astype(np.float32), name) for name, v in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    onnx.save(model, path)
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +86,6 @@ def test_vectors_are_those_of_deepface(
 def test_dlib_is_that_of_deepface(deepface_home: Path, real_photos: list[Image]) -> None:
     """With dlib's real weights, as face_recognition's models carry them."""
     pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
-    models = pytest.importorskip("face_recognition_models")
-    weights = deepface_home / ".deepface" / "weights"
-    shutil.copy(models.face_recognition_model_location(), weights)
     assert require_agreement(real_photos, "Dlib") >= 6
 
 
@@ -157,9 +93,6 @@ def test_deepface_finds_faces_by_dlib_as_by_itself(
     deepface_home: Path, real_photos: list[Image]
 ) -> None:
     pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
-    models = pytest.importorskip("face_recognition_models")
-    weights = deepface_home / ".deepface" / "weights"
-    shutil.copy(models.pose_predictor_five_point_model_location(), weights)
     assert require_agreement(real_photos[:5], "ArcFace", "dlib") >= 3
 
 
@@ -224,7 +157,7 @@ def test_detectors_that_find_no_landmarks_still_give_crops(
     eyes_alone[2:] = np.nan
     nothing = np.full((5, 2), np.nan, np.float32)
     for landmarks, least in ((eyes_alone, 0.8), (nothing, 0.6)):
-        known = Detection(face.detection.box, landmarks, 1.0)
+        known = KnownFace(Detection(face.detection.box, landmarks, 1.0))
         (found,) = pipeline.find_faces([image], [[known]])[0]
         assert float(found.embedding @ face.embedding) > least
         assert np.isfinite([found.quality.yaw, found.quality.pitch, found.quality.roll]).all()
@@ -247,10 +180,8 @@ main()
     )
     assert finished.returncode == 1
     (line,) = finished.stderr.strip().splitlines()
-    assert line.startswith(
-        "facetrove: error: cannot fetch arcface_weights.onnx for deepface:ArcFace"
-    )
-    assert f"put the file into {tmp_path}/.deepface/weights by hand and check it with" in line
+    assert line.startswith("facetrove: error: cannot fetch arcface_weights.onnx from http://127.0")
+    assert f"put the file into {tmp_path}/.deepface/weights by hand; `facetrove models" in line
 
 
 def test_weights_that_are_damaged_are_refused_by_name(deepface_home: Path, tmp_path: Path) -> None:

@@ -1,0 +1,390 @@
+"""Embeddings that other programs kept: deepface's datastores, lists of face_recognition encodings.
+
+deepface's are `ds_model_..._detector_....npz`, .feather or .parquet, as `DeepFace.find` leaves them
+in a folder of photos. Encodings come as JSON, Parquet or arrays of an .npz, an object or row for
+each face: `path`, `encoding` (128 numbers) and `location` (top, right, bottom, left, as
+face_recognition gives it).
+Pickles are programs and are never read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.feather
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from faces.contract import MAX_DIMENSION
+from faces.deepface_models import DETECTORS, RECOGNISERS
+from faces.errors import ContractMismatchError, WrongUsageError, first_line
+from faces.files import atomic_write
+from faces.images import PhotoRejectedError, decode_photo
+from faces.known_faces import KnownPhoto, KnownPhotos
+from faces.models import (
+    DEEPFACE,
+    DEEPFACE_ALIGNMENT,
+    FACE_RECOGNITION_ALIGNMENT,
+    ModelChoice,
+)
+from faces.photos import photo_path, photo_uri, read_photo
+from faces.pipeline import Detection, FacePipeline, KnownFace, unit_length
+from faces.sources import PhotoListing
+
+SUFFIXES = (".npz", ".feather", ".parquet", ".json")
+_PICKLES = (".pkl", ".pickle", ".dat", ".p")
+
+_DEEPFACE_NAME = re.compile(
+    r"ds_model_(?P<model>.+)_detector_(?P<detector>.+)_(?P<aligned>aligned|unaligned)"
+    r"_normalization_(?P<normalization>.+)_expand_(?P<expand>\d+)"
+)
+_DEEPFACE_BOX = ("target_x", "target_y", "target_w", "target_h")
+
+MOST_TRIED, ENOUGH_COMPARED = 64, 8
+"""Photos that are embedded again to compare, at most, and faces that suffice."""
+
+SAME_BOX = 0.7
+"""Boxes that overlap so much (intersection over union) are of one face."""
+
+LEAST_AGREEMENT = 0.99
+"""Similarity of a stored embedding and the same face's of now."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFaces:
+    """The faces of a store: a `faces.known_faces.FaceSource`.
+
+    Attributes:
+        path: of the store.
+        models: what made it.
+        uris: (n,) of the photo of each row.
+        boxes: (n, 4) float32 as of `Detection.box`.
+        embeddings: (n, d) float32; of unit length where there is a face.
+        has_face: (n,) bool; a row without is a photo in which none was found.
+    """
+
+    path: Path
+    models: ModelChoice
+    uris: pa.Array
+    boxes: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    has_face: NDArray[np.bool_]
+
+    def listing(self) -> PhotoListing:
+        """The photos of the store, as they are now."""
+        uris = self.uris.unique().sort()
+        sizes, times = zip(*map(_size_and_time, uris.to_pylist()), strict=True)
+        photos = pa.table(
+            {
+                "uri": uris,
+                "num_bytes": pa.array(sizes, pa.int64()),
+                "mtime_ns": pa.array(times, pa.int64()),
+            }
+        )
+        return PhotoListing(photos, (), pa.array(np.arange(len(photos))))
+
+    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[_MappedFaces, pa.Table]:
+        """See `FaceSource`: a file that workers map instead of reading the store each."""
+        path = work_dir / "known-faces.arrow"
+        dimension = self.embeddings.shape[1]
+        flat = [
+            np.ascontiguousarray(values).reshape(-1) for values in (self.boxes, self.embeddings)
+        ]
+        table = pa.table(
+            {
+                "uri": self.uris,
+                "box": pa.FixedSizeListArray.from_arrays(pa.array(flat[0]), 4),
+                "embedding": pa.FixedSizeListArray.from_arrays(pa.array(flat[1]), dimension),
+                "has_face": pa.array(self.has_face),
+            }
+        )
+        with (
+            atomic_write(path) as temporary,
+            pa.OSFile(str(temporary), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
+            writer.write_table(table)
+        return _MappedFaces(path), to_do
+
+    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+        """See `FaceSource`."""
+        wanted = pc.is_in(self.uris, value_set=to_do["uri"].combine_chunks())
+        rows = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
+        return _known_photos(
+            self.uris.take(pa.array(rows)).to_pylist(),
+            self.boxes[rows],
+            self.embeddings[rows],
+            self.has_face[rows],
+        )
+
+
+@dataclass(frozen=True)
+class _MappedFaces:
+    """The faces of a store in a file of rows."""
+
+    path: Path
+
+    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[_MappedFaces, pa.Table]:
+        """See `FaceSource`."""
+        return self, to_do
+
+    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+        """See `FaceSource`."""
+        with pa.memory_map(str(self.path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+            table = table.filter(pc.is_in(table["uri"], value_set=to_do["uri"].combine_chunks()))
+            table = table.combine_chunks()
+        return _known_photos(
+            table["uri"].to_pylist(),
+            _matrix(table["box"], 4),
+            _matrix(table["embedding"], table["embedding"].type.list_size),
+            table["has_face"].to_numpy(),
+        )
+
+
+def _matrix(column: pa.ChunkedArray, width: int) -> NDArray[np.float32]:
+    flat = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    return np.concatenate([np.empty(0, np.float32), *flat]).reshape(-1, width)
+
+
+def _known_photos(
+    uris: list[str],
+    boxes: NDArray[np.float32],
+    embeddings: NDArray[np.float32],
+    has_face: NDArray[np.bool_],
+) -> KnownPhotos:
+    found: defaultdict[str, list[KnownFace]] = defaultdict(list)
+    unknown = np.full((5, 2), np.nan, np.float32)
+    for uri, box, embedding, face in zip(uris, boxes, embeddings, has_face, strict=True):
+        faces = found[uri]
+        if face:  # the program kept no score, but it had found a face
+            faces.append(KnownFace(Detection(box, unknown, 1.0), embedding=embedding))
+    return {uri: KnownPhoto(faces) for uri, faces in found.items()}
+
+
+def _size_and_time(uri: str) -> tuple[int, int]:
+    try:
+        status = photo_path(uri).stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def read_store(path: Path, base: Path) -> StoredFaces:
+    """Read what another program kept.
+
+    Args:
+        path: of the file.
+        base: folder that relative names of photos start from.
+
+    Raises:
+        WrongUsageError: it is no such file, or was made in a way that is not known here.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _PICKLES:
+        raise WrongUsageError(
+            f"{path} is a pickle, and reading one runs whatever program is in it; convert it where "
+            "it comes from, see docs/models.md"
+        )
+    if suffix not in SUFFIXES:
+        raise WrongUsageError(f"{path} is no store; known are files in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise WrongUsageError(f"there is no file {path}")
+    try:
+        columns = _READERS[suffix](path)
+    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
+        raise WrongUsageError(f"{path} cannot be read ({first_line(error)})") from error
+    if {"identity", "embedding", *_DEEPFACE_BOX} <= columns.keys():
+        models, rows = _deepface_models(path), _deepface_rows(columns)
+    elif {"path", "encoding", "location"} <= columns.keys():
+        models = ModelChoice(
+            f"{DEEPFACE}dlib", f"{DEEPFACE}Dlib", alignment=FACE_RECOGNITION_ALIGNMENT
+        )
+        rows = _encoding_rows(columns)
+    else:
+        raise WrongUsageError(
+            f"{path} is neither a datastore of deepface nor a list of face_recognition encodings "
+            f"with path, encoding and location; it has {', '.join(map(str, columns)) or 'nothing'}"
+        )
+    return _checked(path, base, models, rows)
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        columns: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    for name, values in columns.items():
+        if name not in ("embedding", "encoding", "location"):
+            columns[name] = values.tolist()
+    if "has_embedding" in columns:
+        faces = zip(columns["embedding"], columns["has_embedding"], strict=True)
+        columns["embedding"] = [vector if face else None for vector, face in faces]
+    return columns
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it should be a list of objects, one for each face")
+    names = {name for row in rows for name in row}
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _read_feather(path: Path) -> dict[str, Any]:
+    return _columns(pyarrow.feather.read_table(path))
+
+
+def _read_parquet(path: Path) -> dict[str, Any]:
+    return _columns(pq.read_table(path))
+
+
+def _columns(table: pa.Table) -> dict[str, Any]:
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
+_READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    ".npz": _read_npz,
+    ".json": _read_json,
+    ".feather": _read_feather,
+    ".parquet": _read_parquet,
+}
+
+
+def _deepface_models(path: Path) -> ModelChoice:
+    """The models that a datastore's name speaks of."""
+    said = _DEEPFACE_NAME.fullmatch(path.stem)
+    if said is None:
+        raise WrongUsageError(
+            f"{path} has lost the name by which deepface says what made it "
+            "(ds_model_..._detector_...); give it back that name"
+        )
+    embedders = {name.replace("-", "").lower(): name for name in RECOGNISERS}
+    embedder, detector = embedders.get(said["model"]), said["detector"]
+    if embedder is None or detector not in DETECTORS:
+        raise WrongUsageError(f"{path} was made by a model of deepface that is not known here")
+    if (said["aligned"], said["normalization"], said["expand"]) != ("aligned", "base", "0"):
+        raise WrongUsageError(
+            f"{path} was made without alignment, by another normalization or of expanded boxes, "
+            "which facetrove does not do; embed the photos again"
+        )
+    return ModelChoice(DEEPFACE + detector, DEEPFACE + embedder, alignment=DEEPFACE_ALIGNMENT)
+
+
+_Rows = list[tuple[str, "list[float] | None", "list[float] | None"]]
+"""Photo, box and embedding of each row; None: no face."""
+
+
+def _deepface_rows(columns: dict[str, Any]) -> _Rows:
+    boxes = zip(*(columns[name] for name in _DEEPFACE_BOX), strict=True)
+    return [
+        (name, list(box) if vector is not None else None, vector)
+        for name, box, vector in zip(columns["identity"], boxes, columns["embedding"], strict=True)
+    ]
+
+
+def _encoding_rows(columns: dict[str, Any]) -> _Rows:
+    rows: _Rows = []
+    for name, vector, location in zip(
+        columns["path"], columns["encoding"], columns["location"], strict=True
+    ):
+        top, right, bottom, left = (float(value) for value in location)
+        rows.append((name, [left, top, right - left, bottom - top], vector))
+    return rows
+
+
+def _checked(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> StoredFaces:
+    if not rows:
+        raise WrongUsageError(f"{path} holds nothing")
+    dimension = next((len(vector) for _, _, vector in rows if vector is not None), 1)
+    boxes = np.zeros((len(rows), 4), np.float32)
+    embeddings = np.zeros((len(rows), dimension), np.float32)
+    has_face = np.zeros(len(rows), bool)
+    uris = []
+    for number, (name, box, vector) in enumerate(rows):
+        if not isinstance(name, str) or not name:
+            raise WrongUsageError(f"{path}, row {number}: it names no photo")
+        uris.append(photo_uri(os.path.abspath(base / name)))
+        if vector is None or box is None:
+            continue
+        values = np.asarray(vector, np.float64)
+        if values.shape != (dimension,) or not np.isfinite(values).all() or not values.any():
+            raise WrongUsageError(
+                f"{path}, row {number}: its embedding is not {dimension} finite numbers, not all 0"
+            )
+        if not np.isfinite(box).all() or min(box[2:]) <= 0:
+            raise WrongUsageError(f"{path}, row {number}: its box has no extent")
+        boxes[number], embeddings[number], has_face[number] = box, values, True
+    if not 2 <= dimension <= MAX_DIMENSION and has_face.any():
+        raise WrongUsageError(f"{path}: embeddings of {dimension} numbers cannot be")
+    embeddings[has_face] = unit_length(embeddings[has_face])
+    return StoredFaces(path, models, pa.array(uris, pa.string()), boxes, embeddings, has_face)
+
+
+def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: FacePipeline) -> None:
+    """Embed some faces of a store anew, and compare.
+
+    Raises:
+        ContractMismatchError: the model here makes other embeddings, or another number of numbers.
+        WrongUsageError: no photo of the store can be read, so nobody knows.
+    """
+    made = pipeline.contract.dimension
+    if stored.has_face.any() and stored.embeddings.shape[1] != made:
+        raise ContractMismatchError(
+            f"{stored.path} has embeddings of {stored.embeddings.shape[1]} numbers and "
+            f"{stored.models.embedder} makes {made}: it was made by another model"
+        )
+    compared: list[float] = []
+    photos = listing.photos.filter(pc.greater_equal(listing.photos["num_bytes"], 0))
+    for start in range(0, min(len(photos), MOST_TRIED), 8):
+        block = photos.slice(start, 8)
+        known = stored.known_photos(block)
+        for uri in block["uri"].to_pylist():
+            compared += _similarities(known[uri].faces, uri, pipeline)
+        if len(compared) >= ENOUGH_COMPARED:
+            break
+    if stored.has_face.any() and not compared:
+        raise WrongUsageError(
+            f"of the photos of {stored.path} none could be read whose faces are found again, so it "
+            "cannot be seen whether its embeddings are this model's; name the folder that its "
+            "names start from with --base"
+        )
+    if compared and np.median(compared) < LEAST_AGREEMENT:
+        raise ContractMismatchError(
+            f"the embeddings of {stored.path} are not those that {stored.models.embedder} makes "
+            f"here (similarity {np.median(compared):.3f} instead of 1): it was made by other "
+            "weights, another version or other settings; embed the photos again"
+        )
+
+
+def _similarities(known: Sequence[KnownFace], uri: str, pipeline: FacePipeline) -> list[float]:
+    """Of the embeddings of known faces of a photo and those made of it now."""
+    try:
+        photo = decode_photo(read_photo(uri)) if known else None
+    except PhotoRejectedError:
+        return []
+    (found,) = pipeline.find_faces([photo]) if photo else [[]]
+    similarities = []
+    for face in known:
+        same = [
+            other for other in found if overlap(other.detection.box, face.detection.box) >= SAME_BOX
+        ]
+        if same and face.embedding is not None:
+            similarities.append(float(max(face.embedding @ other.embedding for other in same)))
+    return similarities
+
+
+def overlap(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Intersection over union of two boxes."""
+    start = np.maximum(box[:2], other[:2])
+    end = np.minimum(box[:2] + box[2:], other[:2] + other[2:])
+    shared = float(np.prod(np.clip(end - start, 0, None)))
+    return shared / (float(np.prod(box[2:]) + np.prod(other[2:])) - shared)
