@@ -211,10 +211,12 @@ class _Shard:
             yield batch
 
     def _reduction_for(self, uri: str, photo_id: str) -> Callable[[int], int]:
+        """As far as if the faces were to be found, so that the crops are the same; or less."""
         known = self._known_faces(uri, photo_id)
+        as_detected = self.pipeline.detector.reduction_for
         if known is None:
-            return self.pipeline.detector.reduction_for
-        return lambda _: self.pipeline.reduction_for(known)
+            return as_detected
+        return lambda longer_side: min(as_detected(longer_side), self.pipeline.reduction_for(known))
 
     def _known_faces(self, uri: str, photo_id: str) -> Sequence[KnownFace] | None:
         known = self.known_photos.get(uri)
