@@ -28,6 +28,7 @@ from faces.dataset import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter
 from faces.deletions import copy_deletions
 from faces.engine import available_threads
 from faces.errors import FaceTroveError, WrongUsageError
+from faces.forget import follow_deletions
 from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
 from faces.known_faces import DatasetFaces, FaceSource, list_dataset, require_same_detector
 from faces.models import ModelChoice, absolute, load_pipeline
@@ -137,6 +138,9 @@ def source_dataset(photos: Photos) -> Dataset | None:
         WrongUsageError: something else was named beside it.
     """
     named = _as_sequence(photos)
+    for place in named:
+        if (Path(place) / "CURRENT").is_file():
+            raise WrongUsageError(f"{place} is an index; name the dataset it was built from")
     datasets = [Path(place) for place in named if Dataset.exists(Path(place))]
     if datasets and len(named) > 1:
         raise WrongUsageError(
@@ -223,6 +227,8 @@ def embed_photos(
     pipeline = load_pipeline(models, threads=1)
     if source is not None:
         require_same_detector(source, pipeline.contract)
+        if Dataset.exists(dataset):
+            follow_deletions(Dataset.open(dataset), source.path)
     return _Job(dataset, models, pipeline, options).run(
         _list(photos, source),
         DatasetFaces(source) if source else None,
@@ -259,8 +265,8 @@ def import_faces(
     """
     Dataset.require_place(dataset)
     stored = read_store(Path(store), base)
-    pipeline = load_pipeline(stored.models, threads=1)
     listing = stored.listing()
+    pipeline = load_pipeline(stored.models, threads=1)
     require_agreement(stored, listing, pipeline)
     return _Job(Path(os.path.abspath(dataset)), stored.models, pipeline, EmbedOptions()).run(
         listing,

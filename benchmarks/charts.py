@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 900, 560
-LEFT, RIGHT, TOP, BOTTOM = 90, 880, 40, 500
+LEFT, RIGHT, TOP, BOTTOM = 90, 690, 40, 500
 
 COLOURS = (
     *((160, 90, 20), (40, 40, 200), (50, 140, 40), (30, 140, 220), (150, 50, 150), (90, 90, 90)),
@@ -57,7 +57,11 @@ def logarithmic(title: str, values: Sequence[float]) -> Axis:
     below = [tick for tick in ticks if tick <= low][-1]
     above = next(tick for tick in ticks if tick >= high and tick > below)
     within = [tick for tick in ticks if below <= tick <= above]
-    return Axis(title, within, lambda value: f"{value:,g}", lambda value: float(np.log10(value)))
+    return Axis(title, within, _count, lambda value: float(np.log10(value)))
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def recall_axis(title: str) -> Axis:
@@ -73,7 +77,8 @@ def draw(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> NDArray[np.uint
     for tick in x.ticks:
         at = _x(x, tick)
         cv2.line(picture, (at, TOP), (at, BOTTOM), (225, 225, 225), 1)
-        _write(picture, x.label(tick), (at - 14, BOTTOM + 18))
+        width = cv2.getTextSize(x.label(tick), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+        _write(picture, x.label(tick), (at - width // 2, BOTTOM + 18))
     for tick in y.ticks:
         at = _y(y, tick)
         cv2.line(picture, (LEFT, at), (RIGHT, at), (225, 225, 225), 1)
@@ -84,7 +89,7 @@ def draw(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> NDArray[np.uint
         cv2.polylines(picture, [np.array(points)], False, colour, 2, cv2.LINE_AA)
         for point in points:
             cv2.circle(picture, point, 4, colour, -1, cv2.LINE_AA)
-        _write(picture, line.name, (LEFT + 12, TOP + 22 + 18 * number), colour)
+        _write(picture, line.name, (RIGHT + 14, TOP + 12 + 18 * number), colour)
     _write(picture, f"{title}: {y.title} by {x.title}", (LEFT, 20))
     return picture
 

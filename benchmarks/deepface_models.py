@@ -19,19 +19,20 @@ After one round that does not count, medians. Three tables:
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,7 +46,7 @@ from faces.deepface_models import RECOGNISERS, DeepFaceAlignment
 from faces.embedder import NetworkEmbedder
 from faces.engine import Network, OneAtATime, OnnxRuntimeNetwork
 from faces.fetch import cache_dir, fetch
-from faces.images import Image, decode_photo
+from faces.images import Image, Photo, decode_photo
 from faces.models import (
     DEEPFACE,
     DEEPFACE_ALIGNMENT,
@@ -61,11 +62,13 @@ from faces.weights import SFACE_FILE, YUNET_FILE
 BLOCK_PHOTOS = 32
 """Photos that facetrove is given at once."""
 
-ADAPTER_ROUNDS, ADAPTER_SECONDS, PAUSE_SECONDS = 9, 1.0, 0.1
-"""Of the third table: least rounds, how long one is about, and the pause before each, for the
-idle threads of the other session spin for a while."""
+ADAPTER_CROPS, ADAPTER_ROUNDS, ADAPTER_SECONDS, PAUSE_SECONDS = 16, 9, 0.3, 0.1
+"""Of the third table: crops at most, least rounds, how long one is at least, and the pause before
+each, for the idle threads of the other session spin for a while."""
 
 Vectors = NDArray[np.float32]
+Kernel = tuple[int, int]
+ONE, THREE = (1, 1), (3, 3)
 
 
 class Graph:
@@ -90,43 +93,46 @@ class Graph:
         return name
 
     def weight(self, values: NDArray[np.floating] | float) -> str:
+        """The name of new weights."""
         name = f"weight{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(np.asarray(values, np.float32), name))
         return name
 
     def conv(
-        self,
-        x: str,
-        channels: int,
-        kernel: tuple[int, int],
-        *,
-        stride: int = 1,
-        same: bool = False,
-        relu: bool = True,
+        self, x: str, channels: int, kernel: Kernel, stride: int = 1, same: bool = False
     ) -> str:
         """A convolution; `same`: zeros around it as far as the kernel reaches."""
         around = [side // 2 if same else 0 for side in kernel] * 2
-        kernels = self._he(channels, self._channels[x], *kernel)
+        weights = self._he(channels, self._channels[x], *kernel)
         bias = self.weight(self._rng.normal(size=channels) / 100)
-        y = self.add(
-            "Conv", x, kernels, bias, channels=channels, strides=[stride, stride], pads=around
-        )
-        return self.add("Relu", y) if relu else y
+        steps = [stride, stride]
+        return self.add("Conv", x, weights, bias, channels=channels, strides=steps, pads=around)
+
+    def relu(
+        self, x: str, channels: int, kernel: Kernel, stride: int = 1, same: bool = False
+    ) -> str:
+        """A convolution with ReLU behind it."""
+        return self.add("Relu", self.conv(x, channels, kernel, stride, same))
 
     def batch_norm(self, x: str) -> str:
+        """Batch normalization by itself."""
         mean, offset = self._rng.normal(size=(2, self._channels[x])) / 10
         variance, scale = self._rng.uniform(0.5, 1.5, (2, self._channels[x]))
         weights = [self.weight(values) for values in (scale, offset, mean, variance)]
         return self.add("BatchNormalization", x, *weights)
 
     def prelu(self, x: str) -> str:
-        return self.add("PRelu", x, self.weight(self._rng.uniform(0, 0.5, (self._channels[x], 1, 1))))
+        """A ReLU with a slope of its own for each channel."""
+        slopes = self._rng.uniform(0, 0.5, (self._channels[x], 1, 1))
+        return self.add("PRelu", x, self.weight(slopes))
 
     def pool(self, x: str, side: int) -> str:
+        """The largest values of squares, at half the size."""
         return self.add("MaxPool", x, kernel_shape=[side, side], strides=[2, 2])
 
     def concat(self, *inputs: str) -> str:
-        return self.add("Concat", *inputs, channels=sum(map(self._channels.get, inputs)), axis=1)
+        """All channels of several."""
+        return self.add("Concat", *inputs, channels=sum(self._channels[x] for x in inputs), axis=1)
 
     def dense(self, x: str, pixels: int, channels: int) -> str:
         """A fully connected layer over all channels of that many pixels."""
@@ -160,23 +166,19 @@ def vgg_face(graph: Graph) -> str:
     x = graph.image
     for channels, layers in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(layers):
-            x = graph.conv(x, channels, (3, 3), same=True)
+            x = graph.relu(x, channels, THREE, same=True)
         x = graph.pool(x, 2)
-    return graph.add("Flatten", graph.conv(graph.conv(x, 4096, (7, 7)), 4096, (1, 1)))
+    return graph.add("Flatten", graph.relu(graph.relu(x, 4096, (7, 7)), 4096, ONE))
 
 
 def arcface(graph: Graph) -> str:
     """IResNet-34: the first convolution of a unit has PReLU behind it, the second the stride."""
-    x = graph.prelu(graph.conv(graph.image, 64, (3, 3), same=True, relu=False))
+    x = graph.prelu(graph.conv(graph.image, 64, THREE, same=True))
     for channels, units in ((64, 3), (128, 4), (256, 6), (512, 3)):
         for unit in range(units):
-            stride, shortcut = 1, x
-            if unit == 0:
-                stride = 2
-                shortcut = graph.conv(x, channels, (1, 1), stride=2, relu=False)
-            x = graph.conv(graph.batch_norm(x), channels, (3, 3), same=True, relu=False)
-            x = graph.prelu(x)
-            x = graph.conv(x, channels, (3, 3), stride=stride, same=True, relu=False)
+            shortcut = x if unit else graph.conv(x, channels, ONE, stride=2)
+            x = graph.prelu(graph.conv(graph.batch_norm(x), channels, THREE, same=True))
+            x = graph.conv(x, channels, THREE, stride=1 if unit else 2, same=True)
             x = graph.add("Add", shortcut, x)
     return graph.batch_norm(graph.dense(graph.batch_norm(x), 7 * 7, 512))
 
@@ -184,54 +186,49 @@ def arcface(graph: Graph) -> str:
 def facenet(graph: Graph) -> str:
     """Inception-ResNet-v1."""
 
-    def chain(x: str, *layers: tuple[int, tuple[int, int]], last_stride: int = 1) -> str:
-        for number, (channels, kernel) in enumerate(layers, start=1):
-            stride = last_stride if number == len(layers) else 1
-            x = graph.conv(x, channels, kernel, stride=stride, same=stride == 1)
-        return x
+    def branch(x: str, *layers: tuple[int, Kernel], stride: int = 1) -> str:
+        """Convolutions, the last with that stride."""
+        for channels, kernel in layers[:-1]:
+            x = graph.relu(x, channels, kernel, same=True)
+        return graph.relu(x, *layers[-1], stride, same=stride == 1)
 
-    def residual(x: str, channels: int, scale: float, *branches: str, relu: bool = True) -> str:
-        up = graph.conv(graph.concat(*branches), channels, (1, 1), relu=False)
-        x = graph.add("Add", x, graph.add("Mul", up, graph.weight(scale)))
-        return graph.add("Relu", x) if relu else x
+    def residual(x: str, scale: float, *branches: str, channels: int) -> str:
+        up = graph.conv(graph.concat(*branches), channels, ONE)
+        return graph.add("Add", x, graph.add("Mul", up, graph.weight(scale)))
 
-    one, three = (1, 1), (3, 3)
-    x = graph.conv(graph.conv(graph.image, 32, three, stride=2), 32, three)
-    x = graph.pool(graph.conv(x, 64, three, same=True), 3)
-    x = graph.conv(graph.conv(graph.conv(x, 80, one), 192, three), 256, three, stride=2)
+    x = graph.relu(graph.relu(graph.image, 32, THREE, stride=2), 32, THREE)
+    x = graph.pool(graph.relu(x, 64, THREE, same=True), 3)
+    x = graph.relu(graph.relu(graph.relu(x, 80, ONE), 192, THREE), 256, THREE, stride=2)
     for _ in range(5):
-        second, third = chain(x, (32, one), (32, three)), chain(x, (32, one), *[(32, three)] * 2)
-        x = residual(x, 256, 0.17, chain(x, (32, one)), second, third)
-    reduced = chain(x, (192, one), (192, three), (256, three), last_stride=2)
-    x = graph.concat(graph.conv(x, 384, three, stride=2), reduced, graph.pool(x, 3))
+        branches = [branch(x, (32, ONE), *[(32, THREE)] * more) for more in range(3)]
+        x = graph.add("Relu", residual(x, 0.17, *branches, channels=256))
+    reduced = branch(x, (192, ONE), (192, THREE), (256, THREE), stride=2)
+    x = graph.concat(branch(x, (384, THREE), stride=2), reduced, graph.pool(x, 3))
     for _ in range(10):
-        second = chain(x, (128, one), (128, (1, 7)), (128, (7, 1)))
-        x = residual(x, 896, 0.1, chain(x, (128, one)), second)
-    first = chain(x, (256, one), (384, three), last_stride=2)
-    second = chain(x, (256, one), (256, three), last_stride=2)
-    third = chain(x, (256, one), (256, three), (256, three), last_stride=2)
-    x = graph.concat(first, second, third, graph.pool(x, 3))
+        crossed = branch(x, (128, ONE), (128, (1, 7)), (128, (7, 1)))
+        residue = residual(x, 0.1, branch(x, (128, ONE)), crossed, channels=896)
+        x = graph.add("Relu", residue)
+    reduced = branch(x, (256, ONE), (256, THREE), (256, THREE), stride=2)
+    others = [branch(x, (256, ONE), (channels, THREE), stride=2) for channels in (384, 256)]
+    x = graph.concat(*others, reduced, graph.pool(x, 3))
     for last in (False,) * 5 + (True,):
-        second = chain(x, (192, one), (192, (1, 3)), (192, (3, 1)))
-        x = residual(x, 1792, 1.0 if last else 0.2, chain(x, (192, one)), second, relu=not last)
+        crossed = branch(x, (192, ONE), (192, (1, 3)), (192, (3, 1)))
+        first = branch(x, (192, ONE))
+        x = residual(x, 1.0 if last else 0.2, first, crossed, channels=1792)
+        x = x if last else graph.add("Relu", x)
     return graph.batch_norm(graph.dense(graph.add("GlobalAveragePool", x), 1, 128))
 
 
 def deepid(graph: Graph) -> str:
     """Its embedding sees the last two layers."""
-    x = graph.pool(graph.conv(graph.image, 20, (4, 4)), 2)
-    x = graph.pool(graph.conv(x, 40, (3, 3)), 2)
-    x = graph.pool(graph.conv(x, 60, (3, 3)), 2)
-    last = graph.dense(graph.conv(x, 80, (2, 2)), 4 * 3, 160)
+    x = graph.image
+    for channels, kernel in ((20, (4, 4)), (40, THREE), (60, THREE)):
+        x = graph.pool(graph.relu(x, channels, kernel), 2)
+    last = graph.dense(graph.relu(x, 80, (2, 2)), 4 * 3, 160)
     return graph.add("Relu", graph.add("Add", graph.dense(x, 5 * 4, 160), last))
 
 
-RANDOM: dict[str, Callable[[Graph], str]] = {
-    "VGG-Face": vgg_face,
-    "ArcFace": arcface,
-    "Facenet": facenet,
-    "DeepID": deepid,
-}
+RANDOM = {"VGG-Face": vgg_face, "ArcFace": arcface, "Facenet": facenet, "DeepID": deepid}
 MODELS = (*RANDOM, "SFace", "Dlib")
 
 
@@ -261,6 +258,7 @@ class Material:
     crops: Path
 
     def images(self) -> list[Image]:
+        """The photos, decoded."""
         return [decode_photo(path.read_bytes()).image for path in self.photos]
 
 
@@ -271,7 +269,7 @@ def choice_of(model: str) -> ModelChoice:
 def make_crops(model: str, material: Material) -> int:
     """Write the best face of each photo, cut as deepface does; how many there are."""
     images = material.images()
-    found = load_detector(choice_of(model), threads=CORES).detect(list(map(_as_photo, images)))
+    found = load_detector(choice_of(model), threads=CORES).detect(list(map(Photo, images)))
     alignment = DeepFaceAlignment(RECOGNISERS[model].width, RECOGNISERS[model].height)
     crops = [
         alignment.crop(image, faces[0].box, faces[0].landmarks)
@@ -282,105 +280,64 @@ def make_crops(model: str, material: Material) -> int:
     return len(crops)
 
 
-class Program(Protocol):
-    """Embeds photos or crops, loaded and decoded when it is made."""
-
-    runs_on: str
-
-    def photos(self) -> Any:
-        """Embed the faces of the photos."""
-        ...
-
-    def crops(self) -> Any:
-        """Embed the crops."""
-        ...
-
-    def vectors(self, result: Any) -> Vectors:
-        """The embeddings out of what the others give."""
-        ...
-
-
-class DeepFaceProgram:
-    """deepface as it is called by its users."""
-
-    runs_on = "ONNX Runtime"
-
-    def __init__(self, model: str, material: Material, *, at_once: bool) -> None:
-        from deepface import DeepFace
-
-        self._represent, self._model, self._at_once = DeepFace.represent, model, at_once
-        self._photos = [np.ascontiguousarray(image[..., ::-1]) for image in material.images()]
-        crops = np.load(material.crops).astype(np.uint8)
-        self._crops = list(np.ascontiguousarray(crops[..., ::-1]))
-
-    def photos(self) -> list[Any]:
-        return self._run(self._photos, "yunet")
-
-    def crops(self) -> list[Any]:
-        return self._run(self._crops, "skip")
-
-    def vectors(self, result: list[Any]) -> Vectors:
-        return np.array([face["embedding"] for faces in result for face in faces], np.float32)
-
-    def _run(self, images: list[Image], detector: str) -> list[Any]:
-        settings: dict[str, Any] = {
-            "model_name": self._model,
-            "detector_backend": detector,
-            "enforce_detection": False,
-            "align": True,
-        }
-        if self._at_once:
-            return self._represent(img_path=images, **settings)
-        return [self._represent(img_path=image, **settings) for image in images]
-
-
-class FacetroveProgram:
-    """facetrove's pipeline, and its embedder alone."""
-
-    def __init__(self, model: str, material: Material) -> None:
-        self._pipeline = load_pipeline(choice_of(model), threads=CORES)
-        self._photos = material.images()
-        self._crops = np.load(material.crops)
-        self.runs_on = self._pipeline.embedder.runs_on
-
-    def photos(self) -> list[Vectors]:
-        starts = range(0, len(self._photos), BLOCK_PHOTOS)
-        blocks = [self._photos[start : start + BLOCK_PHOTOS] for start in starts]
-        found = [faces for block in blocks for faces in self._pipeline.find_faces(block)]
-        return [face.embedding for faces in found for face in faces]
-
-    def crops(self) -> Vectors:
-        return self._pipeline.embedder.embed(self._crops)
-
-    def vectors(self, result: Sequence[Vectors]) -> Vectors:
-        return np.asarray(result)
-
-
 PROGRAMS = ("deepface list", "deepface loop", "facetrove")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is timed, by what it embeds (photos, crops), and the engine of the embedder."""
+
+    embed: dict[str, Callable[[], Any]]
+    runs_on: str
 
 
 @cache
 def program(name: str, model: str, material: Material) -> Program:
-    """The program of this process."""
+    """The program of this process, loaded, with everything decoded."""
+    photos, crops = material.images(), np.load(material.crops)
     if name == "facetrove":
-        return FacetroveProgram(model, material)
-    return DeepFaceProgram(model, material, at_once=name == "deepface list")
+        pipeline = load_pipeline(choice_of(model), threads=CORES)
+        blocks = [photos[n : n + BLOCK_PHOTOS] for n in range(0, len(photos), BLOCK_PHOTOS)]
+        ours = {
+            "photos": lambda: [faces for block in blocks for faces in pipeline.find_faces(block)],
+            "crops": lambda: pipeline.embedder.embed(crops),
+        }
+        return Program(ours, pipeline.embedder.runs_on)
+    from deepface import DeepFace
+
+    represent = partial(DeepFace.represent, model_name=model, enforce_detection=False, align=True)
+
+    def embed(images: list[Image], detector: str) -> Any:
+        if name == "deepface list":
+            return represent(img_path=images, detector_backend=detector)
+        return [represent(img_path=image, detector_backend=detector) for image in images]
+
+    bgr_photos, bgr_crops = (
+        [np.ascontiguousarray(image[..., ::-1], np.uint8) for image in images]
+        for images in (photos, crops)
+    )
+    theirs = {
+        "photos": partial(embed, bgr_photos, "yunet"),
+        "crops": partial(embed, bgr_crops, "skip"),
+    }
+    return Program(theirs, "")
 
 
 def timed(name: str, model: str, material: Material, what: str) -> tuple[float, Vectors, str]:
     """Seconds, the embeddings, and what the program runs on."""
-    ours = program(name, model, material)
-    embed = ours.photos if what == "photos" else ours.crops
+    loaded = program(name, model, material)
     start = time.perf_counter()
-    result = embed()
-    return time.perf_counter() - start, ours.vectors(result), ours.runs_on
+    result = loaded.embed[what]()
+    seconds = time.perf_counter() - start
+    if not isinstance(result, np.ndarray):  # the faces of each photo
+        faces = [face for faces in result for face in faces]
+        result = np.array([f["embedding"] if isinstance(f, dict) else f.embedding for f in faces])
+    return seconds, result, loaded.runs_on
 
 
 def compare(model: str, material: Material, repeats: int) -> tuple[list[str], list[str]]:
     """A model's lines of the first two tables."""
     count = apart(make_crops, model, material)[0]
-    if CORES and model != "Dlib":  # prepared before anything is timed
-        apart(find_and_prepare, model)
     context = multiprocessing.get_context("spawn")
     pools = {name: ProcessPoolExecutor(1, mp_context=context) for name in PROGRAMS}
     lines = []
@@ -406,3 +363,98 @@ def compare(model: str, material: Material, repeats: int) -> tuple[list[str], li
         for pool in pools.values():
             pool.shutdown()
     return lines[0], lines[1]
+
+
+def adapter_line(model: str, material: Material, repeats: int) -> list[str]:
+    """A model's line of the third table."""
+    import onnxruntime
+
+    choice = choice_of(model)
+    embedder = load_embedder(choice, threads=CORES)
+    assert isinstance(embedder, NetworkEmbedder)
+    prepared, size = embedder.prepared, embedder._batch_size
+    network: Network = OnnxRuntimeNetwork(prepared.path, threads=CORES)
+    if prepared.one_at_a_time:
+        network, size = OneAtATime(network), 1
+    embedder._network = network  # instead of the fastest engine's
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = CORES
+    session = onnxruntime.InferenceSession(
+        str(prepared.path), options, providers=["CPUExecutionProvider"]
+    )
+    data_name = session.get_inputs()[0].name
+    crops = np.load(material.crops)[:ADAPTER_CROPS]
+    inputs = find_spec(choice.embedder).network_input(crops)
+    batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
+
+    def bare() -> None:
+        for batch in batches:
+            session.run(None, {data_name: batch})
+
+    def adapted() -> None:
+        embedder.embed(crops)
+
+    passes = math.ceil(ADAPTER_SECONDS / min(seconds_of(bare, 1) for _ in range(3)))
+    taken: dict[Callable[[], None], list[float]] = {bare: [], adapted: []}
+    for number in range(max(repeats, ADAPTER_ROUNDS) + 1):
+        for run in (bare, adapted) if number % 2 else (adapted, bare):
+            time.sleep(PAUSE_SECONDS)
+            taken[run].append(seconds_of(run, passes) * 1000 / passes / len(crops))
+    theirs, ours = (median(milliseconds[1:]) for milliseconds in taken.values())
+    return [model, f"{theirs:.3f}", f"{ours:.3f}", f"{(ours / theirs - 1) * 100:+.1f} %", str(size)]
+
+
+def seconds_of(run: Callable[[], None], passes: int) -> float:
+    start = time.perf_counter()
+    for _ in range(passes):
+        run()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path, help="folder of photos, searched recursively")
+    parser.add_argument("--count", type=int, default=64, help="photos to embed, 2 at least")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    options = parser.parse_args()
+    print_header()
+    require_peers()
+    found = sorted(path for path in options.photos.rglob("*") if path.suffix == ".jpg")
+    if not 2 <= options.count <= len(found):
+        sys.exit(f"{options.photos} holds {len(found)} photos, {options.count} are wanted")
+    photos = tuple(found[n * len(found) // options.count] for n in range(options.count))
+    speeds = ["model", *(f"{name} /s" for name in PROGRAMS), "to list", "to loop"]
+    whole, cut, added = [], [], []
+    with tempfile.TemporaryDirectory() as name:
+        os.environ |= {
+            "DEEPFACE_HOME": name,
+            "FACETROVE_CACHE": f"{name}/cache",
+            "DEEPFACE_LOG_LEVEL": "40",  # errors
+            "DEEPFACE_ONNX_PROVIDERS": "cpu",
+            "OPENCV_LOG_LEVEL": "ERROR",
+        }
+        make_home(Path(name), options.models)
+        for model in options.models:
+            material = Material(photos, Path(name) / f"{model}.npy")
+            of_photos, of_crops = compare(model, material, options.repeats)
+            whole.append(of_photos)
+            cut.append(of_crops)
+            if model != "Dlib":  # runs in dlib itself
+                added.append(apart(adapter_line, model, material, options.repeats)[0])
+            print(
+                "measured", *(t[-1] for t in (whole, cut, added) if t), file=sys.stderr, flush=True
+            )
+    print(f"photos to embeddings: {len(photos)} photos, median of {options.repeats} rounds")
+    print_table([*speeds, "deepface faces", "facetrove faces"], whole)
+    print(f"\ncrops to embeddings, median of {options.repeats} rounds")
+    print_table([*speeds, "difference", "facetrove on"], cut)
+    print(f"\nms/face on ONNX Runtime, median of {max(options.repeats, ADAPTER_ROUNDS)} rounds")
+    if added:
+        print_table(["model", "session alone", "facetrove", "added", "batch"], added)
+
+
+if __name__ == "__main__":
+    if "OMP_NUM_THREADS" in os.environ:
+        sys.exit("unset OMP_NUM_THREADS: it would hold some programs back and not others")
+    main()

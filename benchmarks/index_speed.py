@@ -254,14 +254,16 @@ def _curve(gallery: Gallery, factory: str, effort: Effort) -> tuple[float, list[
         settings = [Recipe()]
         effort = replace(effort, repeats=min(effort.repeats, 3), num_singles=100)
     elif hasattr(unwrapped(codes), "nprobe"):
-        efforts = (4, 8, 16, 32, 64, 128, 256)
+        efforts = (4, 16, 64, 128, 256, 512, 1024)
         settings = [
             Recipe(factory, nprobe=nprobe, candidates=candidates)
             for candidates in ((4,) if factory.endswith("SQ8") else (4, 16))
             for nprobe in efforts
         ]
     else:
-        settings = [Recipe(factory, ef_search=ef, candidates=2) for ef in (32, 64, 128, 256, 512)]
+        settings = [
+            Recipe(factory, ef_search=ef, candidates=2) for ef in (32, 64, 128, 256, 512, 1024)
+        ]
     points = []
     for recipe in [replace(setting, exact_share=0.0) for setting in settings]:
 

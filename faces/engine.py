@@ -31,9 +31,10 @@ digit."""
 PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
     "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
-    "coreml": ("CoreMLExecutionProvider", "onnxruntime (on a Mac)"),
+    "coreml": ("CoreMLExecutionProvider", ""),
 }
-"""ONNX Runtime's execution provider for each device, and the package that has it."""
+"""ONNX Runtime's execution provider for each device, and the package that has it; "": the usual
+one, on a Mac."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +206,11 @@ def _require_provider(device: Device) -> str:
     provider, package = PROVIDERS[device]
     available = onnxruntime.get_available_providers()
     if provider not in available:
+        here = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
+        needed = f"{package}, installed in place of onnxruntime" if package else "a Mac"
         raise WrongUsageError(
-            f"device {device} needs {package}; the ONNX Runtime installed here has "
-            f"{', '.join(name.removesuffix('ExecutionProvider') for name in available)}; "
-            "use --device cpu, or install it in place of onnxruntime"
+            f"device {device} needs {needed}; the ONNX Runtime installed here has {here}; "
+            "use --device cpu"
         )
     return provider
 

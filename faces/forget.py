@@ -14,7 +14,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.dataset import Dataset, DatasetWriter
-from faces.deletions import read_deletions, settle_deletions, with_face_counts
+from faces.deletions import (
+    add_deletions,
+    copy_deletions,
+    face_digests,
+    read_deletions,
+    settle_deletions,
+    with_face_counts,
+)
 from faces.files import atomic_write, writer_lock
 from faces.parts import (
     PhotoStatus,
@@ -67,6 +74,29 @@ def take_out_deleted(dataset: Dataset, on_part: OnPart = lambda *_: None) -> int
                 replace_faces(path, table.filter(pc.invert(gone)))
         settle_deletions(dataset.path, pending)
         return len(concerned)
+
+
+def follow_deletions(dataset: Dataset, source_dir: Path) -> None:
+    """Delete from a dataset what was deleted from the one that its faces were taken from.
+
+    Stopped at any point, it is finished by the next call.
+
+    Raises:
+        BusyError: a job is writing the dataset.
+    """
+    theirs = read_deletions(source_dir).digests
+    ours = read_deletions(dataset.path).digests
+    new = theirs.filter(pc.invert(pc.is_in(theirs, value_set=ours)))
+    if not len(new):
+        return
+    concerned: list[str] = []
+    for table in dataset.faces(["face_id"]):
+        deleted = pc.is_in(face_digests(table["face_id"]), value_set=new)
+        concerned += table["face_id"].filter(deleted).to_pylist()
+    if concerned:
+        add_deletions(dataset.path, concerned)
+        take_out_deleted(dataset)
+    copy_deletions(source_dir, dataset.path)
 
 
 def _count_again(

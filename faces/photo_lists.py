@@ -114,6 +114,9 @@ def _uri(name: str, folder: str, schemes: set[str]) -> str:
     return photo_uri(url)
 
 
+_SEPARATED = "; separate columns by commas, or by tabs in a .tsv"
+
+
 def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table]:
     """The names of the photos, and all other columns."""
     columns = table.column_names
@@ -127,7 +130,7 @@ def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table
         problem = "has both a column `uri` and a column `path`" if found else "names no photos"
         raise WrongUsageError(
             f"{path} {problem}; exactly one column must be called `uri` or `path` "
-            f"(it has {', '.join(columns)})"
+            f"(it has {', '.join(columns)}{_SEPARATED if ';' in columns[0] else ''})"
         )
     for name in columns:
         if name in RESERVED_COLUMNS and name not in found:

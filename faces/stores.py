@@ -49,6 +49,7 @@ _DEEPFACE_NAME = re.compile(
     r"_normalization_(?P<normalization>.+)_expand_(?P<expand>\d+)"
 )
 _DEEPFACE_BOX = ("target_x", "target_y", "target_w", "target_h")
+_ENCODING_SIZE = 128
 
 MOST_TRIED, ENOUGH_COMPARED = 64, 8
 """Photos that are embedded again to compare, at most, and faces that suffice."""
@@ -81,9 +82,18 @@ class StoredFaces:
     has_face: NDArray[np.bool_]
 
     def listing(self) -> PhotoListing:
-        """The photos of the store, as they are now."""
+        """The photos of the store, as they are now.
+
+        Raises:
+            WrongUsageError: none of them is there.
+        """
         uris = self.uris.unique().sort()
         sizes, times = zip(*map(_size_and_time, uris.to_pylist()), strict=True)
+        if max(sizes) < 0:
+            raise WrongUsageError(
+                f"none of the photos that {self.path} names is there, as {uris[0].as_py()}; name "
+                "the folder that its names start from with --base"
+            )
         photos = pa.table(
             {
                 "uri": uris,
@@ -201,9 +211,16 @@ def read_store(path: Path, base: Path) -> StoredFaces:
     if not path.is_file():
         raise WrongUsageError(f"there is no file {path}")
     try:
-        columns = _READERS[suffix](path)
-    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
-        raise WrongUsageError(f"{path} cannot be read ({first_line(error)})") from error
+        return _read(path, base, _READERS[suffix](path))
+    except (OSError, ValueError, TypeError, KeyError, EOFError, pa.ArrowException) as error:
+        pickled = "it holds objects that only pickle could read"
+        problem = pickled if "allow_pickle" in str(error) else first_line(error)
+        raise WrongUsageError(
+            f"{path} cannot be read ({problem}); write it again as docs/models.md says"
+        ) from error
+
+
+def _read(path: Path, base: Path, columns: dict[str, Any]) -> StoredFaces:
     if {"identity", "embedding", *_DEEPFACE_BOX} <= columns.keys():
         models, rows = _deepface_models(path), _deepface_rows(columns)
     elif {"path", "encoding", "location"} <= columns.keys():
@@ -296,8 +313,10 @@ def _encoding_rows(columns: dict[str, Any]) -> _Rows:
     for name, vector, location in zip(
         columns["path"], columns["encoding"], columns["location"], strict=True
     ):
+        if not isinstance(vector, list | np.ndarray) or len(vector) != _ENCODING_SIZE:
+            raise ValueError(f"an encoding of face_recognition has {_ENCODING_SIZE} numbers")
         top, right, bottom, left = (float(value) for value in location)
-        rows.append((name, [left, top, right - left, bottom - top], vector))
+        rows.append((name, [left, top, right - left, bottom - top], list(vector)))
     return rows
 
 

@@ -528,13 +528,17 @@ def delete(
     from indexer.delete import delete_faces, find_faces, matching
 
     condition = matching(faces, photos, where)
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise WrongUsageError("delete asks before it deletes; where nobody can answer, give --yes")
     if dry_run or not yes:
         with index_progress():
             num_faces = find_faces(dataset, indexes, condition)
         if dry_run:
             show_to_delete(num_faces, dataset, as_json=as_json)
             return
-        click.confirm(f"delete {num_faces:,} faces for good?", abort=True, err=True)
+        if num_faces:
+            faces_named = "1 face" if num_faces == 1 else f"{num_faces:,} faces"
+            click.confirm(f"delete {faces_named} for good?", abort=True, err=True)
     with index_progress() as on_progress:
         deleted = delete_faces(dataset, indexes, condition, on_progress=on_progress)
     show_deleted(deleted, dataset, as_json=as_json)
@@ -546,7 +550,7 @@ def delete(
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
-    help="Keep the report in this file, as JSON.",
+    help="Keep the report in this new file, as JSON.",
 )
 @json_option
 def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json: bool) -> None:
@@ -560,9 +564,11 @@ def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json
     Example:
       facetrove purge faces.dataset faces.index --report purge.json
     """
-    from facetrove.report import index_progress, show_purge, write_report
+    from facetrove.report import index_progress, require_new_file, show_purge, write_report
     from indexer.purge import purge as purge_all
 
+    if report is not None:
+        require_new_file(report)  # before: what is gone cannot be reported a second time
     with index_progress() as on_progress:
         done = purge_all(dataset, indexes, on_progress=on_progress)
     if report is not None:

@@ -27,6 +27,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from faces.errors import WrongUsageError
+
 if TYPE_CHECKING:
     from beam_jobs.embed_photos import EmbedProgress, EmbedSummary, PhotosFound
     from faces.catalog import ModelCard
@@ -184,7 +186,8 @@ def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
     _show_outcomes(counts, of_copies="whose content another has too")
     contract = dataset.contract
     models = printable(f"{contract.detector} and {contract.embedder}")
-    click.echo(f"made by {models} ({contract.dimension} numbers a face)")
+    crops = printable(contract.alignment)
+    click.echo(f"made by {models} ({contract.dimension} numbers a face, {crops} crops)")
     if dataset.selection != type(dataset.selection)():
         click.echo(f"faces kept: {dataset.selection}")
     if len(dataset.metadata):
@@ -321,8 +324,8 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
     )
     if manifest.deletions is not None:
         click.echo(
-            f"{_counted(manifest.deletions.num_faces, 'more face')} of its files are deleted or "
-            "out of date, and are never found"
+            f"{_counted(manifest.deletions.num_faces, 'row')} of its files besides are deleted or "
+            "out of date, and never found"
         )
     approximate = [entry for entry in manifest.segments if not entry.recipe.is_exact]
     num_exact = sum(e.num_faces for e in manifest.segments if e.recipe.is_exact)
@@ -405,13 +408,23 @@ def show_deleted(deleted: Deleted, dataset: Path, *, as_json: bool) -> None:
     if as_json:
         _print_json({"dataset": str(dataset), **asdict(deleted)})
         return
+    if not deleted.num_faces:
+        click.echo(f"no face of {printable(str(dataset))} is meant by that; nothing was deleted")
+        return
     click.echo(f"deleted {_counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
     for index, count in deleted.num_faces_of_index.items():
         click.echo(f"  {printable(index)} held {count:,} of them and finds them no more")
     if deleted.still_in_dataset:
         click.echo("  a job is writing the dataset: their rows are taken out by the next purge")
-    if deleted.num_faces:
-        click.echo("run `facetrove purge` to remove them from every byte of the files")
+    click.echo("run `facetrove purge` to remove them from every byte of the files")
+
+
+def require_new_file(path: Path) -> None:
+    """Raise WrongUsageError unless a file can be made at a path and nothing is there."""
+    if path.exists() or path.is_symlink():
+        raise WrongUsageError(f"{path} exists; name a new file for the report")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise WrongUsageError(f"no file can be made in {path.parent}; name another folder")
 
 
 def write_report(path: Path, report: PurgeReport) -> None:
@@ -483,7 +496,11 @@ def _say_device(device: str) -> None:
 
 
 def _print_matches(title: str, matches: Sequence[Match]) -> None:
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    click.echo(title)
+    if not len(matches):
+        click.echo("nobody was found")
+        return
+    table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("similarity", justify="right")
     table.add_column("face at", justify="right", no_wrap=True)

