@@ -42,7 +42,8 @@ class EmbedderSpec:
         mean, deviation: then subtracted and divided by, in the input's colour order.
         whole_pixels: crops that are no whole numbers are rounded down first.
         flip_averaging: the embedding is that of a crop plus that of its mirror image.
-        batch_size: crops run at once on a processor.
+        batch_size: crops run at once on a processor; more gain nothing (measured with the
+            architectures of `benchmarks/deepface_models.py`).
         rewrite, tolerance: see `NetworkSource`.
         cache_name: what its files in the cache are called, `name` by default.
     """
@@ -61,7 +62,7 @@ class EmbedderSpec:
     deviation: Triple = (1.0, 1.0, 1.0)
     whole_pixels: bool = False
     flip_averaging: bool = False
-    batch_size: int = 4
+    batch_size: int = 16
     rewrite: Callable[[ModelProto], ModelProto] | None = None
     tolerance: float = 1e-3
     cache_name: str = ""
@@ -90,16 +91,18 @@ class EmbedderSpec:
             crops = crops[..., ::-1]
         if not self.channels_last:
             crops = crops.transpose(0, 3, 1, 2)
-        pixels = np.ascontiguousarray(crops, dtype=np.float32)
         deviation = np.asarray(self.deviation)
         factor = (self.high - self.low) / 255 / deviation
         offset = (self.low - np.asarray(self.mean)) / deviation
-        if (factor == 1).all() and (offset == 0).all():
-            return pixels
         shape = (3,) if self.channels_last else (3, 1, 1)
-        scaled = pixels * np.float32(factor).reshape(shape)
-        scaled += np.float32(offset).reshape(shape)
-        return np.asarray(scaled)
+        pixels = np.empty(crops.shape, np.float32)
+        if (factor == factor[0]).all():  # three times as fast as one for each colour
+            np.multiply(crops, np.float32(factor[0]), out=pixels, dtype=np.float32)
+        else:
+            np.multiply(crops, np.float32(factor).reshape(shape), out=pixels, dtype=np.float32)
+        if offset.any():
+            pixels += np.float32(offset).reshape(shape)
+        return pixels
 
 
 class NetworkEmbedder:
