@@ -221,40 +221,44 @@ def show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
         return
     for kind in ("embedder", "detector"):
         table = Table(box=None, pad_edge=False, header_style="none")
-        embedders = kind == "embedder"
-        table.add_column(kind, no_wrap=True)
-        if embedders:
-            for title in ("numbers", "input", "LFW", "faces/s"):
-                table.add_column(title, justify="right", no_wrap=True)
-        table.add_column("MB", justify="right", no_wrap=True)
-        table.add_column("here", no_wrap=True)
-        table.add_column("commercial", no_wrap=True)
-        table.add_column("licence of the weights")
+        of_embedders = {
+            "numbers": lambda card: str(card.dimension),
+            "input": lambda card: card.input,
+            "faces/s": lambda card: _or_nothing(card.faces_per_second, ",.0f"),
+            "LFW": lambda card: _or_nothing(card.lfw, ".4f"),
+            "says": lambda card: card.lfw_source,
+        }
+        columns: dict[str, Callable[[ModelCard], str]] = {
+            kind: lambda card: card.name,
+            "here": lambda card: "yes" if card.here else "",
+            "MB": lambda card: _or_nothing(card.num_bytes and card.num_bytes / 1e6, ",.1f"),
+            **(of_embedders if kind == "embedder" else {}),
+            "commercial": lambda card: card.commercial,
+            "licence": lambda card: card.licence,
+            "weights": lambda card: card.origin,
+        }
+        for title in columns:
+            right = title in ("MB", "numbers", "input", "faces/s", "LFW")
+            folded = title in ("says", "licence", "weights")
+            table.add_column(
+                title,
+                justify="right" if right else "left",
+                no_wrap=not folded,
+                overflow="fold",
+            )
         for card in cards:
-            if card.kind != kind:
-                continue
-            speed = "" if card.faces_per_second is None else f"{card.faces_per_second:,.0f}"
-            numbers = (
-                str(card.dimension),
-                card.input,
-                "" if card.lfw is None else f"{card.lfw:.4f}",
-                speed,
-            )
-            size = "" if card.num_bytes is None else f"{card.num_bytes / 1e6:,.1f}"
-            table.add_row(
-                printable(card.name),
-                *(numbers if embedders else ()),
-                size,
-                "yes" if card.here else "",
-                card.commercial,
-                printable(card.licence),
-            )
+            if card.kind == kind:
+                table.add_row(*(printable(text(card)) for text in columns.values()))
         _print_table(table)
         click.echo()
     click.echo(
         "LFW: accuracy on its pairs as published, not comparable to the last digit; faces/s: "
-        "measured here, on one core.\nSources are in --json; docs/models.md says which to choose."
+        "measured here, on one core.\ndocs/models.md says which to choose."
     )
+
+
+def _or_nothing(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def show_model(card: ModelCard, found: dict[str, str], *, as_json: bool) -> None:
