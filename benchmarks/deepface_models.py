@@ -337,19 +337,19 @@ def timed(name: str, model: str, material: Material, what: str) -> tuple[float, 
 
 def compare(model: str, material: Material, repeats: int) -> tuple[list[str], list[str]]:
     """A model's lines of the first two tables."""
-    count = apart(make_crops, model, material)[0]
+    apart(make_crops, model, material)
     context = multiprocessing.get_context("spawn")
     pools = {name: ProcessPoolExecutor(1, mp_context=context) for name in PROGRAMS}
     lines = []
     try:
-        for what, number in (("photos", len(material.photos)), ("crops", count)):
+        for what in ("photos", "crops"):
             seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
             for _ in range(repeats + 1):
                 last = {}
                 for name, pool in pools.items():
                     last[name] = pool.submit(timed, name, model, material, what).result()
                     seconds[name].append(last[name][0])
-            speeds = [number / median(seconds[name][1:]) for name in PROGRAMS]
+            speeds = [len(last[name][1]) / median(seconds[name][1:]) for name in PROGRAMS]
             line = [model, *(f"{speed:.1f}" for speed in speeds)]
             line += [f"{speeds[2] / speed:.2f}" for speed in speeds[:2]]
             theirs, ours = last["deepface list"][1], last["facetrove"][1]
@@ -442,12 +442,10 @@ def main() -> None:
             cut.append(of_crops)
             if model != "Dlib":  # runs in dlib itself
                 added.append(apart(adapter_line, model, material, options.repeats)[0])
-            print(
-                "measured", *(t[-1] for t in (whole, cut, added) if t), file=sys.stderr, flush=True
-            )
-    print(f"photos to embeddings: {len(photos)} photos, median of {options.repeats} rounds")
+            print(f"(measured {model})", file=sys.stderr, flush=True)
+    print(f"embeddings/s, of {len(photos)} photos, median of {options.repeats} rounds")
     print_table([*speeds, "deepface faces", "facetrove faces"], whole)
-    print(f"\ncrops to embeddings, median of {options.repeats} rounds")
+    print(f"\nembeddings/s, of crops, median of {options.repeats} rounds")
     print_table([*speeds, "difference", "facetrove on"], cut)
     print(f"\nms/face on ONNX Runtime, median of {max(options.repeats, ADAPTER_ROUNDS)} rounds")
     if added:

@@ -204,6 +204,6 @@ def _own() -> Iterator[ModelCard]:
 
 
 def _faces_per_second(cache_name: str) -> float | None:
-    """Of the fastest engine, in the sample of two by which a network was prepared."""
+    """Of the fastest engine, as it was timed when the network was prepared."""
     milliseconds = recorded_milliseconds(cache_name)
-    return round(2000 / min(milliseconds.values()), 1) if milliseconds else None
+    return round(1000 / min(milliseconds.values()), 1) if milliseconds else None

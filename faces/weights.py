@@ -44,7 +44,7 @@ from faces.files import atomic_write
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-PREPARATION_VERSION = 4
+PREPARATION_VERSION = 5
 """Raised when preparing changes: older prepared files are then left alone and made anew."""
 
 _ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models"
@@ -88,7 +88,7 @@ class NetworkSource:
             ModelUnavailableError.
         digest: tells its outputs from those of other sources: the file's own, unless `rewrite`
             changes what is computed.
-        sample: makes a batch of two such inputs as the network is for.
+        sample: makes a batch of some such inputs as the network is for.
         rewrite: changes the published graph, its constants folded, into the one that is run.
             None: it is run as it is, but for its batch size.
         tolerance: largest difference allowed between its outputs and the published file's,
@@ -112,7 +112,7 @@ class PreparedNetwork:
         engine: the fastest on this processor, a name of `ENGINES`.
         placement: where it runs; not auto.
         one_at_a_time: its graph takes no larger batches.
-        milliseconds: what a sample of two takes, by engine or device.
+        milliseconds: what one input of the sample takes, by engine or device.
     """
 
     path: Path
@@ -180,7 +180,7 @@ def prepared_path(name: str) -> Path:
 
 
 def recorded_milliseconds(name: str) -> dict[str, float] | None:
-    """What a sample of two took when a network was prepared here; None if it was not."""
+    """What an input took, by engine, when a network was prepared here; None if it was not."""
     try:
         record = json.loads(prepared_path(name).with_suffix(".json").read_text())
         return {str(engine): float(taken) for engine, taken in record["milliseconds"].items()}
@@ -350,7 +350,7 @@ def _check_and_time(
     tolerance: float,
     what: str,
 ) -> float:
-    """Milliseconds that a sample takes, once its outputs are found to be as expected."""
+    """Milliseconds that an input takes, once a sample's outputs are found to be as expected."""
     for output, values in network.run(sample).items():
         wanted: NDArray[np.float32] = np.concatenate([rows[output] for rows in expected])
         same_shape = values.shape == wanted.shape
@@ -361,13 +361,14 @@ def _check_and_time(
                 f"{what} differs from the published file by {difference:.2g} in output {output}: "
                 "this processor or engine version computes it wrongly; please report it"
             )
-    return _median_milliseconds(network, sample)
+    return _median_milliseconds(network, sample) / len(sample)
 
 
-def _median_milliseconds(network: Network, batch: Batch, *, repeats: int = 7) -> float:
-    seconds = []
-    for _ in range(repeats):
+def _median_milliseconds(network: Network, batch: Batch) -> float:
+    """Of seven rounds, or of as many as two seconds allow, but three."""
+    seconds: list[float] = []
+    while len(seconds) < 3 or (len(seconds) < 7 and sum(seconds) < 2):
         start = time.perf_counter()
         network.run(batch)
         seconds.append(time.perf_counter() - start)
-    return round(float(np.median(seconds)) * 1000, 3)
+    return float(np.median(seconds)) * 1000

@@ -141,10 +141,9 @@ class YuNetDetector:
         self, images: Sequence[Image], least_scores: Sequence[float]
     ) -> list[NDArray[np.float32]]:
         """Faces in each image, rows as of `decode_outputs`, in pixels of the image."""
-        inputs = [_to_network_input(image) for image in images]
         found = [np.empty((0, 15), dtype=np.float32)] * len(images)
-        for rows in _same_shape_batches(inputs):
-            batch = np.stack([inputs[row] for row in rows])
+        for rows in _same_shape_batches(images):
+            batch = _to_network_input([images[row] for row in rows])
             outputs = self._network.run(batch)
             for place, row in enumerate(rows):
                 faces = decode_outputs(outputs, place, batch.shape[3], least_scores[row])
@@ -214,23 +213,31 @@ def _shrunk(image: Image, longer_side: int) -> Image:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _to_network_input(image: Image) -> NDArray[np.float32]:
-    """(3, height, width) BGR 0 to 255, padded right and bottom to the network's stride."""
+def _padded_size(image: Image) -> tuple[int, int]:
+    """Height and width, as multiples of the network's coarsest stride."""
     height, width = image.shape[:2]
-    coarsest = STRIDES[-1]
-    padded = cv2.copyMakeBorder(
-        image, 0, -height % coarsest, 0, -width % coarsest, cv2.BORDER_CONSTANT
-    )
-    return np.asarray(cv2.dnn.blobFromImage(padded, swapRB=True)[0])
+    return height + -height % STRIDES[-1], width + -width % STRIDES[-1]
 
 
-def _same_shape_batches(inputs: Sequence[NDArray[np.float32]]) -> Iterator[list[int]]:
-    """Rows of `inputs` that can go through the network together."""
-    by_shape = defaultdict(list)
-    for row, pixels in enumerate(inputs):
-        by_shape[pixels.shape].append(row)
-    for shape, rows in by_shape.items():
-        size = max(1, BATCH_PIXELS // (shape[1] * shape[2]))
+def _to_network_input(images: Sequence[Image]) -> NDArray[np.float32]:
+    """(n, 3, height, width) BGR 0 to 255, padded right and bottom to one size."""
+    height, width = _padded_size(images[0])
+    padded = [
+        cv2.copyMakeBorder(
+            image, 0, height - image.shape[0], 0, width - image.shape[1], cv2.BORDER_CONSTANT
+        )
+        for image in images
+    ]
+    return np.asarray(cv2.dnn.blobFromImages(padded, swapRB=True))
+
+
+def _same_shape_batches(images: Sequence[Image]) -> Iterator[list[int]]:
+    """Rows of `images` that can go through the network together."""
+    by_size = defaultdict(list)
+    for row, image in enumerate(images):
+        by_size[_padded_size(image)].append(row)
+    for (height, width), rows in by_size.items():
+        size = max(1, BATCH_PIXELS // (height * width))
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
@@ -283,12 +290,14 @@ def decode_outputs(
     """
     found = []
     for stride in STRIDES:
-        classes = outputs[f"cls_{stride}"][row, :, 0].clip(0, 1)
-        objects = outputs[f"obj_{stride}"][row, :, 0].clip(0, 1)
-        scores = np.sqrt(classes * objects)
-        (places,) = np.nonzero(scores >= min_score)
+        classes, objects = (outputs[f"{kind}_{stride}"][row, :, 0] for kind in ("cls", "obj"))
+        # Nearly all places show no face: the score's square tells so at less cost.
+        (places,) = np.nonzero(classes * objects >= min_score * min_score - 1e-6)
         if not len(places):
             continue
+        scores = np.sqrt(classes[places].clip(0, 1) * objects[places].clip(0, 1))
+        enough = scores >= min_score
+        places, scores = places[enough], scores[enough]
         corners = np.stack([places % (width // stride), places // (width // stride)], axis=1)
         box = outputs[f"bbox_{stride}"][row, places]
         landmarks = outputs[f"kps_{stride}"][row, places]
@@ -297,7 +306,7 @@ def decode_outputs(
         faces[:, :2] = (corners + box[:, :2] - sides / 2) * stride
         faces[:, 2:4] = sides * stride
         faces[:, 4:14] = (landmarks + np.tile(corners, 5)) * stride
-        faces[:, 14] = scores[places]
+        faces[:, 14] = scores
         found.append(faces)
     return np.concatenate(found) if found else np.empty((0, 15), dtype=np.float32)
 
