@@ -76,7 +76,7 @@ class LimitBench:
         self._pipeline = load_pipeline(ModelChoice(embedder=embedder), threads=1)
         with recorded_calls() as calls, recorded_finer() as self._decode_again:
             embed_like_worker(self._pipeline, photos)
-        crop = self._pipeline.embedder.alignment.size
+        crop = self._pipeline.embedder.alignment.width
         self._embedder_calls = [call for call in calls if call.shape[2:] == (crop, crop)]
         self._detector_calls = [call for call in calls if call.shape[2:] != (crop, crop)]
         self._num_photos = sum(1 for _ in photos.iterdir())
