@@ -25,7 +25,7 @@ from faces.images import (
 from faces.known_faces import KnownPhotos
 from faces.parts import PhotoStatus, faces_table
 from faces.photos import read_photo
-from faces.pipeline import Face, FacePipeline, KnownFace, StageSeconds
+from faces.pipeline import Detection, Face, FacePipeline, KnownFace, StageSeconds
 
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 16_000_000
@@ -33,6 +33,16 @@ BATCH_PIXELS = 16_000_000
 bytes of a file count as a pixel."""
 
 BLANK = np.full((64, 64, 3), 255, dtype=np.uint8)
+
+PATTERN = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+NO_ONES_FACE = KnownFace(
+    Detection(
+        np.array([40, 30, 80, 100], np.float32),
+        np.array([(62, 70), (98, 70), (80, 88), (65, 110), (95, 110)], np.float32),
+        1.0,
+    )
+)
+"""Something to cut out and embed, to see whether that works at all."""
 
 _log = logging.getLogger(__name__)
 
@@ -245,6 +255,7 @@ class _Shard:
             if isinstance(error, PhotoRejectedError):
                 return [(batch[0], error.reason)]
             self.pipeline.find_faces([BLANK])  # raises if it is the networks that are at fault
+            self.pipeline.find_faces([PATTERN], [[NO_ONES_FACE]])
             _log.warning("the networks fail on a photo", exc_info=True)
             return [(batch[0], RejectReason.NOT_PROCESSED)]
 

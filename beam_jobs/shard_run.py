@@ -27,6 +27,7 @@ from beam_jobs.local_runner import WorkerLostError
 from beam_jobs.plan import Plan
 from beam_jobs.runner import run_pipeline, runs_elsewhere
 from beam_jobs.shard import Outcome, embed_shard
+from faces.contract import require_same_contract
 from faces.dataset import DatasetWriter
 from faces.engine import available_threads
 from faces.errors import FaceTroveError
@@ -327,6 +328,14 @@ class EmbedShard(beam.DoFn):  # type: ignore[misc]  # Beam's classes are untyped
         cv2.setNumThreads(self._threads)
         selection = self._writer.dataset.selection
         self._pipeline = load_pipeline(self._models, selection=selection, threads=self._threads)
+        # A file of the models may have changed meanwhile, or be another here.
+        require_same_contract(
+            self._pipeline.contract,
+            self._writer.dataset.contract,
+            ours_name="a worker's model",
+            theirs_name=f"dataset {self._writer.dataset.path}",
+            remedy="put the model's files back as they were when the run began",
+        )
 
     def process(self, element: Element) -> None:
         """Embed one shard and commit its part."""

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from faces import deepface_models
+from faces.engine import ENGINES
 from faces.images import Photo
 from faces.models import DEEPFACE, ModelChoice, load_detector, load_embedder
 from faces.own_models import remembered_models
@@ -119,7 +120,7 @@ def check_model(name: str) -> tuple[ModelCard, dict[str, str]]:
         alignment = model.alignment
         model.embed(smooth_images(2, alignment.height, alignment.width))
         found = {"alignment": alignment.name}
-    cards = {card.name: card for card in list_models()}
+    cards = {card.name: card for card in reversed(list_models())}  # of own models the newest
     found |= {"digest": model.weights_digest, "runs on": model.runs_on}
     return cards[model.name], found
 
@@ -205,5 +206,6 @@ def _own() -> Iterator[ModelCard]:
 
 def _faces_per_second(cache_name: str) -> float | None:
     """Of the fastest engine, as it was timed when the network was prepared."""
-    milliseconds = recorded_milliseconds(cache_name)
-    return round(1000 / min(milliseconds.values()), 1) if milliseconds else None
+    milliseconds = recorded_milliseconds(cache_name) or {}
+    here = [taken for engine, taken in milliseconds.items() if engine in ENGINES]
+    return round(1000 / min(here), 1) if here else None

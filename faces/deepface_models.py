@@ -123,9 +123,18 @@ class FaceRecognitionAlignment:
 @cache
 def _shape_predictor() -> Any:
     dlib = _imported("dlib", package="dlib-bin")
+    path = _shape_predictor_file()
+    try:
+        return dlib.shape_predictor(str(path))
+    except RuntimeError as error:
+        raise ModelUnavailableError(
+            f"{path} is damaged ({first_line(error)}); delete it, and it is fetched again"
+        ) from error
+
+
+def _shape_predictor_file() -> Path:
     file = "shape_predictor_5_face_landmarks.dat"
-    path = _fetch(file, "deepface.models.face_detection.Dlib", "WEIGHTS_URL")
-    return dlib.shape_predictor(str(path))
+    return _fetch(file, "deepface.models.face_detection.Dlib", "WEIGHTS_URL")
 
 
 def _part(image: Image, left: int, top: int, width: int, height: int) -> Image:
@@ -336,6 +345,9 @@ class DlibEmbedder:
         self._path = _fetched("Dlib")
         self.weights_digest = sha256_of(self._path)
         self.alignment = alignment or default_alignment("Dlib")
+        if isinstance(self.alignment, FaceRecognitionAlignment):  # it has weights of its own
+            both = f"{self.weights_digest} {sha256_of(_shape_predictor_file())}"
+            self.weights_digest = hashlib.sha256(both.encode()).hexdigest()
 
     @cached_property
     def _network(self) -> Any:

@@ -4,7 +4,9 @@
                                 all that was ever deleted a digest, which names nobody
 
 A face deleted is withheld from then on: from readers while its rows are still there, and from
-every part that is written later, should its photo be embedded again.
+every part that is written later, should its photo be embedded again. A content that lost all its
+faces has a digest too, "content:" before it, and gets no faces any more: found again, they might be
+numbered otherwise.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from faces.errors import DamagedFileError
 from faces.files import atomic_write, writer_lock
 from faces.parts import PhotoStatus, read_table, write_table
 
+_OF_CONTENT = "content:"
+
 _SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
 
 
@@ -31,10 +35,17 @@ class Deletions:
     Attributes:
         pending: (n,) string, face ids whose rows may still be in the parts.
         digests: (m,) string, `face_digest` of every face ever deleted, sorted.
+        emptied: (e,) string, `content_digest` of every content that lost all its faces so.
     """
 
     pending: pa.Array
     digests: pa.Array
+    emptied: pa.Array
+
+    def all_digests(self) -> list[str]:
+        """Of faces and contents."""
+        digests: list[str] = [*self.digests.to_pylist(), *self.emptied.to_pylist()]
+        return digests
 
     @property
     def state(self) -> str:
@@ -45,6 +56,12 @@ class Deletions:
 def face_digest(face_id: str) -> str:
     """By which a deleted face is recognised again: hexadecimal, 64 characters."""
     return hashlib.sha256(f"facetrove deleted {face_id}".encode()).hexdigest()
+
+
+def content_digest(photo_id: str) -> str:
+    """By which a content that lost all its faces is recognised again."""
+    digest = hashlib.sha256(f"facetrove emptied {photo_id}".encode()).hexdigest()
+    return f"{_OF_CONTENT}{digest}"
 
 
 def face_digests(face_ids: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -60,7 +77,7 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     """
     path = dataset_dir / "deletions.parquet"
     if not path.exists():
-        return Deletions(pa.array([], pa.string()), pa.array([], pa.string()))
+        return Deletions(*[pa.array([], pa.string())] * 3)
     try:
         rows = read_table(path, _SCHEMA)
     except DamagedFileError as error:
@@ -68,7 +85,13 @@ def read_deletions(dataset_dir: Path) -> Deletions:
             f"{path} is damaged, and without it deleted faces could come back; restore it from a "
             "backup, or embed into a new dataset without the photos that were deleted"
         ) from error
-    return Deletions(rows["face_id"].drop_null().combine_chunks(), rows["digest"].combine_chunks())
+    digests = rows["digest"].combine_chunks()
+    of_content = pc.starts_with(digests, _OF_CONTENT)
+    return Deletions(
+        rows["face_id"].drop_null().combine_chunks(),
+        digests.filter(pc.invert(of_content)),
+        digests.filter(of_content),
+    )
 
 
 def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]:
@@ -80,20 +103,29 @@ def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
         before = read_deletions(dataset_dir)
         pending = sorted({*before.pending.to_pylist(), *face_ids})
-        digests = {*before.digests.to_pylist(), *map(face_digest, pending)}
+        digests = {*before.all_digests(), *map(face_digest, pending)}
         _write(dataset_dir, pending, digests)
         return before.state, read_deletions(dataset_dir).state
 
 
 def copy_deletions(source_dir: Path, dataset_dir: Path) -> None:
     """Withhold from a dataset too what was ever deleted from another."""
-    theirs = read_deletions(source_dir).digests
-    if not len(theirs):
+    theirs = read_deletions(source_dir).all_digests()
+    if not theirs:
         return
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
         ours = read_deletions(dataset_dir)
-        digests = {*ours.digests.to_pylist(), *theirs.to_pylist()}
-        _write(dataset_dir, ours.pending.to_pylist(), digests)
+        _write(dataset_dir, ours.pending.to_pylist(), {*ours.all_digests(), *theirs})
+
+
+def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
+    """Give contents no faces from now on: all that they had were deleted."""
+    if not len(photo_ids):
+        return
+    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
+        before = read_deletions(dataset_dir)
+        digests = {*before.all_digests(), *map(content_digest, photo_ids.to_pylist())}
+        _write(dataset_dir, before.pending.to_pylist(), digests)
 
 
 def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
@@ -101,7 +133,7 @@ def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
         before = read_deletions(dataset_dir)
         pending = sorted({*before.pending.to_pylist()} - {*face_ids.to_pylist()})
-        _write(dataset_dir, pending, before.digests.to_pylist())
+        _write(dataset_dir, pending, before.all_digests())
 
 
 def _write(dataset_dir: Path, pending: list[str], digests: Iterable[str]) -> None:
@@ -115,10 +147,14 @@ def withhold_deleted(
     dataset_dir: Path, photos: pa.Table, faces: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
     """A part's photos and faces without those faces that were deleted before."""
-    digests = read_deletions(dataset_dir).digests
-    if not len(digests) or not len(faces):
+    deletions = read_deletions(dataset_dir)
+    if not deletions.all_digests() or not len(faces):
         return photos, faces
-    deleted = pc.is_in(face_digests(faces["face_id"]), value_set=digests)
+    contents = pa.array(map(content_digest, faces["photo_id"].to_pylist()), pa.string())
+    deleted = pc.or_(
+        pc.is_in(face_digests(faces["face_id"]), value_set=deletions.digests),
+        pc.is_in(contents, value_set=deletions.emptied),
+    )
     return without_faces(photos, faces, deleted)
 
 

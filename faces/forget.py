@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faces.dataset import Dataset, DatasetWriter
 from faces.deletions import (
     add_deletions,
-    copy_deletions,
+    add_emptied,
     face_digests,
     read_deletions,
     settle_deletions,
@@ -65,6 +65,8 @@ def take_out_deleted(dataset: Dataset, on_part: OnPart = lambda *_: None) -> int
             deleted = pc.is_in(faces["face_id"], value_set=pending)
             touched = faces["photo_id"].filter(deleted).unique()
             left = faces.filter(pc.invert(deleted)).group_by(columns.names).aggregate([])
+            emptied = touched.filter(_not_in(touched, [left["photo_id"]]))
+            add_emptied(dataset.path, emptied)
             # Photos first: as long as the faces are there, all this can be found out again.
             _count_again(dataset, parts, touched, left["photo_id"].value_counts())
             for part in concerned:
@@ -85,18 +87,15 @@ def follow_deletions(dataset: Dataset, source_dir: Path) -> None:
         BusyError: a job is writing the dataset.
     """
     theirs = read_deletions(source_dir).digests
-    ours = read_deletions(dataset.path).digests
-    new = theirs.filter(pc.invert(pc.is_in(theirs, value_set=ours)))
-    if not len(new):
+    if not len(theirs):
         return
     concerned: list[str] = []
     for table in dataset.faces(["face_id"]):
-        deleted = pc.is_in(face_digests(table["face_id"]), value_set=new)
+        deleted = pc.is_in(face_digests(table["face_id"]), value_set=theirs)
         concerned += table["face_id"].filter(deleted).to_pylist()
     if concerned:
         add_deletions(dataset.path, concerned)
-        take_out_deleted(dataset)
-    copy_deletions(source_dir, dataset.path)
+    take_out_deleted(dataset)
 
 
 def _count_again(
@@ -174,14 +173,16 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
             faces = read_table(faces_path, face_schema(dataset.contract.dimension))
             kept, gone = _kept_faces(faces, places, part)
             kept_ids.append(kept["face_id"])
-            if not kept.equals(faces):
+            # Rows are left out or named otherwise. (Whole tables with NaN are never equal.)
+            same = all(kept[name].equals(faces[name]) for name in ("face_id", "uri"))
+            if not same:
                 removed.append(gone)
                 replace_faces(faces_path, kept)
             if not stand_here.all():
                 replace_photos(
                     dataset.part_path("photos", part), photos.filter(pa.array(stand_here))
                 )
-            num_parts += int(not stand_here.all() or not kept.equals(faces))
+            num_parts += int(not stand_here.all() or not same)
         writer.finish(None)
     nothing = face_schema(dataset.contract.dimension).empty_table()
     gone_faces = pa.concat_tables([nothing, *removed])

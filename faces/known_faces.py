@@ -63,8 +63,11 @@ class DatasetFaces:
         Photos all of whose faces were deleted are searched again; what is found is withheld.
         """
         photos = self.dataset.photos([])
-        searched = pa.array([PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value])
-        photos = photos.filter(pc.is_in(photos["status"], value_set=searched))
+        embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
+        # Those whose part was lost are searched again.
+        embedded = pc.and_(embedded, pc.is_valid(photos["faces_part"]))
+        without = pc.equal(photos["status"], PhotoStatus.NO_FACE.value)
+        photos = photos.filter(pc.or_(embedded, without))
         place = pc.index_in(to_do["uri"], value_set=photos["uri"].combine_chunks())
         for name, column in zip(PLACE_COLUMNS, ("photo_id", "faces_part"), strict=True):
             to_do = to_do.append_column(name, photos[column].take(place))

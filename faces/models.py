@@ -112,6 +112,8 @@ def load_detector(
     name = choice.detector
     _require_known("detector", name, (*BUILT_IN_DETECTORS, *(DEEPFACE + n for n in DETECTORS)))
     if name.startswith(DEEPFACE):
+        if choice.device not in ("auto", "cpu"):
+            raise WrongUsageError(f"{name} runs where deepface runs it; leave --device out")
         return DeepFaceDetector(name.removeprefix(DEEPFACE), min_score=selection.min_score)
     from faces.yunet import YuNetDetector
 
@@ -156,7 +158,7 @@ def find_spec(embedder: str, digest: str | None = None) -> EmbedderSpec:
     if embedder in built_in:
         return built_in[embedder]
     if is_model_file(embedder):
-        return read_model(Path(embedder), taken=built_in).spec()
+        return read_model(Path(embedder), taken=(*built_in, *BUILT_IN_DETECTORS)).spec()
     deepface = {DEEPFACE + name: name for name in RECOGNISERS}
     if embedder in deepface:
         return embedder_spec(deepface[embedder])

@@ -140,8 +140,9 @@ def read_model(path: Path, *, taken: Collection[str]) -> OwnModel:
     """
     said = _Said(path)
     name = said.text("name", path.stem)
-    if not MODEL_NAME.fullmatch(name) or name in taken:
+    if not MODEL_NAME.fullmatch(name) or name in taken or is_model_file(name):
         problem = "is built in" if name in taken else "has other characters than a-z 0-9 . _ -"
+        problem = "is how a file is called" if is_model_file(name) else problem
         said.fail("name", f"{name!r} {problem}; choose another")
     network = (path.parent / said.text("network")).absolute()
     if not network.is_file():
@@ -241,7 +242,7 @@ class _Said:
             self._left: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise WrongUsageError(f"there is no model file {path}") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise WrongUsageError(f"{path} is no TOML file ({first_line(error)})") from error
 
     def fail(self, key: str, problem: str) -> NoReturn:

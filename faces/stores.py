@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -185,7 +187,7 @@ def _known_photos(
 def _size_and_time(uri: str) -> tuple[int, int]:
     try:
         status = photo_path(uri).stat()
-    except OSError:
+    except (OSError, ValueError):  # a name may hold anything
         return -1, -1
     return status.st_size, status.st_mtime_ns
 
@@ -212,7 +214,7 @@ def read_store(path: Path, base: Path) -> StoredFaces:
         raise WrongUsageError(f"there is no file {path}")
     try:
         return _read(path, base, _READERS[suffix](path))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, pa.ArrowException) as error:
+    except _UNREADABLE as error:
         pickled = "it holds objects that only pickle could read"
         problem = pickled if "allow_pickle" in str(error) else first_line(error)
         raise WrongUsageError(
@@ -237,7 +239,7 @@ def _read(path: Path, base: Path, columns: dict[str, Any]) -> StoredFaces:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         columns: dict[str, Any] = {name: arrays[name] for name in arrays.files}
     for name, values in columns.items():
         if name not in ("embedding", "encoding", "location"):
@@ -267,6 +269,11 @@ def _read_parquet(path: Path) -> dict[str, Any]:
 def _columns(table: pa.Table) -> dict[str, Any]:
     return {name: table[name].to_pylist() for name in table.column_names}
 
+
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, pa.ArrowException),
+)
 
 _READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     ".npz": _read_npz,
@@ -342,6 +349,8 @@ def _checked(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> Stored
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
             raise WrongUsageError(f"{path}, row {number}: its box has no extent")
         boxes[number], embeddings[number], has_face[number] = box, values, True
+        if not (np.isfinite(boxes[number]).all() and np.isfinite(embeddings[number]).all()):
+            raise WrongUsageError(f"{path}, row {number}: its numbers are too large")
     if not 2 <= dimension <= MAX_DIMENSION and has_face.any():
         raise WrongUsageError(f"{path}: embeddings of {dimension} numbers cannot be")
     embeddings[has_face] = unit_length(embeddings[has_face])
@@ -362,19 +371,23 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
             f"{stored.models.embedder} makes {made}: it was made by another model"
         )
     compared: list[float] = []
+    num_tried = 0
     photos = listing.photos.filter(pc.greater_equal(listing.photos["num_bytes"], 0))
     for start in range(0, min(len(photos), MOST_TRIED), 8):
         block = photos.slice(start, 8)
         known = stored.known_photos(block)
         for uri in block["uri"].to_pylist():
-            compared += _similarities(known[uri].faces, uri, pipeline)
+            similarities = _similarities(known[uri].faces, uri, pipeline)
+            if similarities is not None:
+                compared += similarities
+                num_tried += len(known[uri].faces)
         if len(compared) >= ENOUGH_COMPARED:
             break
-    if stored.has_face.any() and not compared:
+    if stored.has_face.any() and len(compared) <= num_tried / 2:
         raise WrongUsageError(
-            f"of the photos of {stored.path} none could be read whose faces are found again, so it "
-            "cannot be seen whether its embeddings are this model's; name the folder that its "
-            "names start from with --base"
+            f"of {num_tried} faces of {stored.path} {len(compared)} are found again in their places, "
+            "so it cannot be seen whether its embeddings are this model's; see that --base names "
+            "the folder of the very photos, and that boxes are those of upright photos"
         )
     if compared and np.median(compared) < LEAST_AGREEMENT:
         raise ContractMismatchError(
@@ -384,12 +397,14 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
         )
 
 
-def _similarities(known: Sequence[KnownFace], uri: str, pipeline: FacePipeline) -> list[float]:
-    """Of the embeddings of known faces of a photo and those made of it now."""
+def _similarities(
+    known: Sequence[KnownFace], uri: str, pipeline: FacePipeline
+) -> list[float] | None:
+    """Of the embeddings of known faces of a photo and those made of it now; None: no photo."""
     try:
         photo = decode_photo(read_photo(uri)) if known else None
     except PhotoRejectedError:
-        return []
+        return None
     (found,) = pipeline.find_faces([photo]) if photo else [[]]
     similarities = []
     for face in known:

@@ -37,7 +37,7 @@ from faces.engine import (
     output_shapes,
     placement_here,
 )
-from faces.errors import ModelUnavailableError, first_line
+from faces.errors import ModelUnavailableError, WrongUsageError, first_line
 from faces.fetch import PackageArchive, PinnedFile, cache_dir, fetch, sha256_of
 from faces.files import atomic_write
 
@@ -156,7 +156,7 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
         ModelUnavailableError: it cannot be fetched, or preparing changed what it computes.
         WrongUsageError: the file is no network that can be run, or not on that device.
     """
-    placement = placement_here(placement)
+    asked, placement = placement, placement_here(placement)
     path = prepared_path(source.name)
     record_path = path.with_suffix(".json")
     with FileLock(record_path.with_suffix(".lock")):
@@ -164,7 +164,17 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
         if record is None:
             record = _prepare_now(source.locate(), record_path, source)
         if placement.device in PROVIDERS and _key(placement) not in record["milliseconds"]:
-            record = _try_device(source, placement, record, record_path)
+            try:
+                record = _try_device(source, placement, record, record_path)
+            except WrongUsageError as error:
+                if asked.device != "auto":
+                    raise
+                _log.warning("%s; running on the processor instead", error)
+                placement = Placement("cpu")
+    if placement.device == "openvino" and "openvino" not in record["milliseconds"]:
+        raise WrongUsageError(
+            f"OpenVINO cannot run {source.name}, or computes something else; use --device cpu"
+        )
     return PreparedNetwork(
         path,
         "openvino" if placement.device == "openvino" else record["engine"],

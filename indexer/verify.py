@@ -126,6 +126,13 @@ def _contradictions(index_dir: Path, manifest: Manifest, on_progress: OnProgress
         yield f"{index_dir} holds a face twice"
 
 
+def _equal(one: Any, other: Any) -> bool:
+    """Landmarks that a detector did not find are NaN, which is equal to nothing."""
+    if isinstance(one, list) and isinstance(other, list) and one and isinstance(one[0], float):
+        return np.array_equal(one, other, equal_nan=True)
+    return bool(one == other)
+
+
 def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterator[str]:
     """Where an index and its dataset do not hold the same."""
     require_same_contract(
@@ -150,7 +157,7 @@ def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterat
             if place is not None:
                 segment, number = place
                 face = segment.faces.row(number, columns)
-                same = all(face.get(name) == value for name, value in row.items())
+                same = all(_equal(face.get(name), value) for name, value in row.items())
                 others += not (same and np.array_equal(segment.vectors[number], vector))
     update = f"`facetrove index {source.path} {index_dir}` brings it up to date"
     if missing:

@@ -137,6 +137,30 @@ def test_what_is_deleted_later_leaves_the_second_dataset_too(
     assert len(purge(again, [index]).deleted_face_digests) == 1  # it raises if it finds the face
 
 
+def test_faces_whose_part_was_lost_are_looked_for_again(
+    photos: Path, first: Path, tmp_path: Path
+) -> None:
+    for path in (first / "faces").glob("*.parquet"):
+        path.unlink()
+    for path in (first / "photos").glob("*.parquet"):
+        path.unlink()  # as the error of the lost part advises, but for one photo's copy
+    embed_photos(photos, first, workers=1)
+    shutil.copy(photos / "biden.jpg", photos / "copy.jpg")
+    embed_photos(photos, first, workers=1)
+    owner = max((first / "photos").glob("*.parquet"))
+    (owner_of_faces,) = [
+        path
+        for path in (first / "faces").glob("*.parquet")
+        if any(uri.endswith("biden.jpg") for uri in pq.read_table(path)["uri"].to_pylist())
+    ]
+    assert owner.name != owner_of_faces.name
+    owner_of_faces.unlink()
+    (first / "photos" / owner_of_faces.name).unlink()
+    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    found = [uri for uri, *_ in faces_of(tmp_path / "again").values()]
+    assert any(uri.endswith("copy.jpg") for uri in found)
+
+
 def some(photos: Path) -> list[Path]:
     return sorted(photos.glob("*.jpg"))
 

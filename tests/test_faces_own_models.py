@@ -176,6 +176,8 @@ def test_a_batch_of_one_is_freed_only_where_that_changes_nothing(
         ("name = 'sface'", {}, "name: 'sface' is built in"),
         ("name = '../sface'", {}, "name: '../sface' has other characters"),
         ("name = ", {}, "my_net.toml is no TOML file"),
+        ("name = 'net.toml'", {}, "is how a file is called"),
+        ("name = 'yunet'", {}, "name: 'yunet' is built in"),
         ("", {"batch": 4}, "takes 4 inputs at once"),
         ("", {"channels": 1}, "it should have one input, .n, 3, height, width."),
     ],

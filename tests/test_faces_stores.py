@@ -13,12 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.embed_photos import import_faces
+from beam_jobs.embed_photos import embed_photos, import_faces
 from faces.dataset import Dataset
 from faces.errors import ContractMismatchError, WrongUsageError
 from faces.images import decode_photo
 from faces.parts import embedding_matrix
 from faces.stores import read_store
+from indexer.build import build_index
+from indexer.delete import delete_faces
+from indexer.purge import purge
+from indexer.verify import verify_index
 from tests.conftest import run_facetrove
 from tests.deepface_home import make_deepface_home
 
@@ -89,6 +93,25 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
     answer = json.loads(run_facetrove("search", index, probe, "--json").stdout)
     assert answer["probes"][0]["matches"][0]["similarity"] > 0.9999
     assert run_facetrove("embed", deepface_store, dataset).returncode == 0
+
+
+def test_what_was_deleted_of_an_import_stays_away_although_places_differ(
+    deepface_store: Path, tmp_path: Path
+) -> None:
+    """Faces found again are numbered by the detector's score, not by the rows of the store."""
+    (store,) = deepface_store.glob("*.npz")
+    dataset, index = tmp_path / "d", tmp_path / "i"
+    import_faces(store, dataset, workers=1)
+    build_index(dataset, index)
+    assert verify_index(index, dataset).problems == ()  # though landmarks are NaN
+    of_biden = "uri LIKE '%biden.jpg'"
+    assert delete_faces(dataset, [index], of_biden).num_faces >= 1
+    purge(dataset, [index])
+    embed_photos(deepface_store, dataset, workers=1)
+    photos = Dataset.open(dataset).photos(["num_faces"])
+    row = next(r for r in photos.to_pylist() if r["uri"].endswith("biden.jpg"))
+    assert (row["status"], row["num_faces"]) == ("deleted", 0)
+    assert not any(uri.endswith("biden.jpg") for uri in embeddings_by_uri(dataset))
 
 
 def test_qualities_are_measured_although_landmarks_are_not_known(
@@ -194,6 +217,8 @@ def test_embeddings_of_other_weights_are_refused(
         ("x.json", b'[{"path": "a.jpg"}]', "it has path"),
         ("x.parquet", b"PAR1", "x.parquet cannot be read"),
         ("x.csv", b"a,b", "known are files in .npz"),
+        ("x.npz", b"PK\x03\x04" + b"\0" * 200, "x.npz cannot be read"),
+        ("x.json", b"[" * 100_000, "x.json cannot be read"),
     ],
 )
 def test_what_is_no_store_is_refused(
