@@ -385,7 +385,7 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
             break
     if stored.has_face.any() and len(compared) <= num_tried / 2:
         raise WrongUsageError(
-            f"of {num_tried} faces of {stored.path} {len(compared)} are found again in their places, "
+            f"of {num_tried} faces of {stored.path} {len(compared)} are found in their places, "
             "so it cannot be seen whether its embeddings are this model's; see that --base names "
             "the folder of the very photos, and that boxes are those of upright photos"
         )
