@@ -114,6 +114,18 @@ def small_collection(shared_dir: Path, demo_photos: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def slow_photo(shared_dir: Path) -> Path:
+    """Noise that keeps a worker for a second or two, so that a run can be disturbed meanwhile."""
+    path = shared_dir / "slow" / "slow.png"
+    with FileLock(shared_dir / "slow.lock"):
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            noise = np.random.default_rng(0).integers(0, 255, (8000, 8000), dtype=np.uint8)
+            PIL.Image.fromarray(noise).save(path, compress_level=1)
+    return path
+
+
 @pytest.fixture
 def contract() -> ModelContract:
     """A contract of no real model, with short embeddings."""

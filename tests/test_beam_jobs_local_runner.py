@@ -32,11 +32,13 @@ def listening_sockets(pid: int) -> list[str]:
     ]
 
 
-def test_the_job_listens_on_this_machine_only(tmp_path: Path, small_collection: Path) -> None:
+def test_the_job_listens_on_this_machine_only(
+    tmp_path: Path, small_collection: Path, slow_photo: Path
+) -> None:
     if not Path("/proc/net/tcp").exists():
         pytest.skip("needs /proc/net/tcp to see what a process listens on")
     dataset = tmp_path / "d"
-    command = facetrove_command("embed", small_collection, dataset)
+    command = facetrove_command("embed", small_collection, slow_photo, dataset)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as driver:
         wait_for_parts(dataset, 1, process=driver)
         sockets = listening_sockets(driver.pid)
