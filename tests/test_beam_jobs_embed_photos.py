@@ -146,7 +146,12 @@ def test_ctrl_c_ends_quietly_and_what_is_done_stays(
     dataset = tmp_path / "dataset"
     command = facetrove_command("embed", small_collection, slow_photo, dataset)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # Tests that run in the background of a shell have it ignore the signal.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as driver:
         wait_for_parts(dataset, 1, process=driver)
         os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
