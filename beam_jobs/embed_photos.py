@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.plan import Plan, make_plan, metadata_of
+from beam_jobs.runner import runs_elsewhere
 from beam_jobs.shard_run import ShardRun, Workers
 from faces.contract import ModelContract
 from faces.dataset import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter, count_photos
@@ -225,6 +226,9 @@ def embed_photos(
     models = absolute(models or default_models(photos, dataset))
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     pipeline = load_pipeline(models, threads=1)
+    if not runs_elsewhere(runner_args):  # workers here need not read and check a file again
+        made = pipeline.contract
+        models = replace(models, embedder=made.embedder, embedder_digest=made.embedder_digest)
     if source is not None:
         require_same_detector(source, pipeline.contract)
         if Dataset.exists(dataset):

@@ -25,14 +25,13 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from faces.alignment import Alignment, arcface_template
+from faces.alignment import Alignment, Crop, arcface_template
 from faces.embedder import EmbedderSpec
 from faces.errors import FaceTroveError, ModelUnavailableError, WrongUsageError, first_line
 from faces.fetch import cache_dir, sha256_of
 from faces.images import Image, Photo
+from faces.models import DEEPFACE, DEEPFACE_ALIGNMENT, FACE_RECOGNITION_ALIGNMENT
 from faces.pipeline import Detection, unit_length
-
-PREFIX = "deepface:"
 
 DEEPFACE_BUFFALO_URL = (
     "https://drive.google.com/uc?export=download&confirm=pbef&id=1N0GL-8ehw_bz2eZQWz2b0A5XBdXdxZhg"
@@ -50,7 +49,7 @@ class DeepFaceAlignment:
 
     width: int
     height: int
-    name: str = "deepface"
+    name: str = DEEPFACE_ALIGNMENT
 
     def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
         """See `Alignment`: all of them, for deepface does not reduce photos."""
@@ -103,7 +102,7 @@ class FaceRecognitionAlignment:
 
     width: int = 150
     height: int = 150
-    name: str = "face_recognition"
+    name: str = FACE_RECOGNITION_ALIGNMENT
 
     def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
         """See `Alignment`: all of them, for face_recognition does not reduce photos."""
@@ -273,7 +272,7 @@ def embedder_spec(name: str) -> EmbedderSpec:
     recogniser = RECOGNISERS[name]
     path = _fetched(name)
     return EmbedderSpec(
-        name=PREFIX + name,
+        name=DEEPFACE + name,
         locate=partial(_fetched, name),
         digest=sha256_of(path),
         alignment=default_alignment(name),
@@ -306,8 +305,7 @@ def _fetch(file: str, module: str, constant: str) -> Path:
     """
     path = weights_folder() / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_dir() / "deepface.lock"):
+    with _fetching():
         if path.is_file():
             return path
         url = getattr(_deepface(module), constant) if module else DEEPFACE_BUFFALO_URL
@@ -330,6 +328,12 @@ def _fetch(file: str, module: str, constant: str) -> Path:
     return path
 
 
+def _fetching() -> FileLock:
+    """Held by the one process that lets deepface fetch something."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    return FileLock(cache_dir() / "deepface.lock")
+
+
 class DlibEmbedder:
     """dlib's ResNet (King, 2017), by dlib itself.
 
@@ -337,7 +341,7 @@ class DlibEmbedder:
         alignment: how crops are made; deepface's by default.
     """
 
-    name = f"{PREFIX}Dlib"
+    name = f"{DEEPFACE}Dlib"
     runs_on = "dlib on cpu"
     dimension = 128
 
@@ -359,7 +363,7 @@ class DlibEmbedder:
                 f"{self._path} is damaged ({first_line(error)}); delete it, and it is fetched again"
             ) from error
 
-    def embed(self, crops: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(self, crops: Crop) -> NDArray[np.float32]:
         """See `faces.pipeline.FaceEmbedder`."""
         if not len(crops):
             return np.empty((0, self.dimension), np.float32)
@@ -382,12 +386,11 @@ class DeepFaceDetector:
     runs_on = "deepface"
 
     def __init__(self, name: str, *, min_score: float | None = None) -> None:
-        self.name = PREFIX + name
+        self.name = DEEPFACE + name
         self._min_score = min_score or 0.0
         self._region = _deepface("deepface.models.Detector").FacialAreaRegion
         weights_folder().mkdir(parents=True, exist_ok=True)
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_dir() / "deepface.lock"):
+        with _fetching():
             try:
                 self._model = _deepface("deepface.modules.modeling").build_model(
                     task="face_detector", model_name=name

@@ -12,7 +12,7 @@ numbered otherwise.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,22 +110,20 @@ def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]
 
 def copy_deletions(source_dir: Path, dataset_dir: Path) -> None:
     """Withhold from a dataset too what was ever deleted from another."""
-    theirs = read_deletions(source_dir).all_digests()
-    if not theirs:
-        return
-    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
-        ours = read_deletions(dataset_dir)
-        _write(dataset_dir, ours.pending.to_pylist(), {*ours.all_digests(), *theirs})
+    _add_digests(dataset_dir, read_deletions(source_dir).all_digests())
 
 
 def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
     """Give contents no faces from now on: all that they had were deleted."""
-    if not len(photo_ids):
+    _add_digests(dataset_dir, list(map(content_digest, photo_ids.to_pylist())))
+
+
+def _add_digests(dataset_dir: Path, digests: Sequence[str]) -> None:
+    if not digests:
         return
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
         before = read_deletions(dataset_dir)
-        digests = {*before.all_digests(), *map(content_digest, photo_ids.to_pylist())}
-        _write(dataset_dir, before.pending.to_pylist(), digests)
+        _write(dataset_dir, before.pending.to_pylist(), {*before.all_digests(), *digests})
 
 
 def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
@@ -148,13 +146,12 @@ def withhold_deleted(
 ) -> tuple[pa.Table, pa.Table]:
     """A part's photos and faces without those faces that were deleted before."""
     deletions = read_deletions(dataset_dir)
-    if not deletions.all_digests() or not len(faces):
+    if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
         return photos, faces
-    contents = pa.array(map(content_digest, faces["photo_id"].to_pylist()), pa.string())
-    deleted = pc.or_(
-        pc.is_in(face_digests(faces["face_id"]), value_set=deletions.digests),
-        pc.is_in(contents, value_set=deletions.emptied),
-    )
+    deleted = pc.is_in(face_digests(faces["face_id"]), value_set=deletions.digests)
+    if len(deletions.emptied):
+        contents = pa.array(map(content_digest, faces["photo_id"].to_pylist()), pa.string())
+        deleted = pc.or_(deleted, pc.is_in(contents, value_set=deletions.emptied))
     return without_faces(photos, faces, deleted)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from faces.errors import BusyError
@@ -67,3 +68,13 @@ def writer_lock(folder: Path, *, what: str, name: str = ".lock") -> Iterator[Non
         raise BusyError(
             f"another process is writing {what}; wait for it to finish, or stop it, and try again"
         ) from error
+
+
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """Write a table as an Arrow file, whole or not at all; readers can map it."""
+    with (
+        atomic_write(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)

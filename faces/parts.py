@@ -102,14 +102,22 @@ def faces_table(
     """Face rows and their (n, dimension) embeddings as a table of `face_schema`."""
     schema = face_schema(dimension)
     without = pa.Table.from_pylist(list(rows), schema=schema.remove(len(schema) - 1))
-    flat = pa.array(np.ascontiguousarray(embeddings, dtype=np.float32).reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, dimension)
-    return without.append_column(schema.field("embedding"), column)
+    return without.append_column(schema.field("embedding"), column_of(embeddings))
+
+
+def column_of(matrix: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """A column of lists of d, of (n, d) numbers: `matrix_of` undoes it."""
+    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
 def embedding_matrix(faces: pa.Table) -> NDArray[np.float32]:
     """The (n, d) float32 embeddings of a table of faces."""
-    column = faces["embedding"]
+    return matrix_of(faces["embedding"])
+
+
+def matrix_of(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """The (n, d) float32 numbers of a column of lists of d."""
     dimension = column.type.list_size
     flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     joined = np.concatenate(flat) if flat else np.empty(0, dtype=np.float32)

@@ -298,6 +298,15 @@ def _qualities(crops: Sequence[_Crops]) -> list[FaceQuality]:
     return [FaceQuality(**dict(zip(names, row, strict=True))) for row in rows]
 
 
+def overlaps(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n,) intersection over union of (n, 4) boxes with one more."""
+    corners = np.maximum(boxes[:, :2], box[:2])
+    ends = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
+    shared = np.prod(np.clip(ends - corners, 0, None), axis=1)
+    together = np.prod(boxes[:, 2:], axis=1) + np.prod(box[2:]) - shared
+    return np.asarray(shared / together)
+
+
 def has_unit_length(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(n,) whether each of (n, d) vectors has length 1, as float32 rounding allows."""
     off = np.abs(np.linalg.norm(vectors, axis=1) - 1.0)

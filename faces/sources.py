@@ -221,7 +221,7 @@ def _find(source: str | Path) -> _Found:
             return _find_in_archive(text, MemberUrl(scheme, "", os.path.abspath(path)))
         if path.name.lower().endswith(LIST_SUFFIXES):
             return _find_in_list(text, path)
-    return _Found(text, _photo_table([_look_at(os.path.abspath(path))]))
+    return _Found(text, _photo_table([look_at(os.path.abspath(path))]))
 
 
 # Folders
@@ -257,7 +257,7 @@ def _photos_below(folder: str, skipped: list[str]) -> Iterator[PhotoFile]:
                     elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112
                         skipped.append(entry.path)
                     elif entry.name.lower().endswith(PHOTO_SUFFIXES):
-                        yield _look_at(entry.path)
+                        yield look_at(entry.path)
             if is_empty:  # a place for a disk that is not there looks like this
                 skipped.append(folder)
         except FileNotFoundError:
@@ -267,7 +267,8 @@ def _photos_below(folder: str, skipped: list[str]) -> Iterator[PhotoFile]:
             yield PhotoFile(_path_uri(folder), -1, -1)
 
 
-def _look_at(path: str) -> PhotoFile:
+def look_at(path: str) -> PhotoFile:
+    """A file as a photo seen from outside, whatever it is."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):  # it still counts: the job will say why it cannot be read
@@ -311,7 +312,7 @@ def _find_pattern(pattern: str) -> _Found:
             listed = path
             tables.append(_photo_table(_photos_below(path, [])))
         elif path.lower().endswith(PHOTO_SUFFIXES):
-            photos.append(_look_at(path))
+            photos.append(look_at(path))
     table = pa.concat_tables([*tables, _photo_table(photos)])
     if not len(table):
         raise WrongUsageError(
@@ -338,7 +339,7 @@ def _find_in_list(source: str, path: Path) -> _Found:
 def _look_at_listed(uri: str) -> PhotoFile:
     if not is_path(uri):
         return PhotoFile(uri, -1, -1)  # a question to a server for each would take hours
-    return _look_at(os.fspath(photo_path(uri)) if is_file_uri(uri) else uri)
+    return look_at(os.fspath(photo_path(uri)) if is_file_uri(uri) else uri)
 
 
 # Archives

@@ -25,12 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from faces.contract import MAX_DIMENSION
 from faces.deepface_models import DETECTORS, RECOGNISERS
 from faces.errors import ContractMismatchError, WrongUsageError, first_line
-from faces.files import atomic_write
+from faces.files import write_arrow
 from faces.images import PhotoRejectedError, decode_photo
 from faces.known_faces import KnownPhoto, KnownPhotos
 from faces.models import (
@@ -39,9 +38,10 @@ from faces.models import (
     FACE_RECOGNITION_ALIGNMENT,
     ModelChoice,
 )
+from faces.parts import column_of, matrix_of
 from faces.photos import photo_path, photo_uri, read_photo
-from faces.pipeline import Detection, FacePipeline, KnownFace, unit_length
-from faces.sources import PhotoListing
+from faces.pipeline import Detection, FacePipeline, KnownFace, overlaps, unit_length
+from faces.sources import LISTING_SCHEMA, PhotoListing, look_at
 
 SUFFIXES = (".npz", ".feather", ".parquet", ".json")
 _PICKLES = (".pkl", ".pickle", ".dat", ".p")
@@ -70,18 +70,13 @@ class StoredFaces:
     Attributes:
         path: of the store.
         models: what made it.
-        uris: (n,) of the photo of each row.
-        boxes: (n, 4) float32 as of `Detection.box`.
-        embeddings: (n, d) float32; of unit length where there is a face.
-        has_face: (n,) bool; a row without is a photo in which none was found.
+        rows: `uri` of the photo; `box` as of `Detection.box`; `embedding`, of unit length where
+            there is a face; `has_face`: a row without is a photo in which none was found.
     """
 
     path: Path
     models: ModelChoice
-    uris: pa.Array
-    boxes: NDArray[np.float32]
-    embeddings: NDArray[np.float32]
-    has_face: NDArray[np.bool_]
+    rows: pa.Table
 
     def listing(self) -> PhotoListing:
         """The photos of the store, as they are now.
@@ -89,55 +84,26 @@ class StoredFaces:
         Raises:
             WrongUsageError: none of them is there.
         """
-        uris = self.uris.unique().sort()
-        sizes, times = zip(*map(_size_and_time, uris.to_pylist()), strict=True)
-        if max(sizes) < 0:
+        uris = pc.unique(self.rows["uri"]).sort().to_pylist()
+        files = [look_at(str(photo_path(uri))) for uri in uris]
+        if max(file.num_bytes for file in files) < 0:
             raise WrongUsageError(
-                f"none of the photos that {self.path} names is there, as {uris[0].as_py()}; name "
-                "the folder that its names start from with --base"
+                f"none of the photos that {self.path} names is there, as {uris[0]}; name the "
+                "folder that its names start from with --base"
             )
-        photos = pa.table(
-            {
-                "uri": uris,
-                "num_bytes": pa.array(sizes, pa.int64()),
-                "mtime_ns": pa.array(times, pa.int64()),
-            }
-        )
+        columns = dict(zip(LISTING_SCHEMA.names, zip(*files, strict=True), strict=True))
+        photos = pa.table(columns, schema=LISTING_SCHEMA)
         return PhotoListing(photos, (), pa.array(np.arange(len(photos))))
 
     def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[_MappedFaces, pa.Table]:
         """See `FaceSource`: a file that workers map instead of reading the store each."""
         path = work_dir / "known-faces.arrow"
-        dimension = self.embeddings.shape[1]
-        flat = [
-            np.ascontiguousarray(values).reshape(-1) for values in (self.boxes, self.embeddings)
-        ]
-        table = pa.table(
-            {
-                "uri": self.uris,
-                "box": pa.FixedSizeListArray.from_arrays(pa.array(flat[0]), 4),
-                "embedding": pa.FixedSizeListArray.from_arrays(pa.array(flat[1]), dimension),
-                "has_face": pa.array(self.has_face),
-            }
-        )
-        with (
-            atomic_write(path) as temporary,
-            pa.OSFile(str(temporary), "wb") as file,
-            pa.ipc.new_file(file, table.schema) as writer,
-        ):
-            writer.write_table(table)
+        write_arrow(path, self.rows)
         return _MappedFaces(path), to_do
 
     def known_photos(self, to_do: pa.Table) -> KnownPhotos:
         """See `FaceSource`."""
-        wanted = pc.is_in(self.uris, value_set=to_do["uri"].combine_chunks())
-        rows = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
-        return _known_photos(
-            self.uris.take(pa.array(rows)).to_pylist(),
-            self.boxes[rows],
-            self.embeddings[rows],
-            self.has_face[rows],
-        )
+        return _known_photos(self.rows, to_do)
 
 
 @dataclass(frozen=True)
@@ -153,43 +119,21 @@ class _MappedFaces:
     def known_photos(self, to_do: pa.Table) -> KnownPhotos:
         """See `FaceSource`."""
         with pa.memory_map(str(self.path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-            table = table.filter(pc.is_in(table["uri"], value_set=to_do["uri"].combine_chunks()))
-            table = table.combine_chunks()
-        return _known_photos(
-            table["uri"].to_pylist(),
-            _matrix(table["box"], 4),
-            _matrix(table["embedding"], table["embedding"].type.list_size),
-            table["has_face"].to_numpy(),
-        )
+            return _known_photos(pa.ipc.open_file(file).read_all(), to_do)
 
 
-def _matrix(column: pa.ChunkedArray, width: int) -> NDArray[np.float32]:
-    flat = [chunk.flatten().to_numpy() for chunk in column.chunks]
-    return np.concatenate([np.empty(0, np.float32), *flat]).reshape(-1, width)
-
-
-def _known_photos(
-    uris: list[str],
-    boxes: NDArray[np.float32],
-    embeddings: NDArray[np.float32],
-    has_face: NDArray[np.bool_],
-) -> KnownPhotos:
+def _known_photos(rows: pa.Table, to_do: pa.Table) -> KnownPhotos:
+    rows = rows.filter(pc.is_in(rows["uri"], value_set=to_do["uri"].combine_chunks()))
     found: defaultdict[str, list[KnownFace]] = defaultdict(list)
     unknown = np.full((5, 2), np.nan, np.float32)
-    for uri, box, embedding, face in zip(uris, boxes, embeddings, has_face, strict=True):
+    boxes, embeddings = matrix_of(rows["box"]), matrix_of(rows["embedding"])
+    for uri, box, embedding, face in zip(
+        rows["uri"].to_pylist(), boxes, embeddings, rows["has_face"].to_pylist(), strict=True
+    ):
         faces = found[uri]
         if face:  # the program kept no score, but it had found a face
             faces.append(KnownFace(Detection(box, unknown, 1.0), embedding=embedding))
     return {uri: KnownPhoto(faces) for uri, faces in found.items()}
-
-
-def _size_and_time(uri: str) -> tuple[int, int]:
-    try:
-        status = photo_path(uri).stat()
-    except (OSError, ValueError):  # a name may hold anything
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 def read_store(path: Path, base: Path) -> StoredFaces:
@@ -354,7 +298,13 @@ def _checked(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> Stored
     if not 2 <= dimension <= MAX_DIMENSION and has_face.any():
         raise WrongUsageError(f"{path}: embeddings of {dimension} numbers cannot be")
     embeddings[has_face] = unit_length(embeddings[has_face])
-    return StoredFaces(path, models, pa.array(uris, pa.string()), boxes, embeddings, has_face)
+    columns = {
+        "uri": pa.array(uris, pa.string()),
+        "box": column_of(boxes),
+        "embedding": column_of(embeddings),
+        "has_face": pa.array(has_face),
+    }
+    return StoredFaces(path, models, pa.table(columns))
 
 
 def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: FacePipeline) -> None:
@@ -364,10 +314,11 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
         ContractMismatchError: the model here makes other embeddings, or another number of numbers.
         WrongUsageError: no photo of the store can be read, so nobody knows.
     """
-    made = pipeline.contract.dimension
-    if stored.has_face.any() and stored.embeddings.shape[1] != made:
+    made, dimension = pipeline.contract.dimension, stored.rows["embedding"].type.list_size
+    has_faces = pc.any(stored.rows["has_face"]).as_py()
+    if has_faces and dimension != made:
         raise ContractMismatchError(
-            f"{stored.path} has embeddings of {stored.embeddings.shape[1]} numbers and "
+            f"{stored.path} has embeddings of {dimension} numbers and "
             f"{stored.models.embedder} makes {made}: it was made by another model"
         )
     compared: list[float] = []
@@ -383,7 +334,7 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
                 num_tried += len(known[uri].faces)
         if len(compared) >= ENOUGH_COMPARED:
             break
-    if stored.has_face.any() and len(compared) <= num_tried / 2:
+    if has_faces and len(compared) <= num_tried / 2:
         raise WrongUsageError(
             f"of {num_tried} faces of {stored.path} {len(compared)} are found in their places, "
             "so it cannot be seen whether its embeddings are this model's; see that --base names "
@@ -406,19 +357,10 @@ def _similarities(
     except PhotoRejectedError:
         return None
     (found,) = pipeline.find_faces([photo]) if photo else [[]]
+    boxes = np.array([face.detection.box for face in found]).reshape(-1, 4)
     similarities = []
     for face in known:
-        same = [
-            other for other in found if overlap(other.detection.box, face.detection.box) >= SAME_BOX
-        ]
-        if same and face.embedding is not None:
-            similarities.append(float(max(face.embedding @ other.embedding for other in same)))
+        same = np.flatnonzero(overlaps(boxes, face.detection.box) >= SAME_BOX)
+        if len(same) and face.embedding is not None:
+            similarities.append(max(float(face.embedding @ found[i].embedding) for i in same))
     return similarities
-
-
-def overlap(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Intersection over union of two boxes."""
-    start = np.maximum(box[:2], other[:2])
-    end = np.minimum(box[:2] + box[2:], other[:2] + other[2:])
-    shared = float(np.prod(np.clip(end - start, 0, None)))
-    return shared / (float(np.prod(box[2:]) + np.prod(other[2:])) - shared)

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +123,11 @@ class PreparedNetwork:
 
     def open(self, *, threads: int) -> Network:
         """Load it, using that many processor cores."""
-        network = _open(self.path, self.engine, self.placement, threads)
+        network: Network
+        if self.placement.device in PROVIDERS:
+            network = OnnxRuntimeNetwork(self.path, threads=threads, placement=self.placement)
+        else:
+            network = ENGINES[self.engine](self.path, threads=threads)
         return OneAtATime(network) if self.one_at_a_time else network
 
     def __str__(self) -> str:
@@ -315,18 +319,14 @@ def _try_device(
     """The record with what a device takes, once its outputs are found equal to the processor's."""
     path = record_path.with_suffix(".onnx")
     sample = source.sample()
-
-    def opened(placement: Placement) -> Network:
-        network = _open(path, record["engine"], placement, threads=1)
-        return OneAtATime(network) if record["one_at_a_time"] else network
-
-    expected = [opened(Placement("cpu")).run(sample)]
+    here = PreparedNetwork(path, record["engine"], Placement("cpu"), record["one_at_a_time"], {})
+    there = replace(here, placement=placement)
+    expected = [here.open(threads=1).run(sample)]
     half = placement.precision == "fp16"
     tolerance = max(source.tolerance, HALF_PRECISION_TOLERANCE) if half else source.tolerance
     key = _key(placement)
-    taken = _check_and_time(
-        opened(placement), sample, expected, tolerance, f"{source.name} ({key})"
-    )
+    network = there.open(threads=1)
+    taken = _check_and_time(network, sample, expected, tolerance, f"{source.name} ({key})")
     record = {**record, "milliseconds": {**record["milliseconds"], key: taken}}
     _write_record(record, record_path)
     return record
@@ -334,12 +334,6 @@ def _try_device(
 
 def _key(placement: Placement) -> str:
     return f"{placement.device} {placement.precision}"
-
-
-def _open(path: Path, engine: str, placement: Placement, threads: int) -> Network:
-    if placement.device in PROVIDERS:
-        return OnnxRuntimeNetwork(path, threads=threads, placement=placement)
-    return ENGINES[engine](path, threads=threads)
 
 
 def smooth_images(count: int, height: int, width: int) -> NDArray[np.float32]:

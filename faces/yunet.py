@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from faces.engine import Network, Placement
 from faces.images import REDUCTIONS, Image, Photo
-from faces.pipeline import Detection
+from faces.pipeline import Detection, overlaps
 from faces.weights import YUNET_FILE, NetworkSource, prepare, published, smooth_images
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class YuNetDetector:
             looks = self._run([w.pixels for w in windows], [self.min_score] * len(windows))
             for window, look, face in zip(windows, looks, looked_at, strict=True):
                 seen = window.to_image(look)
-                faces.append(seen[_overlap(seen, face) >= SAME_FACE_OVERLAP][:1])
+                faces.append(seen[overlaps(seen[:, :4], face[:4]) >= SAME_FACE_OVERLAP][:1])
         return best_of_overlapping(np.concatenate(faces))
 
 
@@ -246,15 +246,6 @@ def _scaled(faces: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
     scaled = faces.copy()
     scaled[:, :14] *= factor
     return scaled
-
-
-def _overlap(faces: NDArray[np.float32], face: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) intersection over union of the boxes of rows as of `decode_outputs` with one more."""
-    corners = np.maximum(faces[:, :2], face[:2])
-    ends = np.minimum(faces[:, :2] + faces[:, 2:4], face[:2] + face[2:4])
-    shared = np.prod(np.clip(ends - corners, 0, None), axis=1)
-    together = np.prod(faces[:, 2:4], axis=1) + np.prod(face[2:4]) - shared
-    return np.asarray(shared / together)
 
 
 def _to_detections(faces: NDArray[np.float32], reduction: int) -> list[Detection]:

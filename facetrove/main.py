@@ -51,6 +51,11 @@ device_option = click.option(
     show_default=True,
     help="Where to do the work; auto: on a GPU where there is one.",
 )
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes on this machine.  [default: one per core]",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document, for machines."
 )
@@ -147,11 +152,7 @@ def cli() -> None:
     help="Drop the faces of photos that are no longer where they were.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Worker processes on this machine.  [default: one per core]",
-)
+@workers_option
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -265,11 +266,7 @@ def embed(
     metavar="FOLDER",
     help="Where relative names of photos start from.  [default: here]",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Worker processes on this machine.  [default: one per core]",
-)
+@workers_option
 @json_option
 def import_store(
     store: Path, dataset: Path, base: Path, workers: int | None, as_json: bool

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from faces.contract import ModelContract
 from faces.errors import DamagedFileError, WrongUsageError
 from faces.fetch import sha256_of
-from faces.files import PRIVATE, atomic_write
+from faces.files import PRIVATE, atomic_write, write_arrow
 from indexer.recipes import Recipe, Wanted
 
 FORMAT_VERSION = 2
@@ -261,12 +261,7 @@ def write_deletions(
     folder = index_dir / "deletions"
     folder.mkdir(exist_ok=True, mode=PRIVATE)
     name = f"{uuid4().hex[:12]}.arrow"
-    with (
-        atomic_write(folder / name) as temporary,
-        pa.OSFile(str(temporary), "wb") as file,
-        pa.ipc.new_file(file, table.schema) as writer,
-    ):
-        writer.write_table(table)
+    write_arrow(folder / name, table)
     return DeletionsEntry(name, len(table), FileDigest.of(folder / name))
 
 

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.errors import DamagedFileError, first_line
-from faces.files import PRIVATE, atomic_write, sync_dir
+from faces.files import PRIVATE, atomic_write, sync_dir, write_arrow
 from faces.parts import face_schema
 from indexer.filters import passing_rows
 from indexer.gpu import MOST_MATCHES, GpuVectors, on_gpu
@@ -378,12 +378,7 @@ def write_photos(folder: Path, photos: pa.Table) -> None:
         if not pa.types.is_dictionary(column.type):
             column = pa.chunked_array([column.combine_chunks().dictionary_encode()])
         photos = photos.set_column(place, name, column.unify_dictionaries())
-    with (
-        atomic_write(folder / PHOTOS_FILE) as temporary,
-        pa.OSFile(str(temporary), "wb") as file,
-        pa.ipc.new_file(file, photos.schema) as writer,
-    ):
-        writer.write_table(photos.combine_chunks())
+    write_arrow(folder / PHOTOS_FILE, photos.combine_chunks())
 
 
 def read_photos(index_dir: Path, entry: SegmentEntry) -> pa.Table:

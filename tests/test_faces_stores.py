@@ -79,10 +79,11 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
     assert contract.alignment == "deepface"
     stored = read_store(store, Path())
     found = embeddings_by_uri(dataset)
-    assert sum(map(len, found.values())) == stored.has_face.sum() >= 5
-    rows = zip(stored.uris.to_pylist(), stored.embeddings, stored.has_face, strict=True)
-    for uri, vector, has_face in rows:
-        if has_face:
+    rows = stored.rows.to_pylist()
+    assert sum(map(len, found.values())) == sum(row["has_face"] for row in rows) >= 5
+    for row in rows:
+        if row["has_face"]:
+            uri, vector = row["uri"], np.array(row["embedding"], np.float32)
             assert max(float(vector @ other) for other in found[uri]) > 0.999999
     if kind != "npz":
         return
