@@ -3,62 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import click
 
 from faces.errors import FaceTroveError, WrongUsageError
+from facetrove.evaluate import calibrate, evaluate
+from facetrove.options import Size, device_option, json_option, workers_option
 
 if TYPE_CHECKING:
     from faces.engine import Device as ModelDevice
     from faces.engine import Precision
     from indexer.recipes import Asked, Device, RecallOf
-    from search.searcher import OnePer
+    from search.searcher import Asking, OnePer
 
 EXIT_FAILED, EXIT_WRONG_USAGE = 1, 2
-
-
-class Size(click.ParamType[int]):
-    """A number of bytes: 500000000, 500MB, 4GiB."""
-
-    name = "SIZE"
-    units: ClassVar = {"": 1, "B": 1} | {
-        prefix + unit: base ** (power + 1)
-        for unit, base in (("B", 1000), ("iB", 1024), ("", 1024))
-        for power, prefix in enumerate("KMGT")
-    }
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """The bytes of a size as it is written."""
-        match = re.fullmatch(r"([0-9.]+) ?([A-Za-z]*)", str(value))
-        try:
-            assert match is not None
-            return int(float(match[1]) * self.units[match[2]])
-        except (AssertionError, ValueError, KeyError):
-            self.fail(f"{value!r} is not a size such as 500MB or 4GiB", param, ctx)
-
-
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to do the work; auto: on a GPU where there is one.",
-)
-workers_option = click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Worker processes on this machine.  [default: one per core]",
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document, for machines."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -580,13 +542,21 @@ def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json
 @click.option(
     "-k",
     type=int,
-    help="Matches per face.  [default: 10, or all of a smaller index; all with --min-similarity]",
+    help="Matches per face.  [default: 10, or all of a smaller index; all with --min-similarity or "
+    "--fpir]",
 )
 @click.option(
     "--where",
     help="Only faces that pass a filter, as \"album = '2019'\"; see docs/search.md.",
 )
 @click.option("--min-similarity", type=click.FloatRange(-1, 1), help="Only matches above.")
+@click.option(
+    "--fpir",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="RATE",
+    help="Only matches as similar as a stranger finds in this share of searches, as 0.01; see "
+    "`facetrove calibrate`.",
+)
 @click.option(
     "--one-per",
     type=click.Choice(["photo", "person"]),
@@ -606,6 +576,7 @@ def search(
     k: int | None,
     where: str | None,
     min_similarity: float | None,
+    fpir: float | None,
     one_per: OnePer | None,
     sheet: Path | None,
     device: Device,
@@ -617,6 +588,7 @@ def search(
     Examples:
       facetrove search faces.index me.jpg -k 5 --sheet matches.jpg
       facetrove search faces.index me.jpg --where "taken < DATE '1990-01-01'" --one-per photo
+      facetrove search faces.index me.jpg --fpir 0.01
     """
     from faces.photos import open_photo
     from facetrove.report import show_matches, show_probes
@@ -630,25 +602,34 @@ def search(
         if photo is None:
             raise WrongUsageError("a contact sheet shows the faces of a photo; name one")
     searcher = FaceSearcher.open(index, device=device)
+    line = None if fpir is None else (fpir, searcher.threshold(fpir))
+    asked: Asking = {
+        "where": where,
+        "min_similarity": min_similarity,
+        "one_per": one_per,
+        "max_fpir": fpir,
+    }
     if photo is None:
         assert face is not None
-        matches = searcher.search_face(
-            face, k, where=where, min_similarity=min_similarity, one_per=one_per
-        )
-        show_matches(matches, face, device=searcher.device, as_json=as_json)
+        matches = searcher.search_face(face, k, **asked)
+        show_matches(matches, face, line=line, device=searcher.device, as_json=as_json)
         return
     image = open_photo(photo, searcher.pipeline.detector.reduction_for)
-    probes = searcher.search(image, k, where=where, min_similarity=min_similarity, one_per=one_per)
+    probes = searcher.search(image, k, **asked)
     if not probes:
         raise FaceTroveError(
             f"no face was found in {photo}; try a photo where the face is larger or turned more "
             "towards the camera"
         )
-    show_probes(probes, photo, device=searcher.device, as_json=as_json)
+    show_probes(probes, photo, line=line, device=searcher.device, as_json=as_json)
     if sheet is not None:
         write_contact_sheet(sheet, image, probes)
         if not as_json:
             click.echo(f"contact sheet: {sheet}")
+
+
+cli.add_command(calibrate)
+cli.add_command(evaluate)
 
 
 def main() -> None:

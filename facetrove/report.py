@@ -27,7 +27,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from faces.errors import WrongUsageError
+from faces.errors import FaceTroveError, WrongUsageError
+from indexer.thresholds import rounded_up
 
 if TYPE_CHECKING:
     from beam_jobs.embed_photos import EmbedProgress, EmbedSummary, PhotosFound
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from indexer.delete import Deleted
     from indexer.manifest import Manifest, SegmentEntry
     from indexer.purge import PurgeReport
+    from indexer.thresholds import Calibration
     from indexer.verify import Verified
     from search.results import Match, Probe
 
@@ -74,7 +76,7 @@ def embed_progress() -> Iterator[Callable[[EmbedProgress], None]]:
         task = progress.add_task("photos", total=None, found="")
 
         def show(state: EmbedProgress) -> None:
-            found = _counted(state.num_faces, "face")
+            found = counted(state.num_faces, "face")
             if state.num_rejected:
                 found += f", {state.num_rejected:,} rejected"
             progress.update(
@@ -120,9 +122,9 @@ def _progress(*columns: ProgressColumn) -> Progress:
 def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
     """Print what a run of the embed job would do."""
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found))
         return
-    click.echo(f"{_counted(found.num_photos, 'photo')} found")
+    click.echo(f"{counted(found.num_photos, 'photo')} found")
     for count, what in (
         (found.num_new, "new"),
         (found.num_changed, "changed since they were embedded"),
@@ -137,12 +139,12 @@ def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
 def _show_missing(found: PhotosFound) -> None:
     if found.num_out_of_reach:
         click.echo(
-            f"{_counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "
+            f"{counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "
             "them stays"
         )
     if found.num_vanished:
         click.echo(
-            f"{_counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
+            f"{counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
             "(--drop-vanished drops their faces)"
         )
 
@@ -150,21 +152,21 @@ def _show_missing(found: PhotosFound) -> None:
 def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -> None:
     """Print what a run of the embed job did."""
     if as_json:
-        _print_json({"dataset": str(dataset), **asdict(summary)})
+        print_json({"dataset": str(dataset), **asdict(summary)})
         return
     found, done = summary.found, summary.done
     if found.num_unchanged:
-        click.echo(f"passed over {_counted(found.num_unchanged, 'photo')} done before")
+        click.echo(f"passed over {counted(found.num_unchanged, 'photo')} done before")
     if done.num_photos:
         click.echo(
-            f"embedded {_counted(done.num_faces, 'face')} of {_counted(done.num_photos, 'photo')} "
+            f"embedded {counted(done.num_faces, 'face')} of {counted(done.num_photos, 'photo')} "
             f"in {summary.seconds:,.0f} s ({_rate(done.num_photos, summary.seconds)})"
         )
         _show_outcomes(done, of_copies="whose content was known already")
     elif not summary.num_dropped:
         click.echo("nothing is new")
     if summary.num_dropped:
-        click.echo(f"dropped {_counted(summary.num_dropped, 'photo')} that vanished")
+        click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
     else:
         _show_missing(found)
     click.echo(f"{printable(str(dataset))} holds {_faces_of_photos(summary.total)}")
@@ -180,7 +182,7 @@ def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
             **dataset.to_json(),
             "runs": runs,
         }
-        _print_json(document)
+        print_json(document)
         return
     click.echo(f"{printable(str(dataset.path))} holds {_faces_of_photos(counts)}")
     _show_outcomes(counts, of_copies="whose content another has too")
@@ -196,7 +198,7 @@ def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
     if not runs:
         click.echo("no run has finished yet")
         return
-    click.echo(f"{_counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
+    click.echo(f"{counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
 
 
 def _last_run(record: dict[str, Any]) -> str:
@@ -205,7 +207,7 @@ def _last_run(record: dict[str, Any]) -> str:
         num_photos, seconds = int(record["done"]["num_photos"]), float(record["seconds"])
         stages = ", ".join(f"{name} {time:,.1f}" for name, time in record["stage_seconds"].items())
         text = (
-            f"began {record['started']} and did {_counted(num_photos, 'photo')} "
+            f"began {record['started']} and did {counted(num_photos, 'photo')} "
             f"in {seconds:,.0f} s ({_rate(num_photos, seconds)})\n"
             f"  seconds over all its workers: {stages}"
         )
@@ -217,7 +219,7 @@ def _last_run(record: dict[str, Any]) -> str:
 def show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
     """Print what there is to choose from."""
     if as_json:
-        _print_json({"models": [asdict(card) for card in cards]})
+        print_json({"models": [asdict(card) for card in cards]})
         return
     for kind in ("embedder", "detector"):
         table = Table(box=None, pad_edge=False, header_style="none")
@@ -249,7 +251,7 @@ def show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
         for card in cards:
             if card.kind == kind:
                 table.add_row(*(printable(text(card)) for text in columns.values()))
-        _print_table(table)
+        print_table(table)
         click.echo()
     click.echo(
         "LFW: accuracy on its pairs as published, not comparable to the last digit; faces/s: "
@@ -264,7 +266,7 @@ def _or_nothing(value: float | None, form: str) -> str:
 def show_model(card: ModelCard, found: dict[str, str], *, as_json: bool) -> None:
     """Print all that is known of one model that was run."""
     if as_json:
-        _print_json({**asdict(card), **found})
+        print_json({**asdict(card), **found})
         return
     size = "" if card.num_bytes is None else f", {card.num_bytes / 1e6:,.1f} MB"
     lines = {
@@ -292,25 +294,25 @@ def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
     rejected = photos.filter(pc.is_valid(photos["reason"])).select(["reason", "uri"])
     rows = rejected.sort_by([("reason", "ascending"), ("uri", "ascending")]).to_pylist()
     if as_json:
-        _print_json({"dataset": str(dataset.path), "rejected": rows})
+        print_json({"dataset": str(dataset.path), "rejected": rows})
         return
     for row in rows:
-        click.echo(f"{printable(row['reason'])}\t{_shown(row['uri'])}")
+        click.echo(f"{printable(row['reason'])}\t{shown_uri(row['uri'])}")
 
 
 def _show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
     if no_face := counts.by_status.get("no_face"):
-        click.echo(f"  {_counted(no_face, 'photo')} without a face")
+        click.echo(f"  {counted(no_face, 'photo')} without a face")
     if deleted := counts.by_status.get("deleted"):
-        click.echo(f"  {_counted(deleted, 'photo')} whose faces were deleted")
+        click.echo(f"  {counted(deleted, 'photo')} whose faces were deleted")
     if counts.num_copies:
-        click.echo(f"  {_counted(counts.num_copies, 'photo')} {of_copies}")
+        click.echo(f"  {counted(counts.num_copies, 'photo')} {of_copies}")
     for reason, count in sorted(counts.by_reason.items()):
-        click.echo(f"  {_counted(count, 'photo')} rejected: {printable(reason)}")
+        click.echo(f"  {counted(count, 'photo')} rejected: {printable(reason)}")
 
 
 def _faces_of_photos(counts: DatasetCounts) -> str:
-    return f"{_counted(counts.num_faces, 'face')} of {_counted(counts.num_photos, 'photo')}"
+    return f"{counted(counts.num_faces, 'face')} of {counted(counts.num_photos, 'photo')}"
 
 
 def _rate(count: int, seconds: float) -> str:
@@ -320,28 +322,48 @@ def _rate(count: int, seconds: float) -> str:
 def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
     """Print what an index now holds and how exact it is."""
     if as_json:
-        _print_json({"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)})
+        print_json({"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)})
         return
     click.echo(
-        f"{printable(str(index))} holds {_counted(manifest.num_faces, 'face')} (version "
+        f"{printable(str(index))} holds {counted(manifest.num_faces, 'face')} (version "
         f"{manifest.version}, published {manifest.created})"
     )
     if manifest.deletions is not None:
         click.echo(
-            f"{_counted(manifest.deletions.num_faces, 'row')} of its files besides are deleted or "
+            f"{counted(manifest.deletions.num_faces, 'row')} of its files besides are deleted or "
             "out of date, and never found"
         )
+    if (calibration := manifest.calibration) is not None:
+        show_calibration(calibration, manifest.num_faces)
     approximate = [entry for entry in manifest.segments if not entry.recipe.is_exact]
     num_exact = sum(e.num_faces for e in manifest.segments if e.recipe.is_exact)
     if not approximate:
         click.echo("every search compares with every face, so nothing is missed (recall 1)")
     elif num_exact:
-        click.echo(f"{_counted(num_exact, 'face')} are all compared in every search")
+        click.echo(f"{counted(num_exact, 'face')} are all compared in every search")
     for entry in manifest.segments:
         if not entry.recipe.is_exact:
             _show_approximate(entry)
         elif entry.measured is not None:
             click.echo(printable(entry.recipe.reason))
+
+
+def show_calibration(calibration: Calibration, num_faces: int) -> None:
+    """Print what similarities mean in an index."""
+    people = {"people": "labelled people", "gallery": "groups of like faces"}[calibration.method]
+    try:
+        least = rounded_up(calibration.least_fpir(num_faces))
+    except FaceTroveError as error:
+        click.echo(str(error))
+        return
+    shown = [rate for rate in (0.1, 0.01, 0.001) if rate > least]
+    lines = [
+        f"{calibration.threshold(rate, num_faces):.3f} at {rate:g}" for rate in (*shown, least)
+    ]
+    click.echo(
+        f"calibrated by {calibration.num_people:,} {people}, {calibration.num_comparisons:,} "
+        f"comparisons: similarity by FPIR {', '.join(lines)}, which is as far as they carry"
+    )
 
 
 def _show_approximate(entry: SegmentEntry) -> None:
@@ -354,7 +376,7 @@ def _show_approximate(entry: SegmentEntry) -> None:
     ]
     settings.append(f"{recipe.candidates} candidates a match compared exactly")
     settings.append(f"built on the {'GPU' if entry.built_on == 'cuda' else 'processor'}")
-    faces = _counted(entry.num_faces, "face")
+    faces = counted(entry.num_faces, "face")
     click.echo(f"{faces} by {printable(recipe.factory)} ({', '.join(settings)})")
     if measured is None:
         return
@@ -383,7 +405,7 @@ def _show_approximate(entry: SegmentEntry) -> None:
 def show_verified(verified: Verified, *, as_json: bool) -> None:
     """Print what a check of an index found."""
     if as_json:
-        _print_json(verified.to_json())
+        print_json(verified.to_json())
         return
     name = printable(verified.index)
     for problem in verified.problems:
@@ -394,28 +416,28 @@ def show_verified(verified: Verified, *, as_json: bool) -> None:
             agrees = f", and agrees with {printable(verified.dataset)}"
         click.echo(
             f"{name} (version {verified.version}) is whole{agrees}: "
-            f"{_counted(verified.num_files, 'file')}, {verified.num_bytes:,} bytes, "
-            f"{_counted(verified.num_faces, 'face')}"
+            f"{counted(verified.num_files, 'file')}, {verified.num_bytes:,} bytes, "
+            f"{counted(verified.num_faces, 'face')}"
         )
 
 
 def show_to_delete(num_faces: int, dataset: Path, *, as_json: bool) -> None:
     """Print what a deletion would do."""
     if as_json:
-        _print_json({"dataset": str(dataset), "num_faces": num_faces})
+        print_json({"dataset": str(dataset), "num_faces": num_faces})
     else:
-        click.echo(f"would delete {_counted(num_faces, 'face')} of {printable(str(dataset))}")
+        click.echo(f"would delete {counted(num_faces, 'face')} of {printable(str(dataset))}")
 
 
 def show_deleted(deleted: Deleted, dataset: Path, *, as_json: bool) -> None:
     """Print what a deletion did."""
     if as_json:
-        _print_json({"dataset": str(dataset), **asdict(deleted)})
+        print_json({"dataset": str(dataset), **asdict(deleted)})
         return
     if not deleted.num_faces:
         click.echo(f"no face of {printable(str(dataset))} is meant by that; nothing was deleted")
         return
-    click.echo(f"deleted {_counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
+    click.echo(f"deleted {counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
     for index, count in deleted.num_faces_of_index.items():
         click.echo(f"  {printable(index)} held {count:,} of them and finds them no more")
     if deleted.still_in_dataset:
@@ -442,19 +464,19 @@ def write_report(path: Path, report: PurgeReport) -> None:
 def show_purge(report: PurgeReport, *, as_json: bool) -> None:
     """Print what a purge removed, and how that was checked."""
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
         return
     click.echo(
         f"{printable(report.dataset)}: removed "
-        f"{_counted(report.num_faces_removed, 'row')} of faces and "
+        f"{counted(report.num_faces_removed, 'row')} of faces and "
         f"{report.num_photos_removed:,} of photos; "
-        f"{_counted(len(report.deleted_face_digests), 'face')} deleted so far"
+        f"{counted(len(report.deleted_face_digests), 'face')} deleted so far"
     )
     for index, count in report.num_index_rows_removed.items():
-        click.echo(f"{printable(index)}: removed {_counted(count, 'row')} of faces")
+        click.echo(f"{printable(index)}: removed {counted(count, 'row')} of faces")
     click.echo(
-        f"then read {_counted(report.files_checked, 'file')} with "
-        f"{_counted(report.faces_checked, 'face')} again and did not find"
+        f"then read {counted(report.files_checked, 'file')} with "
+        f"{counted(report.faces_checked, 'face')} again and did not find"
     )
     for trace in report.not_found:
         click.echo(f"  {trace}")
@@ -465,38 +487,65 @@ def show_purge(report: PurgeReport, *, as_json: bool) -> None:
 
 
 def show_probes(
-    probes: Sequence[Probe], photo: Path, *, device: str = "cpu", as_json: bool
+    probes: Sequence[Probe],
+    photo: Path,
+    *,
+    line: tuple[float, float] | None = None,
+    device: str = "cpu",
+    as_json: bool,
 ) -> None:
-    """Print the matches of each face of a photo as a table."""
+    """Print the matches of each face of a photo as a table.
+
+    Args:
+        probes: what a search gave.
+        photo: that was searched for.
+        line: FPIR asked for, and the least similarity that it means.
+        device: where the search was done.
+        as_json: for machines.
+    """
     if as_json:
         found = [probe.to_json() for probe in probes]
-        _print_json({"photo": str(photo), "device": device, "probes": found})
+        print_json({"photo": str(photo), "device": device, **_line(line), "probes": found})
         return
-    _say_device(device)
+    _say_where(device, line)
     for number, probe in enumerate(probes, start=1):
         x, y, width, height = (round(value) for value in probe.box)
         _print_matches(
-            f"face {number} of {len(probes)} in {_relative(Path(photo.name))}, "
+            f"face {number} of {len(probes)} in {relative(Path(photo.name))}, "
             f"{width}x{height} at {x},{y}",
             probe.matches,
         )
 
 
 def show_matches(
-    matches: Sequence[Match], face_id: str, *, device: str = "cpu", as_json: bool
+    matches: Sequence[Match],
+    face_id: str,
+    *,
+    line: tuple[float, float] | None = None,
+    device: str = "cpu",
+    as_json: bool,
 ) -> None:
-    """Print the matches of a face of the index as a table."""
+    """Print the matches of a face of the index as a table; arguments as of `show_probes`."""
     if as_json:
         found = [match.to_json() for match in matches]
-        _print_json({"face_id": face_id, "device": device, "matches": found})
+        print_json({"face_id": face_id, "device": device, **_line(line), "matches": found})
         return
-    _say_device(device)
+    _say_where(device, line)
     _print_matches(f"more like face {printable(face_id)}", matches)
 
 
-def _say_device(device: str) -> None:
+def _line(line: tuple[float, float] | None) -> dict[str, float]:
+    return {} if line is None else {"max_fpir": line[0], "threshold": line[1]}
+
+
+def _say_where(device: str, line: tuple[float, float] | None) -> None:
     if device == "cuda":
         click.echo("searched on the GPU")
+    if line is not None:
+        click.echo(
+            f"matches from similarity {line[1]:.3f} on: somebody who is not in the index finds "
+            f"one in {line[0]:.2g} of searches"
+        )
 
 
 def _print_matches(title: str, matches: Sequence[Match]) -> None:
@@ -507,6 +556,9 @@ def _print_matches(title: str, matches: Sequence[Match]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("similarity", justify="right")
+    is_calibrated = any(match.fpir is not None for match in matches)
+    if is_calibrated:
+        table.add_column("FPIR", justify="right")
     table.add_column("face at", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     has_people = any(match.person is not None for match in matches)
@@ -515,22 +567,24 @@ def _print_matches(title: str, matches: Sequence[Match]) -> None:
     table.add_column("photo", overflow="fold")
     for match in matches:
         x, y, width, height = (round(value) for value in match.box)
-        name = _shown(match.uri)
+        name = shown_uri(match.uri)
         if match.also_at:
-            name += f" (and in {_counted(len(match.also_at), 'other place')})"
+            name += f" (and in {counted(len(match.also_at), 'other place')})"
         person = [Text(printable(match.person or ""))] if has_people else []
         table.add_row(
             str(match.rank),
             f"{match.similarity:.3f}",
+            *(["" if match.fpir is None else f"{match.fpir:.2g}"] if is_calibrated else []),
             f"{x},{y}",
             f"{width}x{height}",
             *person,
             Text(name),
         )
-    _print_table(table)
+    print_table(table)
 
 
-def _print_table(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print a table, folded to the terminal's width if there is one."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # lines are for another program then: not ours to fold
@@ -539,14 +593,14 @@ def _print_table(table: Table) -> None:
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def _shown(uri: str) -> str:
+def shown_uri(uri: str) -> str:
     """A photo's name as a person reads it."""
     from faces.photos import is_path, photo_path, unescape_url
 
-    return _relative(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
+    return relative(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
 
 
-def _relative(path: Path) -> str:
+def relative(path: Path) -> str:
     """A path as short as it can be said from here, printable whatever it is made of."""
     here = Path.cwd()
     shown = path.relative_to(here) if len(here.parts) > 1 and path.is_relative_to(here) else path
@@ -559,9 +613,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """A number of things in words."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _print_json(document: dict[str, Any]) -> None:
+def print_json(document: dict[str, Any]) -> None:
+    """Print a document for machines."""
     click.echo(json.dumps(document, indent=2))

@@ -53,7 +53,7 @@ from indexer.segment import (
     write_faces,
     write_photos,
 )
-from indexer.thresholds import operating_threshold
+from indexer.thresholds import Calibration, operating_threshold
 from indexer.tuning import tune
 from indexer.vectors import open_vectors
 
@@ -244,6 +244,7 @@ def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Dele
             segments=(entry,),
             dataset_deletions=deletions.state,
             dataset_purged=source.purged,
+            calibration=build.calibration,
         )
     )
 
@@ -377,6 +378,11 @@ class _Build:
         """What was asked of the index before."""
         return None if self.writer.previous is None else self.writer.previous.wanted
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of the index as it was before."""
+        return None if self.writer.previous is None else self.writer.previous.calibration
+
     def write_segment(
         self,
         batches: Iterator[FaceBatch],
@@ -468,7 +474,7 @@ class _Build:
         self.on_progress(IndexProgress("measuring recall against exact search"))
         threshold = wanted.threshold
         if threshold is None:
-            threshold = operating_threshold(self.contract.embedder, count)
+            threshold = operating_threshold(self.contract.embedder, count, self.calibration)
         recipe, measured = tune(codes, recipe, vectors, wanted, threshold)
         if not recipe.is_exact:
             write_codes(folder, codes)

@@ -29,6 +29,7 @@ from faces.errors import DamagedFileError, WrongUsageError
 from faces.fetch import sha256_of
 from faces.files import PRIVATE, atomic_write, write_arrow
 from indexer.recipes import Recipe, Wanted
+from indexer.thresholds import Calibration
 
 FORMAT_VERSION = 2
 METRIC = "inner_product"
@@ -151,6 +152,7 @@ class Manifest:
         deletions: rows of them that were deleted; None: none.
         dataset_deletions: `faces.deletions.Deletions.state` of the dataset, when it was compared.
         dataset_purged: `Dataset.purged` then.
+        calibration: what similarities mean here, where that was measured.
         created: when, in UTC, ISO 8601.
     """
 
@@ -161,6 +163,7 @@ class Manifest:
     deletions: DeletionsEntry | None = None
     dataset_deletions: str = ""
     dataset_purged: str = ""
+    calibration: Calibration | None = None
     metric: str = METRIC
     format_version: int = FORMAT_VERSION
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -308,6 +311,13 @@ def _parse_deletions(entry: Any) -> DeletionsEntry | None:
     return DeletionsEntry(entry["name"], int(entry["num_faces"]), FileDigest(**entry["file"]))
 
 
+def _parse_calibration(entry: Any) -> Calibration | None:
+    if entry is None:
+        return None
+    similarities, rates = (tuple(map(float, entry.pop(n))) for n in ("similarities", "rates"))
+    return Calibration(similarities=similarities, rates=rates, **entry)
+
+
 def _parse(content: bytes, path: Path) -> Manifest:
     try:
         document: dict[str, Any] = json.loads(content)
@@ -324,6 +334,7 @@ def _parse(content: bytes, path: Path) -> Manifest:
             wanted=Wanted(**document.pop("wanted")),
             segments=tuple(map(_parse_segment, document.pop("segments"))),
             deletions=_parse_deletions(document.pop("deletions")),
+            calibration=_parse_calibration(document.pop("calibration", None)),
             **document,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

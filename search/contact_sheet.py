@@ -13,7 +13,7 @@ from faces.errors import WrongUsageError
 from faces.files import atomic_write
 from faces.images import Image, Photo, PhotoRejectedError, as_photo, decode_photo
 from faces.photos import photo_name, read_photo
-from search.results import Box, Match, Probe
+from search.results import Box, Probe
 
 SHEET_MARK = "facetrove contact sheet"
 EXIF_SOFTWARE = 0x0131  # Exif 2.32: the program that made a picture
@@ -102,7 +102,7 @@ def _draw_band(photo: Photo, number: int, probe: Probe) -> PIL.Image.Image:
     for place, match in enumerate(probe.matches):
         left = 2 * GAP + step_x + place % MATCHES_PER_ROW * step_x
         top = GAP + place // MATCHES_PER_ROW * step_y
-        band.paste(_match_tile(match), (left, top))
+        band.paste(face_tile_of(match.uri, match.box, match.also_at), (left, top))
         title = f"{match.rank}.  {match.similarity:.3f}"
         _caption(draw, (left, top + TILE), title, photo_name(match.uri), INK)
     return band
@@ -121,11 +121,18 @@ def _caption(
     draw.text((left, top + 24), shown, font=SMALL_FONT, fill=FAINT)
 
 
-def _match_tile(match: Match) -> PIL.Image.Image:
+def face_tile_of(uri: str, box: Box, also_at: Sequence[str] = ()) -> PIL.Image.Image:
+    """A square picture of a face, or of the reason why its photo cannot be shown.
+
+    Args:
+        uri: of the photo.
+        box: of the face in it.
+        also_at: other places of the same photo.
+    """
     text = ""
-    for uri in (match.uri, *match.also_at):
+    for place in (uri, *also_at):
         try:
-            return _face_tile(decode_photo(read_photo(uri)), match.box)
+            return _face_tile(decode_photo(read_photo(place)), box)
         except PhotoRejectedError as error:
             text = text or f"photo not shown:\n{error.reason.value}"
     tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")

@@ -37,6 +37,8 @@ class Match:
         also_at: other places where the same file lies.
         person: who it is, where that is known: the photo's column `person`.
         metadata: the photo's other columns, from photo lists.
+        fpir: the lowest false-positive identification rate at which it would still be returned,
+            as far down as the index is calibrated; None where it is not.
     """
 
     rank: int
@@ -49,6 +51,7 @@ class Match:
     also_at: tuple[str, ...] = ()
     person: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fpir: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, for machines; dates as ISO 8601."""
@@ -116,9 +119,10 @@ class CandidateList(Sequence[Match]):
         face = self._version.face(int(self._places[number]), (*_COLUMNS, *names))
         metadata = {name: face.get(name) for name in names}
         person = metadata.pop("person", None)
+        similarity = float(self.similarities[number])
         return Match(
             rank=self._first_rank + number,
-            similarity=float(self.similarities[number]),
+            similarity=similarity,
             uri=face["uri"],
             box=Box(*face["box"]),
             face_id=face["face_id"],
@@ -127,6 +131,7 @@ class CandidateList(Sequence[Match]):
             also_at=tuple(face["also_at"]),
             person=None if person is None else str(person),
             metadata=metadata,
+            fpir=self._version.fpir_of(similarity),
         )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,16 +37,28 @@ class Query:
     """What is asked of an index beside the probes.
 
     Attributes:
-        k: matches wanted; None: all above `min_similarity`, or `DEFAULT_K`.
+        k: matches wanted; None: all above a least similarity, or `DEFAULT_K`.
         where: a filter, as in SQL's WHERE, over the columns of faces; see docs/search.md.
         min_similarity: least similarity of a match, [-1, 1].
         one_per: at most one match, the best, from each photo or of each person.
+        max_fpir: share of searches for people who are not in the index that may get an answer,
+            (0, 1); with both this and `min_similarity` the stricter holds.
     """
 
     k: int | None = None
     where: str | None = None
     min_similarity: float | None = None
     one_per: OnePer | None = None
+    max_fpir: float | None = None
+
+
+class Asking(TypedDict, total=False):
+    """What `Query` has but for k, as keyword arguments of a search."""
+
+    where: str | None
+    min_similarity: float | None
+    one_per: OnePer | None
+    max_fpir: float | None
 
 
 class FaceSearcher:
@@ -125,28 +137,34 @@ class FaceSearcher:
         where: str | None = None,
         min_similarity: float | None = None,
         one_per: OnePer | None = None,
+        max_fpir: float | None = None,
     ) -> list[Probe]:
         """Find the faces most like each face of a photo.
 
         Args:
             photo: path of a photo, or a decoded one, an array being (height, width, 3) uint8 RGB.
             k: matches wanted per face, 1 to the number of faces in the index; by default
-                `DEFAULT_K`, or all faces of a smaller index, or with `min_similarity` all matches.
+                `DEFAULT_K`, or all faces of a smaller index, or with `min_similarity` or
+                `max_fpir` all matches.
             where: a filter; only faces that pass are matches: `person = 'Ann'`,
                 `starts_with(uri, '/archive/2019/') AND sharpness > 0.3`.
             min_similarity: least similarity of a match, [-1, 1].
             one_per: `photo` or `person`: the best match of each only; faces of unknown people
                 count for themselves.
+            max_fpir: only matches as similar as a stranger finds in at most this share of
+                searches (0 to 1), as `facetrove calibrate` measured on this index; see
+                `threshold`. A filter makes false positives rarer still.
 
         Returns:
             One probe per face of the photo, the surest detection first; none if no face is
             found. Each has k matches, fewer only where no more faces pass.
 
         Raises:
-            WrongUsageError: the photo cannot be read, or k or the filter is wrong.
+            WrongUsageError: the photo cannot be read, k or the filter is wrong, or the index is
+                not calibrated so far.
             ContractMismatchError: the index was made by models of another version.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per))
+        query = self._checked_query(Query(k, where, min_similarity, one_per, max_fpir))
         if isinstance(photo, str | Path):  # decoded as the job does it
             photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
         (faces,) = self.pipeline.find_faces([photo])
@@ -166,12 +184,13 @@ class FaceSearcher:
         where: str | None = None,
         min_similarity: float | None = None,
         one_per: OnePer | None = None,
+        max_fpir: float | None = None,
     ) -> list[CandidateList]:
         """Find the faces most like each of many embeddings.
 
         Args:
             embeddings: (n, d) float32 of unit length, made by the index's own model.
-            k, where, min_similarity, one_per: as in `search`.
+            k, where, min_similarity, one_per, max_fpir: as in `search`.
 
         Returns:
             n candidate lists, in the order of the embeddings.
@@ -179,7 +198,7 @@ class FaceSearcher:
         Raises:
             WrongUsageError: the shape, the length of a vector, k or the filter is wrong.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per))
+        query = self._checked_query(Query(k, where, min_similarity, one_per, max_fpir))
         return self._answer(self._checked(embeddings), query)
 
     def search_face(
@@ -190,23 +209,40 @@ class FaceSearcher:
         where: str | None = None,
         min_similarity: float | None = None,
         one_per: OnePer | None = None,
+        max_fpir: float | None = None,
     ) -> CandidateList:
         """Find more faces like one in the index, itself left out.
 
         Args:
             face_id: as in `Match.face_id`.
-            k, where, min_similarity, one_per: as in `search`.
+            k, where, min_similarity, one_per, max_fpir: as in `search`.
 
         Raises:
             WrongUsageError: no such face, or k or the filter is wrong.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per))
+        query = self._checked_query(Query(k, where, min_similarity, one_per, max_fpir))
         version = self._version
         place = version.place_of(face_id)
         if place is None:
             raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")
-        (matches,) = self._answer(version.embedding(place)[None], query, without=place)
+        (matches,) = self._answer(version.embeddings(np.array([place])), query, without=place)
         return matches
+
+    def threshold(self, max_fpir: float) -> float:
+        """The least similarity of a match at a false-positive identification rate.
+
+        Args:
+            max_fpir: share of searches for people who are not in the index that may get an answer.
+
+        Raises:
+            WrongUsageError: the index is not calibrated, or not for this rate or size.
+        """
+        calibration = self.manifest.calibration
+        if calibration is None:
+            raise WrongUsageError(
+                f"index {self.path} is not calibrated; run `facetrove calibrate {self.path}`"
+            )
+        return calibration.threshold(max_fpir, len(self))
 
     def _answer(
         self, probes: Vectors, query: Query, without: int | None = None
@@ -235,6 +271,11 @@ class FaceSearcher:
             raise WrongUsageError(
                 f"k is {k}; index {self.path} holds {most} faces; ask for 1 to {most} matches"
             )
+        if query.max_fpir is not None:
+            least = self.threshold(query.max_fpir)
+            if query.min_similarity is not None:
+                least = max(least, query.min_similarity)
+            query = replace(query, min_similarity=least)
         return query
 
     def _checked(self, embeddings: ArrayLike) -> NDArray[np.float32]:

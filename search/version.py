@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.errors import DamagedFileError
+from faces.errors import DamagedFileError, WrongUsageError
 from indexer.changes import rows_in
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
@@ -98,10 +98,28 @@ class Version:
         segment, row = self._segment(place)
         return segment.faces.row(row, columns)
 
-    def embedding(self, place: int) -> NDArray[np.float32]:
-        """(d,) of a face."""
-        segment, row = self._segment(place)
-        return np.array(segment.vectors[row])
+    def embeddings(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, d) of some faces."""
+        embeddings = np.empty((len(places), self.manifest.contract.dimension), np.float32)
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            embeddings[here] = self.segments[number].vectors[places[here] - self._starts[number]]
+        return embeddings
+
+    def fpir_of(self, similarity: float) -> float | None:
+        """The lowest FPIR at which a match would still be returned; None: not calibrated."""
+        calibration = self.manifest.calibration
+        if calibration is None:
+            return None
+        try:
+            return float(calibration.fpir_of(np.array([similarity]), self.manifest.num_faces)[0])
+        except WrongUsageError:  # the index has become another
+            return None
+
+    def live(self) -> NDArray[np.bool_]:
+        """(n,) of all places, whether the face there was not deleted."""
+        return np.concatenate([np.zeros(0, bool), *(segment.live() for segment in self.segments)])
 
     def values(self, column: str, places: NDArray[np.int64]) -> list[Any]:
         """A column of some faces, null where their segment does not have it."""

@@ -1,0 +1,202 @@
+"""Whose faces are in an index or a dataset, as far as labels tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from faces.archives import split_member_url
+from faces.errors import WrongUsageError
+from faces.parts import PhotoStatus
+from faces.photos import is_url, photo_path, unescape_url
+from indexer.changes import known_photos
+from indexer.segment import faces_schema, with_columns
+from search.version import Version
+
+FaceChoice = Literal["largest", "central", "only"]
+
+FOLDER = "folder"
+"""As the place of labels: the name of the folder that a photo is in."""
+
+CENTRE_REACH = 0.16
+"""The centre of a face that is called central lies within this share of the photo's width and
+height from the photo's centre. In LFW, whose photos are centred on their person, it is within 0.12
+in all but two photos, and in these the person was not found."""
+
+QUALITY = ("score", "face_size", "sharpness", "brightness", "frontality")
+"""Measures of a face by which error rates are told apart, a higher one being better."""
+
+
+@dataclass(frozen=True)
+class LabelledFaces:
+    """Faces of people whose names are known, one of each photo at most.
+
+    Attributes:
+        places: (n,) int64, where they are: places of a `Version`, or rows of a table.
+        people: (n,) int64, whose they are, people numbered from 0.
+        names: of the people.
+        table: n rows with all columns of a face but the embedding.
+        num_unlabelled: photos that had a face, and no label or not one face to choose.
+    """
+
+    places: NDArray[np.int64]
+    people: NDArray[np.int64]
+    names: tuple[str, ...]
+    table: pa.Table
+    num_unlabelled: int
+
+    @property
+    def quality(self) -> dict[str, NDArray[np.float32]]:
+        """(n,) of each of `QUALITY`."""
+        columns = {name: self.table[name].to_numpy() for name in QUALITY[:-1]}
+        return {**columns, QUALITY[-1]: -np.abs(self.table["yaw"].to_numpy())}
+
+
+def labelled_faces(
+    index: Path,
+    version: Version,
+    *,
+    people: str | None = None,
+    face: FaceChoice = "largest",
+    where: str | None = None,
+) -> LabelledFaces:
+    """The labelled faces of an index.
+
+    Args:
+        index: its folder.
+        version: the version of it that is open.
+        people: `folder`, or the column that says who is in a photo; by default `person`.
+        face: which of a photo's faces is the labelled one.
+        where: a filter that these must pass, as of a search.
+
+    Raises:
+        WrongUsageError: nothing says who is in the photos.
+    """
+    metadata = version.metadata
+    tables = [with_columns(segment.faces.table, metadata) for segment in version.segments]
+    table = pa.concat_tables([faces_schema(metadata).empty_table(), *tables])
+    passing = [
+        segment.live() if where is None else segment.passing(where, metadata)
+        for segment in version.segments
+    ]
+    sizes = _photo_sizes(index, version) if face == "central" else None
+    rows = np.flatnonzero(np.concatenate([np.zeros(0, bool), *passing]))
+    return labelled(table, rows, people=people, face=face, photos=sizes, source=f"index {index}")
+
+
+def _photo_sizes(index: Path, version: Version) -> pa.Table:
+    """photo_id, width and height of the photos with faces."""
+    photos = known_photos(index, [segment.entry for segment in version.segments])
+    photos = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
+    names = ["photo_id", "width", "height"]
+    if not set(names) <= set(photos.column_names) or photos["width"].null_count:
+        raise WrongUsageError(
+            f"index {index} does not know how large its photos are, as --face central needs; "
+            "build it again with --rebuild"
+        )
+    return photos.select(names)
+
+
+def labelled(
+    table: pa.Table,
+    rows: NDArray[np.int64],
+    *,
+    people: str | None,
+    face: FaceChoice,
+    photos: pa.Table | None,
+    source: str,
+) -> LabelledFaces:
+    """The labelled ones among some rows of faces.
+
+    Args:
+        table: faces, as of `LabelledFaces.table`.
+        rows: (m,) of it that count.
+        people, face: as of `labelled_faces`.
+        photos: photo_id, width and height, where `face` is `central`.
+        source: what the faces are in, for messages.
+    """
+    table = table.take(pa.array(rows))
+    chosen = choose_faces(table, face, photos)
+    num_photos = len(pc.unique(table["photo_id"]))
+    rows, table = rows[chosen], table.take(pa.array(chosen))
+    labels = labels_of(table, people, source=source)
+    known = np.flatnonzero(pc.is_valid(labels).to_numpy(zero_copy_only=False))
+    names, numbers = np.unique(labels.take(pa.array(known)).to_pylist(), return_inverse=True)
+    return LabelledFaces(
+        rows[known],
+        numbers.astype(np.int64),
+        tuple(map(str, names)),
+        table.take(pa.array(known)),
+        num_photos - len(known),
+    )
+
+
+def choose_faces(
+    table: pa.Table, face: FaceChoice, photos: pa.Table | None = None
+) -> NDArray[np.int64]:
+    """Rows of the one face of each photo that its label is for, where there is such a one.
+
+    Args:
+        table: faces.
+        face: `largest` by the area of its box, `central`: nearest the photo's centre and within
+            `CENTRE_REACH` of it, or `only`: of photos with one face.
+        photos: photo_id, width and height of all, for `central`.
+    """
+    if len(table) == 0:
+        return np.zeros(0, np.int64)
+    photo_ids = table["photo_id"].combine_chunks().dictionary_encode()
+    numbers = photo_ids.indices.to_numpy()
+    boxes = np.stack(table["box"].combine_chunks().flatten().to_numpy().reshape(-1, 4))
+    possible = np.ones(len(table), dtype=bool)
+    if face == "only":
+        possible = np.bincount(numbers)[numbers] == 1
+        order_by = np.zeros(len(table))
+    elif face == "largest":
+        order_by = -boxes[:, 2] * boxes[:, 3]
+    else:
+        assert photos is not None
+        place = pc.index_in(photo_ids.dictionary, value_set=photos["photo_id"].combine_chunks())
+        sides = [photos[name].take(place).to_numpy()[numbers] for name in ("width", "height")]
+        centres = boxes[:, :2] + boxes[:, 2:] / 2
+        order_by = np.hypot(centres[:, 0] / sides[0] - 0.5, centres[:, 1] / sides[1] - 0.5)
+        possible = order_by <= CENTRE_REACH
+    order = np.lexsort((order_by, numbers))
+    firsts = order[np.flatnonzero(np.diff(numbers[order], prepend=-1))]
+    return np.sort(firsts[possible[firsts]])
+
+
+def labels_of(table: pa.Table, people: str | None, *, source: str) -> pa.Array:
+    """Who is in the photo of each face: texts, null where nobody says.
+
+    Raises:
+        WrongUsageError: there is no such column.
+    """
+    if people == FOLDER:
+        uris = table["uri"].combine_chunks().dictionary_encode()
+        folders = pa.array([folder_of(uri) for uri in uris.dictionary.to_pylist()], pa.string())
+        return folders.take(uris.indices)
+    column = people or "person"
+    if column not in table.column_names:
+        raise WrongUsageError(
+            f"{source} has no column {column!r} that says who is in a photo; embed with a photo "
+            "list that has one, or give --people folder where each person's photos lie in a "
+            "folder of their own"
+        )
+    return pc.cast(table[column].combine_chunks(), pa.string())
+
+
+def folder_of(uri: str) -> str | None:
+    """The name of the folder that a photo is in; None where it is in none."""
+    url = unescape_url(uri)
+    member = split_member_url(url)
+    if member is not None:
+        path = PurePath(member.member)
+    else:
+        path = PurePath(url) if is_url(url) else photo_path(uri)
+    return path.parent.name or None

@@ -1,0 +1,430 @@
+"""1:1 verification: are these two photos of one person?
+
+LFW's protocol is that of its technical report (Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces
+in the Wild", UMass 07-49): of ten folds each is answered by the threshold that is best on the other
+nine; the accuracy is the mean of the ten, with its standard error.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from evaluation.breakdown import GroupErrors, QualityErrors, by_group, by_quality
+from evaluation.labels import FaceChoice, LabelledFaces, choose_faces
+from evaluation.metrics import (
+    Bootstrap,
+    ErrorCurve,
+    Rate,
+    error_curve,
+    in_chunks,
+    miss_rate,
+    rate,
+    share_from,
+    threshold_at,
+)
+from evaluation.pair_lists import Pairs
+from faces.dataset import Dataset
+from faces.errors import WrongUsageError
+from faces.parts import embedding_matrix
+from faces.photos import photo_name, photo_uri
+
+NUM_FOLDS = 10
+FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
+"""At which the true accept rate is given, where there are enough non-mated pairs."""
+
+GROUPED_AT = 1e-2
+"""False accept rate whose threshold groups and qualities are compared at."""
+
+NO_FACE = np.float32(-1)
+"""Similarity of a pair with a photo in which no face was found: they are not called one person, as
+ISO/IEC 19795-1 has it (failure to acquire)."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How well a model tells whether two photos show one person.
+
+    Attributes:
+        num_mated, num_non_mated: pairs.
+        num_without_face: of all, pairs with a photo in which no face was found; they count as not
+            called one person.
+        accuracy: mean of the folds, each at the threshold that is best on the others.
+        accuracy_error: standard error of that mean.
+        folds: where these are from: the `list`'s, or `drawn` at random; `other list`: no folds, one
+            threshold from another list of pairs.
+        fold_accuracies, fold_thresholds: of each.
+        equal_error_rate: where false accepts and false rejects are equally many.
+        area: under the curve of true against false accepts.
+        true_accept_rates: by false accept rate; None where there are too few non-mated pairs.
+        thresholds: of these false accept rates.
+        curve: false accept and false reject rates.
+        mated, non_mated: similarities.
+        groups, qualities: see `evaluation.breakdown`; at a false accept rate of `GROUPED_AT`.
+        worst: (first photo's uri, second's, similarity, mated) of the worst errors.
+    """
+
+    num_mated: int
+    num_non_mated: int
+    num_without_face: int
+    accuracy: float
+    accuracy_error: float | None
+    folds: Literal["list", "drawn", "other list"]
+    fold_accuracies: tuple[float, ...]
+    fold_thresholds: tuple[float, ...]
+    equal_error_rate: Rate
+    area: float
+    true_accept_rates: dict[float, Rate | None]
+    thresholds: dict[float, float | None]
+    curve: ErrorCurve
+    mated: NDArray[np.float32]
+    non_mated: NDArray[np.float32]
+    groups: dict[str, list[GroupErrors]]
+    qualities: list[QualityErrors]
+    worst: list[WrongPair]
+
+
+@dataclass(frozen=True)
+class WrongPair:
+    """A pair on the wrong side of the threshold: two places in photos, and how alike they are."""
+
+    first_uri: str
+    first_box: tuple[float, ...]
+    second_uri: str
+    second_box: tuple[float, ...]
+    similarity: float
+    mated: bool
+
+
+def evaluate_pairs(
+    dataset: str | Path,
+    pairs: Pairs,
+    *,
+    face: FaceChoice = "central",
+    threshold_from: Pairs | None = None,
+    by: Sequence[str] = (),
+    num_worst: int = 0,
+    seed: int = 0,
+) -> Verification:
+    """Measure how well a dataset's embeddings tell whether two photos show one person.
+
+    Args:
+        dataset: with the photos of the pairs.
+        pairs: the list.
+        face: which face of a photo is meant.
+        threshold_from: take the threshold from these pairs, as LFW's View 1 does.
+        by: columns of the list, or of the dataset's photos, whose groups are told apart.
+        num_worst: how many of the worst errors to name, of each kind.
+        seed: of folds that are drawn, and of intervals.
+
+    Raises:
+        WrongUsageError: a photo of the list is not in the dataset, or a kind of pair is missing.
+    """
+    faces = _Faces.of(Dataset.open(Path(dataset)), face, by)
+    rows = faces.rows_of(pairs)
+    similarities = faces.similarities(rows)
+    mated, non_mated = similarities[pairs.mated], similarities[~pairs.mated]
+    if not len(mated) or not len(non_mated):
+        raise WrongUsageError("the list needs pairs of one person and pairs of two")
+    people = _people_numbers(pairs)
+    bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)
+    curve = error_curve(mated, non_mated)
+    accuracies, thresholds, folds = _accuracies(pairs, similarities, seed)
+    error: float | None = None
+    if threshold_from is not None:
+        other = faces.similarities(faces.rows_of(threshold_from))
+        thresholds = (best_threshold(other, threshold_from.mated),)
+        accuracies, folds = (accuracy_at(similarities, pairs.mated, thresholds[0]),), "other list"
+    elif len(accuracies) > 1:
+        error = float(np.std(accuracies, ddof=1) / len(accuracies) ** 0.5)
+    at = float(threshold_at(non_mated, GROUPED_AT)[0])
+    rates = {
+        far: _true_accept_rate(similarities, pairs.mated, far, people, bootstrap)
+        for far in FALSE_ACCEPT_RATES
+    }
+    return Verification(
+        num_mated=len(mated),
+        num_non_mated=len(non_mated),
+        num_without_face=int((rows < 0).any(axis=1).sum()),
+        accuracy=float(np.mean(accuracies)),
+        accuracy_error=error,
+        folds=folds,
+        fold_accuracies=accuracies,
+        fold_thresholds=thresholds,
+        equal_error_rate=_equal_error_rate(similarities, pairs.mated, people, bootstrap),
+        area=curve.area,
+        true_accept_rates=rates,
+        thresholds={
+            far: None if rates[far] is None else float(threshold_at(non_mated, far)[0])
+            for far in FALSE_ACCEPT_RATES
+        },
+        curve=curve,
+        mated=mated,
+        non_mated=non_mated,
+        groups={
+            column: by_group(
+                similarities,
+                pairs.mated,
+                _groups_of_pairs(column, pairs, faces, rows),
+                threshold=at,
+                people=people,
+                bootstrap=bootstrap,
+            )
+            for column in by
+        },
+        qualities=by_quality(
+            mated,
+            {name: values[pairs.mated] for name, values in faces.quality(rows).items()},
+            threshold=at,
+            people=people[pairs.mated],
+            bootstrap=bootstrap,
+        ),
+        worst=_worst(faces, rows, similarities, mated=pairs.mated, threshold=at, count=num_worst),
+    )
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """The meant face of each photo of a dataset."""
+
+    source: str
+    faces: LabelledFaces
+    embeddings: NDArray[np.float32]
+    rows: dict[str, int]  # by uri
+    names: dict[str, list[str]]  # uris by the file's name without its ending
+    without_face: frozenset[str]  # uris
+
+    @classmethod
+    def of(cls, dataset: Dataset, face: FaceChoice, by: Sequence[str]) -> _Faces:
+        columns = [name for name in by if name in dataset.metadata.names]
+        photos = dataset.photos(["width", "height", "num_faces", *columns])
+        names = [*("face_id", "photo_id", "uri", "also_at", "box", "score", "yaw"), *columns]
+        names += ["face_size", "sharpness", "brightness", "embedding"]
+        tables = list(dataset.faces(names, photos=photos))
+        if not tables:
+            raise WrongUsageError(f"dataset {dataset.path} holds no face")
+        table = pa.concat_tables(tables)
+        chosen = choose_faces(table, face, photos)
+        table = table.take(pa.array(chosen))
+        embeddings = embedding_matrix(table)
+        rows: dict[str, int] = {}
+        places = zip(table["uri"].to_pylist(), table["also_at"].to_pylist(), strict=True)
+        for row, (uri, also_at) in enumerate(places):
+            rows |= dict.fromkeys([uri, *also_at], row)
+        uris = photos["uri"].to_pylist()
+        by_name = defaultdict(list)
+        for uri in uris:
+            by_name[photo_name(uri).rpartition(".")[0]].append(uri)
+        no_label = np.zeros(len(table), np.int64)
+        labelled = LabelledFaces(chosen, no_label, (), table.drop(["embedding"]), 0)
+        without = frozenset(uris) - rows.keys()
+        return cls(f"dataset {dataset.path}", labelled, embeddings, rows, dict(by_name), without)
+
+    def rows_of(self, pairs: Pairs) -> NDArray[np.int64]:
+        """(n, 2) rows of the pairs' faces, -1 where none was found.
+
+        Raises:
+            WrongUsageError: a photo is not there, or its name is that of several.
+        """
+        known: dict[str, int] = {}
+        for name in dict.fromkeys(name for pair in pairs.photos for name in pair):
+            known[name] = self._row_of(name)
+        return np.array([[known[name] for name in pair] for pair in pairs.photos])
+
+    def _row_of(self, name: str) -> int:
+        uri = name if name in self.rows or name in self.without_face else photo_uri(name)
+        if uri in self.rows:
+            return self.rows[uri]
+        if uri in self.without_face:
+            return -1
+        stem = photo_name(name).removesuffix(".jpg")
+        candidates = self.names.get(stem) or self.names.get(stem.rpartition(".")[0], [])
+        ending = "/" + name.lstrip("./")
+        candidates = [uri for uri in candidates if uri.endswith(ending)] or candidates
+        if len(candidates) != 1:
+            problem = f"is the name of {len(candidates)} photos" if candidates else "is not there"
+            raise WrongUsageError(
+                f"photo {name!r} of the list {problem} in {self.source}; embed the photos of all "
+                "pairs, and name them by their paths where names repeat"
+            )
+        return self.rows.get(candidates[0], -1)
+
+    def similarities(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        first, second = self.embeddings[rows[:, 0]], self.embeddings[rows[:, 1]]
+        similarities = np.einsum("nd,nd->n", first, second)
+        return np.where((rows < 0).any(axis=1), NO_FACE, np.minimum(similarities, 1))
+
+    def quality(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """The lesser of both faces'; -inf where one was not found."""
+        missing = (rows < 0).any(axis=1)
+        return {
+            name: np.where(missing, -np.inf, values[rows].min(axis=1))
+            for name, values in self.faces.quality.items()
+        }
+
+
+def _people_numbers(pairs: Pairs) -> NDArray[np.int64]:
+    """(n, 2) who is in the photos, by numbers; where that is not known every photo is a person."""
+    names = pairs.people
+    if names is None:
+        # Photos that some pair says show one person are one person's.
+        heads: dict[str, str] = {}
+
+        def head(name: str) -> str:
+            while (above := heads.setdefault(name, name)) != name:
+                name = above
+            return name
+
+        for (first, second), mated in zip(pairs.photos, pairs.mated.tolist(), strict=True):
+            if mated:
+                heads[head(second)] = head(first)
+        names = [(head(first), head(second)) for first, second in pairs.photos]
+    _, numbers = np.unique(np.array(names), return_inverse=True)
+    return numbers.reshape(-1, 2)
+
+
+def best_threshold(similarities: NDArray[np.floating], mated: NDArray[np.bool_]) -> float:
+    """The threshold with the most right answers; in the middle between the similarities beside it.
+
+    Of several that do equally well the middle one.
+    """
+    order = np.argsort(-similarities, kind="stable")
+    sorted_, of_one = similarities[order].astype(np.float64), mated[order]
+    right = np.concatenate([[0], np.cumsum(of_one)]) + (
+        (~mated).sum() - np.concatenate([[0], np.cumsum(~of_one)])
+    )
+    possible = np.concatenate([[True], sorted_[1:] < sorted_[:-1], [True]])  # not between equals
+    best = np.flatnonzero(possible & (right == right[possible].max()))
+    cut = int(best[len(best) // 2])
+    above = sorted_[cut - 1] if cut else sorted_[0] + 1e-6
+    below = sorted_[cut] if cut < len(sorted_) else sorted_[-1] - 1e-6
+    return float((above + below) / 2)
+
+
+def accuracy_at(
+    similarities: NDArray[np.floating], mated: NDArray[np.bool_], threshold: float
+) -> float:
+    """Share of pairs on the right side of a threshold."""
+    return float(((similarities >= threshold) == mated).mean())
+
+
+def _accuracies(
+    pairs: Pairs, similarities: NDArray[np.float32], seed: int
+) -> tuple[tuple[float, ...], tuple[float, ...], Literal["list", "drawn", "other list"]]:
+    """Accuracy and threshold of each fold."""
+    folds, origin = pairs.folds, "list"
+    if folds is None:
+        folds, origin = drawn_folds(pairs.mated, seed), "drawn"
+    accuracies, thresholds = [], []
+    for fold in np.unique(folds):
+        here = folds == fold
+        threshold = best_threshold(similarities[~here], pairs.mated[~here])
+        thresholds.append(threshold)
+        accuracies.append(accuracy_at(similarities[here], pairs.mated[here], threshold))
+    return tuple(accuracies), tuple(thresholds), origin  # type: ignore[return-value]
+
+
+def drawn_folds(mated: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+    """(n,) ten folds at random, each with its share of mated and non-mated pairs."""
+    rng = np.random.default_rng(seed)
+    folds = np.empty(len(mated), np.int64)
+    for kind in (True, False):
+        rows = rng.permutation(np.flatnonzero(mated == kind))
+        folds[rows] = np.arange(len(rows)) % NUM_FOLDS
+    return folds
+
+
+def _true_accept_rate(
+    similarities: NDArray[np.float32],
+    mated: NDArray[np.bool_],
+    far: float,
+    people: NDArray[np.int64],
+    bootstrap: Bootstrap,
+) -> Rate | None:
+    """None where not one non-mated pair may be accepted."""
+    if (~mated).sum() * far < 1:
+        return None
+
+    def replicate(some: Bootstrap) -> NDArray[np.floating]:
+        thresholds = threshold_at(
+            similarities[~mated], far, some.weights(people[~mated, 0], people[~mated, 1])
+        )
+        return 1 - miss_rate(similarities[mated], thresholds, some.weights(people[mated, 0]))
+
+    threshold = threshold_at(similarities[~mated], far)
+    value = float(share_from(similarities[mated], threshold)[0])
+    num_people = len(np.unique(people[mated, 0]))
+    return rate(value, in_chunks(bootstrap, replicate), num_people, worst=0.0)
+
+
+def _equal_error_rate(
+    similarities: NDArray[np.float32],
+    mated: NDArray[np.bool_],
+    people: NDArray[np.int64],
+    bootstrap: Bootstrap,
+) -> Rate:
+    order = np.argsort(-similarities, kind="stable")
+    of_one = mated[order]
+    last_of_equals = np.append(np.diff(similarities[order]) != 0, True)
+
+    def replicate(some: Bootstrap) -> NDArray[np.floating]:
+        weights = some.weights(people[order, 0], people[order, 1]).astype(np.float64)
+        accepted = np.cumsum(weights * ~of_one, axis=1)
+        rejected = np.cumsum(weights * of_one, axis=1)
+        far = accepted[:, last_of_equals] / np.maximum(accepted[:, -1:], 1e-9)
+        frr = 1 - rejected[:, last_of_equals] / np.maximum(rejected[:, -1:], 1e-9)
+        crossing = np.argmax(far >= frr, axis=1)
+        rows = np.arange(len(far))
+        return np.asarray((far + frr)[rows, crossing] / 2)
+
+    value = error_curve(similarities[mated], similarities[~mated]).equal_error_rate
+    return rate(value, in_chunks(bootstrap, replicate), len(np.unique(people)))
+
+
+def _groups_of_pairs(
+    column: str, pairs: Pairs, faces: _Faces, rows: NDArray[np.int64]
+) -> list[str]:
+    """The group of each pair: what the list says, or what both photos have, or `mixed`."""
+    if column in pairs.columns:
+        return pairs.columns[column]
+    table = faces.faces.table
+    if column not in table.column_names:
+        known = ", ".join([*pairs.columns, *table.column_names])
+        raise WrongUsageError(f"there is no column {column!r} to group by; there are {known}")
+    values = [*(str(value) for value in table[column].to_pylist()), "unknown"]
+    named = [(values[first], values[second]) for first, second in rows.tolist()]
+    return [first if first == second else "mixed" for first, second in named]
+
+
+def _worst(
+    faces: _Faces,
+    rows: NDArray[np.int64],
+    similarities: NDArray[np.float32],
+    *,
+    mated: NDArray[np.bool_],
+    threshold: float,
+    count: int,
+) -> list[WrongPair]:
+    """The non-mated pairs most alike and the mated least, on the wrong side of a threshold."""
+    wrong = ((similarities >= threshold) != mated) & (rows >= 0).all(axis=1)
+    uris, boxes = faces.faces.table["uri"].to_pylist(), faces.faces.table["box"].to_pylist()
+    found = []
+    for kind, sign in ((False, -1), (True, 1)):
+        here = np.flatnonzero(wrong & (mated == kind))
+        for pair in here[np.argsort(sign * similarities[here], kind="stable")][:count].tolist():
+            first, second = rows[pair].tolist()
+            found.append(
+                WrongPair(
+                    *(uris[first], tuple(boxes[first]), uris[second], tuple(boxes[second])),
+                    similarity=float(similarities[pair]),
+                    mated=kind,
+                )
+            )
+    return found

@@ -1,0 +1,266 @@
+"""Identification under damage: the probes are damaged, the enrolled faces are as they are.
+
+What the article behind this project calls interference and noise, at stated strengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.damage import DAMAGES, Damage, FaceWindow
+from evaluation.identify import Gallery, Searches, search_all, split_faces
+from evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
+from evaluation.metrics import Bootstrap, Rate, mean_rate, threshold_at
+from faces.errors import WrongUsageError
+from faces.images import PhotoRejectedError, decode_photo
+from faces.models import load_pipeline_for
+from faces.photos import read_photo
+from faces.pipeline import FacePipeline, overlaps
+from indexer.build import IndexProgress
+from search.version import Version
+
+OnProgress = Callable[[IndexProgress], None]
+
+NUM_PROBES = 300
+FPIR = 0.01
+"""Of strangers' undamaged faces, whose threshold is kept under damage."""
+
+SAME_FACE_OVERLAP = 0.3
+AT_ONCE = 32
+UNDAMAGED = "none"
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """What one damage of one strength does.
+
+    Attributes:
+        damage: its name; `none`: nothing is done.
+        unit, strength: how strong.
+        found: share of the faces that the detector still finds.
+        rank_one: share of mated probes whose person comes first; one that is not found does not.
+        false_negative: share of mated probes whose person is not above the threshold, likewise.
+        false_positive: share of strangers' probes that find somebody above it.
+        similarity: median of the mated probes that are found, to their person; None: none is.
+    """
+
+    damage: str
+    unit: str
+    strength: float | None
+    found: float
+    rank_one: Rate
+    false_negative: Rate
+    false_positive: Rate
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What damage does to identification.
+
+    Attributes:
+        num_mated, num_strangers: probes of each kind.
+        num_unreadable: photos of probes that could not be read any more, left out.
+        gallery: people and faces enrolled.
+        threshold: similarity at an FPIR of 0.01 of undamaged strangers.
+        damaged: by damage and strength, undamaged first.
+    """
+
+    num_mated: int
+    num_strangers: int
+    num_unreadable: int
+    gallery: tuple[int, int]
+    threshold: float
+    damaged: list[Damaged]
+
+
+def evaluate_robustness(
+    index: str | Path,
+    *,
+    people: str | None = None,
+    face: FaceChoice = "largest",
+    where: str | None = None,
+    damages: Sequence[str] = (),
+    num_probes: int = NUM_PROBES,
+    seed: int = 0,
+    on_progress: OnProgress = lambda _: None,
+) -> Robustness:
+    """Measure how identification in an index bears damage to the photos searched for.
+
+    Half of the people are enrolled with one photo each; the others are strangers.
+
+    Args:
+        index: its folder.
+        people, face, where: as of `evaluation.identify.evaluate_identification`.
+        damages: names of `DAMAGES`; all by default.
+        num_probes: photos of enrolled people, and as many of strangers.
+        seed: of the split and of noise.
+        on_progress: called with what is being done.
+
+    Raises:
+        WrongUsageError: labels do not suffice, photos are gone, or there is no such damage.
+    """
+    chosen = _chosen(damages)
+    version = Version.open(Path(index), "cpu")
+    faces = labelled_faces(Path(index), version, people=people, face=face, where=where)
+    rng = np.random.default_rng(seed)
+    enrolled, mated, strangers = _split(faces, rng)
+    if not len(mated) or len(strangers) * FPIR < 1:
+        raise WrongUsageError(
+            f"index {index} has {len(mated)} labelled photos of enrolled people to search for and "
+            f"{len(strangers)} of others; it takes 1 and {round(1 / FPIR)}"
+        )
+    gallery = Gallery(version, faces)
+    clean = search_all(gallery, enrolled, strangers)
+    threshold = float(threshold_at(clean.wrong, FPIR)[0])
+    probes = np.concatenate([rng.permutation(rows)[:num_probes] for rows in (mated, strangers)])
+    pipeline = load_pipeline_for(version.manifest.contract, contract_owner=f"index {index}")
+    windows, probes = _cut_windows(faces, probes, on_progress)
+    if not len(probes):
+        raise WrongUsageError(
+            "none of the photos can be read any more; they are looked for where they were when "
+            "they were embedded"
+        )
+    bootstrap = Bootstrap.of(len(faces.names), seed=seed)
+    trial = _Trial(pipeline, gallery, enrolled, probes, windows, threshold, bootstrap)
+    settings: list[tuple[Damage | None, float | None]] = [(None, None)]
+    settings += [(damage, strength) for damage in chosen for strength in damage.strengths]
+    damaged = []
+    for number, (damage, strength) in enumerate(settings):
+        name = UNDAMAGED if damage is None else f"{damage.name} {strength:g}"
+        step = IndexProgress(f"damage {number + 1} of {len(settings)}: {name}")
+        on_progress(step)
+        damaged.append(trial.under(damage, strength, np.random.default_rng([seed, number])))
+    is_mated = np.isin(faces.people[probes], faces.people[enrolled])
+    return Robustness(
+        num_mated=int(is_mated.sum()),
+        num_strangers=int((~is_mated).sum()),
+        num_unreadable=min(num_probes, len(mated)) + min(num_probes, len(strangers)) - len(probes),
+        gallery=(len(np.unique(faces.people[enrolled])), len(enrolled)),
+        threshold=threshold,
+        damaged=damaged,
+    )
+
+
+def _chosen(names: Sequence[str]) -> list[Damage]:
+    known = {damage.name: damage for damage in DAMAGES}
+    for name in names:
+        if name not in known:
+            raise WrongUsageError(f"there is no damage {name!r}; there are {', '.join(known)}")
+    return [known[name] for name in names] or list(DAMAGES)
+
+
+def _split(
+    faces: LabelledFaces, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the enrolled, of mated probes, and of strangers."""
+    enrolled, probes = split_faces(faces.people, 1, rng)
+    num_people = len(faces.names)
+    strangers = rng.permutation(num_people)[: num_people // 2]
+    known = ~np.isin(faces.people, strangers)
+    return enrolled[known[enrolled]], probes[known[probes]], np.flatnonzero(~known)
+
+
+def _cut_windows(
+    faces: LabelledFaces, probes: NDArray[np.int64], on_progress: OnProgress
+) -> tuple[list[FaceWindow], NDArray[np.int64]]:
+    """The faces of the probes whose photos can be read, and which these are."""
+    windows, readable = [], []
+    for done, probe in enumerate(probes.tolist()):
+        on_progress(IndexProgress("reading photos", done, len(probes)))
+        row = {name: faces.table[name][probe].as_py() for name in ("uri", "box", "landmarks")}
+        try:
+            image = decode_photo(read_photo(row["uri"])).image
+        except PhotoRejectedError:
+            continue
+        box, landmarks = (np.array(row[name], np.float32) for name in ("box", "landmarks"))
+        windows.append(FaceWindow.cut(image, box, landmarks.reshape(5, 2)))
+        readable.append(probe)
+    return windows, np.array(readable, np.int64)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What every damage is tried with."""
+
+    pipeline: FacePipeline
+    gallery: Gallery
+    enrolled: NDArray[np.int64]
+    probes: NDArray[np.int64]
+    windows: list[FaceWindow]
+    threshold: float
+    bootstrap: Bootstrap
+
+    @cached_property
+    def own(self) -> NDArray[np.float32]:
+        """(p, d) embedding of the enrolled face of each probe's person; zeros for strangers."""
+        faces = self.gallery.faces
+        row_of = np.full(len(faces.names), -1)
+        row_of[faces.people[self.enrolled]] = self.enrolled
+        rows = row_of[faces.people[self.probes]]
+        vectors = self.gallery.version.embeddings(faces.places[rows])
+        vectors[rows < 0] = 0
+        return vectors
+
+    def under(
+        self, damage: Damage | None, strength: float | None, rng: np.random.Generator
+    ) -> Damaged:
+        """Damage all probes and search for what is found of them."""
+        dimension = self.pipeline.embedder.dimension
+        embeddings = np.zeros((len(self.probes), dimension), np.float32)
+        found = np.zeros(len(self.probes), bool)
+        damaged = (
+            window if damage is None or strength is None else damage.apply(window, strength, rng)
+            for window in self.windows
+        )
+        for number, embedding in enumerate(self._embedded(damaged)):
+            if embedding is not None:
+                embeddings[number], found[number] = embedding, True
+        searches = search_all(self.gallery, self.enrolled, self.probes, embeddings)
+        mated, wrong = searches.mated, ~searches.mated
+        first = found & (searches.ranks == 1)
+        missed = ~found | (searches.right < self.threshold)
+        answered = found & (searches.wrong >= self.threshold)
+        seen = (embeddings * self.own)[mated & found].sum(axis=1)
+        return Damaged(
+            damage=UNDAMAGED if damage is None else damage.name,
+            unit="" if damage is None else damage.unit,
+            strength=strength,
+            found=float(found.mean()),
+            rank_one=self._rate(first, searches, mated),
+            false_negative=self._rate(~missed, searches, mated, of_failure=True),
+            false_positive=self._rate(~answered, searches, wrong, of_failure=True),
+            similarity=float(np.median(seen)) if len(seen) else None,
+        )
+
+    def _rate(
+        self,
+        success: NDArray[np.bool_],
+        searches: Searches,
+        rows: NDArray[np.bool_],
+        *,
+        of_failure: bool = False,
+    ) -> Rate:
+        rate = mean_rate(success[rows], searches.people[rows], self.bootstrap)
+        return rate.of_the_opposite() if of_failure else rate
+
+    def _embedded(self, windows: Iterator[FaceWindow]) -> Iterator[NDArray[np.float32] | None]:
+        """The embedding of the face of each window, None where it is not found."""
+        while some := list(islice(windows, AT_ONCE)):
+            for window, faces in zip(
+                some, self.pipeline.find_faces([window.image for window in some]), strict=True
+            ):
+                if not faces:
+                    yield None
+                    continue
+                boxes = np.stack([face.detection.box for face in faces])
+                overlap = overlaps(boxes, window.box)
+                best = int(np.argmax(overlap))
+                yield faces[best].embedding if overlap[best] >= SAME_FACE_OVERLAP else None
