@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from evaluation.breakdown import GroupErrors, QualityErrors, by_group, by_quality
@@ -260,7 +261,7 @@ def evaluate_identification(
             column: by_group(
                 open_set.deciding,
                 open_set.mated,
-                [str(faces.table[column][int(row)]) for row in open_set.faces],
+                _groups(faces, column, open_set.faces),
                 threshold=at,
                 people=open_set.people,
                 bootstrap=bootstrap,
@@ -276,6 +277,12 @@ def evaluate_identification(
         ),
         worst=_worst(open_set, faces, at, num_worst),
     )
+
+
+def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
+    """What a column says of some faces, in words."""
+    values = faces.table[column].take(pa.array(rows)).to_pylist()
+    return ["unknown" if value is None else str(value) for value in values]
 
 
 class Gallery:

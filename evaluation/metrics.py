@@ -131,13 +131,14 @@ def threshold_at(
         (r,), or (1,) without weights: just above a similarity, or -inf where all may be above.
     """
     order = np.argsort(-non_mated, kind="stable")
-    descending = np.asarray(non_mated, np.float64)[order]
+    descending = np.asarray(non_mated)[order]
     counted = np.ones((1, len(order))) if weights is None else weights[:, order]
     reached = np.cumsum(counted, axis=1, dtype=np.float64)
     too_many = reached > rate * reached[:, -1:] * (1 + 1e-12)
     first = np.argmax(too_many, axis=1)
-    just_above = np.nextafter(descending, np.inf)[first]
-    return np.where(too_many.any(axis=1), just_above, -np.inf)
+    # The next number of the same precision, with which it is going to be compared.
+    just_above = np.nextafter(descending, descending.dtype.type(np.inf))[first]
+    return np.where(too_many.any(axis=1), just_above.astype(np.float64), -np.inf)
 
 
 def miss_rate(

@@ -37,6 +37,7 @@ from faces.parts import embedding_matrix
 from faces.photos import photo_name, photo_uri
 
 NUM_FOLDS = 10
+LEAST_PAIRS = 2
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
 """At which the true accept rate is given, where there are enough non-mated pairs."""
 
@@ -131,8 +132,11 @@ def evaluate_pairs(
     rows = faces.rows_of(pairs)
     similarities = faces.similarities(rows)
     mated, non_mated = similarities[pairs.mated], similarities[~pairs.mated]
-    if not len(mated) or not len(non_mated):
-        raise WrongUsageError("the list needs pairs of one person and pairs of two")
+    if min(len(mated), len(non_mated)) < LEAST_PAIRS:
+        raise WrongUsageError(
+            f"the list has {len(mated)} pairs of one person and {len(non_mated)} of two; it needs "
+            f"{LEAST_PAIRS} of each at least"
+        )
     people = _people_numbers(pairs)
     bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)
     curve = error_curve(mated, non_mated)
@@ -302,7 +306,7 @@ def best_threshold(similarities: NDArray[np.floating], mated: NDArray[np.bool_])
     )
     possible = np.concatenate([[True], sorted_[1:] < sorted_[:-1], [True]])  # not between equals
     best = np.flatnonzero(possible & (right == right[possible].max()))
-    cut = int(best[len(best) // 2])
+    cut = int(best[(len(best) - 1) // 2])
     above = sorted_[cut - 1] if cut else sorted_[0] + 1e-6
     below = sorted_[cut] if cut < len(sorted_) else sorted_[-1] - 1e-6
     return float((above + below) / 2)
@@ -320,7 +324,7 @@ def _accuracies(
 ) -> tuple[tuple[float, ...], tuple[float, ...], Literal["list", "drawn", "other list"]]:
     """Accuracy and threshold of each fold."""
     folds, origin = pairs.folds, "list"
-    if folds is None:
+    if folds is None or len(np.unique(folds)) == 1:
         folds, origin = drawn_folds(pairs.mated, seed), "drawn"
     accuracies, thresholds = [], []
     for fold in np.unique(folds):
@@ -332,12 +336,16 @@ def _accuracies(
 
 
 def drawn_folds(mated: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
-    """(n,) ten folds at random, each with its share of mated and non-mated pairs."""
+    """(n,) ten folds at random, each with its share of mated and non-mated pairs.
+
+    Fewer where there are fewer pairs of a kind.
+    """
     rng = np.random.default_rng(seed)
     folds = np.empty(len(mated), np.int64)
+    num_folds = min(NUM_FOLDS, int(mated.sum()), int((~mated).sum()))
     for kind in (True, False):
         rows = rng.permutation(np.flatnonzero(mated == kind))
-        folds[rows] = np.arange(len(rows)) % NUM_FOLDS
+        folds[rows] = np.arange(len(rows)) % num_folds
     return folds
 
 
@@ -396,9 +404,10 @@ def _groups_of_pairs(
         return pairs.columns[column]
     table = faces.faces.table
     if column not in table.column_names:
-        known = ", ".join([*pairs.columns, *table.column_names])
-        raise WrongUsageError(f"there is no column {column!r} to group by; there are {known}")
-    values = [*(str(value) for value in table[column].to_pylist()), "unknown"]
+        names = ", ".join([*pairs.columns, *table.column_names])
+        raise WrongUsageError(f"there is no column {column!r} to group by; there are {names}")
+    known = ("unknown" if value is None else str(value) for value in table[column].to_pylist())
+    values = [*known, "unknown"]
     named = [(values[first], values[second]) for first, second in rows.tolist()]
     return [first if first == second else "mixed" for first, second in named]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from evaluation.breakdown import GroupErrors, QualityErrors
 from evaluation.identify import GROUPED_AT as FPIR_GROUPED_AT
-from evaluation.identify import Identification, WrongSearch
+from evaluation.identify import MOST_RANK, Identification, WrongSearch
 from evaluation.metrics import ErrorCurve
 from evaluation.pairs import GROUPED_AT as FAR_GROUPED_AT
 from evaluation.pairs import Verification, WrongPair
@@ -126,7 +126,7 @@ def write_page(path: Path, page: Page, *, source: str, contract: ModelContract) 
     """
     require_report_name(path)
     facts = "".join(
-        f"<div><strong>{escape(value)}</strong><span>{escape(name)}</span></div>"
+        f"<div><strong>{_with_small_interval(value)}</strong><span>{escape(name)}</span></div>"
         for name, value in page.facts.items()
     )
     terms = "".join(
@@ -162,19 +162,27 @@ h1{font-size:28px;line-height:1.2;margin:0 0 8px}h2{font-size:20px;margin:40px 0
 .lead{font-size:18px;margin:0 0 20px}p{max-width:70ch}
 .facts{display:flex;flex-wrap:wrap;gap:12px}
 .facts div{flex:1 1 160px;border:1px solid #d2d2d7;border-radius:8px;padding:12px 16px}
-.facts strong{display:block;font-size:24px;line-height:1.2}.facts span{color:#56565b;font-size:14px}
+.facts strong{display:block;font-size:24px;line-height:1.2}.facts strong small{font-size:14px;
+font-weight:400;display:block;margin-top:2px}.facts span{color:#56565b;font-size:14px}
 table{border-collapse:collapse;font-size:14px;margin:12px 0;font-variant-numeric:tabular-nums}
 th,td{padding:4px 14px 4px 0;text-align:right;border-bottom:1px solid #e8e8ed;white-space:nowrap}
 th{font-weight:600}th:first-child,td:first-child{text-align:left}
 .scroll{overflow-x:auto}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:16px}
-figure{margin:0}figure img{width:100%;height:auto}figcaption{font-size:14px;color:#56565b}
+.plots{display:grid;grid-template-columns:repeat(2,1fr);gap:16px}
+figure{margin:0}figure img{width:100%;height:auto}figcaption{font-size:14px;color:#56565b;
+overflow-wrap:anywhere}
 .faces{display:flex;flex-wrap:wrap;gap:16px}.faces figure{width:330px}
 .faces img{width:160px;height:160px;margin-right:4px}
 dt{font-weight:600;margin-top:10px}dd{margin:0;max-width:80ch}
 footer{margin-top:40px;color:#56565b;font-size:13px;border-top:1px solid #d2d2d7;padding-top:12px}
-@media(max-width:480px){.plots{grid-template-columns:1fr}}
+@media(max-width:720px){.plots{grid-template-columns:1fr}}
 """
+
+
+def _with_small_interval(value: str) -> str:
+    """A rate in large letters, what stands in brackets behind it in small ones."""
+    number, _, interval = escape(value).partition(" (")
+    return f"{number}<small>{interval.removesuffix(')')}</small>" if interval else number
 
 
 def verification_page(result: Verification, *, examples: bool) -> Page:
@@ -225,7 +233,7 @@ def verification_page(result: Verification, *, examples: bool) -> Page:
                 line_plot(
                     [Line("", np.maximum(curve.false_positive, 0), 1 - curve.false_negative)],
                     Axis("false accept rate", log=True, ends=(1 / result.num_non_mated, 1)),
-                    Axis("true accept rate", ends=(_floor(1 - curve.false_negative), 1.002)),
+                    Axis("true accept rate", ends=(_floor(curve, 1 / result.num_non_mated), 1.002)),
                     steps=True,
                 ),
                 f"ROC; area under it {result.area:.4f}.",
@@ -330,7 +338,7 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
                         Line(name, np.arange(1, len(way.match_rates) + 1), way.match_rates)
                         for name, way in ways.items()
                     ],
-                    Axis("rank"),
+                    Axis("rank", ticks=["", *map(str, range(1, MOST_RANK + 1))]),
                     Axis("share within that rank"),
                     markers=True,
                 ),
@@ -508,9 +516,11 @@ def _plots(*figures: str) -> str:
     return f"<div class=plots>{''.join(figures)}</div>"
 
 
-def _floor(rates: np.ndarray) -> float:
-    """Where an axis of true accept rates begins: below all that matters."""
-    return float(np.floor(10 * np.quantile(rates, 0.1)) / 10)
+def _floor(curve: ErrorCurve, least: float) -> float:
+    """Where an axis of true accept rates begins, if that of false ones begins at `least`."""
+    shown = curve.false_positive >= least
+    missed = float(curve.false_negative[shown].max()) if shown.any() else 1.0
+    return max(0.0, 1 - 2 * max(missed, 0.01))
 
 
 def _least(curve: ErrorCurve) -> float:

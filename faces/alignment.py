@@ -81,13 +81,7 @@ class AlignmentTemplate:
         self, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
         """See `Alignment`."""
-        transform = self._transform(box, landmarks)
-        size = (self.width, self.height)
-        shrink = int(1.0 / max(_enlargement(transform), 1e-6))
-        if shrink >= 2:
-            image, transform = _shrink_around_crop(image, transform, size, shrink)
-        crop = cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR)
-        return np.asarray(crop, dtype=np.uint8)
+        return warped(image, self._transform(box, landmarks), (self.width, self.height))
 
     def _transform(
         self, box: NDArray[np.float32], landmarks: NDArray[np.float32]
@@ -136,6 +130,23 @@ def _corners(box: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _enlargement(transform: NDArray[np.float64]) -> float:
     return float(np.hypot(transform[0, 0], transform[1, 0]))
+
+
+def warped(image: Image, transform: NDArray[np.float64], size: tuple[int, int]) -> Image:
+    """Cut a part out of an image, turned and scaled; black beyond it.
+
+    What becomes less than half as large is averaged first: bilinear sampling would skip pixels.
+
+    Args:
+        image: (height, width, 3) uint8.
+        transform: (2, 3) from pixels of it to pixels of the result, a similarity.
+        size: width and height of the result.
+    """
+    shrink = int(1.0 / max(_enlargement(transform), 1e-6))
+    if shrink >= 2:
+        image, transform = _shrink_around_crop(image, transform, size, shrink)
+    crop = cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, dtype=np.uint8)
 
 
 def similarity_transform(

@@ -7,7 +7,7 @@ from typing import Any
 
 from faces.errors import ContractMismatchError, DamagedFileError
 
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 """Raised whenever decoding, detection scale, alignment or normalisation change embeddings."""
 
 MAX_DIMENSION = 65_536

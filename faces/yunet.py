@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.alignment import ARCFACE_112, similarity_transform, warped
 from faces.engine import Network, Placement
 from faces.images import REDUCTIONS, Image, Photo
 from faces.pipeline import Detection, overlaps
@@ -56,6 +57,24 @@ SAME_FACE_OVERLAP = 0.3
 
 NMS_OVERLAP = 0.3
 """Boxes that overlap a better one by more (intersection over union) are the same face."""
+
+STEADY_SCORE, STEADY_OVERLAP = 0.2, 0.5
+"""A face's landmarks are the mean, weighted by score, of those that all places of the network's
+grids with this score or more give whose box overlaps its own by so much. On LFW a fifth fewer
+people are missed at an FPIR of 0.01 than with those of the best place (benchmarks/README.md)."""
+
+SEEN_WIDTHS = (48.0, 96.0, 128.0, 160.0, 200.0, 300.0)
+TILT_FOLLOWED = (0.2, 0.3, 0.55, 0.7, 0.8, 0.9)
+"""The network learned on upright faces, and its landmarks follow but a part of a tilt: by the width
+of the face, in pixels as the network sees it. Measured on 201 LFW photos turned by up to 40
+degrees; beyond 200 pixels extrapolated."""
+
+TILTED_DEGREES, MOST_TILTED_DEGREES = 10.0, 60.0
+"""A face that is tilted so far, and not further than can be told, is looked at again, upright: one
+of seven in LFW."""
+
+UPRIGHT_SIDE, UPRIGHT_FACE = 256, 160
+"""That look's window, and how wide the face is in it, in pixels."""
 
 
 def _free_sizes(model: ModelProto) -> ModelProto:
@@ -132,6 +151,8 @@ class YuNetDetector:
             if shrunk[row]:
                 scale = max(searched[row].shape[:2]) / max(image.shape[:2])
                 found[row] = self._looked_at_again(image, found[row], scale)
+        scales = [max(s.shape) / max(i.shape) for s, i in zip(searched, images, strict=True)]
+        self._set_upright(images, found, scales)
         return [
             _to_detections(faces, photo.reduction)
             for faces, photo in zip(found, photos, strict=True)
@@ -146,9 +167,47 @@ class YuNetDetector:
             batch = _to_network_input([images[row] for row in rows])
             outputs = self._network.run(batch)
             for place, row in enumerate(rows):
-                faces = decode_outputs(outputs, place, batch.shape[3], least_scores[row])
-                found[row] = best_of_overlapping(faces)
+                least = min(least_scores[row], STEADY_SCORE)
+                places = decode_outputs(outputs, place, batch.shape[3], least)
+                faces = best_of_overlapping(places)
+                faces = faces[faces[:, 14] >= least_scores[row]]
+                found[row] = with_steady_landmarks(faces, places)
         return found
+
+    def _set_upright(
+        self,
+        images: Sequence[Image],
+        found: Sequence[NDArray[np.float32]],
+        scales: Sequence[float],
+    ) -> None:
+        """Look at tilted faces again, upright, for their landmarks, and put these into `found`.
+
+        Args:
+            images: in all the detail there is.
+            found: faces of each in its pixels, rows as of `decode_outputs`.
+            scales: pixels of what was searched per pixel of `images`.
+        """
+        tilted = [
+            (image, face, degrees)
+            for image, faces, scale in zip(images, found, scales, strict=True)
+            for face, degrees in zip(faces, tilts(faces, scale).tolist(), strict=True)
+            if abs(degrees) >= TILTED_DEGREES
+        ]
+        for start in range(0, len(tilted), MOST_WINDOWS):
+            some = tilted[start : start + MOST_WINDOWS]
+            transforms = [_upright_window(face, degrees) for _, face, degrees in some]
+            windows = [
+                warped(image, transform, (UPRIGHT_SIDE, UPRIGHT_SIDE))
+                for (image, _, _), transform in zip(some, transforms, strict=True)
+            ]
+            looks = self._run(windows, [STEADY_SCORE] * len(windows))
+            for (_, face, _), look, transform in zip(some, looks, transforms, strict=True):
+                middles = look[:, :2] + look[:, 2:4] / 2 - (UPRIGHT_SIDE - 1) / 2
+                central = look[np.hypot(*middles.T) < look[:, 2] / 2][:1]
+                if len(central):
+                    back = cv2.invertAffineTransform(transform)
+                    landmarks = central[0, 4:14].reshape(5, 2) @ back[:, :2].T + back[:, 2]
+                    face[4:14] = landmarks.reshape(-1)
 
     def _looked_at_again(
         self, image: Image, proposed: NDArray[np.float32], scale: float
@@ -202,6 +261,32 @@ class _Window(NamedTuple):
         moved[:, [0, *range(4, 14, 2)]] += self.left
         moved[:, [1, *range(5, 14, 2)]] += self.top
         return moved
+
+
+def tilts(faces: NDArray[np.float32], scale: float) -> NDArray[np.float64]:
+    """(n,) degrees by which faces would have to be turned to stand upright.
+
+    Args:
+        faces: rows as of `decode_outputs`.
+        scale: pixels of what was searched per pixel of these.
+    """
+    upright = np.asarray(ARCFACE_112.points)
+    turns = [similarity_transform(face[4:14].reshape(5, 2), upright) for face in faces]
+    shown = np.array([np.degrees(np.arctan2(turn[1, 0], turn[0, 0])) for turn in turns])
+    seen = faces[:, 2] * scale
+    if scale < 1:  # smaller ones were looked at again
+        seen = np.where(faces[:, 2:4].max(axis=1) * scale < SURE_SIDE, WINDOW_FACE, seen)
+    told = shown / np.interp(seen, SEEN_WIDTHS, TILT_FOLLOWED)
+    return told.clip(-MOST_TILTED_DEGREES, MOST_TILTED_DEGREES)
+
+
+def _upright_window(face: NDArray[np.float32], degrees: float) -> NDArray[np.float64]:
+    """The (2, 3) matrix from pixels of the image to a window in which a tilted face is upright."""
+    turn = np.radians(degrees)
+    scale = UPRIGHT_FACE / max(float(face[2]), 1e-3)
+    rotation = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    centre = face[:2] + face[2:4] / 2
+    return np.column_stack([rotation, (UPRIGHT_SIDE - 1) / 2 - rotation @ centre])
 
 
 def _shrunk(image: Image, longer_side: int) -> Image:
@@ -309,3 +394,21 @@ def best_of_overlapping(faces: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), faces[:, 14].tolist(), 0.0, NMS_OVERLAP)
     return np.asarray(faces[np.asarray(kept, dtype=int)])
+
+
+def with_steady_landmarks(
+    faces: NDArray[np.float32], places: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Faces with the landmarks that all places near each agree on; see `STEADY_SCORE`.
+
+    Args:
+        faces: (n, 15) the best of `places`.
+        places: (m, 15) all of them, rows as of `decode_outputs`.
+    """
+    places = places[places[:, 14] >= STEADY_SCORE]
+    steady = faces.copy()
+    for face in steady:
+        near = places[overlaps(places[:, :4], face[:4]) >= STEADY_OVERLAP]
+        if len(near):
+            face[4:14] = np.average(near[:, 4:14], axis=0, weights=near[:, 14])
+    return steady

@@ -51,6 +51,17 @@ def lfw() -> Path:
     return Path(data) / "lfw"
 
 
+@pytest.fixture(scope="session")
+def lfw_dataset(shared_dir: Path, lfw: Path) -> Path:
+    """All of LFW's photos embedded by the real command. Read only."""
+    dataset = shared_dir / "lfw.dataset"
+    with FileLock(shared_dir / "lfw.lock"):
+        if not dataset.exists():
+            finished = run_facetrove("embed", lfw / "photos", dataset, timeout=600)
+            assert finished.returncode == 0, finished.stderr
+    return dataset
+
+
 def run_facetrove(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user would."""
     return subprocess.run(

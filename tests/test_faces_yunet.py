@@ -10,10 +10,11 @@ import PIL.Image
 import PIL.ImageFilter
 import pytest
 
+from faces import yunet
 from faces.images import Photo, decode_photo
 from faces.models import ModelChoice, load_pipeline
 from faces.pipeline import FacePipeline, FaceSelection
-from faces.yunet import YuNetDetector
+from faces.yunet import YuNetDetector, with_steady_landmarks
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,40 @@ def test_only_the_faces_wanted_are_kept(
     (faces,) = chosen.find_faces([photo])
     found = sorted(float(face.detection.box[2]) for face in faces)
     assert found == pytest.approx(widths, rel=0.15)
+
+
+def test_landmarks_are_the_mean_of_the_places_that_agree() -> None:
+    best = face_at(10, score=0.9, eye=20)
+    near = face_at(11, score=0.3, eye=24)  # overlaps by more than a half
+    unsure = face_at(10, score=0.1, eye=90)
+    beside = face_at(30, score=0.8, eye=90)
+    places = np.stack([best, near, unsure, beside])
+    (steady,) = with_steady_landmarks(best[None], places)
+    assert steady[4] == pytest.approx((0.9 * 20 + 0.3 * 24) / 1.2)
+    assert np.array_equal(steady[:4], best[:4]) and steady[14] == best[14]
+
+
+def face_at(left: float, *, score: float, eye: float) -> np.ndarray:
+    return np.array([left, 10, 20, 20, *[eye] * 10, score], np.float32)
+
+
+@pytest.mark.parametrize("degrees", [-25, -15, 15, 25])
+def test_a_tilted_face_is_embedded_nearly_as_an_upright_one(
+    demo_photos: Path, pipeline: FacePipeline, monkeypatch: pytest.MonkeyPatch, degrees: float
+) -> None:
+    """The network's landmarks follow a part of the tilt; a second look follows nearly all."""
+    names = ["biden.jpg", "eileen_collins.png", "grace_hopper.jpg", "obama2.jpg", "obama3.jpg"]
+    found = {}
+    for looked_at_again in (True, False):
+        if not looked_at_again:
+            monkeypatch.setattr(yunet, "TILTED_DEGREES", 360.0)
+        similarities = []
+        for name in names:
+            photo = PIL.Image.open(demo_photos / name).convert("RGB")
+            turned = photo.rotate(degrees, PIL.Image.Resampling.BICUBIC)
+            (upright,) = pipeline.find_faces([np.asarray(photo)])[0]
+            faces = pipeline.find_faces([np.asarray(turned)])[0]
+            similarities.append(max(float(f.embedding @ upright.embedding) for f in faces))
+        found[looked_at_again] = float(np.mean(similarities))
+    assert found[True] > 0.95
+    assert found[True] > found[False] + 0.02

@@ -139,7 +139,7 @@ def test_more_like_this_leaves_the_face_itself_out(index: Path) -> None:
     matches = searcher.search_face(face_id, 5)
     place = searcher._version.place_of(face_id)
     assert place is not None
-    (ranked,) = searcher.search_embeddings(searcher._version.embedding(place)[None], 6)
+    (ranked,) = searcher.search_embeddings(searcher._version.embeddings(np.array([place])), 6)
     assert ranked[0].face_id == face_id
     assert matches.face_ids == ranked[1:].face_ids
     assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
