@@ -62,7 +62,7 @@ DEFINITIONS = {
     "FPIR, FNIR": "In the open set, false-positive identification rate: share of non-mated "
     "searches with any candidate at or above a threshold. False-negative identification rate: "
     "share of mated searches whose person is not among the candidates at or above it. Candidate "
-    "lists hold 50 faces (Grother, Ngan, Hanaoka: FRVT Part 2: Identification, NISTIR 8271, "
+    "lists hold 20 faces (Grother, Ngan, Hanaoka: FRVT Part 2: Identification, NISTIR 8271, "
     "2019; now FRTE 1:N).",
     "DET": "Detection error tradeoff: FNIR against FPIR, both logarithmic.",
     "Error versus reject": "FNIR or FRR of what is left when the worst faces by a measure are left "

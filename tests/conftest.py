@@ -62,6 +62,18 @@ def lfw_dataset(shared_dir: Path, lfw: Path) -> Path:
     return dataset
 
 
+@pytest.fixture(scope="session")
+def lfw_index(shared_dir: Path, lfw_dataset: Path) -> Path:
+    """The index of `lfw_dataset`. Read only."""
+    from indexer import build_index
+
+    index = shared_dir / "lfw.index"
+    with FileLock(shared_dir / "lfw.lock"):
+        if not index.exists():
+            build_index(lfw_dataset, index)
+    return index
+
+
 def run_facetrove(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user would."""
     return subprocess.run(
