@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from benchmarks.lfw_accuracy import read_pairs
+from evaluation.pair_lists import read_pairs
 from faces.alignment import ARCFACE_112
 from faces.fetch import cache_dir, fetch
 from faces.images import Photo, decode_photo
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lfw", type=Path)
     lfw = parser.parse_args().lfw
-    named = {name for pair in read_pairs(lfw / "pairsDevTrain.txt") for name in pair[:2]}
+    named = {name for pair in read_pairs(lfw / "pairsDevTrain.txt").photos for name in pair}
     paths = [path for path in sorted(lfw.glob("photos/*/*.jpg")) if path.stem not in named]
     chosen = np.random.default_rng(SEED).choice(len(paths), NUM_FACES, replace=False)
     (original,) = fetch([SFACE_FILE], cache_dir() / "weights")

@@ -106,7 +106,7 @@ def _shrink(window: FaceWindow, side: float, _: np.random.Generator) -> FaceWind
 
 
 def _scale_light(window: FaceWindow, factor: float, _: np.random.Generator) -> FaceWindow:
-    return window.with_image((window.image * factor).round().clip(0, 255))
+    return window.with_image((window.image * np.float64(factor)).round().clip(0, 255))
 
 
 def _rotate(window: FaceWindow, degrees: float, _: np.random.Generator) -> FaceWindow:
@@ -145,7 +145,7 @@ DAMAGES = (
     Damage("noise", "standard deviation, of 255", (5, 10, 25, 50), _add_noise),
     Damage("small", "width of the face in pixels", (64, 40, 28, 20), _shrink),
     Damage("dark", "factor", (0.5, 0.25, 0.12, 0.06), _scale_light),
-    Damage("bright", "factor", (1.25, 1.5, 1.75, 2), _scale_light),
+    Damage("bright", "factor", (1.5, 2, 3, 4), _scale_light),
     Damage("rotation", "degrees", (15, 30, 60, 90, 180), _rotate),
     Damage("eyes covered", "height of the bar, of the face's", (0.1, 0.2, 0.3), _cover_eyes),
     Damage("mouth covered", "height of the bar, of the face's", (0.15, 0.3, 0.45), _cover_mouth),

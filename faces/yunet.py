@@ -277,7 +277,7 @@ def tilts(faces: NDArray[np.float32], scale: float) -> NDArray[np.float64]:
     if scale < 1:  # smaller ones were looked at again
         seen = np.where(faces[:, 2:4].max(axis=1) * scale < SURE_SIDE, WINDOW_FACE, seen)
     told = shown / np.interp(seen, SEEN_WIDTHS, TILT_FOLLOWED)
-    return told.clip(-MOST_TILTED_DEGREES, MOST_TILTED_DEGREES)
+    return np.asarray(told.clip(-MOST_TILTED_DEGREES, MOST_TILTED_DEGREES))
 
 
 def _upright_window(face: NDArray[np.float32], degrees: float) -> NDArray[np.float64]:

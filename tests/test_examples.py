@@ -9,6 +9,7 @@ from pathlib import Path
 import PIL.Image
 
 from tests.conftest import ROOT
+from tests.labelled_faces import labelled_index, people_around
 
 
 def run_example(name: str, *arguments: str | Path) -> list[str]:
@@ -25,6 +26,14 @@ def test_the_three_actions(tmp_path: Path, demo_photos: Path, probe_photo: Path)
     lines = run_example("search_faces", index, probe_photo)
     assert len(lines) == 6
     assert "obama" in lines[1]
+
+
+def test_an_index_is_measured(tmp_path: Path) -> None:
+    vectors, people = people_around(250, 2, spread=0.3, dimension=64)
+    index = labelled_index(tmp_path, vectors, people)
+    lines = run_example("evaluate_index", index, "person")
+    assert lines[0] == "rank-1 1.000 among 250 people"
+    assert lines[1].startswith("a stranger finds a match of 0.")
 
 
 def test_the_demo_ranks_the_president_s_portraits_first(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.lfw_accuracy import read_pairs
+from evaluation.pair_lists import read_pairs
 from faces.embedder import NetworkEmbedder
 from faces.engine import OnnxRuntimeNetwork
 from faces.errors import ModelUnavailableError, WrongUsageError
@@ -262,10 +262,10 @@ def test_mobilefacenet_tells_people_apart_on_lfw(lfw: Path, tmp_path: Path) -> N
     embedder = pipeline.embedder
     assert isinstance(embedder, NetworkEmbedder)
     assert not embedder.prepared.one_at_a_time  # although its graph says batch 1
-    pairs = read_pairs(lfw / "pairsDevTrain.txt")[::4]
-    embeddings = central_embeddings(pipeline, lfw, {name for pair in pairs for name in pair[:2]})
-    similarities = np.array([embeddings[one] @ embeddings[other] for one, other, _ in pairs])
-    same = np.array([same for *_, same in pairs])
+    listed = read_pairs(lfw / "pairsDevTrain.txt")
+    pairs, same = listed.photos[::4], listed.mated[::4]
+    embeddings = central_embeddings(pipeline, lfw, {name for pair in pairs for name in pair})
+    similarities = np.array([embeddings[one] @ embeddings[other] for one, other in pairs])
     accuracies = [((similarities >= t) == same).mean() for t in np.arange(0, 1, 0.005)]
     assert max(accuracies) >= 0.98
 

@@ -13,10 +13,15 @@ from faces.fetch import cache_dir
 from faces.models import load_pipeline
 from tests.conftest import ROOT
 
-HEAVY = ("apache_beam", "faiss", "openvino", "onnxruntime", "onnx", "cv2", "pyarrow", "rich")
+HEAVY = (
+    *("apache_beam", "faiss", "openvino", "onnxruntime", "onnx", "cv2", "pyarrow", "rich"),
+    *("scipy", "matplotlib"),
+)
 
 
-@pytest.mark.parametrize("room", ["faces", "beam_jobs", "indexer", "search", "facetrove.main"])
+@pytest.mark.parametrize(
+    "room", ["faces", "beam_jobs", "indexer", "search", "evaluation", "facetrove.main"]
+)
 def test_importing_a_room_loads_nothing_heavy(room: str) -> None:
     script = f"import sys, {room}; print([name for name in {HEAVY} if name in sys.modules])"
     loaded = subprocess.run(
