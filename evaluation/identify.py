@@ -282,7 +282,7 @@ def evaluate_identification(
 
 def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
     """What a column says of some faces, in words."""
-    values = faces.table[column].take(pa.array(rows)).to_pylist()
+    values = faces.column(column).take(pa.array(rows)).to_pylist()
     return ["unknown" if value is None else str(value) for value in values]
 
 
@@ -486,7 +486,7 @@ def _worst(
     """Strangers with the most similar wrong answer, and misses with the most similar other face."""
     if not count:
         return []
-    uris, boxes = faces.table["uri"].to_pylist(), faces.table["box"].to_pylist()
+    uris, boxes = faces.column("uri").to_pylist(), faces.column("box").to_pylist()
     found = []
     for kind in (False, True):
         wrong = searches.right < threshold if kind else searches.wrong >= threshold

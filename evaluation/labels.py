@@ -38,10 +38,10 @@ class LabelledFaces:
     """Faces of people whose names are known, one of each photo at most.
 
     Attributes:
-        places: (n,) int64, where they are: places of a `Version`, or rows of a table.
+        places: (n,) int64, where they are: places of a `Version`, or rows of `table`.
         people: (n,) int64, whose they are, people numbered from 0.
         names: of the people.
-        table: n rows with all columns of a face but the embedding.
+        table: all faces there are, with all columns but the embedding.
         num_unlabelled: photos that had a face, and no label or not one face to choose.
     """
 
@@ -51,11 +51,15 @@ class LabelledFaces:
     table: pa.Table
     num_unlabelled: int
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """(n,) of a column of the faces."""
+        return self.table[name].take(pa.array(self.places))
+
     @property
     def quality(self) -> dict[str, NDArray[np.float32]]:
         """(n,) of each of `QUALITY`."""
-        columns = {name: self.table[name].to_numpy() for name in QUALITY[:-1]}
-        return {**columns, QUALITY[-1]: -np.abs(self.table["yaw"].to_numpy())}
+        columns = {name: self.column(name).to_numpy() for name in QUALITY[:-1]}
+        return {**columns, QUALITY[-1]: -np.abs(self.column("yaw").to_numpy())}
 
 
 def labelled_faces(
@@ -87,7 +91,7 @@ def labelled_faces(
     ]
     sizes = _photo_sizes(index, version) if face == "central" else None
     rows = np.flatnonzero(np.concatenate([np.zeros(0, bool), *passing]))
-    return labelled(table, rows, people=people, face=face, photos=sizes, source=f"index {index}")
+    return _labelled(table, rows, people=people, face=face, photos=sizes, source=f"index {index}")
 
 
 def _photo_sizes(index: Path, version: Version) -> pa.Table:
@@ -103,7 +107,7 @@ def _photo_sizes(index: Path, version: Version) -> pa.Table:
     return photos.select(names)
 
 
-def labelled(
+def _labelled(
     table: pa.Table,
     rows: NDArray[np.int64],
     *,
@@ -112,28 +116,18 @@ def labelled(
     photos: pa.Table | None,
     source: str,
 ) -> LabelledFaces:
-    """The labelled ones among some rows of faces.
-
-    Args:
-        table: faces, as of `LabelledFaces.table`.
-        rows: (m,) of it that count.
-        people, face: as of `labelled_faces`.
-        photos: photo_id, width and height, where `face` is `central`.
-        source: what the faces are in, for messages.
-    """
-    table = table.take(pa.array(rows))
-    chosen = choose_faces(table, face, photos)
-    num_photos = len(pc.unique(table["photo_id"]))
-    rows, table = rows[chosen], table.take(pa.array(chosen))
-    labels = labels_of(table, people, source=source)
+    """The labelled ones among some rows of faces; see `labelled_faces`."""
+    candidates = table.select(["photo_id", "box"]).take(pa.array(rows))
+    chosen = rows[choose_faces(candidates, face, photos)]
+    labels = labels_of(table, chosen, people, source=source)
     known = np.flatnonzero(pc.is_valid(labels).to_numpy(zero_copy_only=False))
-    names, numbers = np.unique(labels.take(pa.array(known)).to_pylist(), return_inverse=True)
+    texts = labels.take(pa.array(known)).dictionary_encode()
     return LabelledFaces(
-        rows[known],
-        numbers.astype(np.int64),
-        tuple(map(str, names)),
-        table.take(pa.array(known)),
-        num_photos - len(known),
+        places=chosen[known],
+        people=texts.indices.to_numpy().astype(np.int64),
+        names=tuple(texts.dictionary.to_pylist()),
+        table=table,
+        num_unlabelled=pc.count_distinct(candidates["photo_id"]).as_py() - len(known),
     )
 
 
@@ -152,7 +146,7 @@ def choose_faces(
         return np.zeros(0, np.int64)
     photo_ids = table["photo_id"].combine_chunks().dictionary_encode()
     numbers = photo_ids.indices.to_numpy()
-    boxes = np.stack(table["box"].combine_chunks().flatten().to_numpy().reshape(-1, 4))
+    boxes = table["box"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
     possible = np.ones(len(table), dtype=bool)
     if face == "only":
         possible = np.bincount(numbers)[numbers] == 1
@@ -171,14 +165,16 @@ def choose_faces(
     return np.sort(firsts[possible[firsts]])
 
 
-def labels_of(table: pa.Table, people: str | None, *, source: str) -> pa.Array:
-    """Who is in the photo of each face: texts, null where nobody says.
+def labels_of(
+    table: pa.Table, rows: NDArray[np.int64], people: str | None, *, source: str
+) -> pa.Array:
+    """Who is in the photos of some faces: texts, null where nobody says.
 
     Raises:
         WrongUsageError: there is no such column.
     """
     if people == FOLDER:
-        uris = table["uri"].combine_chunks().dictionary_encode()
+        uris = table["uri"].take(pa.array(rows)).combine_chunks().dictionary_encode()
         folders = pa.array([folder_of(uri) for uri in uris.dictionary.to_pylist()], pa.string())
         return folders.take(uris.indices)
     column = people or "person"
@@ -188,7 +184,13 @@ def labels_of(table: pa.Table, people: str | None, *, source: str) -> pa.Array:
             "list that has one, or give --people folder where each person's photos lie in a "
             "folder of their own"
         )
-    return pc.cast(table[column].combine_chunks(), pa.string())
+    try:
+        return pc.cast(table[column].take(pa.array(rows)).combine_chunks(), pa.string())
+    except pa.ArrowException as error:
+        raise WrongUsageError(
+            f"column {column!r} of {source} does not say who is in a photo: it holds "
+            f"{table[column].type}"
+        ) from error
 
 
 def folder_of(uri: str) -> str | None:

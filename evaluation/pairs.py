@@ -226,8 +226,8 @@ class _Faces:
         by_name = defaultdict(list)
         for uri in uris:
             by_name[photo_name(uri).rpartition(".")[0]].append(uri)
-        no_label = np.zeros(len(table), np.int64)
-        labelled = LabelledFaces(chosen, no_label, (), table.drop(["embedding"]), 0)
+        every = np.arange(len(table))
+        labelled = LabelledFaces(every, np.zeros_like(every), (), table.drop(["embedding"]), 0)
         without = frozenset(uris) - rows.keys()
         return cls(f"dataset {dataset.path}", labelled, embeddings, rows, dict(by_name), without)
 

@@ -266,7 +266,13 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
         title="Who is it? Identification in a gallery",
         lead=f"{result.num_closed:,} photos were searched for in galleries of "
         f"{result.closed_gallery[0]:,.0f} people; the right person came first in "
-        f"{best.rank_one.value:.1%}.",
+        f"{best.rank_one.value:.1%}."
+        + (
+            ""
+            if fnir is None
+            else f" Where one stranger in a hundred is taken for somebody, {fnir.value:.1%} of the "
+            "searches for people who are there miss them."
+        ),
         facts={
             "rank-1, closed set": said(best.rank_one),
             "FNIR at an FPIR of 0.01": said(fnir),

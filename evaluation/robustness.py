@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from evaluation.damage import DAMAGES, Damage, FaceWindow
@@ -173,9 +174,9 @@ def _cut_windows(
 ) -> tuple[list[FaceWindow], NDArray[np.int64]]:
     """The faces of the probes whose photos can be read, and which these are."""
     windows, readable = [], []
-    for done, probe in enumerate(probes.tolist()):
+    places = faces.table.select(["uri", "box", "landmarks"]).take(pa.array(faces.places[probes]))
+    for done, (probe, row) in enumerate(zip(probes.tolist(), places.to_pylist(), strict=True)):
         on_progress(IndexProgress("reading photos", done, len(probes)))
-        row = {name: faces.table[name][probe].as_py() for name in ("uri", "box", "landmarks")}
         try:
             image = decode_photo(read_photo(row["uri"])).image
         except PhotoRejectedError:

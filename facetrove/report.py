@@ -544,7 +544,7 @@ def _say_where(device: str, line: tuple[float, float] | None) -> None:
     if line is not None:
         click.echo(
             f"matches from similarity {line[1]:.3f} on: somebody who is not in the index finds "
-            f"one in {line[0]:.2g} of searches"
+            f"one in {100 * line[0]:.3g}% of searches"
         )
 
 

@@ -129,7 +129,7 @@ def test_an_index_is_calibrated_and_searched_at_a_rate(index: Path, tmp_path: Pa
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(
         f"matches from similarity {float(threshold[1]):.3f} on: somebody who is not in the index "
-        "finds one in 0.1 of searches\n"
+        "finds one in 10% of searches\n"
     )
     assert "FPIR" in answer.stdout.splitlines()[2]
     document = json.loads(
