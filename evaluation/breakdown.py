@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from evaluation.metrics import Bootstrap, Rate, rate
+from evaluation.metrics import Bootstrap, Rate, share
 
 NUM_TENTHS = 10
 REJECTED = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -78,36 +79,20 @@ def by_group(
         people: (n,), or (n, 2) of comparisons, by their numbers.
         bootstrap: over these people.
     """
-    names, numbers, counts = np.unique(
-        np.asarray(groups, dtype=str), return_inverse=True, return_counts=True
-    )
-    people = people if people.ndim == 2 else np.stack([people, people], axis=1)
+    encoded = pa.array(groups, pa.string()).dictionary_encode()
+    numbers = encoded.indices.to_numpy()
     found = []
-    for number in np.argsort(-counts, kind="stable").tolist():
+    for number in np.argsort(-np.bincount(numbers), kind="stable").tolist():
         here = numbers == number
         rates = []
         for kind in (True, False):
             some = np.flatnonzero(here & (mated == kind))
             wrong = (similarities[some] >= threshold) != kind
-            rates.append(_share(wrong, people[some], bootstrap))
+            rates.append(share(wrong, people[some], bootstrap) if len(some) else None)
         num_mated = int((here & mated).sum())
-        found.append(
-            GroupErrors(str(names[number]), num_mated, int(here.sum()) - num_mated, *rates)
-        )
+        name = encoded.dictionary[number].as_py()
+        found.append(GroupErrors(name, num_mated, int(here.sum()) - num_mated, *rates))
     return found
-
-
-def _share(
-    wrong: NDArray[np.bool_], people: NDArray[np.int64], bootstrap: Bootstrap
-) -> Rate | None:
-    if not len(wrong):
-        return None
-    weights = bootstrap.weights(people[:, 0], people[:, 1])
-    total = weights.sum(axis=1)
-    replicates = np.where(
-        total > 0, (weights * wrong).sum(axis=1) / np.maximum(total, 1e-9), np.nan
-    )
-    return rate(float(wrong.mean()), replicates, len(np.unique(people)))
 
 
 def by_quality(
@@ -121,13 +106,12 @@ def by_quality(
     """What each measure says about misses.
 
     Args:
-        mated: (n,) similarities to the right person.
+        mated: (n,) similarities to the right person, one or more.
         quality: (n,) of each measure.
         threshold: below, it is a miss.
         people: (n,) or (n, 2), as of `by_group`.
         bootstrap: over these people.
     """
-    people = people if people.ndim == 2 else np.stack([people, people], axis=1)
     missed = mated < threshold
     found = []
     for measure, values in quality.items():
@@ -135,11 +119,9 @@ def by_quality(
         tenths = np.array_split(missed[order], NUM_TENTHS)
         firsts = np.cumsum([len(tenth) for tenth in tenths])[:-1]
         curve = []
-        for share in REJECTED:
-            kept = order[round(share * len(order)) :]
-            share_missed = _share(missed[kept], people[kept], bootstrap)
-            assert share_missed is not None
-            curve.append(share_missed)
+        for rejected in REJECTED:
+            kept = order[round(rejected * len(order)) :]
+            curve.append(share(missed[kept], people[kept], bootstrap))
         found.append(
             QualityErrors(
                 measure,

@@ -24,7 +24,7 @@ docs/evaluation.md has what came of it on real people that were not in the galle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,15 +33,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.labels import FaceChoice, labelled_faces
+from evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
 from faces.errors import WrongUsageError
-from indexer.build import IndexProgress
+from indexer.build import IndexProgress, OnProgress
 from indexer.folder import IndexWriter
-from indexer.manifest import Manifest
-from indexer.thresholds import Calibration
-from search.version import Version
-
-OnProgress = Callable[[IndexProgress], None]
+from indexer.manifest import Manifest, read_current
+from indexer.thresholds import MOST_GROWTH, Calibration
+from search.version import PassingRows, Version
 
 LEAST_PEOPLE = 200
 """With fewer, not even an FPIR of 0.05 could be told."""
@@ -74,6 +72,15 @@ told apart by likeness, more of the bulk makes it steadier."""
 ANCHORS = np.array([0.5, 1.0, 2.0, 3.0])
 """FPIRs, in units of the least that is measured, where the extremal index is read off."""
 
+LEAST_PROBES = 1_000
+
+MOST_BENT = 1.3
+"""How much more the second quarter of all similarities may spread than the first, were they
+Gaussian, before pairs of one person are so many that strangers cannot be told: some third."""
+
+MOST_WAITING = 2_000_000
+"""Links kept until they are worked in: 32 MB."""
+
 BIN_WIDTH = 0.0005
 NUM_POINTS = 80
 LINKS_FOLLOWED = 64
@@ -84,6 +91,7 @@ def calibrate_index(
     index: str | Path,
     *,
     people: str | None = None,
+    by_likeness: bool = False,
     face: FaceChoice = "largest",
     on_progress: OnProgress = lambda _: None,
 ) -> Manifest:
@@ -92,7 +100,9 @@ def calibrate_index(
     Args:
         index: its folder.
         people: `folder`, or the column that says who is in a photo; by default `person`, where
-            that says it of `LEAST_PEOPLE` people or more, or else the gallery itself.
+            that says it of `LEAST_PEOPLE` people or more and of half of the faces, or else the
+            gallery itself.
+        by_likeness: go by the gallery itself whatever labels say.
         face: which of a photo's faces is that person's.
         on_progress: called with what is being done.
 
@@ -100,88 +110,112 @@ def calibrate_index(
         The manifest now in force, with its calibration.
 
     Raises:
-        WrongUsageError: the index holds too few people to tell.
+        WrongUsageError: there is no index, or it holds too few people to tell.
         BusyError: another process is writing the index.
     """
+    read_current(Path(index))  # refuses what is no index before its folder is made
     with IndexWriter.open(Path(index)) as writer:
         previous = writer.require_previous()
         version = Version.open(writer.path, "cpu")
-        calibration = measure(
-            writer.path, version, people=people, face=face, on_progress=on_progress
-        )
+        labels = None
+        if not by_likeness:
+            on_progress(IndexProgress("reading labels"))
+            labels = _labels(writer.path, version, people, face)
+        try:
+            calibration = _measured(version, labels, on_progress)
+        except ValueError as error:
+            raise WrongUsageError(
+                f"the faces of index {index} are too much alike to tell strangers by"
+            ) from error
         return writer.publish(replace(previous, calibration=calibration))
 
 
-def measure(
-    index: Path,
-    version: Version,
-    *,
-    people: str | None = None,
-    face: FaceChoice = "largest",
-    on_progress: OnProgress = lambda _: None,
+def _labels(
+    index: Path, version: Version, people: str | None, face: FaceChoice
+) -> LabelledFaces | None:
+    """The labelled faces, where there are enough to go by.
+
+    Raises:
+        WrongUsageError: `people` is given and there are not.
+    """
+    if people is None and "person" not in version.metadata.names:
+        return None
+    labels = labelled_faces(index, version, people=people, face=face)
+    num_people, num_labelled = len(labels.names), len(labels.places)
+    num_faces = version.manifest.num_faces
+    if num_people >= LEAST_PEOPLE and num_labelled * MOST_GROWTH >= num_faces:
+        return labels
+    if people is None:
+        return None
+    raise WrongUsageError(
+        f"{people!r} names {num_people:,} people of index {index} in {num_labelled:,} of "
+        f"{num_faces:,} faces; a calibration by people takes {LEAST_PEOPLE} people and half of the "
+        "faces; go --by-likeness of the faces"
+    )
+
+
+def _measured(
+    version: Version, labels: LabelledFaces | None, on_progress: OnProgress
 ) -> Calibration:
-    """As `calibrate_index`, without keeping it."""
-    labels = None
-    if people is not None or "person" in version.metadata.names:
-        on_progress(IndexProgress("reading labels"))
-        labels = labelled_faces(index, version, people=people, face=face)
-        if len(labels.names) < LEAST_PEOPLE:
-            if people is not None:
-                raise WrongUsageError(
-                    f"{people!r} names {len(labels.names)} people of index {index}, and a "
-                    f"calibration by people takes {LEAST_PEOPLE}; leave --people out to go by "
-                    "the likeness of faces"
-                )
-            labels = None
-    rng = np.random.default_rng(0)
-    if labels is None:
-        places = np.flatnonzero(version.live())
-        compared = _Compared(version, places, np.arange(len(places)), rng, on_progress)
-        return compared.grouped().calibration("gallery")
-    return _Compared(version, labels.places, labels.people, rng, on_progress).calibration("people")
+    if labels is not None:
+        return _Compared(version, labels.places, labels.people, on_progress).calibration("people")
+    places = np.flatnonzero(version.live())
+    compared = _Compared(version, places, np.arange(len(places)), on_progress)
+    compared.group_by_likeness()
+    return compared.calibration("gallery")
 
 
-@dataclass
 class _Compared:
-    """Faces that are compared with each other.
+    """Faces that are compared with each other: some of them, the probes, with all.
 
-    Attributes:
+    Args:
         version: that they are in.
         places: (n,) of them.
         people: (n,) whose they are.
-        rng: what chooses probes.
         on_progress: called with what is being done.
     """
 
-    version: Version
-    places: NDArray[np.int64]
-    people: NDArray[np.int64]
-    rng: np.random.Generator
-    on_progress: OnProgress
+    def __init__(
+        self,
+        version: Version,
+        places: NDArray[np.int64],
+        people: NDArray[np.int64],
+        on_progress: OnProgress,
+    ) -> None:
+        if len(places) < LEAST_PEOPLE:
+            raise _too_few(f"{len(places)} faces")
+        self.version = version
+        self.places = places
+        self.people = people
+        self.on_progress = on_progress
+        rng = np.random.default_rng(0)
+        self.probes = _probes(people, max(LEAST_PROBES, MOST_COMPARISONS // len(places)), rng)
+        self._read_bulk(rng)
 
-    def __post_init__(self) -> None:
-        num_faces = len(self.places)
-        if num_faces < LEAST_PEOPLE:
-            raise _too_few(f"{num_faces} faces")
-        num_probes = min(num_faces, max(LEAST_PEOPLE, MOST_COMPARISONS // num_faces))
-        self.probes = np.sort(self.rng.permutation(num_faces)[:num_probes])
-        self.bulk_mean, self.bulk_spread = self._bulk()
-
-    def _bulk(self) -> tuple[float, float]:
-        """Mean and standard deviation of the similarities of strangers, by their lower half.
+    def _read_bulk(self, rng: np.random.Generator) -> None:
+        """Mean and standard deviation of strangers' similarities, by the lower half of all.
 
         Pairs of one person are few and alike, so they hardly move it.
         """
         from scipy.special import ndtri
 
-        num_probes, num_faces = (min(count, len(self.places)) for count in SAMPLED)
-        some = [self.rng.permutation(len(self.places))[:count] for count in (num_probes, num_faces)]
+        some = [rng.permutation(len(self.places))[:count] for count in SAMPLED]
         vectors = [self.version.embeddings(self.places[rows]) for rows in some]
         differ = self.people[some[0]][:, None] != self.people[some[1]][None, :]
         similarities = (vectors[0] @ vectors[1].T)[differ]
         shares = np.linspace(0.05, 0.5, 20)
-        spread, mean = np.polyfit(ndtri(shares), np.quantile(similarities, shares), 1)
-        return float(mean), float(spread)
+        quantiles = np.quantile(similarities, shares)
+        low, high = (
+            np.polyfit(ndtri(shares[part]), quantiles[part], 1)[0]
+            for part in (slice(0, 10), slice(10, 20))
+        )
+        if not 0 < high < MOST_BENT * low:
+            raise WrongUsageError(
+                "most pairs of faces seem to show one and the same person, so strangers cannot be "
+                "told by likeness; calibrate by labelled people"
+            )
+        spread, mean = np.polyfit(ndtri(shares), quantiles, 1)
+        self.bulk_mean, self.bulk_spread = float(mean), float(spread)
 
     def _at(self, share: float) -> float:
         """The similarity that this share of strangers' pairs would reach, were they Gaussian."""
@@ -189,45 +223,34 @@ class _Compared:
 
         return self.bulk_mean - self.bulk_spread * float(ndtri(share))
 
-    def grouped(self) -> _Compared:
-        """The same faces, with those that are linked taken for one person's."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        num_faces = len(self.places)
-        link = self._at(LINK_FPIR / num_faces)
-        first, second = [], []
+    def group_by_likeness(self) -> None:
+        """Take faces that are linked, directly or through others, for one person's."""
+        groups = _Groups(len(self.places))
+        link = self._at(LINK_FPIR / len(self.places))
+        linked = np.zeros(len(self.places), bool)
         for probes, rows, similarities in self._blocks("grouping faces by likeness"):
-            found = np.nonzero(similarities >= link)
-            first.append(probes[found[0]])
-            second.append(rows[found[1]])
-        edges = [np.concatenate(ends) for ends in (first, second)]
-        if len(self.probes) < num_faces:  # follow the links one step further
-            linked = np.setdiff1d(edges[1], self.probes)
-            further = self._links_of(linked, link)
-            edges = [np.concatenate(ends) for ends in zip(edges, further, strict=True)]
-        graph = coo_matrix((np.ones(len(edges[0]), bool), tuple(edges)), (num_faces, num_faces))
-        _, groups = connected_components(graph.tocsr(), directed=False)
-        return replace(self, people=groups.astype(np.int64))
+            first, second = np.nonzero(similarities >= link)
+            groups.join(probes[first], rows[second])
+            linked[rows[second]] = True
+        if len(self.probes) < len(self.places):  # follow the links one step further
+            linked[self.probes] = False
+            for first, second in self._links_of(np.flatnonzero(linked), link):
+                groups.join(first, second)
+        self.people = groups.numbers()
 
     def _links_of(
         self, rows: NDArray[np.int64], link: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pairs of rows with the faces that they are linked with, through the index."""
-        first, second = [], []
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Pairs of rows and faces that they are linked with, through the index."""
         k = min(LINKS_FOLLOWED, len(self.places))
+        everywhere: PassingRows = [None] * len(self.version.segments)
         for start in range(0, len(rows), BLOCK[0]):
             self.on_progress(IndexProgress("following links", start, len(rows)))
             some = rows[start : start + BLOCK[0]]
             vectors = self.version.embeddings(self.places[some])
-            similarities, places = self.version.nearest(
-                vectors, k, [None] * len(self.version.segments)
-            )
-            found = np.nonzero((similarities >= link) & (places >= 0))
-            first.append(some[found[0]])
-            second.append(np.searchsorted(self.places, places[found]))
-        nothing = np.zeros(0, np.int64)
-        return np.concatenate([nothing, *first]), np.concatenate([nothing, *second])
+            similarities, places = self.version.nearest(vectors, k, everywhere)
+            first, second = np.nonzero((similarities >= link) & (places >= 0))
+            yield some[first], np.searchsorted(self.places, places[first, second])
 
     def _blocks(
         self, step: str
@@ -255,6 +278,7 @@ class _Compared:
         strangers = self._strangers(method)
         rates = np.geomspace(0.99, measured / DECADE, NUM_POINTS)
         similarities = strangers.thresholds(rates, measured, FITTED_FROM[method])
+        rates = rates[: len(similarities)]
         num_faces = self.version.manifest.num_faces
         growth = num_faces / len(self.places)  # unlabelled faces are chances too
         rates = -np.expm1(growth * np.log1p(-rates))
@@ -273,7 +297,6 @@ class _Compared:
         from scipy.special import ndtr
 
         num_faces, num_probes = len(self.places), len(self.probes)
-        counts = np.bincount(self.people)
         own = self.people[self.probes]
         # A stranger is anybody: each person counts once, however many photos there are. Groups by
         # likeness are no people: a person's poor photos stand apart, and would count for many.
@@ -294,7 +317,7 @@ class _Compared:
             histogram += np.bincount(
                 bins.clip(0, num_bins - 1), weights[where][above], minlength=num_bins
             )
-        others = num_faces - counts[own]
+        others = num_faces - np.bincount(self.people)[own]
         return _Strangers(
             ends=floor + BIN_WIDTH * np.arange(num_bins, dtype=np.float64),
             survival=histogram[::-1].cumsum()[::-1] / (weights * others).sum(),
@@ -303,6 +326,50 @@ class _Compared:
             num_faces=num_faces,
             num_comparisons=int(others.sum()),
         )
+
+
+def _probes(people: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of so many faces at most: of every person one, then of every person a second, ..."""
+    order = rng.permutation(len(people))
+    order = order[np.argsort(people[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(people[order], prepend=-1))
+    turns = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    chosen = order[np.lexsort((rng.random(len(order)), turns))]
+    return np.sort(chosen[:most])
+
+
+class _Groups:
+    """Faces joined into groups, by pairs."""
+
+    def __init__(self, num_faces: int) -> None:
+        self._groups = np.arange(num_faces)
+        self._waiting: list[NDArray[np.int64]] = []
+        self._num_waiting = 0
+
+    def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
+        """Put the faces of each of some pairs into one group."""
+        pairs = np.sort(np.stack([self._groups[first], self._groups[second]], axis=1), axis=1)
+        pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+        self._waiting.append(pairs)
+        self._num_waiting += len(pairs)
+        if self._num_waiting > MOST_WAITING:
+            self._merge()
+
+    def numbers(self) -> NDArray[np.int64]:
+        """(n,) number of each face's group, from 0."""
+        self._merge()
+        return np.unique(self._groups, return_inverse=True)[1].astype(np.int64)
+
+    def _merge(self) -> None:
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._waiting])
+        self._waiting, self._num_waiting = [], 0
+        count = len(self._groups)
+        graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
+        _, numbers = connected_components(graph.tocsr(), directed=False)
+        self._groups = numbers[self._groups].astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -328,7 +395,7 @@ class _Strangers:
     def thresholds(
         self, rates: NDArray[np.float64], measured: float, fitted_from: float
     ) -> NDArray[np.float64]:
-        """(m,) similarities, ascending, at (m,) FPIRs.
+        """(m,) similarities, ascending, at (m,) FPIRs, or fewer where the fit ends before.
 
         Args:
             rates: descending.
@@ -343,10 +410,14 @@ class _Strangers:
         anchors = ANCHORS[measured * ANCHORS < 0.8] * measured
         expected = self.num_faces * self._share_above(self._highest_at(anchors))
         theta = float(np.exp(np.mean(np.log(-np.log1p(-anchors) / expected))))
-        fitted = np.polyval(parabola, -ndtri(-np.log1p(-rates) / (theta * self.num_faces)))
+        shares = np.minimum(-np.log1p(-rates) / (theta * self.num_faces), 0.5)
+        fitted = np.polyval(parabola, -ndtri(shares))
         by_probes = rates >= ANCHORS[-1] * measured
         found = np.where(by_probes, self._highest_at(rates), fitted)
-        return np.maximum.accumulate(found)
+        # Where the parabola turns back it tells nothing any more.
+        back = np.flatnonzero(~by_probes[1:] & (np.diff(fitted) <= 0))
+        end = int(back[0]) + 1 if len(back) else len(found)
+        return np.maximum.accumulate(found[:end])
 
     def _similarity_at(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         logs = np.log(np.maximum(self.survival, 1e-300))

@@ -12,7 +12,7 @@ the candidates at or above it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,20 +29,20 @@ from evaluation.metrics import (
     error_curve,
     in_chunks,
     match_rates,
-    mean_rate,
     miss_rate,
     rate,
+    share,
     threshold_at,
 )
 from faces.errors import WrongUsageError
-from indexer.build import IndexProgress
+from indexer.build import IndexProgress, OnProgress
 from indexer.vectors import Passing
 from search.searcher import PROBES_AT_ONCE
 from search.version import Version
 
 CANDIDATES = 20
-"""Length of a candidate list. FRTE has 50; here more faces wanted are more proposed by an index's
-codes, and people look at fewer."""
+"""People in a candidate list. FRTE has 50; here more that are wanted are more that an index's codes
+propose, and people look at fewer."""
 
 MOST_RANK = 20
 FALSE_POSITIVE_RATES = (1e-1, 1e-2, 3e-3)
@@ -54,11 +54,12 @@ LEAST_STRANGERS = 3
 GROUPED_AT = 1e-2
 """FPIR at whose threshold groups and qualities are compared."""
 
+MOST_SEARCHES = 10_000
+"""In a split, of each kind; more would tell little more, and the bootstrap holds all in memory."""
+
 UNKNOWN = -1
 
 STEPS = {"model": "comparing with every face", "index": "searching through the index"}
-
-OnProgress = Callable[[IndexProgress], None]
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def evaluate_identification(
             f"fewer than two people of index {index} have more than {protocol.num_enrolled} "
             "labelled photos; there is nobody to search for"
         )
-    for column in by:
+    for column in dict.fromkeys(by):
         if column not in faces.table.column_names:
             names = ", ".join(faces.table.column_names)
             raise WrongUsageError(f"there is no column {column!r} to group by; there are {names}")
@@ -300,28 +301,30 @@ class Gallery:
         self, version: Version, faces: LabelledFaces, *, through_codes: bool = False
     ) -> None:
         self.faces = faces
-        # Of few faces the index would compare all; what is asked here is what its codes miss.
+        # Of few faces an index compares all; what is asked here is what its codes miss.
         segments = [
             replace(
                 segment,
                 codes=segment.codes if through_codes else None,
+                fills_up=False,
                 entry=replace(segment.entry, recipe=replace(segment.entry.recipe, exact_share=0.0)),
             )
             for segment in version.segments
         ]
         self.version = Version(version.line, version.manifest, segments)
         self._lengths = [len(segment.vectors) for segment in segments]
-        self._order = np.argsort(faces.places)
-        self._sorted_places = faces.places[self._order]
+        self._row_of = np.full(sum(self._lengths) + 1, UNKNOWN)  # the last for a place of -1
+        self._row_of[faces.places] = np.arange(len(faces.places))
 
     def search(
-        self, enrolled: NDArray[np.int64], probes: NDArray[np.float32]
+        self, enrolled: NDArray[np.int64], probes: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The enrolled faces most like each probe.
 
         Args:
             enrolled: (e,) rows of labelled faces.
             probes: (p, d).
+            k: faces wanted of each.
 
         Returns:
             (p, k) similarities, descending, and (p, k) rows of labelled faces; -inf, -1: none.
@@ -331,14 +334,13 @@ class Gallery:
         filters: list[Passing | None] = [
             Passing(part) for part in np.split(passing, np.cumsum(self._lengths)[:-1])
         ]
-        k = min(CANDIDATES, len(enrolled))
+        k = min(k, len(enrolled))
         similarities = np.empty((len(probes), k), np.float32)
         rows = np.empty((len(probes), k), np.int64)
         for start in range(0, len(probes), PROBES_AT_ONCE):
             some = slice(start, start + PROBES_AT_ONCE)
             similarities[some], places = self.version.nearest(probes[some], k, filters)
-            at = np.searchsorted(self._sorted_places, places).clip(0, len(self._order) - 1)
-            rows[some] = np.where(places < 0, UNKNOWN, self._order[at])
+            rows[some] = self._row_of[places]
         return similarities, rows
 
 
@@ -358,14 +360,21 @@ def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnPro
         rng = np.random.default_rng([protocol.seed, number])
         enrolled, probes = split_faces(faces.people, protocol.num_enrolled, rng)
         sizes.append(_size(faces, enrolled))
-        closed.append(search_all(gallery, enrolled, probes))
+        closed.append(search_all(gallery, enrolled, rng.permutation(probes)[:MOST_SEARCHES]))
         num_strangers = round(protocol.stranger_share * len(faces.names))
         strangers = rng.permutation(len(faces.names))[:num_strangers]
         known = ~np.isin(faces.people, strangers)
-        probes = np.concatenate([probes[known[probes]], np.flatnonzero(~known)])
+        kinds = (rng.permutation(probes[known[probes]]), rng.permutation(np.flatnonzero(~known)))
         enrolled = enrolled[known[enrolled]]
+        if not len(enrolled) or not all(map(len, kinds)):
+            raise WrongUsageError(
+                f"with {len(faces.names)} labelled people and a share of {protocol.stranger_share} "
+                "of strangers a split has nobody enrolled, nobody to search for, or no stranger; "
+                "label more people, or choose another share"
+            )
         sizes.append(_size(faces, enrolled))
-        opened.append(search_all(gallery, enrolled, probes))
+        some = np.concatenate([kind[:MOST_SEARCHES] for kind in kinds])
+        opened.append(search_all(gallery, enrolled, some))
     means = np.array(sizes, float).reshape(-1, 2, 2).mean(axis=0).tolist()
     return _Trials(
         Searches.joined(closed), Searches.joined(opened), tuple(means[0]), tuple(means[1])
@@ -412,7 +421,9 @@ def search_all(
     people = gallery.faces.people
     if embeddings is None:
         embeddings = gallery.version.embeddings(gallery.faces.places[probes])
-    similarities, rows = gallery.search(enrolled, embeddings)
+    _, photos_each = np.unique(people[enrolled], return_counts=True)
+    k = CANDIDATES * int(photos_each.max(initial=1))
+    similarities, rows = gallery.search(enrolled, embeddings, k)
     theirs = np.where(rows < 0, UNKNOWN, people[rows])
     own = people[probes]
     is_right = theirs == own[:, None]
@@ -454,8 +465,8 @@ def _accuracy(trials: _Trials, bootstrap: Bootstrap) -> Accuracy:
         thresholds[fpir] = float(threshold_at(strangers.wrong, fpir)[0])
         rates[fpir] = false_negative_rate(mated, strangers, fpir, bootstrap)
     return Accuracy(
-        rank_one=mean_rate(_within(closed, 1), closed.people, bootstrap),
-        rank_five=mean_rate(_within(closed, 5), closed.people, bootstrap),
+        rank_one=share(_within(closed, 1), closed.people, bootstrap),
+        rank_five=share(_within(closed, 5), closed.people, bootstrap),
         match_rates=match_rates(closed.ranks, MOST_RANK),
         false_negative=rates,
         thresholds=thresholds,
@@ -492,7 +503,8 @@ def _worst(
         wrong = searches.right < threshold if kind else searches.wrong >= threshold
         some = searches.where((searches.mated == kind) & wrong & (searches.wrong_faces >= 0))
         order = np.argsort(-some.wrong, kind="stable")
-        _, firsts = np.unique(some.faces[order], return_index=True)  # each photo once
+        both = np.sort(np.stack([some.faces, some.wrong_faces], axis=1)[order], axis=1)
+        _, firsts = np.unique(both, axis=0, return_index=True)  # each pair once
         for row in order[np.sort(firsts)][:count].tolist():
             probe, other = int(some.faces[row]), int(some.wrong_faces[row])
             found.append(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePosixPath
 from typing import Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +31,8 @@ CENTRE_REACH = 0.16
 height from the photo's centre. In LFW, whose photos are centred on their person, it is within 0.12
 in all but two photos, and in these the person was not found."""
 
-QUALITY = ("score", "face_size", "sharpness", "brightness", "frontality")
-"""Measures of a face by which error rates are told apart, a higher one being better."""
+MEASURES = ("score", "face_size", "sharpness", "brightness")
+"""Columns by which error rates are told apart; a higher value is taken for better."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,8 @@ class LabelledFaces:
 
     @property
     def quality(self) -> dict[str, NDArray[np.float32]]:
-        """(n,) of each of `QUALITY`."""
-        columns = {name: self.column(name).to_numpy() for name in QUALITY[:-1]}
-        return {**columns, QUALITY[-1]: -np.abs(self.column("yaw").to_numpy())}
+        """(n,) of each measure; see `quality_of`."""
+        return quality_of(self.table.select([*MEASURES, "yaw"]).take(pa.array(self.places)))
 
 
 def labelled_faces(
@@ -185,7 +186,8 @@ def labels_of(
             "folder of their own"
         )
     try:
-        return pc.cast(table[column].take(pa.array(rows)).combine_chunks(), pa.string())
+        labels = pc.cast(table[column].take(pa.array(rows)).combine_chunks(), pa.string())
+        return pc.if_else(pc.equal(labels, ""), pa.scalar(None, pa.string()), labels)
     except pa.ArrowException as error:
         raise WrongUsageError(
             f"column {column!r} of {source} does not say who is in a photo: it holds "
@@ -193,12 +195,23 @@ def labels_of(
         ) from error
 
 
+def quality_of(table: pa.Table) -> dict[str, NDArray[np.float32]]:
+    """(n,) of each of `MEASURES`, and of how frontal a face is: less the angle of its yaw."""
+    measures = {name: table[name].to_numpy() for name in MEASURES}
+    return {**measures, "frontality": -np.abs(table["yaw"].to_numpy())}
+
+
 def folder_of(uri: str) -> str | None:
     """The name of the folder that a photo is in; None where it is in none."""
+    return path_of(uri).parent.name or None
+
+
+def path_of(uri: str) -> PurePosixPath:
+    """Where a photo lies in its file system, archive or bucket, in letters that can be printed."""
     url = unescape_url(uri)
     member = split_member_url(url)
     if member is not None:
-        path = PurePath(member.member)
+        path = member.member
     else:
-        path = PurePath(url) if is_url(url) else photo_path(uri)
-    return path.parent.name or None
+        path = urlsplit(url).path if is_url(url) else str(photo_path(uri))
+    return PurePosixPath(os.fsencode(path).decode(errors="backslashreplace"))

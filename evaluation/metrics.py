@@ -38,11 +38,6 @@ class Rate(NamedTuple):
     value: float
     interval: Interval
 
-    def of_the_opposite(self) -> Rate:
-        """Of failures, where this is of successes."""
-        low, high = self.interval
-        return Rate(1 - self.value, Interval(1 - high, 1 - low))
-
 
 @dataclass(frozen=True)
 class ErrorCurve:
@@ -166,8 +161,10 @@ class Bootstrap:
     def of(cls, num_people: int, *, seed: int = 0, replicates: int = REPLICATES) -> Bootstrap:
         """Draw as many people as there are, with replacement, so many times."""
         rng = np.random.default_rng(seed)
-        shares = np.full(num_people, 1 / num_people)
-        return cls(rng.multinomial(num_people, shares, size=replicates).astype(np.float32))
+        counts = np.empty((replicates, num_people), np.float32)
+        for row in counts:
+            row[:] = np.bincount(rng.integers(num_people, size=num_people), minlength=num_people)
+        return cls(counts)
 
     def weights(
         self, first: NDArray[np.integer], second: NDArray[np.integer] | None = None
@@ -184,40 +181,50 @@ class Bootstrap:
         return np.where(first == second, weights, weights * self.counts[:, second])
 
 
-def rate(
-    value: float, replicates: NDArray[np.floating], num_people: int, *, worst: float = 1.0
-) -> Rate:
+def rate(value: float, replicates: NDArray[np.floating], num_people: int) -> Rate:
     """A rate with its bootstrap interval.
 
     Args:
         value: the rate.
-        replicates: (r,) of it.
-        num_people: that it was measured on.
-        worst: 1 for an error rate, 0 for a rate of success. Where no error was seen no replicate
-            has any; then the interval reaches as far as 3 / people ("rule of three", Hanley and
-            Lippman-Hand, JAMA 1983).
+        replicates: (r,) of it; NaN where a replicate has nobody to tell.
+        num_people: that it was measured on. Where all or none failed every replicate says the same;
+            then the interval reaches 3 / people further ("rule of three", Hanley and Lippman-Hand,
+            JAMA 1983).
     """
     tail = (1 - CONFIDENCE) / 2
     known = replicates[np.isfinite(replicates)]
-    if not len(known):
-        return Rate(value, Interval(float("nan"), float("nan")))
-    low, high = (float(end) for end in np.quantile(known, [tail, 1 - tail]))
+    ends = np.quantile(known, [tail, 1 - tail]) if len(known) else (value, value)
+    low, high = min(float(ends[0]), value), max(float(ends[1]), value)
     reach = min(1.0, 3 / max(num_people, 1))
-    if worst == 1.0 and value == 0:
+    if value == 0:
         high = max(high, reach)
-    elif worst == 0.0 and value == 1:
+    elif value == 1:
         low = min(low, 1 - reach)
-    return Rate(value, Interval(min(low, value), max(high, value)))
+    return Rate(value, Interval(low, high))
 
 
-def mean_rate(
-    successes: NDArray[np.bool_], people: NDArray[np.integer], bootstrap: Bootstrap
-) -> Rate:
-    """The share of successes among trials of people, with its interval."""
-    weights = bootstrap.weights(people)
-    total = np.maximum(weights.sum(axis=1), 1e-9)
-    replicates = (weights * successes).sum(axis=1) / total
-    return rate(float(successes.mean()), replicates, len(np.unique(people)), worst=0.0)
+def share(happened: NDArray[np.bool_], people: NDArray[np.integer], bootstrap: Bootstrap) -> Rate:
+    """The share of trials in which something happened, with its interval.
+
+    Args:
+        happened: (n,) bool, one or more.
+        people: (n,) whose trial each was; (n, 2) of comparisons, by their numbers.
+        bootstrap: over these people.
+    """
+    if people.ndim == 1:  # all trials of a person count alike: their sums suffice
+        size = bootstrap.counts.shape[1]
+        successes = np.bincount(people, happened, minlength=size)
+        reached = bootstrap.counts @ successes.astype(np.float32)
+        total = bootstrap.counts @ np.bincount(people, minlength=size).astype(np.float32)
+    else:
+
+        def sums(some: Bootstrap) -> NDArray[np.floating]:
+            weights = some.weights(people[:, 0], people[:, 1])
+            return np.stack([weights @ happened, weights.sum(axis=1)], axis=1)
+
+        reached, total = in_chunks(bootstrap, sums).T
+    replicates = np.where(total > 0, reached / np.maximum(total, 1e-9), np.nan)
+    return rate(float(happened.mean()), replicates, len(np.unique(people)))
 
 
 def match_rates(ranks: NDArray[np.integer], most: int) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ class Pairs:
         folds: (n,) fold of each, from 0; None: the list has none.
         people: (n, 2) who is in them; None: the list does not say.
         columns: (n,) of each further column of the list.
+        of_lfw: whether it is LFW's own.
     """
 
     photos: Sequence[tuple[str, str]]
@@ -33,6 +34,7 @@ class Pairs:
     folds: NDArray[np.int64] | None = None
     people: Sequence[tuple[str, str]] | None = None
     columns: dict[str, list[str]] = field(default_factory=dict)
+    of_lfw: bool = False
 
     def __len__(self) -> int:
         return len(self.mated)
@@ -64,9 +66,8 @@ def _read_lfw(lines: Iterable[str], path: Path) -> Pairs:
         if num_folds < 1 or of_each < 1 or len(body) != 2 * num_folds * of_each:
             raise ValueError(f"its first line announces {2 * num_folds * of_each} pairs")
         pairs = [_lfw_pair(row) for row in body]
-        mated = np.array([first == second for (first, _), (second, _) in pairs])
-        wanted = np.tile(np.repeat([True, False], of_each), num_folds)
-        if not np.array_equal(np.array([len(row) == 3 for row in body]), wanted):
+        mated = np.array([len(row) == 3 for row in body])
+        if not np.array_equal(mated, np.tile(np.repeat([True, False], of_each), num_folds)):
             raise ValueError("mated and non-mated pairs are not where its first line says")
     except (ValueError, IndexError, TypeError) as error:
         raise WrongUsageError(
@@ -79,6 +80,7 @@ def _read_lfw(lines: Iterable[str], path: Path) -> Pairs:
         mated=mated,
         folds=folds,
         people=[(first, second) for (first, _), (second, _) in pairs],
+        of_lfw=True,
     )
 
 
@@ -102,6 +104,11 @@ def _read_csv(lines: Iterable[str], path: Path) -> Pairs:
     rows = list(reader)
     if not rows:
         raise WrongUsageError(f"{path} lists no pair")
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise WrongUsageError(
+                f"{path}, row {number} has another number of cells than the first row"
+            )
     mated = [_truth(row[SAME], f"{path}, row {number}") for number, row in enumerate(rows, 2)]
     folds = None
     if FOLD in names:
@@ -111,16 +118,16 @@ def _read_csv(lines: Iterable[str], path: Path) -> Pairs:
         people = [(row["person1"], row["person2"]) for row in rows]
     used = {FIRST, SECOND, SAME, FOLD, "person1", "person2"}
     return Pairs(
-        photos=[(row[FIRST] or "", row[SECOND] or "") for row in rows],
+        photos=[(row[FIRST], row[SECOND]) for row in rows],
         mated=np.array(mated),
         folds=folds,
         people=people,
-        columns={name: [row[name] or "" for row in rows] for name in names if name not in used},
+        columns={name: [row[name] for row in rows] for name in names if name not in used},
     )
 
 
-def _truth(text: str | None, place: str) -> bool:
-    lowered = (text or "").strip().lower()
+def _truth(text: str, place: str) -> bool:
+    lowered = text.strip().lower()
     if lowered not in (*TRUE, *FALSE):
         raise WrongUsageError(f"{place}: {SAME} is {text!r}; write 1 or 0")
     return lowered in TRUE

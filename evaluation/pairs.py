@@ -7,7 +7,6 @@ nine; the accuracy is the mean of the ten, with its standard error.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from evaluation.breakdown import GroupErrors, QualityErrors, by_group, by_quality
-from evaluation.labels import FaceChoice, LabelledFaces, choose_faces
+from evaluation.labels import FaceChoice
 from evaluation.metrics import (
     Bootstrap,
     ErrorCurve,
@@ -30,11 +29,10 @@ from evaluation.metrics import (
     share_from,
     threshold_at,
 )
+from evaluation.pair_faces import PairFaces
 from evaluation.pair_lists import Pairs
 from faces.dataset import Dataset
 from faces.errors import WrongUsageError
-from faces.parts import embedding_matrix
-from faces.photos import photo_name, photo_uri
 
 NUM_FOLDS = 10
 LEAST_PAIRS = 2
@@ -43,10 +41,6 @@ FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
 
 GROUPED_AT = 1e-2
 """False accept rate whose threshold groups and qualities are compared at."""
-
-NO_FACE = np.float32(-1)
-"""Similarity of a pair with a photo in which no face was found: they are not called one person, as
-ISO/IEC 19795-1 has it (failure to acquire)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class Verification:
         curve: false accept and false reject rates.
         mated, non_mated: similarities.
         groups, qualities: see `evaluation.breakdown`; at a false accept rate of `GROUPED_AT`.
-        worst: (first photo's uri, second's, similarity, mated) of the worst errors.
+        worst: the worst errors, if they are asked for.
     """
 
     num_mated: int
@@ -108,7 +102,7 @@ def evaluate_pairs(
     dataset: str | Path,
     pairs: Pairs,
     *,
-    face: FaceChoice = "central",
+    face: FaceChoice | None = None,
     threshold_from: Pairs | None = None,
     by: Sequence[str] = (),
     num_worst: int = 0,
@@ -119,7 +113,8 @@ def evaluate_pairs(
     Args:
         dataset: with the photos of the pairs.
         pairs: the list.
-        face: which face of a photo is meant.
+        face: which face of a photo is meant; by default the central one of LFW's lists, and else
+            the largest.
         threshold_from: take the threshold from these pairs, as LFW's View 1 does.
         by: columns of the list, or of the dataset's photos, whose groups are told apart.
         num_worst: how many of the worst errors to name, of each kind.
@@ -128,7 +123,16 @@ def evaluate_pairs(
     Raises:
         WrongUsageError: a photo of the list is not in the dataset, or a kind of pair is missing.
     """
-    faces = _Faces.of(Dataset.open(Path(dataset)), face, by)
+    source = Dataset.open(Path(dataset))
+    by = list(dict.fromkeys(by))
+    columns = [name for name in by if name in source.metadata.names and name not in pairs.columns]
+    for name in by:
+        if name not in (*columns, *pairs.columns):
+            names = ", ".join([*pairs.columns, *source.metadata.names]) or "none"
+            raise WrongUsageError(f"there is no column {name!r} to group by; there are {names}")
+    lists = [pairs, *filter(None, [threshold_from])]
+    meant = face or ("central" if pairs.of_lfw else "largest")
+    faces = PairFaces.of(source, lists, meant, columns)
     rows = faces.rows_of(pairs)
     similarities = faces.similarities(rows)
     mated, non_mated = similarities[pairs.mated], similarities[~pairs.mated]
@@ -149,6 +153,7 @@ def evaluate_pairs(
     elif len(accuracies) > 1:
         error = float(np.std(accuracies, ddof=1) / len(accuracies) ** 0.5)
     at = float(threshold_at(non_mated, GROUPED_AT)[0])
+    known = pairs.mated & (rows >= 0).all(axis=1)
     rates = {
         far: _true_accept_rate(similarities, pairs.mated, far, people, bootstrap)
         for far in FALSE_ACCEPT_RATES
@@ -184,114 +189,36 @@ def evaluate_pairs(
             for column in by
         },
         qualities=by_quality(
-            mated,
-            {name: values[pairs.mated] for name, values in faces.quality(rows).items()},
+            similarities[known],
+            faces.quality(rows[known]),
             threshold=at,
-            people=people[pairs.mated],
+            people=people[known],
             bootstrap=bootstrap,
         ),
         worst=_worst(faces, rows, similarities, mated=pairs.mated, threshold=at, count=num_worst),
     )
 
 
-@dataclass(frozen=True)
-class _Faces:
-    """The meant face of each photo of a dataset."""
-
-    source: str
-    faces: LabelledFaces
-    embeddings: NDArray[np.float32]
-    rows: dict[str, int]  # by uri
-    names: dict[str, list[str]]  # uris by the file's name without its ending
-    without_face: frozenset[str]  # uris
-
-    @classmethod
-    def of(cls, dataset: Dataset, face: FaceChoice, by: Sequence[str]) -> _Faces:
-        columns = [name for name in by if name in dataset.metadata.names]
-        photos = dataset.photos(["width", "height", "num_faces", *columns])
-        names = [*("face_id", "photo_id", "uri", "also_at", "box", "score", "yaw"), *columns]
-        names += ["face_size", "sharpness", "brightness", "embedding"]
-        tables = list(dataset.faces(names, photos=photos))
-        if not tables:
-            raise WrongUsageError(f"dataset {dataset.path} holds no face")
-        table = pa.concat_tables(tables)
-        chosen = choose_faces(table, face, photos)
-        table = table.take(pa.array(chosen))
-        embeddings = embedding_matrix(table)
-        rows: dict[str, int] = {}
-        places = zip(table["uri"].to_pylist(), table["also_at"].to_pylist(), strict=True)
-        for row, (uri, also_at) in enumerate(places):
-            rows |= dict.fromkeys([uri, *also_at], row)
-        uris = photos["uri"].to_pylist()
-        by_name = defaultdict(list)
-        for uri in uris:
-            by_name[photo_name(uri).rpartition(".")[0]].append(uri)
-        every = np.arange(len(table))
-        labelled = LabelledFaces(every, np.zeros_like(every), (), table.drop(["embedding"]), 0)
-        without = frozenset(uris) - rows.keys()
-        return cls(f"dataset {dataset.path}", labelled, embeddings, rows, dict(by_name), without)
-
-    def rows_of(self, pairs: Pairs) -> NDArray[np.int64]:
-        """(n, 2) rows of the pairs' faces, -1 where none was found.
-
-        Raises:
-            WrongUsageError: a photo is not there, or its name is that of several.
-        """
-        known: dict[str, int] = {}
-        for name in dict.fromkeys(name for pair in pairs.photos for name in pair):
-            known[name] = self._row_of(name)
-        return np.array([[known[name] for name in pair] for pair in pairs.photos])
-
-    def _row_of(self, name: str) -> int:
-        uri = name if name in self.rows or name in self.without_face else photo_uri(name)
-        if uri in self.rows:
-            return self.rows[uri]
-        if uri in self.without_face:
-            return -1
-        stem = photo_name(name).removesuffix(".jpg")
-        candidates = self.names.get(stem) or self.names.get(stem.rpartition(".")[0], [])
-        ending = "/" + name.lstrip("./")
-        candidates = [uri for uri in candidates if uri.endswith(ending)] or candidates
-        if len(candidates) != 1:
-            problem = f"is the name of {len(candidates)} photos" if candidates else "is not there"
-            raise WrongUsageError(
-                f"photo {name!r} of the list {problem} in {self.source}; embed the photos of all "
-                "pairs, and name them by their paths where names repeat"
-            )
-        return self.rows.get(candidates[0], -1)
-
-    def similarities(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        first, second = self.embeddings[rows[:, 0]], self.embeddings[rows[:, 1]]
-        similarities = np.einsum("nd,nd->n", first, second)
-        return np.where((rows < 0).any(axis=1), NO_FACE, np.minimum(similarities, 1))
-
-    def quality(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-        """The lesser of both faces'; -inf where one was not found."""
-        missing = (rows < 0).any(axis=1)
-        return {
-            name: np.where(missing, -np.inf, values[rows].min(axis=1))
-            for name, values in self.faces.quality.items()
-        }
-
-
 def _people_numbers(pairs: Pairs) -> NDArray[np.int64]:
-    """(n, 2) who is in the photos, by numbers; where that is not known every photo is a person."""
-    names = pairs.people
-    if names is None:
-        # Photos that some pair says show one person are one person's.
-        heads: dict[str, str] = {}
+    """(n, 2) who is in the photos, by numbers; where that is not known, told by the mated pairs."""
+    names = pairs.people or _linked(pairs)
+    encoded = pa.array([name for pair in names for name in pair], pa.string()).dictionary_encode()
+    return np.asarray(encoded.indices.to_numpy().astype(np.int64).reshape(-1, 2))
 
-        def head(name: str) -> str:
-            while (above := heads.setdefault(name, name)) != name:
-                name = above
-            return name
 
-        for (first, second), mated in zip(pairs.photos, pairs.mated.tolist(), strict=True):
-            if mated:
-                heads[head(second)] = head(first)
-        names = [(head(first), head(second)) for first, second in pairs.photos]
-    _, numbers = np.unique(np.array(names), return_inverse=True)
-    return numbers.reshape(-1, 2)
+def _linked(pairs: Pairs) -> list[tuple[str, str]]:
+    """A name for each photo's person: photos that some pair says show one person are one's."""
+    heads: dict[str, str] = {}
+
+    def head(name: str) -> str:
+        while (above := heads.setdefault(name, name)) != name:
+            name = above
+        return name
+
+    for (first, second), mated in zip(pairs.photos, pairs.mated.tolist(), strict=True):
+        if mated:
+            heads[head(second)] = head(first)
+    return [(head(first), head(second)) for first, second in pairs.photos]
 
 
 def best_threshold(similarities: NDArray[np.floating], mated: NDArray[np.bool_]) -> float:
@@ -309,7 +236,8 @@ def best_threshold(similarities: NDArray[np.floating], mated: NDArray[np.bool_])
     cut = int(best[(len(best) - 1) // 2])
     above = sorted_[cut - 1] if cut else sorted_[0] + 1e-6
     below = sorted_[cut] if cut < len(sorted_) else sorted_[-1] - 1e-6
-    return float((above + below) / 2)
+    middle = np.float32((above + below) / 2)  # as precise as what it is compared with
+    return float(middle if middle > below else np.float32(above))
 
 
 def accuracy_at(
@@ -369,7 +297,7 @@ def _true_accept_rate(
     threshold = threshold_at(similarities[~mated], far)
     value = float(share_from(similarities[mated], threshold)[0])
     num_people = len(np.unique(people[mated, 0]))
-    return rate(value, in_chunks(bootstrap, replicate), num_people, worst=0.0)
+    return rate(value, in_chunks(bootstrap, replicate), num_people)
 
 
 def _equal_error_rate(
@@ -397,23 +325,19 @@ def _equal_error_rate(
 
 
 def _groups_of_pairs(
-    column: str, pairs: Pairs, faces: _Faces, rows: NDArray[np.int64]
+    column: str, pairs: Pairs, faces: PairFaces, rows: NDArray[np.int64]
 ) -> list[str]:
     """The group of each pair: what the list says, or what both photos have, or `mixed`."""
     if column in pairs.columns:
         return pairs.columns[column]
-    table = faces.faces.table
-    if column not in table.column_names:
-        names = ", ".join([*pairs.columns, *table.column_names])
-        raise WrongUsageError(f"there is no column {column!r} to group by; there are {names}")
-    known = ("unknown" if value is None else str(value) for value in table[column].to_pylist())
-    values = [*known, "unknown"]
+    known = faces.table[column].to_pylist()
+    values = [*("unknown" if value is None else str(value) for value in known), "unknown"]
     named = [(values[first], values[second]) for first, second in rows.tolist()]
     return [first if first == second else "mixed" for first, second in named]
 
 
 def _worst(
-    faces: _Faces,
+    faces: PairFaces,
     rows: NDArray[np.int64],
     similarities: NDArray[np.float32],
     *,
@@ -423,7 +347,7 @@ def _worst(
 ) -> list[WrongPair]:
     """The non-mated pairs most alike and the mated least, on the wrong side of a threshold."""
     wrong = ((similarities >= threshold) != mated) & (rows >= 0).all(axis=1)
-    uris, boxes = faces.faces.table["uri"].to_pylist(), faces.faces.table["box"].to_pylist()
+    uris, boxes = faces.table["uri"].to_pylist(), faces.table["box"].to_pylist()
     found = []
     for kind, sign in ((False, -1), (True, 1)):
         here = np.flatnonzero(wrong & (mated == kind))

@@ -57,7 +57,6 @@ def line_plot(
     x: Axis,
     y: Axis,
     *,
-    diagonal: bool = False,
     markers: bool = False,
     steps: bool = False,
 ) -> str:
@@ -75,8 +74,6 @@ def line_plot(
                 markersize=4,
                 drawstyle="steps-post" if steps else "default",
             )
-        if diagonal:
-            axes.axline((0, 0), slope=1, color=FAINT, linestyle="--", linewidth=1)
         _scale(axes, x, y)
         if len(lines) > 1:
             axes.legend(frameon=False)

@@ -62,7 +62,7 @@ DEFINITIONS = {
     "FPIR, FNIR": "In the open set, false-positive identification rate: share of non-mated "
     "searches with any candidate at or above a threshold. False-negative identification rate: "
     "share of mated searches whose person is not among the candidates at or above it. Candidate "
-    "lists hold 20 faces (Grother, Ngan, Hanaoka: FRVT Part 2: Identification, NISTIR 8271, "
+    "lists hold 20 people (Grother, Ngan, Hanaoka: FRVT Part 2: Identification, NISTIR 8271, "
     "2019; now FRTE 1:N).",
     "DET": "Detection error tradeoff: FNIR against FPIR, both logarithmic.",
     "Error versus reject": "FNIR or FRR of what is left when the worst faces by a measure are left "
@@ -70,7 +70,8 @@ DEFINITIONS = {
     "PAMI 29(4), 2007). A measure is worth rejecting by where the curve falls.",
     "Intervals": "95%, by a bootstrap over people: all photos of a person are drawn together "
     "(vertex bootstrap; Fogliato, Patil, Perona: Confidence Intervals for Error Rates in 1:1 "
-    "Matching Tasks, IJCV 2024). Where no error was seen it reaches to 3 / people (rule of three).",
+    "Matching Tasks, IJCV 2024). Where all or none failed it reaches 3 / people further (rule of "
+    "three).",
 }
 
 
@@ -216,8 +217,8 @@ def verification_page(result: Verification, *, examples: bool) -> Page:
     )
     origin = {
         "list": "Folds are those of the list.",
-        "drawn": "The list has no folds: ten were drawn at random, each with its share of both "
-        "kinds of pairs.",
+        "drawn": f"The list has no folds: {len(result.fold_accuracies)} were drawn at random, each "
+        "with its share of both kinds of pairs.",
         "other list": "The threshold was chosen on another list of pairs.",
     }[result.folds]
     page.add(

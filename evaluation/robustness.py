@@ -5,7 +5,8 @@ What the article behind this project calls interference and noise, at stated str
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -16,18 +17,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from evaluation.damage import DAMAGES, Damage, FaceWindow
-from evaluation.identify import Gallery, Searches, search_all, split_faces
+from evaluation.identify import Gallery, search_all, split_faces
 from evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
-from evaluation.metrics import Bootstrap, Rate, mean_rate, threshold_at
+from evaluation.metrics import Bootstrap, Rate, share, threshold_at
 from faces.errors import WrongUsageError
-from faces.images import PhotoRejectedError, decode_photo
+from faces.images import Image, PhotoRejectedError, decode_photo
 from faces.models import load_pipeline_for
 from faces.photos import read_photo
 from faces.pipeline import FacePipeline, overlaps
-from indexer.build import IndexProgress
+from indexer.build import IndexProgress, OnProgress
 from search.version import Version
-
-OnProgress = Callable[[IndexProgress], None]
 
 NUM_PROBES = 300
 FPIR = 0.01
@@ -124,10 +123,11 @@ def evaluate_robustness(
     probes = np.concatenate([rng.permutation(rows)[:num_probes] for rows in (mated, strangers)])
     pipeline = load_pipeline_for(version.manifest.contract, contract_owner=f"index {index}")
     windows, probes = _cut_windows(faces, probes, on_progress)
-    if not len(probes):
+    is_mated = np.isin(faces.people[probes], faces.people[enrolled])
+    if not is_mated.any() or is_mated.all():
         raise WrongUsageError(
-            "none of the photos can be read any more; they are looked for where they were when "
-            "they were embedded"
+            "of one kind of probe none of the photos can be read as it was embedded; they are "
+            "looked for where they were then"
         )
     bootstrap = Bootstrap.of(len(faces.names), seed=seed)
     trial = _Trial(pipeline, gallery, enrolled, probes, windows, threshold, bootstrap)
@@ -139,7 +139,6 @@ def evaluate_robustness(
         step = IndexProgress(f"damage {number + 1} of {len(settings)}: {name}")
         on_progress(step)
         damaged.append(trial.under(damage, strength, np.random.default_rng([seed, number])))
-    is_mated = np.isin(faces.people[probes], faces.people[enrolled])
     return Robustness(
         num_mated=int(is_mated.sum()),
         num_strangers=int((~is_mated).sum()),
@@ -174,17 +173,29 @@ def _cut_windows(
 ) -> tuple[list[FaceWindow], NDArray[np.int64]]:
     """The faces of the probes whose photos can be read, and which these are."""
     windows, readable = [], []
-    places = faces.table.select(["uri", "box", "landmarks"]).take(pa.array(faces.places[probes]))
-    for done, (probe, row) in enumerate(zip(probes.tolist(), places.to_pylist(), strict=True)):
+    columns = faces.table.select(["uri", "also_at", "photo_id", "box", "landmarks"])
+    places = columns.take(pa.array(faces.places[probes])).to_pylist()
+    for done, (probe, row) in enumerate(zip(probes.tolist(), places, strict=True)):
         on_progress(IndexProgress("reading photos", done, len(probes)))
-        try:
-            image = decode_photo(read_photo(row["uri"])).image
-        except PhotoRejectedError:
+        image = _read_as_embedded([row["uri"], *row["also_at"]], row["photo_id"])
+        if image is None:
             continue
         box, landmarks = (np.array(row[name], np.float32) for name in ("box", "landmarks"))
         windows.append(FaceWindow.cut(image, box, landmarks.reshape(5, 2)))
         readable.append(probe)
     return windows, np.array(readable, np.int64)
+
+
+def _read_as_embedded(uris: Sequence[str], photo_id: str) -> Image | None:
+    """A photo from the first place that still has it; None: it is gone, or another now."""
+    for uri in uris:
+        try:
+            content = read_photo(uri)
+            if hashlib.sha256(content).hexdigest() == photo_id:
+                return decode_photo(content).image
+        except PhotoRejectedError:
+            continue
+    return None
 
 
 @dataclass(frozen=True)
@@ -235,22 +246,11 @@ class _Trial:
             unit="" if damage is None else damage.unit,
             strength=strength,
             found=float(found.mean()),
-            rank_one=self._rate(first, searches, mated),
-            false_negative=self._rate(~missed, searches, mated, of_failure=True),
-            false_positive=self._rate(~answered, searches, wrong, of_failure=True),
+            rank_one=share(first[mated], searches.people[mated], self.bootstrap),
+            false_negative=share(missed[mated], searches.people[mated], self.bootstrap),
+            false_positive=share(answered[wrong], searches.people[wrong], self.bootstrap),
             similarity=float(np.median(seen)) if len(seen) else None,
         )
-
-    def _rate(
-        self,
-        success: NDArray[np.bool_],
-        searches: Searches,
-        rows: NDArray[np.bool_],
-        *,
-        of_failure: bool = False,
-    ) -> Rate:
-        rate = mean_rate(success[rows], searches.people[rows], self.bootstrap)
-        return rate.of_the_opposite() if of_failure else rate
 
     def _embedded(self, windows: Iterator[FaceWindow]) -> Iterator[NDArray[np.float32] | None]:
         """The embedding of the face of each window, None where it is not found."""

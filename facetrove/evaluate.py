@@ -46,15 +46,16 @@ examples_option = click.option(
 )
 
 
-def face_option(default: FaceChoice) -> Callable[[Any], Any]:
+def face_option(default: FaceChoice | None) -> Callable[[Any], Any]:
     """Which of several faces in a photo is meant."""
     return click.option(
         "--face",
         type=click.Choice(["largest", "central", "only"]),
         default=default,
-        show_default=True,
-        help="The face that a photo's label is for: the largest, the one at the centre (as in "
-        "LFW), or that of photos with one face only.",
+        show_default=default is not None,
+        help="The face that a photo's label is for: the largest, the one at the centre, or that of "
+        "photos with one face only."
+        + ("" if default else "  [default: central for LFW's lists, else largest]"),
     )
 
 
@@ -74,7 +75,7 @@ def evaluate() -> None:
 @evaluate.command(short_help="1:1: are two photos of one person?")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("pairs", type=click.Path(path_type=Path), metavar="PAIRS")
-@face_option("central")
+@face_option(None)
 @click.option(
     "--threshold-from",
     type=click.Path(path_type=Path),
@@ -89,7 +90,7 @@ def evaluate() -> None:
 def pairs(
     dataset: Path,
     pairs: Path,
-    face: FaceChoice,
+    face: FaceChoice | None,
     threshold_from: Path | None,
     by: tuple[str, ...],
     examples: int,
@@ -105,28 +106,20 @@ def pairs(
     \b
     Examples:
       facetrove evaluate pairs lfw.dataset pairs.txt --report pairs.html
-      facetrove evaluate pairs faces.dataset my_pairs.csv --face largest --by camera
+      facetrove evaluate pairs faces.dataset my_pairs.csv --by camera
     """
     from evaluation.pair_lists import read_pairs
     from evaluation.pairs import evaluate_pairs
     from evaluation.report_page import require_report_name, verification_page
     from faces.dataset import Dataset
-    from facetrove.report import index_progress
 
     if report is not None:
         require_report_name(report)
     listed = read_pairs(pairs)
     other = None if threshold_from is None else read_pairs(threshold_from)
-    with index_progress():
-        result = evaluate_pairs(
-            dataset,
-            listed,
-            face=face,
-            threshold_from=other,
-            by=by,
-            num_worst=examples,
-            seed=seed,
-        )
+    result = evaluate_pairs(
+        dataset, listed, face=face, threshold_from=other, by=by, num_worst=examples, seed=seed
+    )
     if report is not None:
         page = verification_page(result, examples=examples > 0)
         _write(report, page, dataset, Dataset.open(dataset).contract)
@@ -295,17 +288,25 @@ def robustness(
     help="Also say the threshold at this rate; fail if the faces do not carry so far.",
 )
 @people_option
+@click.option(
+    "--by-likeness", is_flag=True, help="Go by the likeness of faces whatever labels say."
+)
 @face_option("largest")
 @json_option
 def calibrate(
-    index: Path, fpir: float | None, people: str | None, face: FaceChoice, as_json: bool
+    index: Path,
+    fpir: float | None,
+    people: str | None,
+    by_likeness: bool,
+    face: FaceChoice,
+    as_json: bool,
 ) -> None:
     """Measure how similar strangers look in INDEX, and keep that with it.
 
     Afterwards `facetrove search --fpir 0.01` gives only matches as similar as somebody who is not
     in the index finds in one search of a hundred, and every match says at which rate it would
-    still be given. Goes by labelled people, 200 or more, or by the likeness of the faces. Do it
-    again when the index has become twice as large.
+    still be given. Goes by labelled people, 200 or more with half of the faces, or else by the
+    likeness of the faces. Do it again when the index has become twice as large.
 
     \b
     Examples:
@@ -318,7 +319,9 @@ def calibrate(
     from facetrove.report import index_progress, print_json, printable, show_calibration
 
     with index_progress() as on_progress:
-        manifest = calibrate_index(index, people=people, face=face, on_progress=on_progress)
+        manifest = calibrate_index(
+            index, people=people, by_likeness=by_likeness, face=face, on_progress=on_progress
+        )
     calibration = manifest.calibration
     assert calibration is not None
     threshold = None if fpir is None else calibration.threshold(fpir, manifest.num_faces)

@@ -353,13 +353,11 @@ def show_calibration(calibration: Calibration, num_faces: int) -> None:
     people = {"people": "labelled people", "gallery": "groups of like faces"}[calibration.method]
     try:
         least = rounded_up(calibration.least_fpir(num_faces))
+        shown = [*(rate for rate in (0.1, 0.01, 0.001) if rate > least), least]
+        lines = [f"{calibration.threshold(rate, num_faces):.3f} at {rate:g}" for rate in shown]
     except FaceTroveError as error:
         click.echo(str(error))
         return
-    shown = [rate for rate in (0.1, 0.01, 0.001) if rate > least]
-    lines = [
-        f"{calibration.threshold(rate, num_faces):.3f} at {rate:g}" for rate in (*shown, least)
-    ]
     click.echo(
         f"calibrated by {calibration.num_people:,} {people}, {calibration.num_comparisons:,} "
         f"comparisons: similarity by FPIR {', '.join(lines)}, which is as far as they carry"
@@ -511,7 +509,7 @@ def show_probes(
     for number, probe in enumerate(probes, start=1):
         x, y, width, height = (round(value) for value in probe.box)
         _print_matches(
-            f"face {number} of {len(probes)} in {relative(Path(photo.name))}, "
+            f"face {number} of {len(probes)} in {_relative(Path(photo.name))}, "
             f"{width}x{height} at {x},{y}",
             probe.matches,
         )
@@ -597,10 +595,10 @@ def shown_uri(uri: str) -> str:
     """A photo's name as a person reads it."""
     from faces.photos import is_path, photo_path, unescape_url
 
-    return relative(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
+    return _relative(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
 
 
-def relative(path: Path) -> str:
+def _relative(path: Path) -> str:
     """A path as short as it can be said from here, printable whatever it is made of."""
     here = Path.cwd()
     shown = path.relative_to(here) if len(here.parts) > 1 and path.is_relative_to(here) else path

@@ -244,9 +244,22 @@ def _first_build(build: _Build, source: Dataset, wanted: Wanted, deletions: Dele
             segments=(entry,),
             dataset_deletions=deletions.state,
             dataset_purged=source.purged,
-            calibration=build.calibration,
+            calibration=_calibration_kept(build, source),
         )
     )
+
+
+def _calibration_kept(build: _Build, source: Dataset) -> Calibration | None:
+    """That of the index as it was before, unless it was of another dataset."""
+    previous = build.writer.previous
+    if previous is None or previous.calibration is None:
+        return None
+    try:
+        known = known_photos(build.writer.path, previous.segments)["part"]
+    except DamagedFileError:
+        return None
+    same = set(pc.unique(known).to_pylist()) & set(source.committed_parts())
+    return previous.calibration if same else None
 
 
 def _write_everything(build: _Build, source: Dataset, folder: Path) -> _Rows:

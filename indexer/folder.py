@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,7 +229,5 @@ def _remove_failed(index_dir: Path) -> None:
     """Leave no empty folder where a first build failed."""
     (index_dir / ".lock").unlink(missing_ok=True)
     for folder in (index_dir / "segments", index_dir):
-        try:
+        with suppress(OSError):
             folder.rmdir()
-        except OSError:
-            return

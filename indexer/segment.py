@@ -183,6 +183,7 @@ class Segment:
         faces: its n faces.
         deleted: (n,) bool, faces deleted since; None: none.
         gpu: the embeddings on a GPU, which then compares with all of them; None: not there.
+        fills_up: compare with every face where the codes propose fewer than are wanted.
     """
 
     path: Path
@@ -192,6 +193,7 @@ class Segment:
     faces: Faces
     deleted: NDArray[np.bool_] | None = None
     gpu: GpuVectors | None = None
+    fills_up: bool = True
 
     @property
     def num_live(self) -> int:
@@ -257,7 +259,12 @@ class Segment:
         num_unwanted = 0 if passing is None else len(self.vectors) - passing.count
         if self.gpu is None or k + num_unwanted > MOST_MATCHES:
             recipe = self.entry.recipe
-            return search_rows(self.vectors, self.codes, recipe, probes, k=k, passing=passing)
+            return search_rows(
+                *(self.vectors, self.codes, recipe, probes),
+                k=k,
+                passing=passing,
+                fills_up=self.fills_up,
+            )
         # The GPU knows no filter: it finds so many more that enough are left.
         found = self.gpu.nearest(probes, min(k + num_unwanted, len(self.vectors)))
         if passing is not None:
@@ -275,11 +282,13 @@ def search_rows(
     *,
     k: int,
     passing: Passing | None = None,
+    fills_up: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`Segment.search` among vectors and codes that may not be in a segment yet."""
     num_passing = len(vectors) if passing is None else passing.count
     wanted = k * recipe.candidates
-    if codes is None or wanted >= num_passing or num_passing < recipe.exact_share * len(vectors):
+    few = wanted >= num_passing or num_passing < recipe.exact_share * len(vectors)
+    if codes is None or (few and fills_up):
         return nearest_rows(vectors, probes, k, passing)
     parameters = search_parameters(codes, recipe, passing)
     similarities = np.empty((len(probes), k), np.float32)
@@ -289,7 +298,7 @@ def search_rows(
         _, found = codes.search(np.ascontiguousarray(probes[some]), wanted, params=parameters)
         similarities[some], rows[some] = _best(vectors, probes[some], found, k)
     short = rows[:, -1] < 0  # the groups looked at held fewer
-    if short.any():
+    if short.any() and fills_up:
         similarities[short], rows[short] = nearest_rows(vectors, probes[short], k, passing)
     return similarities, rows
 

@@ -50,8 +50,12 @@ class Calibration:
 
     def __post_init__(self) -> None:
         rates, similarities = np.array(self.rates), np.array(self.similarities)
+        counts = (self.num_faces, self.num_people, self.num_comparisons)
         if not (
-            len(rates) == len(similarities) >= 2
+            self.method in ("people", "gallery")
+            and all(type(count) is int for count in counts)
+            and isinstance(self.created, str)
+            and len(rates) == len(similarities) >= 2
             and self.num_faces > 0
             and (np.diff(rates) < 0).all()
             and (np.diff(similarities) >= 0).all()

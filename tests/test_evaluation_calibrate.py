@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.galleries import default_model, draw_faces
 from benchmarks.gallery_estimation import real_faces
+from evaluation import calibrate
 from evaluation.calibrate import calibrate_index
 from faces.dataset import Dataset
 from faces.errors import DamagedFileError, WrongUsageError
@@ -165,7 +166,7 @@ def test_what_the_faces_do_not_carry_is_refused(index: Path) -> None:
 def test_too_few_people_are_refused(tmp_path: Path) -> None:
     vectors, people = people_around(100, 5, spread=0.01)
     index = labelled_index(tmp_path / "few", vectors, people)
-    with pytest.raises(WrongUsageError, match=r"'person' names 100 people.*takes 200"):
+    with pytest.raises(WrongUsageError, match=r"'person' names 100 people.*takes 200 people"):
         calibrate_index(index, people="person")
     with pytest.raises(WrongUsageError, match=r"100 groups of like faces is too small.*takes 200"):
         calibrate_index(index)  # goes by the likeness of faces then
@@ -173,6 +174,61 @@ def test_too_few_people_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongUsageError, match="50 faces is too small"):
         calibrate_index(tiny)
     assert read_current(tiny).calibration is None
+    with pytest.raises(WrongUsageError, match="does not exist"):
+        calibrate_index(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("labels", ["people", "gallery"])
+def test_of_a_large_gallery_some_faces_are_compared_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: str
+) -> None:
+    """Some people have far more photos than others, who are the strangers to go by."""
+    sizes = np.concatenate([np.full(60, 40), np.ones(1500, int)])
+    people = np.repeat(np.arange(len(sizes)), sizes)
+    vectors = draw_faces(default_model(), people, np.random.Generator(np.random.SFC64(4)))
+    names = [f"p{n}" if labels == "people" else None for n in people]
+    index = labelled_index(tmp_path, vectors, names)
+    whole = calibrate_index(index).calibration
+    monkeypatch.setattr(calibrate, "MOST_COMPARISONS", 1200 * len(vectors))
+    some = calibrate_index(index).calibration
+    assert whole is not None and some is not None
+    assert some.num_comparisons < 0.4 * whole.num_comparisons
+    for fpir in (0.5, 0.2, 0.1):
+        expected = whole.threshold(fpir, len(vectors))
+        assert some.threshold(fpir, len(vectors)) == pytest.approx(expected, abs=0.012)
+
+
+def test_labels_of_a_few_faces_are_not_gone_by(tmp_path: Path) -> None:
+    vectors, people = people_around(700, 1, spread=0.3, dimension=64)
+    names = [person if n < 250 else None for n, person in enumerate(people)]
+    index = labelled_index(tmp_path, vectors, names)
+    calibration = calibrate_index(index).calibration
+    assert calibration is not None and calibration.method == "gallery"
+    with pytest.raises(WrongUsageError, match=r"250 of 700 faces.*--by-likeness"):
+        calibrate_index(index, people="person")
+
+
+def test_labels_can_be_left_aside(index: Path) -> None:
+    by_labels = calibrate_index(index).calibration
+    by_likeness = calibrate_index(index, by_likeness=True).calibration
+    assert by_labels is not None and by_labels.method == "people"
+    assert by_likeness is not None and by_likeness.method == "gallery"
+
+
+def test_a_gallery_of_one_person_is_refused(tmp_path: Path) -> None:
+    many, _ = people_around(1, 700, spread=0.3, dimension=64, seed=5)
+    others, _ = people_around(300, 1, spread=0.3, dimension=64)
+    index = labelled_index(tmp_path, np.concatenate([many, others]), [None] * 1000)
+    with pytest.raises(WrongUsageError, match="most pairs of faces seem to show one and the same"):
+        calibrate_index(index)
+
+
+def test_an_index_of_another_dataset_is_not_calibrated(index: Path, tmp_path: Path) -> None:
+    calibrate_index(index)
+    vectors, people = people_around(300, 2, spread=0.3, dimension=64, seed=7)
+    other = write_labelled(tmp_path / "other.dataset", vectors, people)
+    assert build_index(other, index, rebuild=True).calibration is None
 
 
 def calibration_of(**changes: object) -> Calibration:
@@ -229,6 +285,8 @@ def test_an_index_that_became_another_says_so_and_still_answers(index: Path) -> 
         {"similarities": (0.2, 0.4, 5.0)},
         {"rates": (0.9, 0.1, float("nan"))},
         {"num_faces": 0},
+        {"num_people": "many"},
+        {"method": "guess"},
     ],
 )
 def test_a_calibration_that_makes_no_sense_is_damage(

@@ -3,12 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from evaluation.identify import Protocol, evaluate_identification, split_faces
+from evaluation.labels import choose_faces, folder_of
 from faces.errors import WrongUsageError
 from indexer import build_index
-from tests.labelled_faces import labelled_index, people_around
+from indexer.delete import delete_faces
+from indexer.manifest import read_current
+from tests.labelled_faces import labelled_index, people_around, write_labelled
 
 
 def test_a_split_enrols_so_many_photos_of_each_and_searches_for_the_rest() -> None:
@@ -89,6 +93,25 @@ def test_what_the_index_misses_is_told_apart_from_what_the_model_does(tmp_path: 
     assert same.model.false_negative == result.model.false_negative
 
 
+def test_several_segments_and_deleted_faces_are_as_one_gallery(tmp_path: Path) -> None:
+    vectors, people = people_around(60, 3, spread=0.4)
+    whole = labelled_index(tmp_path / "whole", vectors, people)
+    parts = tmp_path / "parts"
+    index = labelled_index(parts, vectors[:120], people[:120])
+    extra, _ = people_around(40, 1, spread=0.4, seed=8)
+    uris = [f"/photos/{person}/{n + 120:06d}.jpg" for n, person in enumerate(people[120:])]
+    write_labelled(parts / "d.dataset", vectors[120:], people[120:], uris=uris)
+    gone = [f"/gone/{n}.jpg" for n in range(40)]
+    write_labelled(parts / "d.dataset", extra, ["somebody"] * 40, uris=gone)
+    build_index(parts / "d.dataset", index)
+    delete_faces(parts / "d.dataset", [index], "person = 'somebody'")
+    manifest = read_current(index)
+    assert manifest.deletions is not None and manifest.num_faces == 180
+    expected, found = (evaluate_identification(path) for path in (whole, index))
+    assert found.num_people == 60 and found.num_faces == 180
+    assert found.model.rank_one.value == pytest.approx(expected.model.rank_one.value, abs=0.02)
+
+
 def test_more_enrolled_photos_find_more(tmp_path: Path) -> None:
     vectors, people = people_around(150, 6, spread=0.9)
     index = labelled_index(tmp_path, vectors, people)
@@ -147,6 +170,48 @@ def test_nobody_to_search_for_is_said(tmp_path: Path) -> None:
         evaluate_identification(index)
     with pytest.raises(WrongUsageError, match="enrol one photo"):
         Protocol(num_enrolled=0)
+    vectors, people = people_around(3, 3, spread=0.2)
+    few = labelled_index(tmp_path / "few", vectors, people)
+    for share in (0.05, 0.95):
+        with pytest.raises(WrongUsageError, match="nobody enrolled, nobody to search for, or no"):
+            evaluate_identification(few, protocol=Protocol(stranger_share=share))
+
+
+def test_folders_are_told_wherever_photos_lie() -> None:
+    for uri, folder in (
+        ("/photos/Ann Lee/1.jpg", "Ann Lee"),
+        ("file:///p/Andr%E9/1.jpg", "Andr\\xe9"),  # a name that is no Unicode
+        ("tar://box/Ann/1.jpg::/archive.tar", "Ann"),
+        ("zip://1.jpg::/archive.zip", None),
+        ("https://host/Ann/1.jpg?signature=a/b", "Ann"),
+        ("https://host/1.jpg", None),
+        ("s3://bucket/Ann/1.jpg", "Ann"),
+        ("/1.jpg", None),
+    ):
+        assert folder_of(uri) == folder, uri
+
+
+def test_the_labelled_face_of_a_photo_is_chosen() -> None:
+    boxes = [[0, 0, 30, 30], [45, 45, 10, 10], [45, 45, 10, 10], [0, 0, 9, 9]]
+    faces = pa.table(
+        {
+            "photo_id": ["a", "a", "b", "c"],
+            "box": pa.array(boxes, pa.list_(pa.float32(), 4)),
+        }
+    )
+    photos = pa.table({"photo_id": ["c", "b", "a"], "width": [100] * 3, "height": [100] * 3})
+    assert choose_faces(faces, "largest").tolist() == [0, 2, 3]
+    assert choose_faces(faces, "only").tolist() == [2, 3]
+    assert choose_faces(faces, "central", photos).tolist() == [1, 2]
+    assert choose_faces(faces.slice(0, 0), "largest").tolist() == []
+
+
+def test_the_central_face_is_that_of_the_index_s_own_photos(tmp_path: Path) -> None:
+    vectors, people = people_around(20, 3, spread=0.2)
+    write_labelled(tmp_path / "d.dataset", vectors, people, off_centre=[0, 1])
+    build_index(tmp_path / "d.dataset", tmp_path / "d.index")
+    result = evaluate_identification(tmp_path / "d.index", face="central")
+    assert (result.num_faces, result.num_unlabelled) == (58, 2)
 
 
 def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from evaluation.metrics import (
     Bootstrap,
     error_curve,
     match_rates,
-    mean_rate,
     miss_rate,
     rate,
+    share,
     share_from,
     threshold_at,
 )
@@ -112,8 +112,8 @@ def test_the_equal_error_rate_of_gaussian_similarities_is_the_known_one() -> Non
 def test_photos_of_one_person_widen_an_interval() -> None:
     """A hundred people who succeed in all of their ten photos, or in none."""
     successes = np.repeat(np.arange(100) % 2 == 0, 10)
-    together = mean_rate(successes, np.repeat(np.arange(100), 10), Bootstrap.of(100))
-    apart = mean_rate(successes, np.arange(1000), Bootstrap.of(1000))
+    together = share(successes, np.repeat(np.arange(100), 10), Bootstrap.of(100))
+    apart = share(successes, np.arange(1000), Bootstrap.of(1000))
     width = together.interval.high - together.interval.low
     assert width == pytest.approx(10**0.5 * (apart.interval.high - apart.interval.low), rel=0.2)
     assert width == pytest.approx(2 * 1.96 * (0.25 / 100) ** 0.5, rel=0.2)
@@ -126,9 +126,20 @@ def test_a_comparison_counts_as_often_as_both_its_people() -> None:
 
 
 def test_no_error_seen_is_not_no_error() -> None:
-    flawless = mean_rate(np.ones(50, bool), np.arange(50), Bootstrap.of(50))
+    flawless = share(np.ones(50, bool), np.arange(50), Bootstrap.of(50))
     assert flawless.value == 1 and flawless.interval.low == pytest.approx(1 - 3 / 50)
     assert rate(0.0, np.zeros(10), 300).interval.high == pytest.approx(0.01)
+    assert rate(1.0, np.ones(10), 300).interval.low == pytest.approx(0.99)
+
+
+def test_a_rate_by_people_is_that_of_their_comparisons_with_themselves() -> None:
+    rng = np.random.default_rng(2)
+    happened, people = rng.random(400) < 0.3, rng.integers(0, 60, 400)
+    bootstrap = Bootstrap.of(60)
+    alone = share(happened, people, bootstrap)
+    pairs = share(happened, np.stack([people, people], axis=1), bootstrap)
+    assert alone.value == pairs.value == pytest.approx(happened.mean())
+    assert alone.interval == pytest.approx(pairs.interval, abs=1e-5)
 
 
 def test_match_rates_count_who_is_within_a_rank() -> None:

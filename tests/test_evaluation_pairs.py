@@ -39,6 +39,7 @@ def test_lfw_s_view_2_has_folds(tmp_path: Path) -> None:
         "3\nAnn\t1\t2\n",  # fewer than announced
         "1\nAnn\t1\tBob\t2\nAnn\t1\t2\n",  # in another order
         "1\nAnn\tone\t2\nAnn\t1\tBob\t2\n",
+        "1\nAnn\t1\n Ann\t1\tBob\t2\n",
         "0\n",
         "-1\t-1\nAnn\t1\t2\nAnn\t1\tBob\t2\n",
     ],
@@ -65,7 +66,9 @@ def test_a_csv_is_read_with_its_further_columns(tmp_path: Path) -> None:
         ("photo1,photo2\na,b\n", "lacks the columns same"),
         ("photo1,photo2,same\n", "lists no pair"),
         ("photo1,photo2,same\na,b,maybe\n", "row 2: same is 'maybe'"),
-        ("photo1,photo2,same\na,b\n", "row 2: same is None"),
+        ("photo1,photo2,same\na,b\n", "row 2 has another number of cells"),
+        ("photo1,photo2,same,fold\na,b,1,2\nc,d,0\n", "row 3 has another number of cells"),
+        ("photo1,photo2,same\na,b,1,2\n", "row 2 has another number of cells"),
     ],
 )
 def test_a_csv_that_is_not_one_is_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -138,26 +141,51 @@ def test_a_pair_whose_face_was_not_found_is_not_one_person(tmp_path: Path) -> No
     pairs = Pairs(
         [(uris[2 * n], uris[2 * n + 1]) for n in range(4)], np.array([True, True, False, False])
     )
-    result = evaluate_pairs(tmp_path / "d", pairs)
+    result = evaluate_pairs(tmp_path / "d", pairs, face="central")
     assert result.num_without_face == 2
     assert result.mated == pytest.approx([-1, 0.8])
     assert result.non_mated == pytest.approx([0.2, -1])
-    largest = evaluate_pairs(tmp_path / "d", pairs, face="largest")
+    # What was not found has no quality to go by, and is not among the worst.
+    assert all(quality.false_negative[0].value == 0 for quality in result.qualities)
+    largest = evaluate_pairs(tmp_path / "d", pairs)
     assert largest.num_without_face == 0 and largest.mated == pytest.approx([0.9, 0.8])
 
 
 def test_photos_are_found_by_what_the_list_calls_them(tmp_path: Path) -> None:
     uris = ["/one/a.jpg", "/two/a.jpg", "/one/b.jpg", "/one/c.png"]
-    write_labelled(tmp_path / "d", vectors_with([0.9, 0.2]), [None] * 4, uris=uris)
+    uris += ["/one/J._F._K_0001.jpg", "/one/without_ending"]
+    write_labelled(tmp_path / "d", vectors_with([0.9, 0.2, 0.5]), [None] * 6, uris=uris)
+    dotted = Pairs([("J._F._K_0001", "one/without_ending")] * 4, np.array([True, False] * 2))
+    assert evaluate_pairs(tmp_path / "d", dotted).mated == pytest.approx([0.5] * 2)
     named = [("one/a.jpg", "/two/a.jpg"), ("b", "c.png")]
     pairs = Pairs(2 * named, np.array([True, False, True, False]))
     result = evaluate_pairs(tmp_path / "d", pairs)
     assert result.mated == pytest.approx([0.9] * 2)
     assert result.non_mated == pytest.approx([0.2] * 2)
-    for name, says in (("a.jpg", "is the name of 2 photos"), ("x.jpg", "is not there")):
+    for name, says in (
+        ("a.jpg", "is the name of 2 photos"),
+        ("x.jpg", "is not there"),
+        ("x", "is not there"),
+        ("three/b.jpg", "is not there"),  # another folder's
+        ("b.png", "is not there"),
+        ("", "is not there"),
+        ("a\0b", "is not there"),
+        ("http://x/b.jpg", "is not there"),
+    ):
         wrong = Pairs([(name, "/one/b.jpg"), ("b", "c.png")], np.array([True, False]))
         with pytest.raises(WrongUsageError, match=says):
             evaluate_pairs(tmp_path / "d", wrong)
+
+
+def test_a_list_of_photos_without_such_a_face_is_refused(tmp_path: Path) -> None:
+    uris = [f"/p/{n}.jpg" for n in range(4)]
+    vectors = vectors_with([0.9, 0.1])
+    write_labelled(tmp_path / "d", vectors, [None] * 4, uris=uris, off_centre=range(4))
+    pairs = Pairs([(uris[0], uris[1]), (uris[2], uris[3])], np.array([True, False]))
+    with pytest.raises(WrongUsageError, match="no photo of the list has a face that"):
+        evaluate_pairs(tmp_path / "d", pairs, face="central")
+    with pytest.raises(WrongUsageError, match="no column 'lens' to group by"):
+        evaluate_pairs(tmp_path / "d", pairs, by=["lens"])
 
 
 def test_both_kinds_of_pairs_are_needed(tmp_path: Path) -> None:
@@ -191,7 +219,9 @@ def test_noise_scores_chance_and_separate_people_nearly_all(tmp_path: Path) -> N
         folder = tmp_path / str(spread)
         uris = [f"/p/{n}.jpg" for n in range(len(people))]
         write_labelled(folder, vectors, people, uris=uris)
-        result = evaluate_pairs(folder, random_pairs(people, uris, 300), by=["light"])
+        result = evaluate_pairs(
+            folder, random_pairs(people, uris, 300), by=["light", "light", "camera"]
+        )
         assert low <= result.accuracy <= high
         assert result.folds == "drawn" and len(result.fold_accuracies) == 10
         assert result.true_accept_rates[1e-4] is None  # of 300 pairs

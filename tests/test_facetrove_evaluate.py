@@ -63,12 +63,17 @@ def test_identification_is_told_as_a_table_and_as_json(index: Path) -> None:
     lines = finished.stdout.splitlines()
     assert lines[0] == "750 labelled photos of 250 people; 0 photos with faces left out"
     assert lines[1] == ("closed set: 1,000 searches in 2 splits, among 250 people with 250 photos")
-    assert any(re.match(r"every face compared +0\.01 +0\.\d{4} \(", line) is None for line in lines)
+    (at,) = [line for line in lines if re.match(r"every face compared +0\.1 ", line)]
+    rate = re.search(r"(0\.\d{4}) \((0\.\d{4}) to (0\.\d{4})\) +(0\.\d{3})$", at)
+    assert rate is not None
     assert "studio" in finished.stdout
     document = json.loads(
         run_facetrove("evaluate", "identify", index, "--splits", "2", "--json").stdout
     )
     assert document["index"] is None
+    fnir = document["model"]["false_negative"]["0.1"]
+    told = [fnir["value"], fnir["low"], fnir["high"], document["model"]["thresholds"]["0.1"]]
+    assert [float(text) for text in rate.groups()] == pytest.approx(told, abs=6e-4)
     assert 0 < document["model"]["rank_one"]["value"] <= 1
     assert len(document["model"]["match_rates"]) == 20
     assert document["protocol"] == {
@@ -208,7 +213,7 @@ def test_the_page_about_pairs_reads_as_the_terminal_does(
             "60 pairs of one person and 60 of two were compared",
             "True accept rate by false accept rate",
             "too few to tell",
-            "ten were drawn at random",
+            "10 were drawn at random",
             "Labeled Faces in the Wild, Technical Report 07-49",
             "ISO/IEC 19795-1:2021",
             "namer embeds them (32 numbers",
