@@ -113,6 +113,8 @@ def calibrate_index(
         WrongUsageError: there is no index, or it holds too few people to tell.
         BusyError: another process is writing the index.
     """
+    if by_likeness and people is not None:
+        raise WrongUsageError("go by labelled people or by the likeness of faces, not by both")
     read_current(Path(index))  # refuses what is no index before its folder is made
     with IndexWriter.open(Path(index)) as writer:
         previous = writer.require_previous()

@@ -51,8 +51,11 @@ FALSE_POSITIVE_RATES = (1e-1, 1e-2, 3e-3)
 LEAST_STRANGERS = 3
 """So many people at least must be answered falsely at a rate, or it is not given."""
 
-GROUPED_AT = 1e-2
-"""FPIR at whose threshold groups and qualities are compared."""
+GROUPED_AT = (1e-2, 1e-1)
+"""FPIR at whose threshold groups and qualities are compared: the first that can be told."""
+
+MOST_GROUPS = 50
+"""Of a column to group by; more say nothing, and it is likely not one of groups."""
 
 MOST_SEARCHES = 10_000
 """In a split, of each kind; more would tell little more, and the bootstrap holds all in memory."""
@@ -170,7 +173,9 @@ class Identification:
         model: accuracy when every enrolled face is compared.
         index: accuracy through the index; None where it compares with every face anyway.
         mated, non_mated: similarities in the open set: to the right person, and the highest.
-        groups, qualities: see `evaluation.breakdown`; at an FPIR of `GROUPED_AT`.
+        grouped_at: FPIR at whose threshold groups and qualities are compared; None: there are too
+            few strangers, and they are not.
+        groups, qualities: see `evaluation.breakdown`.
         worst: the worst errors, if they are asked for.
     """
 
@@ -187,6 +192,7 @@ class Identification:
     index: Accuracy | None
     mated: NDArray[np.float32]
     non_mated: NDArray[np.float32]
+    grouped_at: float | None
     groups: dict[str, list[GroupErrors]]
     qualities: list[QualityErrors]
     worst: list[WrongSearch]
@@ -223,8 +229,9 @@ def evaluate_identification(
     counts = np.bincount(faces.people, minlength=1)
     if (counts > protocol.num_enrolled).sum() < 2:
         raise WrongUsageError(
-            f"fewer than two people of index {index} have more than {protocol.num_enrolled} "
-            "labelled photos; there is nobody to search for"
+            f"of {len(faces.names)} labelled people of index {index} fewer than two have more than "
+            f"{protocol.num_enrolled} photos; there is nobody to search for (--people says where "
+            "names are)"
         )
     for column in dict.fromkeys(by):
         if column not in faces.table.column_names:
@@ -243,7 +250,9 @@ def evaluate_identification(
     trials = found.get("index", found["model"])
     open_set = trials.open_set
     strangers = open_set.wrong[~open_set.mated]
-    at = float(threshold_at(strangers, GROUPED_AT)[0])
+    told = accuracies["index" if "index" in accuracies else "model"].thresholds
+    grouped_at = next((fpir for fpir in GROUPED_AT if told[fpir] is not None), None)
+    at = float(threshold_at(strangers, grouped_at or GROUPED_AT[0])[0])
     mated = open_set.where(open_set.mated)
     return Identification(
         protocol=protocol,
@@ -259,6 +268,7 @@ def evaluate_identification(
         index=accuracies.get("index"),
         mated=mated.right,
         non_mated=strangers,
+        grouped_at=grouped_at,
         groups={
             column: by_group(
                 open_set.deciding,
@@ -269,8 +279,11 @@ def evaluate_identification(
                 bootstrap=bootstrap,
             )
             for column in by
+            if grouped_at is not None
         },
-        qualities=by_quality(
+        qualities=[]
+        if grouped_at is None
+        else by_quality(
             mated.right,
             {name: values[mated.faces] for name, values in faces.quality.items()},
             threshold=at,
@@ -284,7 +297,12 @@ def evaluate_identification(
 def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
     """What a column says of some faces, in words."""
     values = faces.column(column).take(pa.array(rows)).to_pylist()
-    return ["unknown" if value is None else str(value) for value in values]
+    groups = ["unknown" if value is None else str(value) for value in values]
+    if len(set(groups)) > MOST_GROUPS:
+        raise WrongUsageError(
+            f"column {column!r} has more than {MOST_GROUPS} values; group by one with fewer"
+        )
+    return groups
 
 
 class Gallery:

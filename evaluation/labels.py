@@ -181,9 +181,9 @@ def labels_of(
     column = people or "person"
     if column not in table.column_names:
         raise WrongUsageError(
-            f"{source} has no column {column!r} that says who is in a photo; embed with a photo "
-            "list that has one, or give --people folder where each person's photos lie in a "
-            "folder of their own"
+            f"{source} has no column {column!r} that says who is in a photo (there are "
+            f"{', '.join(table.column_names)}); embed with a photo list that has one, or give "
+            "--people folder where each person's photos lie in a folder of their own"
         )
     try:
         labels = pc.cast(table[column].take(pa.array(rows)).combine_chunks(), pa.string())

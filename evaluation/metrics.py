@@ -187,8 +187,9 @@ def rate(value: float, replicates: NDArray[np.floating], num_people: int) -> Rat
     Args:
         value: the rate.
         replicates: (r,) of it; NaN where a replicate has nobody to tell.
-        num_people: that it was measured on. Where all or none failed every replicate says the same;
-            then the interval reaches 3 / people further ("rule of three", Hanley and Lippman-Hand,
+        num_people: that it was measured on, or comparisons, where these are fewer. Where all or
+            none failed every replicate says the same; then the interval reaches 3 / people further
+            ("rule of three", Hanley and Lippman-Hand,
             JAMA 1983).
     """
     tail = (1 - CONFIDENCE) / 2
@@ -224,7 +225,8 @@ def share(happened: NDArray[np.bool_], people: NDArray[np.integer], bootstrap: B
 
         reached, total = in_chunks(bootstrap, sums).T
     replicates = np.where(total > 0, reached / np.maximum(total, 1e-9), np.nan)
-    return rate(float(happened.mean()), replicates, len(np.unique(people)))
+    num_people = min(len(happened), len(np.unique(people)))
+    return rate(float(happened.mean()), replicates, num_people)
 
 
 def match_rates(ranks: NDArray[np.integer], most: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faces.errors import WrongUsageError, first_line
 
 FIRST, SECOND, SAME, FOLD = "photo1", "photo2", "same", "fold"
-TRUE, FALSE = ("1", "true", "yes", "y"), ("0", "false", "no", "n")
+TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,21 @@ def read_pairs(path: Path) -> Pairs:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read_csv(file, path) if path.suffix.lower() == ".csv" else _read_lfw(file, path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WrongUsageError(f"{path} cannot be read ({first_line(error)})") from error
+    except UnicodeDecodeError as error:
+        raise WrongUsageError(f"{path} is no text file in UTF-8; save it as one") from error
+    except OSError as error:
+        raise WrongUsageError(
+            f"{path} cannot be read ({error.strerror}); the dataset is named first, then the list"
+        ) from error
+    except csv.Error as error:
+        raise WrongUsageError(f"{path} is no CSV ({first_line(error)})") from error
 
 
 def _read_lfw(lines: Iterable[str], path: Path) -> Pairs:
     rows = [line.split() for line in lines]
     try:
+        if not rows or not all(text.isdecimal() for text in rows[0]):
+            raise ValueError("its first line is no number of pairs")
         header = [int(number) for number in rows[0]]
         num_folds, of_each = header if len(header) == 2 else (1, *header)
         body = [row for row in rows[1:] if row]
@@ -94,12 +102,15 @@ def _lfw_pair(row: Sequence[str]) -> tuple[tuple[str, int], tuple[str, int]]:
 
 
 def _read_csv(lines: Iterable[str], path: Path) -> Pairs:
-    reader = csv.DictReader(lines)
-    names = reader.fieldnames or []
+    reader = csv.DictReader(lines, skipinitialspace=True)
+    names = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = names
+    if len(set(names)) < len(names):
+        raise WrongUsageError(f"{path} has two columns of one name")
     if missing := [name for name in (FIRST, SECOND, SAME) if name not in names]:
         raise WrongUsageError(
             f"{path} lacks the columns {', '.join(missing)}; a list of pairs has {FIRST}, {SECOND} "
-            f"and {SAME}"
+            f"and {SAME}, parted by commas, and this has {', '.join(names) or 'none'}"
         )
     rows = list(reader)
     if not rows:
@@ -109,10 +120,16 @@ def _read_csv(lines: Iterable[str], path: Path) -> Pairs:
             raise WrongUsageError(
                 f"{path}, row {number} has another number of cells than the first row"
             )
+        if not row[FIRST] or not row[SECOND] or row[FIRST] == row[SECOND]:
+            raise WrongUsageError(f"{path}, row {number} does not name two photos")
+        if row.get(FOLD) == "":
+            raise WrongUsageError(f"{path}, row {number} has no {FOLD}")
     mated = [_truth(row[SAME], f"{path}, row {number}") for number, row in enumerate(rows, 2)]
     folds = None
     if FOLD in names:
-        _, folds = np.unique([row[FOLD] for row in rows], return_inverse=True)
+        known, folds = np.unique([row[FOLD] for row in rows], return_inverse=True)
+        if len(known) == 1:
+            raise WrongUsageError(f"{path} has one {FOLD} only; leave the column out, or use more")
     people = None
     if {"person1", "person2"} <= set(names):
         people = [(row["person1"], row["person2"]) for row in rows]

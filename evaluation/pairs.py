@@ -62,7 +62,9 @@ class Verification:
         thresholds: of these false accept rates.
         curve: false accept and false reject rates.
         mated, non_mated: similarities.
-        groups, qualities: see `evaluation.breakdown`; at a false accept rate of `GROUPED_AT`.
+        grouped_at: false accept rate at whose threshold groups and qualities are compared; None:
+            there are too few non-mated pairs, and they are not.
+        groups, qualities: see `evaluation.breakdown`. Pairs without a face have no quality.
         worst: the worst errors, if they are asked for.
     """
 
@@ -81,6 +83,7 @@ class Verification:
     curve: ErrorCurve
     mated: NDArray[np.float32]
     non_mated: NDArray[np.float32]
+    grouped_at: float | None
     groups: dict[str, list[GroupErrors]]
     qualities: list[QualityErrors]
     worst: list[WrongPair]
@@ -152,6 +155,7 @@ def evaluate_pairs(
         accuracies, folds = (accuracy_at(similarities, pairs.mated, thresholds[0]),), "other list"
     elif len(accuracies) > 1:
         error = float(np.std(accuracies, ddof=1) / len(accuracies) ** 0.5)
+    grouped_at = GROUPED_AT if len(non_mated) * GROUPED_AT >= 1 else None
     at = float(threshold_at(non_mated, GROUPED_AT)[0])
     known = pairs.mated & (rows >= 0).all(axis=1)
     rates = {
@@ -177,6 +181,7 @@ def evaluate_pairs(
         curve=curve,
         mated=mated,
         non_mated=non_mated,
+        grouped_at=grouped_at,
         groups={
             column: by_group(
                 similarities,
@@ -187,8 +192,11 @@ def evaluate_pairs(
                 bootstrap=bootstrap,
             )
             for column in by
+            if grouped_at is not None
         },
-        qualities=by_quality(
+        qualities=[]
+        if grouped_at is None or not known.any()
+        else by_quality(
             similarities[known],
             faces.quality(rows[known]),
             threshold=at,
@@ -321,7 +329,8 @@ def _equal_error_rate(
         return np.asarray((far + frr)[rows, crossing] / 2)
 
     value = error_curve(similarities[mated], similarities[~mated]).equal_error_rate
-    return rate(value, in_chunks(bootstrap, replicate), len(np.unique(people)))
+    num_trials = min(int(mated.sum()), int((~mated).sum()), len(np.unique(people)))
+    return rate(value, in_chunks(bootstrap, replicate), num_trials)
 
 
 def _groups_of_pairs(

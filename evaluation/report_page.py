@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.breakdown import GroupErrors, QualityErrors
-from evaluation.identify import GROUPED_AT as FPIR_GROUPED_AT
 from evaluation.identify import MOST_RANK, Identification, WrongSearch
 from evaluation.metrics import ErrorCurve
-from evaluation.pairs import GROUPED_AT as FAR_GROUPED_AT
+from evaluation.pair_faces import NO_FACE
 from evaluation.pairs import Verification, WrongPair
 from evaluation.plots import Axis, Line, histogram_plot, line_plot
 from evaluation.robustness import UNDAMAGED, Damaged, Robustness
@@ -42,6 +41,9 @@ from faces.errors import WrongUsageError
 from faces.files import atomic_write
 from search.contact_sheet import face_tile_of
 from search.results import Box
+
+FPIR = 1e-2
+"""Of the figures to see first."""
 
 REPORT_MARK = '<meta name="generator" content="facetrove evaluation">'
 ALL_BUT_NOTHING = 1e-4
@@ -107,6 +109,8 @@ def require_report_name(path: Path) -> None:
         raise WrongUsageError(f"{path} is to be a web page; end its name in .html")
     if not path.parent.is_dir():
         raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
+    if path.is_dir():
+        raise WrongUsageError(f"{path} is a folder; name a file")
     if path.exists() and REPORT_MARK not in _beginning(path):
         raise WrongUsageError(f"{path} exists and is no report of facetrove; name another file")
 
@@ -116,7 +120,9 @@ def _beginning(path: Path) -> str:
         return file.read(1000)
 
 
-def write_page(path: Path, page: Page, *, source: str, contract: ModelContract) -> None:
+def write_page(
+    path: Path, page: Page, *, source: str, contract: ModelContract, options: Mapping[str, str]
+) -> None:
     """Write a page.
 
     Args:
@@ -124,6 +130,7 @@ def write_page(path: Path, page: Page, *, source: str, contract: ModelContract) 
         page: what it says.
         source: what was evaluated: a folder's name.
         contract: of its embeddings.
+        options: what was asked, by name.
     """
     require_report_name(path)
     facts = "".join(
@@ -138,6 +145,7 @@ def write_page(path: Path, page: Page, *, source: str, contract: ModelContract) 
         f"({contract.dimension} numbers, {contract.alignment} crops, weights "
         f"{contract.embedder_digest[:12]}, preprocessing {contract.preprocessing_version})"
     )
+    asked = "Asked: " + ", ".join(f"{name} {value}" for name, value in options.items())
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     with atomic_write(path) as temporary:
         temporary.write_text(
@@ -150,7 +158,7 @@ def write_page(path: Path, page: Page, *, source: str, contract: ModelContract) 
             f"<header><h1>{escape(page.title)}</h1><p class=lead>{escape(page.lead)}</p>"
             f"<div class=facts>{facts}</div></header>{''.join(page.body)}"
             f"<section><h2>Definitions</h2><dl>{terms}</dl></section>"
-            f"<footer>{escape(source)}. {escape(models)}. facetrove "
+            f"<footer>{escape(source)}. {escape(asked)}. {escape(models)}. facetrove "
             f"{package_version('facetrove')}, {made}.</footer></main></body></html>\n",
             encoding="utf-8",
         )
@@ -224,7 +232,7 @@ def verification_page(result: Verification, *, examples: bool) -> Page:
     page.add(
         "True accept rate by false accept rate",
         _table(accept_table(result)),
-        _paragraph("Not told where not one non-mated pair may be accepted. " + origin),
+        _paragraph(f"A FAR can be told with 1 / FAR pairs of two people or more. {origin}"),
     )
     curve = result.curve.thinned()
     page.add(
@@ -237,22 +245,26 @@ def verification_page(result: Verification, *, examples: bool) -> Page:
                     Axis("true accept rate", ends=(_floor(curve, 1 / result.num_non_mated), 1.002)),
                     steps=True,
                 ),
-                f"ROC; area under it {result.area:.4f}.",
+                "ROC: the share of pairs of one person that are accepted, by the share of pairs of "
+                f"two that are accepted by mistake. Area under it {result.area:.4f}.",
             ),
             _figure(
                 histogram_plot(
-                    result.mated,
-                    result.non_mated,
+                    result.mated[result.mated > NO_FACE],
+                    result.non_mated[result.non_mated > NO_FACE],
                     names=("one person", "two people"),
                     threshold=float(np.median(result.fold_thresholds)),
                     threshold_name="threshold, median of the folds",
                 ),
-                "Similarities.",
+                "Similarities of pairs whose faces were found: the less the two hills overlap, the "
+                "better.",
             ),
         ),
     )
     page.add("Folds", _table(fold_table(result)))
-    _add_breakdown(page, result.groups, result.qualities, f"a FAR of {FAR_GROUPED_AT:g}", "FRR")
+    if result.grouped_at is not None:
+        at = f"a FAR of {result.grouped_at:g}"
+        _add_breakdown(page, result.groups, result.qualities, at, "FRR")
     if examples:
         _add_examples(page, result.worst)
     return page
@@ -262,17 +274,17 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
     """What `evaluate identify` found; as `verification_page`."""
     best = result.index or result.model
     ways = ways_of(result)
-    fnir = best.false_negative.get(FPIR_GROUPED_AT)
+    fnir = best.false_negative.get(FPIR)
     page = Page(
         title="Who is it? Identification in a gallery",
-        lead=f"{result.num_closed:,} photos were searched for in galleries of "
-        f"{result.closed_gallery[0]:,.0f} people; the right person came first in "
-        f"{best.rank_one.value:.1%}."
+        lead=f"In {result.num_closed:,} searches among {result.closed_gallery[0]:,.0f} people the "
+        f"right person came first in {best.rank_one.value:.1%}."
         + (
             ""
             if fnir is None
-            else f" Where one stranger in a hundred is taken for somebody, {fnir.value:.1%} of the "
-            "searches for people who are there miss them."
+            else f" Among {result.open_gallery[0]:,.0f} people, with a threshold that takes one "
+            f"stranger in a hundred for somebody, {fnir.value:.1%} of the searches for people who "
+            "are there miss them."
         ),
         facts={
             "rank-1, closed set": said(best.rank_one),
@@ -293,8 +305,8 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
         "What was done",
         _paragraph(
             f"{result.protocol.num_splits} random splits from seed {result.protocol.seed}. "
-            f"Closed set: {result.protocol.num_enrolled} photo(s) of each person enrolled, of "
-            "people with no more photos all; every other photo searched for. Open set: "
+            f"Closed set: of each person {result.protocol.num_enrolled} photo(s) are enrolled, and "
+            "all other photos are searched for. Open set: "
             f"{result.protocol.stranger_share:.0%} of the people not enrolled; "
             f"{result.num_mated:,} mated and {result.num_non_mated:,} non-mated searches in "
             f"galleries of {result.open_gallery[0]:,.0f} people with {result.open_gallery[1]:,.0f} "
@@ -311,7 +323,10 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
     page.add(
         "Open set",
         _table(open_set_table(result)),
-        _paragraph("Not told where fewer than three strangers would be answered."),
+        _paragraph(
+            "An FPIR can be told with 3 / FPIR different strangers or more. A threshold is good "
+            "for a gallery of this size; for searches in the index there is facetrove calibrate."
+        ),
         _paragraph(
             "What the index misses of what comparing with every face finds is the difference "
             "between the rows."
@@ -319,7 +334,7 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
             else "This index compares every face, so nothing is lost by searching through it."
         ),
     )
-    at = best.thresholds.get(FPIR_GROUPED_AT)
+    at = best.thresholds.get(FPIR)
     det = [
         Line(
             name,
@@ -337,7 +352,8 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
                     Axis("FPIR", log=True, ends=(max(1 / result.num_non_mated, 1e-4), 1)),
                     Axis("FNIR", log=True, ends=(_least(best.curve), 1)),
                 ),
-                "DET, open set.",
+                "DET, open set: the share of people that are missed, by the share of strangers "
+                "that are answered. Lower is better.",
             ),
             _figure(
                 line_plot(
@@ -349,7 +365,7 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
                     Axis("share within that rank"),
                     markers=True,
                 ),
-                "CMC, closed set.",
+                "CMC, closed set: the share of searches whose person is among the first so many.",
             ),
             _figure(
                 histogram_plot(
@@ -359,11 +375,13 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
                     threshold=at,
                     threshold_name="FPIR 0.01",
                 ),
-                "Similarities in the open set.",
+                "Similarities in the open set; right of the line they count.",
             ),
         ),
     )
-    _add_breakdown(page, result.groups, result.qualities, f"an FPIR of {FPIR_GROUPED_AT:g}", "FNIR")
+    if result.grouped_at is not None:
+        level = f"an FPIR of {result.grouped_at:g}"
+        _add_breakdown(page, result.groups, result.qualities, level, "FNIR")
     if examples:
         _add_examples(page, result.worst)
     return page
@@ -388,8 +406,9 @@ def robustness_page(result: Robustness) -> Page:
         "By damage and strength",
         _table(damage_table(result)),
         _paragraph(
-            f"Threshold {result.threshold:.3f}, at which one of a hundred undamaged strangers is "
-            "answered. A face that is not found any more is a miss. Faces are 112 pixels wide, or "
+            f"Threshold {result.threshold:.3f}, at which one in a hundred of all "
+            f"{result.num_clean:,} undamaged photos of strangers is answered. A face that is not "
+            "found any more is a miss. Faces are 112 pixels wide, or "
             "less where they were. Found: share of all faces; similarity: median to the right "
             "person, of those found."
             + (
@@ -456,7 +475,12 @@ def _add_breakdown(
     )
     page.add(
         "Does it help to reject poor faces?",
-        _paragraph(f"At {at}, when so many of the worst faces by a measure are left out."),
+        _paragraph(
+            f"{rate} at {at}, when so many of the worst faces by a measure are left out; pairs and "
+            "searches without a face are no part of this. Score: how sure the detector is. Size: "
+            "of the box, in pixels. Sharpness and brightness: of the face's region, the darkest "
+            "being the worst. Frontality: how little the face is turned aside."
+        ),
         _table(reject_table(qualities, rate)),
         _plots(_figure(plot, "Error versus reject.")),
         _table(tenth_table(qualities, rate)),

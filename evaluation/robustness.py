@@ -69,7 +69,8 @@ class Robustness:
         num_mated, num_strangers: probes of each kind.
         num_unreadable: photos of probes that could not be read any more, left out.
         gallery: people and faces enrolled.
-        threshold: similarity at an FPIR of 0.01 of undamaged strangers.
+        threshold: similarity at an FPIR of 0.01 of all undamaged strangers' photos.
+        num_clean: how many these are.
         damaged: by damage and strength, undamaged first.
     """
 
@@ -78,6 +79,7 @@ class Robustness:
     num_unreadable: int
     gallery: tuple[int, int]
     threshold: float
+    num_clean: int
     damaged: list[Damaged]
 
 
@@ -114,8 +116,9 @@ def evaluate_robustness(
     enrolled, mated, strangers = _split(faces, rng)
     if not len(mated) or len(strangers) * FPIR < 1:
         raise WrongUsageError(
-            f"index {index} has {len(mated)} labelled photos of enrolled people to search for and "
-            f"{len(strangers)} of others; it takes 1 and {round(1 / FPIR)}"
+            f"with half of the people of index {index} enrolled, there are {len(mated)} more "
+            f"labelled photos of them, of which 1 is needed, and {len(strangers)} of the others, "
+            f"of which {round(1 / FPIR)} are; label more photos (--people says where names are)"
         )
     gallery = Gallery(version, faces)
     clean = search_all(gallery, enrolled, strangers)
@@ -126,8 +129,9 @@ def evaluate_robustness(
     is_mated = np.isin(faces.people[probes], faces.people[enrolled])
     if not is_mated.any() or is_mated.all():
         raise WrongUsageError(
-            "of one kind of probe none of the photos can be read as it was embedded; they are "
-            "looked for where they were then"
+            "the photos of enrolled people, or those of strangers, are no longer as they were when "
+            f"they were embedded, such as {faces.column('uri')[0].as_py()}; embed them where they "
+            "are now"
         )
     bootstrap = Bootstrap.of(len(faces.names), seed=seed)
     trial = _Trial(pipeline, gallery, enrolled, probes, windows, threshold, bootstrap)
@@ -145,6 +149,7 @@ def evaluate_robustness(
         num_unreadable=min(num_probes, len(mated)) + min(num_probes, len(strangers)) - len(probes),
         gallery=(len(np.unique(faces.people[enrolled])), len(enrolled)),
         threshold=threshold,
+        num_clean=len(strangers),
         damaged=damaged,
     )
 

@@ -88,7 +88,7 @@ def damage_table(result: Robustness) -> Table:
                 f"{damaged.found:.3f}",
                 said(damaged.rank_one),
                 said(damaged.false_negative),
-                f"{damaged.false_positive.value:.3f}",
+                said(damaged.false_positive),
                 _number(damaged.similarity),
             )
             for damaged in result.damaged

@@ -120,10 +120,10 @@ def pairs(
     result = evaluate_pairs(
         dataset, listed, face=face, threshold_from=other, by=by, num_worst=examples, seed=seed
     )
+    contract = Dataset.open(dataset).contract
     if report is not None:
-        page = verification_page(result, examples=examples > 0)
-        _write(report, page, dataset, Dataset.open(dataset).contract)
-    _show(result, _show_verification, dataset, report, as_json)
+        _write(report, verification_page(result, examples=examples > 0), dataset, contract)
+    _show(result, _show_verification, dataset, contract, report, as_json)
 
 
 @evaluate.command(short_help="1:N: who is it, and is it anybody?")
@@ -204,10 +204,10 @@ def identify(
             num_worst=examples,
             on_progress=on_progress,
         )
+    contract = read_current(index).contract
     if report is not None:
-        page = identification_page(result, examples=examples > 0)
-        _write(report, page, index, read_current(index).contract)
-    _show(result, _show_identification, index, report, as_json)
+        _write(report, identification_page(result, examples=examples > 0), index, contract)
+    _show(result, _show_identification, index, contract, report, as_json)
 
 
 @evaluate.command(short_help="1:N under damage to the photos.")
@@ -274,9 +274,10 @@ def robustness(
             seed=seed,
             on_progress=on_progress,
         )
+    contract = read_current(index).contract
     if report is not None:
-        _write(report, robustness_page(result), index, read_current(index).contract)
-    _show(result, _show_robustness, index, report, as_json)
+        _write(report, robustness_page(result), index, contract)
+    _show(result, _show_robustness, index, contract, report, as_json)
 
 
 @click.command(short_help="Measure what similarities mean in an index.")
@@ -329,6 +330,11 @@ def calibrate(
         asked = {} if fpir is None else {"fpir": fpir, "threshold": threshold}
         print_json({"index": str(index), **asked, "calibration": asdict(calibration)})
         return
+    if calibration.method == "gallery" and not by_likeness:
+        click.echo(
+            "no labels of 200 people and half of the faces (column person, or --people): went by "
+            "the likeness of faces"
+        )
     click.echo(f"{printable(str(index))} (version {manifest.version})")
     show_calibration(calibration, manifest.num_faces)
     if threshold is not None:
@@ -338,22 +344,46 @@ def calibrate(
 def _write(path: Path, page: Page, source: Path, contract: ModelContract) -> None:
     from evaluation.report_page import write_page
 
-    write_page(path, page, source=source.name, contract=contract)
+    write_page(path, page, source=source.name, contract=contract, options=_options())
+
+
+def _options() -> dict[str, str]:
+    """What was asked, so that it can be asked again; of a filter, which may name somebody, that."""
+    given = click.get_current_context().params
+    names = ("people", "face", "enrol", "splits", "strangers", "probes", "damages", "by", "seed")
+    said = {name: given[name] for name in names if given.get(name) not in (None, ())}
+    if given.get("where") is not None:
+        said["where"] = "a filter"
+    return {
+        name: " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in said.items()
+    }
 
 
 def _show(
     result: Any,
     show: Callable[[Any], None],
     source: Path,
+    contract: ModelContract,
     report: Path | None,
     as_json: bool,
 ) -> None:
     """Print a result, and where its report is."""
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
     from evaluation.as_json import as_json as to_json
     from facetrove.report import print_json, printable
 
     if as_json:
-        print_json({"evaluated": str(source), **to_json(result)})
+        about = {
+            "evaluated": str(source),
+            "options": _options(),
+            "contract": contract.to_json(),
+            "facetrove": version("facetrove"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        print_json({**about, **to_json(result)})
         return
     show(result)
     if report is not None:
@@ -372,13 +402,16 @@ def _show_verification(result: Verification) -> None:
         "drawn": f"over {len(result.fold_accuracies)} folds drawn at random",
         "other list": f"at the threshold of the other list, {result.fold_thresholds[0]:.3f}",
     }[result.folds]
-    error = "" if result.accuracy_error is None else f" +- {result.accuracy_error:.4f}"
-    click.echo(f"accuracy {result.accuracy:.4f}{error} {folds}")
+    error = result.accuracy_error
+    spread = "" if error is None else f" +- {error:.4f} (standard error)"
+    click.echo(f"accuracy {result.accuracy:.4f}{spread} {folds}")
     click.echo(f"equal error rate {said(result.equal_error_rate)}, area {result.area:.4f}")
     _print(accept_table(result))
-    for column, errors in result.groups.items():
-        _print(group_table(column, errors, "FRR", "FAR"))
-    _print(reject_table(result.qualities, "FRR"))
+    if result.grouped_at is not None:
+        click.echo(f"at a FAR of {result.grouped_at:g}, pairs without a face left out:")
+        for column, errors in result.groups.items():
+            _print(group_table(column, errors, "FRR", "FAR"))
+        _print(reject_table(result.qualities, "FRR"))
     for pair in result.worst:
         kind = "one person" if pair.mated else "two people"
         _show_error(pair.similarity, kind, pair.first_uri, pair.second_uri)
@@ -390,7 +423,7 @@ def _show_identification(result: Identification) -> None:
     protocol = result.protocol
     click.echo(
         f"{result.num_faces:,} labelled photos of {result.num_people:,} people; "
-        f"{result.num_unlabelled:,} photos with faces left out"
+        f"{result.num_unlabelled:,} photos with faces left out for want of a label or of its face"
     )
     click.echo(
         f"closed set: {result.num_closed:,} searches in {protocol.num_splits} splits, among "
@@ -403,9 +436,11 @@ def _show_identification(result: Identification) -> None:
         f"{result.open_gallery[1]:,.0f} photos"
     )
     _print(open_set_table(result))
-    for column, errors in result.groups.items():
-        _print(group_table(column, errors, "FNIR", "FPIR"))
-    _print(reject_table(result.qualities, "FNIR"))
+    if result.grouped_at is not None:
+        click.echo(f"at an FPIR of {result.grouped_at:g}:")
+        for column, errors in result.groups.items():
+            _print(group_table(column, errors, "FNIR", "FPIR"))
+        _print(reject_table(result.qualities, "FNIR"))
     for error in result.worst:
         kind = "missed" if error.mated else "a stranger"
         _show_error(error.similarity, kind, error.probe_uri, error.found_uri)
@@ -416,7 +451,8 @@ def _show_robustness(result: Robustness) -> None:
 
     click.echo(
         f"{result.num_mated:,} photos of enrolled people and {result.num_strangers:,} of "
-        f"strangers, among {result.gallery[0]:,} people; threshold {result.threshold:.3f}"
+        f"strangers, among {result.gallery[0]:,} people; threshold {result.threshold:.3f}, at an "
+        f"FPIR of 0.01 of all {result.num_clean:,} undamaged photos of strangers"
     )
     if result.num_unreadable:
         click.echo(f"{result.num_unreadable:,} photos could not be read any more, and are left out")

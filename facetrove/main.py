@@ -612,7 +612,14 @@ def search(
     if photo is None:
         assert face is not None
         matches = searcher.search_face(face, k, **asked)
-        show_matches(matches, face, line=line, device=searcher.device, as_json=as_json)
+        show_matches(
+            matches,
+            face,
+            line=line,
+            least_fpir=searcher.least_fpir,
+            device=searcher.device,
+            as_json=as_json,
+        )
         return
     image = open_photo(photo, searcher.pipeline.detector.reduction_for)
     probes = searcher.search(image, k, **asked)
@@ -621,7 +628,14 @@ def search(
             f"no face was found in {photo}; try a photo where the face is larger or turned more "
             "towards the camera"
         )
-    show_probes(probes, photo, line=line, device=searcher.device, as_json=as_json)
+    show_probes(
+        probes,
+        photo,
+        line=line,
+        least_fpir=searcher.least_fpir,
+        device=searcher.device,
+        as_json=as_json,
+    )
     if sheet is not None:
         write_contact_sheet(sheet, image, probes)
         if not as_json:

@@ -360,7 +360,7 @@ def show_calibration(calibration: Calibration, num_faces: int) -> None:
         return
     click.echo(
         f"calibrated by {calibration.num_people:,} {people}, {calibration.num_comparisons:,} "
-        f"comparisons: similarity by FPIR {', '.join(lines)}, which is as far as they carry"
+        f"comparisons: similarity {', '.join(lines)} FPIR, the smallest rate to ask for"
     )
 
 
@@ -489,6 +489,7 @@ def show_probes(
     photo: Path,
     *,
     line: tuple[float, float] | None = None,
+    least_fpir: float | None = None,
     device: str = "cpu",
     as_json: bool,
 ) -> None:
@@ -498,6 +499,7 @@ def show_probes(
         probes: what a search gave.
         photo: that was searched for.
         line: FPIR asked for, and the least similarity that it means.
+        least_fpir: the lowest that is known.
         device: where the search was done.
         as_json: for machines.
     """
@@ -512,6 +514,7 @@ def show_probes(
             f"face {number} of {len(probes)} in {_relative(Path(photo.name))}, "
             f"{width}x{height} at {x},{y}",
             probe.matches,
+            least_fpir,
         )
 
 
@@ -520,6 +523,7 @@ def show_matches(
     face_id: str,
     *,
     line: tuple[float, float] | None = None,
+    least_fpir: float | None = None,
     device: str = "cpu",
     as_json: bool,
 ) -> None:
@@ -529,7 +533,7 @@ def show_matches(
         print_json({"face_id": face_id, "device": device, **_line(line), "matches": found})
         return
     _say_where(device, line)
-    _print_matches(f"more like face {printable(face_id)}", matches)
+    _print_matches(f"more like face {printable(face_id)}", matches, least_fpir)
 
 
 def _line(line: tuple[float, float] | None) -> dict[str, float]:
@@ -541,12 +545,12 @@ def _say_where(device: str, line: tuple[float, float] | None) -> None:
         click.echo("searched on the GPU")
     if line is not None:
         click.echo(
-            f"matches from similarity {line[1]:.3f} on: somebody who is not in the index finds "
-            f"one in {100 * line[0]:.3g}% of searches"
+            f"matches from similarity {line[1]:.3f} on: {100 * line[0]:.3g}% of the searches for "
+            "people who are not in the index get one"
         )
 
 
-def _print_matches(title: str, matches: Sequence[Match]) -> None:
+def _print_matches(title: str, matches: Sequence[Match], least_fpir: float | None) -> None:
     click.echo(title)
     if not len(matches):
         click.echo("nobody was found")
@@ -554,8 +558,7 @@ def _print_matches(title: str, matches: Sequence[Match]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("similarity", justify="right")
-    is_calibrated = any(match.fpir is not None for match in matches)
-    if is_calibrated:
+    if least_fpir is not None:
         table.add_column("FPIR", justify="right")
     table.add_column("face at", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
@@ -572,13 +575,19 @@ def _print_matches(title: str, matches: Sequence[Match]) -> None:
         table.add_row(
             str(match.rank),
             f"{match.similarity:.3f}",
-            *(["" if match.fpir is None else f"{match.fpir:.2g}"] if is_calibrated else []),
+            *([] if least_fpir is None else [_said_fpir(match.fpir, least_fpir)]),
             f"{x},{y}",
             f"{width}x{height}",
             *person,
             Text(name),
         )
     print_table(table)
+
+
+def _said_fpir(fpir: float | None, least: float) -> str:
+    if fpir is None:
+        return ""
+    return f"<={fpir:.2g}" if fpir <= least else f"{fpir:.2g}"
 
 
 def print_table(table: Table) -> None:

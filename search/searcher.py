@@ -228,6 +228,11 @@ class FaceSearcher:
         (matches,) = self._answer(version.embeddings(np.array([place])), query, without=place)
         return matches
 
+    @property
+    def least_fpir(self) -> float | None:
+        """The lowest false-positive identification rate that is known; None: not calibrated."""
+        return self._version.fpir_of(1.0)
+
     def threshold(self, max_fpir: float) -> float:
         """The least similarity of a match at a false-positive identification rate.
 

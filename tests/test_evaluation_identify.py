@@ -60,7 +60,7 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
     people = ["ann", "ann", "bob", "bob", "cy", "cy"]
     index = labelled_index(tmp_path, vectors, people)
     protocol = Protocol(num_enrolled=2, num_splits=1)
-    with pytest.raises(WrongUsageError, match="more than 2 labelled photos"):
+    with pytest.raises(WrongUsageError, match="fewer than two have more than 2 photos"):
         evaluate_identification(index, protocol=protocol)
     from evaluation.identify import Gallery, search_all
     from evaluation.labels import labelled_faces
@@ -148,6 +148,9 @@ def test_groups_and_quality_are_told_apart(tmp_path: Path) -> None:
         assert quality.false_negative[-1].value < quality.false_negative[0].value - 0.1
     with pytest.raises(WrongUsageError, match="no column 'lens' to group by"):
         evaluate_identification(index, by=["lens"])
+    with pytest.raises(WrongUsageError, match="'person' has more than 50 values"):
+        evaluate_identification(index, by=["person"])
+    assert result.grouped_at == 0.1  # of a hundred people 0.01 cannot be told
 
 
 def test_people_are_told_by_folders_or_a_column(tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_people_are_told_by_folders_or_a_column(tmp_path: Path) -> None:
     assert (
         evaluate_identification(index, people="folder", where="person < 'p0010'").num_people == 10
     )
-    with pytest.raises(WrongUsageError, match=r"no column 'who'.*--people folder"):
+    with pytest.raises(WrongUsageError, match=r"no column 'who'.*camera.*--people folder"):
         evaluate_identification(index, people="who")
 
 

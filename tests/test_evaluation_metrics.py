@@ -128,6 +128,8 @@ def test_a_comparison_counts_as_often_as_both_its_people() -> None:
 def test_no_error_seen_is_not_no_error() -> None:
     flawless = share(np.ones(50, bool), np.arange(50), Bootstrap.of(50))
     assert flawless.value == 1 and flawless.interval.low == pytest.approx(1 - 3 / 50)
+    pairs = np.arange(10).reshape(5, 2)  # five comparisons, whatever the people
+    assert share(np.zeros(5, bool), pairs, Bootstrap.of(10)).interval.high == pytest.approx(3 / 5)
     assert rate(0.0, np.zeros(10), 300).interval.high == pytest.approx(0.01)
     assert rate(1.0, np.ones(10), 300).interval.low == pytest.approx(0.99)
 

@@ -52,7 +52,9 @@ def test_what_is_no_list_of_lfw_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_csv_is_read_with_its_further_columns(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
-    path.write_text("photo1,photo2,same,fold,light\na.jpg,b.jpg,yes,x,day\nc.jpg,d.jpg,0,y,night\n")
+    path.write_text(
+        "photo1, photo2,same,fold,light\na.jpg, b.jpg,yes,x,day\nc.jpg,d.jpg,0.0,y,night\n"
+    )
     pairs = read_pairs(path)
     assert pairs.photos == [("a.jpg", "b.jpg"), ("c.jpg", "d.jpg")]
     assert pairs.mated.tolist() == [True, False]
@@ -65,6 +67,12 @@ def test_a_csv_is_read_with_its_further_columns(tmp_path: Path) -> None:
     [
         ("photo1,photo2\na,b\n", "lacks the columns same"),
         ("photo1,photo2,same\n", "lists no pair"),
+        ("photo1;photo2;same\na;b;1\n", "lacks the columns .* this has photo1;photo2;same"),
+        ("photo1,photo2,same,same\na,b,1,0\n", "two columns of one name"),
+        ("photo1,photo2,same\na,,1\n", "row 2 does not name two photos"),
+        ("photo1,photo2,same\na,a,1\n", "row 2 does not name two photos"),
+        ("photo1,photo2,same,fold\na,b,1,\n", "row 2 has no fold"),
+        ("photo1,photo2,same,fold\na,b,1,x\nc,d,0,x\n", "has one fold only"),
         ("photo1,photo2,same\na,b,maybe\n", "row 2: same is 'maybe'"),
         ("photo1,photo2,same\na,b\n", "row 2 has another number of cells"),
         ("photo1,photo2,same,fold\na,b,1,2\nc,d,0\n", "row 3 has another number of cells"),
@@ -80,9 +88,11 @@ def test_a_csv_that_is_not_one_is_refused(tmp_path: Path, text: str, says: str) 
 
 def test_a_list_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00binary")
-    for name in ("x.csv", "missing.txt"):
-        with pytest.raises(WrongUsageError, match=f"{name} cannot be read"):
-            read_pairs(tmp_path / name)
+    with pytest.raises(WrongUsageError, match=r"x.csv is no text file in UTF-8"):
+        read_pairs(tmp_path / "x.csv")
+    for path in (tmp_path / "missing.txt", tmp_path):
+        with pytest.raises(WrongUsageError, match=r"cannot be read .*the dataset is named first"):
+            read_pairs(path)
 
 
 def test_the_best_threshold_lies_between_the_similarities_beside_it() -> None:
@@ -145,8 +155,7 @@ def test_a_pair_whose_face_was_not_found_is_not_one_person(tmp_path: Path) -> No
     assert result.num_without_face == 2
     assert result.mated == pytest.approx([-1, 0.8])
     assert result.non_mated == pytest.approx([0.2, -1])
-    # What was not found has no quality to go by, and is not among the worst.
-    assert all(quality.false_negative[0].value == 0 for quality in result.qualities)
+    assert result.grouped_at is None and result.qualities == []  # of two pairs nothing is told
     largest = evaluate_pairs(tmp_path / "d", pairs)
     assert largest.num_without_face == 0 and largest.mated == pytest.approx([0.9, 0.8])
 
@@ -225,6 +234,7 @@ def test_noise_scores_chance_and_separate_people_nearly_all(tmp_path: Path) -> N
         assert low <= result.accuracy <= high
         assert result.folds == "drawn" and len(result.fold_accuracies) == 10
         assert result.true_accept_rates[1e-4] is None  # of 300 pairs
+        assert result.grouped_at == 0.01
         assert {group.group for group in result.groups["light"]} == {"day", "night"}
 
 
