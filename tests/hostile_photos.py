@@ -35,9 +35,9 @@ LARGE = (1603, 1921)
 """Large enough that detail may be left out in decoding; a multiple of nothing."""
 
 LOSSLESS, LOSSY = 0.998, 0.97
-"""Similarity at least to the same face in the good photo: where pixels are the same but for rounding
-(which may decide whether a place of the detector's grid has a say in the landmarks), and of lossy
-formats, which are near 0.99."""
+"""Similarity at least to the same face in the good photo: where pixels are the same but for
+rounding, which may decide whether a place of the detector's grid has a say in the landmarks; and
+of lossy formats, which are near 0.99."""
 
 FLIPS_PER_FORMAT = 10
 
