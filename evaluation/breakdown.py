@@ -1,4 +1,4 @@
-"""Where the errors are: by group of people or photos, and by the quality of faces."""
+"""Where the errors are: by group of people or photos, by the quality of faces, and the worst."""
 
 from __future__ import annotations
 
@@ -58,6 +58,25 @@ class QualityErrors:
     def name(self) -> str:
         """Of the measure, as people read it."""
         return self.measure.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """Two faces that were taken for one person's and are not, or the other way round.
+
+    Attributes:
+        uri, box: of the face searched for, or the first of a pair.
+        other_uri, other_box: of the face it was compared with, or the nearest of somebody else.
+        similarity: of the two.
+        mated: whether the person is the same, or is there to be found.
+    """
+
+    uri: str
+    box: tuple[float, ...]
+    other_uri: str
+    other_box: tuple[float, ...]
+    similarity: float
+    mated: bool
 
 
 def by_group(

@@ -20,7 +20,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from evaluation.breakdown import GroupErrors, QualityErrors, by_group, by_quality
+from evaluation.breakdown import (
+    GroupErrors,
+    QualityErrors,
+    WrongAnswer,
+    by_group,
+    by_quality,
+)
 from evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
 from evaluation.metrics import (
     Bootstrap,
@@ -149,18 +155,6 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class WrongSearch:
-    """A search that went wrong: the probe, and the face it was wrongly near, or missed."""
-
-    probe_uri: str
-    probe_box: tuple[float, ...]
-    found_uri: str
-    found_box: tuple[float, ...]
-    similarity: float
-    mated: bool
-
-
-@dataclass(frozen=True)
 class Identification:
     """How well people are found, and strangers are not.
 
@@ -195,7 +189,7 @@ class Identification:
     grouped_at: float | None
     groups: dict[str, list[GroupErrors]]
     qualities: list[QualityErrors]
-    worst: list[WrongSearch]
+    worst: list[WrongAnswer]
 
 
 def evaluate_identification(
@@ -511,7 +505,7 @@ def false_negative_rate(
 
 def _worst(
     searches: Searches, faces: LabelledFaces, threshold: float, count: int
-) -> list[WrongSearch]:
+) -> list[WrongAnswer]:
     """Strangers with the most similar wrong answer, and misses with the most similar other face."""
     if not count:
         return []
@@ -526,7 +520,7 @@ def _worst(
         for row in order[np.sort(firsts)][:count].tolist():
             probe, other = int(some.faces[row]), int(some.wrong_faces[row])
             found.append(
-                WrongSearch(
+                WrongAnswer(
                     *(uris[probe], tuple(boxes[probe]), uris[other], tuple(boxes[other])),
                     similarity=float(some.wrong[row]),
                     mated=kind,

@@ -16,7 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from evaluation.breakdown import GroupErrors, QualityErrors, by_group, by_quality
+from evaluation.breakdown import (
+    GroupErrors,
+    QualityErrors,
+    WrongAnswer,
+    by_group,
+    by_quality,
+)
 from evaluation.labels import FaceChoice
 from evaluation.metrics import (
     Bootstrap,
@@ -86,19 +92,7 @@ class Verification:
     grouped_at: float | None
     groups: dict[str, list[GroupErrors]]
     qualities: list[QualityErrors]
-    worst: list[WrongPair]
-
-
-@dataclass(frozen=True)
-class WrongPair:
-    """A pair on the wrong side of the threshold: two places in photos, and how alike they are."""
-
-    first_uri: str
-    first_box: tuple[float, ...]
-    second_uri: str
-    second_box: tuple[float, ...]
-    similarity: float
-    mated: bool
+    worst: list[WrongAnswer]
 
 
 def evaluate_pairs(
@@ -353,7 +347,7 @@ def _worst(
     mated: NDArray[np.bool_],
     threshold: float,
     count: int,
-) -> list[WrongPair]:
+) -> list[WrongAnswer]:
     """The non-mated pairs most alike and the mated least, on the wrong side of a threshold."""
     wrong = ((similarities >= threshold) != mated) & (rows >= 0).all(axis=1)
     uris, boxes = faces.table["uri"].to_pylist(), faces.table["box"].to_pylist()
@@ -363,7 +357,7 @@ def _worst(
         for pair in here[np.argsort(sign * similarities[here], kind="stable")][:count].tolist():
             first, second = rows[pair].tolist()
             found.append(
-                WrongPair(
+                WrongAnswer(
                     *(uris[first], tuple(boxes[first]), uris[second], tuple(boxes[second])),
                     similarity=float(similarities[pair]),
                     mated=kind,

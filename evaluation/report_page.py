@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.breakdown import GroupErrors, QualityErrors
-from evaluation.identify import MOST_RANK, Identification, WrongSearch
+from evaluation.breakdown import GroupErrors, QualityErrors, WrongAnswer
+from evaluation.identify import MOST_RANK, Identification
 from evaluation.metrics import ErrorCurve
 from evaluation.pair_faces import NO_FACE
-from evaluation.pairs import Verification, WrongPair
+from evaluation.pairs import Verification
 from evaluation.plots import Axis, Line, histogram_plot, line_plot
 from evaluation.robustness import UNDAMAGED, Damaged, Robustness
 from evaluation.tables import (
@@ -487,7 +487,7 @@ def _add_breakdown(
     )
 
 
-def _add_examples(page: Page, worst: Sequence[WrongPair | WrongSearch]) -> None:
+def _add_examples(page: Page, worst: Sequence[WrongAnswer]) -> None:
     shown = {
         False: "Taken for one person, and are two",
         True: "Not known again: the photo, and what it was compared with or nearest",
@@ -497,10 +497,7 @@ def _add_examples(page: Page, worst: Sequence[WrongPair | WrongSearch]) -> None:
         for error in worst:
             if error.mated != mated:
                 continue
-            if isinstance(error, WrongPair):
-                places = (error.first_uri, error.first_box), (error.second_uri, error.second_box)
-            else:
-                places = (error.probe_uri, error.probe_box), (error.found_uri, error.found_box)
+            places = (error.uri, error.box), (error.other_uri, error.other_box)
             images = "".join(
                 f'<img alt="face" src="data:image/jpeg;base64,{_thumbnail(uri, box)}">'
                 for uri, box in places

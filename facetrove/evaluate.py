@@ -11,6 +11,7 @@ import click
 from facetrove.options import json_option
 
 if TYPE_CHECKING:
+    from evaluation.breakdown import WrongAnswer
     from evaluation.identify import Identification
     from evaluation.labels import FaceChoice
     from evaluation.pairs import Verification
@@ -412,9 +413,8 @@ def _show_verification(result: Verification) -> None:
         for column, errors in result.groups.items():
             _print(group_table(column, errors, "FRR", "FAR"))
         _print(reject_table(result.qualities, "FRR"))
-    for pair in result.worst:
-        kind = "one person" if pair.mated else "two people"
-        _show_error(pair.similarity, kind, pair.first_uri, pair.second_uri)
+    for answer in result.worst:
+        _show_wrong(answer, "one person" if answer.mated else "two people")
 
 
 def _show_identification(result: Identification) -> None:
@@ -441,9 +441,8 @@ def _show_identification(result: Identification) -> None:
         for column, errors in result.groups.items():
             _print(group_table(column, errors, "FNIR", "FPIR"))
         _print(reject_table(result.qualities, "FNIR"))
-    for error in result.worst:
-        kind = "missed" if error.mated else "a stranger"
-        _show_error(error.similarity, kind, error.probe_uri, error.found_uri)
+    for answer in result.worst:
+        _show_wrong(answer, "missed" if answer.mated else "a stranger")
 
 
 def _show_robustness(result: Robustness) -> None:
@@ -459,10 +458,11 @@ def _show_robustness(result: Robustness) -> None:
     _print(damage_table(result))
 
 
-def _show_error(similarity: float, kind: str, first: str, second: str) -> None:
+def _show_wrong(answer: WrongAnswer, kind: str) -> None:
     from facetrove.report import shown_uri
 
-    click.echo(f"{similarity:.3f}  {kind}: {shown_uri(first)}  {shown_uri(second)}")
+    both = f"{shown_uri(answer.uri)}  {shown_uri(answer.other_uri)}"
+    click.echo(f"{answer.similarity:.3f}  {kind}: {both}")
 
 
 def _print(table: Table) -> None:

@@ -224,7 +224,7 @@ def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
     assert evaluate_identification(index).worst == []
     (worst, *_) = evaluate_identification(index, num_worst=3).worst
     # Photo 4 shows the person of photos 3 and 5: a stranger who is found.
-    numbers = {int(Path(uri).stem) for uri in (worst.probe_uri, worst.found_uri)}
+    numbers = {int(Path(uri).stem) for uri in (worst.uri, worst.other_uri)}
     assert 4 in numbers and numbers <= {3, 4, 5} and not worst.mated
 
 

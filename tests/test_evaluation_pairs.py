@@ -247,7 +247,7 @@ def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
     )
     assert evaluate_pairs(tmp_path / "d", pairs).worst == []
     (missed,) = evaluate_pairs(tmp_path / "d", pairs, num_worst=5).worst
-    assert (missed.first_uri, missed.mated) == ("/p/0.jpg", True)
+    assert (missed.uri, missed.mated) == ("/p/0.jpg", True)
 
 
 def test_lfw_s_development_pairs_are_told_apart(lfw_dataset: Path, lfw: Path) -> None:
