@@ -122,11 +122,15 @@ def _labelled(
     chosen = rows[choose_faces(candidates, face, photos)]
     labels = labels_of(table, chosen, people, source=source)
     known = np.flatnonzero(pc.is_valid(labels).to_numpy(zero_copy_only=False))
-    texts = labels.take(pa.array(known)).dictionary_encode()
+    # By content, so that what is drawn of them does not depend on the order in an index.
+    contents = table["photo_id"].take(pa.array(chosen[known]))
+    known = known[pc.sort_indices(contents).to_numpy()]
+    labels = labels.take(pa.array(known))
+    names = pc.unique(labels).sort()
     return LabelledFaces(
         places=chosen[known],
-        people=texts.indices.to_numpy().astype(np.int64),
-        names=tuple(texts.dictionary.to_pylist()),
+        people=pc.index_in(labels, value_set=names).to_numpy().astype(np.int64),
+        names=tuple(names.to_pylist()),
         table=table,
         num_unlabelled=pc.count_distinct(candidates["photo_id"]).as_py() - len(known),
     )
