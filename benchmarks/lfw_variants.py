@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gallery_estimation import MISLABELLED, SAME_PERSON
 from benchmarks.measure import print_header
-from evaluation.identify import split_faces
+from evaluation.identify import keep_out, split_faces
 from evaluation.labels import CENTRE_REACH
 from evaluation.metrics import miss_rate, threshold_at
 from faces import yunet
@@ -129,10 +129,9 @@ def measure(found: Found) -> NDArray[np.float64]:
         enrolled, probes = split_faces(found.people, 1, rng)
         similarities = found.vectors[probes] @ found.vectors[enrolled].T
         nearest = found.people[enrolled][similarities.argmax(axis=1)]
-        strangers = rng.permutation(found.people.max() + 1)[: found.people.max() // 2]
-        known = ~np.isin(found.people, strangers)
-        gallery, mated = enrolled[known[enrolled]], probes[known[probes]]
-        others = found.vectors[~known] @ found.vectors[gallery].T
+        num_strangers = int(found.people.max()) // 2
+        gallery, mated, strangers = keep_out(found.people, enrolled, probes, num_strangers, rng)
+        others = found.vectors[strangers] @ found.vectors[gallery].T
         own = gallery[np.searchsorted(found.people[gallery], found.people[mated])]
         right = np.einsum("nd,nd->n", found.vectors[mated], found.vectors[own])
         rows.append(

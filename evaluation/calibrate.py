@@ -33,7 +33,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
+from evaluation.labels import FaceChoice, LabelledFaces, drawn_turns, labelled_faces
 from faces.errors import WrongUsageError
 from indexer.build import IndexProgress, OnProgress
 from indexer.folder import IndexWriter
@@ -332,10 +332,7 @@ class _Compared:
 
 def _probes(people: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows of so many faces at most: of every person one, then of every person a second, ..."""
-    order = rng.permutation(len(people))
-    order = order[np.argsort(people[order], kind="stable")]
-    starts = np.flatnonzero(np.diff(people[order], prepend=-1))
-    turns = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    order, turns = drawn_turns(people, rng)
     chosen = order[np.lexsort((rng.random(len(order)), turns))]
     return np.sort(chosen[:most])
 

@@ -27,7 +27,13 @@ from evaluation.breakdown import (
     by_group,
     by_quality,
 )
-from evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
+from evaluation.labels import (
+    FaceChoice,
+    LabelledFaces,
+    drawn_turns,
+    in_words,
+    labelled_faces,
+)
 from evaluation.metrics import (
     Bootstrap,
     ErrorCurve,
@@ -241,10 +247,10 @@ def evaluate_identification(
     bootstrap = Bootstrap.of(len(faces.names), seed=protocol.seed)
     on_progress(IndexProgress("intervals"))
     accuracies = {name: _accuracy(trials, bootstrap) for name, trials in found.items()}
-    trials = found.get("index", found["model"])
+    answers = "index" if "index" in found else "model"
+    trials, told = found[answers], accuracies[answers].thresholds
     open_set = trials.open_set
     strangers = open_set.wrong[~open_set.mated]
-    told = accuracies["index" if "index" in accuracies else "model"].thresholds
     grouped_at = next((fpir for fpir in GROUPED_AT if told[fpir] is not None), None)
     at = float(threshold_at(strangers, grouped_at or GROUPED_AT[0])[0])
     mated = open_set.where(open_set.mated)
@@ -290,8 +296,7 @@ def evaluate_identification(
 
 def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
     """What a column says of some faces, in words."""
-    values = faces.column(column).take(pa.array(rows)).to_pylist()
-    groups = ["unknown" if value is None else str(value) for value in values]
+    groups = in_words(faces.column(column).take(pa.array(rows)))
     if len(set(groups)) > MOST_GROUPS:
         raise WrongUsageError(
             f"column {column!r} has more than {MOST_GROUPS} values; group by one with fewer"
@@ -374,10 +379,8 @@ def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnPro
         sizes.append(_size(faces, enrolled))
         closed.append(search_all(gallery, enrolled, rng.permutation(probes)[:MOST_SEARCHES]))
         num_strangers = round(protocol.stranger_share * len(faces.names))
-        strangers = rng.permutation(len(faces.names))[:num_strangers]
-        known = ~np.isin(faces.people, strangers)
-        kinds = (rng.permutation(probes[known[probes]]), rng.permutation(np.flatnonzero(~known)))
-        enrolled = enrolled[known[enrolled]]
+        enrolled, *drawn = keep_out(faces.people, enrolled, probes, num_strangers, rng)
+        kinds = [rng.permutation(rows) for rows in drawn]
         if not len(enrolled) or not all(map(len, kinds)):
             raise WrongUsageError(
                 f"with {len(faces.names)} labelled people and a share of {protocol.stranger_share} "
@@ -409,12 +412,32 @@ def split_faces(
     Returns:
         Rows of the enrolled, and of the probes.
     """
-    order = rng.permutation(len(people))
-    order = order[np.argsort(people[order], kind="stable")]
-    starts = np.flatnonzero(np.diff(people[order], prepend=-1))
-    turn = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    is_enrolled = turn < num_enrolled
+    order, turns = drawn_turns(people, rng)
+    is_enrolled = turns < num_enrolled
     return np.sort(order[is_enrolled]), np.sort(order[~is_enrolled])
+
+
+def keep_out(
+    people: NDArray[np.int64],
+    enrolled: NDArray[np.int64],
+    probes: NDArray[np.int64],
+    num_strangers: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Choose at random who is not enrolled after all.
+
+    Args:
+        people: (n,) whose face each is.
+        enrolled, probes: as of `split_faces`.
+        num_strangers: people to keep out.
+        rng: source of chance.
+
+    Returns:
+        Rows of the enrolled, of the probes whose people are, and of all faces of the others.
+    """
+    strangers = rng.permutation(int(people.max()) + 1)[:num_strangers]
+    known = ~np.isin(people, strangers)
+    return enrolled[known[enrolled]], probes[known[probes]], np.flatnonzero(~known)
 
 
 def search_all(

@@ -199,6 +199,29 @@ def labels_of(
         ) from error
 
 
+def drawn_turns(
+    people: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the faces of each person in random order.
+
+    Args:
+        people: (n,) whose face each is.
+        rng: source of chance.
+
+    Returns:
+        (n,) rows, person by person, and the turn of each, a person's first being 0.
+    """
+    order = rng.permutation(len(people))
+    order = order[np.argsort(people[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(people[order], prepend=-1))
+    return order, np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+
+
+def in_words(values: pa.ChunkedArray) -> list[str]:
+    """The values of a column as names of groups."""
+    return ["unknown" if value is None else str(value) for value in values.to_pylist()]
+
+
 def quality_of(table: pa.Table) -> dict[str, NDArray[np.float32]]:
     """(n,) of each of `MEASURES`, and of how frontal a face is: less the angle of its yaw."""
     measures = {name: table[name].to_numpy() for name in MEASURES}

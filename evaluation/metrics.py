@@ -189,8 +189,7 @@ def rate(value: float, replicates: NDArray[np.floating], num_people: int) -> Rat
         replicates: (r,) of it; NaN where a replicate has nobody to tell.
         num_people: that it was measured on, or comparisons, where these are fewer. Where all or
             none failed every replicate says the same; then the interval reaches 3 / people further
-            ("rule of three", Hanley and Lippman-Hand,
-            JAMA 1983).
+            ("rule of three", Hanley and Lippman-Hand, JAMA 1983).
     """
     tail = (1 - CONFIDENCE) / 2
     known = replicates[np.isfinite(replicates)]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from evaluation.labels import FaceChoice, choose_faces, path_of, quality_of
+from evaluation.labels import MEASURES, FaceChoice, choose_faces, path_of, quality_of
 from evaluation.pair_lists import Pairs
 from faces.dataset import Dataset
 from faces.errors import WrongUsageError
@@ -105,15 +105,14 @@ class PairFaces:
         Raises:
             WrongUsageError: a photo is not there, or none has such a face.
         """
-        photos = dataset.photos(["width", "height", "num_faces", *columns])
+        photos = dataset.photos(["width", "height", *columns])
         names = PhotoNames(photos["uri"].to_pylist(), f"dataset {dataset.path}")
         meant = dict.fromkeys(n for pairs in lists for pair in pairs.photos for n in pair)
         uris = {name: names.uri_of(name) for name in meant}
         here = pc.is_in(photos["uri"], value_set=pa.array(set(uris.values()), pa.string()))
         contents = photos["photo_id"].filter(here).drop_null().unique()
         photos = photos.filter(pc.is_in(photos["photo_id"], value_set=contents))
-        wanted = [*("face_id", "photo_id", "uri", "also_at", "box", "score", "yaw"), *columns]
-        wanted += ["face_size", "sharpness", "brightness", "embedding"]
+        wanted = [*("photo_id", "uri", "also_at", "box", "yaw", "embedding"), *MEASURES, *columns]
         tables = list(dataset.faces(wanted, photos=photos))
         table = pa.concat_tables(tables) if tables else None
         chosen = np.zeros(0) if table is None else choose_faces(table, face, photos)

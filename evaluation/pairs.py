@@ -23,7 +23,7 @@ from evaluation.breakdown import (
     by_group,
     by_quality,
 )
-from evaluation.labels import FaceChoice
+from evaluation.labels import FaceChoice, in_words
 from evaluation.metrics import (
     Bootstrap,
     ErrorCurve,
@@ -333,8 +333,7 @@ def _groups_of_pairs(
     """The group of each pair: what the list says, or what both photos have, or `mixed`."""
     if column in pairs.columns:
         return pairs.columns[column]
-    known = faces.table[column].to_pylist()
-    values = [*("unknown" if value is None else str(value) for value in known), "unknown"]
+    values = [*in_words(faces.table[column]), "unknown"]
     named = [(values[first], values[second]) for first, second in rows.tolist()]
     return [first if first == second else "mixed" for first, second in named]
 

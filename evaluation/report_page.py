@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.breakdown import GroupErrors, QualityErrors, WrongAnswer
+from evaluation.breakdown import WrongAnswer
 from evaluation.identify import MOST_RANK, Identification
 from evaluation.metrics import ErrorCurve
 from evaluation.pair_faces import NO_FACE
@@ -262,9 +262,7 @@ def verification_page(result: Verification, *, examples: bool) -> Page:
         ),
     )
     page.add("Folds", _table(fold_table(result)))
-    if result.grouped_at is not None:
-        at = f"a FAR of {result.grouped_at:g}"
-        _add_breakdown(page, result.groups, result.qualities, at, "FRR")
+    _add_breakdown(page, result, miss="FRR", false_alarm="FAR")
     if examples:
         _add_examples(page, result.worst)
     return page
@@ -335,14 +333,11 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
         ),
     )
     at = best.thresholds.get(FPIR)
-    det = [
-        Line(
-            name,
-            np.maximum(way.curve.thinned().false_positive, ALL_BUT_NOTHING / 10),
-            np.maximum(way.curve.thinned().false_negative, ALL_BUT_NOTHING / 10),
-        )
-        for name, way in ways.items()
-    ]
+    det = []
+    for name, way in ways.items():
+        curve, floor = way.curve.thinned(), ALL_BUT_NOTHING / 10
+        rates = (np.maximum(curve.false_positive, floor), np.maximum(curve.false_negative, floor))
+        det.append(Line(name, *rates))
     page.add(
         "Curves",
         _plots(
@@ -379,9 +374,7 @@ def identification_page(result: Identification, *, examples: bool) -> Page:
             ),
         ),
     )
-    if result.grouped_at is not None:
-        level = f"an FPIR of {result.grouped_at:g}"
-        _add_breakdown(page, result.groups, result.qualities, level, "FNIR")
+    _add_breakdown(page, result, miss="FNIR", false_alarm="FPIR")
     if examples:
         _add_examples(page, result.worst)
     return page
@@ -447,17 +440,16 @@ def _damage_figures(damaged: Sequence[Damaged]) -> Iterator[str]:
 
 
 def _add_breakdown(
-    page: Page,
-    groups: Mapping[str, Sequence[GroupErrors]],
-    qualities: Sequence[QualityErrors],
-    at: str,
-    rate: str,
+    page: Page, result: Verification | Identification, *, miss: str, false_alarm: str
 ) -> None:
-    false_alarm = {"FRR": "FAR", "FNIR": "FPIR"}[rate]
-    for column, errors in groups.items():
+    """Add error rates by group and quality, where they could be told."""
+    if result.grouped_at is None:
+        return
+    at = f"{'an' if false_alarm == 'FPIR' else 'a'} {false_alarm} of {result.grouped_at:g}"
+    for column, errors in result.groups.items():
         page.add(
             f"By {column}",
-            _table(group_table(column, errors, rate, false_alarm)),
+            _table(group_table(column, errors, miss, false_alarm)),
             _paragraph(f"At the threshold of all, at {at}."),
         )
     plot = line_plot(
@@ -467,23 +459,23 @@ def _add_breakdown(
                 [100 * share for share in quality.rejected],
                 [r.value for r in quality.false_negative],
             )
-            for quality in qualities
+            for quality in result.qualities
         ],
         Axis("worst faces left out, %"),
-        Axis(rate, ends=(0, None)),
+        Axis(miss, ends=(0, None)),
         markers=True,
     )
     page.add(
         "Does it help to reject poor faces?",
         _paragraph(
-            f"{rate} at {at}, when so many of the worst faces by a measure are left out; pairs and "
+            f"{miss} at {at}, when so many of the worst faces by a measure are left out; pairs and "
             "searches without a face are no part of this. Score: how sure the detector is. Size: "
             "of the box, in pixels. Sharpness and brightness: of the face's region, the darkest "
             "being the worst. Frontality: how little the face is turned aside."
         ),
-        _table(reject_table(qualities, rate)),
+        _table(reject_table(result.qualities, miss)),
         _plots(_figure(plot, "Error versus reject.")),
-        _table(tenth_table(qualities, rate)),
+        _table(tenth_table(result.qualities, miss)),
     )
 
 

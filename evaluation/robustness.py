@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from evaluation.damage import DAMAGES, Damage, FaceWindow
-from evaluation.identify import Gallery, search_all, split_faces
+from evaluation.identify import Gallery, keep_out, search_all, split_faces
 from evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
 from evaluation.metrics import Bootstrap, Rate, share, threshold_at
 from faces.errors import WrongUsageError
@@ -113,7 +113,9 @@ def evaluate_robustness(
     version = Version.open(Path(index), "cpu")
     faces = labelled_faces(Path(index), version, people=people, face=face, where=where)
     rng = np.random.default_rng(seed)
-    enrolled, mated, strangers = _split(faces, rng)
+    num_people = len(faces.names)
+    enrolled, probes = split_faces(faces.people, 1, rng)
+    enrolled, mated, strangers = keep_out(faces.people, enrolled, probes, num_people // 2, rng)
     if not len(mated) or len(strangers) * FPIR < 1:
         raise WrongUsageError(
             f"with half of the people of index {index} enrolled, there are {len(mated)} more "
@@ -160,17 +162,6 @@ def _chosen(names: Sequence[str]) -> list[Damage]:
         if name not in known:
             raise WrongUsageError(f"there is no damage {name!r}; there are {', '.join(known)}")
     return [known[name] for name in names] or list(DAMAGES)
-
-
-def _split(
-    faces: LabelledFaces, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the enrolled, of mated probes, and of strangers."""
-    enrolled, probes = split_faces(faces.people, 1, rng)
-    num_people = len(faces.names)
-    strangers = rng.permutation(num_people)[: num_people // 2]
-    known = ~np.isin(faces.people, strangers)
-    return enrolled[known[enrolled]], probes[known[probes]], np.flatnonzero(~known)
 
 
 def _cut_windows(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,10 +123,9 @@ def pairs(
     result = evaluate_pairs(
         dataset, listed, face=face, threshold_from=other, by=by, num_worst=examples, seed=seed
     )
-    contract = Dataset.open(dataset).contract
-    if report is not None:
-        _write(report, verification_page(result, examples=examples > 0), dataset, contract)
-    _show(result, _show_verification, dataset, contract, report, as_json)
+    about = _About(dataset, Dataset.open(dataset).contract)
+    page = partial(verification_page, result, examples=examples > 0)
+    _tell(result, about, page, report, show=_show_verification, as_json=as_json)
 
 
 @evaluate.command(short_help="1:N: who is it, and is it anybody?")
@@ -205,10 +206,9 @@ def identify(
             num_worst=examples,
             on_progress=on_progress,
         )
-    contract = read_current(index).contract
-    if report is not None:
-        _write(report, identification_page(result, examples=examples > 0), index, contract)
-    _show(result, _show_identification, index, contract, report, as_json)
+    about = _About(index, read_current(index).contract)
+    page = partial(identification_page, result, examples=examples > 0)
+    _tell(result, about, page, report, show=_show_identification, as_json=as_json)
 
 
 @evaluate.command(short_help="1:N under damage to the photos.")
@@ -275,10 +275,9 @@ def robustness(
             seed=seed,
             on_progress=on_progress,
         )
-    contract = read_current(index).contract
-    if report is not None:
-        _write(report, robustness_page(result), index, contract)
-    _show(result, _show_robustness, index, contract, report, as_json)
+    about = _About(index, read_current(index).contract)
+    page = partial(robustness_page, result)
+    _tell(result, about, page, report, show=_show_robustness, as_json=as_json)
 
 
 @click.command(short_help="Measure what similarities mean in an index.")
@@ -342,12 +341,6 @@ def calibrate(
         click.echo(f"at an FPIR of {fpir:g} matches count from similarity {threshold:.3f} on")
 
 
-def _write(path: Path, page: Page, source: Path, contract: ModelContract) -> None:
-    from evaluation.report_page import write_page
-
-    write_page(path, page, source=source.name, contract=contract, options=_options())
-
-
 def _options() -> dict[str, str]:
     """What was asked, so that it can be asked again; of a filter, which may name somebody, that."""
     given = click.get_current_context().params
@@ -361,30 +354,43 @@ def _options() -> dict[str, str]:
     }
 
 
-def _show(
+@dataclass(frozen=True)
+class _About:
+    """What was evaluated, and what made its embeddings."""
+
+    source: Path
+    contract: ModelContract
+
+
+def _tell(
     result: Any,
-    show: Callable[[Any], None],
-    source: Path,
-    contract: ModelContract,
+    about: _About,
+    page: Callable[[], Page],
     report: Path | None,
+    *,
+    show: Callable[[Any], None],
     as_json: bool,
 ) -> None:
-    """Print a result, and where its report is."""
+    """Write a result's page, if that is wanted, and print the result."""
     from datetime import UTC, datetime
     from importlib.metadata import version
 
     from evaluation.as_json import as_json as to_json
+    from evaluation.report_page import write_page
     from facetrove.report import print_json, printable
 
+    source, contract = about.source, about.contract
+    if report is not None:
+        write_page(report, page(), source=source.name, contract=contract, options=_options())
     if as_json:
-        about = {
+        origin = {
             "evaluated": str(source),
             "options": _options(),
             "contract": contract.to_json(),
             "facetrove": version("facetrove"),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        print_json({**about, **to_json(result)})
+        print_json({**origin, **to_json(result)})
         return
     show(result)
     if report is not None:

@@ -54,23 +54,31 @@ def lfw() -> Path:
 @pytest.fixture(scope="session")
 def lfw_dataset(shared_dir: Path, lfw: Path) -> Path:
     """All of LFW's photos embedded by the real command. Read only."""
-    dataset = shared_dir / "lfw.dataset"
-    with FileLock(shared_dir / "lfw.lock"):
-        if not dataset.exists():
-            finished = run_facetrove("embed", lfw / "photos", dataset, timeout=600)
-            assert finished.returncode == 0, finished.stderr
-    return dataset
+    return embedded_once(shared_dir / "lfw.dataset", lfw / "photos", timeout=600)
 
 
 @pytest.fixture(scope="session")
 def lfw_index(shared_dir: Path, lfw_dataset: Path) -> Path:
     """The index of `lfw_dataset`. Read only."""
+    return indexed_once(shared_dir / "lfw.index", lfw_dataset)
+
+
+def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
+    """A dataset made by the real command, by whichever test process comes first."""
+    with FileLock(f"{dataset}.lock"):
+        if not dataset.exists():
+            finished = run_facetrove("embed", photos, dataset, timeout=timeout)
+            assert finished.returncode == 0, finished.stderr
+    return dataset
+
+
+def indexed_once(index: Path, dataset: Path) -> Path:
+    """Its index, likewise."""
     from indexer import build_index
 
-    index = shared_dir / "lfw.index"
-    with FileLock(shared_dir / "lfw.lock"):
+    with FileLock(f"{index}.lock"):
         if not index.exists():
-            build_index(lfw_dataset, index)
+            build_index(dataset, index)
     return index
 
 
@@ -97,24 +105,13 @@ def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_dataset(shared_dir: Path, demo_photos: Path) -> Path:
     """The demo photos embedded by the real command. Read only: copy it to change it."""
-    dataset = shared_dir / "demo.dataset"
-    with FileLock(shared_dir / "demo.lock"):
-        if not dataset.exists():
-            finished = run_facetrove("embed", demo_photos, dataset)
-            assert finished.returncode == 0, finished.stderr
-    return dataset
+    return embedded_once(shared_dir / "demo.dataset", demo_photos)
 
 
 @pytest.fixture(scope="session")
 def demo_index(shared_dir: Path, demo_dataset: Path) -> Path:
     """The index of `demo_dataset`. Read only: copy it to change it."""
-    from indexer import build_index
-
-    index = shared_dir / "demo.index"
-    with FileLock(shared_dir / "demo.lock"):
-        if not index.exists():
-            build_index(demo_dataset, index)
-    return index
+    return indexed_once(shared_dir / "demo.index", demo_dataset)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from evaluation import calibrate
 from evaluation.calibrate import calibrate_index
 from faces.dataset import Dataset
 from faces.errors import DamagedFileError, WrongUsageError
+from faces.fetch import sha256_of
 from indexer import build_index
 from indexer.build import compact_index
 from indexer.manifest import manifest_name, publish, read_current
@@ -231,6 +234,15 @@ def test_an_index_of_another_dataset_is_not_calibrated(index: Path, tmp_path: Pa
     assert build_index(other, index, rebuild=True).calibration is None
 
 
+def rewrite_manifest(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest in force, and make CURRENT say that it is so."""
+    path = index / manifest_name(read_current(index).version)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    (index / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
+
+
 def calibration_of(**changes: object) -> Calibration:
     values = {
         "method": "people",
@@ -294,14 +306,8 @@ def test_a_calibration_that_makes_no_sense_is_damage(
 ) -> None:
     with pytest.raises(ValueError, match="does not make sense"):
         calibration_of(**changes)
-    manifest = calibrate_index(index)
-    path = index / manifest_name(manifest.version)
-    document = json.loads(path.read_text())
-    document["calibration"] |= changes
-    path.write_text(json.dumps(document))
-    from faces.fetch import sha256_of
-
-    (index / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
+    calibrate_index(index)
+    rewrite_manifest(index, lambda document: document["calibration"].update(changes))
     with pytest.raises(DamagedFileError, match="cannot be read"):
         FaceSearcher.open(index)
 
@@ -310,13 +316,7 @@ def test_a_manifest_without_a_calibration_is_one_of_before(index: Path, tmp_path
     copy = tmp_path / "copy.index"
     shutil.copytree(index, copy)
     manifest = read_current(copy)
-    path = copy / manifest_name(manifest.version)
-    document = json.loads(path.read_text())
-    del document["calibration"]
-    path.write_text(json.dumps(document))
-    from faces.fetch import sha256_of
-
-    (copy / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
+    rewrite_manifest(copy, lambda document: document.pop("calibration"))
     assert read_current(copy) == manifest
     publish(copy, manifest)
 
