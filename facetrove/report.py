@@ -76,7 +76,7 @@ def embed_progress() -> Iterator[Callable[[EmbedProgress], None]]:
         task = progress.add_task("photos", total=None, found="")
 
         def show(state: EmbedProgress) -> None:
-            found = counted(state.num_faces, "face")
+            found = _counted(state.num_faces, "face")
             if state.num_rejected:
                 found += f", {state.num_rejected:,} rejected"
             progress.update(
@@ -124,7 +124,7 @@ def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
         return
-    click.echo(f"{counted(found.num_photos, 'photo')} found")
+    click.echo(f"{_counted(found.num_photos, 'photo')} found")
     for count, what in (
         (found.num_new, "new"),
         (found.num_changed, "changed since they were embedded"),
@@ -139,12 +139,12 @@ def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
 def _show_missing(found: PhotosFound) -> None:
     if found.num_out_of_reach:
         click.echo(
-            f"{counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "
+            f"{_counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "
             "them stays"
         )
     if found.num_vanished:
         click.echo(
-            f"{counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
+            f"{_counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
             "(--drop-vanished drops their faces)"
         )
 
@@ -156,17 +156,17 @@ def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -
         return
     found, done = summary.found, summary.done
     if found.num_unchanged:
-        click.echo(f"passed over {counted(found.num_unchanged, 'photo')} done before")
+        click.echo(f"passed over {_counted(found.num_unchanged, 'photo')} done before")
     if done.num_photos:
         click.echo(
-            f"embedded {counted(done.num_faces, 'face')} of {counted(done.num_photos, 'photo')} "
+            f"embedded {_counted(done.num_faces, 'face')} of {_counted(done.num_photos, 'photo')} "
             f"in {summary.seconds:,.0f} s ({_rate(done.num_photos, summary.seconds)})"
         )
         _show_outcomes(done, of_copies="whose content was known already")
     elif not summary.num_dropped:
         click.echo("nothing is new")
     if summary.num_dropped:
-        click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
+        click.echo(f"dropped {_counted(summary.num_dropped, 'photo')} that vanished")
     else:
         _show_missing(found)
     click.echo(f"{printable(str(dataset))} holds {_faces_of_photos(summary.total)}")
@@ -198,7 +198,7 @@ def show_dataset(dataset: Dataset, *, as_json: bool) -> None:
     if not runs:
         click.echo("no run has finished yet")
         return
-    click.echo(f"{counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
+    click.echo(f"{_counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
 
 
 def _last_run(record: dict[str, Any]) -> str:
@@ -207,7 +207,7 @@ def _last_run(record: dict[str, Any]) -> str:
         num_photos, seconds = int(record["done"]["num_photos"]), float(record["seconds"])
         stages = ", ".join(f"{name} {time:,.1f}" for name, time in record["stage_seconds"].items())
         text = (
-            f"began {record['started']} and did {counted(num_photos, 'photo')} "
+            f"began {record['started']} and did {_counted(num_photos, 'photo')} "
             f"in {seconds:,.0f} s ({_rate(num_photos, seconds)})\n"
             f"  seconds over all its workers: {stages}"
         )
@@ -302,17 +302,17 @@ def show_rejected(dataset: Dataset, *, as_json: bool) -> None:
 
 def _show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
     if no_face := counts.by_status.get("no_face"):
-        click.echo(f"  {counted(no_face, 'photo')} without a face")
+        click.echo(f"  {_counted(no_face, 'photo')} without a face")
     if deleted := counts.by_status.get("deleted"):
-        click.echo(f"  {counted(deleted, 'photo')} whose faces were deleted")
+        click.echo(f"  {_counted(deleted, 'photo')} whose faces were deleted")
     if counts.num_copies:
-        click.echo(f"  {counted(counts.num_copies, 'photo')} {of_copies}")
+        click.echo(f"  {_counted(counts.num_copies, 'photo')} {of_copies}")
     for reason, count in sorted(counts.by_reason.items()):
-        click.echo(f"  {counted(count, 'photo')} rejected: {printable(reason)}")
+        click.echo(f"  {_counted(count, 'photo')} rejected: {printable(reason)}")
 
 
 def _faces_of_photos(counts: DatasetCounts) -> str:
-    return f"{counted(counts.num_faces, 'face')} of {counted(counts.num_photos, 'photo')}"
+    return f"{_counted(counts.num_faces, 'face')} of {_counted(counts.num_photos, 'photo')}"
 
 
 def _rate(count: int, seconds: float) -> str:
@@ -325,12 +325,12 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
         print_json({"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)})
         return
     click.echo(
-        f"{printable(str(index))} holds {counted(manifest.num_faces, 'face')} (version "
+        f"{printable(str(index))} holds {_counted(manifest.num_faces, 'face')} (version "
         f"{manifest.version}, published {manifest.created})"
     )
     if manifest.deletions is not None:
         click.echo(
-            f"{counted(manifest.deletions.num_faces, 'row')} of its files besides are deleted or "
+            f"{_counted(manifest.deletions.num_faces, 'row')} of its files besides are deleted or "
             "out of date, and never found"
         )
     if (calibration := manifest.calibration) is not None:
@@ -340,7 +340,7 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
     if not approximate:
         click.echo("every search compares with every face, so nothing is missed (recall 1)")
     elif num_exact:
-        click.echo(f"{counted(num_exact, 'face')} are all compared in every search")
+        click.echo(f"{_counted(num_exact, 'face')} are all compared in every search")
     for entry in manifest.segments:
         if not entry.recipe.is_exact:
             _show_approximate(entry)
@@ -374,7 +374,7 @@ def _show_approximate(entry: SegmentEntry) -> None:
     ]
     settings.append(f"{recipe.candidates} candidates a match compared exactly")
     settings.append(f"built on the {'GPU' if entry.built_on == 'cuda' else 'processor'}")
-    faces = counted(entry.num_faces, "face")
+    faces = _counted(entry.num_faces, "face")
     click.echo(f"{faces} by {printable(recipe.factory)} ({', '.join(settings)})")
     if measured is None:
         return
@@ -414,8 +414,8 @@ def show_verified(verified: Verified, *, as_json: bool) -> None:
             agrees = f", and agrees with {printable(verified.dataset)}"
         click.echo(
             f"{name} (version {verified.version}) is whole{agrees}: "
-            f"{counted(verified.num_files, 'file')}, {verified.num_bytes:,} bytes, "
-            f"{counted(verified.num_faces, 'face')}"
+            f"{_counted(verified.num_files, 'file')}, {verified.num_bytes:,} bytes, "
+            f"{_counted(verified.num_faces, 'face')}"
         )
 
 
@@ -424,7 +424,7 @@ def show_to_delete(num_faces: int, dataset: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"dataset": str(dataset), "num_faces": num_faces})
     else:
-        click.echo(f"would delete {counted(num_faces, 'face')} of {printable(str(dataset))}")
+        click.echo(f"would delete {_counted(num_faces, 'face')} of {printable(str(dataset))}")
 
 
 def show_deleted(deleted: Deleted, dataset: Path, *, as_json: bool) -> None:
@@ -435,7 +435,7 @@ def show_deleted(deleted: Deleted, dataset: Path, *, as_json: bool) -> None:
     if not deleted.num_faces:
         click.echo(f"no face of {printable(str(dataset))} is meant by that; nothing was deleted")
         return
-    click.echo(f"deleted {counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
+    click.echo(f"deleted {_counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
     for index, count in deleted.num_faces_of_index.items():
         click.echo(f"  {printable(index)} held {count:,} of them and finds them no more")
     if deleted.still_in_dataset:
@@ -466,15 +466,15 @@ def show_purge(report: PurgeReport, *, as_json: bool) -> None:
         return
     click.echo(
         f"{printable(report.dataset)}: removed "
-        f"{counted(report.num_faces_removed, 'row')} of faces and "
+        f"{_counted(report.num_faces_removed, 'row')} of faces and "
         f"{report.num_photos_removed:,} of photos; "
-        f"{counted(len(report.deleted_face_digests), 'face')} deleted so far"
+        f"{_counted(len(report.deleted_face_digests), 'face')} deleted so far"
     )
     for index, count in report.num_index_rows_removed.items():
-        click.echo(f"{printable(index)}: removed {counted(count, 'row')} of faces")
+        click.echo(f"{printable(index)}: removed {_counted(count, 'row')} of faces")
     click.echo(
-        f"then read {counted(report.files_checked, 'file')} with "
-        f"{counted(report.faces_checked, 'face')} again and did not find"
+        f"then read {_counted(report.files_checked, 'file')} with "
+        f"{_counted(report.faces_checked, 'face')} again and did not find"
     )
     for trace in report.not_found:
         click.echo(f"  {trace}")
@@ -570,7 +570,7 @@ def _print_matches(title: str, matches: Sequence[Match], least_fpir: float | Non
         x, y, width, height = (round(value) for value in match.box)
         name = shown_uri(match.uri)
         if match.also_at:
-            name += f" (and in {counted(len(match.also_at), 'other place')})"
+            name += f" (and in {_counted(len(match.also_at), 'other place')})"
         person = [Text(printable(match.person or ""))] if has_people else []
         table.add_row(
             str(match.rank),
@@ -620,8 +620,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things in words."""
+def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

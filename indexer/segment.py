@@ -68,7 +68,7 @@ FACES_SCHEMA = pa.schema(
 """What faces.arrow holds of each face: what the dataset does but the embedding, and the other
 places where its photo lies. The metadata columns of the photo follow."""
 
-PHOTO_COLUMNS = (*("uri", "photo_id", "width", "height", "status", "is_copy", "num_faces", "part"),)
+PHOTO_COLUMNS = ("uri", "photo_id", "width", "height", "status", "is_copy", "num_faces", "part")
 
 
 def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
