@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.contract import ModelContract, require_same_contract
-from faces.deletions import read_deletions, withhold_deleted
+from faces.deletions import clear_leftovers, read_deletions, withhold_deleted
 from faces.errors import BusyError, DamagedFileError, WrongUsageError
 from faces.files import (
     PRIVATE,
@@ -243,7 +243,9 @@ class Dataset:
         latest = max((int(name.split("-")[1]) for name in self.committed_parts()), default=0)
         run = f"part-{latest + 1:06d}-{uuid4().hex[:8]}"
         self._write_header(run, limits)
-        remove_temporaries(self.path)
+        remove_temporaries(self.path, of="dataset.json")
+        remove_temporaries(self.path / "runs")
+        clear_leftovers(self.path)
         committed = set(self.committed_parts())
         for kind in ("photos", "faces"):
             remove_temporaries(self.path / kind)

@@ -12,17 +12,19 @@ numbered otherwise.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.errors import DamagedFileError
-from faces.files import atomic_write, writer_lock
+from faces.errors import BusyError, DamagedFileError
+from faces.files import atomic_write, remove_temporaries, writer_lock
 from faces.parts import PhotoStatus, read_table, write_table
 
+_FILE = "deletions.parquet"
 _OF_CONTENT = "content:"
 
 _SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
@@ -75,7 +77,7 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     Raises:
         DamagedFileError: the file cannot be read: what was deleted could come back.
     """
-    path = dataset_dir / "deletions.parquet"
+    path = dataset_dir / _FILE
     if not path.exists():
         return Deletions(*[pa.array([], pa.string())] * 3)
     try:
@@ -100,7 +102,7 @@ def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]
     Returns:
         `Deletions.state` before and after.
     """
-    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
+    with _sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         pending = sorted({*before.pending.to_pylist(), *face_ids})
         digests = {*before.all_digests(), *map(face_digest, pending)}
@@ -121,23 +123,37 @@ def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
 def _add_digests(dataset_dir: Path, digests: Sequence[str]) -> None:
     if not digests:
         return
-    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
+    with _sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         _write(dataset_dir, before.pending.to_pylist(), {*before.all_digests(), *digests})
 
 
 def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
     """Say that the rows of pending faces are in no part any more; only their digests are kept."""
-    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
+    with _sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         pending = sorted({*before.pending.to_pylist()} - {*face_ids.to_pylist()})
         _write(dataset_dir, pending, before.all_digests())
 
 
+def clear_leftovers(dataset_dir: Path) -> None:
+    """Remove what killed writers left, which may name deleted faces; not while one is writing."""
+    with suppress(BusyError), _sole_writer(dataset_dir):
+        pass
+
+
+@contextmanager
+def _sole_writer(dataset_dir: Path) -> Iterator[None]:
+    """Hold the lock under which deletions are written, beside whoever writes the parts."""
+    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
+        remove_temporaries(dataset_dir, of=_FILE)
+        yield
+
+
 def _write(dataset_dir: Path, pending: list[str], digests: Iterable[str]) -> None:
     ids = {face_digest(face_id): face_id for face_id in pending}
     rows = [{"face_id": ids.get(digest), "digest": digest} for digest in sorted(digests)]
-    with atomic_write(dataset_dir / "deletions.parquet") as temporary:
+    with atomic_write(dataset_dir / _FILE) as temporary:
         write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
 
 

@@ -48,9 +48,12 @@ def sync_dir(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left behind. Only the holder of the folder's lock may."""
-    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+def remove_temporaries(folder: Path, of: str = "*") -> None:
+    """Remove what killed processes left behind of files of that name, in a folder.
+
+    Only who holds the lock under which they are written may: others may be writing them.
+    """
+    for path in folder.glob(f".{of}.*{TEMPORARY_SUFFIX}"):
         path.unlink(missing_ok=True)
 
 

@@ -147,6 +147,7 @@ class IndexWriter:
         if self.previous is None:
             return  # what there is may be of use to somebody who mends it
         remove_temporaries(self.path)
+        remove_temporaries(self.path / "deletions")
         shutil.rmtree(self.path / WORK_DIR, ignore_errors=True)
         kept = [self.previous]
         for path, superseded in _older_manifests(self.path, self.previous.version):

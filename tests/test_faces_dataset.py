@@ -11,11 +11,21 @@ import pytest
 from faces.contract import ModelContract
 from faces.dataset import Dataset, DatasetWriter
 from faces.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
+from faces.files import atomic_write, writer_lock
 from faces.parts import PHOTO_SCHEMA, embedding_matrix, faces_table
 from faces.quality import FaceQuality
 from tests.conftest import unit_vectors
 
 QUALITY = [field.name for field in fields(FaceQuality)]
+
+TEMPORARIES = (
+    ".dataset.json.1.tmp",
+    ".deletions.parquet.1.tmp",
+    "faces/.part.parquet.1.tmp",
+    "photos/.part.parquet.1.tmp",
+    "runs/.part.json.1.tmp",
+)
+"""What processes that were killed while they wrote leave in a dataset."""
 
 
 def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Table]:
@@ -92,10 +102,25 @@ def test_a_part_without_its_commit_mark_counts_for_nothing_and_is_cleared(
     write(path, contract, {"a": 1}, {"b": 1})
     kept, lost = Dataset.open(path).committed_parts()
     (path / "photos" / f"{lost}.parquet").unlink()
-    (path / "faces" / ".part.parquet.123.tmp").write_bytes(b"half")
+    for name in TEMPORARIES:
+        (path / name).write_bytes(b"half")
     assert face_ids(Dataset.open(path)) == ["a-0-0"]
     write(path, contract)
     assert [p.name for p in (path / "faces").iterdir()] == [f"{kept}.parquet"]
+    assert not list(path.rglob("*.tmp"))
+
+
+def test_what_another_process_is_writing_is_no_leftover(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    path = tmp_path / "d"
+    write(path, contract, {"a": 1})
+    with writer_lock(path, what="", name=".deletions.lock"):
+        with atomic_write(path / "deletions.parquet") as temporary:
+            temporary.write_bytes(b"half")
+            write(path, contract, {"b": 1})
+            assert temporary.exists()
+        (path / "deletions.parquet").unlink()
 
 
 def test_a_lost_faces_file_is_named_and_its_photos_are_to_do_again(

@@ -206,7 +206,9 @@ def test_leftovers_of_a_killed_build_are_cleared(
     build_index(dataset, index)
     (kept,) = (index / "segments").iterdir()
     shutil.copytree(kept, index / "segments" / ("0" * 12))
-    (index / ".CURRENT.1.tmp").write_text("manifest")
+    (index / "deletions").mkdir()
+    for name in (".CURRENT.1.tmp", "deletions/.0.arrow.1.tmp"):
+        (index / name).write_text("half")
     write(dataset, contract, {"e": 1}, seed=3)
     build_index(dataset, index)
     assert not (index / "segments" / ("0" * 12)).exists()
