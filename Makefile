@@ -7,13 +7,17 @@ PHOTOS ?=
 COUNT ?= 1000000
 WORK ?= bench-work
 
-.PHONY: demo test lint format setup bench-setup bench bench-index clean
+.PHONY: demo test test-fast lint format setup bench-setup bench bench-index clean
 
 demo: setup
 	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: setup
 	$(BIN)/pytest -n auto --dist loadgroup
+
+# Without those that take more than some seconds: two minutes on two cores instead of eight.
+test-fast: setup
+	$(BIN)/pytest -n auto --dist loadgroup -m 'not slow'
 
 lint: setup
 	$(BIN)/ruff check .

@@ -47,6 +47,7 @@ def faces_of(dataset: Path) -> dict[str, tuple[str, list[float], np.ndarray]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_embedding_the_photos(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_photo_that_changed_meanwhile_is_searched(
     assert not old & faces_of(tmp_path / "again").keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("purged", [False, True], ids=["deleted", "purged"])
 def test_what_was_deleted_stays_away(
     photos: Path, first: Path, tmp_path: Path, purged: bool
@@ -116,6 +118,7 @@ def test_what_was_deleted_stays_away(
     assert len(faces_of(tmp_path / "again")) == 6
 
 
+@pytest.mark.slow
 def test_what_is_deleted_later_leaves_the_second_dataset_too(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +140,7 @@ def test_what_is_deleted_later_leaves_the_second_dataset_too(
     assert len(purge(again, [index]).deleted_face_digests) == 1  # it raises if it finds the face
 
 
+@pytest.mark.slow
 def test_faces_whose_part_was_lost_are_looked_for_again(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def listening_sockets(pid: int) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_job_listens_on_this_machine_only(
     tmp_path: Path, small_collection: Path, slow_photo: Path
 ) -> None:

@@ -127,6 +127,7 @@ def people_index(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) ->
     return folder / "d.index", photos
 
 
+@pytest.mark.slow
 def test_damage_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     index, _ = people_index
     result = evaluate_robustness(

@@ -82,6 +82,7 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
     assert stranger.right[0] == -np.inf
 
 
+@pytest.mark.slow
 def test_what_the_index_misses_is_told_apart_from_what_the_model_does(tmp_path: Path) -> None:
     vectors, people = people_around(3000, 2, spread=0.6)
     index = labelled_index(tmp_path, vectors, people, recipe="IVF64,PQ8x4fs")

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import PIL.Image
+import pytest
 
 from tests.conftest import ROOT
 from tests.labelled_faces import labelled_index, people_around
+
+pytestmark = pytest.mark.slow
 
 
 def run_example(name: str, *arguments: str | Path) -> list[str]:

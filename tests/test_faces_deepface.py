@@ -76,6 +76,7 @@ def require_agreement(images: list[Image], model: str, detector: str = "yunet") 
     return num_faces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [*RANDOM_NETWORKS, "SFace"])
 def test_vectors_are_those_of_deepface(
     deepface_home: Path, real_photos: list[Image], model: str
@@ -89,6 +90,7 @@ def test_dlib_is_that_of_deepface(deepface_home: Path, real_photos: list[Image])
     assert require_agreement(real_photos, "Dlib") >= 6
 
 
+@pytest.mark.slow
 def test_deepface_finds_faces_by_dlib_as_by_itself(
     deepface_home: Path, real_photos: list[Image]
 ) -> None:
@@ -195,6 +197,7 @@ def test_weights_that_are_damaged_are_refused_by_name(deepface_home: Path, tmp_p
             load_pipeline(ModelChoice(embedder="deepface:OpenFace"))
 
 
+@pytest.mark.slow
 def test_a_collection_is_embedded_and_searched_by_a_model_of_deepface(
     deepface_home: Path, demo_photos: Path, tmp_path: Path
 ) -> None:

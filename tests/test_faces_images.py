@@ -108,6 +108,7 @@ def test_a_truncated_photo_is_rejected_never_half_read(
         assert reason_of(content[: int(len(content) * share)]) is RejectReason.TRUNCATED
 
 
+@pytest.mark.slow
 def test_a_bomb_is_rejected_before_it_is_unpacked() -> None:
     content = encoded(PIL.Image.new("1", (40_000, 40_000)), "PNG")
     assert len(content) < 1_000_000

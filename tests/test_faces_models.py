@@ -94,6 +94,7 @@ def test_openvino_runs_on_openvino_and_computes_the_same() -> None:
     assert np.allclose(asked.embed(crops), fastest.embed(crops), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_ran_where_is_in_the_summary(demo_photos: Path, tmp_path: Path) -> None:
     options = ("--device", "openvino", "--threads", "1", "--json")
     done = run_facetrove("embed", demo_photos, tmp_path / "d", *options)

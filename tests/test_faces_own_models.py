@@ -233,6 +233,7 @@ def test_another_network_by_the_same_name_is_another_model(tmp_path: Path) -> No
         load_pipeline_for(first, contract_owner="index")
 
 
+@pytest.mark.slow
 def test_an_index_of_an_own_model_is_searched_without_naming_it(
     tmp_path: Path, demo_photos: Path
 ) -> None:

@@ -66,6 +66,7 @@ def deepface_store(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["npz", "feather", "parquet"])
 def test_a_datastore_of_deepface_is_taken_over_and_searched(
     deepface_store: Path, tmp_path: Path, kind: str
@@ -96,6 +97,7 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
     assert run_facetrove("embed", deepface_store, dataset).returncode == 0
 
 
+@pytest.mark.slow
 def test_what_was_deleted_of_an_import_stays_away_although_places_differ(
     deepface_store: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +159,7 @@ def encodings(small_photos: Path, home: Path) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.slow
 def test_encodings_of_face_recognition_are_taken_over_and_agree(
     encodings: list[dict[str, object]], small_photos: Path, tmp_path: Path
 ) -> None:

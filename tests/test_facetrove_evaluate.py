@@ -91,6 +91,7 @@ def test_identification_is_told_as_a_table_and_as_json(index: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_in_a_line(
     index: Path, pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_what_is_wrong_is_said_in_a_line(
     )
 
 
+@pytest.mark.slow
 def test_an_index_is_calibrated_and_searched_at_a_rate(index: Path, tmp_path: Path) -> None:
     copy = tmp_path / "faces.index"
     shutil.copytree(index, copy)
@@ -202,6 +204,7 @@ def require_phrases(text: str, phrases: Sequence[str]) -> None:
     assert [phrase for phrase in phrases if phrase not in text] == []
 
 
+@pytest.mark.slow
 def test_the_page_about_pairs_reads_as_the_terminal_does(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -259,6 +262,7 @@ def test_the_page_about_identification_can_be_cited(index: Path, tmp_path: Path)
     assert "/photos/" not in text and "p0001" not in text
 
 
+@pytest.mark.slow
 def test_examples_are_shown_when_asked_for(demo_photos: Path, tmp_path: Path) -> None:
     """Two photos of one man said to be two people: the page shows both."""
     dataset = tmp_path / "d.dataset"

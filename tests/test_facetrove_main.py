@@ -74,6 +74,7 @@ def without_times(output: str) -> list[str]:
     return [re.sub(r" in [\d,]+ s \([\d.,]+ photos/s\)$", "", line) for line in output.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_three_actions_from_photos_to_answer(
     tmp_path: Path, demo_photos: Path, probe_photo: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_rejected_photos_are_counted_and_do_not_fail_the_job(
     ]
 
 
+@pytest.mark.slow
 def test_a_missing_or_empty_folder(tmp_path: Path) -> None:
     nowhere, empty = tmp_path / "nowhere", tmp_path / "empty"
     empty.mkdir()
@@ -255,6 +257,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
     tmp_path: Path, demo_photos: Path
 ) -> None:
@@ -296,6 +299,7 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
     )
 
 
+@pytest.mark.slow
 def test_an_index_forgets_what_was_dropped(tmp_path: Path, demo_photos: Path) -> None:
     photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
     photos.mkdir()
@@ -312,6 +316,7 @@ def test_an_index_forgets_what_was_dropped(tmp_path: Path, demo_photos: Path) ->
     assert f"{index} holds 2 faces (version" in run_facetrove("index", dataset, index).stdout
 
 
+@pytest.mark.slow
 def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None:
     disk, dataset = tmp_path / "disk", tmp_path / "d"
     shutil.copytree(demo_photos, disk / "inner")
@@ -329,6 +334,7 @@ def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None
     assert f"{dataset} holds 7 faces of 19 photos" in finished.stdout
 
 
+@pytest.mark.slow
 def test_what_was_too_large_is_tried_again_when_the_limit_is_another(
     tmp_path: Path, demo_photos: Path
 ) -> None:
@@ -346,6 +352,7 @@ def test_what_was_too_large_is_tried_again_when_the_limit_is_another(
     assert "embedded 1 face of 1 photo" in run_facetrove("embed", photos, dataset).stdout
 
 
+@pytest.mark.slow
 def test_a_run_counts_the_faces_it_embedded_itself(tmp_path: Path, demo_photos: Path) -> None:
     photos, dataset = tmp_path / "biden.jpg", tmp_path / "d"
     shutil.copy(demo_photos / "biden.jpg", photos)
@@ -355,6 +362,7 @@ def test_a_run_counts_the_faces_it_embedded_itself(tmp_path: Path, demo_photos: 
     assert without_times(finished.stdout)[0] == "embedded 0 faces of 1 photo"
 
 
+@pytest.mark.slow
 def test_nothing_in_a_file_drives_the_terminal(tmp_path: Path, demo_photos: Path) -> None:
     (tmp_path / "list.csv").write_text("path,al\x1b[31mbum\n" + f"{demo_photos}/biden.jpg,x\n")
     run_facetrove("embed", tmp_path / "list.csv", tmp_path / "d")
@@ -371,6 +379,7 @@ def test_nothing_in_a_file_drives_the_terminal(tmp_path: Path, demo_photos: Path
         assert "\x1b" not in text
 
 
+@pytest.mark.slow
 def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos: Path) -> None:
     photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
     shutil.copytree(demo_photos, photos)

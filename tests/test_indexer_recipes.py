@@ -94,6 +94,7 @@ def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) 
     assert similarities == pytest.approx(best, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     ["IVF64,PQ16x4fs", "IVF64,SQ8", "HNSW16,SQ8", "RR32,IVF64,SQ8", "SQ4"],
@@ -126,6 +127,7 @@ def test_similarities_are_exact_whatever_the_recipe() -> None:
         assert (np.diff(similarities, axis=1) <= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["IVF64,PQ16x4fs", "HNSW16,SQ8"])
 @pytest.mark.parametrize("count", [0, 1, 3, 50, 3000])
 def test_a_filter_returns_all_that_pass_at_any_selectivity(recipe: str, count: int) -> None:
