@@ -297,4 +297,5 @@ def _face_row(decoded: _Decoded, face_id: str, face: Face) -> dict[str, Any]:
         "landmarks": face.detection.landmarks.reshape(-1).tolist(),
         "score": face.detection.score,
         **asdict(face.quality),
+        "embedding_norm": face.embedding_norm,
     }

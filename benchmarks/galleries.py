@@ -463,6 +463,7 @@ def _face_rows(
         "yaw": 60 * _chance(numbers, seed, "yaw") - 30,
         "pitch": 20 * _chance(numbers, seed, "pitch") - 10,
         "roll": 10 * _chance(numbers, seed, "roll") - 5,
+        "embedding_norm": 6 + 6 * _chance(numbers, seed, "embedding_norm"),
         "embedding": _lists(embeddings),
     }
     schema = face_schema(DIMENSION)

@@ -153,7 +153,9 @@ class Mirrored:
     def embed(self, crops: NDArray[Any]) -> NDArray[np.float32]:
         """As `FaceEmbedder.embed`."""
         mirrored = np.ascontiguousarray(crops[:, :, ::-1])
-        return unit_length(self._embedder.embed(crops) + self._embedder.embed(mirrored))
+        return unit_length(self._embedder.embed(crops)) + unit_length(
+            self._embedder.embed(mirrored)
+        )
 
 
 def zoomed(factor: float) -> object:

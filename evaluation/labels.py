@@ -31,8 +31,11 @@ CENTRE_REACH = 0.16
 height from the photo's centre. In LFW, whose photos are centred on their person, it is within 0.12
 in all but two photos, and in these the person was not found."""
 
-MEASURES = ("score", "face_size", "sharpness", "brightness")
+MEASURES = ("score", "face_size", "sharpness", "brightness", "embedding_norm")
 """Columns by which error rates are told apart; a higher value is taken for better."""
+
+SAME_MEASURE = 1e-5
+"""Values that differ by no larger a share are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -223,9 +226,17 @@ def in_words(values: pa.ChunkedArray) -> list[str]:
 
 
 def quality_of(table: pa.Table) -> dict[str, NDArray[np.float32]]:
-    """(n,) of each of `MEASURES`, and of how frontal a face is: less the angle of its yaw."""
+    """(n,) of each of `MEASURES`, and of how frontal a face is: less the angle of its yaw.
+
+    Measures that are the same of all faces say nothing and are left out.
+    """
     measures = {name: table[name].to_numpy() for name in MEASURES}
-    return {**measures, "frontality": -np.abs(table["yaw"].to_numpy())}
+    measures["frontality"] = -np.abs(table["yaw"].to_numpy())
+    return {
+        name: values
+        for name, values in measures.items()
+        if len(values) and np.ptp(values) > SAME_MEASURE * np.abs(values).max()
+    }
 
 
 def folder_of(uri: str) -> str | None:

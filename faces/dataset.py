@@ -55,7 +55,7 @@ from faces.parts import (
 )
 from faces.pipeline import FaceSelection
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
 

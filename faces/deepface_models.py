@@ -31,7 +31,7 @@ from faces.errors import FaceTroveError, ModelUnavailableError, WrongUsageError,
 from faces.fetch import cache_dir, sha256_of
 from faces.images import Image, Photo
 from faces.models import DEEPFACE, DEEPFACE_ALIGNMENT, FACE_RECOGNITION_ALIGNMENT
-from faces.pipeline import Detection, unit_length
+from faces.pipeline import Detection
 
 DEEPFACE_BUFFALO_URL = (
     "https://drive.google.com/uc?export=download&confirm=pbef&id=1N0GL-8ehw_bz2eZQWz2b0A5XBdXdxZhg"
@@ -369,7 +369,7 @@ class DlibEmbedder:
             return np.empty((0, self.dimension), np.float32)
         whole = crops.astype(np.uint8)  # rounded down, as deepface does
         vectors = self._network.compute_face_descriptor(list(whole))
-        return unit_length(np.array(vectors, dtype=np.float32).reshape(len(whole), -1))
+        return np.array(vectors, dtype=np.float32).reshape(len(whole), -1)
 
 
 class DeepFaceDetector:

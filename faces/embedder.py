@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from faces.alignment import Alignment, Crop
 from faces.engine import PROVIDERS, Batch, Network, Placement
-from faces.pipeline import unit_length
 from faces.weights import NetworkSource, prepare, smooth_images
 
 if TYPE_CHECKING:
@@ -152,10 +151,10 @@ class NetworkEmbedder:
         batches = [self._run(crops[start : start + size]) for start in range(0, len(crops), size)]
         if not batches:
             return np.empty((0, self.dimension), dtype=np.float32)
-        return unit_length(np.concatenate(batches))
+        return np.concatenate(batches)
 
     def _run(self, crops: Crop) -> Batch:
-        """(n, dimension) of any length."""
+        """(n, dimension)."""
         batch = self._spec.network_input(crops)
         if not self._spec.flip_averaging:
             return self._output(batch)

@@ -76,6 +76,7 @@ def face_schema(dimension: int) -> pa.Schema:
             pa.field("landmarks", pa.list_(pa.float32(), 10), nullable=False),  # x, y five times
             pa.field("score", pa.float32(), nullable=False),  # the detector's, 0 to 1
             *(pa.field(f.name, pa.float32(), nullable=False) for f in fields(FaceQuality)),
+            pa.field("embedding_norm", pa.float32(), nullable=False),  # before it was made 1
             pa.field("embedding", pa.list_(pa.float32(), dimension), nullable=False),
         ]
     )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import compress, islice
 from time import perf_counter
 from typing import NamedTuple, Protocol, cast
 
@@ -46,13 +46,22 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A detection, its (d,) float32 embedding of unit length, and how good the face is.
+    """A face with all that is known of it.
 
-    `face_id` is its name in a dataset, if it has one already.
+    Attributes:
+        detection: where it is.
+        embedding: (d,) float32, unit length.
+        embedding_norm: length of the vector that the network gave, over 0; no unit, and of another
+            scale with each network. It is shorter for faces that it can make little of, so it
+            measures quality as the network sees it (Kim, Jain and Liu, "AdaFace: Quality Adaptive
+            Margin for Face Recognition", CVPR 2022); 1 where a network gives unit length itself.
+        quality: how good it is otherwise.
+        face_id: its name in a dataset, if it has one already.
     """
 
     detection: Detection
     embedding: NDArray[np.float32]
+    embedding_norm: float
     quality: FaceQuality
     face_id: str | None = None
 
@@ -64,7 +73,7 @@ class KnownFace:
     Attributes:
         detection: where it is.
         face_id: its name in a dataset; None: it has none yet.
-        embedding: (d,) float32 of unit length, of the model in use; None: it is to be embedded.
+        embedding: (d,) float32 as the model in use gives it; None: it is to be embedded.
     """
 
     detection: Detection
@@ -124,7 +133,7 @@ class FaceEmbedder(Protocol):
     alignment: Alignment
 
     def embed(self, crops: Crop) -> NDArray[np.float32]:
-        """(n, height, width, 3) RGB crops to (n, dimension) float32, unit length, finite."""
+        """(n, height, width, 3) RGB crops to (n, dimension) float32, finite, of any length."""
         ...
 
 
@@ -219,20 +228,24 @@ class FacePipeline:
             qualities = _qualities(crops)
         sharp = [quality.sharpness >= self.selection.min_sharpness for quality in qualities]
         with self.seconds.spent_on("embed"):
-            wanted = [
-                crop.embedded
-                for crop, keep in zip(crops, sharp, strict=True)
-                if keep and crop.face.embedding is None
-            ]
-            embeddings = iter(self._embed(wanted))
-        faces: list[Face | None] = []
-        for (face, _, _), quality, keep in zip(crops, qualities, sharp, strict=True):
-            if not keep:
-                faces.append(None)
-                continue
-            embedding = next(embeddings) if face.embedding is None else face.embedding
-            faces.append(Face(face.detection, embedding, quality, face.face_id))
-        return faces
+            kept = list(compress(crops, sharp))
+            made = iter(
+                self._embed([crop.embedded for crop in kept if crop.face.embedding is None])
+            )
+            vectors = np.array(
+                [
+                    next(made) if crop.face.embedding is None else crop.face.embedding
+                    for crop in kept
+                ],
+                dtype=np.float32,
+            ).reshape(len(kept), self.embedder.dimension)
+            embeddings, norms = unit_length(vectors), np.linalg.norm(vectors, axis=1).tolist()
+        rows = zip(kept, embeddings, norms, compress(qualities, sharp), strict=True)
+        faces = (
+            Face(crop.face.detection, embedding, norm, quality, crop.face.face_id)
+            for crop, embedding, norm, quality in rows
+        )
+        return [next(faces) if keep else None for keep in sharp]
 
     def _selected(self, faces: list[KnownFace]) -> list[KnownFace]:
         if self.selection.min_face is not None:

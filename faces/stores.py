@@ -59,6 +59,10 @@ MOST_TRIED, ENOUGH_COMPARED = 64, 8
 SAME_BOX = 0.7
 """Boxes that overlap so much (intersection over union) are of one face."""
 
+LARGEST = 1e15
+"""Numbers of a store are below, and an embedding's largest above one part of it: the squares of
+thousands of them can be added in float32, which ends at 1e38."""
+
 LEAST_AGREEMENT = 0.99
 """Similarity of a stored embedding and the same face's of now."""
 
@@ -70,8 +74,8 @@ class StoredFaces:
     Attributes:
         path: of the store.
         models: what made it.
-        rows: `uri` of the photo; `box` as of `Detection.box`; `embedding`, of unit length where
-            there is a face; `has_face`: a row without is a photo in which none was found.
+        rows: `uri` of the photo; `box` as of `Detection.box`; `embedding`, of any length
+            where there is a face; `has_face`: a row without is a photo in which none was found.
     """
 
     path: Path
@@ -292,12 +296,12 @@ def _checked(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> Stored
             )
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
             raise WrongUsageError(f"{path}, row {number}: its box has no extent")
+        largest = np.abs(values).max()
+        if not (np.abs(box).max() < LARGEST and 1 / LARGEST < largest < LARGEST):
+            raise WrongUsageError(f"{path}, row {number}: its numbers are too large or too small")
         boxes[number], embeddings[number], has_face[number] = box, values, True
-        if not (np.isfinite(boxes[number]).all() and np.isfinite(embeddings[number]).all()):
-            raise WrongUsageError(f"{path}, row {number}: its numbers are too large")
     if not 2 <= dimension <= MAX_DIMENSION and has_face.any():
         raise WrongUsageError(f"{path}: embeddings of {dimension} numbers cannot be")
-    embeddings[has_face] = unit_length(embeddings[has_face])
     columns = {
         "uri": pa.array(uris, pa.string()),
         "box": column_of(boxes),
@@ -362,5 +366,6 @@ def _similarities(
     for face in known:
         same = np.flatnonzero(overlaps(boxes, face.detection.box) >= SAME_BOX)
         if len(same) and face.embedding is not None:
-            similarities.append(max(float(face.embedding @ found[i].embedding) for i in same))
+            (stored,) = unit_length(face.embedding[np.newaxis])
+            similarities.append(max(float(stored @ found[i].embedding) for i in same))
     return similarities

@@ -31,7 +31,7 @@ from faces.files import PRIVATE, atomic_write, write_arrow
 from indexer.recipes import Recipe, Wanted
 from indexer.thresholds import Calibration
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METRIC = "inner_product"
 
 REBUILD = "build the index again with --rebuild"

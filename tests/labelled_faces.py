@@ -80,7 +80,9 @@ def write_labelled(
                     "uri": uri,
                     "box": [0, 0, 20, 20] if number in off_centre else [40, 40, 20, 20],
                     "landmarks": [45, 45, 55, 45, 50, 50, 46, 55, 54, 55],
-                    **dict.fromkeys(["score", *(f.name for f in fields(FaceQuality))], value),
+                    **dict.fromkeys(
+                        ["score", "embedding_norm", *(f.name for f in fields(FaceQuality))], value
+                    ),
                     "yaw": 10 * (1 - value),
                 }
                 for number, (photo_id, uri, value) in enumerate(

@@ -27,7 +27,7 @@ from tests.conftest import unit_vectors
 DIMENSION = 8
 CONTRACT = ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=DIMENSION)
 METADATA = pa.schema([("person", pa.string()), ("year", pa.int64())])
-QUALITY = [field.name for field in fields(FaceQuality)]
+QUALITY = [*(field.name for field in fields(FaceQuality)), "embedding_norm"]
 NO_FACES = {"width": None, "height": None, "num_faces": 0, "reason": None, "is_copy": False}
 
 

@@ -161,11 +161,23 @@ def test_groups_and_quality_are_told_apart(tmp_path: Path) -> None:
     assert phone and studio
     assert phone.value > 0.9
     assert studio.value < 0.4  # they are missed where the enrolled photo is a poor one
+    names = ["score", "face size", "sharpness", "brightness", "embedding norm", "frontality"]
+    assert [quality.name for quality in result.qualities] == names
     for quality in result.qualities:
         assert quality.tenths[0] > 0.9
         assert quality.false_negative[-1].value < quality.false_negative[0].value - 0.1
     with pytest.raises(WrongUsageError, match="no column 'lens' to group by"):
         evaluate_identification(index, by=["lens"])
+
+
+def test_a_measure_that_is_the_same_of_all_faces_is_left_out(tmp_path: Path) -> None:
+    """As the score is of faces taken over from another program."""
+    vectors, people = people_around(100, 2, spread=0.2)
+    quality = 0.5 + 1e-7 * (np.arange(len(people)) % 2)
+    index = labelled_index(tmp_path, vectors, people, quality=quality)
+    result = evaluate_identification(index)
+    assert result.grouped_at is not None
+    assert result.qualities == []
     with pytest.raises(WrongUsageError, match="'person' has more than 50 values"):
         evaluate_identification(index, by=["person"])
     assert result.grouped_at == 0.1  # of a hundred people 0.01 cannot be told

@@ -16,7 +16,7 @@ from faces.parts import PHOTO_SCHEMA, embedding_matrix, faces_table
 from faces.quality import FaceQuality
 from tests.conftest import unit_vectors
 
-QUALITY = [field.name for field in fields(FaceQuality)]
+QUALITY = [*(field.name for field in fields(FaceQuality)), "embedding_norm"]
 
 TEMPORARIES = (
     ".dataset.json.1.tmp",

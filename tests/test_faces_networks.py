@@ -14,7 +14,7 @@ from faces import yunet
 from faces.fetch import cache_dir, fetch
 from faces.images import Image, Photo, decode_photo
 from faces.models import ModelChoice, load_pipeline
-from faces.pipeline import FacePipeline, unit_length
+from faces.pipeline import FacePipeline, KnownFace, unit_length
 from faces.weights import SFACE_FILE, YUNET_FILE
 from faces.yunet import YuNetDetector
 
@@ -172,7 +172,7 @@ def test_embeddings_agree_with_opencv_on_the_same_crops(
     arguments = [originals[1], tmp_path / "crops.npy", tmp_path / "theirs.npy"]
     subprocess.run([sys.executable, "-c", OPENCV_EMBED, *map(str, arguments)], check=True)
     theirs = unit_length(np.load(tmp_path / "theirs.npy"))
-    ours = pipeline.embedder.embed(crops)
+    ours = unit_length(pipeline.embedder.embed(crops))
     assert (ours * theirs).sum(axis=1).min() >= 0.9999
 
 
@@ -197,6 +197,31 @@ def test_embeddings_have_unit_length_and_photos_of_nobody_give_none(
     assert nobody == []
     assert np.linalg.norm(somebody[0].embedding) == pytest.approx(1.0, abs=1e-6)
     assert pipeline.find_faces([]) == []
+
+
+def test_a_face_that_shows_less_has_a_shorter_vector(
+    demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    image = decode_photo((demo_photos / "grace_hopper.jpg").read_bytes()).image
+    (face,) = pipeline.find_faces([image])[0]
+    known = [KnownFace(face.detection)]
+    blurred = [cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (4, 8, 16)]
+    found = pipeline.find_faces([image, *blurred], [known] * 4)
+    norms = [faces[0].embedding_norm for faces in found]
+    assert norms[0] == pytest.approx(face.embedding_norm)
+    assert norms == sorted(norms, reverse=True)
+    assert norms[-1] < 0.8 * norms[0]
+
+
+def test_a_vector_that_is_known_is_scaled_and_its_length_kept(
+    demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    image = decode_photo((demo_photos / "grace_hopper.jpg").read_bytes()).image
+    (face,) = pipeline.find_faces([image])[0]
+    vector = np.float32(3) * face.embedding
+    (again,) = pipeline.find_faces([image], [[KnownFace(face.detection, embedding=vector)]])[0]
+    assert again.embedding_norm == pytest.approx(3, abs=1e-5)
+    assert np.allclose(again.embedding, face.embedding, atol=1e-6)
 
 
 def test_landmarks_follow_the_named_order(demo_photos: Path, pipeline: FacePipeline) -> None:

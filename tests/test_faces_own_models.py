@@ -94,13 +94,12 @@ def crops(count: int = 5, size: tuple[int, int] = (112, 112)) -> np.ndarray:
 
 
 def by_hand(network: Path, batch: np.ndarray) -> np.ndarray:
-    """What ONNX Runtime makes of one input after the other, scaled to unit length."""
+    """What ONNX Runtime makes of one input after the other."""
     rows = [
         OnnxRuntimeNetwork(network, threads=1).run(row[None].astype(np.float32))["embedding"]
         for row in batch
     ]
-    vectors = np.concatenate(rows)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.concatenate(rows)
 
 
 def test_settings_of_the_input_are_followed(tmp_path: Path) -> None:
@@ -113,11 +112,11 @@ def test_settings_of_the_input_are_followed(tmp_path: Path) -> None:
     mean, deviation = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6, 0.7])
     expected = (planes - mean.reshape(3, 1, 1)) / deviation.reshape(3, 1, 1)
     found = embedder_of(path).embed(images)
-    assert np.allclose(found, by_hand(tmp_path / "net.onnx", expected), atol=1e-5)
+    assert np.allclose(found, by_hand(tmp_path / "net.onnx", expected), rtol=1e-4, atol=1e-3)
     text = path.read_text()
     for line in text.splitlines()[1:]:  # each setting matters
         path.write_text(text.replace(line, ""))
-        assert np.abs(embedder_of(path).embed(images) - found).max() > 1e-3
+        assert np.abs(embedder_of(path).embed(images) - found).max() > 1e-3 * np.abs(found).max()
 
 
 def test_channels_last_flips_and_other_sizes(tmp_path: Path) -> None:
@@ -140,8 +139,7 @@ def test_channels_last_flips_and_other_sizes(tmp_path: Path) -> None:
         return network.run(np.ascontiguousarray(image[None], np.float32))["embedding"][0]
 
     expected = np.stack([run(image) + run(image[:, ::-1]) for image in images])
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert np.allclose(embedder.embed(images), expected, atol=1e-5)
+    assert np.allclose(embedder.embed(images), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("first_only", [False, True], ids=["free", "of-one"])
@@ -153,7 +151,7 @@ def test_a_batch_of_one_is_freed_only_where_that_changes_nothing(
     assert embedder.prepared.one_at_a_time is first_only
     images = crops()
     expected = by_hand(tmp_path / "net.onnx", images.transpose(0, 3, 1, 2))
-    assert np.allclose(embedder.embed(images), expected, atol=1e-5)
+    assert np.allclose(embedder.embed(images), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(

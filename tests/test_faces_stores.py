@@ -18,6 +18,7 @@ from faces.dataset import Dataset
 from faces.errors import ContractMismatchError, WrongUsageError
 from faces.images import decode_photo
 from faces.parts import embedding_matrix
+from faces.pipeline import unit_length
 from faces.stores import read_store
 from indexer.build import build_index
 from indexer.delete import delete_faces
@@ -36,10 +37,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
-def embeddings_by_uri(dataset: Path) -> dict[str, list[np.ndarray]]:
+def embeddings_by_uri(dataset: Path, *, as_made: bool = False) -> dict[str, list[np.ndarray]]:
+    """Of each photo's faces, of unit length, or as long as they were made."""
     found: dict[str, list[np.ndarray]] = {}
     for table in Dataset.open(dataset).faces():
-        for uri, vector in zip(table["uri"].to_pylist(), embedding_matrix(table), strict=True):
+        norms = table["embedding_norm"].to_numpy() if as_made else np.ones(len(table), np.float32)
+        vectors = embedding_matrix(table) * norms[:, np.newaxis]
+        for uri, vector in zip(table["uri"].to_pylist(), vectors, strict=True):
             found.setdefault(uri, []).append(vector)
     return found
 
@@ -82,10 +86,13 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
     found = embeddings_by_uri(dataset)
     rows = stored.rows.to_pylist()
     assert sum(map(len, found.values())) == sum(row["has_face"] for row in rows) >= 5
+    as_stored = embeddings_by_uri(dataset, as_made=True)
     for row in rows:
         if row["has_face"]:
             uri, vector = row["uri"], np.array(row["embedding"], np.float32)
-            assert max(float(vector @ other) for other in found[uri]) > 0.999999
+            (unit,) = unit_length(vector[None])
+            assert max(float(unit @ other) for other in found[uri]) > 0.999999
+            assert min(np.abs(vector - other).max() for other in as_stored[uri]) < 1e-4
     if kind != "npz":
         return
     assert "nothing is new" in run_facetrove("import", store, dataset).stdout
@@ -249,6 +256,8 @@ def test_rows_that_cannot_be_are_named(encodings: list[dict[str, object]], tmp_p
     for change, message in (
         ({"encoding": [0.0] * 128}, "row 1: its embedding is not 128 finite numbers"),
         ({"encoding": [1.0] * 127}, "an encoding of face_recognition has 128 numbers"),
+        ({"encoding": [1e-30] * 128}, "row 1: its numbers are too large or too small"),
+        ({"encoding": [1e30] * 128}, "row 1: its numbers are too large or too small"),
         ({"location": [0, 0, 0, 0]}, "row 1: its box has no extent"),
         ({"path": ""}, "row 1: it names no photo"),
     ):

@@ -17,7 +17,7 @@ from indexer import build_index
 from indexer.build import IndexProgress, compact_index
 from indexer.delete import delete_faces
 from indexer.folder import GRACE_SECONDS
-from indexer.manifest import FileDigest, read_current
+from indexer.manifest import FORMAT_VERSION, FileDigest, read_current
 from indexer.purge import purge
 from indexer.verify import verify_index
 from search import FaceSearcher
@@ -302,11 +302,12 @@ def test_an_index_of_a_newer_facetrove_is_left_alone(dataset: Path, tmp_path: Pa
     index = tmp_path / "i"
     build_index(dataset, index)
     path = index / "manifest-000001.json"
-    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    newer = f'"format_version": {FORMAT_VERSION + 1}'
+    path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', newer))
     (index / "CURRENT").write_text(f"{path.name} {FileDigest.of(path).sha256}\n")
     with pytest.raises(WrongUsageError, match="update facetrove"):
         build_index(dataset, index)
-    assert '"format_version": 3' in path.read_text()
+    assert newer in path.read_text()
 
 
 def test_a_first_build_that_fails_leaves_no_folder(

@@ -9,6 +9,7 @@ import pytest
 from faces.contract import ModelContract
 from faces.errors import DamagedFileError, WrongUsageError
 from indexer.manifest import (
+    FORMAT_VERSION,
     DeletionsEntry,
     FileDigest,
     Manifest,
@@ -80,7 +81,7 @@ def test_every_changed_byte_of_manifest_or_current_is_refused_by_name(
     "change",
     [
         {"format_version": 1},
-        {"format_version": "2"},
+        {"format_version": str(FORMAT_VERSION)},
         {"metric": "l2"},
         {"segments": [{}]},
         {"segments": 3},
