@@ -42,6 +42,7 @@ class EmbedderSpec:
         mean, deviation: then subtracted and divided by, in the input's colour order.
         whole_pixels: crops that are no whole numbers are rounded down first.
         flip_averaging: the embedding is that of a crop plus that of its mirror image.
+        centre: (dimension,) subtracted from that; (): nothing.
         batch_size: crops run at once on a processor; more gain nothing (measured with the
             architectures of `benchmarks/deepface_models.py`).
         rewrite, tolerance: see `NetworkSource`.
@@ -62,6 +63,7 @@ class EmbedderSpec:
     deviation: Triple = (1.0, 1.0, 1.0)
     whole_pixels: bool = False
     flip_averaging: bool = False
+    centre: tuple[float, ...] = ()
     batch_size: int = 16
     rewrite: Callable[[ModelProto], ModelProto] | None = None
     tolerance: float = 1e-3
@@ -151,7 +153,10 @@ class NetworkEmbedder:
         batches = [self._run(crops[start : start + size]) for start in range(0, len(crops), size)]
         if not batches:
             return np.empty((0, self.dimension), dtype=np.float32)
-        return np.concatenate(batches)
+        vectors = np.concatenate(batches)
+        if self._spec.centre:
+            vectors -= np.array(self._spec.centre, np.float32)
+        return vectors
 
     def _run(self, crops: Crop) -> Batch:
         """(n, dimension)."""

@@ -281,7 +281,7 @@ def test_examples_are_shown_when_asked_for(demo_photos: Path, tmp_path: Path) ->
     )
     assert finished.returncode == 0, finished.stderr
     assert re.search(
-        r"^0\.\d{3}  one person: .*biden.jpg  .*grace_hopper.jpg$", finished.stdout, re.M
+        r"^-?0\.\d{3}  one person: .*biden.jpg  .*grace_hopper.jpg$", finished.stdout, re.M
     )
     faces = [s for s in page_of(report).sources if s.startswith("data:image/jpeg")]
     assert len(faces) % 2 == 0 and len(faces) >= 2

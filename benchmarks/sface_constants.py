@@ -1,0 +1,95 @@
+"""Find what `faces/sface.py` knows of SFace beside its weights, on LFW.
+
+    python -m benchmarks.sface_constants LFW_FOLDER
+
+Prints `INPUT_RANGES`: for each layer the medians, over 500 aligned faces, of a face's smallest and
+largest input. A median lies nearer the float network than the extremes of all faces do (similarity
+0.997 instead of 0.993) and says nothing of any one face. The photos are those that no pair of
+`pairsDevTrain.txt` names, so that the accuracy on those pairs is honest.
+
+Prints `CENTRE`: the mean of the float network's vectors, over the people of the means of their
+photos. It says nothing of any one person either. With a centre of one half of the people, the other
+half is identified as much better as all are with that of all: see benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from evaluation.pair_lists import read_pairs
+from faces.alignment import ARCFACE_112
+from faces.embedder import NetworkEmbedder
+from faces.fetch import cache_dir, fetch
+from faces.images import Photo, decode_photo
+from faces.models import load_pipeline
+from faces.onnx_graph import fold_batch_norm, free_batch, load_folded, quantised_nodes
+from faces.sface import SFACE
+from faces.weights import SFACE_FILE
+
+NUM_FACES = 500
+SEED = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("lfw", type=Path)
+    lfw = parser.parse_args().lfw
+    paths = sorted(lfw.glob("photos/*/*.jpg"))
+    named = {name for pair in read_pairs(lfw / "pairsDevTrain.txt").photos for name in pair}
+    print("INPUT_RANGES = (")
+    for low, high in input_ranges([path for path in paths if path.stem not in named]):
+        print(f"    ({low:.4g}, {high:.4g}),")
+    print(")\n\nCENTRE = (")
+    rows = centre(paths).reshape(-1, 8)
+    print("".join(f"    *({', '.join(f'{value:.2f}' for value in row)}),\n" for row in rows) + ")")
+
+
+def input_ranges(paths: list[Path]) -> list[tuple[float, float]]:
+    """Of each quantised layer."""
+    chosen = np.random.default_rng(SEED).choice(len(paths), NUM_FACES, replace=False)
+    (original,) = fetch([SFACE_FILE], cache_dir() / "weights")
+    model = fold_batch_norm(free_batch(load_folded(original)))
+    inputs = [node.input[0] for node in quantised_nodes(model)]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inputs)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    detector = load_pipeline().detector
+    lows: list[list[float]] = []
+    highs: list[list[float]] = []
+    for place in chosen:
+        image = decode_photo(paths[place].read_bytes()).image
+        for detection in detector.detect([Photo(image)])[0][:1]:
+            crop = ARCFACE_112.crop(image, detection.box, detection.landmarks)
+            batch = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
+            values = session.run(inputs, {"data": batch})
+            lows.append([float(value.min()) for value in values])
+            highs.append([float(value.max()) for value in values])
+    medians = (np.median(values, axis=0).tolist() for values in (lows, highs))
+    return list(zip(*medians, strict=True))
+
+
+def centre(paths: list[Path]) -> NDArray[np.float64]:
+    """(d,) mean vector of the people whose folders the photos lie in, by their best faces."""
+    detector = load_pipeline().detector
+    embedder = NetworkEmbedder(replace(SFACE, centre=()), threads=2)
+    vectors: defaultdict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    for path in paths:
+        image = decode_photo(path.read_bytes()).image
+        for detection in detector.detect([Photo(image)])[0][:1]:
+            crop = ARCFACE_112.crop(image, detection.box, detection.landmarks)
+            vectors[path.parent.name].append(embedder.embed(crop[np.newaxis])[0])
+    people = [np.mean(of_one, axis=0, dtype=np.float64) for of_one in vectors.values()]
+    return np.asarray(np.mean(people, axis=0))
+
+
+if __name__ == "__main__":
+    main()
