@@ -92,7 +92,7 @@ def test_similarities_are_those_of_lfw() -> None:
     made = first + second
     mated = np.abs(made.mated_quantiles - model.real_mated)
     assert mated[0] < 0.1  # 0.1% of the mated pairs are ten
-    assert mated[1:-1].max() < 0.03
+    assert mated[1:-1].max() < 0.04
     assert mated[-1] < 0.05  # photos that are nearly the same are not modelled
     shares = made.survival_log10(model.real_decades) - np.log10(DECADES)
     assert np.abs(shares[:5]).max() < 0.15
