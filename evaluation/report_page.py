@@ -471,7 +471,9 @@ def _add_breakdown(
             f"{miss} at {at}, when so many of the worst faces by a measure are left out; pairs and "
             "searches without a face are no part of this. Score: how sure the detector is. Size: "
             "of the box, in pixels. Sharpness and brightness: of the face's region, the darkest "
-            "being the worst. Frontality: how little the face is turned aside."
+            "being the worst. Embedding norm: length of a vector before it is scaled to "
+            "1, short where it saw little of a face (Kim, Jain, Liu: AdaFace, CVPR 2022). "
+            "Frontality: how little the face is turned aside."
         ),
         _table(reject_table(result.qualities, miss)),
         _plots(_figure(plot, "Error versus reject.")),

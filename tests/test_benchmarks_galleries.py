@@ -95,7 +95,7 @@ def test_similarities_are_those_of_lfw() -> None:
     assert mated[1:-1].max() < 0.04
     assert mated[-1] < 0.05  # photos that are nearly the same are not modelled
     shares = made.survival_log10(model.real_decades) - np.log10(DECADES)
-    assert np.abs(shares[:5]).max() < 0.15
+    assert np.abs(shares[:5]).max() < 0.2
     assert abs(shares[5]) < 0.5  # a millionth of the non-mated pairs are twelve
     assert np.abs(made.nearest_quantiles - model.real_nearest).max() < 0.02
 
