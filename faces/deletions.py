@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.errors import BusyError, DamagedFileError
-from faces.files import atomic_write, remove_temporaries, writer_lock
+from faces.files import atomic_write, remove_temporaries, temporaries, writer_lock
 from faces.parts import PhotoStatus, read_table, write_table
 
 _FILE = "deletions.parquet"
@@ -138,8 +138,9 @@ def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
 
 def clear_leftovers(dataset_dir: Path) -> None:
     """Remove what killed writers left, which may name deleted faces; not while one is writing."""
-    with suppress(BusyError), _sole_writer(dataset_dir):
-        pass
+    if temporaries(dataset_dir, of=_FILE):  # else the lock is left to those who write
+        with suppress(BusyError), _sole_writer(dataset_dir):
+            pass
 
 
 @contextmanager

@@ -48,12 +48,14 @@ def sync_dir(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_temporaries(folder: Path, of: str = "*") -> None:
-    """Remove what killed processes left behind of files of that name, in a folder.
+def temporaries(folder: Path, of: str = "*") -> list[Path]:
+    """What killed processes left behind of files of that name in a folder, or others write now."""
+    return list(folder.glob(f".{of}.*{TEMPORARY_SUFFIX}"))
 
-    Only who holds the lock under which they are written may: others may be writing them.
-    """
-    for path in folder.glob(f".{of}.*{TEMPORARY_SUFFIX}"):
+
+def remove_temporaries(folder: Path, of: str = "*") -> None:
+    """Remove `temporaries`. Only the holder of the lock under which they are written may."""
+    for path in temporaries(folder, of):
         path.unlink(missing_ok=True)
 
 
