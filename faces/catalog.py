@@ -14,10 +14,11 @@ import numpy as np
 
 from faces import deepface_models
 from faces.engine import ENGINES
+from faces.errors import WrongUsageError
 from faces.images import Photo
 from faces.models import DEEPFACE, ModelChoice, load_detector, load_embedder
 from faces.own_models import remembered_models
-from faces.pipeline import FaceDetector, FaceEmbedder
+from faces.pipeline import FaceDetector, FaceEmbedder, unit_length
 from faces.weights import prepared_path, recorded_milliseconds, smooth_images
 
 Commercial = Literal["yes", "no", "unclear"]
@@ -136,7 +137,11 @@ def check_model(name: str) -> tuple[ModelCard, dict[str, str]]:
     else:
         model = load_embedder(ModelChoice(embedder=name), threads=1)
         alignment = model.alignment
-        model.embed(smooth_images(2, alignment.height, alignment.width))
+        vectors = model.embed(smooth_images(2, alignment.height, alignment.width))
+        try:
+            unit_length(vectors)
+        except ValueError as error:
+            raise WrongUsageError(f"model {name} cannot be used: {error}") from error
         found = {"alignment": alignment.name}
     cards = {card.name: card for card in reversed(list_models())}  # of own models the newest
     found |= {"digest": model.weights_digest, "runs on": model.runs_on}

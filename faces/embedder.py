@@ -32,7 +32,7 @@ class EmbedderSpec:
     Attributes:
         name: as in `faces.models`.
         locate: see `NetworkSource`.
-        digest: of the weights and of all that is said here of the input; see `ModelContract`.
+        digest: of the weights and all that is said here of input and centre; see `ModelContract`.
         alignment: how crops are made, unless another is chosen. Its size is the network's.
         dimension: numbers in an embedding.
         output: name of the graph's output; None: its first.

@@ -51,8 +51,8 @@ class Face:
     Attributes:
         detection: where it is.
         embedding: (d,) float32, unit length.
-        embedding_norm: length of the vector that the network gave, over 0; no unit, and of another
-            scale with each network. It is shorter for faces that it can make little of, so it
+        embedding_norm: length of the vector that the embedder gave, over 0; no unit, and of another
+            scale with each embedder. It is shorter for faces that it can make little of, so it
             measures quality as the network sees it (Kim, Jain and Liu, "AdaFace: Quality Adaptive
             Margin for Face Recognition", CVPR 2022); 1 where a network gives unit length itself.
         quality: how good it is otherwise.

@@ -70,7 +70,7 @@ CENTRE = (
     *(-0.28, -0.48, 0.60, -0.15, 0.47, -0.41, -0.22, 0.28),
 )
 """The mean of the network's vectors over 2,181 people of LFW, found likewise. All faces have it in
-common, so it tells nobody apart: without it, people are missed less often by a fifth."""
+common, so it tells nobody apart: without it, a fifth fewer are missed at an FPIR of 0.01."""
 
 
 MOST_OF_A_PAIR = 127

@@ -200,6 +200,20 @@ def test_embeddings_have_unit_length_and_photos_of_nobody_give_none(
     assert pipeline.find_faces([]) == []
 
 
+def test_strangers_have_next_to_nothing_in_common(
+    demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    """As published, three pairs of strangers have a similarity of 0.1 in the mean."""
+    names = ("biden.jpg", "grace_hopper.jpg", "obama2.jpg")
+    images = [decode_photo((demo_photos / name).read_bytes()).image for name in names]
+    vectors = np.stack([faces[0].embedding for faces in pipeline.find_faces(images)])
+    norms = np.array([[faces[0].embedding_norm] for faces in pipeline.find_faces(images)])
+    published = unit_length(vectors * norms + np.array(CENTRE))
+    upper = np.triu_indices(3, 1)
+    centred, before = ((v @ v.T)[upper].mean() for v in (vectors, published))
+    assert centred < 0.06 < before
+
+
 def test_a_face_that_shows_less_has_a_shorter_vector(
     demo_photos: Path, pipeline: FacePipeline
 ) -> None:
