@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,19 +24,21 @@ import pyarrow.compute as pc
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.runner import runs_elsewhere
 from beam_jobs.shard_run import ShardRun, Workers
-from faces.contract import ModelContract
-from faces.dataset import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter, count_photos
-from faces.deletions import copy_deletions
-from faces.engine import available_threads
-from faces.errors import FaceTroveError, WrongUsageError
-from faces.forget import follow_deletions
-from faces.images import PASSING_REASONS, PhotoLimits, RejectReason
-from faces.known_faces import DatasetFaces, FaceSource, list_dataset, require_same_detector
-from faces.models import ModelChoice, absolute, load_pipeline
-from faces.parts import PartReport
-from faces.pipeline import FacePipeline, FaceSelection
-from faces.sources import PhotoListing, list_photos
-from faces.stores import read_store, require_agreement
+from faces.core.contract import ModelContract
+from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.machine import available_threads
+from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.core.settings import FaceSelection, PhotoLimits
+from faces.dataset.deletions import copy_deletions
+from faces.dataset.importers import read_store, require_agreement
+from faces.dataset.reembedding import DatasetFaces, FaceSource, list_dataset, require_same_detector
+from faces.dataset.rewrite import follow_deletions
+from faces.dataset.schema import PartReport
+from faces.dataset.store import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter, count_photos
+from faces.models.pipeline import FacePipeline
+from faces.models.registry import ModelChoice, absolute, load_pipeline
+from faces.photos.listing import PhotoListing, list_photos
+from faces.photos.rejection import PASSING_REASONS, RejectReason
 
 PROGRESS_INTERVAL_SECONDS = 0.5
 
@@ -58,16 +60,6 @@ class EmbedOptions:
     limits: PhotoLimits = field(default_factory=PhotoLimits)
     retry_rejected: bool = False
     drop_vanished: bool = False
-
-
-@dataclass(frozen=True)
-class EmbedProgress:
-    """How far a run is: what the parts committed so far hold, and photos this run has to do."""
-
-    photos_done: int
-    photos_to_do: int
-    num_faces: int = 0
-    num_rejected: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,13 +188,13 @@ def embed_photos(
     workers: int | None = None,
     threads: int | None = None,
     runner_args: Sequence[str] = (),
-    on_progress: Callable[[EmbedProgress], None] = lambda _: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> EmbedSummary:
     """Embed every photo that the dataset does not hold yet.
 
     Args:
         photos: folders, photos, archives, photo lists, patterns or URLs: see
-            `faces.sources.list_photos`; or a dataset, whose faces are then embedded again.
+            `faces.photos.listing.list_photos`; or a dataset, whose faces are then embedded again.
         dataset: folder made or continued.
         models: detector and embedder; by default those of the dataset, or the built-in ones.
         options: what to take and what to leave.
@@ -249,14 +241,14 @@ def import_faces(
     *,
     base: Path = Path(),
     workers: int | None = None,
-    on_progress: Callable[[EmbedProgress], None] = lambda _: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> EmbedSummary:
     """Take over the faces and embeddings that deepface or face_recognition computed.
 
     The photos are read, for what else a dataset says of faces, and not embedded.
 
     Args:
-        store: see `faces.stores`.
+        store: see `faces.dataset.importers`.
         dataset: folder made or continued.
         base: folder that relative names of photos start from.
         workers: processes on this machine; one per core by default.
@@ -297,7 +289,7 @@ class _Job:
         workers: Workers,
         withheld_of: Dataset | None = None,
         runner_args: Sequence[str] = (),
-        on_progress: Callable[[EmbedProgress], None],
+        on_progress: OnProgress,
     ) -> EmbedSummary:
         """Do what is new. What was deleted from `withheld_of` is withheld from this dataset too."""
         started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
@@ -364,9 +356,7 @@ def _to_retry(options: EmbedOptions, limits_before: PhotoLimits | None) -> set[R
 
 
 @contextmanager
-def _progress_reports(
-    writer: DatasetWriter, to_do: int, on_progress: Callable[[EmbedProgress], None]
-) -> Iterator[None]:
+def _progress_reports(writer: DatasetWriter, to_do: int, on_progress: OnProgress) -> Iterator[None]:
     """Call back from a thread of its own with what the dataset shows to be committed.
 
     Looking at files instead of listening to workers works on every runner.
@@ -381,11 +371,15 @@ def _progress_reports(
         for part in writer.committed_parts() - reports.keys():
             reports[part] = writer.dataset.report(part)
         on_progress(
-            EmbedProgress(
-                photos_done=sum(report.num_photos for report in reports.values()),
-                photos_to_do=to_do,
-                num_faces=sum(report.num_faces for report in reports.values()),
-                num_rejected=sum(report.num_rejected for report in reports.values()),
+            Progress(
+                "embedding",
+                sum(report.num_photos for report in reports.values()),
+                to_do,
+                "photos",
+                {
+                    "faces": sum(report.num_faces for report in reports.values()),
+                    "rejected": sum(report.num_rejected for report in reports.values()),
+                },
             )
         )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from faces.files import PRIVATE, atomic_write
+from faces.core.files import PRIVATE, atomic_write
 
 MOST_DEATHS = 3
 """A photo on which workers died so often, alone in hand, is not tried any more."""

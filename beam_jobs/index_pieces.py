@@ -27,11 +27,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.runner import run_pipeline
-from faces.dataset import Dataset
-from faces.engine import available_threads
-from faces.errors import FaceTroveError, WrongUsageError
-from faces.files import PRIVATE
-from indexer.build import OnProgress, build_index, faces_of_photos
+from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.files import PRIVATE
+from faces.core.machine import available_threads
+from faces.core.progress import OnProgress
+from faces.dataset.store import Dataset
+from indexer.build import build_index, faces_of_photos
 from indexer.folder import WORK_DIR
 from indexer.manifest import Manifest
 from indexer.pieces import encode_piece, join_codes, read_piece, write_piece, write_trained

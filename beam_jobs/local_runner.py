@@ -25,7 +25,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs.local_worker import CHECK_SECONDS
-from faces.errors import FaceTroveError, WrongUsageError
+from faces.core.errors import FaceTroveError, WrongUsageError
 
 _BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
 """They complain, too, when the process they read from dies."""

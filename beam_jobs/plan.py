@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.dataset import Dataset
-from faces.images import RejectReason
-from faces.known_faces import FaceSource
-from faces.parts import PhotoStatus
-from faces.photos import is_path, photo_path
-from faces.sources import LISTING_SCHEMA, PhotoListing
+from faces.dataset.reembedding import FaceSource
+from faces.dataset.schema import PhotoStatus
+from faces.dataset.store import Dataset
+from faces.photos.listing import LISTING_SCHEMA, PhotoListing
+from faces.photos.rejection import RejectReason
+from faces.photos.uris import is_path, photo_path
 
 FINGERPRINT_BYTES = 4096
 """Read at the beginning, middle and end of files of one size, to see which may be copies."""

@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.local_runner import run_locally
-from faces.errors import FaceTroveError, WrongUsageError
+from faces.core.errors import FaceTroveError, WrongUsageError
 
 
 def runs_elsewhere(runner_args: Sequence[str]) -> bool:

@@ -13,19 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.in_hand import InHand, photo_keys
-from faces.errors import ModelUnavailableError
-from faces.images import (
-    PASSING_REASONS,
-    Photo,
-    PhotoLimits,
-    PhotoRejectedError,
-    RejectReason,
-    decode_photo,
-)
-from faces.known_faces import KnownPhotos
-from faces.parts import PhotoStatus, faces_table
-from faces.photos import read_photo
-from faces.pipeline import Detection, Face, FacePipeline, KnownFace, StageSeconds
+from faces.core.errors import ModelUnavailableError
+from faces.core.settings import PhotoLimits
+from faces.dataset.reembedding import KnownPhotos
+from faces.dataset.schema import PhotoStatus, faces_table
+from faces.models.face import Detection, Face, KnownFace
+from faces.models.pipeline import FacePipeline, StageSeconds
+from faces.photos.decoding import Photo, decode_photo
+from faces.photos.reading import read_photo
+from faces.photos.rejection import PASSING_REASONS, PhotoRejectedError, RejectReason
 
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 16_000_000

@@ -27,16 +27,17 @@ from beam_jobs.local_runner import WorkerLostError
 from beam_jobs.plan import Plan
 from beam_jobs.runner import run_pipeline, runs_elsewhere
 from beam_jobs.shard import Outcome, embed_shard
-from faces.contract import require_same_contract
-from faces.dataset import DatasetWriter
-from faces.engine import available_threads
-from faces.errors import FaceTroveError
-from faces.files import PRIVATE, atomic_write
-from faces.images import PhotoLimits, RejectReason
-from faces.known_faces import FaceSource
-from faces.models import ModelChoice, load_pipeline
-from faces.parts import PhotoStatus, face_schema
-from faces.pipeline import FacePipeline
+from faces.core.contract import require_same_contract
+from faces.core.errors import FaceTroveError
+from faces.core.files import PRIVATE, atomic_write
+from faces.core.machine import available_threads
+from faces.core.settings import PhotoLimits
+from faces.dataset.reembedding import FaceSource
+from faces.dataset.schema import PhotoStatus, face_schema
+from faces.dataset.store import DatasetWriter
+from faces.models.pipeline import FacePipeline
+from faces.models.registry import ModelChoice, load_pipeline
+from faces.photos.rejection import RejectReason
 
 LEAST_SHARD_PHOTOS, MOST_SHARD_PHOTOS = 4, 128
 """Photos in a shard: what a killed job may have to do again, per worker. Some seconds' work."""

@@ -42,12 +42,13 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.apart import apart
 from benchmarks.measure import CORES, print_header, print_table
 from benchmarks.peers import require_peers
-from faces.deepface_models import RECOGNISERS, DeepFaceAlignment
-from faces.embedder import NetworkEmbedder
-from faces.engine import Network, OneAtATime, OnnxRuntimeNetwork
-from faces.fetch import cache_dir, fetch
-from faces.images import Image, Photo, decode_photo
-from faces.models import (
+from faces.core.files import cache_dir
+from faces.models.deepface_models import RECOGNISERS, DeepFaceAlignment
+from faces.models.downloads import fetch
+from faces.models.embedder import NetworkEmbedder
+from faces.models.engines import Network, OneAtATime, OnnxRuntimeNetwork
+from faces.models.onnx_graph import load_folded
+from faces.models.registry import (
     DEEPFACE,
     DEEPFACE_ALIGNMENT,
     ModelChoice,
@@ -56,8 +57,8 @@ from faces.models import (
     load_embedder,
     load_pipeline,
 )
-from faces.onnx_graph import load_folded
-from faces.weights import SFACE_FILE, YUNET_FILE
+from faces.models.weights import SFACE_FILE, YUNET_FILE
+from faces.photos.decoding import Image, Photo, decode_photo
 
 BLOCK_PHOTOS = 32
 """Photos that facetrove is given at once."""

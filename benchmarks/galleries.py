@@ -35,9 +35,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.measure import print_header
-from faces.dataset import Dataset, DatasetWriter
-from faces.models import load_pipeline
-from faces.parts import PHOTO_SCHEMA, PhotoStatus, face_schema
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, face_schema
+from faces.dataset.store import Dataset, DatasetWriter
+from faces.models.registry import load_pipeline
 
 STATISTICS_PATH = Path(__file__).with_name("gallery_statistics.npz")
 

@@ -25,7 +25,7 @@ from benchmarks.galleries import (
     stranger_batches,
 )
 from benchmarks.lfw_accuracy import central_faces
-from faces.dataset import Dataset
+from faces.dataset.store import Dataset
 
 MISLABELLED = frozenset({"Michael_Schumacher_0008", "Recep_Tayyip_Erdogan_0004"})
 """Left out. Their mean similarity to the other photos of the name is 0.14 and 0.19. The first has

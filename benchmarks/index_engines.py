@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks.apart import Memory, apart, peak_bytes
 from benchmarks.index_galleries import Gallery, K, Recall, Rows, Vectors
-from indexer.build import IndexProgress, build_index
+from faces.core.progress import Progress
+from indexer.build import build_index
 
 PLATEAU = 0.0005
 """Where no settings reach the target, the least effort within so much of the best is taken."""
@@ -214,7 +215,7 @@ class StepTimer:
         self._name = "opening"
         self._began = time.perf_counter()
 
-    def __call__(self, progress: IndexProgress) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Note where a step ends."""
         if progress.step != self._name:
             self._end_step()

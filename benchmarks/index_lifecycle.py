@@ -33,9 +33,10 @@ from benchmarks.index_engines import (
     sizes,
 )
 from benchmarks.index_galleries import Gallery, K, Recall, recall_of
-from faces.dataset import Dataset
-from faces.parts import embedding_matrix
-from indexer.build import IndexProgress, build_index
+from faces.core.progress import Progress
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
+from indexer.build import build_index
 from indexer.delete import delete_faces
 
 
@@ -205,7 +206,7 @@ def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[st
     gone = matches.face_ids
     unfound = [0.0]
 
-    def watch(progress: IndexProgress) -> None:
+    def watch(progress: Progress) -> None:
         # Said once the indexes are done.
         if progress.step == "looking through the dataset":
             searcher.refresh()

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from beam_jobs.embed_photos import embed_photos
 from benchmarks.measure import print_header
-from evaluation.identify import Protocol, evaluate_identification
-from evaluation.labels import choose_faces
-from evaluation.pair_lists import read_pairs
-from evaluation.pairs import evaluate_pairs
-from evaluation.tables import Table, accept_table, closed_set_table, open_set_table, said
-from faces.dataset import Dataset
-from faces.models import ModelChoice
-from faces.parts import embedding_matrix
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
+from faces.models.registry import ModelChoice
+from facetrove.evaluation.identify import Protocol, evaluate_identification
+from facetrove.evaluation.labels import choose_faces
+from facetrove.evaluation.pair_lists import read_pairs
+from facetrove.evaluation.pairs import evaluate_pairs
+from facetrove.evaluation.tables import Table, accept_table, closed_set_table, open_set_table, said
 from indexer import build_index
 
 NUM_SPLITS = 50

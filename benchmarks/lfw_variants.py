@@ -26,16 +26,18 @@ from numpy.typing import NDArray
 
 from benchmarks.gallery_estimation import MISLABELLED, SAME_PERSON
 from benchmarks.measure import print_header
-from evaluation.identify import keep_out, split_faces
-from evaluation.labels import CENTRE_REACH
-from evaluation.metrics import miss_rate, threshold_at
-from faces import yunet
-from faces.alignment import ARCFACE_112
-from faces.embedder import NetworkEmbedder
-from faces.images import Image, decode_photo
-from faces.models import BUILT_IN_EMBEDDERS, ModelChoice, load_pipeline
-from faces.pipeline import Face, FacePipeline, unit_length
-from faces.sface import CENTRE
+from faces.core.vectors import unit_length
+from faces.models import yunet
+from faces.models.alignment import ARCFACE_112
+from faces.models.embedder import NetworkEmbedder
+from faces.models.face import Face
+from faces.models.pipeline import FacePipeline
+from faces.models.registry import BUILT_IN_EMBEDDERS, ModelChoice, load_pipeline
+from faces.models.sface import CENTRE
+from faces.photos.decoding import Image, decode_photo
+from facetrove.evaluation.identify import keep_out, split_faces
+from facetrove.evaluation.labels import CENTRE_REACH
+from facetrove.evaluation.metrics import miss_rate, threshold_at
 
 NUM_SPLITS = 20
 NUM_HALVES = 4

@@ -24,12 +24,12 @@ import cv2
 import numpy as np
 
 from beam_jobs.shard import embed_shard
-from faces.engine import ENGINES, Network
-from faces.images import Photo, decode_photo
-from faces.models import ModelChoice, load_pipeline
-from faces.parts import PHOTO_SCHEMA
-from faces.pipeline import FacePipeline
-from faces.sources import list_photos
+from faces.dataset.schema import PHOTO_SCHEMA
+from faces.models.engines import ENGINES, Network
+from faces.models.pipeline import FacePipeline
+from faces.models.registry import ModelChoice, load_pipeline
+from faces.photos.decoding import Photo, decode_photo
+from faces.photos.listing import list_photos
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LimitBench:
 
     Args:
         photos: flat folder of photos and nothing else.
-        embedder: as in `faces.models`.
+        embedder: as in `faces.models.registry`.
     """
 
     def __init__(self, photos: Path, embedder: str) -> None:

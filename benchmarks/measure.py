@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from faces.engine import available_threads
+from faces.core.machine import available_threads
 
 CORES = available_threads()
 

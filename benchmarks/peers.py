@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.measure import CORES
-from faces.fetch import cache_dir, fetch
-from faces.sface import SFACE
-from faces.weights import YUNET_FILE, prepare
+from faces.core.files import cache_dir
+from faces.models.downloads import fetch
+from faces.models.sface import SFACE
+from faces.models.weights import YUNET_FILE, prepare
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""

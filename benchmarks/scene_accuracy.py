@@ -42,9 +42,9 @@ from benchmarks.peers import (
     require_peers,
 )
 from benchmarks.scenes import FACE_WIDTHS, Box, TrueFace, make_group_scenes
-from faces.dataset import Dataset
-from faces.models import ModelChoice
-from faces.parts import embedding_matrix
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
+from faces.models.registry import ModelChoice
 
 SAME_OVERLAP = 0.4
 """Intersection over union from which a found box is a true face."""

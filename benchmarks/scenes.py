@@ -34,8 +34,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faces.fetch import cache_dir, fetch
-from faces.weights import YUNET_FILE
+from faces.core.files import cache_dir
+from faces.models.downloads import fetch
+from faces.models.weights import YUNET_FILE
 
 Pixels = NDArray[np.uint8]
 """(height, width, 3) RGB."""

@@ -24,15 +24,16 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from evaluation.pair_lists import read_pairs
-from faces.alignment import ARCFACE_112
-from faces.embedder import NetworkEmbedder
-from faces.fetch import cache_dir, fetch
-from faces.images import Photo, decode_photo
-from faces.models import load_pipeline
-from faces.onnx_graph import fold_batch_norm, free_batch, load_folded, quantised_nodes
-from faces.sface import SFACE
-from faces.weights import SFACE_FILE
+from faces.core.files import cache_dir
+from faces.models.alignment import ARCFACE_112
+from faces.models.downloads import fetch
+from faces.models.embedder import NetworkEmbedder
+from faces.models.onnx_graph import fold_batch_norm, free_batch, load_folded, quantised_nodes
+from faces.models.registry import load_pipeline
+from faces.models.sface import SFACE
+from faces.models.weights import SFACE_FILE
+from faces.photos.decoding import Photo, decode_photo
+from facetrove.evaluation.pair_lists import read_pairs
 
 NUM_FACES = 500
 SEED = 1

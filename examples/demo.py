@@ -20,7 +20,7 @@ def facetrove(*arguments: str | Path, capture: bool = False) -> str:
     words = [str(argument) for argument in arguments]
     if not capture:
         print(f"\n$ facetrove {shlex.join(words)}", flush=True)
-    command = [sys.executable, "-c", "from facetrove.main import main; main()", *words]
+    command = [sys.executable, "-c", "from facetrove.cli.main import main; main()", *words]
     finished = subprocess.run(command, stdout=subprocess.PIPE if capture else None, check=False)
     if finished.returncode:
         sys.exit(finished.returncode)
@@ -28,8 +28,8 @@ def facetrove(*arguments: str | Path, capture: bool = False) -> str:
 
 
 def first_photo_with_a_face(dataset: Path) -> Path:
-    from faces.dataset import Dataset
-    from faces.photos import photo_path
+    from faces.dataset.store import Dataset
+    from faces.photos.uris import photo_path
 
     for faces in Dataset.open(dataset).faces(["uri"]):
         for uri in faces["uri"].to_pylist():

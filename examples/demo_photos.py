@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faces.fetch import PackageArchive, PinnedFile, cache_dir, fetch
+from faces.core.files import cache_dir
+from faces.models.downloads import PackageArchive, PinnedFile, fetch
 
 _FACE_RECOGNITION = PackageArchive(
     "face_recognition==1.3.0",

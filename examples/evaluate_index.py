@@ -2,8 +2,8 @@
 
 import sys
 
-from evaluation.calibrate import calibrate_index
-from evaluation.identify import evaluate_identification
+from facetrove.evaluation.calibrate import calibrate_index
+from facetrove.evaluation.identify import evaluate_identification
 
 index, people = sys.argv[1:]
 result = evaluate_identification(index, people=people)

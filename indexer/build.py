@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.contract import ModelContract, require_same_contract
-from faces.dataset import Dataset
-from faces.deletions import Deletions, read_deletions
-from faces.errors import DamagedFileError, WrongUsageError
-from faces.parts import embedding_matrix
-from faces.pipeline import has_unit_length
+from faces.core.contract import ModelContract, require_same_contract
+from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.progress import OnProgress, Progress
+from faces.core.settings import Device
+from faces.core.vectors import has_unit_length
+from faces.dataset.deletions import Deletions, read_deletions
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
 from indexer.changes import (
     Changes,
     changes_since,
@@ -31,7 +33,6 @@ from indexer.manifest import Manifest, SegmentEntry
 from indexer.recipes import (
     EXACT_UP_TO_FACES,
     Asked,
-    Device,
     Recipe,
     Wanted,
     add,
@@ -66,25 +67,8 @@ COMPACT_DELETED_SHARE = 0.3
 """With a larger share of its faces deleted, an index is compacted when it is brought up to date."""
 
 
-@dataclass(frozen=True)
-class IndexProgress:
-    """How far a step is.
-
-    Attributes:
-        step: what is being done.
-        faces_done: faces it was done with.
-        faces_to_do: of how many; None: not known.
-    """
-
-    step: str
-    faces_done: int = 0
-    faces_to_do: int | None = None
-
-
 LEAST_FACES_TUNED = 16
 """Fewer are compared exactly whatever is asked: there are no probes to tune a recipe with."""
-
-OnProgress = Callable[[IndexProgress], None]
 
 
 class Crew(Protocol):
@@ -149,7 +133,7 @@ def build_index(
         choose_recipe(wanted, EXACT_UP_TO_FACES + 1, source.contract.dimension)  # refuses nonsense
         build = _Build(writer, source.contract, source.metadata, device, on_progress, crew)
         deletions = read_deletions(source.path)
-        on_progress(IndexProgress("comparing with the dataset"))
+        on_progress(Progress("comparing with the dataset"))
         manifest = None
         if previous is not None and not rebuild and wanted == previous.wanted:
             manifest = _update(build, source, previous, deletions)
@@ -459,7 +443,7 @@ class _Build:
         for batch in batches:
             yield batch
             done += len(batch.vectors)
-            self.on_progress(IndexProgress("reading faces", done, num_faces))
+            self.on_progress(Progress("reading faces", done, num_faces))
 
     def _write_codes(
         self, folder: Path, wanted: Wanted, count: int
@@ -470,7 +454,7 @@ class _Build:
         if count < LEAST_FACES_TUNED:
             return Recipe(reason="so few faces are compared at once"), None
         vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
-        self.on_progress(IndexProgress(f"training {recipe.factory}"))
+        self.on_progress(Progress(f"training {recipe.factory}"))
         try:
             codes = train(recipe, vectors, device=self.device)
         except WrongUsageError:
@@ -478,13 +462,13 @@ class _Build:
                 raise
             # It could be trained once; that faces were deleted since is no reason to refuse.
             return Recipe(reason=f"{recipe.factory} cannot be trained on so few faces"), None
-        self.on_progress(IndexProgress(f"adding to {recipe.factory}", 0, count))
+        self.on_progress(Progress(f"adding to {recipe.factory}", 0, count))
         if self.crew is not None:
             self.crew.fill(codes)
         else:
             for done in add(codes, vectors):
-                self.on_progress(IndexProgress(f"adding to {recipe.factory}", done, count))
-        self.on_progress(IndexProgress("measuring recall against exact search"))
+                self.on_progress(Progress(f"adding to {recipe.factory}", done, count))
+        self.on_progress(Progress("measuring recall against exact search"))
         threshold = wanted.threshold
         if threshold is None:
             threshold = operating_threshold(self.contract.embedder, count, self.calibration)

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.dataset import Dataset
-from faces.deletions import Deletions, face_digests
-from faces.parts import PhotoStatus, last_rows, standing_photos
+from faces.dataset.deletions import Deletions, face_digests
+from faces.dataset.schema import PhotoStatus, last_rows, standing_photos
+from faces.dataset.store import Dataset
 from indexer.manifest import SegmentEntry
 from indexer.segment import PHOTO_COLUMNS, Segment, read_photos, with_columns
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.contract import require_same_contract
-from faces.dataset import Dataset
-from faces.deletions import add_deletions, face_digest
-from faces.errors import BusyError, WrongUsageError
-from faces.forget import take_out_deleted
-from faces.photos import is_url, photo_uri
-from indexer.build import IndexProgress, OnProgress
+from faces.core.contract import require_same_contract
+from faces.core.errors import BusyError, WrongUsageError
+from faces.core.progress import OnProgress, Progress
+from faces.dataset.deletions import add_deletions, face_digest
+from faces.dataset.rewrite import take_out_deleted
+from faces.dataset.store import Dataset
+from faces.photos.uris import is_url, photo_uri
 from indexer.changes import rows_in
 from indexer.filters import any_of, in_photo, passing_rows
 from indexer.folder import IndexWriter, open_segments
@@ -29,7 +29,7 @@ class Deleted:
 
     Attributes:
         num_faces: faces deleted from the dataset.
-        face_digests: of each, `faces.deletions.face_digest`, which names nobody.
+        face_digests: of each, `faces.dataset.deletions.face_digest`, which names nobody.
         num_faces_of_index: by index, how many of them it held.
         still_in_dataset: a job was writing the dataset, so the rows are withheld and not taken
             out yet; `purge` does.
@@ -97,12 +97,12 @@ def delete_faces(
     # The indexes first: they are asked in a moment, the dataset's files take longer.
     in_indexes = _matching_in_indexes(opened, where, source, on_progress)
     counts = _delete(source, [path for path, _ in opened], in_indexes)
-    on_progress(IndexProgress("looking through the dataset"))
+    on_progress(Progress("looking through the dataset"))
     in_dataset = _matching_in_dataset(source, where)
     others = in_dataset.filter(pc.invert(pc.is_in(in_dataset, value_set=in_indexes)))
     more = _delete(source, [path for path, _ in opened], others)
     try:
-        take_out_deleted(source, lambda step, n, of: on_progress(IndexProgress(step, n, of)))
+        take_out_deleted(source, lambda step, n, of: on_progress(Progress(step, n, of)))
     except BusyError:
         still_in_dataset = True
     else:
@@ -139,7 +139,7 @@ def _matching_in_indexes(
     """Ids of the faces of indexes that pass; what the dataset alone knows of them is null there."""
     found = [pa.array([], pa.string())]
     for index_dir, manifest in opened:
-        on_progress(IndexProgress(f"looking through {index_dir}"))
+        on_progress(Progress(f"looking through {index_dir}"))
         segments = open_segments(index_dir, manifest)
         metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
         for segment in segments:

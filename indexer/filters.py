@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.errors import WrongUsageError, first_line
+from faces.core.errors import WrongUsageError, first_line
 
 ROW = "facetrove_row"
 

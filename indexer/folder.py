@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.errors import DamagedFileError, WrongUsageError
-from faces.files import PRIVATE, TEMPORARY_SUFFIX, remove_temporaries, writer_lock
+from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.files import PRIVATE, TEMPORARY_SUFFIX, remove_temporaries, writer_lock
+from faces.core.settings import Device
 from indexer.manifest import (
     SEGMENT_NAME,
     DeletionsEntry,
@@ -28,7 +29,6 @@ from indexer.manifest import (
     read_manifest,
     write_deletions,
 )
-from indexer.recipes import Device
 from indexer.segment import Segment, open_segment
 
 GRACE_SECONDS = 300.0

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import WrongUsageError, first_line
-from indexer.recipes import ADD_ROWS, Device, use_gpu
+from faces.core.errors import WrongUsageError, first_line
+from faces.core.settings import Device
+from indexer.recipes import ADD_ROWS, use_gpu
 from indexer.vectors import Vectors
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.contract import ModelContract
-from faces.errors import DamagedFileError, WrongUsageError
-from faces.fetch import sha256_of
-from faces.files import PRIVATE, atomic_write, write_arrow
+from faces.core.contract import ModelContract
+from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.files import PRIVATE, atomic_write, write_arrow
+from faces.core.hashing import sha256_of
 from indexer.recipes import Recipe, Wanted
 from indexer.thresholds import Calibration
 
@@ -150,7 +150,8 @@ class Manifest:
         wanted: what was asked of it.
         segments: oldest first.
         deletions: rows of them that were deleted; None: none.
-        dataset_deletions: `faces.deletions.Deletions.state` of the dataset, when it was compared.
+        dataset_deletions: `faces.dataset.deletions.Deletions.state` of the dataset, when it was
+            compared.
         dataset_purged: `Dataset.purged` then.
         calibration: what similarities mean here, where that was measured.
         created: when, in UTC, ISO 8601.

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.dataset import Dataset
-from faces.errors import WrongUsageError
-from faces.files import PRIVATE
+from faces.core.errors import WrongUsageError
+from faces.core.files import PRIVATE
+from faces.dataset.store import Dataset
 from indexer.recipes import add, unwrapped
 from indexer.segment import (
     CODES_FILE,

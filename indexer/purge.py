@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.dataset import PART_NAME, Dataset
-from faces.deletions import face_digests, read_deletions
-from faces.errors import DamagedFileError
-from faces.forget import embedding_digests, purge_dataset, take_out_deleted
-from faces.parts import PHOTO_SCHEMA, embedding_matrix, face_schema, read_table
-from indexer.build import IndexProgress, OnProgress, build_index, rewrite_index
+from faces.core.errors import DamagedFileError
+from faces.core.progress import OnProgress, Progress
+from faces.dataset.deletions import face_digests, read_deletions
+from faces.dataset.rewrite import embedding_digests, purge_dataset, take_out_deleted
+from faces.dataset.schema import PHOTO_SCHEMA, embedding_matrix, face_schema, read_table
+from faces.dataset.store import PART_NAME, Dataset
+from indexer.build import build_index, rewrite_index
 from indexer.delete import open_all
 from indexer.folder import open_segments
 from indexer.manifest import manifest_name, read_current
@@ -90,7 +91,7 @@ def purge(
     source, opened = open_all(dataset, indexes)
 
     def on_part(step: str, number: int, count: int) -> None:
-        on_progress(IndexProgress(step, number, count))
+        on_progress(Progress(step, number, count))
 
     take_out_deleted(source, on_part)
     for index_dir, _ in opened:
@@ -101,7 +102,7 @@ def purge(
     removed = {}
     for index_dir, _ in opened:
         removed[str(index_dir)] = rewrite_index(index_dir, source, on_progress=on_progress)
-    on_progress(IndexProgress("checking that nothing is left"))
+    on_progress(Progress("checking that nothing is left"))
     digests = read_deletions(source.path).digests
     traces = _Traces(
         face_digests=digests,

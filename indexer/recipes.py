@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import WrongUsageError, first_line
+from faces.core.errors import WrongUsageError, first_line
+from faces.core.settings import Device
 from indexer.vectors import Passing, Vectors
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ EXACT_UP_TO_FACES = 100_000
 
 EXACT, AUTO = "exact", "auto"
 
-Device = Literal["auto", "cpu", "cuda"]
 RecallOf = Literal["matches", "neighbours"]
 
 TRAINING_FACES_PER_GROUP = 64  # FAISS warns below 39; 40 costs 0.0005 of recall

@@ -24,13 +24,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.errors import DamagedFileError, first_line
-from faces.files import PRIVATE, atomic_write, sync_dir, write_arrow
-from faces.parts import face_schema
+from faces.core.errors import DamagedFileError, first_line
+from faces.core.files import PRIVATE, atomic_write, sync_dir, write_arrow
+from faces.core.settings import Device
+from faces.dataset.schema import face_schema
 from indexer.filters import passing_rows
 from indexer.gpu import MOST_MATCHES, GpuVectors, on_gpu
 from indexer.manifest import REBUILD, FileDigest, SegmentEntry
-from indexer.recipes import Device, Recipe, search_parameters
+from indexer.recipes import Recipe, search_parameters
 from indexer.vectors import (
     Passing,
     Vectors,

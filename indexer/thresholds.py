@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import WrongUsageError
+from faces.core.errors import WrongUsageError
 
 FPIR = 0.01
 """Of `operating_threshold`."""
@@ -30,7 +30,7 @@ class Calibration:
 
     Attributes:
         method: measured on `people` with labels, or on the `gallery` itself, its faces grouped by
-            likeness; see `evaluation.calibrate`.
+            likeness; see `facetrove.evaluation.calibrate`.
         num_faces: of the gallery that it is for.
         num_people: different people, or groups of like faces, that were compared.
         num_comparisons: pairs of faces of two people that were compared.

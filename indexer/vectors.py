@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import DamagedFileError, first_line
-from faces.files import atomic_write
+from faces.core.errors import DamagedFileError, first_line
+from faces.core.files import atomic_write
 
 Vectors = NDArray[np.float32]
 

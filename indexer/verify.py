@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from faces.contract import require_same_contract
-from faces.dataset import Dataset
-from faces.errors import DamagedFileError, FaceTroveError
-from faces.parts import embedding_matrix
-from faces.pipeline import has_unit_length
-from indexer.build import IndexProgress, OnProgress
+from faces.core.contract import require_same_contract
+from faces.core.errors import DamagedFileError, FaceTroveError
+from faces.core.progress import OnProgress, Progress
+from faces.core.vectors import has_unit_length
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, read_current
 from indexer.segment import FACES_SCHEMA, Segment, read_photos, segment_dir
@@ -69,7 +69,7 @@ def verify_index(
     if not problems:
         problems += _check(lambda: _contradictions(path, manifest, on_progress))
     if not problems and dataset is not None:
-        on_progress(IndexProgress("comparing with the dataset"))
+        on_progress(Progress("comparing with the dataset"))
         source = Dataset.open(Path(dataset))
         problems += _check(lambda: _differences(path, manifest, source))
     files = [digest for entry in manifest.segments for digest in entry.files.values()]
@@ -96,7 +96,7 @@ def _damaged_files(index_dir: Path, manifest: Manifest, on_progress: OnProgress)
     for entry in manifest.segments:
         for name, digest in entry.files.items():
             path = segment_dir(index_dir, entry.segment_id) / name
-            on_progress(IndexProgress(f"reading {path.name} of segment {entry.segment_id}"))
+            on_progress(Progress(f"reading {path.name} of segment {entry.segment_id}"))
             try:
                 digest.require(path)
             except DamagedFileError as error:
@@ -107,7 +107,7 @@ def _contradictions(index_dir: Path, manifest: Manifest, on_progress: OnProgress
     """Where whole files do not agree with each other."""
     seen = [pa.array([], pa.string())]
     for segment in open_segments(index_dir, manifest):
-        on_progress(IndexProgress(f"checking the rows of segment {segment.path.name}"))
+        on_progress(Progress(f"checking the rows of segment {segment.path.name}"))
         for batch, vectors in segment.rows():
             if not has_unit_length(vectors).all():
                 yield f"{segment.path} holds an embedding that does not have length 1"

@@ -9,10 +9,12 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from faces.errors import WrongUsageError
-from faces.files import atomic_write
-from faces.images import Image, Photo, PhotoRejectedError, as_photo, decode_photo
-from faces.photos import photo_name, read_photo
+from faces.core.errors import WrongUsageError
+from faces.core.files import atomic_write
+from faces.photos.decoding import Image, Photo, as_photo, decode_photo
+from faces.photos.reading import read_photo
+from faces.photos.rejection import PhotoRejectedError
+from faces.photos.uris import photo_name
 from search.results import Box, Probe
 
 SHEET_MARK = "facetrove contact sheet"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from search.version import Version
+    from indexer.snapshot import Snapshot
 
 
 class Box(NamedTuple):
@@ -71,7 +71,7 @@ class CandidateList(Sequence[Match]):
 
     def __init__(
         self,
-        version: Version,
+        version: Snapshot,
         similarities: NDArray[np.float32],
         places: NDArray[np.int64],
         first_rank: int = 1,

@@ -11,17 +11,19 @@ from typing import Literal, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faces.contract import ModelContract
-from faces.errors import WrongUsageError
-from faces.images import Image, Photo
-from faces.models import load_pipeline_for
-from faces.photos import open_photo
-from faces.pipeline import FacePipeline, has_unit_length
+from faces.core.contract import ModelContract
+from faces.core.errors import WrongUsageError
+from faces.core.settings import Device
+from faces.core.vectors import has_unit_length
+from faces.models.pipeline import FacePipeline
+from faces.models.registry import load_pipeline_for
+from faces.photos.decoding import Image, Photo
+from faces.photos.reading import open_photo
 from indexer.manifest import Manifest, current_line
-from indexer.recipes import Device, use_gpu
+from indexer.recipes import use_gpu
+from indexer.snapshot import Snapshot
 from indexer.vectors import Vectors
 from search.results import Box, CandidateList, Probe
-from search.version import Version
 
 DEFAULT_K = 10
 
@@ -68,7 +70,7 @@ class FaceSearcher:
     opened, whatever is published meanwhile, until `refresh`.
     """
 
-    def __init__(self, path: Path, version: Version, device: Device) -> None:
+    def __init__(self, path: Path, version: Snapshot, device: Device) -> None:
         self.path = path
         self._version = version
         self._device = device
@@ -91,7 +93,7 @@ class FaceSearcher:
         """
         path = Path(index)
         use_gpu(device)  # refuses what cannot be had
-        return cls(path, Version.open(path, device), device)
+        return cls(path, Snapshot.open(path, device), device)
 
     def refresh(self) -> bool:
         """Move on to the version now in force; whether there was a newer one.
@@ -101,7 +103,7 @@ class FaceSearcher:
         before = self._version
         if current_line(self.path) == before.line:
             return False
-        self._version = Version.open(self.path, self._device, before.segments)
+        self._version = Snapshot.open(self.path, self._device, before.segments)
         return True
 
     @property
@@ -304,7 +306,7 @@ class _Answering:
     """Answers a query for some probes: looks deeper where the first look does not suffice."""
 
     def __init__(
-        self, version: Version, probes: Vectors, query: Query, without: int | None
+        self, version: Snapshot, probes: Vectors, query: Query, without: int | None
     ) -> None:
         self.version = version
         self.probes = probes

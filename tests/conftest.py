@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +11,10 @@ import pytest
 from filelock import FileLock
 
 from examples.demo_photos import fetch_demo_photos
-from faces.contract import ModelContract
-from faces.models import load_pipeline
-from faces.pipeline import FacePipeline
-
-ROOT = Path(__file__).parent.parent
-
-SMALL_COLLECTION_PHOTOS = 160
-
-Facetrove = Callable[..., "subprocess.CompletedProcess[str]"]
+from faces.core.contract import ModelContract
+from faces.models.pipeline import FacePipeline
+from faces.models.registry import load_pipeline
+from tests.support.command import SMALL_COLLECTION_PHOTOS, embedded_once, indexed_once
 
 
 @pytest.fixture(scope="session")
@@ -61,36 +53,6 @@ def lfw_dataset(shared_dir: Path, lfw: Path) -> Path:
 def lfw_index(shared_dir: Path, lfw_dataset: Path) -> Path:
     """The index of `lfw_dataset`. Read only."""
     return indexed_once(shared_dir / "lfw.index", lfw_dataset)
-
-
-def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
-    """A dataset made by the real command, by whichever test process comes first."""
-    with FileLock(f"{dataset}.lock"):
-        if not dataset.exists():
-            finished = run_facetrove("embed", photos, dataset, timeout=timeout)
-            assert finished.returncode == 0, finished.stderr
-    return dataset
-
-
-def indexed_once(index: Path, dataset: Path) -> Path:
-    """Its index, likewise."""
-    from indexer import build_index
-
-    with FileLock(f"{index}.lock"):
-        if not index.exists():
-            build_index(dataset, index)
-    return index
-
-
-def run_facetrove(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user would."""
-    return subprocess.run(
-        facetrove_command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-def facetrove_command(*arguments: str | Path) -> list[str]:
-    return [str(Path(sys.executable).with_name("facetrove")), *map(str, arguments)]
 
 
 @pytest.fixture(scope="session")
@@ -150,8 +112,3 @@ def slow_photo(shared_dir: Path) -> Path:
 def contract() -> ModelContract:
     """A contract of no real model, with short embeddings."""
     return ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=8)
-
-
-def unit_vectors(count: int, dimension: int, seed: int) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,0 +1,1 @@
+"""The dataset on disk: photos and faces as Parquet."""

@@ -1,0 +1,1 @@
+"""Photos: listing, reading and decoding them."""

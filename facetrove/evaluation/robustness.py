@@ -1,0 +1,264 @@
+"""Identification under damage: the probes are damaged, the enrolled faces are as they are.
+
+What the article behind this project calls interference and noise, at stated strengths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from faces.core.errors import WrongUsageError
+from faces.core.progress import OnProgress, Progress
+from faces.models.pipeline import FacePipeline, overlaps
+from faces.models.registry import load_pipeline_for
+from faces.photos.decoding import Image, decode_photo
+from faces.photos.reading import read_photo
+from faces.photos.rejection import PhotoRejectedError
+from facetrove.evaluation.damage import DAMAGES, Damage, FaceWindow
+from facetrove.evaluation.identify import Gallery, keep_out, search_all, split_faces
+from facetrove.evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
+from facetrove.evaluation.metrics import Bootstrap, Rate, share, threshold_at
+from indexer.snapshot import Snapshot
+
+NUM_PROBES = 300
+FPIR = 0.01
+"""Of strangers' undamaged faces, whose threshold is kept under damage."""
+
+SAME_FACE_OVERLAP = 0.3
+AT_ONCE = 32
+UNDAMAGED = "none"
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """What one damage of one strength does.
+
+    Attributes:
+        damage: its name; `none`: nothing is done.
+        unit, strength: how strong.
+        found: share of the faces that the detector still finds.
+        rank_one: share of mated probes whose person comes first; one that is not found does not.
+        false_negative: share of mated probes whose person is not above the threshold, likewise.
+        false_positive: share of strangers' probes that find somebody above it.
+        similarity: median of the mated probes that are found, to their person; None: none is.
+    """
+
+    damage: str
+    unit: str
+    strength: float | None
+    found: float
+    rank_one: Rate
+    false_negative: Rate
+    false_positive: Rate
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What damage does to identification.
+
+    Attributes:
+        num_mated, num_strangers: probes of each kind.
+        num_unreadable: photos of probes that could not be read any more, left out.
+        gallery: people and faces enrolled.
+        threshold: similarity at an FPIR of 0.01 of all undamaged strangers' photos.
+        num_clean: how many these are.
+        damaged: by damage and strength, undamaged first.
+    """
+
+    num_mated: int
+    num_strangers: int
+    num_unreadable: int
+    gallery: tuple[int, int]
+    threshold: float
+    num_clean: int
+    damaged: list[Damaged]
+
+
+def evaluate_robustness(
+    index: str | Path,
+    *,
+    people: str | None = None,
+    face: FaceChoice = "largest",
+    where: str | None = None,
+    damages: Sequence[str] = (),
+    num_probes: int = NUM_PROBES,
+    seed: int = 0,
+    on_progress: OnProgress = lambda _: None,
+) -> Robustness:
+    """Measure how identification in an index bears damage to the photos searched for.
+
+    Half of the people are enrolled with one photo each; the others are strangers.
+
+    Args:
+        index: its folder.
+        people, face, where: as of `facetrove.evaluation.identify.evaluate_identification`.
+        damages: names of `DAMAGES`; all by default.
+        num_probes: photos of enrolled people, and as many of strangers.
+        seed: of the split and of noise.
+        on_progress: called with what is being done.
+
+    Raises:
+        WrongUsageError: labels do not suffice, photos are gone, or there is no such damage.
+    """
+    chosen = _chosen(damages)
+    version = Snapshot.open(Path(index), "cpu")
+    faces = labelled_faces(Path(index), version, people=people, face=face, where=where)
+    rng = np.random.default_rng(seed)
+    num_people = len(faces.names)
+    enrolled, probes = split_faces(faces.people, 1, rng)
+    enrolled, mated, strangers = keep_out(faces.people, enrolled, probes, num_people // 2, rng)
+    if not len(mated) or len(strangers) * FPIR < 1:
+        raise WrongUsageError(
+            f"with half of the people of index {index} enrolled, there are {len(mated)} more "
+            f"labelled photos of them, of which 1 is needed, and {len(strangers)} of the others, "
+            f"of which {round(1 / FPIR)} are; label more photos (--people says where names are)"
+        )
+    gallery = Gallery(version, faces)
+    clean = search_all(gallery, enrolled, strangers)
+    threshold = float(threshold_at(clean.wrong, FPIR)[0])
+    probes = np.concatenate([rng.permutation(rows)[:num_probes] for rows in (mated, strangers)])
+    pipeline = load_pipeline_for(version.manifest.contract, contract_owner=f"index {index}")
+    windows, probes = _cut_windows(faces, probes, on_progress)
+    is_mated = np.isin(faces.people[probes], faces.people[enrolled])
+    if not is_mated.any() or is_mated.all():
+        raise WrongUsageError(
+            "the photos of enrolled people, or those of strangers, are no longer as they were when "
+            f"they were embedded, such as {faces.column('uri')[0].as_py()}; embed them where they "
+            "are now"
+        )
+    bootstrap = Bootstrap.of(len(faces.names), seed=seed)
+    trial = _Trial(pipeline, gallery, enrolled, probes, windows, threshold, bootstrap)
+    settings: list[tuple[Damage | None, float | None]] = [(None, None)]
+    settings += [(damage, strength) for damage in chosen for strength in damage.strengths]
+    damaged = []
+    for number, (damage, strength) in enumerate(settings):
+        name = UNDAMAGED if damage is None else f"{damage.name} {strength:g}"
+        step = Progress(f"damage {number + 1} of {len(settings)}: {name}")
+        on_progress(step)
+        damaged.append(trial.under(damage, strength, np.random.default_rng([seed, number])))
+    return Robustness(
+        num_mated=int(is_mated.sum()),
+        num_strangers=int((~is_mated).sum()),
+        num_unreadable=min(num_probes, len(mated)) + min(num_probes, len(strangers)) - len(probes),
+        gallery=(len(np.unique(faces.people[enrolled])), len(enrolled)),
+        threshold=threshold,
+        num_clean=len(strangers),
+        damaged=damaged,
+    )
+
+
+def _chosen(names: Sequence[str]) -> list[Damage]:
+    known = {damage.name: damage for damage in DAMAGES}
+    for name in names:
+        if name not in known:
+            raise WrongUsageError(f"there is no damage {name!r}; there are {', '.join(known)}")
+    return [known[name] for name in names] or list(DAMAGES)
+
+
+def _cut_windows(
+    faces: LabelledFaces, probes: NDArray[np.int64], on_progress: OnProgress
+) -> tuple[list[FaceWindow], NDArray[np.int64]]:
+    """The faces of the probes whose photos can be read, and which these are."""
+    windows, readable = [], []
+    columns = faces.table.select(["uri", "also_at", "photo_id", "box", "landmarks"])
+    places = columns.take(pa.array(faces.places[probes])).to_pylist()
+    for done, (probe, row) in enumerate(zip(probes.tolist(), places, strict=True)):
+        on_progress(Progress("reading photos", done, len(probes)))
+        image = _read_as_embedded([row["uri"], *row["also_at"]], row["photo_id"])
+        if image is None:
+            continue
+        box, landmarks = (np.array(row[name], np.float32) for name in ("box", "landmarks"))
+        windows.append(FaceWindow.cut(image, box, landmarks.reshape(5, 2)))
+        readable.append(probe)
+    return windows, np.array(readable, np.int64)
+
+
+def _read_as_embedded(uris: Sequence[str], photo_id: str) -> Image | None:
+    """A photo from the first place that still has it; None: it is gone, or another now."""
+    for uri in uris:
+        try:
+            content = read_photo(uri)
+            if hashlib.sha256(content).hexdigest() == photo_id:
+                return decode_photo(content).image
+        except PhotoRejectedError:
+            continue
+    return None
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What every damage is tried with."""
+
+    pipeline: FacePipeline
+    gallery: Gallery
+    enrolled: NDArray[np.int64]
+    probes: NDArray[np.int64]
+    windows: list[FaceWindow]
+    threshold: float
+    bootstrap: Bootstrap
+
+    @cached_property
+    def own(self) -> NDArray[np.float32]:
+        """(p, d) embedding of the enrolled face of each probe's person; zeros for strangers."""
+        faces = self.gallery.faces
+        row_of = np.full(len(faces.names), -1)
+        row_of[faces.people[self.enrolled]] = self.enrolled
+        rows = row_of[faces.people[self.probes]]
+        vectors = self.gallery.version.embeddings(faces.places[rows])
+        vectors[rows < 0] = 0
+        return vectors
+
+    def under(
+        self, damage: Damage | None, strength: float | None, rng: np.random.Generator
+    ) -> Damaged:
+        """Damage all probes and search for what is found of them."""
+        dimension = self.pipeline.embedder.dimension
+        embeddings = np.zeros((len(self.probes), dimension), np.float32)
+        found = np.zeros(len(self.probes), bool)
+        damaged = (
+            window if damage is None or strength is None else damage.apply(window, strength, rng)
+            for window in self.windows
+        )
+        for number, embedding in enumerate(self._embedded(damaged)):
+            if embedding is not None:
+                embeddings[number], found[number] = embedding, True
+        searches = search_all(self.gallery, self.enrolled, self.probes, embeddings)
+        mated, wrong = searches.mated, ~searches.mated
+        first = found & (searches.ranks == 1)
+        missed = ~found | (searches.right < self.threshold)
+        answered = found & (searches.wrong >= self.threshold)
+        seen = (embeddings * self.own)[mated & found].sum(axis=1)
+        return Damaged(
+            damage=UNDAMAGED if damage is None else damage.name,
+            unit="" if damage is None else damage.unit,
+            strength=strength,
+            found=float(found.mean()),
+            rank_one=share(first[mated], searches.people[mated], self.bootstrap),
+            false_negative=share(missed[mated], searches.people[mated], self.bootstrap),
+            false_positive=share(answered[wrong], searches.people[wrong], self.bootstrap),
+            similarity=float(np.median(seen)) if len(seen) else None,
+        )
+
+    def _embedded(self, windows: Iterator[FaceWindow]) -> Iterator[NDArray[np.float32] | None]:
+        """The embedding of the face of each window, None where it is not found."""
+        while some := list(islice(windows, AT_ONCE)):
+            for window, faces in zip(
+                some, self.pipeline.find_faces([window.image for window in some]), strict=True
+            ):
+                if not faces:
+                    yield None
+                    continue
+                boxes = np.stack([face.detection.box for face in faces])
+                overlap = overlaps(boxes, window.box)
+                best = int(np.argmax(overlap))
+                yield faces[best].embedding if overlap[best] >= SAME_FACE_OVERLAP else None

@@ -1,0 +1,144 @@
+"""One version of an index, opened: its segments as one gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.settings import Device
+from indexer.changes import rows_in
+from indexer.folder import open_segments
+from indexer.manifest import Manifest, current_line, read_current
+from indexer.segment import Segment, metadata_of
+from indexer.vectors import Passing, Vectors
+
+OPEN_ATTEMPTS = 5
+"""A writer may remove an old version while it is being opened: then CURRENT names a newer one."""
+
+FILTERS_KEPT = 8
+"""Filters whose result is kept, for a searcher that is asked the same again."""
+
+PassingRows = list[Passing | None]
+"""For each segment the rows that a filter lets pass; None: all that were not deleted."""
+
+
+class Snapshot:
+    """All faces of one version. A *place* is a face's row counted through all segments.
+
+    Attributes:
+        line: what CURRENT said.
+        manifest: of the version.
+        segments: opened.
+        metadata: columns of the photos that are there beside those every face has.
+    """
+
+    def __init__(self, line: bytes, manifest: Manifest, segments: Sequence[Segment]) -> None:
+        self.line = line
+        self.manifest = manifest
+        self.segments = segments
+        self.metadata = metadata_of(segments)
+        self._starts = np.cumsum([0, *(len(segment.vectors) for segment in segments)])
+        self.passing = lru_cache(FILTERS_KEPT)(self._passing)
+
+    @classmethod
+    def open(cls, index_dir: Path, device: Device, known: Sequence[Segment] = ()) -> Snapshot:
+        """Open the version in force; segments that are open already are used again.
+
+        Raises:
+            WrongUsageError: there is no index at that path.
+            DamagedFileError: a file is missing, truncated or altered; names it.
+        """
+        for attempt in range(OPEN_ATTEMPTS):
+            line = current_line(index_dir)
+            try:
+                manifest = read_current(index_dir)
+                return cls(line, manifest, open_segments(index_dir, manifest, known, device=device))
+            except DamagedFileError:
+                if attempt + 1 == OPEN_ATTEMPTS or current_line(index_dir) == line:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _passing(self, where: str | None) -> PassingRows:
+        if where is None:
+            return [None] * len(self.segments)
+        return [Passing(segment.passing(where, self.metadata)) for segment in self.segments]
+
+    def num_passing(self, passing: PassingRows) -> int:
+        """Faces that may be found."""
+        return sum(
+            segment.num_live if rows is None else rows.count
+            for segment, rows in zip(self.segments, passing, strict=True)
+        )
+
+    def nearest(
+        self, probes: Vectors, k: int, passing: PassingRows
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Similarities, descending, and places, both (p, k); -inf and -1 for none."""
+        found = [
+            (similarities, np.where(rows < 0, -1, rows + start))
+            for segment, start, mask in zip(self.segments, self._starts, passing, strict=False)
+            for similarities, rows in [segment.search(probes, k, mask)]
+        ]
+        if len(found) == 1:
+            return found[0]
+        similarities = np.concatenate([part[0] for part in found], axis=1)
+        places = np.concatenate([part[1] for part in found], axis=1)
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(similarities, order, 1), np.take_along_axis(places, order, 1)
+
+    def face(self, place: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Columns of a face; those that its segment does not have are left out."""
+        segment, row = self._segment(place)
+        return segment.faces.row(row, columns)
+
+    def embeddings(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, d) of some faces."""
+        embeddings = np.empty((len(places), self.manifest.contract.dimension), np.float32)
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            embeddings[here] = self.segments[number].vectors[places[here] - self._starts[number]]
+        return embeddings
+
+    def fpir_of(self, similarity: float) -> float | None:
+        """The lowest FPIR at which a match would still be returned; None: not calibrated."""
+        calibration = self.manifest.calibration
+        if calibration is None:
+            return None
+        try:
+            return float(calibration.fpir_of(np.array([similarity]), self.manifest.num_faces)[0])
+        except WrongUsageError:  # the index has become another
+            return None
+
+    def live(self) -> NDArray[np.bool_]:
+        """(n,) of all places, whether the face there was not deleted."""
+        return np.concatenate([np.zeros(0, bool), *(segment.live() for segment in self.segments)])
+
+    def values(self, column: str, places: NDArray[np.int64]) -> list[Any]:
+        """A column of some faces, null where their segment does not have it."""
+        values = np.full(len(places), None, dtype=object)
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            faces, here = self.segments[number].faces, numbers == number
+            if column in faces.schema.names:
+                values[here] = faces.values(column, places[here] - self._starts[number])
+        return values.tolist()
+
+    def place_of(self, face_id: str) -> int | None:
+        """Where a face is, or None."""
+        for segment, start in zip(self.segments, self._starts, strict=False):
+            rows = np.flatnonzero(rows_in(segment, "face_id", pa.array([face_id])) & segment.live())
+            if len(rows):
+                return int(start + rows[0])
+        return None
+
+    def _segment(self, place: int) -> tuple[Segment, int]:
+        number = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return self.segments[number], place - int(self._starts[number])

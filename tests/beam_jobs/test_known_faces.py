@@ -1,0 +1,193 @@
+"""Embedding the faces of a dataset again, by another model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_jobs.embed_photos import embed_photos, plan_embedding
+from faces.core.errors import ContractMismatchError, WrongUsageError
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
+from faces.models.registry import ModelChoice
+from indexer.build import build_index
+from indexer.delete import delete_faces
+from indexer.purge import purge
+from indexer.verify import verify_index
+from tests.support.command import run_facetrove
+
+FLOAT = ModelChoice(embedder="sface")
+
+
+@pytest.fixture
+def photos(demo_photos: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    shutil.copytree(demo_photos, folder)
+    return folder
+
+
+@pytest.fixture
+def first(photos: Path, tmp_path: Path) -> Path:
+    """The photos embedded by the default model."""
+    embed_photos(photos, tmp_path / "first", workers=1)
+    return tmp_path / "first"
+
+
+def faces_of(dataset: Path) -> dict[str, tuple[str, list[float], np.ndarray]]:
+    """Photo, box and embedding by face_id."""
+    found = {}
+    for table in Dataset.open(dataset).faces():
+        for row, embedding in zip(table.to_pylist(), embedding_matrix(table), strict=True):
+            found[row["face_id"]] = (row["uri"], row["box"], embedding)
+    return found
+
+
+@pytest.mark.slow
+def test_the_result_is_that_of_embedding_the_photos(
+    photos: Path, first: Path, tmp_path: Path
+) -> None:
+    summary = embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    embed_photos(photos, tmp_path / "anew", models=FLOAT, workers=1)
+    again, anew = faces_of(tmp_path / "again"), faces_of(tmp_path / "anew")
+    assert again.keys() == anew.keys() == faces_of(first).keys()
+    for face_id, (uri, box, embedding) in again.items():
+        assert (uri, box) == anew[face_id][:2]
+        assert float(embedding @ anew[face_id][2]) > 0.9999
+    counts = Dataset.open(tmp_path / "again").counts()
+    assert counts == Dataset.open(tmp_path / "anew").counts()
+    assert summary.done.num_faces == 7
+    # Nothing is new afterwards, neither of the dataset nor of the photos.
+    assert embed_photos(first, tmp_path / "again", workers=1).done.num_photos == 0
+    assert embed_photos(photos, tmp_path / "again", workers=1).done.num_photos == 0
+
+
+def test_faces_are_not_looked_for_again(first: Path, tmp_path: Path) -> None:
+    """Their boxes are moved beforehand; a detector would put them back."""
+    moved = 0
+    for path in (first / "faces").glob("*.parquet"):
+        table = pq.read_table(path)
+        boxes = np.array(table["box"].to_pylist(), np.float32).reshape(-1, 4) + 1.5
+        column = pa.FixedSizeListArray.from_arrays(pa.array(boxes.reshape(-1)), 4)
+        place = table.schema.get_field_index("box")
+        pq.write_table(table.set_column(place, table.schema.field(place), column), path)
+        moved += len(table)
+    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    before, after = faces_of(first), faces_of(tmp_path / "again")
+    assert moved == len(after) == 7
+    assert all(after[face_id][1] == before[face_id][1] for face_id in before)
+
+
+def test_a_photo_that_changed_meanwhile_is_searched(
+    photos: Path, first: Path, tmp_path: Path
+) -> None:
+    """Known faces are those of a content, not of a place."""
+    shutil.copy(photos / "obama2.jpg", photos / "biden.jpg")
+    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    of_biden = [
+        (face_id, embedding)
+        for face_id, (uri, _, embedding) in faces_of(tmp_path / "again").items()
+        if uri.endswith("biden.jpg")
+    ]
+    of_obama = [e for uri, _, e in faces_of(tmp_path / "again").values() if "obama2" in uri]
+    assert len(of_biden) + len(of_obama) == 1  # one content, in two places
+    old = {face_id for face_id, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg")}
+    assert not old & faces_of(tmp_path / "again").keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("purged", [False, True], ids=["deleted", "purged"])
+def test_what_was_deleted_stays_away(
+    photos: Path, first: Path, tmp_path: Path, purged: bool
+) -> None:
+    gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))
+    delete_faces(first, [], f"face_id = '{gone}'")
+    if purged:
+        purge(first, [])
+    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    assert len(faces_of(tmp_path / "again")) == 6
+    assert gone not in faces_of(tmp_path / "again")
+    # Nor does it come back when its photo is embedded into the new dataset.
+    (photos / "biden.jpg").touch()
+    embed_photos(photos, tmp_path / "again", workers=1)
+    assert gone not in faces_of(tmp_path / "again")
+    assert len(faces_of(tmp_path / "again")) == 6
+
+
+@pytest.mark.slow
+def test_what_is_deleted_later_leaves_the_second_dataset_too(
+    photos: Path, first: Path, tmp_path: Path
+) -> None:
+    again, index = tmp_path / "again", tmp_path / "index"
+    embed_photos(first, again, models=FLOAT, workers=1)
+    build_index(again, index)
+    gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))
+    # A list that says something more makes rows of copies, which must not keep the face.
+    (photos / "list.csv").write_text(
+        "path,album\n" + "".join(f"{p.name},x\n" for p in some(photos))
+    )
+    embed_photos(photos / "list.csv", first, workers=1)
+    delete_faces(first, [], f"face_id = '{gone}'")
+    embed_photos(first, again, workers=1)
+    assert gone not in faces_of(again)
+    assert Dataset.open(again).counts().num_faces == len(faces_of(again)) == 6
+    build_index(again, index)
+    assert verify_index(index, again).problems == ()
+    assert len(purge(again, [index]).deleted_face_digests) == 1  # it raises if it finds the face
+
+
+@pytest.mark.slow
+def test_faces_whose_part_was_lost_are_looked_for_again(
+    photos: Path, first: Path, tmp_path: Path
+) -> None:
+    for path in (first / "faces").glob("*.parquet"):
+        path.unlink()
+    for path in (first / "photos").glob("*.parquet"):
+        path.unlink()  # as the error of the lost part advises, but for one photo's copy
+    embed_photos(photos, first, workers=1)
+    shutil.copy(photos / "biden.jpg", photos / "copy.jpg")
+    embed_photos(photos, first, workers=1)
+    owner = max((first / "photos").glob("*.parquet"))
+    (owner_of_faces,) = [
+        path
+        for path in (first / "faces").glob("*.parquet")
+        if any(uri.endswith("biden.jpg") for uri in pq.read_table(path)["uri"].to_pylist())
+    ]
+    assert owner.name != owner_of_faces.name
+    owner_of_faces.unlink()
+    (first / "photos" / owner_of_faces.name).unlink()
+    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    found = [uri for uri, *_ in faces_of(tmp_path / "again").values()]
+    assert any(uri.endswith("copy.jpg") for uri in found)
+
+
+def some(photos: Path) -> list[Path]:
+    return sorted(photos.glob("*.jpg"))
+
+
+def test_wrong_uses_say_what_to_do(photos: Path, first: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongUsageError, match="cannot be embedded into itself"):
+        embed_photos(first, first, models=FLOAT)
+    with pytest.raises(WrongUsageError, match="name it alone"):
+        embed_photos([first, photos], tmp_path / "again", models=FLOAT)
+    refused = run_facetrove("embed", first, tmp_path / "again", "--min-face", "80")
+    assert refused.returncode == 2
+    assert "begun with other limits for faces" in refused.stderr
+    assert not (tmp_path / "again").exists()
+
+
+def test_another_detector_is_refused(first: Path, tmp_path: Path) -> None:
+    header = first / "dataset.json"
+    header.write_text(header.read_text().replace('"detector": "yunet"', '"detector": "other"'))
+    with pytest.raises(ContractMismatchError, match="leave --detector out, or name the photos"):
+        embed_photos(first, tmp_path / "again", models=FLOAT)
+
+
+def test_a_dry_run_counts_the_photos(first: Path, tmp_path: Path) -> None:
+    found = plan_embedding(first, tmp_path / "again")
+    assert (found.num_photos, found.num_new) == (9, 9)
+    assert not (tmp_path / "again").exists()

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from beam_jobs.plan import Plan, make_plan, metadata_of
+from beam_jobs.shard import embed_shard
+from faces.core.contract import ModelContract
+from faces.dataset.store import Dataset
+from faces.models.pipeline import FacePipeline
+from faces.photos.listing import list_photos
+from faces.photos.rejection import PASSING_REASONS, RejectReason
+
+
+def plan(dataset: Dataset, *sources: Path, retry: tuple[RejectReason, ...] = ()) -> Plan:
+    listing = list_photos(sources)
+    if Dataset.exists(dataset.path):
+        dataset = Dataset.open(dataset.path)
+    return make_plan(listing, dataset.with_metadata(metadata_of(listing)), retry)
+
+
+def names(uris: pa.Array | pa.ChunkedArray) -> list[str]:
+    return [Path(uri).name for uri in uris.to_pylist()]
+
+
+@pytest.fixture
+def embedded(
+    tmp_path: Path, demo_photos: Path, pipeline: FacePipeline
+) -> tuple[Dataset, Path, FacePipeline]:
+    """A dataset of three photos, and their folder."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("biden.jpg", "coffee.png"):
+        shutil.copy(demo_photos / name, photos)
+    (photos / "text.jpg").write_text("text")
+    dataset = Dataset(tmp_path / "d", pipeline.contract)
+    write(dataset, plan(dataset, photos), pipeline)
+    return Dataset.open(dataset.path), photos, pipeline
+
+
+def write(dataset: Dataset, todo: Plan, pipeline: FacePipeline) -> None:
+    with dataset.open_for_writing() as writer:
+        schema = writer.dataset.photo_schema
+        result = embed_shard(pipeline, todo.to_do, schema, known=todo.known)
+        writer.write_part(writer.part_name(0), result.photos, result.faces, result.seconds)
+
+
+def counts(todo: Plan) -> tuple[int, int, int, int]:
+    return todo.num_new, todo.num_changed, todo.num_retried, todo.num_unchanged
+
+
+def test_new_changed_unchanged_and_vanished_photos_are_told_apart(
+    embedded: tuple[Dataset, Path, FacePipeline], demo_photos: Path
+) -> None:
+    dataset, photos, _ = embedded
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)
+    shutil.copy(demo_photos / "obama2.jpg", photos / "new.jpg")
+    shutil.copy(demo_photos / "obama3.jpg", photos / "biden.jpg")
+    (photos / "coffee.png").unlink()
+    todo = plan(dataset, photos)
+    assert counts(todo) == (1, 1, 0, 1)
+    assert names(todo.to_do["uri"]) == ["biden.jpg", "new.jpg"]
+    assert names(todo.vanished) == ["coffee.png"]
+    # A photo named by itself says nothing about the others.
+    assert len(plan(dataset, photos / "new.jpg").vanished) == 0
+
+
+def test_rejected_photos_are_tried_again_when_asked(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, _ = embedded
+    assert counts(plan(dataset, photos, retry=PASSING_REASONS)) == (0, 0, 0, 3)
+    todo = plan(dataset, photos, retry=(RejectReason.UNSUPPORTED_FORMAT,))
+    assert counts(todo) == (0, 0, 1, 2)
+    assert names(todo.to_do["uri"]) == ["text.jpg"]
+
+
+def test_a_touched_photo_is_known_by_its_content(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    before = [table.to_pylist() for table in dataset.faces()]
+    os.utime(photos / "biden.jpg", ns=(1, 1))
+    todo = plan(dataset, photos)
+    assert counts(todo) == (0, 1, 0, 2)
+    assert todo.known["num_faces"].to_pylist() == [1]
+    write(dataset, todo, pipeline)
+    dataset = Dataset.open(dataset.path)
+    assert [table.to_pylist() for table in dataset.faces()] == before
+    assert dataset.counts().num_faces == 1
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)
+
+
+def test_copies_are_kept_together_and_files_of_one_size_apart(
+    tmp_path: Path, demo_photos: Path, contract: ModelContract
+) -> None:
+    content = bytearray((demo_photos / "biden.jpg").read_bytes())
+    for name in ("a.jpg", "m.jpg", "z.jpg"):
+        (tmp_path / name).write_bytes(content)
+    content[-1] ^= 1
+    (tmp_path / "b.jpg").write_bytes(content)
+    todo = plan(Dataset(tmp_path / "d", contract), tmp_path)
+    assert names(todo.to_do["uri"]) == ["a.jpg", "m.jpg", "z.jpg", "b.jpg"]
+    assert todo.group.tolist() == [0, 0, 0, 1]
+
+
+def test_what_lists_say_travels_along_and_a_change_of_it_is_a_change(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    people = photos / "people.csv"
+    people.write_text("path,person,year\nbiden.jpg,Joe,2013\ncoffee.png,,\n")
+    todo = plan(dataset, people)
+    assert counts(todo) == (0, 1, 0, 1)  # nothing is said of the coffee
+    write(dataset.with_metadata(metadata_of(list_photos([people]))), todo, pipeline)
+    dataset = Dataset.open(dataset.path)
+    assert {field.name: str(field.type) for field in dataset.metadata} == {
+        "person": "string",
+        "year": "int64",
+    }
+    rows = {Path(row["uri"]).name: row for row in dataset.photos().to_pylist()}
+    assert (rows["biden.jpg"]["person"], rows["biden.jpg"]["year"]) == ("Joe", 2013)
+    assert rows["text.jpg"]["person"] is None
+    assert dataset.counts().num_faces == 1
+    assert counts(plan(dataset, people)) == (0, 0, 0, 2)
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)  # the folder says nothing
+    people.write_text("path,person,year\nbiden.jpg,Joseph,\n")
+    assert counts(plan(dataset, people)) == (0, 1, 0, 0)
+    (photos / "biden.jpg").write_bytes((photos / "biden.jpg").read_bytes() + b"\0")
+    todo = plan(dataset, photos)
+    assert counts(todo) == (0, 1, 0, 2)
+    assert todo.to_do["person"].to_pylist() == ["Joe"]  # a changed photo keeps what was said
+
+
+def test_a_photo_that_cannot_be_reached_keeps_its_result(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, _ = embedded
+    (photos / "biden.jpg").rename(photos.parent / "elsewhere.jpg")
+    named = [photos / "coffee.png", photos / "list.txt"]
+    (photos / "list.txt").write_text("biden.jpg\ntext.jpg\n")
+    todo = plan(dataset, *named)
+    assert counts(todo) == (0, 0, 0, 3)
+    assert todo.num_out_of_reach == 1
+
+
+def test_a_passing_failure_replaces_no_result(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    before = dataset.counts()
+    os.utime(photos / "biden.jpg", ns=(1, 1))
+    (photos / "new.jpg").symlink_to("nowhere")
+    todo = plan(dataset, photos)
+    assert counts(todo) == (1, 1, 0, 2)
+    (photos / "biden.jpg").unlink()  # after it was listed
+    write(dataset, todo, pipeline)
+    after = Dataset.open(dataset.path)
+    assert after.counts().num_faces == before.num_faces == 1
+    assert after.counts().by_reason == {"read_error": 1, "unsupported_format": 1}
+    # What could not be read before and cannot be read now is no news.
+    todo = plan(after, photos, retry=PASSING_REASONS)
+    assert counts(todo) == (0, 0, 1, 2)
+    result = embed_shard(pipeline, todo.to_do, after.photo_schema)
+    assert len(result.photos) == 0
+
+
+def test_lost_faces_are_made_again_though_a_copy_knows_the_content(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    shutil.copy(photos / "biden.jpg", photos / "copy.jpg")
+    write(dataset, plan(dataset, photos), pipeline)
+    owner = dataset.photos()["faces_part"].drop_null()[0].as_py()
+    (dataset.path / "faces" / f"{owner}.parquet").unlink()
+    todo = plan(dataset, photos)
+    assert "copy.jpg" in names(todo.to_do["uri"])
+    write(dataset, todo, pipeline)
+    (table,) = Dataset.open(dataset.path).faces()
+    assert table["also_at"].to_pylist() == [[str(photos / "copy.jpg")]]
+
+
+def test_numbers_go_into_a_column_of_text(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    (photos / "first.csv").write_text("path,album\nbiden.jpg,Summer\n")
+    (photos / "second.csv").write_text("path,album\ncoffee.png,2020\n")
+    for name in ("first.csv", "second.csv"):
+        listing = list_photos([photos / name])
+        write(
+            Dataset.open(dataset.path).with_metadata(metadata_of(listing)),
+            plan(dataset, photos / name),
+            pipeline,
+        )
+    rows = Dataset.open(dataset.path).photos().to_pylist()
+    assert {row["album"] for row in rows} == {"Summer", "2020", None}

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from faces.core.contract import ModelContract
+from faces.core.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
+from faces.core.files import atomic_write, writer_lock
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset, DatasetWriter
+from tests.support.parts import part_tables, write
+from tests.support.vectors import unit_vectors
+
+TEMPORARIES = (
+    ".dataset.json.1.tmp",
+    ".deletions.parquet.1.tmp",
+    "faces/.part.parquet.1.tmp",
+    "photos/.part.parquet.1.tmp",
+    "runs/.part.json.1.tmp",
+)
+"""What processes that were killed while they wrote leave in a dataset."""
+
+
+def face_ids(dataset: Dataset) -> list[str]:
+    return [name for table in dataset.faces(["face_id"]) for name in table["face_id"].to_pylist()]
+
+
+def test_what_was_written_is_read_back(tmp_path: Path, contract: ModelContract) -> None:
+    write(tmp_path / "d", contract, {"a": 2, "b": 0}, {"c": 1})
+    dataset = Dataset.open(tmp_path / "d")
+    assert dataset.contract == contract
+    assert dataset.photos()["uri"].to_pylist() == ["a", "b", "c"]
+    assert face_ids(dataset) == ["a-0-0", "a-1-0", "c-0-0"]
+    (first, _) = dataset.faces(["embedding"])
+    assert np.array_equal(embedding_matrix(first), unit_vectors(2, 8, 0))
+    counts = dataset.counts()
+    assert (counts.num_photos, counts.num_faces) == (3, 3)
+    assert counts.by_status == {"embedded": 2, "rejected": 1}
+    assert counts.by_reason == {"damaged": 1}
+
+
+def test_the_newest_row_of_a_photo_holds(tmp_path: Path, contract: ModelContract) -> None:
+    write(tmp_path / "d", contract, {"a": 2, "b": 1}, seed=0)
+    write(tmp_path / "d", contract, {"a": 1}, seed=1)
+    write(tmp_path / "d", contract, {"b": 0}, seed=2)
+    dataset = Dataset.open(tmp_path / "d")
+    assert sorted(dataset.photos()["uri"].to_pylist()) == ["a", "b"]
+    assert face_ids(dataset) == ["a-0-1"]
+
+
+def test_a_part_without_its_commit_mark_counts_for_nothing_and_is_cleared(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    path = tmp_path / "d"
+    write(path, contract, {"a": 1}, {"b": 1})
+    kept, lost = Dataset.open(path).committed_parts()
+    (path / "photos" / f"{lost}.parquet").unlink()
+    for name in TEMPORARIES:
+        (path / name).write_bytes(b"half")
+    assert face_ids(Dataset.open(path)) == ["a-0-0"]
+    write(path, contract)
+    assert [p.name for p in (path / "faces").iterdir()] == [f"{kept}.parquet"]
+    assert not list(path.rglob("*.tmp"))
+
+
+def test_what_another_process_is_writing_is_no_leftover(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    path = tmp_path / "d"
+    write(path, contract, {"a": 1})
+    with writer_lock(path, what="", name=".deletions.lock"):
+        with atomic_write(path / "deletions.parquet") as temporary:
+            temporary.write_bytes(b"half")
+            write(path, contract, {"b": 1})
+            assert temporary.exists()
+        (path / "deletions.parquet").unlink()
+
+
+def test_a_lost_faces_file_is_named_and_its_photos_are_to_do_again(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    path = tmp_path / "d"
+    write(path, contract, {"a": 1}, {"b": 1})
+    lost = Dataset.open(path).committed_parts()[1]
+    (path / "faces" / f"{lost}.parquet").unlink()
+    with pytest.raises(DamagedFileError, match=lost):
+        Dataset.open(path).require_whole()
+    write(path, contract)
+    dataset = Dataset.open(path)
+    dataset.require_whole()
+    assert dataset.photos()["uri"].to_pylist() == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["photos", "faces"])
+def test_a_damaged_part_is_named(tmp_path: Path, contract: ModelContract, kind: str) -> None:
+    path = tmp_path / "d"
+    write(path, contract, {f"photo {n}": 1 for n in range(100)})
+    (part,) = (path / kind).glob("*.parquet")
+    whole = part.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:-4], b"", b"PAR1" + whole[8:]):
+        part.write_bytes(content)
+        with pytest.raises(DamagedFileError, match=f"{kind}/part-.*damaged"):
+            list(Dataset.open(path).faces())
+    flipped = bytearray(whole)
+    flipped[60] ^= 0x40  # inside the first data page
+    part.write_bytes(flipped)
+    with pytest.raises(DamagedFileError, match=f"{kind}/part-.*damaged"):
+        list(Dataset.open(path).faces()), Dataset.open(path).photos()
+
+
+def test_a_part_of_other_columns_is_refused(tmp_path: Path, contract: ModelContract) -> None:
+    write(tmp_path / "d", contract, {"a": 1})
+    (part,) = (tmp_path / "d" / "photos").glob("*.parquet")
+    pq.write_table(pa.table({"uri": ["a"]}), part)
+    with pytest.raises(DamagedFileError, match="photos/part-"):
+        Dataset.open(tmp_path / "d").photos()
+
+
+def test_writing_a_part_again_replaces_it(tmp_path: Path, contract: ModelContract) -> None:
+    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
+        for seed in (0, 1):
+            writer.write_part(writer.part_name(0), *part_tables({"a": 1}, seed=seed), {})
+    assert face_ids(Dataset.open(tmp_path / "d")) == ["a-0-1"]
+
+
+def test_a_worker_of_an_earlier_run_can_commit_no_more(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    with Dataset(tmp_path / "d", contract).open_for_writing() as first:
+        left_over = DatasetWriter(first.dataset, first.run)
+    with (
+        Dataset(tmp_path / "d", contract).open_for_writing(),
+        pytest.raises(BusyError, match="taken over"),
+    ):
+        left_over.write_part(left_over.part_name(0), *part_tables({"a": 1}), {})
+    assert face_ids(Dataset.open(tmp_path / "d")) == []
+    assert not [p for p in (tmp_path / "d").rglob("*") if "part" in p.name]
+
+
+def test_two_runs_never_write_at_once(tmp_path: Path, contract: ModelContract) -> None:
+    with (
+        Dataset(tmp_path / "d", contract).open_for_writing(),
+        pytest.raises(BusyError, match="another process is writing dataset"),
+        Dataset(tmp_path / "d", contract).open_for_writing(),
+    ):
+        pass
+
+
+def test_another_model_s_dataset_is_refused(tmp_path: Path, contract: ModelContract) -> None:
+    write(tmp_path / "d", contract, {"a": 1})
+    with pytest.raises(ContractMismatchError, match="other"):
+        write(tmp_path / "d", replace(contract, embedder="other"), {"a": 1})
+    assert Dataset.open(tmp_path / "d").contract == contract
+
+
+def test_only_a_dataset_or_an_empty_folder_is_written_to(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("Dear")
+    with pytest.raises(WrongUsageError, match="not a facetrove dataset"):
+        write(tmp_path / "letters", contract)
+    assert [p.name for p in (tmp_path / "letters").iterdir()] == ["dear.txt"]
+    with pytest.raises(WrongUsageError, match="does not exist; make one with"):
+        Dataset.open(tmp_path / "nowhere")
+    # What a run killed right at its start leaves is no obstacle.
+    (tmp_path / "d" / "photos").mkdir(parents=True)
+    (tmp_path / "d" / ".dataset.json.ab.tmp").write_text("{")
+    write(tmp_path / "d", contract, {"a": 1})
+    assert face_ids(Dataset.open(tmp_path / "d")) == ["a-0-0"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 99}', "\x00\xff"])
+def test_a_damaged_header_is_named(tmp_path: Path, contract: ModelContract, content: str) -> None:
+    write(tmp_path / "d", contract, {"a": 1})
+    (tmp_path / "d" / "dataset.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DamagedFileError, match=r"dataset\.json"):
+        Dataset.open(tmp_path / "d")

@@ -1,0 +1,295 @@
+"""The user's own ONNX network: worked example, its checks, and that it is found again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from faces.core.errors import ModelUnavailableError, WrongUsageError
+from faces.core.files import cache_dir
+from faces.models.embedder import NetworkEmbedder
+from faces.models.engines import OnnxRuntimeNetwork
+from faces.models.pipeline import FacePipeline
+from faces.models.registry import (
+    ModelChoice,
+    find_spec,
+    load_embedder,
+    load_pipeline,
+    load_pipeline_for,
+)
+from faces.photos.decoding import decode_photo
+from facetrove.evaluation.pair_lists import read_pairs
+from tests.support.command import ROOT, run_facetrove
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    shutil.copytree(cache_dir() / "weights", cache / "weights")
+    monkeypatch.setenv("FACETROVE_CACHE", str(cache))
+
+
+def write_network(
+    path: Path,
+    *,
+    batch: int | str = 1,
+    channels_last: bool = False,
+    size: tuple[int | str, int | str] = (112, 112),
+    outputs: tuple[str, ...] = ("embedding",),
+    channels: int = 3,
+    first_only: bool = False,
+    seed: int = 0,
+) -> None:
+    """A small random embedder of 16 numbers; `first_only`: whatever the batch, it embeds one."""
+    rng = np.random.default_rng(seed)
+    height, width = (side if isinstance(side, int) else 112 for side in size)
+    dense = 4 * (height // 8) * (width // 8)
+    weights = {
+        "kernel": (rng.normal(size=(4, channels, 8, 8)) / 14).astype(np.float32),
+        "dense": (rng.normal(size=(dense, 16)) / np.sqrt(dense)).astype(np.float32),
+        "flat_shape": np.array([1, dense]),
+        "first": np.array([0]),
+    }
+    planes = "planes" if channels_last else "crops"
+    nodes = [
+        helper.make_node("Conv", [planes, "kernel"], ["features"], strides=[8, 8]),
+        helper.make_node("Relu", ["features"], ["active"]),
+        helper.make_node("Reshape", ["active", "flat_shape"], ["flat"]),
+    ]
+    if first_only:
+        nodes.append(helper.make_node("Gather", ["flat", "first"], ["flattened"]))
+    flat = "flattened" if first_only else "flat"
+    nodes += [helper.make_node("MatMul", [flat, "dense"], [output]) for output in outputs]
+    shape = [batch, channels, *size]
+    if channels_last:
+        shape = [batch, *size, 3]
+        nodes.insert(0, helper.make_node("Transpose", ["crops"], ["planes"], perm=[0, 3, 1, 2]))
+    graph = helper.make_graph(
+        nodes,
+        "random",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 16]) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, path)
+
+
+def write_model(folder: Path, text: str = "", **network: object) -> Path:
+    write_network(folder / "net.onnx", **network)  # type: ignore[arg-type]
+    path = folder / "my_net.toml"
+    path.write_text(f'network = "net.onnx"\n{text}')
+    return path
+
+
+def embedder_of(path: Path) -> NetworkEmbedder:
+    embedder = load_embedder(ModelChoice(embedder=str(path)), threads=1)
+    assert isinstance(embedder, NetworkEmbedder)
+    return embedder
+
+
+def crops(count: int = 5, size: tuple[int, int] = (112, 112)) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, *size, 3), dtype=np.uint8)
+
+
+def by_hand(network: Path, batch: np.ndarray) -> np.ndarray:
+    """What ONNX Runtime makes of one input after the other."""
+    rows = [
+        OnnxRuntimeNetwork(network, threads=1).run(row[None].astype(np.float32))["embedding"]
+        for row in batch
+    ]
+    return np.concatenate(rows)
+
+
+def test_settings_of_the_input_are_followed(tmp_path: Path) -> None:
+    path = write_model(
+        tmp_path,
+        'colour = "bgr"\nrange = [-1, 1]\nmean = [0.1, 0.2, 0.3]\ndeviation = [0.5, 0.6, 0.7]\n',
+    )
+    images = crops()
+    planes = images[..., ::-1].transpose(0, 3, 1, 2) / 127.5 - 1
+    mean, deviation = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6, 0.7])
+    expected = (planes - mean.reshape(3, 1, 1)) / deviation.reshape(3, 1, 1)
+    found = embedder_of(path).embed(images)
+    assert np.allclose(found, by_hand(tmp_path / "net.onnx", expected), rtol=1e-4, atol=1e-3)
+    text = path.read_text()
+    for line in text.splitlines()[1:]:  # each setting matters
+        path.write_text(text.replace(line, ""))
+        assert np.abs(embedder_of(path).embed(images) - found).max() > 1e-3 * np.abs(found).max()
+
+
+def test_channels_last_flips_and_other_sizes(tmp_path: Path) -> None:
+    size = (96, 80)
+    points = "[[24, 40], [56, 40], [40, 56], [28, 72], [52, 72]]"
+    path = write_model(
+        tmp_path,
+        f"flip_averaging = true\nalignment = {points}\n",
+        channels_last=True,
+        size=size,
+        batch="n",
+    )
+    embedder = embedder_of(path)
+    assert (embedder.alignment.width, embedder.alignment.height) == (80, 96)
+    assert embedder.alignment.name == "five-points"
+    images = crops(size=size)
+    network = OnnxRuntimeNetwork(tmp_path / "net.onnx", threads=1)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        return network.run(np.ascontiguousarray(image[None], np.float32))["embedding"][0]
+
+    expected = np.stack([run(image) + run(image[:, ::-1]) for image in images])
+    assert np.allclose(embedder.embed(images), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("first_only", [False, True], ids=["free", "of-one"])
+def test_a_batch_of_one_is_freed_only_where_that_changes_nothing(
+    tmp_path: Path, first_only: bool
+) -> None:
+    path = write_model(tmp_path, first_only=first_only)
+    embedder = embedder_of(path)
+    assert embedder.prepared.one_at_a_time is first_only
+    images = crops()
+    expected = by_hand(tmp_path / "net.onnx", images.transpose(0, 3, 1, 2))
+    assert np.allclose(embedder.embed(images), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "message"),
+    [
+        ("colour = 'grey'", {}, 'colour: it must be "rgb" or "bgr", not \'grey\''),
+        ("range = [1, 0]", {}, "range: the second number must be larger"),
+        ("mean = 0.5", {}, "mean: it must be 3 numbers"),
+        ("mean = [nan, 0, 0]", {}, "mean: it must be 3 numbers"),
+        ("deviation = [1, 0, 1]", {}, "deviation: all must be over 0"),
+        ("alignment = 'eyes'", {}, 'alignment: it must be "arcface" or five points'),
+        ("alignment = [[1, 2]]", {}, 'alignment: it must be "arcface" or five points'),
+        ("input_size = [160, 160]", {}, "input_size: .* is not the graph's, which is .112, 112."),
+        ("", {"size": (96, 80)}, 'alignment: "arcface" is for squares, not 80x96'),
+        ("", {"size": ("h", "w")}, "input_size: the graph takes any size"),
+        ("output = 'fc1'", {}, "the graph has no output 'fc1'; it has embedding"),
+        ("", {"outputs": ("one", "two")}, "output: say which of the graph's outputs"),
+        ("flip_averaging = 'yes'", {}, "flip_averaging: it must be true or false"),
+        ("flips = true", {}, "flips: not known; known are name, network, colour"),
+        ("name = 'sface'", {}, "name: 'sface' is built in"),
+        ("name = '../sface'", {}, "name: '../sface' has other characters"),
+        ("name = ", {}, "my_net.toml is no TOML file"),
+        ("name = 'net.toml'", {}, "is how a file is called"),
+        ("name = 'yunet'", {}, "name: 'yunet' is built in"),
+        ("", {"batch": 4}, "takes 4 inputs at once"),
+        ("", {"channels": 1}, "it should have one input, .n, 3, height, width."),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_key_and_what_is_wrong(
+    tmp_path: Path, text: str, network: dict[str, object], message: str
+) -> None:
+    with pytest.raises(WrongUsageError, match=message):
+        find_spec(str(write_model(tmp_path, text, **network)))
+
+
+def test_a_file_that_is_no_network_is_refused_by_name(tmp_path: Path) -> None:
+    path = write_model(tmp_path)
+    whole = (tmp_path / "net.onnx").read_bytes()
+    for content, message in (
+        (b"", "net.onnx"),
+        (b"no network at all", "net.onnx is no ONNX file"),
+        (whole[: len(whole) // 2], "net.onnx"),
+    ):
+        (tmp_path / "net.onnx").write_bytes(content)
+        with pytest.raises(WrongUsageError, match=message):
+            find_spec(str(path))
+    (tmp_path / "net.onnx").unlink()
+    with pytest.raises(WrongUsageError, match="network: there is no file"):
+        find_spec(str(path))
+    with pytest.raises(WrongUsageError, match=r"there is no model file .*other.toml"):
+        find_spec(str(tmp_path / "other.toml"))
+
+
+def test_a_model_is_remembered_with_its_network(tmp_path: Path) -> None:
+    path = write_model(tmp_path)
+    choice = ModelChoice(embedder=str(path))
+    contract = load_pipeline(choice, threads=1).contract
+    expected = embedder_of(path).embed(crops())
+    path.unlink()
+    (tmp_path / "net.onnx").unlink()
+    again = load_pipeline_for(contract, contract_owner="index")
+    assert again.contract == contract
+    assert np.array_equal(again.embedder.embed(crops()), expected)
+
+
+def test_another_network_by_the_same_name_is_another_model(tmp_path: Path) -> None:
+    path = write_model(tmp_path)
+    first = load_pipeline(ModelChoice(embedder=str(path)), threads=1).contract
+    write_network(tmp_path / "net.onnx", seed=1)
+    second = load_pipeline(ModelChoice(embedder=str(path)), threads=1).contract
+    assert first.embedder == second.embedder == "my_net"
+    assert first.embedder_digest != second.embedder_digest
+    for contract in (first, second):
+        assert load_pipeline_for(contract, contract_owner="index").contract == contract
+    shutil.rmtree(cache_dir() / "models")
+    with pytest.raises(ModelUnavailableError, match=r"does not have the model 'my_net'.*\.toml"):
+        load_pipeline_for(first, contract_owner="index")
+
+
+@pytest.mark.slow
+def test_an_index_of_an_own_model_is_searched_without_naming_it(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    dataset, index, path = tmp_path / "d", tmp_path / "i", write_model(tmp_path)
+    embedded = run_facetrove("embed", demo_photos, dataset, "--embedder", path)
+    assert embedded.returncode == 0, embedded.stderr
+    assert run_facetrove("index", dataset, index).returncode == 0
+    found = run_facetrove("search", index, demo_photos / "biden.jpg", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["probes"][0]["matches"][0]["similarity"] > 0.999
+    shown = run_facetrove("models", path)
+    assert shown.stdout.startswith("model       my_net (embedder), ready")
+    assert "16 numbers" in shown.stdout
+    listed = json.loads(run_facetrove("models", "--json").stdout)["models"]
+    assert {"my_net", "yunet"} <= {card["name"] for card in listed if card["here"]}
+
+
+def test_mobilefacenet_tells_people_apart_on_lfw(lfw: Path, tmp_path: Path) -> None:
+    """The worked example of docs/models.md, on pairs of the development split."""
+    network = lfw.parent.parent / "models" / "mobilefacenet.onnx"
+    if not network.is_file():
+        pytest.skip(f"{network} is not there")
+    text = (ROOT / "examples" / "mobilefacenet.toml").read_text()
+    path = tmp_path / "mobilefacenet.toml"
+    path.write_text(text.replace('"mobilefacenet.onnx"', json.dumps(str(network))))
+    pipeline = load_pipeline(ModelChoice(embedder=str(path)), threads=2)
+    embedder = pipeline.embedder
+    assert isinstance(embedder, NetworkEmbedder)
+    assert not embedder.prepared.one_at_a_time  # although its graph says batch 1
+    listed = read_pairs(lfw / "pairsDevTrain.txt")
+    pairs, same = listed.photos[::4], listed.mated[::4]
+    embeddings = central_embeddings(pipeline, lfw, {name for pair in pairs for name in pair})
+    similarities = np.array([embeddings[one] @ embeddings[other] for one, other in pairs])
+    accuracies = [((similarities >= t) == same).mean() for t in np.arange(0, 1, 0.005)]
+    assert max(accuracies) >= 0.98
+
+
+def central_embeddings(pipeline: FacePipeline, lfw: Path, names: set[str]) -> dict[str, np.ndarray]:
+    """Of the face nearest to the middle of each photo."""
+    found = {}
+    paths = {path.stem: path for path in lfw.glob("photos/*/*.jpg")}
+    ordered = sorted(names)
+    for start in range(0, len(ordered), 64):
+        block = ordered[start : start + 64]
+        images = [decode_photo(paths[name].read_bytes()).image for name in block]
+        for name, image, faces in zip(block, images, pipeline.find_faces(images), strict=True):
+            middle = np.array(image.shape[1::-1]) / 2
+            central = min(
+                faces,
+                key=lambda face: np.linalg.norm(
+                    face.detection.box[:2] + face.detection.box[2:] / 2 - middle
+                ),
+            )
+            found[name] = central.embedding
+    return found

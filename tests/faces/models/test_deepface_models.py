@@ -1,0 +1,213 @@
+"""deepface's models against deepface itself, on real photos."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+
+from faces.core.errors import WrongUsageError
+from faces.models.catalog import list_models
+from faces.models.deepface_models import DETECTORS, RECOGNISERS
+from faces.models.face import Detection, KnownFace
+from faces.models.registry import ModelChoice, load_pipeline
+from faces.models.sface import CENTRE
+from faces.photos.decoding import Image, decode_photo
+from tests.support.command import run_facetrove
+from tests.support.deepface_home import RANDOM_NETWORKS, make_deepface_home
+
+pytest.importorskip("deepface", reason="deepface is not installed: pip install -e '.[dev]'")
+
+
+@pytest.fixture(scope="module")
+def deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with make_deepface_home(tmp_path_factory) as home:
+        yield home
+
+
+@pytest.fixture(scope="module")
+def real_photos(demo_photos: Path) -> list[Image]:
+    return [decode_photo(path.read_bytes()).image for path in sorted(demo_photos.iterdir())]
+
+
+def represented(image: Image, model: str, detector: str) -> list[dict[str, Any]]:
+    """deepface's own answer."""
+    from deepface import DeepFace
+    from deepface.modules.exceptions import FaceNotDetected
+
+    try:
+        return DeepFace.represent(
+            image[:, :, ::-1], model_name=model, detector_backend=detector, align=True
+        )
+    except FaceNotDetected:
+        return []
+
+
+def require_agreement(images: list[Image], model: str, detector: str = "yunet") -> int:
+    """Compare every face that deepface finds with ours; the number of them."""
+    choice = ModelChoice(f"deepface:{detector}", f"deepface:{model}", alignment="deepface")
+    pipeline = load_pipeline(choice, threads=1)
+    num_faces = 0
+    for image, faces in zip(images, pipeline.find_faces(images), strict=True):
+        theirs = represented(image, model, detector)
+        assert len(theirs) == len(faces)
+        remaining = list(faces)
+        for face in theirs:
+            vector = np.array(face["embedding"])
+            area = face["facial_area"]
+            nearest = min(
+                remaining,
+                key=lambda f: (
+                    abs(f.detection.box[0] - area["x"]) + abs(f.detection.box[1] - area["y"])
+                ),
+            )
+            remaining.remove(nearest)
+            assert np.abs(nearest.embedding - vector / np.linalg.norm(vector)).max() < 1e-4
+            num_faces += 1
+    return num_faces
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [*RANDOM_NETWORKS, "SFace"])
+def test_vectors_are_those_of_deepface(
+    deepface_home: Path, real_photos: list[Image], model: str
+) -> None:
+    assert require_agreement(real_photos, model) >= 6
+
+
+def test_dlib_is_that_of_deepface(deepface_home: Path, real_photos: list[Image]) -> None:
+    """With dlib's real weights, as face_recognition's models carry them."""
+    pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
+    assert require_agreement(real_photos, "Dlib") >= 6
+
+
+@pytest.mark.slow
+def test_deepface_finds_faces_by_dlib_as_by_itself(
+    deepface_home: Path, real_photos: list[Image]
+) -> None:
+    pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
+    assert require_agreement(real_photos[:5], "ArcFace", "dlib") >= 3
+
+
+def test_buffalo_is_that_of_deepface(
+    deepface_home: Path, real_photos: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InsightFace's package would bring another OpenCV; what deepface calls of it stands in."""
+    network = onnxruntime.InferenceSession(
+        deepface_home / ".deepface" / "weights" / RECOGNISERS["Buffalo_L"].file
+    )
+
+    class ArcFaceONNX:  # insightface/model_zoo/arcface_onnx.py
+        def prepare(self, **_: object) -> None: ...
+
+        def get_feat(self, image: np.ndarray) -> np.ndarray:
+            blob = cv2.dnn.blobFromImages(
+                [image], 1 / 127.5, (112, 112), (127.5, 127.5, 127.5), swapRB=True
+            )
+            return network.run(None, {"crops": blob})[0]
+
+    zoo = types.ModuleType("insightface.model_zoo")
+    zoo.get_model = lambda _: ArcFaceONNX()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "insightface", types.ModuleType("insightface"))
+    monkeypatch.setitem(sys.modules, "insightface.model_zoo", zoo)
+    assert require_agreement(real_photos, "Buffalo_L") >= 6
+
+
+def test_every_model_of_deepface_is_known() -> None:
+    from deepface.modules.modeling import AVAILABLE_MODELS
+
+    assert set(RECOGNISERS) == set(AVAILABLE_MODELS["facial_recognition"])
+    assert set(DETECTORS) == set(AVAILABLE_MODELS["face_detector"])
+    names = {card.name for card in list_models()}
+    assert names >= {f"deepface:{name}" for name in (*RECOGNISERS, *DETECTORS)}
+
+
+def test_five_points_are_the_default_where_a_model_was_trained_so(
+    deepface_home: Path, real_photos: list[Image]
+) -> None:
+    ours = load_pipeline(ModelChoice(embedder="sface"), threads=1)
+    theirs = load_pipeline(ModelChoice(embedder="deepface:SFace"), threads=1)
+    assert theirs.contract.alignment == ours.contract.alignment == "arcface-112"
+    assert theirs.contract.embedder == "deepface:SFace"
+    for one, other in zip(
+        ours.find_faces(real_photos), theirs.find_faces(real_photos), strict=True
+    ):
+        for face, same in zip(one, other, strict=True):
+            as_published = face.embedding_norm * face.embedding + CENTRE
+            assert np.allclose(as_published, same.embedding_norm * same.embedding, atol=0.05)
+    assert load_pipeline(ModelChoice(embedder="deepface:Facenet")).contract.alignment == "deepface"
+    forced = ModelChoice(embedder="deepface:Facenet", alignment="five-point")
+    assert load_pipeline(forced).contract.alignment == "arcface-160"
+
+
+def test_detectors_that_find_no_landmarks_still_give_crops(
+    deepface_home: Path, real_photos: list[Image]
+) -> None:
+    """Two eyes suffice for five-point alignment; without any the box does."""
+    pipeline = load_pipeline(ModelChoice(), threads=1)
+    image = next(i for i in real_photos if len(pipeline.find_faces([i])[0]) == 1)
+    (face,) = pipeline.find_faces([image])[0]
+    eyes_alone = face.detection.landmarks.copy()
+    eyes_alone[2:] = np.nan
+    nothing = np.full((5, 2), np.nan, np.float32)
+    for landmarks, least in ((eyes_alone, 0.8), (nothing, 0.6)):
+        known = KnownFace(Detection(face.detection.box, landmarks, 1.0))
+        (found,) = pipeline.find_faces([image], [[known]])[0]
+        assert float(found.embedding @ face.embedding) > least
+        assert np.isfinite([found.quality.yaw, found.quality.pitch, found.quality.roll]).all()
+    assert abs(found.quality.roll) == 0
+
+
+def test_without_network_the_message_says_which_file_and_where(tmp_path: Path) -> None:
+    """deepface is told to fetch from an address where nobody listens."""
+    script = """
+import sys
+from deepface.models.facial_recognition.onnx import ArcFace
+ArcFace.WEIGHTS_URL[:] = ["http://127.0.0.1:9/arcface_weights.onnx"]
+from facetrove.cli.main import main
+sys.argv = ["facetrove", "models", "deepface:ArcFace"]
+main()
+"""
+    environment = {**os.environ, "DEEPFACE_HOME": str(tmp_path)}
+    finished = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 1
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith("facetrove: error: cannot fetch arcface_weights.onnx from http://127.0")
+    assert f"put the file into {tmp_path}/.deepface/weights by hand; `facetrove models" in line
+
+
+def test_weights_that_are_damaged_are_refused_by_name(deepface_home: Path, tmp_path: Path) -> None:
+    weights = tmp_path / ".deepface" / "weights"
+    weights.mkdir(parents=True)
+    whole = (deepface_home / ".deepface" / "weights" / "openface_weights.onnx").read_bytes()
+    (weights / "openface_weights.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPFACE_HOME", str(tmp_path))
+        with pytest.raises(WrongUsageError, match=r"openface_weights\.onnx cannot be run"):
+            load_pipeline(ModelChoice(embedder="deepface:OpenFace"))
+
+
+@pytest.mark.slow
+def test_a_collection_is_embedded_and_searched_by_a_model_of_deepface(
+    deepface_home: Path, demo_photos: Path, tmp_path: Path
+) -> None:
+    dataset, index = tmp_path / "d", tmp_path / "i"
+    embedded = run_facetrove("embed", demo_photos, dataset, "--embedder", "deepface:Facenet")
+    assert embedded.returncode == 0, embedded.stderr
+    assert run_facetrove("index", dataset, index).returncode == 0
+    found = run_facetrove("search", index, demo_photos / "biden.jpg", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["probes"][0]["matches"][0]["similarity"] > 0.999
+    assert "yunet and deepface:Facenet (128 numbers" in run_facetrove("info", dataset).stdout

@@ -1,0 +1,140 @@
+"""Choosing models and the devices they run on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from faces.core.errors import WrongUsageError
+from faces.models.catalog import check_model, list_models
+from faces.models.engines import OnnxRuntimeNetwork, Placement, placement_here
+from faces.models.registry import ModelChoice, load_embedder, load_pipeline
+from faces.models.sface import SFACE
+from faces.models.weights import prepare, recorded_milliseconds
+from tests.support.command import run_facetrove
+
+
+def has_provider(name: str) -> bool:
+    return f"{name}ExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (
+            ModelChoice(detector="eyes"),
+            "no detector is called 'eyes'; choose from yunet, deepface:",
+        ),
+        (
+            ModelChoice(embedder="facenet"),
+            "no embedder is called 'facenet'; choose from sface-int8",
+        ),
+        (ModelChoice(alignment="square"), "no alignment is called 'square'"),
+        (ModelChoice(alignment="face_recognition"), "is for deepface:Dlib alone"),
+    ],
+)
+def test_unknown_names_are_wrong_usage(choice: ModelChoice, message: str) -> None:
+    with pytest.raises(WrongUsageError, match=message):
+        load_pipeline(choice, threads=1)
+
+
+def test_a_device_that_is_not_there_is_refused_with_what_it_needs() -> None:
+    for device, provider in (("cuda", "CUDA"), ("tensorrt", "Tensorrt"), ("coreml", "CoreML")):
+        if has_provider(provider):
+            continue
+        with pytest.raises(WrongUsageError, match=f"device {device} needs .*; use --device cpu"):
+            load_embedder(ModelChoice(device=device), threads=1)  # type: ignore[arg-type]
+
+
+def test_falling_back_to_the_processor_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime goes on without a device whose driver is missing; that must not pass unseen."""
+    if has_provider("CUDA"):
+        pytest.skip("there is CUDA here")
+    path = prepare(SFACE.source).path
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(WrongUsageError, match="would run on CPUExecutionProvider instead"),
+    ):
+        OnnxRuntimeNetwork(path, threads=1, placement=Placement("cuda"))
+
+
+def test_half_precision_is_for_cards() -> None:
+    for device in ("auto", "cpu", "openvino"):
+        with pytest.raises(WrongUsageError, match="fp16 is for the devices cuda, tensorrt, coreml"):
+            Placement(device, "fp16")  # type: ignore[arg-type]
+    with pytest.raises(WrongUsageError, match="no device is called 'gpu'"):
+        Placement("gpu")  # type: ignore[arg-type]
+
+
+def test_auto_says_what_it_came_to() -> None:
+    placement = placement_here(Placement("auto"))
+    assert placement.device in ("cpu", "cuda")
+    embedder = load_embedder(ModelChoice(device="auto"), threads=1)
+    assert embedder.runs_on in (
+        "OpenVINO on cpu",
+        "ONNX Runtime on cpu",
+        "ONNX Runtime on cuda, fp32",
+    )
+
+
+def test_openvino_runs_on_openvino_and_computes_the_same() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    asked = load_embedder(ModelChoice(embedder="sface", device="openvino"), threads=1)
+    fastest = load_embedder(ModelChoice(embedder="sface", device="cpu"), threads=1)
+    assert asked.runs_on == "OpenVINO on cpu"
+    assert np.allclose(asked.embed(crops), fastest.embed(crops), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_what_ran_where_is_in_the_summary(demo_photos: Path, tmp_path: Path) -> None:
+    options = ("--device", "openvino", "--threads", "1", "--json")
+    done = run_facetrove("embed", demo_photos, tmp_path / "d", *options)
+    assert done.returncode == 0, done.stderr
+    expected = {"yunet": "OpenVINO on cpu", "sface-int8": "OpenVINO on cpu"}
+    assert json.loads(done.stdout)["runs_on"] == expected
+    stored = json.loads(run_facetrove("info", tmp_path / "d", "--json").stdout)
+    assert stored["runs"][-1]["runs_on"] == expected
+    if not has_provider("CUDA"):
+        refused = run_facetrove("embed", demo_photos, tmp_path / "e", "--device", "cuda")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("facetrove: error: device cuda needs onnxruntime-gpu")
+        assert not (tmp_path / "e").exists()
+
+
+def test_every_model_has_a_card_that_says_what_a_person_must_know() -> None:
+    cards = list_models()
+    assert len({card.name for card in cards}) == len(cards)
+    for card in cards:
+        assert card.licence
+        assert card.commercial in ("yes", "no", "unclear")
+        if card.kind == "embedder" and card.lfw is not None:
+            assert 0.5 < card.lfw < 1
+            assert card.lfw_source
+    card, found = check_model("sface-int8")
+    assert card.here
+    assert found["digest"] == load_embedder(ModelChoice(), threads=1).weights_digest
+    milliseconds = recorded_milliseconds("sface-int8")
+    assert milliseconds is not None
+    assert card.faces_per_second == pytest.approx(1000 / min(milliseconds.values()), rel=0.01)
+
+
+def test_the_list_is_read_by_people_and_machines() -> None:
+    shown = run_facetrove("models").stdout
+    assert "deepface:VGG-Face" in shown
+    assert "CC BY-NC 4.0" in shown
+    listed = json.loads(run_facetrove("models", "--json").stdout)["models"]
+    by_name = {card["name"]: card for card in listed}
+    assert by_name["deepface:Buffalo_L"]["commercial"] == "no"
+    assert by_name["deepface:Facenet512"]["dimension"] == 512
+    one = json.loads(run_facetrove("models", "yunet", "--json").stdout)
+    assert one["here"] is True
+    assert len(one["digest"]) == 64

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.core.errors import WrongUsageError
+from facetrove.evaluation.pair_lists import Pairs, read_pairs
+from facetrove.evaluation.pairs import best_threshold, drawn_folds, evaluate_pairs
+from tests.support.labelled_faces import people_around, write_labelled
+
+VIEW_1 = "2\nAnn\t1\t2\nBob\t1\t3\nAnn\t1\tBob\t2\nBob\t4\tCy\t1\n"
+VIEW_2 = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t2\nBob\t1\t3\nBob\t4\tCy\t1\n"
+
+
+def test_lfw_s_view_1_is_read(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text(VIEW_1)
+    pairs = read_pairs(tmp_path / "pairs.txt")
+    assert pairs.photos[0] == ("Ann_0001", "Ann_0002")
+    assert pairs.photos[3] == ("Bob_0004", "Cy_0001")
+    assert pairs.mated.tolist() == [True, True, False, False]
+    assert pairs.folds is None
+    assert pairs.people and pairs.people[2] == ("Ann", "Bob")
+
+
+def test_lfw_s_view_2_has_folds(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text(VIEW_2)
+    pairs = read_pairs(tmp_path / "pairs.txt")
+    assert pairs.folds is not None and pairs.folds.tolist() == [0, 0, 1, 1]
+    assert pairs.mated.tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        "3\nAnn\t1\t2\n",  # fewer than announced
+        "1\nAnn\t1\tBob\t2\nAnn\t1\t2\n",  # in another order
+        "1\nAnn\tone\t2\nAnn\t1\tBob\t2\n",
+        "1\nAnn\t1\n Ann\t1\tBob\t2\n",
+        "0\n",
+        "-1\t-1\nAnn\t1\t2\nAnn\t1\tBob\t2\n",
+    ],
+)
+def test_what_is_no_list_of_lfw_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pairs.txt").write_text(text)
+    with pytest.raises(WrongUsageError, match="no list of pairs of LFW"):
+        read_pairs(tmp_path / "pairs.txt")
+
+
+def test_a_csv_is_read_with_its_further_columns(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(
+        "photo1, photo2,same,fold,light\na.jpg, b.jpg,yes,x,day\nc.jpg,d.jpg,0.0,y,night\n"
+    )
+    pairs = read_pairs(path)
+    assert pairs.photos == [("a.jpg", "b.jpg"), ("c.jpg", "d.jpg")]
+    assert pairs.mated.tolist() == [True, False]
+    assert pairs.folds is not None and pairs.folds.tolist() == [0, 1]
+    assert pairs.columns == {"light": ["day", "night"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("photo1,photo2\na,b\n", "lacks the columns same"),
+        ("photo1,photo2,same\n", "lists no pair"),
+        ("photo1;photo2;same\na;b;1\n", "lacks the columns .* this has photo1;photo2;same"),
+        ("photo1,photo2,same,same\na,b,1,0\n", "two columns of one name"),
+        ("photo1,photo2,same\na,,1\n", "row 2 does not name two photos"),
+        ("photo1,photo2,same\na,a,1\n", "row 2 does not name two photos"),
+        ("photo1,photo2,same,fold\na,b,1,\n", "row 2 has no fold"),
+        ("photo1,photo2,same,fold\na,b,1,x\nc,d,0,x\n", "has one fold only"),
+        ("photo1,photo2,same\na,b,maybe\n", "row 2: same is 'maybe'"),
+        ("photo1,photo2,same\na,b\n", "row 2 has another number of cells"),
+        ("photo1,photo2,same,fold\na,b,1,2\nc,d,0\n", "row 3 has another number of cells"),
+        ("photo1,photo2,same\na,b,1,2\n", "row 2 has another number of cells"),
+    ],
+)
+def test_a_csv_that_is_not_one_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(text)
+    with pytest.raises(WrongUsageError, match=says):
+        read_pairs(path)
+
+
+def test_a_list_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(WrongUsageError, match=r"x.csv is no text file in UTF-8"):
+        read_pairs(tmp_path / "x.csv")
+    for path in (tmp_path / "missing.txt", tmp_path):
+        with pytest.raises(WrongUsageError, match=r"cannot be read .*the dataset is named first"):
+            read_pairs(path)
+
+
+def test_the_best_threshold_lies_between_the_similarities_beside_it() -> None:
+    similarities = np.array([0.9, 0.7, 0.5, 0.3, 0.1])
+    mated = np.array([True, True, False, True, False])
+    assert best_threshold(similarities, mated) == pytest.approx(0.6)
+    assert best_threshold(np.array([0.5, 0.5]), np.array([True, False])) != 0.5
+    assert best_threshold(np.array([0.2, 0.4]), np.array([False, False])) > 0.4
+
+
+def test_drawn_folds_have_their_share_of_both_kinds() -> None:
+    mated = np.repeat([True, False], [50, 100])
+    folds = drawn_folds(mated, 0)
+    assert np.bincount(folds[mated]).tolist() == [5] * 10
+    assert np.bincount(folds[~mated]).tolist() == [10] * 10
+    assert not np.array_equal(folds, drawn_folds(mated, 1))
+
+
+def vectors_with(similarities: list[float]) -> np.ndarray:
+    """Pairs of vectors one after the other, each pair with its similarity."""
+    rows: list[list[float]] = []
+    for similarity in similarities:
+        rows += [[1, 0], [similarity, (1 - similarity**2) ** 0.5]]
+    return np.array(rows)
+
+
+def test_each_fold_is_answered_by_the_threshold_of_the_others(tmp_path: Path) -> None:
+    """Two folds whose thresholds differ, so that each is wrong where the other is right.
+
+    Fold 0 is told apart at 0.6 (0.8 | 0.4), fold 1 at 0.3 (0.5 | 0.1): at 0.3 the non-mated pair
+    of fold 0 passes, at 0.6 the mated pair of fold 1 does not.
+    """
+    similarities = [0.8, 0.4, 0.5, 0.1]
+    uris = [f"/p/{n}.jpg" for n in range(8)]
+    write_labelled(tmp_path / "d", vectors_with(similarities), [None] * 8, uris=uris)
+    pairs = Pairs(
+        photos=[(uris[2 * n], uris[2 * n + 1]) for n in range(4)],
+        mated=np.array([True, False, True, False]),
+        folds=np.array([0, 0, 1, 1]),
+    )
+    result = evaluate_pairs(tmp_path / "d", pairs)
+    assert result.fold_thresholds == pytest.approx((0.3, 0.6), abs=1e-6)
+    assert result.fold_accuracies == (0.5, 0.5)
+    assert (result.accuracy, result.accuracy_error) == (0.5, 0.0)
+    assert result.folds == "list"
+    other = Pairs(pairs.photos[:2], pairs.mated[:2])
+    view_1 = evaluate_pairs(tmp_path / "d", pairs, threshold_from=other)
+    assert view_1.accuracy == 0.75 and view_1.accuracy_error is None
+
+
+def test_a_pair_whose_face_was_not_found_is_not_one_person(tmp_path: Path) -> None:
+    """The photo is in the dataset, with a face that is not near its centre."""
+    uris = [f"/p/{n}.jpg" for n in range(8)]
+    vectors = vectors_with([0.9, 0.8, 0.2, 0.1])
+    write_labelled(tmp_path / "d", vectors, [None] * 8, uris=uris, off_centre=[1, 6])
+    pairs = Pairs(
+        [(uris[2 * n], uris[2 * n + 1]) for n in range(4)], np.array([True, True, False, False])
+    )
+    result = evaluate_pairs(tmp_path / "d", pairs, face="central")
+    assert result.num_without_face == 2
+    assert result.mated == pytest.approx([-1, 0.8])
+    assert result.non_mated == pytest.approx([0.2, -1])
+    assert result.grouped_at is None and result.qualities == []  # of two pairs nothing is told
+    largest = evaluate_pairs(tmp_path / "d", pairs)
+    assert largest.num_without_face == 0 and largest.mated == pytest.approx([0.9, 0.8])
+
+
+def test_photos_are_found_by_what_the_list_calls_them(tmp_path: Path) -> None:
+    uris = ["/one/a.jpg", "/two/a.jpg", "/one/b.jpg", "/one/c.png"]
+    uris += ["/one/J._F._K_0001.jpg", "/one/without_ending"]
+    write_labelled(tmp_path / "d", vectors_with([0.9, 0.2, 0.5]), [None] * 6, uris=uris)
+    dotted = Pairs([("J._F._K_0001", "one/without_ending")] * 4, np.array([True, False] * 2))
+    assert evaluate_pairs(tmp_path / "d", dotted).mated == pytest.approx([0.5] * 2)
+    named = [("one/a.jpg", "/two/a.jpg"), ("b", "c.png")]
+    pairs = Pairs(2 * named, np.array([True, False, True, False]))
+    result = evaluate_pairs(tmp_path / "d", pairs)
+    assert result.mated == pytest.approx([0.9] * 2)
+    assert result.non_mated == pytest.approx([0.2] * 2)
+    for name, says in (
+        ("a.jpg", "is the name of 2 photos"),
+        ("x.jpg", "is not there"),
+        ("x", "is not there"),
+        ("three/b.jpg", "is not there"),  # another folder's
+        ("b.png", "is not there"),
+        ("", "is not there"),
+        ("a\0b", "is not there"),
+        ("http://x/b.jpg", "is not there"),
+    ):
+        wrong = Pairs([(name, "/one/b.jpg"), ("b", "c.png")], np.array([True, False]))
+        with pytest.raises(WrongUsageError, match=says):
+            evaluate_pairs(tmp_path / "d", wrong)
+
+
+def test_a_list_of_photos_without_such_a_face_is_refused(tmp_path: Path) -> None:
+    uris = [f"/p/{n}.jpg" for n in range(4)]
+    vectors = vectors_with([0.9, 0.1])
+    write_labelled(tmp_path / "d", vectors, [None] * 4, uris=uris, off_centre=range(4))
+    pairs = Pairs([(uris[0], uris[1]), (uris[2], uris[3])], np.array([True, False]))
+    with pytest.raises(WrongUsageError, match="no photo of the list has a face that"):
+        evaluate_pairs(tmp_path / "d", pairs, face="central")
+    with pytest.raises(WrongUsageError, match="no column 'lens' to group by"):
+        evaluate_pairs(tmp_path / "d", pairs, by=["lens"])
+
+
+def test_both_kinds_of_pairs_are_needed(tmp_path: Path) -> None:
+    uris = ["/p/a.jpg", "/p/b.jpg"]
+    write_labelled(tmp_path / "d", vectors_with([0.9]), [None] * 2, uris=uris)
+    with pytest.raises(WrongUsageError, match="1 pairs of one person and 0 of two; it needs 2"):
+        evaluate_pairs(tmp_path / "d", Pairs([("a.jpg", "b.jpg")], np.array([True])))
+
+
+def random_pairs(people: list[str], uris: list[str], count: int, seed: int = 0) -> Pairs:
+    rng = np.random.default_rng(seed)
+    by_person: dict[str, list[int]] = {}
+    for row, person in enumerate(people):
+        by_person.setdefault(person, []).append(row)
+    names = list(by_person)
+    rows = [rng.permutation(by_person[names[n]])[:2] for n in rng.integers(len(names), size=count)]
+    for _ in range(count):
+        one, two = rng.permutation(len(names))[:2]
+        rows.append(np.array([by_person[names[n]][0] for n in (one, two)]))
+    return Pairs(
+        photos=[(uris[a], uris[b]) for a, b in rows],
+        mated=np.repeat([True, False], count),
+        people=[(people[a], people[b]) for a, b in rows],
+        columns={"light": ["day" if n % 2 else "night" for n in range(2 * count)]},
+    )
+
+
+def test_noise_scores_chance_and_separate_people_nearly_all(tmp_path: Path) -> None:
+    for spread, low, high in ((1000.0, 0.42, 0.58), (0.3, 0.99, 1.0)):
+        vectors, people = people_around(60, 4, spread=spread)
+        folder = tmp_path / str(spread)
+        uris = [f"/p/{n}.jpg" for n in range(len(people))]
+        write_labelled(folder, vectors, people, uris=uris)
+        result = evaluate_pairs(
+            folder, random_pairs(people, uris, 300), by=["light", "light", "camera"]
+        )
+        assert low <= result.accuracy <= high
+        assert result.folds == "drawn" and len(result.fold_accuracies) == 10
+        assert result.true_accept_rates[1e-4] is None  # of 300 pairs
+        assert result.grouped_at == 0.01
+        assert {group.group for group in result.groups["light"]} == {"day", "night"}
+
+
+def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
+    uris = [f"/p/{n}.jpg" for n in range(8)]
+    similarities = [0.1, 0.9, 0.8, 0.05]
+    write_labelled(tmp_path / "d", vectors_with(similarities), [None] * 8, uris=uris)
+    pairs = Pairs(
+        [(uris[2 * n], uris[2 * n + 1]) for n in range(4)], np.array([True, True, False, False])
+    )
+    assert evaluate_pairs(tmp_path / "d", pairs).worst == []
+    (missed,) = evaluate_pairs(tmp_path / "d", pairs, num_worst=5).worst
+    assert (missed.uri, missed.mated) == ("/p/0.jpg", True)
+
+
+def test_lfw_s_development_pairs_are_told_apart(lfw_dataset: Path, lfw: Path) -> None:
+    result = evaluate_pairs(lfw_dataset, read_pairs(lfw / "pairsDevTrain.txt"))
+    assert (result.num_mated, result.num_non_mated) == (1100, 1100)
+    assert result.num_without_face <= 3
+    assert 0.99 <= result.accuracy <= 0.997  # benchmarks/README.md: 0.9941
+    rate = result.true_accept_rates[1e-2]
+    assert rate is not None and 0.98 <= rate.interval.low <= rate.value <= rate.interval.high
+    assert 0.004 <= result.equal_error_rate.value <= 0.015

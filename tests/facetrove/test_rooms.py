@@ -1,0 +1,68 @@
+"""What holds for the whole: light imports, and nothing sent anywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faces.core.files import cache_dir
+from faces.models.registry import load_pipeline
+from tests.support.command import ROOT
+
+HEAVY = (
+    *("apache_beam", "faiss", "openvino", "onnxruntime", "onnx", "cv2", "pyarrow", "rich"),
+    *("scipy", "matplotlib"),
+)
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        "faces",
+        "beam_jobs",
+        "indexer",
+        "search",
+        "facetrove",
+        "facetrove.evaluation",
+        "facetrove.cli.main",
+    ],
+)
+def test_importing_a_room_loads_nothing_heavy(room: str) -> None:
+    script = f"import sys, {room}; print([name for name in {HEAVY} if name in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_a_missing_name_in_a_room_is_an_attribute_error() -> None:
+    import indexer
+    import search
+
+    for room in (indexer, search):
+        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+            _ = room.nonsense  # type: ignore[attr-defined]
+
+
+def test_loading_the_networks_sends_nothing(tmp_path: Path) -> None:
+    """OpenVINO reports its use unless told not to, and keeps a name for the user at home."""
+    script = """
+import socket
+def refuse(*_): raise SystemExit("a connection was tried")
+socket.socket.connect = refuse
+from faces.models.registry import load_pipeline
+import numpy as np
+load_pipeline(threads=1).find_faces([np.zeros((64, 64, 3), np.uint8)])
+from faces.models.embedder import NetworkEmbedder
+from faces.models.sface import SFACE
+NetworkEmbedder(SFACE, threads=1).embed(np.zeros((1, 112, 112, 3), np.uint8))
+"""
+    load_pipeline()  # fetched before, in case the cache is empty
+    quiet = {name: value for name, value in os.environ.items() if name != "CI"}
+    environment = {**quiet, "HOME": str(tmp_path), "FACETROVE_CACHE": str(cache_dir())}
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, check=True)
+    assert not (tmp_path / "intel").exists()

@@ -1,0 +1,297 @@
+"""Random histories of a dataset and its index, compared with a plain model after every step."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from faces.dataset.store import Dataset
+from indexer import build_index
+from indexer.build import compact_index
+from indexer.delete import delete_faces, matching
+from indexer.purge import purge
+from indexer.verify import verify_index
+from search import FaceSearcher
+from search.results import Match
+from tests.support.small_collections import DIMENSION, Collection, Face, Photo
+from tests.support.vectors import unit_vectors
+
+URIS = [f"/{folder}/{number}.jpg" for folder in "abc" for number in range(4)]
+CONTENTS = {content: content % 4 for content in range(10)}  # number of faces of each
+
+Filter = Callable[[Face], bool]
+
+FILTERS: dict[str, Filter] = {
+    "person = 'Ann'": lambda face: face.person == "Ann",
+    "person IS NULL OR year >= 2": lambda face: (
+        face.person is None or (face.year is not None and face.year >= 2)
+    ),
+    "starts_with(uri, '/a')": lambda face: face.uri.startswith("/a"),
+    "len(also_at) > 0": lambda face: bool(face.also_at),
+    "year = 77": lambda face: False,
+}
+
+uris = st.sampled_from(URIS)
+photos = st.builds(
+    lambda content, person, year: Photo(content, CONTENTS[content], person, year),
+    st.sampled_from(sorted(CONTENTS)),
+    st.sampled_from(["Ann", "Bob", None]),
+    st.sampled_from([1, 2, None]),
+)
+
+
+class IndexHistory(RuleBasedStateMachine):
+    """What may happen to a dataset and an index, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.dataset = Path(self.folder.name) / "dataset"
+        self.index = Path(self.folder.name) / "index"
+        self.collection = Collection(self.dataset)
+        self.indexed: dict[str, Face] = {}
+        self.reader: tuple[FaceSearcher, dict[str, Face]] | None = None
+        self.seed = 0
+
+    def teardown(self) -> None:
+        self.reader = None
+        self.folder.cleanup()
+
+    @initialize(first=st.dictionaries(uris, photos, min_size=1, max_size=6))
+    def begin(self, first: dict[str, Photo]) -> None:
+        self.collection.embed({**first, "/kept.jpg": Photo(1000, 1, "Ann", 1)})
+        self.build()
+
+    @rule(new=st.dictionaries(uris, photos, min_size=1, max_size=4), again=st.booleans())
+    def embed(self, new: dict[str, Photo], again: bool) -> None:
+        self.collection.embed(new, again=again)
+
+    @rule(data=st.data(), person=st.sampled_from(["Ann", "Cy", None]))
+    def say_who_it_is(self, data: st.DataObject, person: str | None) -> None:
+        uri = self.draw_uri(data)
+        before = self.collection.photos[uri]
+        photo = Photo(before.content, before.num_faces, person, before.year)
+        self.collection.embed({uri: photo})
+
+    @rule(data=st.data(), place=uris)
+    def copy(self, data: st.DataObject, place: str) -> None:
+        photo = self.collection.photos[self.draw_uri(data)]
+        self.collection.embed({place: Photo(photo.content, photo.num_faces, "Bob", 2)})
+
+    @rule(data=st.data())
+    def vanish(self, data: st.DataObject) -> None:
+        self.collection.embed({}, gone=[self.draw_uri(data)])
+
+    @rule(data=st.data(), other=photos)
+    def vanish_and_change_another(self, data: st.DataObject, other: Photo) -> None:
+        gone, changed = self.draw_uri(data), self.draw_uri(data)
+        self.collection.embed({changed: other}, gone=[gone])
+
+    @rule()
+    def build(self) -> None:
+        build_index(self.dataset, self.index)
+        self.indexed = self.collection.faces()
+        self.check_index()
+        verified = verify_index(self.index, self.dataset)
+        assert verified.problems == ()
+        assert verified.num_faces == len(self.indexed)
+
+    @rule()
+    def build_anew(self) -> None:
+        if self.collection.faces():
+            build_index(self.dataset, self.index, rebuild=True)
+            self.indexed = self.collection.faces()
+            self.check_index()
+
+    @rule()
+    def compact(self) -> None:
+        manifest = compact_index(self.index)
+        assert (len(manifest.segments), manifest.deletions) == (1, None)
+        self.check_index()
+
+    @rule(data=st.data(), named=st.booleans())
+    def delete_a_face(self, data: st.DataObject, named: bool) -> None:
+        faces = sorted({**self.collection.faces(), **self.indexed})
+        if faces:
+            face_id = data.draw(st.sampled_from(faces))
+            self.delete(matching([face_id], [], None), lambda face: face.face_id == face_id, named)
+
+    @rule(data=st.data(), named=st.booleans())
+    def delete_a_photo(self, data: st.DataObject, named: bool) -> None:
+        uri = self.draw_uri(data)
+        where = matching([], [uri], None)
+        self.delete(where, lambda face: uri in (face.uri, *face.also_at), named)
+
+    @rule(data=st.data(), named=st.booleans())
+    def delete_a_content(self, data: st.DataObject, named: bool) -> None:
+        photo_id = self.collection.photos[self.draw_uri(data)].photo_id
+        where = matching([], [photo_id], None)
+        self.delete(where, lambda face: face.photo_id == photo_id, named)
+
+    @rule(where=st.sampled_from(sorted(FILTERS)), named=st.booleans())
+    def delete_by_filter(self, where: str, named: bool) -> None:
+        self.delete(where, FILTERS[where], named)
+
+    def delete(self, where: str, is_meant: Filter, named: bool) -> None:
+        in_index = {i for i, face in self.indexed.items() if named and is_meant(face)}
+        in_dataset = {i for i, face in self.collection.faces().items() if is_meant(face)}
+        indexes = [self.index] if named else []
+        deleted = delete_faces(self.dataset, indexes, where)
+        assert deleted.num_faces == len(in_index | in_dataset)
+        assert not deleted.still_in_dataset
+        self.collection.deleted |= in_index | in_dataset
+        if named:
+            left = {i: f for i, f in self.indexed.items() if i not in in_index | in_dataset}
+            counts = {str(self.index): len(self.indexed) - len(left)}
+            assert deleted.num_faces_of_index == counts
+            self.indexed = left
+        self.check_index()
+
+    @rule(named=st.booleans())
+    def purge(self, named: bool) -> None:
+        purge(self.dataset, [self.index] if named else [])
+        if named:
+            self.indexed = self.collection.faces()
+            assert verify_index(self.index, self.dataset).problems == ()
+        self.check_index()
+        assert_dataset_holds(self.dataset, self.collection)
+
+    @rule(moved_on=st.booleans())
+    @precondition(lambda self: self.reader is not None)
+    def read_with_an_old_reader(self, moved_on: bool) -> None:
+        assert self.reader is not None
+        searcher, faces = self.reader
+        if moved_on:
+            searcher.refresh()
+            faces = self.indexed
+        self.reader = (searcher, faces)
+        self.check(searcher, faces)
+
+    def check_index(self) -> None:
+        searcher = FaceSearcher.open(self.index)
+        self.check(searcher, self.indexed)
+        if self.reader is None or self.seed % 3 == 0:
+            self.reader = (searcher, self.indexed)
+
+    def check(self, searcher: FaceSearcher, faces: dict[str, Face]) -> None:
+        self.seed += 1
+        assert_answers(searcher, faces, seed=self.seed)
+
+    def draw_uri(self, data: st.DataObject) -> str:
+        if not self.collection.photos:
+            self.collection.embed({"/kept.jpg": Photo(1000, 1, "Ann", 1)})
+        return data.draw(st.sampled_from(sorted(self.collection.photos)))
+
+
+def assert_dataset_holds(dataset: Path, collection: Collection) -> None:
+    found: set[str] = set()
+    for table in Dataset.open(dataset).faces(["face_id"]):
+        found |= set(table["face_id"].to_pylist())
+    assert found == set(collection.faces())
+
+
+def assert_answers(searcher: FaceSearcher, faces: dict[str, Face], *, seed: int) -> None:
+    """Ask in several ways, and compare with what follows from the faces."""
+    assert len(searcher) == len(faces)
+    chance = random.Random(seed)
+    probes = unit_vectors(2, DIMENSION, seed=seed)
+    everything = searcher.search_embeddings(probes, min_similarity=-1)
+    for probe, matches in zip(probes, everything, strict=True):
+        assert_matches(matches, faces.values(), probe, len(faces))
+    where = chance.choice(sorted(FILTERS))
+    passing = [face for face in faces.values() if FILTERS[where](face)]
+    if faces:
+        k = chance.randint(1, len(faces))
+        for probe, matches in zip(probes, searcher.search_embeddings(probes, k), strict=True):
+            assert_matches(matches, faces.values(), probe, k)
+        found = searcher.search_embeddings(probes, k, where=where)
+        for probe, matches in zip(probes, found, strict=True):
+            assert_matches(matches, passing, probe, k)
+    least = round(chance.uniform(-1, 1), 3)
+    for one_per in (None, "photo", "person"):
+        found = searcher.search_embeddings(
+            probes, min_similarity=least, one_per=one_per, where=where
+        )
+        for probe, matches in zip(probes, found, strict=True):
+            best = best_of_each(passing, one_per, probe)
+            above = [face for face in best if face.vector @ probe >= least]
+            assert_matches(matches, above, probe, len(above))
+
+
+def best_of_each(faces: Iterable[Face], group: str | None, probe: np.ndarray) -> list[Face]:
+    best: dict[Any, Face] = {}
+    for face in sorted(faces, key=lambda face: -float(face.vector @ probe)):
+        key = {None: None, "photo": face.photo_id, "person": face.person}[group]
+        best.setdefault(face.face_id if key is None else key, face)
+    return list(best.values())
+
+
+def assert_matches(matches: Iterable[Match], faces: Iterable[Face], probe: Any, k: int) -> None:
+    """The k best of the faces, as they are; which of equally similar ones does not matter."""
+    expected = {face.face_id: face for face in faces}
+    matches = list(matches)
+    for match in matches:
+        assert as_face(match) == expected[match.face_id]
+        assert match.similarity == pytest.approx(
+            float(expected[match.face_id].vector @ probe), abs=1e-5
+        )
+    assert len({match.face_id for match in matches}) == len(matches)
+    similarities = sorted((float(face.vector @ probe) for face in expected.values()), reverse=True)
+    found = [match.similarity for match in matches]
+    assert found == pytest.approx(similarities[:k], abs=1e-5)
+    assert [match.rank for match in matches] == list(range(1, len(matches) + 1))
+
+
+def as_face(match: Match) -> Face:
+    assert match.metadata.keys() == {"year"}
+    return Face(
+        match.face_id,
+        match.photo_id,
+        match.uri,
+        match.also_at,
+        match.person,
+        match.metadata["year"],
+        np.empty(0),
+    )
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """FAISS on one thread, which is faster for so few faces."""
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_an_index_answers_as_a_plain_model_whatever_happened_before(one_thread: None) -> None:
+    run_state_machine_as_test(
+        IndexHistory,
+        settings=settings(
+            derandomize=True,
+            phases=[Phase.generate],  # to shrink a history takes minutes
+            database=None,
+            deadline=None,
+            max_examples=20,
+            stateful_step_count=15,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

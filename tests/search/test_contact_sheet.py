@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from faces.core.errors import WrongUsageError
+from faces.photos.decoding import decode_photo
+from search.contact_sheet import GAP, TILE, draw_contact_sheet, write_contact_sheet
+from search.results import Box, Match, Probe
+
+
+def solid(folder: Path, name: str, colour: tuple[int, int, int]) -> str:
+    PIL.Image.new("RGB", (300, 200), colour).save(folder / name)
+    return str(folder / name)
+
+
+def match(rank: int, uri: str, box: Box = Box(100, 50, 80, 80)) -> Match:
+    return Match(rank, 1 / rank, uri, box, f"face {rank}", "photo", 0.9)
+
+
+def probe_of(*matches: Match) -> Probe:
+    return Probe(Box(10, 10, 50, 60), 0.9, matches)
+
+
+BLUE_PHOTO = np.full((200, 300, 3), (0, 0, 200), np.uint8)
+
+
+def test_the_probe_stands_beside_its_matches(tmp_path: Path) -> None:
+    red = match(1, solid(tmp_path, "red.png", (200, 0, 0)))
+    green = match(2, solid(tmp_path, "green.png", (0, 200, 0)))
+    sheet = np.asarray(draw_contact_sheet(BLUE_PHOTO, [probe_of(red, green)]))
+    middle = GAP + TILE // 2
+    first = 2 * GAP + TILE + GAP + TILE // 2
+    assert tuple(sheet[middle, middle]) == (0, 0, 200)
+    assert tuple(sheet[middle, first]) == (200, 0, 0)
+    assert tuple(sheet[middle, first + TILE + GAP]) == (0, 200, 0)
+    assert (sheet[GAP + TILE + 4 : GAP + TILE + 40, :TILE] < 128).any()  # a caption is written
+
+
+def test_every_probe_and_every_match_has_a_place(tmp_path: Path) -> None:
+    uri = solid(tmp_path, "red.png", (200, 0, 0))
+    probes = [probe_of(*(match(rank, uri) for rank in range(1, 14))), probe_of(match(1, uri))]
+    sheet = np.asarray(draw_contact_sheet(BLUE_PHOTO, probes))
+    red = (sheet == (200, 0, 0)).all(axis=2).sum()
+    assert red == 14 * TILE * TILE
+
+
+def test_a_photo_that_is_gone_and_boxes_outside_leave_a_note_not_an_error(tmp_path: Path) -> None:
+    uri = solid(tmp_path, "red.png", (200, 0, 0))
+    odd = [Box(-50, -50, 100, 100), Box(5000, 5000, 10, 10), Box(0, 0, 0, 0), Box(-9, 0, 9999, 9)]
+    matches = [match(rank, uri, box) for rank, box in enumerate(odd, start=2)]
+    sheet = draw_contact_sheet(
+        BLUE_PHOTO, [probe_of(match(1, str(tmp_path / "gone.jpg")), *matches)]
+    )
+    assert sheet.width > TILE
+
+
+def test_the_name_says_the_format(tmp_path: Path) -> None:
+    probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
+    for name in ("sheet.jpg", "sheet.PNG", "sheet.webp"):
+        write_contact_sheet(tmp_path / name, BLUE_PHOTO, probes)
+        assert decode_photo((tmp_path / name).read_bytes()).image.shape[1] > TILE
+    for name in ("sheet", "sheet.txt", "sheet.pickle"):
+        with pytest.raises(WrongUsageError, match=r"end it in one of \.jpg"):
+            write_contact_sheet(tmp_path / name, BLUE_PHOTO, probes)
+    with pytest.raises(WrongUsageError, match="make it first"):
+        write_contact_sheet(tmp_path / "nowhere" / "sheet.jpg", BLUE_PHOTO, probes)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_only_an_earlier_sheet_is_replaced(tmp_path: Path, suffix: str) -> None:
+    probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
+    for name in (f"photo{suffix}", f"text{suffix}"):
+        path = tmp_path / name
+        path.write_text("text")
+        if name.startswith("photo"):
+            PIL.Image.new("RGB", (9, 9)).save(path)
+        before = path.read_bytes()
+        with pytest.raises(WrongUsageError, match="is no contact sheet; name another"):
+            write_contact_sheet(path, BLUE_PHOTO, probes)
+        assert path.read_bytes() == before
+    for _ in range(2):
+        write_contact_sheet(tmp_path / f"sheet{suffix}", BLUE_PHOTO, probes)

@@ -1,0 +1,222 @@
+"""What can be asked of an index: filters, thresholds, one match per photo or person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from faces.core.contract import ModelContract
+from faces.core.errors import WrongUsageError
+from faces.dataset.store import Dataset
+from indexer import build_index
+from indexer.build import compact_index
+from indexer.delete import delete_faces
+from search import FaceSearcher
+from tests.support.parts import part_tables, write
+from tests.support.vectors import unit_vectors
+
+METADATA = pa.schema([("person", pa.string()), ("taken", pa.date32())])
+PEOPLE = ("Ann", "Bob", None)
+
+
+def write_people(path: Path, contract: ModelContract, count: int, *, seed: int = 0) -> None:
+    """Photos of three faces each, of Ann, of Bob and of people unknown, in turn."""
+    photos, faces = part_tables({f"/{seed}/{n}.jpg": 3 for n in range(count)}, seed=seed)
+    person = pa.array([PEOPLE[n % 3] for n in range(count)], pa.string())
+    taken = pa.array([date(2000 + n % 20, 1, 1) for n in range(count)], pa.date32())
+    photos = photos.append_column("person", person).append_column("taken", taken)
+    with Dataset(path, contract, metadata=METADATA).open_for_writing() as writer:
+        writer.write_part(writer.part_name(0), photos, faces, {})
+
+
+@pytest.fixture
+def index(tmp_path: Path, contract: ModelContract) -> Path:
+    """An exact index of 120 faces in two segments, some of them deleted."""
+    write_people(tmp_path / "d", contract, 30)
+    build_index(tmp_path / "d", tmp_path / "i")
+    write_people(tmp_path / "d", contract, 12, seed=1)
+    build_index(tmp_path / "d", tmp_path / "i")
+    delete_faces(tmp_path / "d", [tmp_path / "i"], "uri = '/0/5.jpg'")
+    return tmp_path / "i"
+
+
+@pytest.fixture(params=[1, 40])
+def probes(request: pytest.FixtureRequest) -> np.ndarray:
+    return unit_vectors(request.param, 8, seed=77)
+
+
+Expected = Callable[[Callable[[dict[str, object]], bool]], list[list[str]]]
+
+
+@pytest.fixture
+def expected(index: Path, probes: np.ndarray) -> Expected:
+    """The ids of the faces that pass a condition in Python, best first, by numpy."""
+    faces, vectors = [], []
+    for segment in FaceSearcher.open(index)._version.segments:
+        live = np.flatnonzero(segment.live())
+        faces += [segment.faces.row(int(row), segment.faces.schema.names) for row in live]
+        vectors.append(segment.vectors[live])
+    order = np.argsort(-(probes @ np.concatenate(vectors).T), axis=1)
+
+    def ranked(passes: Callable[[dict[str, object]], bool]) -> list[list[str]]:
+        return [
+            [str(faces[row]["face_id"]) for row in rows if passes(faces[row])] for rows in order
+        ]
+
+    return ranked
+
+
+def test_a_filter_is_applied_inside_the_search(
+    index: Path, probes: np.ndarray, expected: Expected
+) -> None:
+    searcher = FaceSearcher.open(index)
+    assert len(searcher) == 123
+    answers = searcher.search_embeddings(probes, 7, where="person = 'Ann'")
+    wanted = expected(lambda face: face["person"] == "Ann")
+    assert [matches.face_ids for matches in answers] == [ids[:7] for ids in wanted]
+    match = answers[0][0]
+    assert match.person == "Ann"
+    assert match.metadata.keys() == {"taken"}
+    assert match.to_json()["metadata"]["taken"].startswith("20")
+
+
+def test_a_filter_that_leaves_three_faces_returns_those_three(
+    index: Path, probes: np.ndarray
+) -> None:
+    searcher = FaceSearcher.open(index)
+    for matches in searcher.search_embeddings(probes, 10, where="uri = '/1/3.jpg'"):
+        assert sorted(matches.face_ids) == [f"/1/3.jpg-{n}-1" for n in range(3)]
+        assert [match.rank for match in matches] == [1, 2, 3]
+    for matches in searcher.search_embeddings(probes, 10, where="uri = '/0/5.jpg'"):  # deleted
+        assert len(matches) == 0
+
+
+def test_all_matches_above_a_similarity_are_returned(
+    index: Path, probes: np.ndarray, expected: Expected
+) -> None:
+    searcher = FaceSearcher.open(index)
+    everything = searcher.search_embeddings(probes, len(searcher))
+    for least in (-1.0, 0.0, 0.5, 0.99):
+        answers = searcher.search_embeddings(probes, min_similarity=least)
+        for matches, ranked in zip(answers, everything, strict=True):
+            count = int((ranked.similarities >= least).sum())
+            assert matches.face_ids == ranked[:count].face_ids
+        answers = searcher.search_embeddings(probes, 5, min_similarity=least)
+        for matches, ranked in zip(answers, everything, strict=True):
+            count = min(5, int((ranked.similarities >= least).sum()))
+            assert matches.face_ids == ranked[:count].face_ids
+
+
+def test_one_match_per_photo_is_the_best_of_each(
+    index: Path, probes: np.ndarray, expected: Expected
+) -> None:
+    answers = FaceSearcher.open(index).search_embeddings(probes, 30, one_per="photo")
+    for matches, ids in zip(answers, expected(lambda _: True), strict=True):
+        best = list({face_id.split("-")[0]: face_id for face_id in reversed(ids)}.values())
+        assert matches.face_ids == sorted(best, key=ids.index)[:30]
+
+
+def test_one_match_per_person_leaves_the_unknown_each_their_own(
+    index: Path, probes: np.ndarray
+) -> None:
+    searcher = FaceSearcher.open(index)
+    for matches in searcher.search_embeddings(probes, 20, one_per="person"):
+        known = [match.person for match in matches if match.person]
+        assert sorted(known) == sorted(set(known))
+        assert len(matches) == 20
+    people = searcher.search_embeddings(probes, 20, one_per="person", where="person IS NOT NULL")
+    assert {tuple(sorted(str(m.person) for m in matches)) for matches in people} == {("Ann", "Bob")}
+
+
+def test_more_like_this_leaves_the_face_itself_out(index: Path) -> None:
+    searcher = FaceSearcher.open(index)
+    face_id = "/0/7.jpg-1-0"
+    matches = searcher.search_face(face_id, 5)
+    place = searcher._version.place_of(face_id)
+    assert place is not None
+    (ranked,) = searcher.search_embeddings(searcher._version.embeddings(np.array([place])), 6)
+    assert ranked[0].face_id == face_id
+    assert matches.face_ids == ranked[1:].face_ids
+    assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
+    for gone in ("/0/5.jpg-0-0", "nobody"):
+        with pytest.raises(WrongUsageError, match="holds no face"):
+            searcher.search_face(gone)
+
+
+def test_wrong_questions_say_what_is_right(index: Path, contract: ModelContract) -> None:
+    searcher = FaceSearcher.open(index)
+    probe = unit_vectors(1, 8, 0)
+    with pytest.raises(WrongUsageError, match="from -1 to 1"):
+        searcher.search_embeddings(probe, min_similarity=2)
+    with pytest.raises(WrongUsageError, match="'photo' or 'person'"):
+        searcher.search_embeddings(probe, one_per="album")  # type: ignore[arg-type]
+    with pytest.raises(WrongUsageError, match="over the columns"):
+        searcher.search_embeddings(probe, where="persn = 'Ann'")
+    write(index.parent / "e", contract, {"a": 1})
+    build_index(index.parent / "e", index.parent / "j")
+    with pytest.raises(WrongUsageError, match="knows no people"):
+        FaceSearcher.open(index.parent / "j").search_embeddings(probe, one_per="person")
+
+
+def test_a_column_that_came_later_is_null_in_older_segments(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    write(tmp_path / "d", contract, {f"{n}": 1 for n in range(20)})
+    build_index(tmp_path / "d", tmp_path / "i")
+    write_people(tmp_path / "d", contract, 2, seed=1)
+    assert len(build_index(tmp_path / "d", tmp_path / "i").segments) == 2
+    for _ in range(2):
+        searcher = FaceSearcher.open(tmp_path / "i")
+        (matches,) = searcher.search_embeddings(unit_vectors(1, 8, 0), 26)
+        people = [match.person for match in matches]
+        assert (people.count(None), people.count("Ann"), people.count("Bob")) == (20, 3, 3)
+        (matches,) = searcher.search_embeddings(unit_vectors(1, 8, 0), where="person = 'Bob'")
+        assert len(matches) == 3
+        compact_index(tmp_path / "i")
+
+
+def test_a_filter_on_a_column_that_an_index_lacks_deletes_from_the_dataset(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    write(tmp_path / "d", contract, {f"{n}": 1 for n in range(20)})
+    build_index(tmp_path / "d", tmp_path / "i")
+    write_people(tmp_path / "d", contract, 3, seed=1)  # the index has not heard of people yet
+    deleted = delete_faces(tmp_path / "d", [tmp_path / "i"], "person = 'Ann'")
+    assert (deleted.num_faces, list(deleted.num_faces_of_index.values())) == (3, [0])
+    assert build_index(tmp_path / "d", tmp_path / "i").num_faces == 26
+
+
+def test_refresh_moves_on_to_the_version_in_force(
+    tmp_path: Path, index: Path, contract: ModelContract
+) -> None:
+    searcher, stale = FaceSearcher.open(index), FaceSearcher.open(index)
+    assert not searcher.refresh()
+    delete_faces(tmp_path / "d", [index], "person = 'Ann' AND starts_with(uri, '/1/')")
+    write_people(tmp_path / "d", contract, 1, seed=9)
+    build_index(tmp_path / "d", index)
+    known = searcher._version.segments[0].vectors
+    assert searcher.refresh()
+    assert searcher._version.segments[0].vectors is known  # what was open stays open
+    assert (len(stale), len(searcher)) == (123, 114)
+    assert searcher.manifest.version > stale.manifest.version
+    probe = unit_vectors(1, 8, 0)
+    (matches,) = searcher.search_embeddings(probe, 114, where="person = 'Ann'")
+    assert {match.uri.split("/")[1] for match in matches} == {"0", "9"}
+    (matches,) = stale.search_embeddings(probe, 123, where="person = 'Ann'")
+    assert {match.uri.split("/")[1] for match in matches} == {"0", "1"}
+
+
+def test_an_index_of_nobody_answers_with_nothing(index: Path, tmp_path: Path) -> None:
+    delete_faces(tmp_path / "d", [index], "true")
+    for _ in range(2):
+        searcher = FaceSearcher.open(index)
+        assert len(searcher) == 0
+        assert [len(found) for found in searcher.search_embeddings(unit_vectors(3, 8, 0))] == [
+            0
+        ] * 3
+        compact_index(index)

@@ -1,0 +1,125 @@
+"""Datasets and indexes of faces whose embeddings and people a test chooses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from faces.core.contract import ModelContract
+from faces.dataset.schema import faces_table
+from faces.dataset.store import Dataset
+from faces.models.face import FaceQuality
+from indexer import build_index
+
+METADATA = pa.schema([("person", pa.string()), ("camera", pa.string())])
+
+
+def contract_of(dimension: int) -> ModelContract:
+    return ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=dimension)
+
+
+def write_labelled(
+    path: Path,
+    vectors: NDArray[np.floating],
+    people: Sequence[str | None],
+    *,
+    uris: Sequence[str] | None = None,
+    quality: NDArray[np.floating] | None = None,
+    cameras: Sequence[str] | None = None,
+    off_centre: Sequence[int] = (),
+) -> Path:
+    """A dataset with one photo of 100x100 for each vector, the face at its centre.
+
+    Args:
+        path: of the dataset.
+        vectors: (n, d), of unit length.
+        people: (n,) who is in them.
+        uris: (n,) of the photos.
+        quality: (n,) of every measure.
+        cameras: (n,) of the column `camera`.
+        off_centre: numbers of photos whose face is in a corner.
+    """
+    count, dimension = vectors.shape
+    uris = uris or [f"/photos/{person}/{n:06d}.jpg" for n, person in enumerate(people)]
+    ids = [hashlib.sha256(uri.encode()).hexdigest() for uri in uris]
+    values = np.full(count, 0.5) if quality is None else quality
+    with Dataset(path, contract_of(dimension), metadata=METADATA).open_for_writing() as writer:
+        photos = pa.Table.from_pylist(
+            [
+                {
+                    "uri": uri,
+                    "num_bytes": 1,
+                    "mtime_ns": 1,
+                    "photo_id": photo_id,
+                    "width": 100,
+                    "height": 100,
+                    "num_faces": 1,
+                    "status": "embedded",
+                    "reason": None,
+                    "is_copy": False,
+                    "person": person,
+                    "camera": camera,
+                }
+                for uri, photo_id, person, camera in zip(
+                    uris, ids, people, cameras or [None] * count, strict=True
+                )
+            ],
+            schema=writer.dataset.photo_schema,
+        )
+        faces = faces_table(
+            [
+                {
+                    "face_id": photo_id[:32],
+                    "photo_id": photo_id,
+                    "uri": uri,
+                    "box": [0, 0, 20, 20] if number in off_centre else [40, 40, 20, 20],
+                    "landmarks": [45, 45, 55, 45, 50, 50, 46, 55, 54, 55],
+                    **dict.fromkeys(
+                        ["score", "embedding_norm", *(f.name for f in fields(FaceQuality))], value
+                    ),
+                    "yaw": 10 * (1 - value),
+                }
+                for number, (photo_id, uri, value) in enumerate(
+                    zip(ids, uris, values.tolist(), strict=True)
+                )
+            ],
+            vectors.astype(np.float32),
+            dimension,
+        )
+        writer.write_part(writer.part_name(0), photos, faces, {})
+        writer.finish(None)
+    return path
+
+
+def labelled_index(
+    folder: Path,
+    vectors: NDArray[np.floating],
+    people: Sequence[str | None],
+    *,
+    recipe: str = "auto",
+    quality: NDArray[np.floating] | None = None,
+    cameras: Sequence[str] | None = None,
+) -> Path:
+    """An index of such a dataset."""
+    dataset = folder / "d.dataset"
+    write_labelled(dataset, vectors, people, quality=quality, cameras=cameras)
+    build_index(dataset, folder / "d.index", recipe=recipe, target_recall=0.9)
+    return folder / "d.index"
+
+
+def people_around(
+    num_people: int, photos_each: int, *, spread: float, dimension: int = 32, seed: int = 0
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Faces of people who lie anywhere, their photos around them; `spread` 0: all the same."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(num_people, dimension)) / dimension**0.5
+    people = np.repeat(np.arange(num_people), photos_each)
+    vectors = centres[people] + spread * rng.normal(size=(len(people), dimension)) / dimension**0.5
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32), [f"p{number:04d}" for number in people]

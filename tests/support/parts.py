@@ -1,0 +1,56 @@
+"""Parts of a dataset, written by hand."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow as pa
+
+from faces.core.contract import ModelContract
+from faces.dataset.schema import PHOTO_SCHEMA, faces_table
+from faces.dataset.store import Dataset
+from faces.models.face import FaceQuality
+from tests.support.vectors import unit_vectors
+
+QUALITY = [*(field.name for field in fields(FaceQuality)), "embedding_norm"]
+
+
+def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Table]:
+    """Photos with so many faces each, and the faces."""
+    photos = [
+        {
+            "uri": uri,
+            "num_bytes": 1,
+            "mtime_ns": seed,
+            "photo_id": f"{seed}{uri}",
+            "width": 1,
+            "height": 1,
+            "num_faces": count,
+            "status": "embedded" if count else "rejected",
+            "reason": None if count else "damaged",
+            "is_copy": False,
+        }
+        for uri, count in uris.items()
+    ]
+    faces = [
+        {
+            "face_id": f"{uri}-{place}-{seed}",
+            "photo_id": f"{seed}{uri}",
+            "uri": uri,
+            "box": [0, 0, 1, 1],
+            "landmarks": [0] * 10,
+            "score": 1,
+            **dict.fromkeys(QUALITY, 0.5),
+        }
+        for uri, count in uris.items()
+        for place in range(count)
+    ]
+    vectors = unit_vectors(len(faces), 8, seed)
+    return pa.Table.from_pylist(photos, schema=PHOTO_SCHEMA), faces_table(faces, vectors, 8)
+
+
+def write(path: Path, contract: ModelContract, *parts: dict[str, int], seed: int = 0) -> None:
+    with Dataset(path, contract).open_for_writing() as writer:
+        for number, uris in enumerate(parts):
+            writer.write_part(writer.part_name(number), *part_tables(uris, seed=seed), {})

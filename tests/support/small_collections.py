@@ -1,0 +1,254 @@
+"""Datasets of tiny faces, with a plain model of what they hold, for tests of indexes.
+
+Photos are places with contents; the faces of a content are random vectors of 8 numbers. They are
+written as the embed job writes them, without networks: a content that the dataset holds already
+is a row without faces, a photo that vanished a row that says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faces.core.contract import ModelContract
+from faces.dataset.schema import PHOTO_SCHEMA, faces_table
+from faces.dataset.store import Dataset
+from search import FaceSearcher
+from tests.support.parts import QUALITY
+from tests.support.vectors import unit_vectors
+
+DIMENSION = 8
+CONTRACT = ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=DIMENSION)
+METADATA = pa.schema([("person", pa.string()), ("year", pa.int64())])
+NO_FACES = {"width": None, "height": None, "num_faces": 0, "reason": None, "is_copy": False}
+
+
+def photo_id_of(content: int) -> str:
+    return hashlib.sha256(f"content {content}".encode()).hexdigest()
+
+
+def face_id_of(content: int, place: int) -> str:
+    return hashlib.sha256(f"{photo_id_of(content)}\0{place}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """What lies at a place: a content, with so many faces, and what a photo list says of it."""
+
+    content: int
+    num_faces: int = 1
+    person: str | None = None
+    year: int | None = None
+
+    @property
+    def photo_id(self) -> str:
+        return photo_id_of(self.content)
+
+    @property
+    def face_ids(self) -> list[str]:
+        return [face_id_of(self.content, place) for place in range(self.num_faces)]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        return unit_vectors(self.num_faces, DIMENSION, seed=self.content)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face as a search should give it."""
+
+    face_id: str
+    photo_id: str
+    uri: str
+    also_at: tuple[str, ...]
+    person: str | None
+    year: int | None
+    vector: np.ndarray = field(compare=False)
+
+
+@dataclass
+class Collection:
+    """A dataset, and in plain Python what it should hold.
+
+    Attributes:
+        path: the dataset's folder.
+        photos: by uri, as they stand.
+        deleted: face_ids that were deleted for good.
+    """
+
+    path: Path
+    photos: dict[str, Photo] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+
+    def faces(self) -> dict[str, Face]:
+        """Every face that there is, by its id."""
+        places: dict[int, list[str]] = {}
+        for uri in sorted(self.photos):
+            places.setdefault(self.photos[uri].content, []).append(uri)
+        found = {}
+        for uri, *others in places.values():
+            photo = self.photos[uri]
+            for face_id, vector in zip(photo.face_ids, photo.vectors, strict=True):
+                if face_id not in self.deleted:
+                    found[face_id] = Face(
+                        face_id,
+                        photo.photo_id,
+                        uri,
+                        tuple(others),
+                        photo.person,
+                        photo.year,
+                        vector,
+                    )
+        return found
+
+    def embed(
+        self,
+        photos: Mapping[str, Photo],
+        *,
+        gone: Iterable[str] = (),
+        again: bool = False,
+        photos_per_part: int = 1_000_000,
+    ) -> None:
+        """Write photos, new ones or others in the place of those before.
+
+        Args:
+            photos: by uri.
+            gone: photos that vanished and are dropped.
+            again: write the faces even of contents that the dataset has, as the job does where it
+                cannot tell copies.
+            photos_per_part: a new part after so many.
+        """
+        rows = list(photos.items())
+        starts = range(0, len(rows), photos_per_part)
+        batches = [rows[start : start + photos_per_part] for start in starts]
+        known = set() if again else self._contents_with_faces()
+        with Dataset(self.path, CONTRACT, metadata=METADATA).open_for_writing() as writer:
+            for number, batch in enumerate(batches):
+                tables = part_tables(batch, writer.dataset.photo_schema, known)
+                writer.write_part(writer.part_name(number), *tables, {})
+            if gone := list(gone):
+                table = _gone_photos(gone, writer.dataset.photo_schema)
+                nobody = faces_table([], np.empty((0, DIMENSION), np.float32), DIMENSION)
+                writer.write_part(writer.part_name(len(batches)), table, nobody, {})
+            writer.finish(None)
+        self.photos |= photos
+        for uri in gone:
+            del self.photos[uri]
+
+    def _contents_with_faces(self) -> set[int]:
+        return {
+            photo.content
+            for photo in self.photos.values()
+            if not self.deleted.issuperset(photo.face_ids)
+        }
+
+
+def part_tables(
+    photos: Iterable[tuple[str, Photo]], schema: pa.Schema, known: set[int]
+) -> tuple[pa.Table, pa.Table]:
+    """The two tables of a part; `known` contents, and what comes twice, are copies."""
+    known = set(known)
+    rows, faces, vectors = [], [], [np.empty((0, DIMENSION), np.float32)]
+    for uri, photo in photos:
+        is_copy = photo.content in known
+        rows.append(
+            {
+                **NO_FACES,
+                "uri": uri,
+                "num_bytes": 1,
+                "mtime_ns": 1,
+                "photo_id": photo.photo_id,
+                "width": 100,
+                "height": 100,
+                "num_faces": photo.num_faces,
+                "status": "embedded" if photo.num_faces else "no_face",
+                "is_copy": is_copy,
+                "person": photo.person,
+                "year": photo.year,
+            }
+        )
+        if photo.num_faces and not is_copy:
+            known.add(photo.content)
+            vectors.append(photo.vectors)
+            faces += [_face_row(uri, photo, place) for place in range(photo.num_faces)]
+    table = pa.Table.from_pylist(rows, schema=schema)
+    return table, faces_table(faces, np.concatenate(vectors), DIMENSION)
+
+
+def _face_row(uri: str, photo: Photo, place: int) -> dict[str, Any]:
+    return {
+        "face_id": face_id_of(photo.content, place),
+        "photo_id": photo.photo_id,
+        "uri": uri,
+        "box": [place, 0, 1, 1],
+        "landmarks": [0] * 10,
+        "score": 0.5,
+        **dict.fromkeys(QUALITY, 0.5),
+    }
+
+
+def _gone_photos(uris: Iterable[str], schema: pa.Schema) -> pa.Table:
+    unknown = {"num_bytes": -1, "mtime_ns": -1, "photo_id": None, "status": "gone"}
+    rows = [{**NO_FACES, **unknown, "uri": uri} for uri in uris]
+    return pa.Table.from_pylist(rows, schema=pa.schema([*PHOTO_SCHEMA, *METADATA])).cast(schema)
+
+
+def many_photos(count: int, *, first: int = 0, faces: int = 3) -> dict[str, Photo]:
+    """So many photos of so many faces each, of ten people."""
+    return {
+        f"/photos/{number:06d}.jpg": Photo(
+            number, num_faces=faces, person=f"person {number % 10}", year=number % 50
+        )
+        for number in range(first, first + count)
+    }
+
+
+def found_ids(index: Path, **query: Any) -> set[str]:
+    """The face_ids of all that an index returns."""
+    searcher = FaceSearcher.open(index)
+    (matches,) = searcher.search_embeddings(
+        unit_vectors(1, DIMENSION, seed=9), min_similarity=-1.0, **query
+    )
+    assert len(matches.face_ids) == len(set(matches.face_ids))
+    return set(matches.face_ids)
+
+
+def traces_of(faces: Iterable[Face]) -> list[bytes]:
+    """What tells of faces, as bytes: their ids, embeddings, contents and places."""
+    found: set[bytes] = set()
+    for face in faces:
+        found |= {face.face_id.encode(), face.photo_id.encode(), face.vector.tobytes()}
+        found |= {uri.encode() for uri in (face.uri, *face.also_at)}
+    return sorted(found)
+
+
+def files_with(folder: Path, traces: Iterable[bytes]) -> dict[str, bytes]:
+    """Files of a folder that hold one of some bytes, as they are or once decompressed."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.name.encode() + path.read_bytes() + _decompressed(path)
+            found |= {str(path): trace for trace in traces if trace in content}
+    return found
+
+
+def _decompressed(path: Path) -> bytes:
+    """All columns of a Parquet or Arrow file, and what its schema says."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+    elif path.suffix == ".arrow":
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+    else:
+        return b""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
