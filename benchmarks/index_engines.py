@@ -249,7 +249,7 @@ class Facetrove:
 
     def open(self, gallery: Gallery, folder: Path) -> None:
         """Open the index."""
-        from search import FaceSearcher
+        from search.searcher import FaceSearcher
 
         self._searcher = FaceSearcher.open(folder, device="cpu")
         self._gallery = gallery

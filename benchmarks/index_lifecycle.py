@@ -80,7 +80,7 @@ def _open_and_ask(gallery: Gallery) -> Opening:
     began = time.perf_counter()
     import faiss  # noqa: F401
 
-    from search import FaceSearcher
+    from search.searcher import FaceSearcher
 
     imported = time.perf_counter()
     searcher = FaceSearcher.open(gallery.index, device="cpu")
@@ -198,7 +198,7 @@ def deleting(gallery: Gallery) -> list[Deletion]:
 
 
 def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[str]]:
-    from search import FaceSearcher
+    from search.searcher import FaceSearcher
 
     searcher = FaceSearcher.open(gallery.index, device="cpu")
     probes = gallery.truth.probes[probe : probe + 1]
@@ -220,7 +220,7 @@ def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[st
 
 
 def _require_gone(gallery: Gallery, gone: Sequence[str], probe: int) -> None:
-    from search import FaceSearcher
+    from search.searcher import FaceSearcher
 
     searcher = FaceSearcher.open(gallery.index, device="cpu")
     _require_unfound(searcher, gone, gallery.truth.probes[probe : probe + 1])
@@ -285,7 +285,7 @@ def filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
 
 
 def _filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
-    from search import FaceSearcher
+    from search.searcher import FaceSearcher
 
     chosen = filters(gallery)
     exact = _exact_filtered(gallery, chosen)

@@ -2,7 +2,7 @@
 
 import sys
 
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 
 index, photo = sys.argv[1:]
 searcher = FaceSearcher.open(index)

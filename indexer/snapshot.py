@@ -107,15 +107,23 @@ class Snapshot:
             embeddings[here] = self.segments[number].vectors[places[here] - self._starts[number]]
         return embeddings
 
-    def fpir_of(self, similarity: float) -> float | None:
-        """The lowest FPIR at which a match would still be returned; None: not calibrated."""
+    def fpirs_of(self, similarities: NDArray[np.floating]) -> NDArray[np.float64] | None:
+        """(n,) the lowest FPIR at which matches of (n,) similarities would still be returned.
+
+        None where the index is not calibrated for its present size.
+        """
         calibration = self.manifest.calibration
         if calibration is None:
             return None
         try:
-            return float(calibration.fpir_of(np.array([similarity]), self.manifest.num_faces)[0])
-        except WrongUsageError:  # the index has become another
+            return calibration.fpir_of(similarities, self.manifest.num_faces)
+        except WrongUsageError:  # the index has grown or shrunk too much since
             return None
+
+    def fpir_of(self, similarity: float) -> float | None:
+        """The same of one match."""
+        fpirs = self.fpirs_of(np.array([similarity]))
+        return None if fpirs is None else float(fpirs[0])
 
     def live(self) -> NDArray[np.bool_]:
         """(n,) of all places, whether the face there was not deleted."""

@@ -149,3 +149,21 @@ def operating_threshold(
         return None
     similarities, shares = np.array(NON_MATED[embedder]).T
     return float(np.interp(-np.log10(FPIR / num_faces), -shares, similarities))
+
+
+def verification_threshold(embedder: str, far: float) -> float | None:
+    """The similarity from which on two faces count as one person's in a 1:1 comparison.
+
+    Args:
+        embedder: its name.
+        far: false accept rate: share of pairs of different people that reach the threshold.
+
+    Returns:
+        None where nothing was measured for this embedder, or not down to this rate.
+    """
+    if embedder not in NON_MATED:
+        return None
+    similarities, log_shares = np.array(NON_MATED[embedder]).T
+    if not log_shares[-1] <= np.log10(far) <= log_shares[0]:
+        return None
+    return float(np.interp(-np.log10(far), -log_shares, similarities))

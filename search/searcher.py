@@ -23,7 +23,7 @@ from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.vectors import Vectors
-from search.results import Box, CandidateList, Probe
+from search.results import Box, CandidateList, CandidateLists, Probe, Probes
 
 DEFAULT_K = 10
 
@@ -43,7 +43,7 @@ class Query:
         where: a filter, as in SQL's WHERE, over the columns of faces; see docs/search.md.
         min_similarity: least similarity of a match, [-1, 1].
         one_per: at most one match, the best, from each photo or of each person.
-        max_fpir: share of searches for people who are not in the index that may get an answer,
+        fpir: share of searches for people who are not in the index that may get an answer,
             (0, 1); with both this and `min_similarity` the stricter holds.
     """
 
@@ -51,7 +51,7 @@ class Query:
     where: str | None = None
     min_similarity: float | None = None
     one_per: OnePer | None = None
-    max_fpir: float | None = None
+    fpir: float | None = None
 
 
 class Asking(TypedDict, total=False):
@@ -60,7 +60,7 @@ class Asking(TypedDict, total=False):
     where: str | None
     min_similarity: float | None
     one_per: OnePer | None
-    max_fpir: float | None
+    fpir: float | None
 
 
 class FaceSearcher:
@@ -70,9 +70,9 @@ class FaceSearcher:
     opened, whatever is published meanwhile, until `refresh`.
     """
 
-    def __init__(self, path: Path, version: Snapshot, device: Device) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot, device: Device) -> None:
         self.path = path
-        self._version = version
+        self._snapshot = snapshot
         self._device = device
 
     @classmethod
@@ -100,21 +100,21 @@ class FaceSearcher:
 
         Raises: as `open`; the searcher then stays with the version it has.
         """
-        before = self._version
+        before = self._snapshot
         if current_line(self.path) == before.line:
             return False
-        self._version = Snapshot.open(self.path, self._device, before.segments)
+        self._snapshot = Snapshot.open(self.path, self._device, before.segments)
         return True
 
     @property
     def manifest(self) -> Manifest:
         """Of the version that is open."""
-        return self._version.manifest
+        return self._snapshot.manifest
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         """Where it searches: `cuda` if all of the index is on a GPU."""
-        segments = self._version.segments
+        segments = self._snapshot.segments
         return "cuda" if segments and all(segment.gpu for segment in segments) else "cpu"
 
     @property
@@ -139,21 +139,21 @@ class FaceSearcher:
         where: str | None = None,
         min_similarity: float | None = None,
         one_per: OnePer | None = None,
-        max_fpir: float | None = None,
-    ) -> list[Probe]:
+        fpir: float | None = None,
+    ) -> Probes:
         """Find the faces most like each face of a photo.
 
         Args:
             photo: path of a photo, or a decoded one, an array being (height, width, 3) uint8 RGB.
             k: matches wanted per face, 1 to the number of faces in the index; by default
                 `DEFAULT_K`, or all faces of a smaller index, or with `min_similarity` or
-                `max_fpir` all matches.
+                `fpir` all matches.
             where: a filter; only faces that pass are matches: `person = 'Ann'`,
                 `starts_with(uri, '/archive/2019/') AND sharpness > 0.3`.
             min_similarity: least similarity of a match, [-1, 1].
             one_per: `photo` or `person`: the best match of each only; faces of unknown people
                 count for themselves.
-            max_fpir: only matches as similar as a stranger finds in at most this share of
+            fpir: only matches as similar as a stranger finds in at most this share of
                 searches (0 to 1), as `facetrove calibrate` measured on this index; see
                 `threshold`. A filter makes false positives rarer still.
 
@@ -166,17 +166,20 @@ class FaceSearcher:
                 not calibrated so far.
             ContractMismatchError: the index was made by models of another version.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per, max_fpir))
+        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
         if isinstance(photo, str | Path):  # decoded as the job does it
             photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
         (faces,) = self.pipeline.find_faces([photo])
-        if not faces:
-            return []
-        candidates = self._answer(np.stack([face.embedding for face in faces]), query)
-        return [
-            Probe(Box(*face.detection.box.tolist()), face.detection.score, matches)
-            for face, matches in zip(faces, candidates, strict=True)
-        ]
+        dimension = self.contract.dimension
+        embeddings = np.array([face.embedding for face in faces], np.float32)
+        answers = self._answer(embeddings.reshape(-1, dimension), query)
+        return Probes(
+            [
+                Probe(Box(*face.detection.box.tolist()), face.detection.score, matches)
+                for face, matches in zip(faces, answers, strict=True)
+            ],
+            answers.snapshot,
+        )
 
     def search_embeddings(
         self,
@@ -186,13 +189,13 @@ class FaceSearcher:
         where: str | None = None,
         min_similarity: float | None = None,
         one_per: OnePer | None = None,
-        max_fpir: float | None = None,
-    ) -> list[CandidateList]:
+        fpir: float | None = None,
+    ) -> CandidateLists:
         """Find the faces most like each of many embeddings.
 
         Args:
             embeddings: (n, d) float32 of unit length, made by the index's own model.
-            k, where, min_similarity, one_per, max_fpir: as in `search`.
+            k, where, min_similarity, one_per, fpir: as in `search`.
 
         Returns:
             n candidate lists, in the order of the embeddings.
@@ -200,7 +203,7 @@ class FaceSearcher:
         Raises:
             WrongUsageError: the shape, the length of a vector, k or the filter is wrong.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per, max_fpir))
+        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
         return self._answer(self._checked(embeddings), query)
 
     def search_face(
@@ -211,35 +214,35 @@ class FaceSearcher:
         where: str | None = None,
         min_similarity: float | None = None,
         one_per: OnePer | None = None,
-        max_fpir: float | None = None,
+        fpir: float | None = None,
     ) -> CandidateList:
         """Find more faces like one in the index, itself left out.
 
         Args:
             face_id: as in `Match.face_id`.
-            k, where, min_similarity, one_per, max_fpir: as in `search`.
+            k, where, min_similarity, one_per, fpir: as in `search`.
 
         Raises:
             WrongUsageError: no such face, or k or the filter is wrong.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per, max_fpir))
-        version = self._version
-        place = version.place_of(face_id)
+        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
+        snapshot = self._snapshot
+        place = snapshot.place_of(face_id)
         if place is None:
             raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")
-        (matches,) = self._answer(version.embeddings(np.array([place])), query, without=place)
+        (matches,) = self._answer(snapshot.embeddings(np.array([place])), query, without=place)
         return matches
 
     @property
     def least_fpir(self) -> float | None:
         """The lowest false-positive identification rate that is known; None: not calibrated."""
-        return self._version.fpir_of(1.0)
+        return self._snapshot.fpir_of(1.0)
 
-    def threshold(self, max_fpir: float) -> float:
+    def threshold(self, fpir: float) -> float:
         """The least similarity of a match at a false-positive identification rate.
 
         Args:
-            max_fpir: share of searches for people who are not in the index that may get an answer.
+            fpir: share of searches for people who are not in the index that may get an answer.
 
         Raises:
             WrongUsageError: the index is not calibrated, or not for this rate or size.
@@ -249,23 +252,21 @@ class FaceSearcher:
             raise WrongUsageError(
                 f"index {self.path} is not calibrated; run `facetrove calibrate {self.path}`"
             )
-        return calibration.threshold(max_fpir, len(self))
+        return calibration.threshold(fpir, len(self))
 
-    def _answer(
-        self, probes: Vectors, query: Query, without: int | None = None
-    ) -> list[CandidateList]:
-        version = self._version
+    def _answer(self, probes: Vectors, query: Query, without: int | None = None) -> CandidateLists:
+        snapshot = self._snapshot
         answers: list[CandidateList] = []
         for start in range(0, len(probes), PROBES_AT_ONCE):
             some = probes[start : start + PROBES_AT_ONCE]
-            answers += _Answering(version, some, query, without).lists()
-        return answers
+            answers += _Answering(snapshot, some, query, without).lists()
+        return CandidateLists(answers, snapshot)
 
     def _checked_query(self, query: Query) -> Query:
         k, most = query.k, len(self)
         if query.one_per is not None and query.one_per not in _GROUP_COLUMN:
             raise WrongUsageError(f"one_per is {query.one_per!r}; give 'photo' or 'person'")
-        if query.one_per == "person" and "person" not in self._version.metadata.names:
+        if query.one_per == "person" and "person" not in self._snapshot.metadata.names:
             raise WrongUsageError(
                 f"index {self.path} knows no people; embed with a photo list that has a column "
                 "person"
@@ -278,8 +279,8 @@ class FaceSearcher:
             raise WrongUsageError(
                 f"k is {k}; index {self.path} holds {most} faces; ask for 1 to {most} matches"
             )
-        if query.max_fpir is not None:
-            least = self.threshold(query.max_fpir)
+        if query.fpir is not None:
+            least = self.threshold(query.fpir)
             if query.min_similarity is not None:
                 least = max(least, query.min_similarity)
             query = replace(query, min_similarity=least)
@@ -306,27 +307,27 @@ class _Answering:
     """Answers a query for some probes: looks deeper where the first look does not suffice."""
 
     def __init__(
-        self, version: Snapshot, probes: Vectors, query: Query, without: int | None
+        self, snapshot: Snapshot, probes: Vectors, query: Query, without: int | None
     ) -> None:
-        self.version = version
+        self.snapshot = snapshot
         self.probes = probes
         self.query = query
         self.without = without
-        self.passing = version.passing(query.where)
-        self.available = version.num_passing(self.passing)
+        self.passing = snapshot.passing(query.where)
+        self.available = snapshot.num_passing(self.passing)
         unlimited = query.k is None and query.min_similarity is not None
         self.k = self.available if unlimited else min(query.k or DEFAULT_K, self.available)
 
     def lists(self) -> list[CandidateList]:
         """One candidate list for each probe."""
-        answers = [CandidateList(self.version, _NO_SIMILARITIES, _NO_PLACES)] * len(self.probes)
+        answers = [CandidateList(self.snapshot, _NO_SIMILARITIES, _NO_PLACES)] * len(self.probes)
         open_ = np.arange(len(self.probes))
         depth = self._first_depth()
         while len(open_) and depth:
-            similarities, places = self.version.nearest(self.probes[open_], depth, self.passing)
+            similarities, places = self.snapshot.nearest(self.probes[open_], depth, self.passing)
             if self._takes_all:
                 return [
-                    CandidateList(self.version, *pair)
+                    CandidateList(self.snapshot, *pair)
                     for pair in zip(similarities, places, strict=True)
                 ]
             unfinished = []
@@ -335,7 +336,7 @@ class _Answering:
                 if is_finished or depth >= self.available:
                     kept = kept[: self.k]
                     answers[row] = CandidateList(
-                        self.version, similarities[number, kept], places[number, kept]
+                        self.snapshot, similarities[number, kept], places[number, kept]
                     )
                 else:
                     unfinished.append(row)
@@ -371,7 +372,7 @@ class _Answering:
             wanted &= places != self.without
         kept = np.flatnonzero(wanted)
         if self.query.one_per is not None:
-            groups = self.version.values(_GROUP_COLUMN[self.query.one_per], places[kept])
+            groups = self.snapshot.values(_GROUP_COLUMN[self.query.one_per], places[kept])
             kept = kept[_firsts(groups)]
         return kept, is_finished or len(kept) >= self.k
 

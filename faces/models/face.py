@@ -46,6 +46,21 @@ class Face:
     quality: FaceQuality
     face_id: str | None = None
 
+    @property
+    def box(self) -> NDArray[np.float32]:
+        """(4,) float32, the detection's: x, y, width, height in pixels of the photo."""
+        return self.detection.box
+
+    @property
+    def landmarks(self) -> NDArray[np.float32]:
+        """(5, 2) float32, the detection's, in pixels of the photo."""
+        return self.detection.landmarks
+
+    @property
+    def score(self) -> float:
+        """How sure the detector is of the face, [0, 1]."""
+        return self.detection.score
+
 
 @dataclass(frozen=True, eq=False)
 class KnownFace:

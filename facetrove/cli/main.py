@@ -605,7 +605,7 @@ def search(
         "where": where,
         "min_similarity": min_similarity,
         "one_per": one_per,
-        "max_fpir": fpir,
+        "fpir": fpir,
     }
     if photo is None:
         assert face is not None

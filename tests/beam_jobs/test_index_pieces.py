@@ -12,7 +12,7 @@ from faces.dataset.store import Dataset
 from indexer import build_index
 from indexer.manifest import read_current
 from indexer.verify import verify_index
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION, Collection, Photo, found_ids, many_photos
 from tests.support.vectors import unit_vectors
 

@@ -21,7 +21,7 @@ from indexer.folder import GRACE_SECONDS
 from indexer.manifest import FORMAT_VERSION, FileDigest, read_current
 from indexer.purge import purge
 from indexer.verify import verify_index
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.parts import part_tables, write
 from tests.support.vectors import unit_vectors
 

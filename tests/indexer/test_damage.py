@@ -18,7 +18,7 @@ from faces.dataset.deletions import read_deletions
 from indexer import build_index
 from indexer.delete import delete_faces
 from indexer.verify import verify_index
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.command import ROOT
 from tests.support.small_collections import DIMENSION, Collection, many_photos
 from tests.support.vectors import unit_vectors

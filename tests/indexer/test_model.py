@@ -26,8 +26,8 @@ from indexer.build import compact_index
 from indexer.delete import delete_faces, matching
 from indexer.purge import purge
 from indexer.verify import verify_index
-from search import FaceSearcher
 from search.results import Match
+from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION, Collection, Face, Photo
 from tests.support.vectors import unit_vectors
 

@@ -15,7 +15,7 @@ from indexer import build_index
 from indexer.delete import delete_faces, matching
 from indexer.purge import purge
 from indexer.verify import verify_index
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.small_collections import (
     CONTRACT,
     METADATA,

@@ -22,7 +22,7 @@ from indexer.recipes import (
 from indexer.segment import search_rows
 from indexer.tuning import exact_truth, recall, tune
 from indexer.vectors import Passing, nearest_rows
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.parts import write
 from tests.support.vectors import unit_vectors
 

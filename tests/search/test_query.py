@@ -16,7 +16,7 @@ from faces.dataset.store import Dataset
 from indexer import build_index
 from indexer.build import compact_index
 from indexer.delete import delete_faces
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.parts import part_tables, write
 from tests.support.vectors import unit_vectors
 
@@ -57,7 +57,7 @@ Expected = Callable[[Callable[[dict[str, object]], bool]], list[list[str]]]
 def expected(index: Path, probes: np.ndarray) -> Expected:
     """The ids of the faces that pass a condition in Python, best first, by numpy."""
     faces, vectors = [], []
-    for segment in FaceSearcher.open(index)._version.segments:
+    for segment in FaceSearcher.open(index)._snapshot.segments:
         live = np.flatnonzero(segment.live())
         faces += [segment.faces.row(int(row), segment.faces.schema.names) for row in live]
         vectors.append(segment.vectors[live])
@@ -137,9 +137,9 @@ def test_more_like_this_leaves_the_face_itself_out(index: Path) -> None:
     searcher = FaceSearcher.open(index)
     face_id = "/0/7.jpg-1-0"
     matches = searcher.search_face(face_id, 5)
-    place = searcher._version.place_of(face_id)
+    place = searcher._snapshot.place_of(face_id)
     assert place is not None
-    (ranked,) = searcher.search_embeddings(searcher._version.embeddings(np.array([place])), 6)
+    (ranked,) = searcher.search_embeddings(searcher._snapshot.embeddings(np.array([place])), 6)
     assert ranked[0].face_id == face_id
     assert matches.face_ids == ranked[1:].face_ids
     assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
@@ -199,9 +199,9 @@ def test_refresh_moves_on_to_the_version_in_force(
     delete_faces(tmp_path / "d", [index], "person = 'Ann' AND starts_with(uri, '/1/')")
     write_people(tmp_path / "d", contract, 1, seed=9)
     build_index(tmp_path / "d", index)
-    known = searcher._version.segments[0].vectors
+    known = searcher._snapshot.segments[0].vectors
     assert searcher.refresh()
-    assert searcher._version.segments[0].vectors is known  # what was open stays open
+    assert searcher._snapshot.segments[0].vectors is known  # what was open stays open
     assert (len(stale), len(searcher)) == (123, 114)
     assert searcher.manifest.version > stale.manifest.version
     probe = unit_vectors(1, 8, 0)

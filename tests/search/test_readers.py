@@ -14,7 +14,7 @@ from indexer import build_index
 from indexer.build import compact_index
 from indexer.delete import delete_faces, matching
 from indexer.purge import purge
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION, Collection, Photo, many_photos
 from tests.support.vectors import unit_vectors
 

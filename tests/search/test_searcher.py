@@ -13,8 +13,8 @@ from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from faces.photos.decoding import decode_photo
 from indexer import build_index
-from search import FaceSearcher
 from search.results import CandidateList, Match
+from search.searcher import FaceSearcher
 from tests.support.parts import write
 from tests.support.vectors import unit_vectors
 

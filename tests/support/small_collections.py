@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from faces.core.contract import ModelContract
 from faces.dataset.schema import PHOTO_SCHEMA, faces_table
 from faces.dataset.store import Dataset
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.parts import QUALITY
 from tests.support.vectors import unit_vectors
 

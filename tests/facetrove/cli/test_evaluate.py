@@ -132,7 +132,7 @@ def test_an_index_is_calibrated_and_searched_at_a_rate(index: Path, tmp_path: Pa
         run_facetrove("evaluate", "identify", copy, "--splits", "1", "--json").stdout
     )["evaluated"]
     assert face_id == str(copy)
-    from search import FaceSearcher
+    from search.searcher import FaceSearcher
 
     searcher = FaceSearcher.open(copy)
     (nearest,) = searcher.search_embeddings(

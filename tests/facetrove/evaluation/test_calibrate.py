@@ -21,7 +21,7 @@ from indexer import build_index
 from indexer.build import compact_index
 from indexer.manifest import manifest_name, publish, read_current
 from indexer.thresholds import FPIR, Calibration, operating_threshold, rounded_up
-from search import FaceSearcher
+from search.searcher import FaceSearcher
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
 
 WITHIN = 1.5
@@ -30,7 +30,7 @@ WITHIN = 1.5
 def measured_fpir(index: Path, strangers: NDArray[np.float32], fpir: float) -> float:
     """Share of strangers' searches that get an answer, through the searcher."""
     searcher = FaceSearcher.open(index)
-    answers = searcher.search_embeddings(strangers, 1, max_fpir=fpir)
+    answers = searcher.search_embeddings(strangers, 1, fpir=fpir)
     return float(np.mean([len(matches) > 0 for matches in answers]))
 
 
@@ -121,10 +121,10 @@ def test_matches_say_at_which_rate_they_would_still_be_given(index: Path) -> Non
     assert between
     for match in between:
         assert match.fpir is not None
-        (given,) = searcher.search_embeddings(stranger(1), max_fpir=1.01 * match.fpir)
+        (given,) = searcher.search_embeddings(stranger(1), fpir=1.01 * match.fpir)
         assert match.face_id in given.face_ids
         if match.fpir > 0.04:
-            (fewer,) = searcher.search_embeddings(stranger(1), max_fpir=0.99 * match.fpir)
+            (fewer,) = searcher.search_embeddings(stranger(1), fpir=0.99 * match.fpir)
             assert match.face_id not in fewer.face_ids
     assert matches[0].to_json()["fpir"] == matches[0].fpir
 
@@ -143,27 +143,27 @@ def test_a_search_at_a_rate_gives_only_what_is_as_similar(index: Path) -> None:
     threshold = searcher.threshold(0.1)
     probe = searcher.search_embeddings(stranger(2), 600)[0]
     expected = [s for s in probe.similarities if s >= threshold]
-    (given,) = searcher.search_embeddings(stranger(2), max_fpir=0.1)
+    (given,) = searcher.search_embeddings(stranger(2), fpir=0.1)
     assert given.similarities.tolist() == pytest.approx(expected)
-    (stricter,) = searcher.search_embeddings(stranger(2), max_fpir=0.1, min_similarity=0.99)
+    (stricter,) = searcher.search_embeddings(stranger(2), fpir=0.1, min_similarity=0.99)
     assert len(stricter) == 0
-    (milder,) = searcher.search_embeddings(stranger(2), max_fpir=0.1, min_similarity=-1.0)
+    (milder,) = searcher.search_embeddings(stranger(2), fpir=0.1, min_similarity=-1.0)
     assert len(milder) == len(given)
     face_id = searcher.search_embeddings(stranger(2), 1)[0][0].face_id
-    assert all(m.similarity >= threshold for m in searcher.search_face(face_id, max_fpir=0.1))
+    assert all(m.similarity >= threshold for m in searcher.search_face(face_id, fpir=0.1))
 
 
 def test_what_the_faces_do_not_carry_is_refused(index: Path) -> None:
     searcher = FaceSearcher.open(index)
     with pytest.raises(WrongUsageError, match="not calibrated; run `facetrove calibrate"):
-        searcher.search_embeddings(stranger(1), max_fpir=0.1)
+        searcher.search_embeddings(stranger(1), fpir=0.1)
     calibrate_index(index)
     searcher.refresh()
     with pytest.raises(WrongUsageError, match=r"FPIR of 0.01 cannot be promised.*300 people"):
-        searcher.search_embeddings(stranger(1), max_fpir=0.01)  # 300 people carry to 0.033
+        searcher.search_embeddings(stranger(1), fpir=0.01)  # 300 people carry to 0.033
     for nonsense in (0.0, 1.0, 2.0, float("nan")):
         with pytest.raises(WrongUsageError, match="cannot be promised"):
-            searcher.search_embeddings(stranger(1), max_fpir=nonsense)
+            searcher.search_embeddings(stranger(1), fpir=nonsense)
 
 
 def test_too_few_people_are_refused(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_an_index_that_became_another_says_so_and_still_answers(index: Path) -> 
     (matches,) = searcher.search_embeddings(stranger(1), 3)
     assert matches[0].fpir is None
     with pytest.raises(WrongUsageError, match="calibrated with 600 faces and holds 1,500 now"):
-        searcher.search_embeddings(stranger(1), max_fpir=0.1)
+        searcher.search_embeddings(stranger(1), fpir=0.1)
 
 
 @pytest.mark.parametrize(
