@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from examples.demo_photos import fetch_demo_photos
+from facetrove.demo_photos import fetch_demo_photos
 
 MATCHES = 8
 

@@ -10,10 +10,10 @@ import PIL.Image
 import pytest
 from filelock import FileLock
 
-from examples.demo_photos import fetch_demo_photos
 from faces.core.contract import ModelContract
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
+from facetrove.demo_photos import fetch_demo_photos
 from tests.support.command import SMALL_COLLECTION_PHOTOS, embedded_once, indexed_once
 
 

@@ -1,0 +1,127 @@
+"""1:1 comparison of two photos, from Python and on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
+from faces.models.registry import ModelChoice
+from facetrove.comparison import FAR, compare
+from indexer.thresholds import verification_threshold
+from tests.support.command import run_facetrove
+
+
+@pytest.fixture
+def two_people(tmp_path: Path, demo_photos: Path, probe_photo: Path) -> Path:
+    """A photo with a large face of the president's and a smaller one of an astronaut's."""
+    photo = PIL.Image.new("RGB", (1200, 900))
+    with PIL.Image.open(probe_photo) as president:
+        photo.paste(president.convert("RGB").resize((700, 875)), (0, 0))
+    with PIL.Image.open(demo_photos / "eileen_collins.png") as astronaut:
+        photo.paste(astronaut.convert("RGB").resize((400, 400)), (750, 0))
+    photo.save(tmp_path / "two.png")
+    return tmp_path / "two.png"
+
+
+def test_one_person_s_photos_are_accepted_and_two_people_s_are_not(
+    demo_photos: Path, probe_photo: Path
+) -> None:
+    same = compare(probe_photo, demo_photos / "obama2.jpg")
+    other = compare(str(probe_photo), str(demo_photos / "biden.jpg"))
+    assert same.decision is True and other.decision is False
+    assert same.similarity > 0.7 and other.similarity < 0.1
+    assert same.far == other.far == FAR == 0.001
+    threshold = same.threshold
+    assert threshold is not None and other.similarity < threshold < same.similarity
+    assert threshold == verification_threshold("sface-int8", 0.001)
+    assert "0.001" in same.reason and "Labeled Faces in the Wild" in same.reason
+
+
+def test_a_photo_compared_with_itself_is_as_similar_as_can_be(probe_photo: Path) -> None:
+    comparison = compare(probe_photo, probe_photo)
+    assert 0.9999 < comparison.similarity <= 1.0
+    assert comparison.faces[0] == comparison.faces[1]
+
+
+def test_the_largest_face_is_compared_unless_another_is_named(
+    two_people: Path, demo_photos: Path, probe_photo: Path
+) -> None:
+    astronaut = demo_photos / "eileen_collins.png"
+    largest = compare(two_people, probe_photo)
+    assert largest.decision is True
+    assert [(face.number, face.num_faces) for face in largest.faces] == [(1, 2), (1, 1)]
+    assert compare(two_people, astronaut).decision is False
+    second = compare(two_people, astronaut, face=(2, 1))
+    assert second.decision is True
+    assert second.faces[0].box.x > 700
+    with pytest.raises(WrongUsageError, match="has 1 face, so there is no face number 2"):
+        compare(two_people, astronaut, face=2)
+
+
+def test_a_photo_without_a_face_is_said(demo_photos: Path, probe_photo: Path) -> None:
+    with pytest.raises(FaceTroveError, match=r"no face was found in .*coffee\.png"):
+        compare(probe_photo, demo_photos / "coffee.png")
+
+
+def test_a_threshold_is_the_model_s_at_the_usual_detector_and_alignment_only(
+    demo_photos: Path, probe_photo: Path
+) -> None:
+    models = ModelChoice(alignment="deepface")
+    comparison = compare(probe_photo, demo_photos / "obama2.jpg", models=models)
+    assert comparison.decision is None and comparison.threshold is None
+    assert "own alignment" in comparison.reason
+
+
+def test_thresholds_are_known_of_measured_models_and_rates_only() -> None:
+    assert verification_threshold("deepface:ArcFace", 0.001) is None
+    assert verification_threshold("sface", 1e-12) is None
+    assert verification_threshold("sface", 0.5) is None
+    strict, mild = (verification_threshold("sface", far) for far in (1e-4, 1e-2))
+    assert strict is not None and mild is not None and strict > mild
+
+
+def test_the_threshold_keeps_its_false_accept_rate_on_lfw(lfw_dataset: Path) -> None:
+    """Of all pairs of photos of different people, those with one face each."""
+    faces = pa.concat_tables(Dataset.open(lfw_dataset).faces(["uri", "photo_id", "embedding"]))
+    photos, counts = np.unique(faces["photo_id"].to_numpy(), return_counts=True)
+    faces = faces.filter(pc.is_in(faces["photo_id"], value_set=pa.array(photos[counts == 1])))
+    people = np.array([Path(uri).parent.name for uri in faces["uri"].to_pylist()])
+    embeddings = embedding_matrix(faces)
+    threshold = verification_threshold("sface-int8", FAR)
+    assert threshold is not None
+    others = people[:, np.newaxis] != people
+    accepted = (embeddings @ embeddings.T >= threshold)[others]
+    assert len(people) > 3000
+    assert 0.7 * FAR < accepted.mean() < 1.4 * FAR
+
+
+def test_the_command_compares_and_says_what_the_decision_rests_on(
+    demo_photos: Path, probe_photo: Path
+) -> None:
+    finished = run_facetrove("compare", probe_photo, demo_photos / "obama2.jpg")
+    assert finished.returncode == 0, finished.stderr
+    assert "similarity 0.7" in finished.stdout
+    assert "yes" in finished.stdout and "0.001" in finished.stdout
+    finished = run_facetrove("compare", probe_photo, demo_photos / "biden.jpg", "--json")
+    document = json.loads(finished.stdout)
+    assert document["decision"] is False
+    assert document["far"] == 0.001
+    assert {*document["faces"][0]["box"]} == {"x", "y", "width", "height"}
+
+
+def test_the_command_says_in_a_line_what_is_wrong(demo_photos: Path, probe_photo: Path) -> None:
+    finished = run_facetrove("compare", probe_photo, demo_photos / "coffee.png")
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("facetrove: error: no face was found in ")
+    finished = run_facetrove("compare", probe_photo, "nowhere.jpg")
+    assert finished.returncode == 2
+    assert "does not exist" in finished.stderr
