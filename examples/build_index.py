@@ -2,10 +2,10 @@
 
 import sys
 
-from indexer import build_index
+import facetrove as ft
 
-dataset, index = sys.argv[1:]
-manifest = build_index(dataset, index)
-print(f"{manifest.num_faces} faces, version {manifest.version}")
-for segment in manifest.segments:
+dataset, path = sys.argv[1:]
+index = ft.build_index(dataset, path)
+print(f"{len(index)} faces, version {index.manifest.version}")
+for segment in index.manifest.segments:
     print(f"{segment.num_faces} faces by {segment.recipe.factory}: {segment.recipe.reason}")

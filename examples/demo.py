@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import facetrove as ft
 from facetrove.demo_photos import fetch_demo_photos
 
 MATCHES = 8
@@ -20,7 +21,7 @@ def facetrove(*arguments: str | Path, capture: bool = False) -> str:
     words = [str(argument) for argument in arguments]
     if not capture:
         print(f"\n$ facetrove {shlex.join(words)}", flush=True)
-    command = [sys.executable, "-c", "from facetrove.cli.main import main; main()", *words]
+    command = [sys.executable, "-m", "facetrove", *words]
     finished = subprocess.run(command, stdout=subprocess.PIPE if capture else None, check=False)
     if finished.returncode:
         sys.exit(finished.returncode)
@@ -28,13 +29,11 @@ def facetrove(*arguments: str | Path, capture: bool = False) -> str:
 
 
 def first_photo_with_a_face(dataset: Path) -> Path:
-    from faces.dataset.store import Dataset
-    from faces.photos.uris import photo_path
-
-    for faces in Dataset.open(dataset).faces(["uri"]):
-        for uri in faces["uri"].to_pylist():
-            return photo_path(uri)
-    sys.exit("no face was found in these photos, so there is nobody to look for")
+    uris = ft.open_dataset(dataset).faces(["uri"])["uri"].to_pylist()
+    photos = (Path(uri) for uri in uris if Path(uri).is_file())
+    return next(photos, None) or sys.exit(
+        "no face was found in these photos, so there is nobody to look for"
+    )
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 import sys
 
-from search.searcher import FaceSearcher
+import facetrove as ft
 
-index, photo = sys.argv[1:]
-searcher = FaceSearcher.open(index)
-for probe in searcher.search(photo, k=min(5, len(searcher))):  # one per face in the photo
+path, photo = sys.argv[1:]
+index = ft.open_index(path)
+for probe in index.search(photo, k=min(5, len(index))):  # one per face in the photo
     print(f"face at {probe.box.x:.0f},{probe.box.y:.0f}")
     for match in probe.matches:
         print(f"  {match.rank}. {match.similarity:.3f} {match.uri}")

@@ -31,6 +31,11 @@ def test_the_three_actions(tmp_path: Path, demo_photos: Path, probe_photo: Path)
     assert "obama" in lines[1]
 
 
+def test_two_photos_are_compared(demo_photos: Path, probe_photo: Path) -> None:
+    (line,) = run_example("compare_photos", probe_photo, demo_photos / "obama2.jpg")
+    assert line.startswith("similarity 0.7") and "same person: yes" in line
+
+
 def test_an_index_is_measured(tmp_path: Path) -> None:
     vectors, people = people_around(250, 2, spread=0.3, dimension=64)
     index = labelled_index(tmp_path, vectors, people)
