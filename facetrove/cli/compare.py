@@ -9,8 +9,8 @@ import click
 from faces.core.settings import ModelDevice
 from faces.models.registry import ModelChoice
 from facetrove.cli.options import json_option, model_device_option
-from facetrove.cli.terminal import print_json
-from facetrove.cli.text import printable, shown_path
+from facetrove.cli.terminal import print_json, shown_path
+from facetrove.cli.text import printable
 from facetrove.comparison import ComparedFace, Comparison
 from facetrove.comparison import compare as compare_photos
 

@@ -15,13 +15,12 @@ from rich.text import Text
 
 from faces.core.contract import ModelContract
 from facetrove.cli.evaluation_options import Run
-from facetrove.cli.terminal import print_json, print_table
-from facetrove.cli.text import printable, shown_uri
+from facetrove.cli.terminal import print_json, print_table, shown_uri
+from facetrove.cli.text import printable
 from facetrove.evaluation.as_json import as_json
 from facetrove.evaluation.breakdown import WrongAnswer
 from facetrove.evaluation.report_page import Page, write_page
 from facetrove.evaluation.tables import Table
-
 
 Result = TypeVar("Result")
 

@@ -13,8 +13,8 @@ from faces.dataset.store import Dataset
 from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
 from facetrove.cli.index_text import show_manifest
 from facetrove.cli.options import json_option
-from facetrove.cli.terminal import print_json
-from facetrove.cli.text import counted, printable, shown_uri
+from facetrove.cli.terminal import print_json, shown_uri
+from facetrove.cli.text import counted, printable
 from indexer.manifest import read_current
 
 

@@ -15,12 +15,11 @@ from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.settings import Device
 from faces.photos.reading import open_photo
 from facetrove.cli.options import device_option, gathered, json_option
-from facetrove.cli.terminal import print_json, print_table
-from facetrove.cli.text import counted, printable, shown_path, shown_uri
+from facetrove.cli.terminal import print_json, print_table, shown_path, shown_uri
+from facetrove.cli.text import counted, printable
 from search.contact_sheet import require_picture_name, write_contact_sheet
 from search.results import Match, Probe
 from search.searcher import FaceSearcher, Query
-
 
 query_options = gathered(
     "query",

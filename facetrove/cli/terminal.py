@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,7 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from faces.core.progress import OnProgress, Progress
-from facetrove.cli.text import counted
+from faces.photos.uris import is_path, photo_path, unescape_url
+from facetrove.cli.text import counted, printable
 
 
 class _RateColumn(ProgressColumn):
@@ -106,3 +108,15 @@ def print_table(table: Table) -> None:
 def print_json(document: dict[str, Any]) -> None:
     """Print a document for machines."""
     click.echo(json.dumps(document, indent=2))
+
+
+def shown_uri(uri: str) -> str:
+    """A photo's name as a person reads it."""
+    return shown_path(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
+
+
+def shown_path(path: Path) -> str:
+    """A path, printable, relative to the current folder if it lies in it."""
+    here = Path.cwd()
+    shown = path.relative_to(here) if len(here.parts) > 1 and path.is_relative_to(here) else path
+    return printable(str(shown))
