@@ -1,11 +1,42 @@
-"""Options that several commands have."""
+"""Options that several commands have, and how options that travel together become one argument."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from typing import ClassVar
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ClassVar
 
 import click
+
+CommandFunction = Callable[..., None]
+Decorator = Callable[[CommandFunction], CommandFunction]
+
+
+def gathered(into: str, make: Callable[..., object], *options: Decorator) -> Decorator:
+    """One decorator for options that travel together, and one argument for the command.
+
+    Args:
+        into: name of the command's argument.
+        make: makes the argument from the options' values: a dataclass, or a function. Its
+            parameters have the options' names.
+        options: `click.option` of each, in the order of the help.
+    """
+    names = list(inspect.signature(make).parameters)
+
+    def decorate(command: CommandFunction) -> CommandFunction:
+        @wraps(command)
+        def with_gathered(**arguments: Any) -> None:
+            values = {name: arguments.pop(name) for name in names}
+            command(**arguments, **{into: make(**values)})
+
+        decorated: CommandFunction = with_gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 class Size(click.ParamType[int]):
@@ -36,6 +67,13 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="Where to do the work; auto: on a GPU where there is one.",
+)
+model_device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "coreml", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Where the models run; auto: on an NVIDIA card where ONNX Runtime sees one.",
 )
 workers_option = click.option(
     "--workers",

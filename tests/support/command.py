@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,3 +62,8 @@ def require_message(
         assert lines[0].startswith("facetrove: error: ")
         for phrase in says:
             assert phrase in lines[0]
+
+
+def without_times(output: str) -> list[str]:
+    """Lines of a summary, less what it says about speed."""
+    return [re.sub(r" in [\d,]+ s \([\d.,]+ photos/s\)$", "", line) for line in output.splitlines()]

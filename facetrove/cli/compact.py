@@ -1,0 +1,31 @@
+"""`facetrove compact`: make one segment of all of an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from faces.core.settings import Device
+from facetrove.cli.index_text import show_manifest
+from facetrove.cli.options import device_option, json_option
+from facetrove.cli.terminal import index_progress
+from indexer.build import compact_index
+
+
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@device_option
+@json_option
+def compact(index: Path, device: Device, as_json: bool) -> None:
+    """Write INDEX anew as one segment, without the faces that were deleted or are out of date.
+
+    Searches are fastest then. Bringing an index up to date merges small segments by itself.
+
+    \b
+    Example:
+      facetrove compact faces.index
+    """
+    with index_progress() as on_progress:
+        manifest = compact_index(index, device=device, on_progress=on_progress)
+    show_manifest(manifest, index, as_json=as_json)

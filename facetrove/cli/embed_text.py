@@ -1,0 +1,66 @@
+"""What `embed` and `import` say about a run of the embed job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from beam_jobs.embed_photos import EmbedSummary, PhotosFound
+from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
+from facetrove.cli.terminal import print_json
+from facetrove.cli.text import counted, printable
+
+
+def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
+    """Print what a run of the embed job would do."""
+    if as_json:
+        print_json(asdict(found))
+        return
+    click.echo(f"{counted(found.num_photos, 'photo')} found")
+    for count, what in (
+        (found.num_new, "new"),
+        (found.num_changed, "changed since they were embedded"),
+        (found.num_retried, "rejected before, to be tried again"),
+        (found.num_unchanged, "in the dataset already"),
+    ):
+        if count:
+            click.echo(f"  {count:,} {what}")
+    _show_missing(found)
+
+
+def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -> None:
+    """Print what a run of the embed job did."""
+    if as_json:
+        print_json({"dataset": str(dataset), **asdict(summary)})
+        return
+    found, done = summary.found, summary.done
+    if found.num_unchanged:
+        click.echo(f"passed over {counted(found.num_unchanged, 'photo')} done before")
+    if done.num_photos:
+        click.echo(
+            f"embedded {faces_of_photos(done)} in {summary.seconds:,.0f} s "
+            f"({photo_rate(done.num_photos, summary.seconds)})"
+        )
+        show_outcomes(done, of_copies="whose content was known already")
+    elif not summary.num_dropped:
+        click.echo("nothing is new")
+    if summary.num_dropped:
+        click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
+    else:
+        _show_missing(found)
+    click.echo(f"{printable(str(dataset))} holds {faces_of_photos(summary.total)}")
+
+
+def _show_missing(found: PhotosFound) -> None:
+    if found.num_out_of_reach:
+        click.echo(
+            f"{counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "
+            "them stays"
+        )
+    if found.num_vanished:
+        click.echo(
+            f"{counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
+            "(--drop-vanished drops their faces)"
+        )

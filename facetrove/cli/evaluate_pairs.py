@@ -1,0 +1,91 @@
+"""`facetrove evaluate pairs`: 1:1, whether two photos are of one person."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from faces.dataset.store import Dataset
+from facetrove.cli.evaluation_options import (
+    Breakdown,
+    Run,
+    breakdown_options,
+    face_option,
+    run_options,
+)
+from facetrove.cli.evaluation_text import Evaluated, show_table, show_wrong, tell
+from facetrove.evaluation.labels import FaceChoice
+from facetrove.evaluation.pair_lists import read_pairs
+from facetrove.evaluation.pairs import Verification, evaluate_pairs
+from facetrove.evaluation.report_page import verification_page
+from facetrove.evaluation.tables import accept_table, group_table, reject_table, said
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("pairs", type=click.Path(path_type=Path), metavar="PAIRS")
+@face_option(None)
+@click.option(
+    "--threshold-from",
+    type=click.Path(path_type=Path),
+    metavar="PAIRS",
+    help="Take the threshold from these pairs, instead of ten folds (LFW's View 1).",
+)
+@breakdown_options
+@run_options
+def pairs(
+    dataset: Path,
+    pairs: Path,
+    face: FaceChoice | None,
+    threshold_from: Path | None,
+    breakdown: Breakdown,
+    run: Run,
+) -> None:
+    """Measure how well the embeddings of DATASET tell whether two photos show one person.
+
+    PAIRS is LFW's pairs.txt, pairsDevTrain.txt or pairsDevTest.txt, or a .csv with the columns
+    photo1, photo2 and same (1 or 0), and if you like fold, person1, person2 and others for --by.
+
+    \b
+    Examples:
+      facetrove evaluate pairs lfw.dataset pairs.txt --report pairs.html
+      facetrove evaluate pairs faces.dataset my_pairs.csv --by camera
+    """
+    result = evaluate_pairs(
+        dataset,
+        read_pairs(pairs),
+        face=face,
+        threshold_from=None if threshold_from is None else read_pairs(threshold_from),
+        by=breakdown.by,
+        num_worst=breakdown.examples,
+        seed=run.seed,
+    )
+    evaluated = Evaluated(dataset, Dataset.open(dataset).contract)
+    page = partial(verification_page, result, examples=breakdown.examples > 0)
+    tell(result, evaluated, run, page=page, show=_show_verification)
+
+
+def _show_verification(result: Verification) -> None:
+    click.echo(
+        f"{result.num_mated:,} pairs of one person, {result.num_non_mated:,} of two; "
+        f"{result.num_without_face:,} with a photo in which no face was found"
+    )
+    folds = {
+        "list": f"over the list's {len(result.fold_accuracies)} folds",
+        "drawn": f"over {len(result.fold_accuracies)} folds drawn at random",
+        "other list": f"at the threshold of the other list, {result.fold_thresholds[0]:.3f}",
+    }[result.folds]
+    error = result.accuracy_error
+    spread = "" if error is None else f" +- {error:.4f} (standard error)"
+    click.echo(f"accuracy {result.accuracy:.4f}{spread} {folds}")
+    click.echo(f"equal error rate {said(result.equal_error_rate)}, area {result.area:.4f}")
+    show_table(accept_table(result))
+    if result.grouped_at is not None:
+        click.echo(f"at a FAR of {result.grouped_at:g}, pairs without a face left out:")
+        for column, errors in result.groups.items():
+            show_table(group_table(column, errors, "FRR", "FAR"))
+        show_table(reject_table(result.qualities, "FRR"))
+    for answer in result.worst:
+        show_wrong(answer, "one person" if answer.mated else "two people")

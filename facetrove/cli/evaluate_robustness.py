@@ -1,0 +1,81 @@
+"""`facetrove evaluate robustness`: 1:N under damage to the photos."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from facetrove.cli.evaluation_options import Labels, Run, label_options, run_options, where_option
+from facetrove.cli.evaluation_text import Evaluated, show_table, tell
+from facetrove.cli.terminal import index_progress
+from facetrove.evaluation.report_page import robustness_page
+from facetrove.evaluation.robustness import Robustness, evaluate_robustness
+from facetrove.evaluation.tables import damage_table
+from indexer.manifest import read_current
+
+
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@label_options
+@click.option(
+    "--damage",
+    "damages",
+    multiple=True,
+    metavar="NAME",
+    help="Only this: compression, blur, noise, small, dark, bright, rotation, 'eyes covered', "
+    "'mouth covered'.  [default: all]",
+)
+@click.option(
+    "--probes",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    metavar="COUNT",
+    help="Photos of enrolled people to damage, and as many of strangers.",
+)
+@where_option
+@run_options
+def robustness(
+    index: Path,
+    labels: Labels,
+    damages: tuple[str, ...],
+    probes: int,
+    where: str | None,
+    run: Run,
+) -> None:
+    """Measure what damage to the photos searched for does to identification in INDEX.
+
+    Faces are cut out of their photos, which must be where they were, damaged at stated strengths,
+    looked for by the detector again, and searched for among undamaged ones. Takes some minutes.
+
+    \b
+    Examples:
+      facetrove evaluate robustness faces.index --report robustness.html
+      facetrove evaluate robustness faces.index --damage blur --damage 'eyes covered'
+    """
+    with index_progress() as on_progress:
+        result = evaluate_robustness(
+            index,
+            people=labels.people,
+            face=labels.face,
+            where=where,
+            damages=damages,
+            num_probes=probes,
+            seed=run.seed,
+            on_progress=on_progress,
+        )
+    evaluated = Evaluated(index, read_current(index).contract)
+    tell(result, evaluated, run, page=partial(robustness_page, result), show=_show_robustness)
+
+
+def _show_robustness(result: Robustness) -> None:
+    click.echo(
+        f"{result.num_mated:,} photos of enrolled people and {result.num_strangers:,} of "
+        f"strangers, among {result.gallery[0]:,} people; threshold {result.threshold:.3f}, at an "
+        f"FPIR of 0.01 of all {result.num_clean:,} undamaged photos of strangers"
+    )
+    if result.num_unreadable:
+        click.echo(f"{result.num_unreadable:,} photos could not be read any more, and are left out")
+    show_table(damage_table(result))

@@ -1,0 +1,97 @@
+"""What all commands of `evaluate` tell alike: page, document, tables, wrong answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import rich.table
+from rich.text import Text
+
+from faces.core.contract import ModelContract
+from facetrove.cli.evaluation_options import Run
+from facetrove.cli.terminal import print_json, print_table, shown_uri
+from facetrove.cli.text import printable
+from facetrove.evaluation.as_json import as_json
+from facetrove.evaluation.breakdown import WrongAnswer
+from facetrove.evaluation.report_page import Page, write_page
+from facetrove.evaluation.tables import Table
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was evaluated, and what made its embeddings."""
+
+    source: Path
+    contract: ModelContract
+
+
+def tell(
+    result: Result,
+    evaluated: Evaluated,
+    run: Run,
+    *,
+    page: Callable[[], Page],
+    show: Callable[[Result], None],
+) -> None:
+    """Write a result's page, if a report was asked for, and print the result.
+
+    Args:
+        result: what an evaluation measured.
+        evaluated: the dataset or index that was evaluated.
+        run: what the command was told.
+        page: makes the result's page.
+        show: prints the result for people.
+    """
+    source, contract = evaluated.source, evaluated.contract
+    if run.report is not None:
+        write_page(run.report, page(), source=source.name, contract=contract, options=_options())
+    if run.as_json:
+        origin = {
+            "evaluated": str(source),
+            "options": _options(),
+            "contract": contract.to_json(),
+            "facetrove": version("facetrove"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        print_json({**origin, **as_json(result)})
+        return
+    show(result)
+    if run.report is not None:
+        click.echo(f"report: {printable(str(run.report))}")
+
+
+def _options() -> dict[str, str]:
+    """What was asked, so that it can be asked again; of a filter, which may name somebody, that."""
+    given = click.get_current_context().params
+    names = ("people", "face", "enrol", "splits", "strangers", "probes", "damages", "by", "seed")
+    said = {name: given[name] for name in names if given.get(name) not in (None, ())}
+    if given.get("where") is not None:
+        said["where"] = "a filter"
+    return {
+        name: " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in said.items()
+    }
+
+
+def show_wrong(answer: WrongAnswer, kind: str) -> None:
+    """Print a wrong answer of some kind, with the photos of both faces."""
+    both = f"{shown_uri(answer.uri)}  {shown_uri(answer.other_uri)}"
+    click.echo(f"{answer.similarity:.3f}  {kind}: {both}")
+
+
+def show_table(table: Table) -> None:
+    """Print a table of results."""
+    shown = rich.table.Table(box=None, pad_edge=False)
+    for number, title in enumerate(table.titles):
+        shown.add_column(title, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in table.rows:
+        shown.add_row(*(Text(printable(value)) for value in row))
+    print_table(shown)

@@ -1,0 +1,43 @@
+"""`facetrove import`: take over embeddings that deepface or face_recognition computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from beam_jobs.embed_photos import import_faces
+from facetrove.cli.embed_text import show_embed_summary
+from facetrove.cli.options import json_option, workers_option
+from facetrove.cli.terminal import embed_progress
+
+
+@click.command("import")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="FOLDER",
+    help="Where relative names of photos start from.  [default: here]",
+)
+@workers_option
+@json_option
+def import_store(
+    store: Path, dataset: Path, base: Path, workers: int | None, as_json: bool
+) -> None:
+    """Take over the faces and embeddings in STORE into the folder DATASET.
+
+    STORE is a datastore of deepface (ds_model_....npz, .feather or .parquet), or a list of
+    face_recognition encodings (.json, .parquet or .npz with path, encoding and location). Some
+    faces are embedded anew to see that the model here is the same. Pickles are not read; see
+    docs/models.md.
+
+    \b
+    Example:
+      facetrove import photos/ds_model_facenet_detector_dlib_...expand_0.npz faces.dataset
+    """
+    with embed_progress() as on_progress:
+        summary = import_faces(store, dataset, base=base, workers=workers, on_progress=on_progress)
+    show_embed_summary(summary, dataset, as_json=as_json)

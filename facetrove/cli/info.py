@@ -1,0 +1,97 @@
+"""`facetrove info`: what is in a dataset or an index."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow.compute as pc
+
+from faces.dataset.store import Dataset
+from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
+from facetrove.cli.index_text import show_manifest
+from facetrove.cli.options import json_option
+from facetrove.cli.terminal import print_json, shown_uri
+from facetrove.cli.text import counted, printable
+from indexer.manifest import read_current
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path), metavar="DATASET_OR_INDEX")
+@click.option("--rejected", is_flag=True, help="List the rejected photos with their reasons.")
+@json_option
+def info(dataset: Path, rejected: bool, as_json: bool) -> None:
+    """Say what is in a dataset: photos, faces, rejects, what made it, and its last run. Or what
+    is in an index, and how exact it is.
+
+    \b
+    Examples:
+      facetrove info faces.dataset --rejected
+      facetrove info faces.index
+    """
+    if (dataset / "CURRENT").is_file() and not rejected:
+        show_manifest(read_current(dataset), dataset, as_json=as_json)
+        return
+    opened = Dataset.open(dataset)
+    if rejected:
+        _show_rejected(opened, as_json=as_json)
+    else:
+        _show_dataset(opened, as_json=as_json)
+
+
+def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
+    """Print what is in a dataset."""
+    counts, runs = dataset.counts(), dataset.runs()
+    if as_json:
+        document = {
+            "dataset": str(dataset.path),
+            **asdict(counts),
+            **dataset.to_json(),
+            "runs": runs,
+        }
+        print_json(document)
+        return
+    click.echo(f"{printable(str(dataset.path))} holds {faces_of_photos(counts)}")
+    show_outcomes(counts, of_copies="whose content another has too")
+    contract = dataset.contract
+    models = printable(f"{contract.detector} and {contract.embedder}")
+    crops = printable(contract.alignment)
+    click.echo(f"made by {models} ({contract.dimension} numbers a face, {crops} crops)")
+    if dataset.selection != type(dataset.selection)():
+        click.echo(f"faces kept: {dataset.selection}")
+    if len(dataset.metadata):
+        columns = ", ".join(f"{field.name} ({field.type})" for field in dataset.metadata)
+        click.echo(f"columns of photo lists: {printable(columns)}")
+    if not runs:
+        click.echo("no run has finished yet")
+        return
+    click.echo(f"{counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
+
+
+def _last_run(record: dict[str, Any]) -> str:
+    """What a run wrote about itself; a record may be of another version, or spoilt."""
+    try:
+        num_photos, seconds = int(record["done"]["num_photos"]), float(record["seconds"])
+        stages = ", ".join(f"{name} {time:,.1f}" for name, time in record["stage_seconds"].items())
+        text = (
+            f"began {record['started']} and did {counted(num_photos, 'photo')} "
+            f"in {seconds:,.0f} s ({photo_rate(num_photos, seconds)})\n"
+            f"  seconds over all its workers: {stages}"
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "left a record that cannot be read"
+    return "\n".join(map(printable, text.splitlines()))
+
+
+def _show_rejected(dataset: Dataset, *, as_json: bool) -> None:
+    """Print the rejected photos, reason first."""
+    photos = dataset.photos(["reason"])
+    rejected = photos.filter(pc.is_valid(photos["reason"])).select(["reason", "uri"])
+    rows = rejected.sort_by([("reason", "ascending"), ("uri", "ascending")]).to_pylist()
+    if as_json:
+        print_json({"dataset": str(dataset.path), "rejected": rows})
+        return
+    for row in rows:
+        click.echo(f"{printable(row['reason'])}\t{shown_uri(row['uri'])}")

@@ -1,0 +1,105 @@
+"""`facetrove models`: which models there are, and whether one runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import click
+from rich.table import Table
+
+from faces.models.catalog import ModelCard, check_model, list_models
+from facetrove.cli.options import json_option
+from facetrove.cli.terminal import print_json, print_table
+from facetrove.cli.text import printable
+
+
+@click.command()
+@click.argument("model", required=False)
+@json_option
+def models(model: str | None, as_json: bool) -> None:
+    """List the models that find and embed faces, or fetch and check one of them, MODEL.
+
+    MODEL is a name of the list, or a file ending in .toml that describes your own network (see
+    docs/models.md). Licences are those of the weights: see that yours allows what you do.
+
+    \b
+    Examples:
+      facetrove models
+      facetrove models deepface:ArcFace
+      facetrove models ./my_model.toml
+    """
+    if model is None:
+        _show_models(list_models(), as_json=as_json)
+    else:
+        _show_model(*check_model(model), as_json=as_json)
+
+
+def _show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
+    """Print what there is to choose from."""
+    if as_json:
+        print_json({"models": [asdict(card) for card in cards]})
+        return
+    for kind in ("embedder", "detector"):
+        table = Table(box=None, pad_edge=False, header_style="none")
+        of_embedders = {
+            "numbers": lambda card: str(card.dimension),
+            "input": lambda card: card.input,
+            "faces/s": lambda card: _or_nothing(card.faces_per_second, ",.0f"),
+            "LFW": lambda card: _or_nothing(card.lfw, ".4f"),
+            "says": lambda card: card.lfw_source,
+        }
+        columns: dict[str, Callable[[ModelCard], str]] = {
+            kind: lambda card: card.name,
+            "here": lambda card: "yes" if card.here else "",
+            "MB": lambda card: _or_nothing(card.num_bytes and card.num_bytes / 1e6, ",.1f"),
+            **(of_embedders if kind == "embedder" else {}),
+            "commercial": lambda card: card.commercial,
+            "licence": lambda card: card.licence,
+            "weights": lambda card: card.origin,
+        }
+        for title in columns:
+            right = title in ("MB", "numbers", "input", "faces/s", "LFW")
+            folded = title in ("says", "licence", "weights")
+            table.add_column(
+                title,
+                justify="right" if right else "left",
+                no_wrap=not folded,
+                overflow="fold",
+            )
+        for card in cards:
+            if card.kind == kind:
+                table.add_row(*(printable(text(card)) for text in columns.values()))
+        print_table(table)
+        click.echo()
+    click.echo(
+        "LFW: accuracy on its pairs as published, not comparable to the last digit; faces/s: "
+        "measured here, on one core.\ndocs/models.md says which to choose."
+    )
+
+
+def _or_nothing(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _show_model(card: ModelCard, found: dict[str, str], *, as_json: bool) -> None:
+    """Print all that is known of one model that was run."""
+    if as_json:
+        print_json({**asdict(card), **found})
+        return
+    size = "" if card.num_bytes is None else f", {card.num_bytes / 1e6:,.1f} MB"
+    lines = {
+        "model": f"{card.name} ({card.kind}), ready",
+        "embeddings": "" if card.dimension is None else f"{card.dimension} numbers",
+        "input": card.input,
+        **found,
+        "weights": f"{card.origin}{size}",
+        "licence": f"{card.licence} (commercial use: {card.commercial})",
+        "LFW": "" if card.lfw is None else f"{card.lfw:.4f} ({card.lfw_source})",
+        "speed": ""
+        if card.faces_per_second is None
+        else f"{card.faces_per_second:,.0f} faces/s on one core here",
+    }
+    for name, text in lines.items():
+        if text:
+            click.echo(f"{name:<11} {printable(text)}")

@@ -1,0 +1,122 @@
+"""What commands print with: results to stdout, progress to stderr and only on a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from faces.core.progress import OnProgress, Progress
+from faces.photos.uris import is_path, photo_path, unescape_url
+from facetrove.cli.text import counted, printable
+
+
+class _RateColumn(ProgressColumn):
+    """Photos per second."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.elapsed:
+            return Text("starting workers")
+        return Text(f"{task.speed or task.completed / task.elapsed:,.0f} photos/s")
+
+
+@contextmanager
+def embed_progress() -> Iterator[OnProgress]:
+    """A progress bar of the embed job: counts, rate and time left; gives the function to call."""
+    columns = (
+        TextColumn("embedding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[found]}"),
+        _RateColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with _progress_bar(*columns) as bar:
+        task = bar.add_task("photos", total=None, found="")
+
+        def show(state: Progress) -> None:
+            found = counted(state.counts.get("faces", 0), "face")
+            if rejected := state.counts.get("rejected"):
+                found += f", {rejected:,} rejected"
+            bar.update(task, completed=state.done, total=state.total, found=found)
+
+        yield show
+
+
+@contextmanager
+def index_progress() -> Iterator[OnProgress]:
+    """A progress bar of work on an index: its step, faces, rate and time left; gives the function
+    to call.
+    """
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[faces]}"),
+        BarColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with _progress_bar(*columns) as bar:
+        task = bar.add_task("starting", total=None, faces="")
+
+        def show(state: Progress) -> None:
+            if bar.tasks[task].description != state.step:
+                bar.reset(task, description=state.step, total=state.total)
+            rate = bar.tasks[task].speed
+            faces = f"{state.done:,} faces" if state.done else ""
+            bar.update(
+                task,
+                completed=state.done,
+                total=state.total,
+                faces=faces + (f", {rate:,.0f}/s" if rate else ""),
+            )
+
+        yield show
+
+
+def _progress_bar(*columns: ProgressColumn) -> ProgressBar:
+    console = Console(stderr=True)
+    return ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def print_table(table: Table) -> None:
+    """Print a table, folded to the terminal's width if there is one."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000  # lines are for another program then: not ours to fold
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print a document for machines."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def shown_uri(uri: str) -> str:
+    """A photo's name as a person reads it."""
+    return shown_path(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
+
+
+def shown_path(path: Path) -> str:
+    """A path, printable, relative to the current folder if it lies in it."""
+    here = Path.cwd()
+    shown = path.relative_to(here) if len(here.parts) > 1 and path.is_relative_to(here) else path
+    return printable(str(shown))

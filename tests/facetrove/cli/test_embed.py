@@ -1,0 +1,198 @@
+"""`facetrove embed` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from faces.models.registry import load_pipeline
+from tests.support.command import (
+    require_message,
+    run_facetrove,
+    without_times,
+)
+from tests.support.parts import write
+
+
+def test_rejected_photos_are_counted_and_do_not_fail_the_job(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(demo_photos / "biden.jpg", photos)
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("text")
+    finished = run_facetrove("embed", photos, tmp_path / "d")
+    assert finished.returncode == 0
+    assert without_times(finished.stdout)[:3] == [
+        "embedded 1 face of 3 photos",
+        "  1 photo rejected: empty_file",
+        "  1 photo rejected: unsupported_format",
+    ]
+
+
+def test_a_dataset_of_another_model(tmp_path: Path, demo_photos: Path) -> None:
+    other = replace(load_pipeline().contract, embedder="facenet")
+    write(tmp_path / "d", other, {"a": 1})
+    require_message(
+        *("embed", demo_photos, tmp_path / "d", "--embedder", "sface"),
+        exit_code=1,
+        says=["yunet+sface", "yunet+facenet", "name a new dataset"],
+    )
+
+
+def test_a_model_that_is_not_there(tmp_path: Path, demo_photos: Path) -> None:
+    require_message(
+        *("embed", demo_photos, tmp_path / "d", "--embedder", "facenet"),
+        exit_code=2,
+        says=["no embedder is called 'facenet'", "sface"],
+    )
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, demo_photos: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    require_message(
+        *("embed", demo_photos, tmp_path / "file" / "d"), exit_code=1, says=[str(tmp_path / "file")]
+    )
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
+    tmp_path: Path, demo_photos: Path, demo_dataset: Path
+) -> None:
+    finished = run_facetrove("embed", "--dry-run", demo_photos, tmp_path / "d")
+    assert finished.stdout.splitlines() == ["9 photos found", "  9 new"]
+    assert not (tmp_path / "d").exists()
+    dataset = tmp_path / "copy"
+    shutil.copytree(demo_dataset, dataset)
+    before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
+    finished = run_facetrove("embed", "--dry-run", demo_photos, dataset, "--json")
+    assert json.loads(finished.stdout) == {
+        "num_photos": 9,
+        "num_new": 0,
+        "num_changed": 0,
+        "num_retried": 0,
+        "num_unchanged": 9,
+        "num_out_of_reach": 0,
+        "num_vanished": 0,
+    }
+    assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos, dataset = tmp_path / "photos", tmp_path / "d"
+    photos.mkdir()
+    shutil.copy(demo_photos / "biden.jpg", photos / "joe.jpg")
+    (photos / "people.csv").write_text("path,person\njoe.jpg,Joe\n")
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    with tarfile.open(tmp_path / "more.tar", "w", dereference=True) as archive:
+        archive.add(demo_photos / "biden.jpg", "same.jpg")
+        archive.add(demo_photos / "coffee.png", "coffee.png")
+    sources = (photos, photos / "people.csv", tmp_path / "more.tar")
+    finished = run_facetrove("embed", *sources, dataset, "--min-face", "50")
+    assert without_times(finished.stdout) == [
+        "embedded 1 face of 4 photos",
+        "  1 photo without a face",
+        "  1 photo whose content was known already",
+        "  1 photo rejected: damaged",
+        f"{dataset} holds 1 face of 4 photos",
+    ]
+    lines = run_facetrove("info", dataset).stdout.splitlines()
+    assert lines[0] == f"{dataset} holds 1 face of 4 photos"
+    assert "made by yunet and sface-int8 (128 numbers a face, arcface-112 crops)" in lines
+    assert "faces kept: min_face 50" in lines
+    assert "columns of photo lists: person (string)" in lines
+    assert any(line.startswith("1 run finished; the last began ") for line in lines)
+    assert run_facetrove("info", dataset, "--rejected").stdout == f"damaged\t{photos}/bad.jpg\n"
+    report = json.loads(run_facetrove("info", dataset, "--json").stdout)
+    assert (report["num_photos"], report["num_faces"], report["num_copies"]) == (4, 1, 1)
+    assert report["runs"][0]["stage_seconds"]["embed"] > 0
+    (rejected,) = json.loads(run_facetrove("info", dataset, "--rejected", "--json").stdout)[
+        "rejected"
+    ]
+    assert rejected == {"reason": "damaged", "uri": f"{photos}/bad.jpg"}
+    require_message(
+        *("embed", photos, dataset, "--min-face", "80"),
+        exit_code=2,
+        says=["other limits for faces"],
+    )
+
+
+@pytest.mark.slow
+def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None:
+    disk, dataset = tmp_path / "disk", tmp_path / "d"
+    shutil.copytree(demo_photos, disk / "inner")
+    run_facetrove("embed", disk, demo_photos, dataset)
+    shutil.rmtree(disk / "inner")
+    require_message(
+        *("embed", disk, demo_photos, dataset, "--drop-vanished"),
+        exit_code=2,
+        says=[f"no photos under {disk}"],
+    )
+    (disk / "inner").mkdir()
+    shutil.copy(demo_photos / "biden.jpg", disk)
+    finished = run_facetrove("embed", disk, demo_photos, dataset, "--drop-vanished")
+    assert "dropped" not in finished.stdout
+    assert f"{dataset} holds 7 faces of 19 photos" in finished.stdout
+
+
+@pytest.mark.slow
+def test_what_was_too_large_is_tried_again_when_the_limit_is_another(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos, dataset = demo_photos / "biden.jpg", tmp_path / "d"
+    run_facetrove("embed", photos, dataset, "--max-pixels", "1000")
+    assert run_facetrove("info", dataset, "--rejected").stdout.startswith("too_large")
+    again = run_facetrove("embed", photos, dataset, "--max-pixels", "1000")
+    assert "nothing is new" in again.stdout
+    header = json.loads((dataset / "dataset.json").read_text())
+    header["limits"] = None  # as a run with other limits leaves it that was stopped
+    (dataset / "dataset.json").write_text(json.dumps(header))
+    assert (
+        "1 photo rejected" in run_facetrove("embed", photos, dataset, "--max-pixels", "1000").stdout
+    )
+    assert "embedded 1 face of 1 photo" in run_facetrove("embed", photos, dataset).stdout
+
+
+@pytest.mark.slow
+def test_a_run_counts_the_faces_it_embedded_itself(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset = tmp_path / "biden.jpg", tmp_path / "d"
+    shutil.copy(demo_photos / "biden.jpg", photos)
+    run_facetrove("embed", photos, dataset, "--embedder", "sface")
+    os.utime(photos, ns=(1, 1))
+    finished = run_facetrove("embed", photos, dataset)  # keeps to the dataset's own embedder
+    assert without_times(finished.stdout)[0] == "embedded 0 faces of 1 photo"
+
+
+@pytest.mark.slow
+def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
+    shutil.copytree(demo_photos, photos)
+    shutil.copy(photos / "biden.jpg", photos / "zz-copy.jpg")
+    run_facetrove("embed", photos, dataset)
+    (photos / "biden.jpg").unlink()
+    (photos / "obama2.jpg").unlink()
+    finished = run_facetrove("embed", photos, dataset)
+    assert "2 photos of the dataset no longer where they were" in finished.stdout
+    assert f"{dataset} holds 7 faces of 10 photos" in finished.stdout
+    finished = run_facetrove("embed", photos, dataset, "--drop-vanished")
+    assert "dropped 2 photos that vanished" in finished.stdout
+    assert f"{dataset} holds 6 faces of 8 photos" in finished.stdout  # Biden is in the copy still
+    assert "nothing is new" in run_facetrove("embed", photos, dataset).stdout
+    run_facetrove("index", dataset, index)
+    found = json.loads(
+        run_facetrove("search", index, photos / "zz-copy.jpg", "-k", "6", "--json").stdout
+    )
+    matches = found["probes"][0]["matches"]
+    assert (matches[0]["uri"], matches[0]["also_at"]) == (str(photos / "zz-copy.jpg"), [])
+    assert not any("obama2" in match["uri"] for match in matches)
+    shutil.copy(demo_photos / "obama2.jpg", photos)
+    assert "holds 7 faces of 9 photos" in run_facetrove("embed", photos, dataset).stdout

@@ -1,0 +1,151 @@
+"""`facetrove index`, `search`, `delete`, `purge`, `verify` and `compact` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import (
+    require_message,
+    run_facetrove,
+)
+
+
+def test_a_truncated_index_file(tmp_path: Path, demo_index: Path, probe_photo: Path) -> None:
+    index = tmp_path / "i"
+    shutil.copytree(demo_index, index)
+    (vectors,) = index.glob("segments/*/vectors.npy")
+    vectors.write_bytes(vectors.read_bytes()[:1000])
+    require_message(
+        *("search", index, probe_photo),
+        exit_code=1,
+        says=[str(vectors), "1000 bytes instead of", "build the index again"],
+    )
+
+
+def test_a_photo_with_no_face_and_k_larger_than_the_gallery(
+    demo_index: Path, demo_photos: Path, tmp_path: Path
+) -> None:
+    coffee = demo_photos / "coffee.png"
+    require_message(
+        *("search", demo_index, coffee, "-k", "3"), exit_code=1, says=["no face was found", "try"]
+    )
+    require_message(
+        *("search", demo_index, demo_photos / "biden.jpg", "-k", "11"),
+        exit_code=2,
+        says=["k is 11", "holds 7 faces", "ask for 1 to 7"],
+    )
+    require_message(
+        *("search", demo_index, demo_photos / "biden.jpg", "--sheet", tmp_path / "sheet.doc"),
+        exit_code=2,
+        says=["sheet.doc", ".jpg"],
+    )
+
+
+@pytest.mark.slow
+def test_an_index_forgets_what_was_dropped(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
+    photos.mkdir()
+    for name in ("biden.jpg", "obama2.jpg", "obama3.jpg"):
+        shutil.copy(demo_photos / name, photos)
+    run_facetrove("embed", photos, dataset)
+    assert f"{index} holds 3 faces (version 1" in run_facetrove("index", dataset, index).stdout
+    (photos / "obama2.jpg").unlink()
+    run_facetrove("embed", photos, dataset, "--drop-vanished")
+    assert f"{index} holds 2 faces (version 2" in run_facetrove("index", dataset, index).stdout
+    # New rows without a face change nothing that is found.
+    (photos / "none.jpg").write_text("text")
+    run_facetrove("embed", photos, dataset)
+    assert f"{index} holds 2 faces (version" in run_facetrove("index", dataset, index).stdout
+
+
+@pytest.fixture
+def family(tmp_path: Path, demo_photos: Path) -> tuple[Path, Path]:
+    """Dataset and index of the demo's photos, with a list that says who is in them."""
+    rows = [f"{path},{path.stem.split('_')[0].rstrip('23')}" for path in demo_photos.iterdir()]
+    (tmp_path / "people.csv").write_text("\n".join(["path,person", *rows]))
+    dataset, index = tmp_path / "d", tmp_path / "i"
+    assert run_facetrove("embed", tmp_path / "people.csv", dataset).returncode == 0
+    assert run_facetrove("index", dataset, index).returncode == 0
+    return dataset, index
+
+
+@pytest.mark.slow
+def test_deleting_and_purging_a_person(
+    family: tuple[Path, Path], probe_photo: Path, tmp_path: Path
+) -> None:
+    dataset, index = family
+    where = ("--where", "person = 'obama'")
+    asked = run_facetrove("delete", dataset, index, *where)  # nobody is there to say yes
+    assert (asked.returncode, "where nobody can answer, give --yes" in asked.stderr) == (2, True)
+    tried = run_facetrove("delete", dataset, index, *where, "--dry-run")
+    assert tried.stdout == f"would delete 4 faces of {dataset}\n"
+    deleted = run_facetrove("delete", dataset, index, *where, "--yes")
+    assert deleted.stdout.splitlines()[:2] == [
+        f"deleted 4 faces of {dataset}",
+        f"  {index} held 4 of them and finds them no more",
+    ]
+    found = json.loads(run_facetrove("search", index, probe_photo, "--json").stdout)
+    people = {match["person"] for match in found["probes"][0]["matches"]}
+    assert people == {"biden", "eileen", "grace"}
+    assert "4 photos whose faces were deleted" in run_facetrove("info", dataset).stdout
+    purged = run_facetrove("purge", dataset, index, "--report", tmp_path / "report.json")
+    assert purged.returncode == 0, purged.stderr
+    assert "4 faces deleted so far" in purged.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len(report["deleted_face_digests"]) == 4
+    assert "obama" not in json.dumps({**report, "dataset": "", "indexes": []})
+    verified = run_facetrove("verify", index, dataset)
+    assert f"is whole, and agrees with {dataset}" in verified.stdout
+    require_message("delete", dataset, exit_code=2, says=["--face, --photo or --where"])
+
+
+@pytest.mark.slow
+def test_asking_for_more_than_the_nearest(family: tuple[Path, Path], probe_photo: Path) -> None:
+    _, index = family
+    plain = run_facetrove("search", index, probe_photo, "--one-per", "person").stdout
+    rows = [line.split() for line in plain.splitlines()[2:]]
+    assert rows[0][4] == "obama"  # and strangers in whatever order
+    assert sorted(row[4] for row in rows) == ["biden", "eileen", "grace", "obama"]
+    above = run_facetrove("search", index, probe_photo, "--min-similarity", "0.5").stdout
+    assert len(above.splitlines()) == 2 + 4
+    document = json.loads(
+        run_facetrove("search", index, probe_photo, "--json", "--where", "person = 'biden'").stdout
+    )
+    (match,) = document["probes"][0]["matches"]
+    more = json.loads(run_facetrove("search", index, "--face", match["face_id"], "--json").stdout)
+    assert len(more["matches"]) == 6
+    assert match["face_id"] not in {other["face_id"] for other in more["matches"]}
+    require_message("search", index, exit_code=2, says=["name a photo, or a face"])
+    require_message(
+        *("search", index, probe_photo, "--where", "name = 'x'"),
+        exit_code=2,
+        says=["name = 'x'", "over the columns", "person"],
+    )
+
+
+def test_what_an_index_is_and_whether_it_is_whole(demo_index: Path, tmp_path: Path) -> None:
+    index = tmp_path / "i"
+    shutil.copytree(demo_index, index)
+    assert "nothing is missed" in run_facetrove("info", index).stdout
+    assert "is whole: 3 files" in run_facetrove("verify", index).stdout
+    assert "holds 7 faces" in run_facetrove("compact", index).stdout
+    (faces,) = index.glob("segments/*/faces.arrow")
+    whole = faces.read_bytes()
+    faces.write_bytes(whole[:-8] + bytes(8))
+    damaged = run_facetrove("verify", index)
+    assert damaged.returncode == 1
+    assert str(faces) in damaged.stdout
+    assert "--rebuild" in damaged.stdout
+
+
+@pytest.mark.parametrize(
+    ("size", "says"), [("4", "4 bytes"), ("lots", "not a size"), ("1.5.5GB", "not a size")]
+)
+def test_memory_is_a_size(demo_dataset: Path, tmp_path: Path, size: str, says: str) -> None:
+    finished = run_facetrove("index", demo_dataset, tmp_path / "i", "--memory", size)
+    assert finished.returncode == 2
+    assert says in finished.stderr
