@@ -142,7 +142,9 @@ class Snapshot:
     def place_of(self, face_id: str) -> int | None:
         """Where a face is, or None."""
         for segment, start in zip(self.segments, self._starts, strict=False):
-            rows = np.flatnonzero(rows_in(segment, "face_id", pa.array([face_id])) & segment.live())
+            rows = np.flatnonzero(
+                rows_in(segment.faces, "face_id", pa.array([face_id])) & segment.live()
+            )
             if len(rows):
                 return int(start + rows[0])
         return None

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.kinds import is_index
 from facetrove.cli.evaluate import calibrate, evaluate
 from facetrove.cli.options import Size, device_option, json_option, workers_option
 
 if TYPE_CHECKING:
     from faces.core.settings import Device, ModelDevice, Precision
-    from indexer.recipes import Asked, RecallOf
+    from indexer.options import GivenOptions, RecallOf
     from search.searcher import Asking, OnePer
 
 EXIT_FAILED, EXIT_WRONG_USAGE = 1, 2
@@ -292,7 +293,7 @@ def info(dataset: Path, rejected: bool, as_json: bool) -> None:
     from faces.dataset.store import Dataset
     from facetrove.cli.report import show_dataset, show_manifest, show_rejected
 
-    if (dataset / "CURRENT").is_file() and not rejected:
+    if is_index(dataset) and not rejected:
         from indexer.manifest import read_current
 
         show_manifest(read_current(dataset), dataset, as_json=as_json)
@@ -368,12 +369,12 @@ def index(
     """
     from facetrove.cli.report import index_progress, quiet_libraries, show_manifest
 
-    asked: Asked = {
+    given: GivenOptions = {
         "recipe": recipe,
         "target_recall": target_recall,
         "recall_of": recall_of,
         "threshold": threshold,
-        "memory_bytes": memory,
+        "memory": memory,
     }
     if pieces is not None:
         if device == "cuda":
@@ -388,7 +389,7 @@ def index(
                 num_pieces=pieces,
                 runner_args=runner_options,
                 on_progress=on_progress,
-                **asked,
+                **given,
             )
     elif runner_options:
         raise WrongUsageError("options of a runner go with --pieces")
@@ -397,7 +398,7 @@ def index(
 
         with index_progress() as on_progress:
             manifest = build_index(
-                dataset, index, rebuild=rebuild, device=device, on_progress=on_progress, **asked
+                dataset, index, rebuild=rebuild, device=device, on_progress=on_progress, **given
             )
     show_manifest(manifest, index, as_json=as_json)
 
@@ -416,7 +417,7 @@ def compact(index: Path, device: Device, as_json: bool) -> None:
       facetrove compact faces.index
     """
     from facetrove.cli.report import index_progress, show_manifest
-    from indexer.build import compact_index
+    from indexer.compact import compact_index
 
     with index_progress() as on_progress:
         manifest = compact_index(index, device=device, on_progress=on_progress)
@@ -482,22 +483,23 @@ def delete(
       facetrove delete faces.dataset faces.index --photo ~/Pictures/party.jpg
     """
     from facetrove.cli.report import index_progress, show_deleted, show_to_delete
-    from indexer.delete import delete_faces, find_faces, matching
+    from indexer.delete import matching, plan_deletion
 
-    condition = matching(faces, photos, where)
+    matching(faces, photos, where)  # refuses where nothing is named
     if not (dry_run or yes or sys.stdin.isatty()):
         raise WrongUsageError("delete asks before it deletes; where nobody can answer, give --yes")
-    if dry_run or not yes:
-        with index_progress():
-            num_faces = find_faces(dataset, indexes, condition)
-        if dry_run:
-            show_to_delete(num_faces, dataset, as_json=as_json)
-            return
-        if num_faces:
-            faces_named = "1 face" if num_faces == 1 else f"{num_faces:,} faces"
-            click.confirm(f"delete {faces_named} for good?", abort=True, err=True)
     with index_progress() as on_progress:
-        deleted = delete_faces(dataset, indexes, condition, on_progress=on_progress)
+        plan = plan_deletion(
+            dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
+        )
+    if dry_run:
+        show_to_delete(plan.num_faces, dataset, as_json=as_json)
+        return
+    if plan.num_faces and not yes:
+        faces_named = "1 face" if plan.num_faces == 1 else f"{plan.num_faces:,} faces"
+        click.confirm(f"delete {faces_named} for good?", abort=True, err=True)
+    with index_progress() as on_progress:
+        deleted = plan.carry_out(on_progress=on_progress)
     show_deleted(deleted, dataset, as_json=as_json)
 
 
