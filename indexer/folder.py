@@ -47,26 +47,26 @@ opening it. A reader that has opened a version needs its files no more than by t
 def open_segments(
     index_dir: Path,
     manifest: Manifest,
-    known: Sequence[Segment] = (),
+    opened: Sequence[Segment] = (),
     *,
     device: Device = "cpu",
 ) -> list[Segment]:
     """Open all segments of a version, with their deletions.
 
     Args:
-        index_dir: of the index.
-        manifest: of the version.
-        known: segments that are open already and need not be opened again.
-        device: where they are to be searched.
+        index_dir: the index's folder.
+        manifest: the version's manifest.
+        opened: segments that are open already and are used again.
+        device: where the segments are to be searched.
 
     Raises:
         DamagedFileError: naming the file that is not what was written.
     """
     deletions = read_deletions(index_dir, manifest.deletions)
-    opened = {s.entry.segment_id: replace(s, deleted=None) for s in known}
+    by_id = {s.entry.segment_id: replace(s, deleted=None) for s in opened}
     segments = []
     for entry in manifest.segments:
-        segment = opened.get(entry.segment_id)
+        segment = by_id.get(entry.segment_id)
         if segment is None:
             segment = open_segment(index_dir, entry, manifest.contract.dimension, device)
         if (rows := deletions.pop(entry.segment_id, None)) is not None:
