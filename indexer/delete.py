@@ -224,15 +224,16 @@ def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:
 def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:
     """Withhold faces from the dataset's readers, then from the indexes.
 
-    With them go those that a deletion has withheld whose rows are in the dataset still: it may have
-    been stopped before it came to the indexes, and no plan finds them in the dataset any more.
+    From the indexes go with them the faces that an earlier deletion withheld and has not taken out
+    of the dataset yet: it may have been stopped before it came to the indexes, and no plan finds
+    these faces in the dataset any more.
 
     Returns:
-        By index, how many faces it held and lost.
+        By index, how many of the faces it held.
     """
     counts = {str(index): 0 for index in indexes}
-    face_ids = pa.concat_arrays([face_ids, read_deletions(source.path).pending]).unique()
-    if len(face_ids) == 0:
+    earlier = read_deletions(source.path).pending
+    if len(face_ids) == len(earlier) == 0:
         return counts
     before, after = add_deletions(source.path, face_ids.to_pylist())
     for index in indexes:
@@ -243,6 +244,8 @@ def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> d
             for segment in open_segments(index, previous):
                 rows = rows_in(segment.faces, "face_id", face_ids)
                 counts[str(index)] += int((rows & segment.live()).sum())
+                if len(earlier):
+                    rows |= rows_in(segment.faces, "face_id", earlier)
                 segments.append(replace(segment, deleted=rows | ~segment.live()))
             known = previous.dataset_deletions
             writer.publish(

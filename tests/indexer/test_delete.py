@@ -154,5 +154,5 @@ def test_a_deletion_stopped_before_the_indexes_is_finished_though_no_filter_find
             delete_faces(collection.path, [index], "person = 'Ann'")
     collection.deleted |= set(Photo(1, 3).face_ids)
     deleted = delete_faces(collection.path, [index], "person = 'Ann'")
-    assert (deleted.num_faces, deleted.num_faces_of_index) == (0, {str(index): 3})
+    assert (deleted.num_faces, deleted.num_faces_of_index) == (0, {str(index): 0})
     assert found_ids(index) == dataset_ids(collection.path) == set(collection.faces())
