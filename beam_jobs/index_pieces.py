@@ -30,14 +30,15 @@ from beam_jobs.runner import run_pipeline
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.files import PRIVATE
 from faces.core.machine import available_threads
-from faces.core.progress import OnProgress
+from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.store import Dataset
-from indexer.build import build_index, faces_of_photos
-from indexer.folder import WORK_DIR
+from indexer.build import build_index
+from indexer.layout import work_dir
 from indexer.manifest import Manifest
+from indexer.options import GivenOptions
 from indexer.pieces import encode_piece, join_codes, read_piece, write_piece, write_trained
-from indexer.recipes import Asked
-from indexer.segment import FaceBatch
+from indexer.segment_builder import faces_of_photos
+from indexer.segment_files import FaceBatch
 
 _AGAIN = "the index is as it was; run the same command again"
 
@@ -49,18 +50,18 @@ def build_index_in_pieces(
     num_pieces: int,
     workers: int | None = None,
     runner_args: Sequence[str] = (),
-    on_progress: OnProgress = lambda _: None,
-    **asked: Unpack[Asked],
+    on_progress: OnProgress = ignore_progress,
+    **given: Unpack[GivenOptions],
 ) -> Manifest:
     """Build an index anew, in pieces.
 
     Args:
-        dataset, index: as of `indexer.build_index`.
+        dataset, index: as of `build_index`.
         num_pieces: how many; a few for each worker.
         workers: processes on this machine; one per core by default.
         runner_args: Beam's own flags, for another runner than the local one.
         on_progress: called with what is being done.
-        asked: as of `indexer.build_index`; a recipe must be one that groups faces (IVF), or auto.
+        given: as of `build_index`; a recipe must be one that groups faces (IVF), or auto.
 
     Raises: as `build_index`; FaceTroveError where a worker fails.
     """
@@ -69,7 +70,7 @@ def build_index_in_pieces(
     index = Path(os.path.abspath(index))  # workers elsewhere have another current folder
     pieces = _Pieces(
         Path(os.path.abspath(dataset)),
-        index / WORK_DIR,
+        work_dir(index),
         num_pieces,
         workers or available_threads(),
         runner_args,
@@ -81,12 +82,12 @@ def build_index_in_pieces(
         device="cpu",
         crew=pieces,
         on_progress=on_progress,
-        **asked,
+        **given,
     )
 
 
 class _Pieces:
-    """Does the heavy steps of a build on Beam workers; see `indexer.build.Crew`."""
+    """Does the heavy steps of a build on Beam workers; see `indexer.segment_builder.Crew`."""
 
     def __init__(
         self,

@@ -40,9 +40,10 @@ from benchmarks.index_engines import (
 from benchmarks.index_galleries import Gallery, K, Recall, Vectors
 from benchmarks.index_peers import ENGINES, require_engines
 from benchmarks.measure import print_header, print_table
+from indexer.codes import search_rows
 from indexer.manifest import read_current
-from indexer.recipes import EXACT, Recipe, add, train, unwrapped
-from indexer.segment import search_rows
+from indexer.options import EXACT, Recipe
+from indexer.recipes import add, train, unwrapped
 
 LARGE_PART_FACES = 6000
 

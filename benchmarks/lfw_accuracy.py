@@ -29,7 +29,7 @@ from facetrove.evaluation.labels import choose_faces
 from facetrove.evaluation.pair_lists import read_pairs
 from facetrove.evaluation.pairs import evaluate_pairs
 from facetrove.evaluation.tables import Table, accept_table, closed_set_table, open_set_table, said
-from indexer import build_index
+from indexer.build import build_index
 
 NUM_SPLITS = 50
 """Ten differ from another ten by 0.001 at rank 1: people with a hundred photos weigh much."""

@@ -7,8 +7,8 @@ from typing import Unpack
 
 from faces.core.progress import OnProgress, ignore_progress
 from faces.core.settings import Device
-from indexer import build
-from indexer.recipes import Asked
+from indexer import build, compact
+from indexer.options import GivenOptions
 from search.searcher import FaceSearcher
 
 
@@ -19,7 +19,7 @@ def build_index(
     rebuild: bool = False,
     device: Device = "auto",
     on_progress: OnProgress = ignore_progress,
-    **options: Unpack[Asked],
+    **options: Unpack[GivenOptions],
 ) -> FaceSearcher:
     """Bring an index up to date with a dataset, and open it.
 
@@ -51,7 +51,7 @@ def compact_index(
         device: as of `build_index`.
         on_progress: called with what is being done.
 
-    Raises: as `indexer.build.compact_index`.
+    Raises: as `indexer.compact.compact_index`.
     """
-    build.compact_index(index, device=device, on_progress=on_progress)
+    compact.compact_index(index, device=device, on_progress=on_progress)
     return FaceSearcher.open(index, device=device)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from faces.dataset.deletions import Deletions, face_digests
 from faces.dataset.schema import PhotoStatus, last_rows, standing_photos
 from faces.dataset.store import Dataset
+from indexer.faces_file import Faces, with_columns
 from indexer.manifest import SegmentEntry
-from indexer.segment import PHOTO_COLUMNS, Segment, read_photos, with_columns
+from indexer.segment_files import PHOTO_COLUMNS, read_photos
 
 
 @dataclass(frozen=True)
@@ -95,25 +96,25 @@ def joined_photos(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default")
 
 
-def outdated_rows(segment: Segment, changes: Changes) -> NDArray[np.bool_]:
+def outdated_rows(faces: Faces, changes: Changes) -> NDArray[np.bool_]:
     """(n,) bool, which faces of a segment an update supersedes."""
     if len(changes.outdated) == 0:
-        return np.zeros(len(segment.faces), dtype=bool)
-    return rows_in(segment, "photo_id", changes.outdated)
+        return np.zeros(len(faces), dtype=bool)
+    return rows_in(faces, "photo_id", changes.outdated)
 
 
-def deleted_rows(segment: Segment, deletions: Deletions) -> NDArray[np.bool_]:
+def deleted_rows(faces: Faces, deletions: Deletions) -> NDArray[np.bool_]:
     """(n,) bool, which faces of a segment were deleted from the dataset."""
     found = [
         pc.is_in(face_digests(batch.column("face_id")), value_set=deletions.digests)
-        for batch in segment.faces.batches()
+        for batch in faces.batches()
     ]
     return _joined(found)
 
 
-def rows_in(segment: Segment, column: str, values: pa.Array) -> NDArray[np.bool_]:
+def rows_in(faces: Faces, column: str, values: pa.Array) -> NDArray[np.bool_]:
     """(n,) bool, which faces of a segment have one of some values in a column of texts."""
-    found = [pc.is_in(batch.column(column), value_set=values) for batch in segment.faces.batches()]
+    found = [pc.is_in(batch.column(column), value_set=values) for batch in faces.batches()]
     return _joined(found)
 
 

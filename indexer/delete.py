@@ -1,26 +1,26 @@
-"""Delete faces from a dataset and its indexes."""
+"""Delete faces from a dataset and its indexes: a plan finds them, then is carried out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
-from faces.core.progress import OnProgress, Progress
-from faces.dataset.deletions import add_deletions, face_digest
+from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.deletions import add_deletions, face_digest, read_deletions
 from faces.dataset.rewrite import take_out_deleted
 from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
 from indexer.changes import rows_in
+from indexer.faces_file import FACES_SCHEMA
 from indexer.filters import any_of, in_photo, passing_rows
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest, read_current
-from indexer.segment import FACES_SCHEMA, metadata_of
+from indexer.segment import metadata_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,124 @@ class Deleted:
     still_in_dataset: bool
 
 
+@dataclass(frozen=True)
+class DeletionPlan:
+    """The faces that a deletion takes, found before anything is deleted. `plan_deletion` makes it.
+
+    Attributes:
+        dataset: the dataset that the faces are deleted from.
+        versions: by the folder of each index, the version that was looked through.
+        in_indexes: (n,) string, the face ids that were found in the indexes.
+        in_dataset: (m,) string, the face ids that were found in the dataset.
+    """
+
+    dataset: Dataset
+    versions: Mapping[Path, int]
+    in_indexes: pa.Array
+    in_dataset: pa.Array
+
+    @property
+    def face_ids(self) -> pa.Array:
+        """The ids of all faces to be deleted, each once."""
+        return pa.concat_arrays([self.in_indexes, self.in_dataset]).unique()
+
+    @property
+    def num_faces(self) -> int:
+        """The number of faces to be deleted."""
+        return len(self.face_ids)
+
+    def carry_out(self, *, on_progress: OnProgress = ignore_progress) -> Deleted:
+        """Delete the planned faces: no search finds them from now on.
+
+        Just the planned faces are deleted, also from a version of an index that was published
+        after the plan was made, and from photos embedded again since. A face that has come to
+        pass the plan's filter since then is left: nobody confirmed its deletion.
+
+        The dataset withholds the faces first, then each index is opened for writing once, then
+        the rows are taken out of the dataset's parts. Stopped at any point, the same plan, or a
+        new one for the same faces, finishes it.
+
+        Raises:
+            WrongUsageError: an index is not there any more.
+            ContractMismatchError: an index has become one of another model.
+            BusyError: an index is being written.
+        """
+        face_ids = self.face_ids
+        counts = _withhold(self.dataset, list(self.versions), face_ids)
+        try:
+            take_out_deleted(self.dataset, lambda step, n, of: on_progress(Progress(step, n, of)))
+        except BusyError:
+            still_in_dataset = True
+        else:
+            still_in_dataset = False
+        return Deleted(
+            num_faces=len(face_ids),
+            face_digests=tuple(map(face_digest, face_ids.to_pylist())),
+            num_faces_of_index=counts,
+            still_in_dataset=still_in_dataset,
+        )
+
+
+def plan_deletion(
+    dataset: str | Path,
+    indexes: Sequence[str | Path],
+    *,
+    faces: Sequence[str] = (),
+    photos: Sequence[str] = (),
+    where: str | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> DeletionPlan:
+    """Find the faces that a deletion would take from a dataset and its indexes; deletes nothing.
+
+    Args:
+        dataset: the dataset's folder.
+        indexes: the folders of indexes built from it; one that is not named forgets the faces
+            when it is next brought up to date.
+        faces: face ids.
+        photos: paths, uris or photo_ids of photos, all of whose faces are meant.
+        where: a filter as in SQL's WHERE, over the columns of faces and the photos' metadata.
+            A face is meant if it is named by any of the three.
+        on_progress: called with what is being done.
+
+    Raises:
+        WrongUsageError: no such dataset or index, no face is named, or the filter is wrong.
+        ContractMismatchError: an index is of another model.
+    """
+    condition = matching(faces, photos, where)
+    source, opened = open_all(dataset, indexes)
+    in_indexes = _matching_in_indexes(opened, condition, source, on_progress)
+    on_progress(Progress("looking through the dataset"))
+    return DeletionPlan(
+        dataset=source,
+        versions={path: manifest.version for path, manifest in opened},
+        in_indexes=in_indexes,
+        in_dataset=_matching_in_dataset(source, condition),
+    )
+
+
+def delete_faces(
+    dataset: str | Path,
+    indexes: Sequence[str | Path],
+    where: str,
+    *,
+    on_progress: OnProgress = ignore_progress,
+) -> Deleted:
+    """Delete the faces that a filter lets pass: no search finds them from now on.
+
+    They leave the dataset's parts too, and should their photos be embedded again, they are
+    withheld. Bytes of them stay in the indexes' files, and may in older files of the dataset, until
+    `purge`. Stopped at any point, the same call finishes it.
+
+    Args:
+        dataset, indexes, where: as in `plan_deletion`.
+        on_progress: called with what is being done.
+
+    Raises: as `plan_deletion` and `DeletionPlan.carry_out`.
+    """
+    plan = plan_deletion(dataset, indexes, where=where, on_progress=on_progress)
+    return plan.carry_out(on_progress=on_progress)
+
+
 def matching(faces: Sequence[str], photos: Sequence[str], where: str | None) -> str:
     """A filter for faces by face_id, by photo (path, uri or photo_id), or by another filter.
 
@@ -58,64 +176,6 @@ def matching(faces: Sequence[str], photos: Sequence[str], where: str | None) -> 
     return " OR ".join(conditions)
 
 
-def find_faces(dataset: str | Path, indexes: Sequence[str | Path], where: str) -> int:
-    """How many faces a filter lets pass, in a dataset and its indexes.
-
-    Raises: as `delete_faces`.
-    """
-    source, opened = open_all(dataset, indexes)
-    in_indexes = _matching_in_indexes(opened, where, source, lambda _: None)
-    return len(pa.concat_arrays([in_indexes, _matching_in_dataset(source, where)]).unique())
-
-
-def delete_faces(
-    dataset: str | Path,
-    indexes: Sequence[str | Path],
-    where: str,
-    *,
-    on_progress: OnProgress = lambda _: None,
-) -> Deleted:
-    """Delete the faces that a filter lets pass: no search finds them from now on.
-
-    They leave the dataset's parts too, and should their photos be embedded again, they are
-    withheld. Bytes of them stay in the indexes' files, and may in older files of the dataset, until
-    `purge`. Stopped at any point, the same call finishes it.
-
-    Args:
-        dataset: the dataset.
-        indexes: built from it; one that is not named forgets the faces when it is next
-            brought up to date.
-        where: as in SQL's WHERE, over the columns of faces and the photos' metadata.
-        on_progress: called with what is being done.
-
-    Raises:
-        WrongUsageError: no such dataset or index, or the filter is wrong.
-        ContractMismatchError: an index is of another model.
-        BusyError: an index is being written.
-    """
-    source, opened = open_all(dataset, indexes)
-    # The indexes first: they are asked in a moment, the dataset's files take longer.
-    in_indexes = _matching_in_indexes(opened, where, source, on_progress)
-    counts = _delete(source, [path for path, _ in opened], in_indexes)
-    on_progress(Progress("looking through the dataset"))
-    in_dataset = _matching_in_dataset(source, where)
-    others = in_dataset.filter(pc.invert(pc.is_in(in_dataset, value_set=in_indexes)))
-    more = _delete(source, [path for path, _ in opened], others)
-    try:
-        take_out_deleted(source, lambda step, n, of: on_progress(Progress(step, n, of)))
-    except BusyError:
-        still_in_dataset = True
-    else:
-        still_in_dataset = False
-    ids = pa.concat_arrays([in_indexes, others])
-    return Deleted(
-        num_faces=len(ids),
-        face_digests=tuple(map(face_digest, ids.to_pylist())),
-        num_faces_of_index={name: counts[name] + more[name] for name in counts},
-        still_in_dataset=still_in_dataset,
-    )
-
-
 def open_all(
     dataset: str | Path, indexes: Sequence[str | Path]
 ) -> tuple[Dataset, list[tuple[Path, Manifest]]]:
@@ -123,14 +183,18 @@ def open_all(
     source = Dataset.open(Path(dataset))
     opened = [(Path(index), read_current(Path(index))) for index in indexes]
     for path, manifest in opened:
-        require_same_contract(
-            source.contract,
-            manifest.contract,
-            ours_name=f"dataset {source.path}",
-            theirs_name=f"index {path}",
-            remedy="name the indexes that were built from the dataset",
-        )
+        _require_its_contract(source, path, manifest)
     return source, opened
+
+
+def _require_its_contract(source: Dataset, index: Path, manifest: Manifest) -> None:
+    require_same_contract(
+        source.contract,
+        manifest.contract,
+        ours_name=f"dataset {source.path}",
+        theirs_name=f"index {index}",
+        remedy="name the indexes that were built from the dataset",
+    )
 
 
 def _matching_in_indexes(
@@ -157,19 +221,31 @@ def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:
     return faces["face_id"].filter(pa.array(passing_rows(faces, where))).combine_chunks()
 
 
-def _delete(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:
-    """Withhold faces from the dataset's readers, then from the indexes; gives counts of these."""
+def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:
+    """Withhold faces from the dataset's readers, then from the indexes.
+
+    From the indexes go with them the faces that an earlier deletion withheld and has not taken out
+    of the dataset yet: it may have been stopped before it came to the indexes, and no plan finds
+    these faces in the dataset any more.
+
+    Returns:
+        By index, how many of the faces it held.
+    """
     counts = {str(index): 0 for index in indexes}
-    if len(face_ids) == 0:
+    earlier = read_deletions(source.path).pending
+    if len(face_ids) == len(earlier) == 0:
         return counts
     before, after = add_deletions(source.path, face_ids.to_pylist())
     for index in indexes:
         with IndexWriter.open(index) as writer:
             previous = writer.require_previous()
+            _require_its_contract(source, index, previous)
             segments = []
             for segment in open_segments(index, previous):
-                rows = rows_in(segment, "face_id", face_ids)
+                rows = rows_in(segment.faces, "face_id", face_ids)
                 counts[str(index)] += int((rows & segment.live()).sum())
+                if len(earlier):
+                    rows |= rows_in(segment.faces, "face_id", earlier)
                 segments.append(replace(segment, deleted=rows | ~segment.live()))
             known = previous.dataset_deletions
             writer.publish(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -14,15 +13,24 @@ from pathlib import Path
 import numpy as np
 
 from faces.core.errors import DamagedFileError, WrongUsageError
-from faces.core.files import PRIVATE, TEMPORARY_SUFFIX, remove_temporaries, writer_lock
+from faces.core.files import PRIVATE, remove_temporaries, writer_lock
+from faces.core.kinds import is_index
 from faces.core.settings import Device
+from indexer.layout import (
+    LOCK,
+    deletions_dir,
+    is_id,
+    is_index_entry,
+    manifest_name,
+    manifest_versions,
+    segments_dir,
+    work_dir,
+)
 from indexer.manifest import (
-    SEGMENT_NAME,
     DeletionsEntry,
     Manifest,
     current_line,
-    manifest_name,
-    names_a_manifest,
+    manifest_named_by,
     publish,
     read_current,
     read_deletions,
@@ -35,35 +43,30 @@ GRACE_SECONDS = 300.0
 """So long the files of a version stay when the next is in force, for readers that are just
 opening it. A reader that has opened a version needs its files no more than by the maps it holds."""
 
-WORK_DIR = "work"
-"""Where a build in pieces keeps them while it goes on."""
-
-_MANIFEST_NAME = re.compile(r"manifest-(\d{6,})\.json")
-
 
 def open_segments(
     index_dir: Path,
     manifest: Manifest,
-    known: Sequence[Segment] = (),
+    opened: Sequence[Segment] = (),
     *,
     device: Device = "cpu",
 ) -> list[Segment]:
     """Open all segments of a version, with their deletions.
 
     Args:
-        index_dir: of the index.
-        manifest: of the version.
-        known: segments that are open already and need not be opened again.
-        device: where they are to be searched.
+        index_dir: the index's folder.
+        manifest: the version's manifest.
+        opened: segments that are open already and are used again.
+        device: where the segments are to be searched.
 
     Raises:
         DamagedFileError: naming the file that is not what was written.
     """
     deletions = read_deletions(index_dir, manifest.deletions)
-    opened = {s.entry.segment_id: replace(s, deleted=None) for s in known}
+    by_id = {s.entry.segment_id: replace(s, deleted=None) for s in opened}
     segments = []
     for entry in manifest.segments:
-        segment = opened.get(entry.segment_id)
+        segment = by_id.get(entry.segment_id)
         if segment is None:
             segment = open_segment(index_dir, entry, manifest.contract.dimension, device)
         if (rows := deletions.pop(entry.segment_id, None)) is not None:
@@ -103,12 +106,12 @@ class IndexWriter:
         existed = path.exists()
         path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         try:
-            with writer_lock(path, what=f"index {path}"):
+            with writer_lock(path, what=f"index {path}", name=LOCK):
                 writer = cls(path, _read_previous(path))
                 writer.remove_unused()
                 yield writer
         finally:
-            if not existed and not (path / "CURRENT").exists():
+            if not existed and not is_index(path):
                 _remove_failed(path)
 
     def require_previous(self) -> Manifest:
@@ -129,7 +132,7 @@ class IndexWriter:
         """
         manifest = replace(
             manifest,
-            version=_latest_version(self.path) + 1,
+            version=max(manifest_versions(self.path), default=0) + 1,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         publish(self.path, manifest)
@@ -147,8 +150,8 @@ class IndexWriter:
         if self.previous is None:
             return  # what there is may be of use to somebody who mends it
         remove_temporaries(self.path)
-        remove_temporaries(self.path / "deletions")
-        shutil.rmtree(self.path / WORK_DIR, ignore_errors=True)
+        remove_temporaries(deletions_dir(self.path))
+        shutil.rmtree(work_dir(self.path), ignore_errors=True)
         kept = [self.previous]
         for path, superseded in _older_manifests(self.path, self.previous.version):
             try:
@@ -160,10 +163,13 @@ class IndexWriter:
             path.unlink()
         segments = {entry.segment_id for manifest in kept for entry in manifest.segments}
         deletions = {m.deletions.name for m in kept if m.deletions is not None}
-        for folder, used in (("segments", segments), ("deletions", deletions)):
-            if (self.path / folder).is_dir():
-                for path in (self.path / folder).iterdir():
-                    if path.name not in used and SEGMENT_NAME.fullmatch(path.stem):
+        for folder, used in (
+            (segments_dir(self.path), segments),
+            (deletions_dir(self.path), deletions),
+        ):
+            if folder.is_dir():
+                for path in folder.iterdir():
+                    if path.name not in used and is_id(path.stem):
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -172,7 +178,7 @@ def _older_manifests(index_dir: Path, version: int) -> list[tuple[Path, float]]:
 
     A later one than that in force is what a writer left that was killed before it was.
     """
-    numbers = sorted(_versions(index_dir))
+    numbers = sorted(manifest_versions(index_dir))
     older = []
     for number, following in zip(numbers, [*numbers[1:], 0], strict=True):
         superseded = 0.0
@@ -183,42 +189,19 @@ def _older_manifests(index_dir: Path, version: int) -> list[tuple[Path, float]]:
     return older
 
 
-def _versions(index_dir: Path) -> list[int]:
-    matches = (_MANIFEST_NAME.fullmatch(path.name) for path in index_dir.iterdir())
-    return [int(match[1]) for match in matches if match]
-
-
-def _latest_version(index_dir: Path) -> int:
-    return max(_versions(index_dir), default=0)
-
-
 def _require_index_or_empty(index_dir: Path) -> None:
     """Refuse any folder that holds something an index does not: a slip must not cost files."""
-    if not index_dir.exists() or names_a_manifest(current_line(index_dir)):
+    if not index_dir.exists() or manifest_named_by(current_line(index_dir)):
         return  # whatever else lies in an index, as file managers leave it, is not touched
-    if not index_dir.is_dir() or not all(map(_is_ours, index_dir.iterdir())):
+    if not index_dir.is_dir() or not all(map(is_index_entry, index_dir.iterdir())):
         raise WrongUsageError(
             f"{index_dir} exists and is not a facetrove index; name a new or empty folder"
         )
 
 
-def _is_ours(entry: Path) -> bool:
-    if entry.name == "segments":
-        return (
-            entry.is_dir()
-            and not entry.is_symlink()
-            and all(SEGMENT_NAME.fullmatch(segment.name) for segment in entry.iterdir())
-        )
-    return (
-        entry.name in {"CURRENT", ".lock", "deletions", WORK_DIR}
-        or entry.name.endswith(TEMPORARY_SUFFIX)
-        or _MANIFEST_NAME.fullmatch(entry.name) is not None
-    )
-
-
 def _read_previous(index_dir: Path) -> Manifest | None:
     """The manifest in force; None where there is none that can be read, so one is built anew."""
-    if not (index_dir / "CURRENT").is_file():
+    if not is_index(index_dir):
         return None
     try:
         return read_current(index_dir)
@@ -228,7 +211,7 @@ def _read_previous(index_dir: Path) -> Manifest | None:
 
 def _remove_failed(index_dir: Path) -> None:
     """Leave no empty folder where a first build failed."""
-    (index_dir / ".lock").unlink(missing_ok=True)
-    for folder in (index_dir / "segments", index_dir):
+    (index_dir / LOCK).unlink(missing_ok=True)
+    for folder in (segments_dir(index_dir), index_dir):
         with suppress(OSError):
             folder.rmdir()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,9 +10,6 @@ from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import Device
 from indexer.recipes import ADD_ROWS, use_gpu
 from indexer.vectors import Vectors
-
-if TYPE_CHECKING:
-    import faiss
 
 MOST_MATCHES = 2048
 """FAISS's GPU search finds no more for each probe."""
@@ -23,8 +19,6 @@ class GpuVectors:
     """Embeddings in the memory of a GPU."""
 
     def __init__(self, vectors: Vectors) -> None:
-        import faiss
-
         self._resources = faiss.StandardGpuResources()
         self._index: faiss.Index = faiss.GpuIndexFlatIP(self._resources, vectors.shape[1])
         for start in range(0, len(vectors), ADD_ROWS):

@@ -1,8 +1,8 @@
 """The index folder's manifests and CURRENT. The one place that knows their format.
 
-    INDEX/CURRENT                   one line: name and sha256 of the manifest in force
-    INDEX/manifest-<version>.json   what the index is, with the digest of every file
-    INDEX/deletions/<id>.arrow      rows of segments that were deleted: segment, row
+    CURRENT                   one line: name and sha256 of the manifest in force
+    manifest-<version>.json   what the index is, with the digest of every file
+    deletions/<id>.arrow      rows of segments that were deleted: segment, row
 
 A version is published by writing its files, then its manifest, then CURRENT, each whole or
 not at all: whatever interrupts that, CURRENT names a complete version.
@@ -13,12 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,18 @@ from faces.core.contract import ModelContract
 from faces.core.errors import DamagedFileError, WrongUsageError
 from faces.core.files import PRIVATE, atomic_write, write_arrow
 from faces.core.hashing import sha256_of
-from indexer.recipes import Recipe, Wanted
+from faces.core.kinds import is_dataset, is_index
+from indexer.layout import (
+    MANIFEST_NAME,
+    current_path,
+    deletions_dir,
+    is_deletions_name,
+    is_id,
+    manifest_name,
+    new_deletions_name,
+    segment_dir,
+)
+from indexer.options import IndexOptions, Recipe
 from indexer.thresholds import Calibration
 
 FORMAT_VERSION = 3
@@ -147,7 +157,7 @@ class Manifest:
     Attributes:
         version: from 1, one more with every publication.
         contract: of the embeddings.
-        wanted: what was asked of it.
+        wanted: the options in force.
         segments: oldest first.
         deletions: rows of them that were deleted; None: none.
         dataset_deletions: `faces.dataset.deletions.Deletions.state` of the dataset, when it was
@@ -159,7 +169,7 @@ class Manifest:
 
     version: int
     contract: ModelContract
-    wanted: Wanted
+    wanted: IndexOptions
     segments: tuple[SegmentEntry, ...]
     deletions: DeletionsEntry | None = None
     dataset_deletions: str = ""
@@ -175,10 +185,15 @@ class Manifest:
         deleted = 0 if self.deletions is None else self.deletions.num_faces
         return sum(segment.num_faces for segment in self.segments) - deleted
 
-
-def manifest_name(version: int) -> str:
-    """File name of a version's manifest."""
-    return f"manifest-{version:06d}.json"
+    def files(self) -> Iterator[Path]:
+        """The paths of all files of this version, relative to the index's folder."""
+        here = Path()
+        yield current_path(here)
+        yield here / manifest_name(self.version)
+        for entry in self.segments:
+            yield from (segment_dir(here, entry.segment_id) / name for name in entry.files)
+        if self.deletions is not None:
+            yield deletions_dir(here) / self.deletions.name
 
 
 def publish(index_dir: Path, manifest: Manifest) -> None:
@@ -186,20 +201,20 @@ def publish(index_dir: Path, manifest: Manifest) -> None:
     path = index_dir / manifest_name(manifest.version)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-    with atomic_write(index_dir / "CURRENT") as temporary:
+    with atomic_write(current_path(index_dir)) as temporary:
         temporary.write_text(f"{path.name} {sha256_of(path)}\n")
 
 
-def read_current(index_dir: Path) -> Manifest:
+def read_current(index: str | Path) -> Manifest:
     """The manifest in force, checked against the digest in CURRENT.
 
     Raises:
         WrongUsageError: there is no index in the folder.
         DamagedFileError: CURRENT or the manifest is not what was written.
     """
-    current_path = index_dir / "CURRENT"
-    if not current_path.is_file():
-        if (index_dir / "dataset.json").is_file():
+    index_dir = Path(index)
+    if not is_index(index_dir):
+        if is_dataset(index_dir):
             raise WrongUsageError(
                 f"{index_dir} is a dataset; build its index with "
                 f"`facetrove index {index_dir} INDEX`"
@@ -210,10 +225,11 @@ def read_current(index_dir: Path) -> Manifest:
         raise WrongUsageError(
             f"{index_dir} {problem}; make one with `facetrove index DATASET INDEX`"
         )
-    match = names_a_manifest(current_line(index_dir))
-    if match is None:
-        raise DamagedFileError(f"{current_path} is damaged; build the index again with --rebuild")
-    return read_manifest(index_dir / match[1].decode(), sha256=match[2].decode())
+    named = manifest_named_by(current_line(index_dir))
+    if named is None:
+        raise DamagedFileError(f"{current_path(index_dir)} is damaged; {REBUILD}")
+    name, sha256 = named
+    return read_manifest(index_dir / name, sha256=sha256)
 
 
 def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
@@ -234,20 +250,21 @@ def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
     return _parse(content, path)
 
 
-def names_a_manifest(line: bytes) -> re.Match[bytes] | None:
-    """Name and sha256 of a manifest in what CURRENT says, if it says that."""
-    return re.fullmatch(rb"(manifest-\d{6,}\.json) ([0-9a-f]{64})\n", line)
+_CURRENT_LINE = re.compile(rf"({MANIFEST_NAME.pattern}) (?P<sha256>[0-9a-f]{{64}})\n".encode())
+
+
+def manifest_named_by(line: bytes) -> tuple[str, str] | None:
+    """The name and the sha256 of the manifest that a line of CURRENT names; None: of none."""
+    match = _CURRENT_LINE.fullmatch(line)
+    return None if match is None else (match[1].decode(), match["sha256"].decode())
 
 
 def current_line(index_dir: Path) -> bytes:
     """What CURRENT says now; nothing where it is missing."""
     try:
-        return (index_dir / "CURRENT").read_bytes()[:200]
+        return current_path(index_dir).read_bytes()[:200]
     except (FileNotFoundError, NotADirectoryError):
         return b""
-
-
-SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
 
 
 def write_deletions(
@@ -262,9 +279,9 @@ def write_deletions(
     if not tables:
         return None
     table = pa.concat_tables(tables).combine_chunks()
-    folder = index_dir / "deletions"
+    folder = deletions_dir(index_dir)
     folder.mkdir(exist_ok=True, mode=PRIVATE)
-    name = f"{uuid4().hex[:12]}.arrow"
+    name = new_deletions_name()
     write_arrow(folder / name, table)
     return DeletionsEntry(name, len(table), FileDigest.of(folder / name))
 
@@ -277,7 +294,7 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
     """
     if entry is None:
         return {}
-    path = index_dir / "deletions" / entry.name
+    path = deletions_dir(index_dir) / entry.name
     entry.file.require(path)
     try:
         with pa.memory_map(str(path)) as file:
@@ -291,7 +308,7 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
 
 def _parse_segment(entry: Any) -> SegmentEntry:
     segment_id, measured = entry.pop("segment_id"), entry.pop("measured")
-    if not isinstance(segment_id, str) or not SEGMENT_NAME.fullmatch(segment_id):
+    if not isinstance(segment_id, str) or not is_id(segment_id):
         raise ValueError(f"a segment is called {segment_id!r}")
     if type(entry["num_faces"]) is not int or entry["num_faces"] < 0:
         raise ValueError("a segment has no number of faces")
@@ -307,7 +324,7 @@ def _parse_segment(entry: Any) -> SegmentEntry:
 def _parse_deletions(entry: Any) -> DeletionsEntry | None:
     if entry is None:
         return None
-    if not re.fullmatch(r"[0-9a-f]{12}\.arrow", entry["name"]):
+    if not is_deletions_name(entry["name"]):
         raise ValueError(f"a file of deletions is called {entry['name']!r}")
     return DeletionsEntry(entry["name"], int(entry["num_faces"]), FileDigest(**entry["file"]))
 
@@ -332,7 +349,7 @@ def _parse(content: bytes, path: Path) -> Manifest:
             raise ValueError(f"format version {version!r}")
         return Manifest(
             contract=ModelContract.from_json(document.pop("contract"), source=str(path)),
-            wanted=Wanted(**document.pop("wanted")),
+            wanted=IndexOptions(**document.pop("wanted")),
             segments=tuple(map(_parse_segment, document.pop("segments"))),
             deletions=_parse_deletions(document.pop("deletions")),
             calibration=_parse_calibration(document.pop("calibration", None)),

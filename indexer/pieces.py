@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import faiss
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -17,20 +17,11 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError
 from faces.core.files import PRIVATE
 from faces.dataset.store import Dataset
+from indexer.codes import write_codes
+from indexer.faces_file import Faces
 from indexer.recipes import add, unwrapped
-from indexer.segment import (
-    CODES_FILE,
-    FACES_FILE,
-    VECTORS_FILE,
-    FaceBatch,
-    Faces,
-    write_codes,
-    write_faces,
-)
+from indexer.segment_files import CODES_FILE, FACES_FILE, VECTORS_FILE, FaceBatch, write_faces
 from indexer.vectors import load_vectors
-
-if TYPE_CHECKING:
-    import faiss
 
 
 def _folder(piece: Path) -> Path:
@@ -60,8 +51,6 @@ def write_trained(codes: faiss.Index, path: Path) -> None:
     Raises:
         WrongUsageError: FAISS cannot join indexes of its kind.
     """
-    import faiss
-
     if not isinstance(unwrapped(codes), faiss.IndexIVF):
         raise WrongUsageError(
             "an index is built in pieces only by recipes that group faces; choose auto or one "
@@ -72,8 +61,6 @@ def write_trained(codes: faiss.Index, path: Path) -> None:
 
 def encode_piece(trained: Path, piece: Path) -> None:
     """Write a piece's codes on one thread, by a quantiser trained for all."""
-    import faiss
-
     faiss.omp_set_num_threads(1)
     codes = faiss.read_index(str(trained))
     for _ in add(codes, load_vectors(_folder(piece) / VECTORS_FILE)):
@@ -83,8 +70,6 @@ def encode_piece(trained: Path, piece: Path) -> None:
 
 def join_codes(codes: faiss.Index, piece: Path) -> None:
     """Append a piece's codes, its rows counted on from those that are there."""
-    import faiss
-
     part = faiss.read_index(str(_folder(piece) / CODES_FILE))
     _join_full_blocks(codes, part)
     codes.merge_from(part, codes.ntotal)
@@ -96,8 +81,6 @@ def _join_full_blocks(codes: faiss.Index, part: faiss.Index) -> None:
     Fast-scan codes lie in blocks of 32 faces. Where a group's faces are a multiple of a block's
     bytes, `BlockInvertedLists::add_entries` copies as many blocks as there are of both.
     """
-    import faiss
-
     lists, others = (
         faiss.downcast_InvertedLists(unwrapped(index).invlists) for index in (codes, part)
     )
@@ -116,14 +99,10 @@ def _join_full_blocks(codes: faiss.Index, part: faiss.Index) -> None:
 
 def _ids(lists: faiss.BlockInvertedLists, number: int) -> NDArray[np.int64]:
     """A copy of the rows in a group."""
-    import faiss
-
     return np.array(faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)))
 
 
 def _blocks(lists: faiss.BlockInvertedLists, number: int) -> NDArray[np.uint8]:
     """A copy of the blocks of codes in a group."""
-    import faiss
-
     num_blocks = -(-lists.list_size(number) // lists.n_per_block)
     return np.array(faiss.rev_swig_ptr(lists.get_codes(number), num_blocks * lists.block_size))

@@ -14,16 +14,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.errors import DamagedFileError
-from faces.core.progress import OnProgress, Progress
+from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import face_digests, read_deletions
 from faces.dataset.rewrite import embedding_digests, purge_dataset, take_out_deleted
 from faces.dataset.schema import PHOTO_SCHEMA, embedding_matrix, face_schema, read_table
 from faces.dataset.store import PART_NAME, Dataset
-from indexer.build import build_index, rewrite_index
+from indexer.build import build_index
+from indexer.compact import rewrite_index
 from indexer.delete import open_all
 from indexer.folder import open_segments
-from indexer.manifest import manifest_name, read_current
-from indexer.segment import PHOTOS_FILE, VECTORS_FILE, read_photos
+from indexer.layout import LOCK
+from indexer.manifest import read_current
+from indexer.segment_files import PHOTOS_FILE, VECTORS_FILE, read_photos
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def purge(
     dataset: str | Path,
     indexes: Sequence[str | Path],
     *,
-    on_progress: OnProgress = lambda _: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> PurgeReport:
     """Remove what was deleted, superseded or dropped from every file of a dataset and its indexes.
 
@@ -103,9 +105,8 @@ def purge(
     for index_dir, _ in opened:
         removed[str(index_dir)] = rewrite_index(index_dir, source, on_progress=on_progress)
     on_progress(Progress("checking that nothing is left"))
-    digests = read_deletions(source.path).digests
     traces = _Traces(
-        face_digests=digests,
+        face_digests=read_deletions(source.path).digests,
         face_ids=pa.concat_arrays([leftovers.face_ids, *(ids for ids, _ in dead)]).unique(),
         photo_ids=leftovers.photo_ids,
         uris=leftovers.uris,
@@ -123,16 +124,10 @@ def purge(
         num_faces_removed=leftovers.num_faces,
         num_photos_removed=leftovers.num_photos,
         num_index_rows_removed=removed,
-        deleted_face_digests=tuple(digests.to_pylist()),
+        deleted_face_digests=tuple(traces.face_digests.to_pylist()),
         files_checked=search.num_files,
         faces_checked=search.num_faces,
-        not_found=(
-            f"a face_id of any of the {len(digests)} faces deleted so far, by its digest",
-            f"a face_id removed now ({len(traces.face_ids)} of them)",
-            f"an embedding removed now, byte for byte ({len(traces.embeddings)})",
-            f"a photo_id removed now ({len(traces.photo_ids)})",
-            f"the name of a photo removed now ({len(traces.uris)})",
-        ),
+        not_found=traces.named(),
         unknown_files=tuple(search.unknown_files),
         limits=LIMITS,
     )
@@ -167,6 +162,16 @@ class _Traces:
     uris: pa.Array
     embeddings: pa.Array
 
+    def named(self) -> tuple[str, ...]:
+        """A line for each kind of trace, with the number of them; it names nobody."""
+        return (
+            f"a face_id of any of the {len(self.face_digests)} faces deleted so far, by its digest",
+            f"a face_id removed now ({len(self.face_ids)} of them)",
+            f"an embedding removed now, byte for byte ({len(self.embeddings)})",
+            f"a photo_id removed now ({len(self.photo_ids)})",
+            f"the name of a photo removed now ({len(self.uris)})",
+        )
+
 
 @dataclass
 class _Search:
@@ -194,7 +199,6 @@ class _Search:
     def look_in_index(self, index_dir: Path) -> None:
         """Read every file of the version in force again."""
         manifest = read_current(index_dir)
-        used = {"CURRENT", ".lock", manifest_name(manifest.version)}
         for segment in open_segments(index_dir, manifest):
             for batch, vectors in segment.rows():
                 table = pa.Table.from_batches([batch])
@@ -206,8 +210,8 @@ class _Search:
             path = segment.path / PHOTOS_FILE
             self._look(path, "photo_id", photos["photo_id"], self.traces.photo_ids)
             self._look(path, "uri", photos["uri"], self.traces.uris)
-            used |= {f"segments/{segment.path.name}/{name}" for name in segment.entry.files}
             self.num_files += len(segment.entry.files)
+        used = {LOCK, *(path.as_posix() for path in manifest.files())}
         self._note_unknown(index_dir, used.__contains__)
 
     def _look_at_faces(self, path: Path, faces: pa.Table) -> None:

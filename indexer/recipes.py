@@ -1,32 +1,23 @@
-"""Recipes: how a segment finds the faces that may be near, and which one suits.
+"""FAISS indexes by recipe: which recipe suits a gallery; made, trained, filled, searched.
 
-Inner product on unit vectors is the only metric. `exact` compares with every face. Any other
-recipe is a FAISS factory string: its index proposes candidates, and these are compared exactly,
-so similarities are exact always and only the choice of candidates is approximate.
+`indexer.options` says what a recipe is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypedDict
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import Device
+from indexer.options import AUTO, EXACT, IndexOptions, Recipe
 from indexer.vectors import Passing, Vectors
-
-if TYPE_CHECKING:
-    import faiss
 
 EXACT_UP_TO_FACES = 100_000
 """Below, exact search takes some milliseconds, and nothing is gained by less."""
-
-EXACT, AUTO = "exact", "auto"
-
-RecallOf = Literal["matches", "neighbours"]
 
 TRAINING_FACES_PER_GROUP = 64  # FAISS warns below 39; 40 costs 0.0005 of recall
 MAX_GROUPS = 1 << 16
@@ -38,87 +29,20 @@ MAX_CODE_NUMBERS = 256
 """Four-bit numbers in a code at most: 128 bytes, beyond which embeddings gain nothing."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of an index; kept with it, and in force until something else is asked.
-
-    Attributes:
-        recipe: `auto`, `exact` or a FAISS factory string.
-        target_recall: least share of what exact search finds, in (0, 1].
-        recall_of: what is counted: `matches`, those of the ten nearest that are above the
-            operating threshold, or all ten `neighbours`, which are mostly strangers.
-        memory_bytes: what the search may hold in memory, vectors on disk apart; None: anything.
-        threshold: least similarity of a match; None: the model's, at the gallery's size.
-    """
-
-    recipe: str = AUTO
-    target_recall: float = 0.999
-    recall_of: RecallOf = "matches"
-    memory_bytes: int | None = None
-    threshold: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.target_recall <= 1:
-            raise WrongUsageError(
-                f"the target recall is {self.target_recall}; give a share above 0 and up to 1"
-            )
-
-    def changed_by(self, asked: Asked) -> Wanted:
-        """This, but for what is asked now."""
-        return replace(self, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
-
-
-class Asked(TypedDict, total=False):
-    """Some of what `Wanted` has; what is missing or None stays as it was."""
-
-    recipe: str | None
-    target_recall: float | None
-    recall_of: RecallOf | None
-    memory_bytes: int | None
-    threshold: float | None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a segment is searched.
-
-    Attributes:
-        factory: `exact`, or the FAISS factory string of its candidates.
-        nprobe: groups looked at, of recipes that group faces.
-        ef_search: faces kept in view, of graphs.
-        candidates: candidates compared exactly for every match wanted.
-        exact_share: where a filter leaves a smaller share of the faces, comparing with all of
-            these is faster.
-        reason: why this one.
-    """
-
-    factory: str = EXACT
-    nprobe: int | None = None
-    ef_search: int | None = None
-    candidates: int = 1
-    exact_share: float = 1.0
-    reason: str = ""
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether every face is compared."""
-        return self.factory == EXACT
-
-
-def choose_recipe(wanted: Wanted, num_faces: int, dimension: int) -> Recipe:
+def choose_recipe(options: IndexOptions, num_faces: int, dimension: int) -> Recipe:
     """The recipe for a number of faces; its search is tuned once it is built.
 
     Raises:
         WrongUsageError: no such recipe, or none fits the memory.
     """
-    if wanted.recipe == EXACT:
+    if options.recipe == EXACT:
         return Recipe(reason="as asked")
-    if wanted.recipe != AUTO:
-        require_factory(wanted.recipe, dimension)
-        return Recipe(wanted.recipe, reason="as asked")
+    if options.recipe != AUTO:
+        empty_index(options.recipe, dimension)  # refuses what cannot be searched
+        return Recipe(options.recipe, reason="as asked")
     if num_faces <= EXACT_UP_TO_FACES:
         return Recipe(reason=f"{num_faces:,} faces are compared in milliseconds")
-    numbers = _code_numbers(wanted, num_faces, dimension)
+    numbers = _code_numbers(options, num_faces, dimension)
     return Recipe(
         f"IVF{_num_groups(num_faces)},PQ{numbers}x4fs",
         reason=f"{numbers // 2} bytes of code a face, the nearest candidates compared exactly",
@@ -132,36 +56,32 @@ def _num_groups(num_faces: int) -> int:
     return 1 << max(0, int(np.log2(most) + 0.2))
 
 
-def _code_numbers(wanted: Wanted, num_faces: int, dimension: int) -> int:
+def _code_numbers(options: IndexOptions, num_faces: int, dimension: int) -> int:
     """Four-bit numbers in a code: one for two numbers of an embedding, fewer if memory is short."""
     numbers = [m for m in range(2, MAX_CODE_NUMBERS + 1, 2) if dimension % m == 0]
     numbers = [m for m in numbers if 2 * m <= dimension] or [1]
-    if wanted.memory_bytes is None:
+    if options.memory_bytes is None:
         return numbers[-1]
     fixed = 4 * dimension * _num_groups(num_faces)
-    fitting = [m for m in numbers if fixed + num_faces * (m / 2 + ID_BYTES) <= wanted.memory_bytes]
+    fitting = [m for m in numbers if fixed + num_faces * (m / 2 + ID_BYTES) <= options.memory_bytes]
     if not fitting:
         least = fixed + num_faces * (numbers[0] / 2 + ID_BYTES)
         raise WrongUsageError(
-            f"{num_faces:,} faces cannot be searched in {wanted.memory_bytes:,} bytes; give at "
+            f"{num_faces:,} faces cannot be searched in {options.memory_bytes:,} bytes; give at "
             f"least {least:,.0f}"
         )
     return fitting[-1]
 
 
-def require_factory(factory: str, dimension: int) -> None:
-    """Raise WrongUsageError unless FAISS can make an index of a factory string that we can search.
+def empty_index(factory: str, dimension: int) -> faiss.Index:
+    """A new FAISS index of a factory string, not trained yet.
 
     The faces of an index are compared by inner product; recipes that change the order of
     rows, or that answer by another measure, are refused.
+
+    Raises:
+        WrongUsageError: FAISS cannot make it, or we could not search it.
     """
-    empty_index(factory, dimension)
-
-
-def empty_index(factory: str, dimension: int) -> faiss.Index:
-    """A new FAISS index of a factory string, not trained yet."""
-    import faiss
-
     try:
         index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
@@ -186,8 +106,6 @@ def _cause(error: RuntimeError) -> str:
 
 def unwrapped(index: faiss.Index) -> faiss.Index:
     """The index that holds the codes, behind transformations of the vectors."""
-    import faiss
-
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         return faiss.downcast_index(index.index)
@@ -207,8 +125,6 @@ def search_parameters(
     Raises:
         WrongUsageError: it is of a kind that cannot be searched so.
     """
-    import faiss
-
     settings = {} if passing is None else {"sel": faiss.IDSelectorBitmap(passing.bits)}
     inner = unwrapped(index)
     if isinstance(inner, faiss.IndexIVF):
@@ -242,8 +158,6 @@ def train(recipe: Recipe, vectors: Vectors, *, device: Device = "auto") -> faiss
         vectors: (n, d), of which a sample is taken.
         device: where the groups are found.
     """
-    import faiss
-
     index = empty_index(recipe.factory, vectors.shape[1])
     inner = unwrapped(index)
     wanted = TRAINING_FACES
@@ -281,8 +195,6 @@ def use_gpu(device: Device) -> bool:
     Raises:
         WrongUsageError: one was asked for and FAISS sees none.
     """
-    import faiss
-
     gpus = 0 if device == "cpu" else int(faiss.get_num_gpus())
     if device == "cuda" and gpus == 0:
         raise WrongUsageError("FAISS sees no GPU here; leave --device out, or give cpu")

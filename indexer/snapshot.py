@@ -1,4 +1,4 @@
-"""One version of an index, opened: its segments as one gallery."""
+"""An index opened: the segments of one version as one gallery."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ PassingRows = list[Passing | None]
 
 
 class Snapshot:
-    """All faces of one version. A *place* is a face's row counted through all segments.
+    """One version of an index, opened: all its faces as one gallery. Use `open`.
+
+    A *place* is a face's row, counted through all segments, deleted faces included.
 
     Attributes:
-        line: what CURRENT said.
-        manifest: of the version.
-        segments: opened.
-        metadata: columns of the photos that are there beside those every face has.
+        line: the line of CURRENT by which the version was found; another line, another version.
+        manifest: the version's manifest.
+        segments: the version's segments, opened, oldest first.
+        metadata: the columns of the photos' metadata, beside the columns that every face has.
+        passing: called with a filter, or with None for no filter, gives which rows it lets pass, as
+            `PassingRows`; the results of the last `FILTERS_KEPT` filters are kept.
     """
 
     def __init__(self, line: bytes, manifest: Manifest, segments: Sequence[Segment]) -> None:
@@ -48,18 +52,26 @@ class Snapshot:
         self.passing = lru_cache(FILTERS_KEPT)(self._passing)
 
     @classmethod
-    def open(cls, index_dir: Path, device: Device, known: Sequence[Segment] = ()) -> Snapshot:
-        """Open the version in force; segments that are open already are used again.
+    def open(cls, index: str | Path, device: Device, opened: Sequence[Segment] = ()) -> Snapshot:
+        """Open the version of an index that is in force.
+
+        Args:
+            index: the index's folder.
+            device: where its segments are to be searched.
+            opened: segments that are open already and are used again.
 
         Raises:
             WrongUsageError: there is no index at that path.
             DamagedFileError: a file is missing, truncated or altered; names it.
         """
+        index_dir = Path(index)
         for attempt in range(OPEN_ATTEMPTS):
             line = current_line(index_dir)
             try:
                 manifest = read_current(index_dir)
-                return cls(line, manifest, open_segments(index_dir, manifest, known, device=device))
+                return cls(
+                    line, manifest, open_segments(index_dir, manifest, opened, device=device)
+                )
             except DamagedFileError:
                 if attempt + 1 == OPEN_ATTEMPTS or current_line(index_dir) == line:
                     raise
@@ -71,7 +83,7 @@ class Snapshot:
         return [Passing(segment.passing(where, self.metadata)) for segment in self.segments]
 
     def num_passing(self, passing: PassingRows) -> int:
-        """Faces that may be found."""
+        """The number of faces that may be found, of a filter's result."""
         return sum(
             segment.num_live if rows is None else rows.count
             for segment, rows in zip(self.segments, passing, strict=True)
@@ -80,7 +92,16 @@ class Snapshot:
     def nearest(
         self, probes: Vectors, k: int, passing: PassingRows
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Similarities, descending, and places, both (p, k); -inf and -1 for none."""
+        """The faces most similar to each probe.
+
+        Args:
+            probes: (p, d) embeddings of unit length.
+            k: faces wanted for each probe.
+            passing: which faces may be found, by segment; see `passing`.
+
+        Returns:
+            (p, k) similarities, descending, and (p, k) places; -inf and -1 where there are no more.
+        """
         found = [
             (similarities, np.where(rows < 0, -1, rows + start))
             for segment, start, mask in zip(self.segments, self._starts, passing, strict=False)
@@ -94,12 +115,12 @@ class Snapshot:
         return np.take_along_axis(similarities, order, 1), np.take_along_axis(places, order, 1)
 
     def face(self, place: int, columns: Sequence[str]) -> dict[str, Any]:
-        """Columns of a face; those that its segment does not have are left out."""
+        """The values of a face's columns; columns that its segment does not have are left out."""
         segment, row = self._segment(place)
         return segment.faces.row(row, columns)
 
     def embeddings(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(n, d) of some faces."""
+        """The (n, d) embeddings of the faces at (n,) places."""
         embeddings = np.empty((len(places), self.manifest.contract.dimension), np.float32)
         numbers = np.searchsorted(self._starts, places, side="right") - 1
         for number in np.unique(numbers).tolist():
@@ -126,23 +147,27 @@ class Snapshot:
         return None if fpirs is None else float(fpirs[0])
 
     def live(self) -> NDArray[np.bool_]:
-        """(n,) of all places, whether the face there was not deleted."""
+        """(n,) bool, whether the face at each place was not deleted."""
         return np.concatenate([np.zeros(0, bool), *(segment.live() for segment in self.segments)])
 
     def values(self, column: str, places: NDArray[np.int64]) -> list[Any]:
-        """A column of some faces, null where their segment does not have it."""
-        values = np.full(len(places), None, dtype=object)
+        """A column's values of the faces at (n,) places; None where a segment lacks the column."""
+        values: list[Any] = [None] * len(places)
         numbers = np.searchsorted(self._starts, places, side="right") - 1
         for number in np.unique(numbers).tolist():
-            faces, here = self.segments[number].faces, numbers == number
+            faces, here = self.segments[number].faces, np.flatnonzero(numbers == number)
             if column in faces.schema.names:
-                values[here] = faces.values(column, places[here] - self._starts[number])
-        return values.tolist()
+                found = faces.values(column, places[here] - self._starts[number])
+                for answer, value in zip(here.tolist(), found, strict=True):
+                    values[answer] = value
+        return values
 
     def place_of(self, face_id: str) -> int | None:
-        """Where a face is, or None."""
+        """The place of a face that was not deleted, by its face id; None: there is none."""
         for segment, start in zip(self.segments, self._starts, strict=False):
-            rows = np.flatnonzero(rows_in(segment, "face_id", pa.array([face_id])) & segment.live())
+            rows = np.flatnonzero(
+                rows_in(segment.faces, "face_id", pa.array([face_id])) & segment.live()
+            )
             if len(rows):
                 return int(start + rows[0])
         return None

@@ -11,18 +11,18 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.codes import search_rows
+from indexer.exact_search import nearest_rows
 from indexer.manifest import Measured
-from indexer.recipes import SEED, Recipe, Wanted, sample_rows, unwrapped
-from indexer.segment import search_rows
-from indexer.vectors import Vectors, nearest_rows
-
-if TYPE_CHECKING:
-    import faiss
+from indexer.options import AUTO, IndexOptions, Recipe
+from indexer.recipes import SEED, sample_rows, unwrapped
+from indexer.vectors import Vectors
 
 TUNING_PROBES, TESTING_PROBES = 3_000, 1_000
 
@@ -90,18 +90,18 @@ class Recall:
 
     num_neighbours: int
 
-    def of(self, wanted: Wanted) -> float:
+    def of(self, options: IndexOptions) -> float:
         """The one that the target is for: matches where there are some to go by."""
-        if wanted.recall_of == "matches" and self.of_matches is not None:
+        if options.recall_of == "matches" and self.of_matches is not None:
             return self.of_matches
         return self.at_10
 
-    def reaches(self, wanted: Wanted) -> bool:
+    def reaches(self, options: IndexOptions) -> bool:
         """Whether it reaches the target by `MARGIN`, so that other probes bear it out."""
-        share, count = self.of(wanted), self.num_neighbours
-        if wanted.recall_of == "matches" and self.of_matches is not None:
+        share, count = self.of(options), self.num_neighbours
+        if options.recall_of == "matches" and self.of_matches is not None:
             count = self.num_matches
-        return bool(share - MARGIN * (share * (1 - share) / count) ** 0.5 >= wanted.target_recall)
+        return bool(share - MARGIN * (share * (1 - share) / count) ** 0.5 >= options.target_recall)
 
 
 def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Recall:
@@ -133,7 +133,11 @@ def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Re
 
 
 def tune(
-    codes: faiss.Index, recipe: Recipe, vectors: Vectors, wanted: Wanted, threshold: float | None
+    codes: faiss.Index,
+    recipe: Recipe,
+    vectors: Vectors,
+    options: IndexOptions,
+    threshold: float | None,
 ) -> tuple[Recipe, Measured]:
     """Find the fastest settings that reach the target, or the nearest to it, and measure them.
 
@@ -141,7 +145,7 @@ def tune(
         codes: filled, over the rows of `vectors`.
         recipe: what it was made by.
         vectors: (n, d).
-        wanted: the target.
+        options: the target.
         threshold: least similarity of a match, at this gallery's size.
 
     Returns:
@@ -153,23 +157,23 @@ def tune(
     split = -(-len(both) * TUNING_PROBES // (TUNING_PROBES + TESTING_PROBES))
     tuning = exact_truth(vectors, both[:split])
     testing = exact_truth(vectors, both[min(split, len(both) - 1) :])
-    tuned, reached = _fastest(codes, recipe, vectors, wanted, truth=tuning, threshold=threshold)
+    tuned, reached = _fastest(codes, recipe, vectors, options, truth=tuning, threshold=threshold)
     measured = _measure(codes, tuned, vectors, testing, threshold)
     speedup = measured.probes_per_second / measured.exact_probes_per_second
     tuned = replace(tuned, exact_share=min(1.0, 1 / speedup))
-    if wanted.recipe == "auto" and (not reached or speedup < WORTH_IT):
-        best = f"{measured.probes_per_second:,.0f} probes/s, recall {_said(measured, wanted)}"
+    if options.recipe == AUTO and (not reached or speedup < WORTH_IT):
+        best = f"{measured.probes_per_second:,.0f} probes/s, recall {_said(measured, options)}"
         return Recipe(
             reason=f"exact search is the best way to the target ({recipe.factory}: {best})"
         ), _measure(None, Recipe(), vectors, testing, threshold)
     if not reached:
-        reason = f"the target of {wanted.target_recall} cannot be met; this is the nearest"
+        reason = f"the target of {options.target_recall} cannot be met; this is the nearest"
         tuned = replace(tuned, reason=f"{tuned.reason}; {reason}")
     return tuned, measured
 
 
-def _said(measured: Measured, wanted: Wanted) -> str:
-    if wanted.recall_of == "matches" and measured.recall_of_matches is not None:
+def _said(measured: Measured, options: IndexOptions) -> str:
+    if options.recall_of == "matches" and measured.recall_of_matches is not None:
         return f"{measured.recall_of_matches:.4f} of matches"
     return f"{measured.recall_at_10:.4f} of the ten nearest"
 
@@ -178,7 +182,7 @@ def _fastest(
     codes: faiss.Index,
     recipe: Recipe,
     vectors: Vectors,
-    wanted: Wanted,
+    options: IndexOptions,
     *,
     truth: Truth,
     threshold: float | None,
@@ -193,9 +197,9 @@ def _fastest(
     nearest: tuple[float, Recipe] = (-1.0, recipe)
     for candidates in CANDIDATES:
         efforts = list(_effort(codes, replace(recipe, candidates=candidates, exact_share=0.0)))
-        least = bisect_left(efforts, True, key=lambda e: found_by(e).reaches(wanted))
+        least = bisect_left(efforts, True, key=lambda e: found_by(e).reaches(options))
         if least == len(efforts):
-            most = found_by(efforts[-1]).of(wanted)
+            most = found_by(efforts[-1]).of(options)
             nearest = max(nearest, (most, efforts[-1]), key=itemgetter(0))
         else:
             seconds = min(_seconds(found_by, efforts[least]) for _ in range(2))
@@ -207,8 +211,6 @@ def _fastest(
 
 def _effort(codes: faiss.Index, recipe: Recipe) -> Iterator[Recipe]:
     """Settings of growing effort, for one number of candidates: the recall grows with them."""
-    import faiss
-
     inner = unwrapped(codes)
     if isinstance(inner, faiss.IndexIVF):
         steps = 2 ** np.arange(0, np.log2(inner.nlist), 0.25)
@@ -228,8 +230,6 @@ def _measure(
     truth: Truth,
     threshold: float | None,
 ) -> Measured:
-    import faiss
-
     def search(probes: Vectors) -> NDArray[np.int64]:
         return search_rows(vectors, codes, recipe, probes, k=min(RECALL_AT + 1, len(vectors)))[1]
 

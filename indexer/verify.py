@@ -12,13 +12,16 @@ import pyarrow as pa
 
 from faces.core.contract import require_same_contract
 from faces.core.errors import DamagedFileError, FaceTroveError
-from faces.core.progress import OnProgress, Progress
+from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.vectors import has_unit_length
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
+from indexer.faces_file import FACES_SCHEMA
 from indexer.folder import open_segments
+from indexer.layout import segment_dir
 from indexer.manifest import Manifest, read_current
-from indexer.segment import FACES_SCHEMA, Segment, read_photos, segment_dir
+from indexer.segment import Segment
+from indexer.segment_files import read_photos
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def verify_index(
     index: str | Path,
     dataset: str | Path | None = None,
     *,
-    on_progress: OnProgress = lambda _: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> Verified:
     """Check an index: the digest of every file, its rows, and that they agree.
 

@@ -10,7 +10,7 @@ from faces.core.settings import Device
 from facetrove.cli.index_text import show_manifest
 from facetrove.cli.options import device_option, json_option
 from facetrove.cli.terminal import index_progress
-from indexer.build import compact_index
+from indexer.compact import compact_index
 
 
 @click.command()

@@ -12,7 +12,7 @@ from faces.core.errors import WrongUsageError
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import counted, printable
-from indexer.delete import Deleted, delete_faces, find_faces, matching
+from indexer.delete import Deleted, matching, plan_deletion
 
 
 @click.command()
@@ -50,19 +50,20 @@ def delete(
       facetrove delete faces.dataset faces.index --where "person = 'Ann Lee'"
       facetrove delete faces.dataset faces.index --photo ~/Pictures/party.jpg
     """
-    condition = matching(faces, photos, where)
+    matching(faces, photos, where)  # refuses where nothing is named
     if not (dry_run or yes or sys.stdin.isatty()):
         raise WrongUsageError("delete asks before it deletes; where nobody can answer, give --yes")
-    if dry_run or not yes:
-        with index_progress():
-            num_faces = find_faces(dataset, indexes, condition)
-        if dry_run:
-            _show_to_delete(num_faces, dataset, as_json=as_json)
-            return
-        if num_faces:
-            click.confirm(f"delete {counted(num_faces, 'face')} for good?", abort=True, err=True)
     with index_progress() as on_progress:
-        deleted = delete_faces(dataset, indexes, condition, on_progress=on_progress)
+        plan = plan_deletion(
+            dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
+        )
+    if dry_run:
+        _show_to_delete(plan.num_faces, dataset, as_json=as_json)
+        return
+    if plan.num_faces and not yes:
+        click.confirm(f"delete {counted(plan.num_faces, 'face')} for good?", abort=True, err=True)
+    with index_progress() as on_progress:
+        deleted = plan.carry_out(on_progress=on_progress)
     _show_deleted(deleted, dataset, as_json=as_json)
 
 

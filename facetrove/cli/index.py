@@ -14,7 +14,7 @@ from facetrove.cli.options import Size, device_option, gathered, json_option
 from facetrove.cli.terminal import index_progress
 from indexer.build import build_index
 from indexer.manifest import Manifest
-from indexer.recipes import Asked, RecallOf
+from indexer.options import GivenOptions, RecallOf
 
 
 def _asked(
@@ -23,14 +23,14 @@ def _asked(
     recall_of: RecallOf | None,
     threshold: float | None,
     memory: int | None,
-) -> Asked:
+) -> GivenOptions:
     """What is asked of the index; what is None stays as it was asked last."""
     return {
         "recipe": recipe,
         "target_recall": target_recall,
         "recall_of": recall_of,
         "threshold": threshold,
-        "memory_bytes": memory,
+        "memory": memory,
     }
 
 
@@ -83,7 +83,7 @@ def index(
     dataset: Path,
     index: Path,
     runner_options: tuple[str, ...],
-    asked: Asked,
+    asked: GivenOptions,
     device: Device,
     rebuild: bool,
     pieces: int | None,
@@ -114,7 +114,11 @@ def index(
 
 
 def _build_in_pieces(
-    dataset: Path, index: Path, num_pieces: int, runner_options: tuple[str, ...], asked: Asked
+    dataset: Path,
+    index: Path,
+    num_pieces: int,
+    runner_options: tuple[str, ...],
+    asked: GivenOptions,
 ) -> Manifest:
     """Build an index by Beam, which is imported for this alone: it takes a second."""
     quiet_libraries()

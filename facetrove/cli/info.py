@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pyarrow.compute as pc
 
+from faces.core.kinds import is_index
 from faces.dataset.store import Dataset
 from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
 from facetrove.cli.index_text import show_manifest
@@ -31,7 +32,7 @@ def info(dataset: Path, rejected: bool, as_json: bool) -> None:
       facetrove info faces.dataset --rejected
       facetrove info faces.index
     """
-    if (dataset / "CURRENT").is_file() and not rejected:
+    if is_index(dataset) and not rejected:
         show_manifest(read_current(dataset), dataset, as_json=as_json)
         return
     opened = Dataset.open(dataset)

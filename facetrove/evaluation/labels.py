@@ -18,7 +18,7 @@ from faces.dataset.schema import PhotoStatus
 from faces.photos.archives import split_member_url
 from faces.photos.uris import is_url, photo_path, unescape_url
 from indexer.changes import known_photos
-from indexer.segment import faces_schema, with_columns
+from indexer.faces_file import faces_schema, with_columns
 from indexer.snapshot import Snapshot
 
 FaceChoice = Literal["largest", "central", "only"]

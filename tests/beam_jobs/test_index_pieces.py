@@ -9,7 +9,7 @@ import pytest
 from beam_jobs.index_pieces import build_index_in_pieces
 from faces.core.errors import DamagedFileError, FaceTroveError, WrongUsageError
 from faces.dataset.store import Dataset
-from indexer import build_index
+from indexer.build import build_index
 from indexer.manifest import read_current
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher

@@ -14,8 +14,8 @@ from faces.core.errors import BusyError, ContractMismatchError, DamagedFileError
 from faces.core.files import writer_lock
 from faces.core.progress import Progress
 from faces.dataset.store import Dataset
-from indexer import build_index
-from indexer.build import compact_index
+from indexer.build import build_index
+from indexer.compact import compact_index
 from indexer.delete import delete_faces
 from indexer.folder import GRACE_SECONDS
 from indexer.manifest import FORMAT_VERSION, FileDigest, read_current

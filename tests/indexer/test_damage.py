@@ -15,7 +15,7 @@ import pytest
 
 from faces.core.errors import DamagedFileError, FaceTroveError
 from faces.dataset.deletions import read_deletions
-from indexer import build_index
+from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher

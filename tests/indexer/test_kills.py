@@ -18,8 +18,8 @@ import pytest
 
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
-from indexer import build_index
-from indexer.build import compact_index
+from indexer.build import build_index
+from indexer.compact import compact_index
 from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.verify import verify_index

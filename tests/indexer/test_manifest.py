@@ -18,7 +18,7 @@ from indexer.manifest import (
     publish,
     read_current,
 )
-from indexer.recipes import Recipe, Wanted
+from indexer.options import IndexOptions, Recipe
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def manifest(contract: ModelContract) -> Manifest:
     return Manifest(
         version=1,
         contract=contract,
-        wanted=Wanted(target_recall=0.9, memory_bytes=1000),
+        wanted=IndexOptions(target_recall=0.9, memory_bytes=1000),
         segments=(
             SegmentEntry("a" * 12, 3, 2, Recipe("IVF4,SQ8", nprobe=2), measured, files),
             SegmentEntry("b" * 12, 5, 2, Recipe(), None, files),

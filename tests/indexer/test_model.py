@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 )
 
 from faces.dataset.store import Dataset
-from indexer import build_index
-from indexer.build import compact_index
+from indexer.build import build_index
+from indexer.compact import compact_index
 from indexer.delete import delete_faces, matching
 from indexer.purge import purge
 from indexer.verify import verify_index

@@ -11,7 +11,7 @@ import pytest
 from faces.core.errors import BusyError
 from faces.dataset.deletions import face_digest
 from faces.dataset.store import Dataset
-from indexer import build_index
+from indexer.build import build_index
 from indexer.delete import delete_faces, matching
 from indexer.purge import purge
 from indexer.verify import verify_index

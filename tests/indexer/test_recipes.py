@@ -8,20 +8,14 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
-from indexer import build_index
+from indexer.build import build_index
+from indexer.codes import search_rows
 from indexer.delete import delete_faces
-from indexer.recipes import (
-    EXACT_UP_TO_FACES,
-    Recipe,
-    Wanted,
-    add,
-    choose_recipe,
-    train,
-    use_gpu,
-)
-from indexer.segment import search_rows
+from indexer.exact_search import nearest_rows
+from indexer.options import IndexOptions, Recipe
+from indexer.recipes import EXACT_UP_TO_FACES, add, choose_recipe, train, use_gpu
 from indexer.tuning import exact_truth, recall, tune
-from indexer.vectors import Passing, nearest_rows
+from indexer.vectors import Passing
 from search.searcher import FaceSearcher
 from tests.support.parts import write
 from tests.support.vectors import unit_vectors
@@ -35,7 +29,7 @@ def people(num_people: int, faces_each: int, dimension: int, spread: float) -> n
 
 
 def built(recipe: str, vectors: np.ndarray) -> tuple[faiss.Index, Recipe]:
-    chosen = choose_recipe(Wanted(recipe), len(vectors), vectors.shape[1])
+    chosen = choose_recipe(IndexOptions(recipe), len(vectors), vectors.shape[1])
     codes = train(chosen, vectors)
     for _ in add(codes, vectors):
         pass
@@ -47,34 +41,34 @@ def exact_rows(vectors: np.ndarray, probes: np.ndarray, k: int) -> np.ndarray:
 
 
 def test_auto_is_exact_for_few_faces_and_groups_many() -> None:
-    assert choose_recipe(Wanted(), EXACT_UP_TO_FACES, 128).is_exact
-    assert choose_recipe(Wanted(), 1_000_000, 128).factory == "IVF4096,PQ64x4fs"
-    assert choose_recipe(Wanted(), 10_000_000, 128).factory == "IVF8192,PQ64x4fs"
-    assert choose_recipe(Wanted(), 1_000_000, 512).factory == "IVF4096,PQ256x4fs"
-    assert choose_recipe(Wanted(), 1_000_000, 4096).factory == "IVF4096,PQ256x4fs"
-    assert choose_recipe(Wanted("exact"), 10**7, 128).is_exact
-    assert choose_recipe(Wanted("HNSW32,SQ8"), 10, 128).factory == "HNSW32,SQ8"
+    assert choose_recipe(IndexOptions(), EXACT_UP_TO_FACES, 128).is_exact
+    assert choose_recipe(IndexOptions(), 1_000_000, 128).factory == "IVF4096,PQ64x4fs"
+    assert choose_recipe(IndexOptions(), 10_000_000, 128).factory == "IVF8192,PQ64x4fs"
+    assert choose_recipe(IndexOptions(), 1_000_000, 512).factory == "IVF4096,PQ256x4fs"
+    assert choose_recipe(IndexOptions(), 1_000_000, 4096).factory == "IVF4096,PQ256x4fs"
+    assert choose_recipe(IndexOptions("exact"), 10**7, 128).is_exact
+    assert choose_recipe(IndexOptions("HNSW32,SQ8"), 10, 128).factory == "HNSW32,SQ8"
 
 
 def test_codes_shrink_to_the_memory_there_is() -> None:
-    roomy = choose_recipe(Wanted(memory_bytes=4 << 30), 50_000_000, 128)
-    tight = choose_recipe(Wanted(memory_bytes=1 << 30), 50_000_000, 128)
+    roomy = choose_recipe(IndexOptions(memory_bytes=4 << 30), 50_000_000, 128)
+    tight = choose_recipe(IndexOptions(memory_bytes=1 << 30), 50_000_000, 128)
     assert roomy.factory.endswith("PQ64x4fs")
     assert tight.factory.endswith("PQ16x4fs")
     with pytest.raises(WrongUsageError, match="give at least"):
-        choose_recipe(Wanted(memory_bytes=100 << 20), 50_000_000, 128)
+        choose_recipe(IndexOptions(memory_bytes=100 << 20), 50_000_000, 128)
 
 
 @pytest.mark.parametrize("recipe", ["magic", "LSH", "IVF0,Flat", "PQ16x4fs", "IDMap,Flat"])
 def test_recipes_that_cannot_be_searched_are_refused(recipe: str) -> None:
     with pytest.raises(WrongUsageError, match=r"FAISS knows no recipe|cannot be applied|no group"):
-        choose_recipe(Wanted(recipe), 1000, 128)
+        choose_recipe(IndexOptions(recipe), 1000, 128)
 
 
 def test_a_target_is_a_share() -> None:
     for target in (0, -1, 1.1, float("nan")):
         with pytest.raises(WrongUsageError, match="target recall"):
-            Wanted(target_recall=target)
+            IndexOptions(target_recall=target)
 
 
 @pytest.mark.parametrize("num_probes", [1, 19, 20, 300])
@@ -102,7 +96,7 @@ def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) 
 def test_recipes_are_tuned_to_their_target_and_state_their_true_recall(recipe: str) -> None:
     vectors = people(600, 20, 32, spread=0.5)
     codes, chosen = built(recipe, vectors)
-    wanted = Wanted(recipe, target_recall=0.98, recall_of="neighbours")
+    wanted = IndexOptions(recipe, target_recall=0.98, recall_of="neighbours")
     tuned, measured = tune(codes, chosen, vectors, wanted, None)
     assert measured.recall_at_10 >= 0.97
     assert "cannot be met" not in tuned.reason
@@ -176,11 +170,11 @@ def test_recall_by_hand() -> None:
 def test_a_target_out_of_reach_is_said_and_the_nearest_taken() -> None:
     vectors = unit_vectors(4_000, 32, seed=5)
     codes, chosen = built("IVF1,PQ2x4fs", vectors)
-    wanted = Wanted("IVF1,PQ2x4fs", target_recall=0.999, recall_of="neighbours")
+    wanted = IndexOptions("IVF1,PQ2x4fs", target_recall=0.999, recall_of="neighbours")
     tuned, measured = tune(codes, chosen, vectors, wanted, None)
     assert "cannot be met" in tuned.reason
     assert measured.recall_at_10 < 0.999
-    best, _ = tune(codes, chosen, vectors, Wanted("auto", recall_of="neighbours"), None)
+    best, _ = tune(codes, chosen, vectors, IndexOptions("auto", recall_of="neighbours"), None)
     assert best.is_exact
     assert "exact search is the best way to the target (IVF1,PQ2x4fs: " in best.reason
 
@@ -189,7 +183,7 @@ def test_a_target_out_of_reach_is_said_and_the_nearest_taken() -> None:
 def test_tiny_collections_build_too(count: int) -> None:
     vectors = unit_vectors(count, 8, seed=6)
     codes, chosen = built("IVF1,SQ8", vectors)
-    tuned, measured = tune(codes, chosen, vectors, Wanted("IVF1,SQ8"), 0.5)
+    tuned, measured = tune(codes, chosen, vectors, IndexOptions("IVF1,SQ8"), 0.5)
     _, rows = search_rows(vectors, codes, tuned, vectors, k=1)
     assert rows[:, 0].tolist() == list(range(count))
     assert 0.9 <= measured.recall_at_10 <= 1.0

@@ -13,8 +13,8 @@ import pytest
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.dataset.store import Dataset
-from indexer import build_index
-from indexer.build import compact_index
+from indexer.build import build_index
+from indexer.compact import compact_index
 from indexer.delete import delete_faces
 from search.searcher import FaceSearcher
 from tests.support.parts import part_tables, write

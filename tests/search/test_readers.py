@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from indexer import build_index
-from indexer.build import compact_index
+from indexer.build import build_index
+from indexer.compact import compact_index
 from indexer.delete import delete_faces, matching
 from indexer.purge import purge
 from search.searcher import FaceSearcher

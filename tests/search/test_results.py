@@ -16,19 +16,6 @@ from tests.support.vectors import unit_vectors
 
 COLUMNS = ["probe", "rank", "similarity", "uri", "box", "face_id", "photo_id", "score"]
 COLUMNS += ["also_at", "fpir", "person", "year"]
-    "probe",
-    "rank",
-    "similarity",
-    "uri",
-    "box",
-    "face_id",
-    "photo_id",
-    "score",
-    "also_at",
-    "fpir",
-    "person",
-    "year",
-]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from faces.core.errors import ContractMismatchError, DamagedFileError, WrongUsag
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from faces.photos.decoding import decode_photo
-from indexer import build_index
+from indexer.build import build_index
 from search.results import CandidateList, Match
 from search.searcher import FaceSearcher
 from tests.support.parts import write

@@ -30,7 +30,7 @@ def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
 
 def indexed_once(index: Path, dataset: Path) -> Path:
     """Its index, likewise."""
-    from indexer import build_index
+    from indexer.build import build_index
 
     with FileLock(f"{index}.lock"):
         if not index.exists():

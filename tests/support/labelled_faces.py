@@ -15,7 +15,7 @@ from faces.core.contract import ModelContract
 from faces.dataset.schema import faces_table
 from faces.dataset.store import Dataset
 from faces.models.face import FaceQuality
-from indexer import build_index
+from indexer.build import build_index
 
 METADATA = pa.schema([("person", pa.string()), ("camera", pa.string())])
 

@@ -17,8 +17,8 @@ from faces.core.hashing import sha256_of
 from faces.dataset.store import Dataset
 from facetrove.evaluation import calibrate
 from facetrove.evaluation.calibrate import calibrate_index
-from indexer import build_index
-from indexer.build import compact_index
+from indexer.build import build_index
+from indexer.compact import compact_index
 from indexer.manifest import manifest_name, publish, read_current
 from indexer.thresholds import FPIR, Calibration, operating_threshold, rounded_up
 from search.searcher import FaceSearcher

@@ -12,7 +12,7 @@ from beam_jobs.embed_photos import embed_photos
 from faces.core.errors import WrongUsageError
 from facetrove.evaluation.damage import DAMAGES, FACE_SIDE, Damage, FaceWindow
 from facetrove.evaluation.robustness import evaluate_robustness
-from indexer import build_index
+from indexer.build import build_index
 
 BY_NAME = {damage.name: damage for damage in DAMAGES}
 LANDMARKS = np.array([[45, 50], [75, 50], [60, 65], [48, 80], [72, 80]], np.float32)

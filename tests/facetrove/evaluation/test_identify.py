@@ -9,7 +9,7 @@ import pytest
 from faces.core.errors import WrongUsageError
 from facetrove.evaluation.identify import Protocol, evaluate_identification, split_faces
 from facetrove.evaluation.labels import choose_faces, folder_of
-from indexer import build_index
+from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.manifest import read_current
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled

@@ -1,0 +1,54 @@
+"""A calibration that was measured on an index becomes a version of that index."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from faces.core.errors import BusyError, WrongUsageError
+from faces.core.files import writer_lock
+from indexer.build import build_index
+from indexer.calibration import publish_calibration
+from indexer.delete import delete_faces
+from indexer.manifest import read_current
+from indexer.thresholds import Calibration
+from tests.support.small_collections import Collection, many_photos
+
+CALIBRATION = Calibration("people", 60, 10, 1000, (0.1, 0.2), (0.5, 0.1), "2026-01-01T00:00:00")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    collection = Collection(tmp_path / "dataset")
+    collection.embed(many_photos(20))
+    build_index(collection.path, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def test_a_published_calibration_changes_nothing_else_of_the_manifest(index: Path) -> None:
+    before = read_current(index)
+    published = publish_calibration(index, CALIBRATION, version=before.version)
+    assert published == read_current(index)
+    assert published == replace(
+        before, version=2, calibration=CALIBRATION, created=published.created
+    )
+
+
+def test_a_calibration_of_another_version_is_refused(index: Path) -> None:
+    delete_faces(index.with_name("dataset"), [index], "person = 'person 7'")
+    with pytest.raises(BusyError, match=r"\(version 1 then, 2 now\); calibrate again"):
+        publish_calibration(index, CALIBRATION, version=1)
+    assert read_current(index).calibration is None
+
+
+def test_a_calibration_waits_for_no_other_writer(index: Path) -> None:
+    with writer_lock(index, what="the index"), pytest.raises(BusyError, match="another process"):
+        publish_calibration(index, CALIBRATION, version=1)
+
+
+def test_a_calibration_of_no_index_makes_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsageError, match="does not exist"):
+        publish_calibration(tmp_path / "nowhere", CALIBRATION, version=1)
+    assert not (tmp_path / "nowhere").exists()
