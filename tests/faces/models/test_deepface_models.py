@@ -18,9 +18,10 @@ import pytest
 
 from faces.core.errors import WrongUsageError
 from faces.models.catalog import list_models
-from faces.models.deepface_models import DETECTORS, RECOGNISERS
+from faces.models.choice import ModelChoice
+from faces.models.deepface_weights import DETECTORS, RECOGNISERS
 from faces.models.face import Detection, KnownFace
-from faces.models.registry import ModelChoice, load_pipeline
+from faces.models.registry import load_pipeline
 from faces.models.sface import CENTRE
 from faces.photos.decoding import Image, decode_photo
 from tests.support.command import run_facetrove

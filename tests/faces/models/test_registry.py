@@ -11,10 +11,13 @@ import pytest
 
 from faces.core.errors import WrongUsageError
 from faces.models.catalog import check_model, list_models
-from faces.models.engines import OnnxRuntimeNetwork, Placement, placement_here
-from faces.models.registry import ModelChoice, load_embedder, load_pipeline
+from faces.models.choice import ModelChoice
+from faces.models.engines import OnnxRuntimeNetwork, placement_here
+from faces.models.placement import Placement
+from faces.models.preparation import prepare
+from faces.models.registry import load_embedder, load_pipeline
 from faces.models.sface import SFACE
-from faces.models.weights import prepare, recorded_milliseconds
+from faces.models.weights import recorded_milliseconds
 from tests.support.command import run_facetrove
 
 
