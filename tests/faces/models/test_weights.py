@@ -67,7 +67,7 @@ def test_a_damaged_prepared_file_is_made_anew(fresh_cache: Path) -> None:
 
 def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:
     script = (
-        "from faces.models.yunet import YUNET; from faces.models.weights import prepare;"
+        "from faces.models.yunet import YUNET; from faces.models.preparation import prepare;"
         "print(prepare(YUNET).path)"
     )
     started = [
