@@ -35,8 +35,9 @@ from faces.dataset.reembedding import DatasetFaces, FaceSource, list_dataset, re
 from faces.dataset.rewrite import follow_deletions
 from faces.dataset.schema import PartReport
 from faces.dataset.store import COUNTED_COLUMNS, Dataset, DatasetCounts, DatasetWriter, count_photos
+from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
-from faces.models.registry import ModelChoice, absolute, load_pipeline
+from faces.models.registry import load_pipeline
 from faces.photos.listing import PhotoListing, list_photos
 from faces.photos.rejection import PASSING_REASONS, RejectReason
 
@@ -215,7 +216,7 @@ def embed_photos(
     if source is not None:
         _require_other(source, dataset)
         options = _selecting_as(source, options)
-    models = absolute(models or default_models(photos, dataset))
+    models = (models or default_models(photos, dataset)).absolute()
     # Here once before any worker: it fetches and prepares the weights, and tells the contract.
     pipeline = load_pipeline(models, threads=1)
     if not runs_elsewhere(runner_args):  # workers here need not read and check a file again

@@ -35,8 +35,9 @@ from faces.core.settings import PhotoLimits
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.schema import PhotoStatus, face_schema
 from faces.dataset.store import DatasetWriter
+from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
-from faces.models.registry import ModelChoice, load_pipeline
+from faces.models.registry import load_pipeline
 from faces.photos.rejection import RejectReason
 
 LEAST_SHARD_PHOTOS, MOST_SHARD_PHOTOS = 4, 128

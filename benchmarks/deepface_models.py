@@ -43,20 +43,14 @@ from benchmarks.apart import apart
 from benchmarks.measure import CORES, print_header, print_table
 from benchmarks.peers import require_peers
 from faces.core.files import cache_dir
-from faces.models.deepface_models import RECOGNISERS, DeepFaceAlignment
+from faces.models.choice import DEEPFACE, DEEPFACE_ALIGNMENT, ModelChoice
+from faces.models.deepface_models import DeepFaceAlignment
+from faces.models.deepface_weights import RECOGNISERS
 from faces.models.downloads import fetch
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import Network, OneAtATime, OnnxRuntimeNetwork
 from faces.models.onnx_graph import load_folded
-from faces.models.registry import (
-    DEEPFACE,
-    DEEPFACE_ALIGNMENT,
-    ModelChoice,
-    find_spec,
-    load_detector,
-    load_embedder,
-    load_pipeline,
-)
+from faces.models.registry import find_embedder, load_detector, load_embedder, load_pipeline
 from faces.models.weights import SFACE_FILE, YUNET_FILE
 from faces.photos.decoding import Image, Photo, decode_photo
 
@@ -385,7 +379,7 @@ def adapter_line(model: str, material: Material, repeats: int) -> list[str]:
     )
     data_name = session.get_inputs()[0].name
     crops = np.load(material.crops)[:ADAPTER_CROPS]
-    inputs = find_spec(choice.embedder).network_input(crops)
+    inputs = find_embedder(choice.embedder).network_input(crops)
     batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
 
     def bare() -> None:

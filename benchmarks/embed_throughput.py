@@ -41,7 +41,8 @@ from benchmarks.peers import (
     require_peers,
 )
 from benchmarks.scenes import make_group_scenes, make_portraits
-from faces.models.registry import BUILT_IN_EMBEDDERS, ModelChoice, load_pipeline
+from faces.models.choice import BUILT_IN_EMBEDDERS, ModelChoice
+from faces.models.registry import load_pipeline
 
 FEW, FEW_SCENES = 12 * CORES, 4 * CORES
 """Photos in the short run: every worker has as much to do, as it has in the long run."""

@@ -23,7 +23,7 @@ from beam_jobs.embed_photos import embed_photos
 from benchmarks.measure import print_header
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
-from faces.models.registry import ModelChoice
+from faces.models.choice import ModelChoice
 from facetrove.evaluation.identify import Protocol, evaluate_identification
 from facetrove.evaluation.labels import choose_faces
 from facetrove.evaluation.pair_lists import read_pairs

@@ -25,9 +25,10 @@ import numpy as np
 
 from beam_jobs.shard import embed_shard
 from faces.dataset.schema import PHOTO_SCHEMA
+from faces.models.choice import ModelChoice
 from faces.models.engines import ENGINES, Network
 from faces.models.pipeline import FacePipeline
-from faces.models.registry import ModelChoice, load_pipeline
+from faces.models.registry import load_pipeline
 from faces.photos.decoding import Photo, decode_photo
 from faces.photos.listing import list_photos
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from benchmarks.measure import CORES
 from faces.core.files import cache_dir
 from faces.models.downloads import fetch
+from faces.models.preparation import prepare
 from faces.models.sface import SFACE
-from faces.models.weights import YUNET_FILE, prepare
+from faces.models.weights import YUNET_FILE
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""

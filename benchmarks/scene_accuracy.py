@@ -44,7 +44,7 @@ from benchmarks.peers import (
 from benchmarks.scenes import FACE_WIDTHS, Box, TrueFace, make_group_scenes
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
-from faces.models.registry import ModelChoice
+from faces.models.choice import ModelChoice
 
 SAME_OVERLAP = 0.4
 """Intersection over union from which a found box is a true face."""

@@ -32,15 +32,15 @@ from faces.core.files import write_arrow
 from faces.core.vectors import unit_length
 from faces.dataset.reembedding import KnownPhoto, KnownPhotos
 from faces.dataset.schema import column_of, matrix_of
-from faces.models.deepface_models import DETECTORS, RECOGNISERS
-from faces.models.face import Detection, KnownFace
-from faces.models.pipeline import FacePipeline, overlaps
-from faces.models.registry import (
+from faces.models.choice import (
     DEEPFACE,
     DEEPFACE_ALIGNMENT,
     FACE_RECOGNITION_ALIGNMENT,
     ModelChoice,
 )
+from faces.models.deepface_weights import DETECTORS, RECOGNISERS
+from faces.models.face import Detection, KnownFace
+from faces.models.pipeline import FacePipeline, overlaps
 from faces.photos.decoding import decode_photo
 from faces.photos.listing import LISTING_SCHEMA, PhotoListing, look_at
 from faces.photos.reading import read_photo

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.errors import WrongUsageError
+from faces.models.choice import DEEPFACE_ALIGNMENT
 from faces.photos.decoding import Image
 
 Crop = NDArray[np.uint8] | NDArray[np.float32]
@@ -116,6 +118,22 @@ def arcface_template(side: int) -> AlignmentTemplate:
     scale = side / ARCFACE_112.width
     points = tuple((x * scale, y * scale) for x, y in ARCFACE_112.points)
     return AlignmentTemplate(f"arcface-{side}", side, side, points)
+
+
+def five_point_alignment(default: Alignment) -> Alignment:
+    """Five landmarks on a template, for crops of the size that an embedder's own alignment has.
+
+    Raises:
+        WrongUsageError: there is no template of that size.
+    """
+    if isinstance(default, AlignmentTemplate):
+        return default
+    if default.width != default.height:
+        raise WrongUsageError(
+            f"no five-point template is known for crops of {default.width}x{default.height}; use "
+            f"--alignment {DEEPFACE_ALIGNMENT}"
+        )
+    return arcface_template(default.width)
 
 
 USUAL_BOX = np.array([(15.0, 13.0), (95.0, 13.0), (95.0, 119.5), (15.0, 119.5)])

@@ -14,11 +14,12 @@ import numpy as np
 
 from faces.core.errors import WrongUsageError
 from faces.core.vectors import unit_length
-from faces.models import deepface_models
+from faces.models import deepface_weights
+from faces.models.choice import DEEPFACE, ModelChoice
 from faces.models.custom_models import remembered_models
 from faces.models.engines import ENGINES
 from faces.models.pipeline import FaceDetector, FaceEmbedder
-from faces.models.registry import DEEPFACE, ModelChoice, load_detector, load_embedder
+from faces.models.registry import load_detector, load_embedder
 from faces.models.weights import prepared_path, recorded_milliseconds, smooth_images
 from faces.photos.decoding import Photo
 
@@ -158,9 +159,9 @@ def _built_in() -> Iterator[ModelCard]:
 
 def _deepface_embedders() -> Iterator[ModelCard]:
     for name, megabytes, licence, commercial, lfw, source in _EMBEDDERS:
-        recogniser = deepface_models.RECOGNISERS[name]
+        recogniser = deepface_weights.RECOGNISERS[name]
         colours = "BGR" if dict(recogniser.settings).get("bgr") else "RGB"
-        path = deepface_models.weights_folder() / recogniser.file
+        path = deepface_weights.weights_folder() / recogniser.file
         yield ModelCard(
             DEEPFACE + name,
             "embedder",
@@ -179,9 +180,9 @@ def _deepface_embedders() -> Iterator[ModelCard]:
 
 def _deepface_detectors() -> Iterator[ModelCard]:
     known = {name: (licence, commercial) for name, licence, commercial in _DETECTORS}
-    for name, parts in deepface_models.DETECTORS.items():
+    for name, parts in deepface_weights.DETECTORS.items():
         licence, commercial = known["yolo" if name.startswith("yolo") else name]
-        files = [deepface_models.weights_folder() / file for file in parts.files]
+        files = [deepface_weights.weights_folder() / file for file in parts.files]
         found = [path for path in files if path.is_file()]
         yield ModelCard(
             DEEPFACE + name,
@@ -192,7 +193,7 @@ def _deepface_detectors() -> Iterator[ModelCard]:
             sum(path.stat().st_size for path in found) if found else None,
             licence,
             commercial,
-            here=deepface_models.detector_is_here(name),
+            here=deepface_weights.detector_is_here(name),
         )
 
 

@@ -24,7 +24,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,12 +35,17 @@ from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
 from faces.core.files import atomic_write, cache_dir
 from faces.core.hashing import sha256_of
 from faces.models.alignment import Alignment, AlignmentTemplate, arcface_template
+from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, is_model_file
 from faces.models.embedder import EmbedderSpec
 from faces.models.engines import output_shapes
-from faces.models.weights import prepare
+from faces.models.family import ModelFamily
+from faces.models.preparation import prepare
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names of own models: they become parts of file names."""
+
+BUILT_IN = (*BUILT_IN_EMBEDDERS, *BUILT_IN_DETECTORS)
+"""Names that an own model may not have."""
 
 MOST_PIXELS = 4096
 """Longer side of a crop; a file that says more is mistaken."""
@@ -123,31 +128,25 @@ class OwnModel:
         )
 
 
-def is_model_file(name: str) -> bool:
-    """Whether an embedder is named by its TOML file."""
-    return name.endswith(".toml")
-
-
-def read_model(path: Path, *, taken: Collection[str]) -> OwnModel:
+def read_model(path: Path) -> OwnModel:
     """Read a TOML file, check it against its network, prepare that, and remember the model.
-
-    Args:
-        path: of the file.
-        taken: names it may not have.
 
     Raises:
         WrongUsageError: it says something that cannot be; says what.
     """
+    # A model that was used before is found without onnx.
+    from faces.models.onnx_graph import crop_input_shape
+
     said = _Said(path)
     name = said.text("name", path.stem)
-    if not MODEL_NAME.fullmatch(name) or name in taken or is_model_file(name):
-        problem = "is built in" if name in taken else "has other characters than a-z 0-9 . _ -"
+    if not MODEL_NAME.fullmatch(name) or name in BUILT_IN or is_model_file(name):
+        problem = "is built in" if name in BUILT_IN else "has other characters than a-z 0-9 . _ -"
         problem = "is how a file is called" if is_model_file(name) else problem
         said.fail("name", f"{name!r} {problem}; choose another")
     network = (path.parent / said.text("network")).absolute()
     if not network.is_file():
         said.fail("network", f"there is no file {network}")
-    shape = _input_shape(network)
+    shape = crop_input_shape(network)
     channels_last = shape[1] != CHANNELS
     width, height = said.input_size(shape[2:0:-1] if channels_last else shape[:1:-1])
     low, high = said.numbers("range", 2, (0.0, 255.0))
@@ -183,40 +182,6 @@ def read_model(path: Path, *, taken: Collection[str]) -> OwnModel:
     prepare(model.spec().source)
     _remember(model)
     return model
-
-
-def _input_shape(network: Path) -> tuple[int | None, ...]:
-    """The four sizes of a graph's input; None where they are open."""
-    import onnx
-
-    try:
-        graph = onnx.load(network, load_external_data=False).graph
-    except Exception as error:  # of protobuf's own
-        raise WrongUsageError(
-            f"{network} is no ONNX file ({first_line(error)}); export the network to ONNX first"
-        ) from error
-    if any(entry.data_location == onnx.TensorProto.EXTERNAL for entry in graph.initializer):
-        raise WrongUsageError(
-            f"{network} keeps its weights in another file; save it as one: "
-            "onnx.save(onnx.load(path), new_path)"
-        )
-    held = {entry.name for entry in graph.initializer}
-    inputs = [entry for entry in graph.input if entry.name not in held]
-    sizes = (
-        [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim] if inputs else []
-    )
-    if len(inputs) != 1 or len(sizes) != 4 or CHANNELS not in (sizes[1], sizes[3]):
-        found = ", ".join(f"{entry.name} {sizes}" for entry in inputs)
-        raise WrongUsageError(
-            f"{network} is no network for crops: it should have one input, (n, 3, height, width) "
-            f"or (n, height, width, 3), and has {found or 'none'}"
-        )
-    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or sizes[0] not in (None, 1):
-        raise WrongUsageError(
-            f"{network} takes {sizes[0]} inputs at once, or others than float32; export it for "
-            "float32 and a batch size of 1 or any"
-        )
-    return tuple(sizes)
 
 
 def _output(said: _Said, name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -359,3 +324,21 @@ def _locate(path: Path, digest: str, name: str) -> Path:
         f"the network of model {name!r} was {path}, which is gone or has changed; put it back "
         f"(sha256 {digest})"
     )
+
+
+def _find_embedder(name: str, digest: str | None) -> EmbedderSpec | None:
+    if is_model_file(name):
+        return read_model(Path(name)).spec()
+    own = [model for model in remembered_models() if model.name == name]
+    for model in own:
+        if digest in (None, model.digest):
+            return model.spec()
+    if own or digest is not None:
+        raise ModelUnavailableError(
+            f"this machine does not have the model {name!r} that is wanted (digest "
+            f"{str(digest)[:12]}); name the file that describes it: `facetrove models MODEL.toml`"
+        )
+    return None
+
+
+FAMILY = ModelFamily(("a file ending in .toml",), _find_embedder)

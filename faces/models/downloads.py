@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 from filelock import FileLock
 
@@ -141,8 +142,6 @@ def _member_reader(archive: Path) -> Callable[[str], bytes]:
 
 
 def _fetch_from_url(file: PinnedFile, _: list[PinnedFile], folder: Path) -> None:
-    from urllib.request import urlopen
-
     if file.url is None:
         raise ValueError("no other address is known")
     with urlopen(file.url, timeout=60) as response:

@@ -6,18 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.models.alignment import Alignment, Crop
-from faces.models.engines import PROVIDERS, Batch, Network, Placement
-from faces.models.weights import NetworkSource, prepare, smooth_images
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from faces.models.engines import Batch, Network
+from faces.models.placement import PROVIDERS, Placement
+from faces.models.preparation import prepare
+from faces.models.weights import NetworkSource, Rewrite, smooth_images
 
 Triple = tuple[float, float, float]
 
@@ -27,7 +25,7 @@ ACCELERATOR_BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """A network that embeds crops.
+    """A network that embeds crops: an `EmbedderModel`.
 
     Attributes:
         name: as in `faces.models.registry`.
@@ -65,7 +63,7 @@ class EmbedderSpec:
     flip_averaging: bool = False
     centre: tuple[float, ...] = ()
     batch_size: int = 16
-    rewrite: Callable[[ModelProto], ModelProto] | None = None
+    rewrite: Rewrite | None = None
     tolerance: float = 1e-3
     cache_name: str = ""
 
@@ -80,6 +78,10 @@ class EmbedderSpec:
             self.rewrite,
             self.tolerance,
         )
+
+    def load(self, *, threads: int, placement: Placement, alignment: Alignment) -> NetworkEmbedder:
+        """See `faces.models.family.EmbedderModel`."""
+        return NetworkEmbedder(self, threads=threads, placement=placement, alignment=alignment)
 
     def sample_input(self) -> Batch:
         """The input for some crops that are no faces."""

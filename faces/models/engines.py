@@ -1,57 +1,25 @@
 """The seam to the libraries that run networks: float arrays in, float arrays out.
 
-OpenVINO and ONNX Runtime are imported nowhere else.
+OpenVINO and ONNX Runtime are imported nowhere else, and here by the first network that runs on
+them: a process holds only the engines that it uses.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError, first_line
-from faces.core.settings import ModelDevice, Precision
+from faces.core.settings import ModelDevice
+from faces.models.placement import PROVIDERS, Placement
 
 Batch = NDArray[np.float32]
-
-
-PROVIDERS = {
-    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
-    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
-    "coreml": ("CoreMLExecutionProvider", ""),
-}
-"""ONNX Runtime's execution provider for each device, and the package that has it; "": the usual
-one, on a Mac."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where networks run.
-
-    Attributes:
-        device: see `ModelDevice`.
-        precision: see `Precision`; of cuda, tensorrt and coreml.
-    """
-
-    device: ModelDevice = "auto"
-    precision: Precision = "fp32"
-
-    def __post_init__(self) -> None:
-        if self.precision == "fp16" and self.device not in PROVIDERS:
-            raise WrongUsageError(
-                f"precision fp16 is for the devices {', '.join(PROVIDERS)}, not {self.device}; "
-                "name one of them, or leave the precision out"
-            )
-        if self.device not in get_args(ModelDevice):
-            raise WrongUsageError(
-                f"no device is called {self.device!r}; choose from "
-                f"{', '.join(get_args(ModelDevice))}"
-            )
 
 
 class Network(Protocol):
@@ -152,8 +120,6 @@ class OpenCvNetwork:
     """OpenCV's engine, for which the built-in files were made: slow, and the reference for them."""
 
     def __init__(self, path: Path, *, input_name: str) -> None:
-        import cv2
-
         self._input = input_name
         self._network = cv2.dnn.readNetFromONNX(str(path))
         self._outputs = list(self._network.getUnconnectedOutLayersNames())
@@ -186,11 +152,12 @@ def placement_here(placement: Placement) -> Placement:
 
 
 def _has_cuda() -> bool:
-    """Whether ONNX Runtime was built for cards and there is one."""
+    """Whether there is a card and ONNX Runtime was built for cards."""
+    if not Path("/dev/nvidiactl").exists():
+        return False
     import onnxruntime
 
-    built_for_cards = PROVIDERS["cuda"][0] in onnxruntime.get_available_providers()
-    return built_for_cards and Path("/dev/nvidiactl").exists()
+    return PROVIDERS["cuda"][0] in onnxruntime.get_available_providers()
 
 
 def _require_provider(device: ModelDevice) -> str:

@@ -9,6 +9,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from faces.core.errors import WrongUsageError, first_line
+
+CHANNELS = 3
+"""Colours of a crop."""
 
 
 def load_folded(path: Path) -> onnx.ModelProto:
@@ -51,8 +57,6 @@ def _evaluate(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], outputs: list[str]
 ) -> dict[str, NDArray[np.generic]]:
     """Run constant nodes by ONNX's own reference implementation."""
-    from onnx.reference import ReferenceEvaluator
-
     if not outputs:
         return {}
     graph = onnx.helper.make_graph(
@@ -66,6 +70,52 @@ def _evaluate(
     constants.ir_version = model.ir_version
     values = ReferenceEvaluator(constants).run(None, {})
     return dict(zip(outputs, (np.asarray(value) for value in values), strict=True))
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model to a file."""
+    path.write_bytes(model.SerializeToString())
+
+
+def first_input(path: Path) -> str:
+    """The name of a graph's first input."""
+    return str(onnx.load(path).graph.input[0].name)
+
+
+def crop_input_shape(network: Path) -> tuple[int | None, ...]:
+    """The four sizes of the input of a network for crops; None where a size is open.
+
+    Raises:
+        WrongUsageError: the file is no such network.
+    """
+    try:
+        graph = onnx.load(network, load_external_data=False).graph
+    except Exception as error:  # of protobuf's own
+        raise WrongUsageError(
+            f"{network} is no ONNX file ({first_line(error)}); export the network to ONNX first"
+        ) from error
+    if any(entry.data_location == onnx.TensorProto.EXTERNAL for entry in graph.initializer):
+        raise WrongUsageError(
+            f"{network} keeps its weights in another file; save it as one: "
+            "onnx.save(onnx.load(path), new_path)"
+        )
+    held = {entry.name for entry in graph.initializer}
+    inputs = [entry for entry in graph.input if entry.name not in held]
+    sizes = (
+        [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim] if inputs else []
+    )
+    if len(inputs) != 1 or len(sizes) != 4 or CHANNELS not in (sizes[1], sizes[3]):
+        found = ", ".join(f"{entry.name} {sizes}" for entry in inputs)
+        raise WrongUsageError(
+            f"{network} is no network for crops: it should have one input, (n, 3, height, width) "
+            f"or (n, height, width, 3), and has {found or 'none'}"
+        )
+    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or sizes[0] not in (None, 1):
+        raise WrongUsageError(
+            f"{network} takes {sizes[0]} inputs at once, or others than float32; export it for "
+            "float32 and a batch size of 1 or any"
+        )
+    return tuple(sizes)
 
 
 def has_free_batch(path: Path) -> bool:

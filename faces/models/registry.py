@@ -1,83 +1,39 @@
-"""The models by name: where another detector or embedder plugs in."""
+"""The models by name: a detector and an embedder become a pipeline.
+
+Another family of models is a module of its own that ends in a `ModelFamily`, and a line in
+`FAMILIES`; another way to cut crops is a line in `_ALIGNMENTS` and a name in
+`faces.models.choice`.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from faces.core.contract import ModelContract, require_same_contract
-from faces.core.errors import ModelUnavailableError, WrongUsageError
+from faces.core.errors import WrongUsageError
 from faces.core.machine import available_threads
-from faces.core.settings import FaceSelection, ModelDevice, Precision
-from faces.models.engines import Placement
+from faces.core.settings import FaceSelection
+from faces.models import built_in, custom_models, deepface_models, dlib_models
+from faces.models.alignment import Alignment, five_point_alignment
+from faces.models.choice import (
+    ALIGNMENTS,
+    DEEPFACE_ALIGNMENT,
+    FACE_RECOGNITION_ALIGNMENT,
+    FIVE_POINT_ALIGNMENT,
+    ModelChoice,
+)
+from faces.models.family import EmbedderModel
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
 
-if TYPE_CHECKING:
-    from faces.models.alignment import Alignment
-    from faces.models.embedder import EmbedderSpec
+FAMILIES = (built_in.FAMILY, deepface_models.FAMILY, custom_models.FAMILY)
+"""All families, in the order in which a name is looked for in them."""
 
-BUILT_IN_DETECTORS = ("yunet",)
-BUILT_IN_EMBEDDERS = ("sface-int8", "sface")
-
-DEEPFACE = "deepface:"
-"""Names of deepface's models begin so."""
-
-FIVE_POINT_ALIGNMENT = "five-point"
-DEEPFACE_ALIGNMENT = "deepface"
-FACE_RECOGNITION_ALIGNMENT = "face_recognition"
-ALIGNMENTS = (FIVE_POINT_ALIGNMENT, DEEPFACE_ALIGNMENT, FACE_RECOGNITION_ALIGNMENT)
-"""Ways to cut crops that can be chosen: landmarks on the network's template, or as these programs
-do."""
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which detector and embedder to use, and where.
-
-    Attributes:
-        detector: yunet, or one of deepface's: deepface:retinaface.
-        embedder: sface-int8, sface, one of deepface's (deepface:ArcFace), or the path of a file
-            ending in .toml that describes another: see `faces.models.custom_models`. Once used,
-            that has a name of its own.
-        embedder_digest: of several models of one's own by one name, this one.
-        alignment: one of `ALIGNMENTS`; None: as the embedder was trained.
-        device, precision: see `faces.models.engines`.
-    """
-
-    detector: str = "yunet"
-    embedder: str = "sface-int8"
-    embedder_digest: str | None = None
-    alignment: str | None = None
-    device: ModelDevice = "auto"
-    precision: Precision = "fp32"
-
-    @classmethod
-    def of_contract(cls, contract: ModelContract) -> ModelChoice:
-        """The models that made existing embeddings."""
-        named = contract.alignment in ALIGNMENTS
-        return cls(
-            contract.detector,
-            contract.embedder,
-            contract.embedder_digest,
-            contract.alignment if named else FIVE_POINT_ALIGNMENT,
-        )
-
-    def with_changes(
-        self, *, detector: str | None, embedder: str | None, alignment: str | None
-    ) -> ModelChoice:
-        """The same choice but for what is given; another embedder brings its own alignment."""
-        changed = replace(self, detector=detector or self.detector)
-        if embedder is not None:
-            changed = replace(changed, embedder=embedder, embedder_digest=None, alignment=None)
-        return replace(changed, alignment=alignment or changed.alignment)
-
-    @property
-    def placement(self) -> Placement:
-        """Where the networks are to run."""
-        return Placement(self.device, self.precision)
+_ALIGNMENTS: dict[str, Callable[[Alignment], Alignment]] = {
+    FIVE_POINT_ALIGNMENT: five_point_alignment,
+    DEEPFACE_ALIGNMENT: deepface_models.deepface_alignment,
+    FACE_RECOGNITION_ALIGNMENT: dlib_models.face_recognition_alignment,
+}
+"""Ways to cut crops: functions that take an embedder's own way, for the size of its crops."""
 
 
 def load_pipeline(
@@ -108,112 +64,44 @@ def load_pipeline(
 def load_detector(
     choice: ModelChoice, selection: FaceSelection = FaceSelection(), *, threads: int
 ) -> FaceDetector:
-    """The detector of a choice; see `load_pipeline`."""
-    from faces.models.deepface_models import DETECTORS, DeepFaceDetector
-
-    name = choice.detector
-    _require_known("detector", name, (*BUILT_IN_DETECTORS, *(DEEPFACE + n for n in DETECTORS)))
-    if name.startswith(DEEPFACE):
-        if choice.device not in ("auto", "cpu"):
-            raise WrongUsageError(f"{name} runs where deepface runs it; leave --device out")
-        return DeepFaceDetector(name.removeprefix(DEEPFACE), min_score=selection.min_score)
-    from faces.models.yunet import YuNetDetector
-
-    return YuNetDetector(
-        threads=threads,
-        placement=choice.placement,
-        min_score=selection.min_score,
-        min_face=selection.min_face,
-    )
+    """Load the detector of a choice; see `load_pipeline`."""
+    loaders = {name: load for family in FAMILIES for name, load in family.detectors.items()}
+    _require_known("detector", choice.detector, tuple(loaders))
+    load = loaders[choice.detector]
+    return load(selection, threads=threads, placement=choice.placement)
 
 
 def load_embedder(choice: ModelChoice, *, threads: int) -> FaceEmbedder:
-    """The embedder of a choice; see `load_pipeline`."""
-    from faces.models.deepface_models import DlibEmbedder, default_alignment
-    from faces.models.embedder import NetworkEmbedder
-
-    if choice.embedder == DlibEmbedder.name:
-        if choice.placement.device not in ("auto", "cpu"):
-            raise WrongUsageError(f"{DlibEmbedder.name} runs on the processor; leave --device out")
-        return DlibEmbedder(_alignment(choice.alignment, default_alignment("Dlib")))
-    spec = find_spec(choice.embedder, choice.embedder_digest)
-    return NetworkEmbedder(
-        spec,
-        threads=threads,
-        placement=choice.placement,
-        alignment=_alignment(choice.alignment, spec.alignment),
-    )
+    """Load the embedder of a choice; see `load_pipeline`."""
+    model = find_embedder(choice.embedder, choice.embedder_digest)
+    alignment = model.alignment
+    if choice.alignment is not None:
+        _require_known("alignment", choice.alignment, ALIGNMENTS)
+        alignment = _ALIGNMENTS[choice.alignment](alignment)
+    return model.load(threads=threads, placement=choice.placement, alignment=alignment)
 
 
-def find_spec(embedder: str, digest: str | None = None) -> EmbedderSpec:
-    """The network of an embedder.
+def find_embedder(name: str, digest: str | None = None) -> EmbedderModel:
+    """Find an embedder without loading it.
 
     Args:
-        embedder: its name, or the path of a file that describes one.
+        name: the embedder's name, or the path of a file that describes one.
         digest: of several models of one's own by one name, this one; the newest by default.
     """
-    from faces.models.custom_models import is_model_file, read_model, remembered_models
-    from faces.models.deepface_models import RECOGNISERS, embedder_spec
-    from faces.models.sface import SFACE, SFACE_INT8
-
-    built_in = {spec.name: spec for spec in (SFACE_INT8, SFACE)}
-    if embedder in built_in:
-        return built_in[embedder]
-    if is_model_file(embedder):
-        return read_model(Path(embedder), taken=(*built_in, *BUILT_IN_DETECTORS)).spec()
-    deepface = {DEEPFACE + name: name for name in RECOGNISERS}
-    if embedder in deepface:
-        return embedder_spec(deepface[embedder])
-    own = [model for model in remembered_models() if model.name == embedder]
-    for model in own:
-        if digest in (None, model.digest):
-            return model.spec()
-    if own or digest is not None:
-        raise ModelUnavailableError(
-            f"this machine does not have the model {embedder!r} that is wanted (digest "
-            f"{str(digest)[:12]}); name the file that describes it: `facetrove models MODEL.toml`"
-        )
-    _require_known("embedder", embedder, (*built_in, *deepface, "a file ending in .toml"))
-    raise AssertionError("it is known")
+    for family in FAMILIES:
+        if (model := family.find_embedder(name, digest)) is not None:
+            return model
+    known = [known_name for family in FAMILIES for known_name in family.embedders]
+    raise _unknown("embedder", name, known)
 
 
 def _require_known(kind: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
-        raise WrongUsageError(f"no {kind} is called {name!r}; choose from {', '.join(known)}")
+        raise _unknown(kind, name, known)
 
 
-def _alignment(name: str | None, default: Alignment) -> Alignment:
-    """A way to cut crops of the size of the default one."""
-    from faces.models.alignment import AlignmentTemplate, arcface_template
-    from faces.models.deepface_models import DeepFaceAlignment, FaceRecognitionAlignment
-
-    if name is None:
-        return default
-    _require_known("alignment", name, ALIGNMENTS)
-    if name == DEEPFACE_ALIGNMENT:
-        return DeepFaceAlignment(default.width, default.height)
-    if name == FACE_RECOGNITION_ALIGNMENT:
-        alignment = FaceRecognitionAlignment()
-        if (default.width, default.height) != (alignment.width, alignment.height):
-            raise WrongUsageError(f"--alignment {name} is for {DEEPFACE}Dlib alone")
-        return alignment
-    if isinstance(default, AlignmentTemplate):
-        return default
-    if default.width != default.height:
-        raise WrongUsageError(
-            f"no five-point template is known for crops of {default.width}x{default.height}; use "
-            f"--alignment {DEEPFACE_ALIGNMENT}"
-        )
-    return arcface_template(default.width)
-
-
-def absolute(choice: ModelChoice) -> ModelChoice:
-    """The same choice for a process with another current folder."""
-    from faces.models.custom_models import is_model_file
-
-    if not is_model_file(choice.embedder):
-        return choice
-    return replace(choice, embedder=os.path.abspath(choice.embedder))
+def _unknown(kind: str, name: str, known: Sequence[str]) -> WrongUsageError:
+    return WrongUsageError(f"no {kind} is called {name!r}; choose from {', '.join(known)}")
 
 
 def load_pipeline_for(contract: ModelContract, *, contract_owner: str) -> FacePipeline:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from faces.models.alignment import ARCFACE_112
 from faces.models.embedder import EmbedderSpec
-from faces.models.weights import SFACE_FILE, published
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from faces.models.weights import SFACE_FILE, Rewrite, published
 
 BATCH_SIZE = 4
 """Crops run at once: as many as stay in a core's cache between layers (measured: 14.3 ms a face
@@ -79,18 +75,6 @@ those
 without VNNI gave a similarity of 0.90 to the float network's instead of 0.996."""
 
 
-def _free_batch(model: ModelProto) -> ModelProto:
-    from faces.models.onnx_graph import free_batch
-
-    return free_batch(model)
-
-
-def _quantise(model: ModelProto) -> ModelProto:
-    from faces.models.onnx_graph import fold_batch_norm, free_batch, quantise
-
-    return quantise(fold_batch_norm(free_batch(model)), INPUT_RANGES, MOST_OF_A_PAIR)
-
-
 def _digest(*parts: object) -> str:
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
@@ -104,7 +88,7 @@ SFACE = EmbedderSpec(
     output="fc1",
     centre=CENTRE,
     batch_size=BATCH_SIZE,  # RGB 0 to 255: the graph itself scales
-    rewrite=_free_batch,
+    rewrite=Rewrite(),
 )
 """The network in float arithmetic, as published but for the centre; see `faces.models.weights` for
 source and licence."""
@@ -113,7 +97,7 @@ SFACE_INT8 = replace(
     SFACE,
     name="sface-int8",
     digest=_digest(SFACE_FILE.sha256, INPUT_RANGES, MOST_OF_A_PAIR, CENTRE),
-    rewrite=_quantise,
+    rewrite=Rewrite(input_ranges=INPUT_RANGES, most_of_a_pair=MOST_OF_A_PAIR),
     # Measured: 0.22 on these images, 0.07 (similarity 0.997) on faces.
     tolerance=0.35,
 )

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.models.alignment import ARCFACE_112, similarity_transform, warped
-from faces.models.engines import Network, Placement
+from faces.models.engines import Network
 from faces.models.face import Detection
 from faces.models.pipeline import overlaps
-from faces.models.weights import YUNET_FILE, NetworkSource, prepare, published, smooth_images
+from faces.models.placement import Placement
+from faces.models.preparation import prepare
+from faces.models.weights import YUNET_FILE, NetworkSource, Rewrite, published, smooth_images
+from faces.models.yunet_outputs import STEADY_SCORE, STRIDES, best_of_overlapping, read_faces
 from faces.photos.decoding import REDUCTIONS, Image, Photo
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-STRIDES = (8, 16, 32)
-"""Pixels between the places that each of the network's three heads looks at."""
 
 BATCH_PIXELS = 2 * 256 * 256
 """Pixels run at once: more fall out of the processor cache (1.9 ms a photo of 256x256 in twos,
@@ -56,14 +53,6 @@ MOST_WINDOWS = 256
 SAME_FACE_OVERLAP = 0.3
 """A face seen at the second look is the one proposed if their boxes overlap so much."""
 
-NMS_OVERLAP = 0.3
-"""Boxes that overlap a better one by more (intersection over union) are the same face."""
-
-STEADY_SCORE, STEADY_OVERLAP = 0.2, 0.5
-"""A face's landmarks are the mean, weighted by score, of those that all places of the network's
-grids with this score or more give whose box overlaps its own by so much. On LFW a fifth fewer
-people are missed at an FPIR of 0.01 than with those of the best place (benchmarks/README.md)."""
-
 SEEN_WIDTHS = (48.0, 96.0, 128.0, 160.0, 200.0, 300.0)
 TILT_FOLLOWED = (0.2, 0.3, 0.55, 0.7, 0.8, 0.9)
 """The network learned on upright faces, and its landmarks follow but a part of a tilt: by the width
@@ -78,17 +67,13 @@ UPRIGHT_SIDE, UPRIGHT_FACE = 256, 160
 """That look's window, and how wide the face is in it, in pixels."""
 
 
-def _free_sizes(model: ModelProto) -> ModelProto:
-    from faces.models.onnx_graph import free_batch
-
-    return free_batch(model, image_size=True)
-
-
 def _sample_input() -> NDArray[np.float32]:
     return np.ascontiguousarray(smooth_images(2, 640, 640).transpose(0, 3, 1, 2))
 
 
-YUNET = NetworkSource("yunet", published(YUNET_FILE), YUNET_FILE.sha256, _sample_input, _free_sizes)
+YUNET = NetworkSource(
+    "yunet", published(YUNET_FILE), YUNET_FILE.sha256, _sample_input, Rewrite(image_size=True)
+)
 
 
 class YuNetDetector:
@@ -162,17 +147,13 @@ class YuNetDetector:
     def _run(
         self, images: Sequence[Image], least_scores: Sequence[float]
     ) -> list[NDArray[np.float32]]:
-        """Faces in each image, rows as of `decode_outputs`, in pixels of the image."""
+        """Faces in each image, rows as of `read_faces`, in pixels of the image."""
         found = [np.empty((0, 15), dtype=np.float32)] * len(images)
         for rows in _same_shape_batches(images):
             batch = _to_network_input([images[row] for row in rows])
             outputs = self._network.run(batch)
             for place, row in enumerate(rows):
-                least = min(least_scores[row], STEADY_SCORE)
-                places = decode_outputs(outputs, place, batch.shape[3], least)
-                faces = best_of_overlapping(places)
-                faces = faces[faces[:, 14] >= least_scores[row]]
-                found[row] = with_steady_landmarks(faces, places)
+                found[row] = read_faces(outputs, place, batch.shape[3], least_scores[row])
         return found
 
     def _set_upright(
@@ -344,72 +325,3 @@ def _to_detections(faces: NDArray[np.float32], reduction: int) -> list[Detection
         )
         for face in faces
     ]
-
-
-def decode_outputs(
-    outputs: dict[str, NDArray[np.float32]], row: int, width: int, min_score: float
-) -> NDArray[np.float32]:
-    """Faces from the network's raw outputs, as OpenCV's FaceDetectorYN reads them.
-
-    Each head gives, for every place of its grid: class and objectness scores (the score of a
-    face is their geometric mean), a box (centre relative to the place and logarithm of the
-    sides) and landmarks relative to the place, all in units of the stride.
-
-    Args:
-        outputs: by name, `cls_8` to `kps_32`.
-        row: which image of the batch.
-        width: of the network's input, in pixels.
-        min_score: places below it are skipped.
-
-    Returns:
-        (n, 15) float32: box (x, y, width, height), five landmarks (x, y), score; in pixels
-        of the network's input.
-    """
-    found = []
-    for stride in STRIDES:
-        classes, objects = (outputs[f"{kind}_{stride}"][row, :, 0] for kind in ("cls", "obj"))
-        # Nearly all places show no face: the score's square tells so at less cost.
-        (places,) = np.nonzero(classes * objects >= min_score * min_score - 1e-6)
-        if not len(places):
-            continue
-        scores = np.sqrt(classes[places].clip(0, 1) * objects[places].clip(0, 1))
-        enough = scores >= min_score
-        places, scores = places[enough], scores[enough]
-        corners = np.stack([places % (width // stride), places // (width // stride)], axis=1)
-        box = outputs[f"bbox_{stride}"][row, places]
-        landmarks = outputs[f"kps_{stride}"][row, places]
-        sides = np.exp(box[:, 2:])
-        faces = np.empty((len(places), 15), dtype=np.float32)
-        faces[:, :2] = (corners + box[:, :2] - sides / 2) * stride
-        faces[:, 2:4] = sides * stride
-        faces[:, 4:14] = (landmarks + np.tile(corners, 5)) * stride
-        faces[:, 14] = scores
-        found.append(faces)
-    return np.concatenate(found) if found else np.empty((0, 15), dtype=np.float32)
-
-
-def best_of_overlapping(faces: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep the best of each group of overlapping boxes (non-maximum suppression).
-
-    Takes and gives rows as of `decode_outputs`; the result is sorted by score, best first.
-    """
-    kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), faces[:, 14].tolist(), 0.0, NMS_OVERLAP)
-    return np.asarray(faces[np.asarray(kept, dtype=int)])
-
-
-def with_steady_landmarks(
-    faces: NDArray[np.float32], places: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Faces with the landmarks that all places near each agree on; see `STEADY_SCORE`.
-
-    Args:
-        faces: (n, 15) the best of `places`.
-        places: (m, 15) all of them, rows as of `decode_outputs`.
-    """
-    places = places[places[:, 14] >= STEADY_SCORE]
-    steady = faces.copy()
-    for face in steady:
-        near = places[overlaps(places[:, :4], face[:4]) >= STEADY_OVERLAP]
-        if len(near):
-            face[4:14] = np.average(near[:, 4:14], axis=0, weights=near[:, 14])
-    return steady

@@ -14,7 +14,7 @@ from beam_jobs.embed_photos import embed_photos, plan_embedding
 from faces.core.errors import ContractMismatchError, WrongUsageError
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
-from faces.models.registry import ModelChoice
+from faces.models.choice import ModelChoice
 from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.purge import purge

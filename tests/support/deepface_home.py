@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.files import cache_dir
-from faces.models.deepface_models import RECOGNISERS
+from faces.models.deepface_weights import RECOGNISERS
 from faces.models.downloads import fetch
 from faces.models.onnx_graph import load_folded
 from faces.models.weights import SFACE_FILE, YUNET_FILE

@@ -13,16 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.errors import ModelUnavailableError, WrongUsageError
 from faces.core.files import cache_dir
+from faces.models.choice import ModelChoice
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import OnnxRuntimeNetwork
 from faces.models.pipeline import FacePipeline
-from faces.models.registry import (
-    ModelChoice,
-    find_spec,
-    load_embedder,
-    load_pipeline,
-    load_pipeline_for,
-)
+from faces.models.registry import find_embedder, load_embedder, load_pipeline, load_pipeline_for
 from faces.photos.decoding import decode_photo
 from facetrove.evaluation.pair_lists import read_pairs
 from tests.support.command import ROOT, run_facetrove
@@ -190,7 +185,7 @@ def test_what_cannot_be_is_refused_with_the_key_and_what_is_wrong(
     tmp_path: Path, text: str, network: dict[str, object], message: str
 ) -> None:
     with pytest.raises(WrongUsageError, match=message):
-        find_spec(str(write_model(tmp_path, text, **network)))
+        find_embedder(str(write_model(tmp_path, text, **network)))
 
 
 def test_a_file_that_is_no_network_is_refused_by_name(tmp_path: Path) -> None:
@@ -203,12 +198,12 @@ def test_a_file_that_is_no_network_is_refused_by_name(tmp_path: Path) -> None:
     ):
         (tmp_path / "net.onnx").write_bytes(content)
         with pytest.raises(WrongUsageError, match=message):
-            find_spec(str(path))
+            find_embedder(str(path))
     (tmp_path / "net.onnx").unlink()
     with pytest.raises(WrongUsageError, match="network: there is no file"):
-        find_spec(str(path))
+        find_embedder(str(path))
     with pytest.raises(WrongUsageError, match=r"there is no model file .*other.toml"):
-        find_spec(str(tmp_path / "other.toml"))
+        find_embedder(str(tmp_path / "other.toml"))
 
 
 def test_a_model_is_remembered_with_its_network(tmp_path: Path) -> None:

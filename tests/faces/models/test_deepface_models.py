@@ -18,9 +18,11 @@ import pytest
 
 from faces.core.errors import WrongUsageError
 from faces.models.catalog import list_models
-from faces.models.deepface_models import DETECTORS, RECOGNISERS
+from faces.models.choice import ModelChoice
+from faces.models.deepface_weights import DETECTORS, RECOGNISERS, library
+from faces.models.dlib_models import SHAPE_PREDICTOR
 from faces.models.face import Detection, KnownFace
-from faces.models.registry import ModelChoice, load_pipeline
+from faces.models.registry import load_pipeline
 from faces.models.sface import CENTRE
 from faces.photos.decoding import Image, decode_photo
 from tests.support.command import run_facetrove
@@ -130,6 +132,11 @@ def test_every_model_of_deepface_is_known() -> None:
     assert set(DETECTORS) == set(AVAILABLE_MODELS["face_detector"])
     names = {card.name for card in list_models()}
     assert names >= {f"deepface:{name}" for name in (*RECOGNISERS, *DETECTORS)}
+
+
+def test_every_file_of_a_recognition_model_has_an_address() -> None:
+    files = {recogniser.file for recogniser in RECOGNISERS.values()}
+    assert set(library().WEIGHTS_URLS) == files | {SHAPE_PREDICTOR}
 
 
 def test_five_points_are_the_default_where_a_model_was_trained_so(

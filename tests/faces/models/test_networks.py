@@ -12,11 +12,12 @@ import pytest
 
 from faces.core.files import cache_dir
 from faces.core.vectors import unit_length
-from faces.models import yunet
+from faces.models import yunet, yunet_outputs
+from faces.models.choice import ModelChoice
 from faces.models.downloads import fetch
 from faces.models.face import KnownFace
 from faces.models.pipeline import FacePipeline
-from faces.models.registry import ModelChoice, load_pipeline
+from faces.models.registry import load_pipeline
 from faces.models.sface import CENTRE
 from faces.models.weights import SFACE_FILE, YUNET_FILE
 from faces.models.yunet import YuNetDetector
@@ -81,7 +82,7 @@ def opencv_faces(weights: Path, image: Image, score: float) -> np.ndarray:
 @pytest.fixture
 def landmarks_of_the_best_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """As OpenCV has them; ours are a mean over many places, and of tilted faces seen upright."""
-    monkeypatch.setattr(yunet, "STEADY_SCORE", 2.0)
+    monkeypatch.setattr(yunet_outputs, "STEADY_SCORE", 2.0)
     monkeypatch.setattr(yunet, "TILTED_DEGREES", 360.0)
 
 

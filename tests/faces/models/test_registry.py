@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,19 @@ import onnxruntime
 import pytest
 
 from faces.core.errors import WrongUsageError
+from faces.models import built_in
 from faces.models.catalog import check_model, list_models
-from faces.models.engines import OnnxRuntimeNetwork, Placement, placement_here
-from faces.models.registry import ModelChoice, load_embedder, load_pipeline
-from faces.models.sface import SFACE
-from faces.models.weights import prepare, recorded_milliseconds
+from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, ModelChoice
+from faces.models.engines import OnnxRuntimeNetwork, placement_here
+from faces.models.placement import Placement
+from faces.models.preparation import prepare
+from faces.models.registry import find_embedder, load_embedder, load_pipeline
+from faces.models.sface import SFACE, SFACE_INT8
+from faces.models.weights import recorded_milliseconds
 from tests.support.command import run_facetrove
+
+LIBRARIES = ("openvino", "onnxruntime", "onnx", "deepface", "dlib")
+"""What runs models; each is loaded where it is used."""
 
 
 def has_provider(name: str) -> bool:
@@ -40,6 +49,65 @@ def has_provider(name: str) -> bool:
 def test_unknown_names_are_wrong_usage(choice: ModelChoice, message: str) -> None:
     with pytest.raises(WrongUsageError, match=message):
         load_pipeline(choice, threads=1)
+
+
+def output_of(script: str) -> list[str]:
+    """The lines that a fresh process prints."""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("first", "unloaded"),
+    [
+        ("import faces.models.choice", (*LIBRARIES, "cv2", "numpy")),
+        ("import faces.models.registry", LIBRARIES),
+        ("from faces.models.catalog import list_models; list_models()", LIBRARIES),
+    ],
+)
+def test_names_are_known_without_what_runs_the_models(
+    first: str, unloaded: tuple[str, ...]
+) -> None:
+    script = f"import sys; {first}; print([name for name in {unloaded} if name in sys.modules])"
+    assert output_of(script) == ["[]"]
+
+
+def test_a_process_loads_no_other_engine_than_it_uses() -> None:
+    load_pipeline(ModelChoice(device="openvino"), threads=1)  # prepared before, if need be
+    script = f"""
+import sys
+import numpy as np
+from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, ModelChoice
+from faces.models.registry import load_pipeline
+pipeline = load_pipeline(ModelChoice(device="openvino"), threads=1)
+pipeline.find_faces([np.zeros((64, 64, 3), np.uint8)])
+pipeline.embedder.embed(np.zeros((1, 112, 112, 3), np.uint8))
+print([name for name in {LIBRARIES} if name in sys.modules])
+"""
+    assert output_of(script) == ["['openvino']"]
+
+
+def test_without_deepface_the_message_says_how_to_install_it() -> None:
+    script = """
+import sys
+sys.modules["deepface"] = None
+from faces.core.errors import ModelUnavailableError
+from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, ModelChoice
+from faces.models.registry import load_detector
+try:
+    load_detector(ModelChoice(detector="deepface:opencv"), threads=1)
+except ModelUnavailableError as error:
+    print(error)
+"""
+    (message,) = output_of(script)
+    assert message.startswith("deepface is not installed (")
+    assert message.endswith("); run `pip install 'facetrove[deepface]'`")
+
+
+def test_the_built_in_names_are_those_of_the_built_in_models() -> None:
+    assert tuple(built_in.FAMILY.detectors) == BUILT_IN_DETECTORS
+    assert [find_embedder(name) for name in BUILT_IN_EMBEDDERS] == [SFACE_INT8, SFACE]
 
 
 def test_a_device_that_is_not_there_is_refused_with_what_it_needs() -> None:

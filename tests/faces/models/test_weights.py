@@ -16,14 +16,15 @@ from faces.core.errors import ModelUnavailableError
 from faces.core.files import cache_dir
 from faces.core.hashing import sha256_of
 from faces.core.vectors import unit_length
-from faces.models import weights
+from faces.models import engines
 from faces.models.downloads import fetch
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import OnnxRuntimeNetwork
 from faces.models.onnx_graph import fold_batch_norm, free_batch, load_folded
 from faces.models.pipeline import FacePipeline
+from faces.models.preparation import prepare
 from faces.models.sface import INPUT_RANGES, SFACE, SFACE_INT8
-from faces.models.weights import SFACE_FILE, YUNET_FILE, prepare
+from faces.models.weights import SFACE_FILE, YUNET_FILE
 from faces.models.yunet import YUNET
 from faces.photos.decoding import decode_photo
 
@@ -66,7 +67,7 @@ def test_a_damaged_prepared_file_is_made_anew(fresh_cache: Path) -> None:
 
 def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:
     script = (
-        "from faces.models.yunet import YUNET; from faces.models.weights import prepare;"
+        "from faces.models.yunet import YUNET; from faces.models.preparation import prepare;"
         "print(prepare(YUNET).path)"
     )
     started = [
@@ -82,11 +83,11 @@ def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:
 def test_an_engine_that_computes_something_else_is_refused(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Wrong(weights.ENGINES["onnxruntime"]):  # type: ignore[misc]
+    class Wrong(engines.ENGINES["onnxruntime"]):  # type: ignore[misc]
         def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
             return {name: value + 0.01 for name, value in super().run(batch).items()}
 
-    monkeypatch.setitem(weights.ENGINES, "onnxruntime", Wrong)
+    monkeypatch.setitem(engines.ENGINES, "onnxruntime", Wrong)
     with pytest.raises(ModelUnavailableError, match="differs from the published file"):
         prepare(YUNET)
     assert not list(fresh_cache.glob("*.prepared-*.onnx"))
@@ -96,7 +97,7 @@ def test_the_fastest_engine_is_the_one_recorded(fresh_cache: Path) -> None:
     prepared = prepare(SFACE.source)
     record = json.loads(prepared.path.with_suffix(".json").read_text())
     assert prepared.engine == min(record["milliseconds"], key=record["milliseconds"].get)
-    assert set(record["milliseconds"]) == set(weights.ENGINES)
+    assert set(record["milliseconds"]) == set(engines.ENGINES)
 
 
 def test_quantised_sface_is_a_contract_of_its_own_near_the_float_one(

@@ -12,9 +12,11 @@ import pytest
 
 from faces.core.settings import FaceSelection
 from faces.models import yunet
+from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
-from faces.models.registry import ModelChoice, load_pipeline
-from faces.models.yunet import YuNetDetector, with_steady_landmarks
+from faces.models.registry import load_pipeline
+from faces.models.yunet import YuNetDetector
+from faces.models.yunet_outputs import with_steady_landmarks
 from faces.photos.decoding import Photo, decode_photo
 
 

@@ -1,0 +1,30 @@
+"""The family of built-in models: YuNet and SFace, which need nothing but facetrove."""
+
+from __future__ import annotations
+
+from faces.core.settings import FaceSelection
+from faces.models.choice import BUILT_IN_EMBEDDERS
+from faces.models.embedder import EmbedderSpec
+from faces.models.family import ModelFamily
+from faces.models.placement import Placement
+from faces.models.sface import SFACE, SFACE_INT8
+from faces.models.yunet import YuNetDetector
+
+
+def _load_yunet(selection: FaceSelection, *, threads: int, placement: Placement) -> YuNetDetector:
+    return YuNetDetector(
+        threads=threads,
+        placement=placement,
+        min_score=selection.min_score,
+        min_face=selection.min_face,
+    )
+
+
+_SPECS = {spec.name: spec for spec in (SFACE_INT8, SFACE)}
+
+
+def _find_embedder(name: str, _digest: str | None) -> EmbedderSpec | None:
+    return _SPECS.get(name)
+
+
+FAMILY = ModelFamily(BUILT_IN_EMBEDDERS, _find_embedder, {YuNetDetector.name: _load_yunet})

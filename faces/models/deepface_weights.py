@@ -1,0 +1,176 @@
+"""deepface's models by their names there: what each consists of, and where its files are.
+
+deepface need not be installed to know that, nor to use files that are there. It is loaded by
+`library`, where one of its models needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from filelock import FileLock
+
+from faces.core.errors import ModelUnavailableError, first_line
+from faces.core.files import cache_dir
+from faces.core.hashing import sha256_of
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """One of deepface's recognition networks.
+
+    Attributes:
+        file: of its weights, under deepface's weights folder.
+        width, height: of its input in pixels.
+        dimension: numbers in an embedding.
+        five_points: it was trained on faces aligned by five landmarks.
+        settings: of `EmbedderSpec`, where they are not those of deepface's own graphs: BGR
+            from 0 to 1, channels last.
+    """
+
+    file: str
+    width: int
+    height: int
+    dimension: int
+    five_points: bool = False
+    settings: tuple[tuple[str, Any], ...] = (("bgr", True), ("channels_last", True), ("high", 1.0))
+
+
+RECOGNISERS = {
+    "ArcFace": Recogniser("arcface_weights.onnx", 112, 112, 512, five_points=True),
+    "Buffalo_L": Recogniser(
+        "buffalo_l/webface_r50.onnx",
+        112,
+        112,
+        512,
+        five_points=True,
+        settings=(("low", -1.0), ("high", 1.0)),
+    ),
+    "DeepFace": Recogniser("VGGFace2_DeepFace_weights_val-0.9034.onnx", 152, 152, 4096),
+    "DeepID": Recogniser("deepid_weights.onnx", 47, 55, 160),
+    "Dlib": Recogniser("dlib_face_recognition_resnet_model_v1.dat", 150, 150, 128),
+    "Facenet": Recogniser("facenet_weights.onnx", 160, 160, 128),
+    "Facenet512": Recogniser("facenet512_weights.onnx", 160, 160, 512),
+    "GhostFaceNet": Recogniser("ghostfacenet_v1.onnx", 112, 112, 512, five_points=True),
+    "OpenFace": Recogniser("openface_weights.onnx", 96, 96, 128),
+    "SFace": Recogniser(
+        "face_recognition_sface_2021dec.onnx",
+        112,
+        112,
+        128,
+        five_points=True,
+        settings=(("whole_pixels", True),),
+    ),
+    "VGG-Face": Recogniser("vgg_face_weights.onnx", 224, 224, 4096),
+}
+"""deepface's recognition models by their names there."""
+
+
+@dataclass(frozen=True)
+class DetectorParts:
+    """What one of deepface's detectors consists of.
+
+    Attributes:
+        module: what is imported for it.
+        files: of weights, under deepface's weights folder; of several, those there are.
+        packages: on PyPI, whose version its answers depend on; of several, those there are.
+    """
+
+    module: str
+    files: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+DETECTORS = {
+    "opencv": DetectorParts("cv2", ("haarcascade_frontalface_default.xml",)),
+    "ssd": DetectorParts("cv2", ("res10_300x300_ssd_iter_140000.caffemodel",)),
+    "dlib": DetectorParts("dlib", ("shape_predictor_5_face_landmarks.dat",), ("dlib-bin", "dlib")),
+    "mtcnn": DetectorParts("mtcnn", packages=("mtcnn",)),
+    "fastmtcnn": DetectorParts("facenet_pytorch", packages=("facenet-pytorch",)),
+    "retinaface": DetectorParts(
+        "retinaface", ("retinaface.onnx", "retinaface.h5", "retinaface.pth"), ("retina-face",)
+    ),
+    "mediapipe": DetectorParts("mediapipe", packages=("mediapipe",)),
+    "yunet": DetectorParts("cv2", ("face_detection_yunet_2023mar.onnx",)),
+    "centerface": DetectorParts("cv2", ("centerface.onnx",)),
+    **{
+        f"yolov{version}{size}": DetectorParts("ultralytics", (f"yolov{version}{size}-face.pt",))
+        for version, sizes in (("8", "nml"), ("11", "nsml"), ("12", "nsml"))
+        for size in sizes
+    },
+}
+"""deepface's detectors by their names there."""
+
+
+def weights_folder() -> Path:
+    """Where deepface keeps weights: in DEEPFACE_HOME, or the user's home folder."""
+    return Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
+
+
+def detector_is_here(name: str) -> bool:
+    """Whether what a detector consists of is on this machine."""
+    parts = DETECTORS[name]
+    there = [file for file in parts.files if (weights_folder() / file).is_file()]
+    return find_spec(parts.module) is not None and bool(there or not parts.files)
+
+
+def detector_digest(name: str) -> str:
+    """A digest of the files of a detector that are there and of the versions of its packages."""
+    parts = DETECTORS[name]
+    paths = {file: weights_folder() / file for file in parts.files}
+    lines = [f"{file} {sha256_of(path)}" for file, path in paths.items() if path.is_file()]
+    for package in parts.packages:
+        with suppress(metadata.PackageNotFoundError):
+            lines.append(f"{package} {metadata.version(package)}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def fetched(file: str) -> Path:
+    """A file of weights, fetched by deepface if it is not there.
+
+    Args:
+        file: under deepface's weights folder.
+
+    Raises:
+        ModelUnavailableError: the file cannot be had.
+    """
+    path = weights_folder() / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with fetching():
+        if not path.is_file():
+            library().download(file, path.parent)
+    if not path.is_file():
+        raise ModelUnavailableError(f"deepface fetched {file} but {path} is not there")
+    return path
+
+
+def fetching() -> FileLock:
+    """The lock held by the one process that lets deepface fetch something."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    return FileLock(cache_dir() / "deepface.lock")
+
+
+def library() -> ModuleType:
+    """The module `faces.models.deepface_library`, and with it deepface, which is optional.
+
+    Raises:
+        ModelUnavailableError: deepface is not installed.
+    """
+    os.environ.setdefault("DEEPFACE_LOG_LEVEL", str(logging.ERROR))
+    try:
+        from faces.models import deepface_library
+    except ImportError as error:
+        raise ModelUnavailableError(
+            f"deepface is not installed ({first_line(error)}); run "
+            "`pip install 'facetrove[deepface]'`"
+        ) from error
+    return deepface_library
