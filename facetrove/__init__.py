@@ -47,7 +47,7 @@ _HOMES = {
     "FaceSelection": "faces.core.settings",
     "PhotoLimits": "faces.core.settings",
     # Models.
-    "ModelChoice": "faces.models.registry",
+    "ModelChoice": "faces.models.choice",
     "ModelCard": "faces.models.catalog",
     "list_models": "faces.models.catalog",
     # A dataset to an index, and searches.

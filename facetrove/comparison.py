@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.models.choice import ModelChoice
 from faces.models.face import Face
-from faces.models.registry import ModelChoice
 from faces.photos.decoding import Image, Photo
 from facetrove.finding import FoundFaces, find_faces
 from indexer.thresholds import verification_threshold

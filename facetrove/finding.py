@@ -14,9 +14,10 @@ import pyarrow as pa
 from faces.core.settings import FaceSelection
 from faces.core.tables import Tabular
 from faces.dataset.schema import column_of
+from faces.models.choice import ModelChoice
 from faces.models.face import Face
 from faces.models.pipeline import FacePipeline
-from faces.models.registry import ModelChoice, load_pipeline
+from faces.models.registry import load_pipeline
 from faces.photos.decoding import Image, Photo
 from faces.photos.reading import open_photo
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from faces.core.settings import ModelDevice
-from faces.models.registry import ModelChoice
+from faces.models.choice import ModelChoice
 from facetrove.cli.options import json_option, model_device_option
 from facetrove.cli.terminal import print_json, shown_path
 from facetrove.cli.text import printable

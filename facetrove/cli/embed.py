@@ -9,7 +9,7 @@ import click
 
 from beam_jobs.embed_photos import EmbedOptions, default_models, embed_photos, plan_embedding
 from faces.core.settings import FaceSelection, ModelDevice, PhotoLimits, Precision
-from faces.models.registry import ModelChoice
+from faces.models.choice import ModelChoice
 from facetrove.cli.embed_text import show_embed_summary, show_photos_found
 from facetrove.cli.options import gathered, json_option, model_device_option, workers_option
 from facetrove.cli.terminal import embed_progress

@@ -14,7 +14,7 @@ import pytest
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
-from faces.models.registry import ModelChoice
+from faces.models.choice import ModelChoice
 from facetrove.comparison import FAR, compare
 from indexer.thresholds import verification_threshold
 from tests.support.command import run_facetrove
