@@ -26,74 +26,167 @@ from __future__ import annotations
 
 from functools import reduce
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beam_jobs.import_faces import import_faces as import_faces
+    from beam_jobs.job import EmbedOptions as EmbedOptions
+    from beam_jobs.reembed import reembed as reembed
+    from beam_jobs.summary import EmbedSummary as EmbedSummary
+
+    from beam_jobs.embed_photos import embed_photos as embed_photos
+    from faces.core.errors import BusyError as BusyError
+    from faces.core.errors import ContractMismatchError as ContractMismatchError
+    from faces.core.errors import DamagedFileError as DamagedFileError
+    from faces.core.errors import FaceTroveError as FaceTroveError
+    from faces.core.errors import ModelUnavailableError as ModelUnavailableError
+    from faces.core.errors import WrongUsageError as WrongUsageError
+    from faces.core.progress import Progress as Progress
+    from faces.core.settings import FaceSelection as FaceSelection
+    from faces.core.settings import PhotoLimits as PhotoLimits
+    from faces.dataset.store import Dataset as Dataset
+    from faces.models.catalog import ModelCard as ModelCard
+    from faces.models.catalog import list_models as list_models
+    from faces.models.choice import ModelChoice as ModelChoice
+    from faces.models.face import Face as Face
+    from faces.models.face import FaceQuality as FaceQuality
+    from facetrove.calibration import calibrate_index as calibrate_index
+    from facetrove.comparison import Comparison as Comparison
+    from facetrove.comparison import compare as compare
+    from facetrove.evaluation.identify import evaluate_identification as evaluate_identification
+    from facetrove.evaluation.pair_lists import read_pairs as read_pairs
+    from facetrove.evaluation.pairs import evaluate_pairs as evaluate_pairs
+    from facetrove.evaluation.protocol import Protocol as Protocol
+    from facetrove.evaluation.robustness import evaluate_robustness as evaluate_robustness
+    from facetrove.finding import FoundFaces as FoundFaces
+    from facetrove.finding import find_faces as find_faces
+    from facetrove.indexes import build_index as build_index
+    from facetrove.indexes import compact_index as compact_index
+    from indexer.delete import delete_faces as delete_faces
+    from indexer.purge import purge as purge
+    from indexer.thresholds import Calibration as Calibration
+    from indexer.verify import verify_index as verify_index
+    from search.contact_sheet import write_contact_sheet as write_contact_sheet
+    from search.results import Box as Box
+    from search.results import CandidateList as CandidateList
+    from search.results import CandidateLists as CandidateLists
+    from search.results import Match as Match
+    from search.results import Probe as Probe
+    from search.results import Probes as Probes
+    from search.searcher import FaceSearcher as FaceSearcher
+
+    open_dataset = Dataset.open
+    open_index = FaceSearcher.open
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    # Photos to faces, without a dataset.
-    "find_faces": "facetrove.finding",
-    "FoundFaces": "facetrove.finding",
-    "Face": "faces.models.face",
-    "compare": "facetrove.comparison",
-    "Comparison": "facetrove.comparison",
-    # Photos to a dataset.
-    "embed_photos": "beam_jobs.embed_photos",
-    "EmbedOptions": "beam_jobs.embed_photos",
-    "EmbedSummary": "beam_jobs.embed_photos",
-    "reembed": "beam_jobs.reembed",
-    "import_faces": "beam_jobs.import_faces",
-    "open_dataset": "faces.dataset.store:Dataset.open",
-    "Dataset": "faces.dataset.store",
-    "FaceSelection": "faces.core.settings",
-    "PhotoLimits": "faces.core.settings",
-    # Models.
-    "ModelChoice": "faces.models.choice",
-    "ModelCard": "faces.models.catalog",
-    "list_models": "faces.models.catalog",
-    # A dataset to an index, and searches.
-    "build_index": "facetrove.indexes",
-    "compact_index": "facetrove.indexes",
-    "open_index": "search.searcher:FaceSearcher.open",
-    "verify_index": "indexer.verify",
-    "FaceSearcher": "search.searcher",
-    "Probe": "search.results",
-    "Probes": "search.results",
-    "CandidateList": "search.results",
-    "CandidateLists": "search.results",
-    "Match": "search.results",
-    "Box": "search.results",
-    "write_contact_sheet": "search.contact_sheet",
-    # Deleting.
-    "delete_faces": "indexer.delete",
-    "purge": "indexer.purge",
-    # How good it is.
-    "evaluate_pairs": "facetrove.evaluation.pairs",
-    "evaluate_identification": "facetrove.evaluation.identify",
-    "evaluate_robustness": "facetrove.evaluation.robustness",
-    "Protocol": "facetrove.evaluation.identify",
-    "read_pairs": "facetrove.evaluation.pair_lists",
-    "calibrate_index": "facetrove.calibration",
-    "Calibration": "indexer.thresholds",
-    # Progress and errors.
-    "Progress": "faces.core.progress",
-    "FaceTroveError": "faces.core.errors",
-    "WrongUsageError": "faces.core.errors",
-    "ContractMismatchError": "faces.core.errors",
-    "DamagedFileError": "faces.core.errors",
-    "ModelUnavailableError": "faces.core.errors",
-    "BusyError": "faces.core.errors",
-}
-"""By public name, the module that has it; after a colon, what it is called there."""
+__all__ = [
+    "Box",
+    "BusyError",
+    "Calibration",
+    "CandidateList",
+    "CandidateLists",
+    "Comparison",
+    "ContractMismatchError",
+    "DamagedFileError",
+    "Dataset",
+    "EmbedOptions",
+    "EmbedSummary",
+    "Face",
+    "FaceQuality",
+    "FaceSearcher",
+    "FaceSelection",
+    "FaceTroveError",
+    "FoundFaces",
+    "Match",
+    "ModelCard",
+    "ModelChoice",
+    "ModelUnavailableError",
+    "PhotoLimits",
+    "Probe",
+    "Probes",
+    "Progress",
+    "Protocol",
+    "WrongUsageError",
+    "__version__",
+    "build_index",
+    "calibrate_index",
+    "compact_index",
+    "compare",
+    "delete_faces",
+    "embed_photos",
+    "evaluate_identification",
+    "evaluate_pairs",
+    "evaluate_robustness",
+    "find_faces",
+    "import_faces",
+    "list_models",
+    "open_dataset",
+    "open_index",
+    "purge",
+    "read_pairs",
+    "reembed",
+    "verify_index",
+    "write_contact_sheet",
+]
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+_HOMES = {
+    "Box": "search.results:Box",
+    "BusyError": "faces.core.errors:BusyError",
+    "Calibration": "indexer.thresholds:Calibration",
+    "CandidateList": "search.results:CandidateList",
+    "CandidateLists": "search.results:CandidateLists",
+    "Comparison": "facetrove.comparison:Comparison",
+    "ContractMismatchError": "faces.core.errors:ContractMismatchError",
+    "DamagedFileError": "faces.core.errors:DamagedFileError",
+    "Dataset": "faces.dataset.store:Dataset",
+    "EmbedOptions": "beam_jobs.job:EmbedOptions",
+    "EmbedSummary": "beam_jobs.summary:EmbedSummary",
+    "Face": "faces.models.face:Face",
+    "FaceQuality": "faces.models.face:FaceQuality",
+    "FaceSearcher": "search.searcher:FaceSearcher",
+    "FaceSelection": "faces.core.settings:FaceSelection",
+    "FaceTroveError": "faces.core.errors:FaceTroveError",
+    "FoundFaces": "facetrove.finding:FoundFaces",
+    "Match": "search.results:Match",
+    "ModelCard": "faces.models.catalog:ModelCard",
+    "ModelChoice": "faces.models.choice:ModelChoice",
+    "ModelUnavailableError": "faces.core.errors:ModelUnavailableError",
+    "PhotoLimits": "faces.core.settings:PhotoLimits",
+    "Probe": "search.results:Probe",
+    "Probes": "search.results:Probes",
+    "Progress": "faces.core.progress:Progress",
+    "Protocol": "facetrove.evaluation.protocol:Protocol",
+    "WrongUsageError": "faces.core.errors:WrongUsageError",
+    "build_index": "facetrove.indexes:build_index",
+    "calibrate_index": "facetrove.calibration:calibrate_index",
+    "compact_index": "facetrove.indexes:compact_index",
+    "compare": "facetrove.comparison:compare",
+    "delete_faces": "indexer.delete:delete_faces",
+    "embed_photos": "beam_jobs.embed_photos:embed_photos",
+    "evaluate_identification": "facetrove.evaluation.identify:evaluate_identification",
+    "evaluate_pairs": "facetrove.evaluation.pairs:evaluate_pairs",
+    "evaluate_robustness": "facetrove.evaluation.robustness:evaluate_robustness",
+    "find_faces": "facetrove.finding:find_faces",
+    "import_faces": "beam_jobs.import_faces:import_faces",
+    "list_models": "faces.models.catalog:list_models",
+    "open_dataset": "faces.dataset.store:Dataset.open",
+    "open_index": "search.searcher:FaceSearcher.open",
+    "purge": "indexer.purge:purge",
+    "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
+    "reembed": "beam_jobs.reembed:reembed",
+    "verify_index": "indexer.verify:verify_index",
+    "write_contact_sheet": "search.contact_sheet:write_contact_sheet",
+}
+"""By public name, the module that has it and what it is called there."""
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'facetrove' has no attribute {name!r}")
-    module, _, attributes = _HOMES[name].partition(":")
-    found = reduce(getattr, (attributes or name).split("."), import_module(module))
-    globals()[name] = found  # next time without us
+    module, _, path = _HOMES[name].partition(":")
+    found = reduce(getattr, path.split("."), import_module(module))
+    globals()[name] = found  # the next time it is found without this function
     return found
 
 

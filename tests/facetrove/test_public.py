@@ -1,0 +1,114 @@
+"""The public names: which there are, that they are typed, and that loading them is light."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import facetrove as ft
+from tests.support.command import ROOT
+
+ROOMS = {"faces", "indexer", "beam_jobs", "search"}
+
+PUBLIC = """
+    BusyError Box Calibration CandidateList CandidateLists Comparison ContractMismatchError
+    DamagedFileError Dataset EmbedOptions EmbedSummary Face FaceQuality FaceSearcher FaceSelection
+    FaceTroveError FoundFaces Match ModelCard ModelChoice ModelUnavailableError PhotoLimits Probe
+    Probes Progress Protocol WrongUsageError __version__ build_index calibrate_index compact_index
+    compare delete_faces embed_photos evaluate_identification evaluate_pairs evaluate_robustness
+    find_faces import_faces list_models open_dataset open_index purge read_pairs reembed
+    verify_index write_contact_sheet
+"""
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(ft.__all__) == sorted(PUBLIC.split())
+    assert set(ft.__all__) <= set(dir(ft))
+
+
+@pytest.mark.parametrize("name", ft.__all__)
+def test_every_public_name_is_there_and_described(name: str) -> None:
+    found = getattr(ft, name)
+    if name != "__version__":
+        assert found.__doc__ and "(" not in found.__doc__[:1], name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'facetrove' has no attribute 'nonsense'"):
+        _ = ft.nonsense  # type: ignore[attr-defined]
+
+
+def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
+    tree = ast.parse((ROOT / "facetrove" / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname: f"{node.module}:{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assigned = {
+        node.targets[0].id: ast.unparse(node.value)
+        for node in block.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    assert assigned == {"open_dataset": "Dataset.open", "open_index": "FaceSearcher.open"}
+    homes = ft._HOMES
+    assert {**seen, **{name: homes[name] for name in assigned}} == homes
+    assert {"__version__", *homes} == set(ft.__all__)
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert ft.__version__ == version("facetrove")
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "facetrove" / "py.typed").is_file()
+
+
+def test_importing_facetrove_loads_only_what_python_has() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import facetrove;"
+        "print(sorted(set(sys.modules) - before - set(sys.stdlib_module_names)))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert {name for name in ast.literal_eval(loaded.stdout) if "." not in name} == {"facetrove"}
+
+
+def imported(source: str) -> set[str]:
+    """The first parts of all modules that a piece of Python imports."""
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            modules.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+    return modules
+
+
+def test_documents_and_examples_import_nothing_of_ours_but_facetrove() -> None:
+    pieces = {str(path): path.read_text() for path in (ROOT / "examples").glob("*.py")}
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.S)):
+            pieces[f"{path}, block {number}"] = block
+    assert len(pieces) >= 10
+    for place, source in pieces.items():
+        assert not imported(source) & ROOMS, place
+
+
+def test_documents_use_public_names_only() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *example_files()]:
+        for name in re.findall(r"\bft\.(\w+)", path.read_text()):
+            assert name in ft.__all__, (path, name)
+
+
+def example_files() -> list[Path]:
+    return sorted((ROOT / "examples").glob("*.py"))
