@@ -22,6 +22,14 @@ MOST_DEATHS = 3
 
 _SEPARATOR = "\0"
 
+_FOLDER = "in-hand"
+_SUSPECTS_FILE = "suspects.json"
+
+
+def in_hand_file(work_dir: Path, part: str) -> Path:
+    """The path of the file of what a worker has in hand, named after the part it is making."""
+    return work_dir / _FOLDER / part
+
 
 def photo_keys(photos: pa.Table) -> list[str]:
     """Names by which photos are suspected: a file that was replaced is another photo."""
@@ -73,8 +81,8 @@ class Suspects:
     """
 
     def __init__(self, work_dir: Path) -> None:
-        self._path = work_dir / "suspects.json"
-        self._in_hand_dir = work_dir / "in-hand"
+        self._path = work_dir / _SUSPECTS_FILE
+        self._in_hand_dir = work_dir / _FOLDER
         try:
             stored = json.loads(self._path.read_text())
             self.deaths = Counter({str(key): int(count) for key, count in stored.items()})

@@ -17,7 +17,6 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -26,18 +25,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.runner import run_pipeline
+from beam_jobs.piece_transforms import CopyPieces, EncodePieces, list_photos_of_piece
+from beam_jobs.runners.select import Workers, run_pipeline
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.files import PRIVATE
-from faces.core.machine import available_threads
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.layout import work_dir
 from indexer.manifest import Manifest
 from indexer.options import GivenOptions
-from indexer.pieces import encode_piece, join_codes, read_piece, write_piece, write_trained
-from indexer.segment_builder import faces_of_photos
+from indexer.pieces import join_codes, read_piece, write_trained
 from indexer.segment_files import FaceBatch
 
 _AGAIN = "the index is as it was; run the same command again"
@@ -72,8 +70,7 @@ def build_index_in_pieces(
         Path(os.path.abspath(dataset)),
         work_dir(index),
         num_pieces,
-        workers or available_threads(),
-        runner_args,
+        Workers.chosen(workers, runner_args=runner_args),
     )
     return build_index(
         pieces.dataset_dir,
@@ -90,18 +87,12 @@ class _Pieces:
     """Does the heavy steps of a build on Beam workers; see `indexer.segment_builder.Crew`."""
 
     def __init__(
-        self,
-        dataset_dir: Path,
-        work_dir: Path,
-        num_pieces: int,
-        workers: int,
-        runner_args: Sequence[str],
+        self, dataset_dir: Path, work_dir: Path, num_pieces: int, workers: Workers
     ) -> None:
         self.dataset_dir = dataset_dir
         self.work_dir = work_dir
         self.num_pieces = num_pieces
         self.workers = workers
-        self.runner_args = runner_args
         self._names: list[str] = []
 
     def read_faces(self, source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
@@ -114,13 +105,9 @@ class _Pieces:
                 continue
             name = str(self.work_dir / f"piece-{number:06d}")
             here = pc.is_in(photos["faces_part"], value_set=pa.array(some.tolist()))
-            with (
-                pa.OSFile(f"{name}.photos", "wb") as file,
-                pa.ipc.new_file(file, photos.schema) as writer,
-            ):
-                writer.write_table(photos.filter(here))
+            list_photos_of_piece(name, photos.filter(here))
             self._names.append(name)
-        self._run("Copy embeddings", partial(_read_faces, str(self.dataset_dir)))
+        self._run(CopyPieces(self.dataset_dir))
         for name in self._names:
             yield from read_piece(Path(name), source)
 
@@ -128,7 +115,7 @@ class _Pieces:
         """Add to a trained FAISS index all faces that were read."""
         trained = self.work_dir / "trained.faiss"
         write_trained(codes, trained)
-        self._run("Find groups and codes", partial(_encode, str(trained)))
+        self._run(EncodePieces(trained))
         for name in self._names:
             join_codes(codes, Path(name))
 
@@ -136,37 +123,14 @@ class _Pieces:
         """Remove the pieces."""
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
-    def _run(self, label: str, work: partial[None]) -> None:
-        if not self._names:
-            return
-
-        def build(pipeline: beam.Pipeline) -> None:
-            (
-                pipeline
-                | "List pieces" >> beam.Create(self._names)
-                | "Spread over workers" >> beam.Reshuffle()
-                | label >> beam.Map(work)
+    def _run(self, step: beam.PTransform) -> None:
+        if self._names:
+            steps = "List pieces" >> beam.Create(self._names) | step
+            run_pipeline(
+                lambda pipeline: pipeline | steps,
+                workers=self.workers.at_most(len(self._names)),
+                remedy=_AGAIN,
             )
-
-        run_pipeline(
-            build,
-            workers=min(self.workers, len(self._names)),
-            runner_args=self.runner_args,
-            remedy=_AGAIN,
-        )
-
-
-def _read_faces(dataset_dir: str, name: str) -> None:
-    """A worker's first step: write a piece's embeddings and faces."""
-    source = Dataset.open(Path(dataset_dir))
-    with pa.memory_map(f"{name}.photos") as file:
-        photos = pa.ipc.open_file(file).read_all()
-    write_piece(Path(name), source, faces_of_photos(source, photos))
-
-
-def _encode(trained: str, name: str) -> None:
-    """A worker's second step: write a piece's codes."""
-    encode_piece(Path(trained), Path(name))
 
 
 def run(argv: Sequence[str] | None = None) -> Manifest:

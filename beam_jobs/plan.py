@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.dataset.reembedding import FaceSource
-from faces.dataset.schema import PhotoStatus
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, standing_photos
 from faces.dataset.store import Dataset
 from faces.photos.listing import LISTING_SCHEMA, PhotoListing
 from faces.photos.rejection import RejectReason
@@ -44,7 +43,6 @@ class Plan:
         num_new, num_changed, num_retried: parts of `to_do`.
         num_unchanged: photos listed and in the dataset as they are.
         num_out_of_reach: of these, photos that cannot be looked at now.
-        source: what knows the faces; None: they are to be found.
     """
 
     to_do: pa.Table
@@ -56,7 +54,6 @@ class Plan:
     num_retried: int
     num_unchanged: int
     num_out_of_reach: int
-    source: FaceSource | None = None
 
 
 def metadata_of(listing: PhotoListing) -> pa.Schema:
@@ -71,7 +68,7 @@ def metadata_of(listing: PhotoListing) -> pa.Schema:
 
 def make_plan(
     listing: PhotoListing,
-    dataset: Dataset,
+    dataset: Dataset | None,
     retry: Iterable[RejectReason],
     *,
     group_copies: bool = True,
@@ -80,12 +77,12 @@ def make_plan(
 
     Args:
         listing: what there is.
-        dataset: what was done, with the listing's metadata columns; may not exist yet.
+        dataset: the dataset as it is, with the listing's metadata columns; None: there is none yet.
         retry: rejected photos with these reasons are tried again.
         group_copies: look for possible copies, for which files are opened.
     """
-    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
-    known = dataset.photos([*compared, *dataset.metadata.names])
+    metadata = metadata_of(listing) if dataset is None else dataset.metadata
+    known = _known_photos(dataset, metadata)
     listed = listing.photos.take(listing.reading_order)
     place = pc.index_in(listed["uri"], value_set=known["uri"].combine_chunks())
     is_new = pc.is_null(place)
@@ -94,7 +91,7 @@ def make_plan(
     # What cannot be reached now keeps its result: a disk may not be there.
     out_of_reach = pc.and_(has_result, pc.equal(listed["num_bytes"], -1))
     columns = {name: listed[name] for name in ("uri", "num_bytes", "mtime_ns")}
-    columns |= _metadata_columns(dataset, listing, listed, as_known)
+    columns |= _metadata_columns(metadata, listing, listed, as_known)
     same = _unchanged(columns, as_known, out_of_reach)
     retried = pc.and_(
         same, pc.is_in(as_known["reason"], value_set=pa.array(list(retry), pa.string()))
@@ -105,21 +102,16 @@ def make_plan(
     )
     columns["result_before"] = pc.if_else(has_result, "", as_known["reason"])
     to_do = pa.table(columns).filter(wanted)
-    contents = _contents(known)
     if group_copies:
         order, group = _copies_together(to_do)
         to_do = to_do.take(order)
     else:
         group = np.arange(len(to_do))
-    gone = pc.invert(pc.is_in(known["uri"], value_set=listed["uri"].combine_chunks()))
-    vanished = known["uri"].filter(pc.and_(gone, listing.covers(known["uri"])))
     return Plan(
         to_do=to_do,
         group=group,
-        known=contents.filter(
-            pc.is_in(contents["num_bytes"], value_set=to_do["num_bytes"].combine_chunks())
-        ),
-        vanished=vanished.combine_chunks(),
+        known=_contents(known, to_do["num_bytes"]),
+        vanished=_vanished(known["uri"], listing),
         num_new=num_new,
         num_changed=num_wanted - num_new - num_retried,
         num_retried=num_retried,
@@ -129,6 +121,15 @@ def make_plan(
             map(is_path, listed["uri"].filter(pc.and_(same, out_of_reach)).to_pylist())
         ),
     )
+
+
+def _known_photos(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
+    """The photos of a dataset as they stand, to compare; none where there is no dataset."""
+    if dataset is None:
+        columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
+        return standing_photos(pa.schema(columns).empty_table())
+    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
+    return dataset.photos([*compared, *metadata.names])
 
 
 def _unchanged(
@@ -153,7 +154,7 @@ def _unchanged(
 
 
 def _metadata_columns(
-    dataset: Dataset, listing: PhotoListing, listed: pa.Table, as_known: pa.Table
+    metadata: pa.Schema, listing: PhotoListing, listed: pa.Table, as_known: pa.Table
 ) -> dict[str, pa.ChunkedArray]:
     """The dataset's metadata for each photo listed.
 
@@ -161,7 +162,7 @@ def _metadata_columns(
     """
     said = _said_in_a_list(listing, listed)
     columns = {}
-    for field in dataset.metadata:
+    for field in metadata:
         before = as_known[field.name]
         now = pa.nulls(len(listed), field.type)
         if field.name in listed.column_names:
@@ -184,8 +185,14 @@ def _has_result(known: pa.Table) -> pa.Array:
     return pc.is_in(known["status"], value_set=finished)
 
 
-def _contents(known: pa.Table) -> pa.Table:
-    """What a copy need not be decoded for again."""
+def _vanished(uris: pa.ChunkedArray, listing: PhotoListing) -> pa.Array:
+    """Those uris of a dataset that the listing would show if the photos were still there."""
+    gone = pc.invert(pc.is_in(uris, value_set=listing.photos["uri"].combine_chunks()))
+    return uris.filter(pc.and_(gone, listing.covers(uris))).combine_chunks()
+
+
+def _contents(known: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
+    """What a copy need not be decoded for again: contents of the sizes of photos to do."""
     columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
     without_faces = pc.equal(known["status"], PhotoStatus.NO_FACE.value)
     usable = pc.and_(_has_result(known), pc.or_(without_faces, pc.is_valid(known["faces_part"])))
@@ -193,7 +200,8 @@ def _contents(known: pa.Table) -> pa.Table:
     contents = contents.group_by(columns).aggregate([]).sort_by([("num_bytes", "ascending")])
     sizes = contents["num_bytes"].to_numpy()
     rank = np.arange(len(sizes)) - np.searchsorted(sizes, sizes)
-    return contents.filter(pa.array(rank < MOST_KNOWN))
+    contents = contents.filter(pa.array(rank < MOST_KNOWN))
+    return contents.filter(pc.is_in(contents["num_bytes"], value_set=sizes_to_do.combine_chunks()))
 
 
 def _copies_together(

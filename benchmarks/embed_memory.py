@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from beam_jobs.shard_run import MOST_SHARD_PHOTOS
+from beam_jobs.shards import MOST_SHARD_PHOTOS
 from benchmarks.measure import print_header
 
 INTERVAL_SECONDS = 0.5

@@ -35,8 +35,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.measure import print_header
+from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, face_schema
-from faces.dataset.store import Dataset, DatasetWriter
+from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from faces.models.registry import load_pipeline
 
 STATISTICS_PATH = Path(__file__).with_name("gallery_statistics.npz")
@@ -364,7 +366,7 @@ def write_gallery_dataset(
         spread=spread,
         batch_size=max(_WRITTEN_FACES // faces_per_part, 1) * faces_per_part,
     )
-    with Dataset(path, contract, metadata=GALLERY_METADATA).open_for_writing() as writer:
+    with DatasetWriter.open(path, DatasetSettings(contract, metadata=GALLERY_METADATA)) as writer:
         shard = 0
         for embeddings, people in batches:
             numbers = np.arange(first, first + len(people))

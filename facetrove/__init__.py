@@ -29,12 +29,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beam_jobs.embed_photos import embed_photos as embed_photos
     from beam_jobs.import_faces import import_faces as import_faces
     from beam_jobs.job import EmbedOptions as EmbedOptions
     from beam_jobs.reembed import reembed as reembed
     from beam_jobs.summary import EmbedSummary as EmbedSummary
-
-    from beam_jobs.embed_photos import embed_photos as embed_photos
     from faces.core.errors import BusyError as BusyError
     from faces.core.errors import ContractMismatchError as ContractMismatchError
     from faces.core.errors import DamagedFileError as DamagedFileError

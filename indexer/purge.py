@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from faces.core.errors import DamagedFileError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import face_digests, read_deletions
+from faces.dataset.layout import is_dataset_file
 from faces.dataset.rewrite import embedding_digests, purge_dataset, take_out_deleted
 from faces.dataset.schema import PHOTO_SCHEMA, embedding_matrix, face_schema, read_table
-from faces.dataset.store import PART_NAME, Dataset
+from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.compact import rewrite_index
 from indexer.delete import open_all
@@ -194,7 +195,7 @@ class _Search:
             self._look_at_faces(path, faces)
             self._look_at_embeddings(path, embedding_matrix(faces))
             self.num_files += 2
-        self._note_unknown(dataset.path, _is_of_dataset)
+        self._note_unknown(dataset.path, is_dataset_file)
 
     def look_in_index(self, index_dir: Path) -> None:
         """Read every file of the version in force again."""
@@ -240,12 +241,3 @@ class _Search:
         for path in sorted(folder.rglob("*")):
             if not path.is_dir() and not is_known(path.relative_to(folder).as_posix()):
                 self.unknown_files.append(str(path))
-
-
-def _is_of_dataset(name: str) -> bool:
-    folder, _, file = name.rpartition("/")
-    if folder in {"photos", "faces"}:
-        return PART_NAME.fullmatch(file.removesuffix(".parquet")) is not None
-    if folder == "runs":
-        return file.endswith(".json")
-    return name in {"dataset.json", "deletions.parquet", ".lock", ".deletions.lock"}

@@ -16,6 +16,9 @@ from faces.core.errors import BusyError
 
 TEMPORARY_SUFFIX = ".tmp"
 
+LOCK_FILE = ".lock"
+"""File by which the one writer of a folder is held; it stays."""
+
 PRIVATE = 0o700
 """Mode of the folders we make: faces are nobody else's business."""
 
@@ -61,7 +64,7 @@ def remove_temporaries(folder: Path, of: str = "*") -> None:
 
 
 @contextmanager
-def writer_lock(folder: Path, *, what: str, name: str = ".lock") -> Iterator[None]:
+def writer_lock(folder: Path, *, what: str, name: str = LOCK_FILE) -> Iterator[None]:
     """Hold a folder's writer lock. The system frees it when its process ends, however it ends.
 
     Raises:

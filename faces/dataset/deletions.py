@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 
 from faces.core.errors import BusyError, DamagedFileError
 from faces.core.files import atomic_write, remove_temporaries, temporaries, writer_lock
+from faces.dataset.layout import DELETIONS_FILE, DELETIONS_LOCK
 from faces.dataset.schema import PhotoStatus, read_table, write_table
 
-_FILE = "deletions.parquet"
 _OF_CONTENT = "content:"
 
 _SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
@@ -77,7 +77,7 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     Raises:
         DamagedFileError: the file cannot be read: what was deleted could come back.
     """
-    path = dataset_dir / _FILE
+    path = dataset_dir / DELETIONS_FILE
     if not path.exists():
         return Deletions(*[pa.array([], pa.string())] * 3)
     try:
@@ -138,7 +138,7 @@ def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
 
 def clear_leftovers(dataset_dir: Path) -> None:
     """Remove what killed writers left, which may name deleted faces; not while one is writing."""
-    if temporaries(dataset_dir, of=_FILE):  # else the lock is left to those who write
+    if temporaries(dataset_dir, of=DELETIONS_FILE):  # else the lock is left to those who write
         with suppress(BusyError), _sole_writer(dataset_dir):
             pass
 
@@ -146,15 +146,15 @@ def clear_leftovers(dataset_dir: Path) -> None:
 @contextmanager
 def _sole_writer(dataset_dir: Path) -> Iterator[None]:
     """Hold the lock under which deletions are written, beside whoever writes the parts."""
-    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=".deletions.lock"):
-        remove_temporaries(dataset_dir, of=_FILE)
+    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
+        remove_temporaries(dataset_dir, of=DELETIONS_FILE)
         yield
 
 
 def _write(dataset_dir: Path, pending: list[str], digests: Iterable[str]) -> None:
     ids = {face_digest(face_id): face_id for face_id in pending}
     rows = [{"face_id": ids.get(digest), "digest": digest} for digest in sorted(digests)]
-    with atomic_write(dataset_dir / _FILE) as temporary:
+    with atomic_write(dataset_dir / DELETIONS_FILE) as temporary:
         write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
 
 

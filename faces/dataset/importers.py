@@ -144,16 +144,17 @@ def _known_photos(rows: pa.Table, to_do: pa.Table) -> KnownPhotos:
     return {uri: KnownPhoto(faces) for uri, faces in found.items()}
 
 
-def read_store(path: Path, base: Path) -> StoredFaces:
+def read_store(path: str | Path, base: str | Path) -> StoredFaces:
     """Read what another program kept.
 
     Args:
-        path: of the file.
+        path: the file.
         base: folder that relative names of photos start from.
 
     Raises:
         WrongUsageError: it is no such file, or was made in a way that is not known here.
     """
+    path, base = Path(path), Path(base)
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
         raise WrongUsageError(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from faces.dataset.deletions import (
     settle_deletions,
     with_face_counts,
 )
+from faces.dataset.layout import WORK_DIR
 from faces.dataset.schema import (
     PhotoStatus,
     embedding_matrix,
@@ -34,7 +36,8 @@ from faces.dataset.schema import (
     with_report,
     write_table,
 )
-from faces.dataset.store import Dataset, DatasetWriter
+from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 
 OnPart = Callable[[str, int, int], None]
 
@@ -147,10 +150,10 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
     Raises:
         BusyError: a job is writing the dataset.
     """
-    with dataset.open_for_writing() as writer:
-        work = dataset.path / "work"
-        if work.is_dir():  # of a job that was killed
-            shutil.rmtree(work)
+    with DatasetWriter.open(dataset.path, dataset.settings) as writer:
+        work_dir = dataset.path / WORK_DIR
+        if work_dir.is_dir():  # of a job that was killed
+            shutil.rmtree(work_dir)
         rows = dataset.photo_rows()
         if _give_rows_to_orphans(writer, rows):
             rows = dataset.photo_rows()
@@ -158,46 +161,71 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
         gone_rows, kept_rows = rows.filter(pa.array(~stands)), rows.filter(pa.array(stands))
         if pc.any(_not_in(gone_rows["uri"], [kept_rows["uri"]])).as_py():
             writer.begin_purge()
-        embedded = standing_photos(kept_rows)
-        embedded = embedded.filter(pc.equal(embedded["status"], PhotoStatus.EMBEDDED.value))
-        embedded = embedded.sort_by([("photo_id", "ascending"), ("uri", "ascending")])
-        places = places_of_contents(embedded.select(["photo_id", "uri", "faces_part"]))
-        removed, kept_ids, num_parts, start = [], [], 0, 0
-        parts = dataset.committed_parts()
-        for number, part in enumerate(parts):
-            on_part("purging the dataset", number, len(parts))
-            photos = read_table(dataset.part_path("photos", part), dataset.photo_schema)
-            stand_here = stands[start : start + len(photos)]
-            start += len(photos)
-            faces_path = dataset.part_path("faces", part)
-            faces = read_table(faces_path, face_schema(dataset.contract.dimension))
-            kept, gone = _kept_faces(faces, places, part)
-            kept_ids.append(kept["face_id"])
-            # Rows are left out or named otherwise. (Whole tables with NaN are never equal.)
-            same = all(kept[name].equals(faces[name]) for name in ("face_id", "uri"))
-            if not same:
-                removed.append(gone)
-                replace_faces(faces_path, kept)
-            if not stand_here.all():
-                replace_photos(
-                    dataset.part_path("photos", part), photos.filter(pa.array(stand_here))
-                )
-            num_parts += int(not stand_here.all() or not same)
+        rewritten = _rewrite_parts(dataset, stands, _places(kept_rows), on_part)
         writer.finish(None)
-    nothing = face_schema(dataset.contract.dimension).empty_table()
-    gone_faces = pa.concat_tables([nothing, *removed])
-    nowhere = gone_faces.filter(_not_in(gone_faces["face_id"], kept_ids))
+    gone_faces = rewritten.gone_faces
+    nowhere = gone_faces.filter(_not_in(gone_faces["face_id"], rewritten.kept_ids))
     uris = pa.chunked_array([*gone_rows["uri"].chunks, *gone_faces["uri"].chunks]).unique()
     photo_ids = gone_rows["photo_id"].drop_null().unique()
     return Leftovers(
         num_faces=len(gone_faces),
         num_photos=len(gone_rows),
-        num_parts=num_parts,
+        num_parts=rewritten.num_parts,
         face_ids=nowhere["face_id"].combine_chunks(),
         embeddings=embedding_digests(embedding_matrix(nowhere)),
         photo_ids=photo_ids.filter(_not_in(photo_ids, [kept_rows["photo_id"]])),
         uris=uris.filter(_not_in(uris, [kept_rows["uri"]])),
     )
+
+
+def _places(standing_rows: pa.Table) -> pa.Table:
+    """For each content with faces: its first place, and the part that has its faces."""
+    embedded = standing_photos(standing_rows)
+    embedded = embedded.filter(pc.equal(embedded["status"], PhotoStatus.EMBEDDED.value))
+    embedded = embedded.sort_by([("photo_id", "ascending"), ("uri", "ascending")])
+    return places_of_contents(embedded.select(["photo_id", "uri", "faces_part"]))
+
+
+class _Rewritten(NamedTuple):
+    """What rewriting all parts took out, and the ids of the faces that were kept."""
+
+    num_parts: int
+    gone_faces: pa.Table
+    kept_ids: list[pa.ChunkedArray]
+
+
+def _rewrite_parts(
+    dataset: Dataset, stands: NDArray[np.bool_], places: pa.Table, on_part: OnPart
+) -> _Rewritten:
+    """Leave only the rows in the parts that stand; parts of which all rows do stay as they are.
+
+    Args:
+        dataset: the dataset.
+        stands: (n,) whether each row of photos stands, through all parts.
+        places: contents with faces, as of `_places`.
+        on_part: called before each part.
+    """
+    removed = [face_schema(dataset.contract.dimension).empty_table()]
+    kept_ids, num_parts, start = [], 0, 0
+    parts = dataset.committed_parts()
+    for number, part in enumerate(parts):
+        on_part("purging the dataset", number, len(parts))
+        photos = read_table(dataset.part_path("photos", part), dataset.photo_schema)
+        stand_here = stands[start : start + len(photos)]
+        start += len(photos)
+        faces_path = dataset.part_path("faces", part)
+        faces = read_table(faces_path, face_schema(dataset.contract.dimension))
+        kept, gone = _kept_faces(faces, places, part)
+        kept_ids.append(kept["face_id"])
+        # Rows are left out or named otherwise. (Whole tables with NaN are never equal.)
+        same = all(kept[name].equals(faces[name]) for name in ("face_id", "uri"))
+        if not same:
+            removed.append(gone)
+            replace_faces(faces_path, kept)
+        if not stand_here.all():
+            replace_photos(dataset.part_path("photos", part), photos.filter(pa.array(stand_here)))
+        num_parts += int(not stand_here.all() or not same)
+    return _Rewritten(num_parts, pa.concat_tables(removed), kept_ids)
 
 
 def _not_in(values: pa.Array | pa.ChunkedArray, kept: Sequence[pa.ChunkedArray]) -> pa.Array:

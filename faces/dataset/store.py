@@ -1,47 +1,35 @@
-"""The dataset on disk: Parquet parts of photos and faces. The one place that knows the format.
+"""An existing dataset: its photos and faces as they now stand, read from its parts.
 
-    DATASET/dataset.json                  format version, model contract, settings, run in force
-    DATASET/photos/<part>.parquet         one row per photo seen
-    DATASET/faces/<part>.parquet          one row per face found
-    DATASET/runs/<run>.json               what a run did
-    DATASET/deletions.parquet             what may never come back; see faces.dataset.deletions
-
-A part is one shard's result. Its photos file is written last and is the commit mark: a part
-counts when both its files are there. Part names sort by age; where two parts speak of the
-same uri, the newer one holds.
-
+Where two parts speak of the same uri, the newer one holds. See `faces.dataset.layout` for the
+files, and `faces.dataset.writing` for how they come to be.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from faces.core.contract import ModelContract, require_same_contract
-from faces.core.errors import BusyError, DamagedFileError, WrongUsageError
-from faces.core.files import (
-    PRIVATE,
-    TEMPORARY_SUFFIX,
-    atomic_write,
-    remove_temporaries,
-    writer_lock,
-)
+from faces.core.contract import ModelContract
+from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.kinds import is_dataset, is_index
 from faces.core.settings import FaceSelection, PhotoLimits
-from faces.dataset.deletions import clear_leftovers, read_deletions, withhold_deleted
+from faces.core.tables import Tabular
+from faces.dataset.deletions import read_deletions
+from faces.dataset.header import DatasetSettings, read_settings
+from faces.dataset.layout import PartKind, committed_parts, part_names, part_path, record_paths
 from faces.dataset.schema import (
     PHOTO_SCHEMA,
     PartReport,
     PhotoStatus,
+    embedding_matrix,
     face_schema,
     last_rows,
     places_of_contents,
@@ -49,17 +37,7 @@ from faces.dataset.schema import (
     read_table,
     standing_photos,
     stretches,
-    with_report,
-    write_table,
 )
-from faces.photos.metadata import METADATA_TYPES
-
-FORMAT_VERSION = 3
-
-PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
-
-
-NO_METADATA = pa.schema([])
 
 
 @dataclass(frozen=True)
@@ -81,111 +59,60 @@ class DatasetCounts:
     by_reason: dict[str, int]
 
 
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset folder.
+    """A dataset that exists, by `open`.
 
     Attributes:
-        path: of the folder.
-        contract: what made its embeddings.
-        selection: which faces were kept.
-        metadata: columns that photo lists added to its photos.
-        limits: of the photos that the last run tried; None while a run with others goes on.
-        purged: the last run that took out rows which an index may not have read; empty: none.
+        path: the dataset's folder.
+        settings: what was settled when it was begun or last written.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        contract: ModelContract,
-        selection: FaceSelection = FaceSelection(),
-        metadata: pa.Schema = NO_METADATA,
-        limits: PhotoLimits | None = PhotoLimits(),
-        *,
-        purged: str = "",
-    ) -> None:
-        self.path = path
-        self.contract = contract
-        self.selection = selection
-        self.metadata = metadata
-        self.limits = limits
-        self.purged = purged
+    path: Path
+    settings: DatasetSettings
 
     @classmethod
-    def open(cls, path: Path) -> Dataset:
+    def open(cls, path: str | Path) -> Dataset:
         """Open an existing dataset.
 
         Raises:
             WrongUsageError: there is none at `path`.
             DamagedFileError: its dataset.json cannot be read.
         """
-        if not cls.exists(path):
-            if (path / "CURRENT").is_file():
+        path = Path(path)
+        if not is_dataset(path):
+            if is_index(path):
                 raise WrongUsageError(f"{path} is an index; name the dataset it was built from")
             problem = "is not a facetrove dataset" if path.exists() else "does not exist"
             raise WrongUsageError(
                 f"{path} {problem}; make one with `facetrove embed PHOTOS DATASET`"
             )
-        header = _read_header(path)
-        source = str(path / "dataset.json")
-        contract = ModelContract.from_json(header.get("contract"), source=source)
-        try:
-            return cls(
-                path,
-                contract,
-                FaceSelection(**header["selection"]),
-                pa.schema([(n, METADATA_TYPES[kind]) for n, kind in header["metadata"].items()]),
-                None if header["limits"] is None else PhotoLimits(**header["limits"]),
-                purged=header.get("purged", ""),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedFileError(f"{source} is damaged ({error!r})") from error
+        return cls(path, read_settings(path))
 
-    def to_json(self) -> dict[str, Any]:
-        """All that was settled when it was begun or last written."""
-        return {
-            "contract": self.contract.to_json(),
-            "selection": asdict(self.selection),
-            "metadata": {field.name: str(field.type) for field in self.metadata},
-            "limits": None if self.limits is None else asdict(self.limits),
-            "purged": self.purged,
-        }
+    @property
+    def contract(self) -> ModelContract:
+        """The models that made the dataset's embeddings."""
+        return self.settings.contract
 
-    @staticmethod
-    def exists(path: Path) -> bool:
-        """Whether there is a dataset at a path."""
-        return (path / "dataset.json").is_file()
+    @property
+    def selection(self) -> FaceSelection:
+        """The faces that were kept."""
+        return self.settings.selection
 
-    @contextmanager
-    def open_for_writing(self) -> Iterator[DatasetWriter]:
-        """Hold this dataset's lock for one run of a job; begins the dataset if it is new.
+    @property
+    def metadata(self) -> pa.Schema:
+        """The columns that photo lists added to the dataset's photos."""
+        return self.settings.metadata
 
-        The contract, selection and metadata columns must be what an existing dataset has, but
-        for columns that are new.
+    @property
+    def limits(self) -> PhotoLimits | None:
+        """See `DatasetSettings.limits`."""
+        return self.settings.limits
 
-        Raises:
-            WrongUsageError: the path is something else, or other faces were selected.
-            ContractMismatchError: the dataset was made by another model.
-            BusyError: another run is writing it.
-        """
-        path = self.path
-        self.require_place(path)
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-        with writer_lock(path, what=f"dataset {path}"):
-            existing = Dataset.open(path) if self.exists(path) else None
-            dataset = self._joined_to(existing) if existing else self
-            for name in ("photos", "faces", "runs"):
-                (path / name).mkdir(exist_ok=True, mode=PRIVATE)
-            same_limits = existing is None or existing.limits == self.limits
-            yield DatasetWriter(dataset, dataset._begin_run(self.limits if same_limits else None))
-
-    @classmethod
-    def require_place(cls, path: Path) -> None:
-        """Raise WrongUsageError unless there is a dataset at a path or one could be begun."""
-        if not cls.exists(path) and path.exists() and not _could_become_dataset(path):
-            raise WrongUsageError(
-                f"{path} exists and is not a facetrove dataset; the dataset is named last: a new "
-                "or empty folder"
-            )
+    @property
+    def purged(self) -> str:
+        """See `DatasetSettings.purged`."""
+        return self.settings.purged
 
     def require_selection(self, selection: FaceSelection) -> None:
         """Raise WrongUsageError unless this dataset's faces were selected so."""
@@ -196,28 +123,11 @@ class Dataset:
                 "ones, or none, or name a new dataset"
             )
 
-    def _joined_to(self, existing: Dataset) -> Dataset:
-        """This dataset as it is to be written, on top of what is there."""
-        require_same_contract(
-            self.contract,
-            existing.contract,
-            ours_name="this run",
-            theirs_name=f"dataset {self.path}",
-            remedy="choose the dataset's own model or name a new dataset",
-        )
-        existing.require_selection(self.selection)
-        return existing.with_metadata(self.metadata)._with_limits(self.limits)
-
-    def _with_limits(self, limits: PhotoLimits | None) -> Dataset:
-        return Dataset(
-            self.path, self.contract, self.selection, self.metadata, limits, purged=self.purged
-        )
-
     def with_metadata(self, columns: pa.Schema) -> Dataset:
         """The same dataset with further metadata columns, where they are new.
 
         Raises:
-            WrongUsageError: it has one by that name and of another type.
+            WrongUsageError: the dataset has one by that name and of another type.
         """
         metadata = self.metadata
         for field in columns:
@@ -229,55 +139,19 @@ class Dataset:
                     f"column {field.name!r} is {field.type} in the photo list and "
                     f"{metadata.field(place).type} in dataset {self.path}; make them the same"
                 )
-        return Dataset(
-            self.path, self.contract, self.selection, metadata, self.limits, purged=self.purged
-        )
+        return Dataset(self.path, replace(self.settings, metadata=metadata))
 
-    def _begin_run(self, limits: PhotoLimits | None) -> str:
-        """Take the dataset over from earlier runs and clear what they left unfinished.
-
-        The name of the run goes into dataset.json, and workers look there before they commit:
-        a worker of an earlier run that outlived it can then commit nothing any more.
-        """
-        latest = max((int(name.split("-")[1]) for name in self.committed_parts()), default=0)
-        run = f"part-{latest + 1:06d}-{uuid4().hex[:8]}"
-        self._write_header(run, limits)
-        remove_temporaries(self.path, of="dataset.json")
-        remove_temporaries(self.path / "runs")
-        clear_leftovers(self.path)
-        committed = set(self.committed_parts())
-        for kind in ("photos", "faces"):
-            remove_temporaries(self.path / kind)
-            for name in self._part_names(kind) - committed:
-                self.part_path(kind, name).unlink()
-        return run
-
-    def _write_header(self, run: str, limits: PhotoLimits | None) -> None:
-        settled = self._with_limits(limits).to_json()
-        header = {"format_version": FORMAT_VERSION, **settled, "run": run}
-        with atomic_write(self.path / "dataset.json") as temporary:
-            temporary.write_text(json.dumps(header, indent=2) + "\n")
-
-    def _part_names(self, kind: str, beginning: str = "part-") -> set[str]:
-        try:
-            # Unlike a glob, it fails where it cannot look.
-            files = os.listdir(self.path / kind)  # noqa: PTH208  # fast for many
-        except FileNotFoundError:
-            return set()
-        names = (name.removesuffix(".parquet") for name in files if name.startswith(beginning))
-        return {name for name in names if PART_NAME.fullmatch(name)}
-
-    def part_path(self, kind: str, part: str) -> Path:
-        """Where a part's file of `photos` or `faces` is."""
-        return self.path / kind / f"{part}.parquet"
+    def part_path(self, kind: PartKind, part: str) -> Path:
+        """The path of a part's file of `photos` or `faces`."""
+        return part_path(self.path, kind, part)
 
     def committed_parts(self) -> list[str]:
-        """Names of the parts that count, oldest first."""
-        return sorted(self._part_names("photos") & self._part_names("faces"))
+        """The names of the parts that count, oldest first."""
+        return sorted(committed_parts(self.path))
 
     @property
     def photo_schema(self) -> pa.Schema:
-        """Columns of its photos: `PHOTO_SCHEMA` and metadata."""
+        """The columns of the dataset's photos: `PHOTO_SCHEMA` and metadata."""
         return pa.schema([*PHOTO_SCHEMA, *self.metadata])
 
     def photos(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -315,7 +189,7 @@ class Dataset:
 
     def faces(
         self, columns: Sequence[str] | None = None, *, photos: pa.Table | None = None
-    ) -> Iterator[pa.Table]:
+    ) -> FaceTables:
         """The faces of the photos as they now stand, one table per part, oldest first.
 
         Faces of photos with equal content come once. `uri` is the first of the places where the
@@ -327,29 +201,16 @@ class Dataset:
             photos: an earlier answer of `photos`, with the metadata wanted: give the faces as
                 they stood then, whatever has been written since. Some rows of it, all those of
                 a content or none: the faces of these alone.
+
+        Returns:
+            The faces, read when they are iterated over or made one table of.
         """
-        schema = face_schema(self.contract.dimension)
-        names = [*schema.names, "also_at"] if columns is None else list(columns)
-        metadata = [name for name in names if name in self.metadata.names]
-        photos = self.photos(metadata) if photos is None else photos
-        of_place = ["uri", "also_at", *metadata]
-        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in of_place]
-        embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
-        embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
-        embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
-        pending = read_deletions(self.path).pending
-        for part, start, count in stretches(embedded["faces_part"]):
-            places = places_of_contents(embedded.slice(start, count))
-            path = self.part_path("faces", part)
-            table = read_table(path, pa.schema([schema.field(name) for name in read]))
-            place = pc.index_in(table["photo_id"], value_set=places["photo_id"])
-            wanted = pc.is_valid(place)
-            if len(pending):
-                wanted = pc.and_not(wanted, pc.is_in(table["face_id"], value_set=pending))
-            table, place = table.filter(wanted), place.filter(wanted)
-            for name in of_place:
-                table = table.append_column(name, places[name].take(place))
-            yield table.select(names)
+        names = [*face_schema(1).names, "also_at"] if columns is None else list(columns)
+        return FaceTables(self, names, photos)
+
+    def embeddings(self) -> NDArray[np.float32]:
+        """The (n, d) float32 embeddings of all faces, of unit length, in the order of `faces`."""
+        return embedding_matrix(self.faces(["embedding"]).to_arrow())
 
     def counts(self) -> DatasetCounts:
         """Count photos and faces."""
@@ -360,9 +221,10 @@ class Dataset:
         return read_report(self.part_path("photos", part))
 
     def runs(self) -> list[dict[str, Any]]:
-        """What each finished run wrote about itself, oldest first; see `DatasetWriter.finish`."""
+        """What each finished run wrote about itself, oldest first; see
+        `faces.dataset.writing.DatasetWriter.finish`."""
         records = []
-        for path in sorted((self.path / "runs").glob("*.json")):
+        for path in record_paths(self.path):
             try:
                 record = json.loads(path.read_text())
             except (OSError, ValueError, RecursionError):
@@ -376,71 +238,60 @@ class Dataset:
 
     def require_whole(self) -> None:
         """Raise DamagedFileError if a committed part has lost its faces file."""
-        for part in sorted(self._part_names("photos") - self._part_names("faces")):
+        for part in sorted(part_names(self.path, "photos") - part_names(self.path, "faces")):
             raise DamagedFileError(
                 f"{self.part_path('faces', part)} is missing; run `facetrove embed` with the same "
                 "photos again and it will be made anew"
             )
 
 
-@dataclass(frozen=True)
-class DatasetWriter:
-    """One run's right to add parts. Sent to workers: it holds names alone.
+@dataclass(frozen=True, eq=False)
+class FaceTables(Tabular):
+    """Faces of a dataset, by `Dataset.faces`: iterated over, tables of one part each.
 
     Attributes:
-        dataset: what is written to.
-        run: beginning of the names of this run's parts.
+        dataset: the dataset.
+        columns: names of the columns.
+        photos: the photos whose faces they are, as of `Dataset.photos`; None: all that there are
+            when the faces are read.
     """
 
     dataset: Dataset
-    run: str
+    columns: Sequence[str]
+    photos: pa.Table | None = None
 
-    def part_name(self, shard: int) -> str:
-        """Name of the part that a shard of this run becomes, shards numbered from 0."""
-        return f"{self.run}-{shard:06d}"
+    def __iter__(self) -> Iterator[pa.Table]:
+        dataset, names = self.dataset, self.columns
+        schema = face_schema(dataset.contract.dimension)
+        metadata = [name for name in names if name in dataset.metadata.names]
+        photos = dataset.photos(metadata) if self.photos is None else self.photos
+        of_place = ["uri", "also_at", *metadata]
+        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in of_place]
+        embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
+        embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
+        embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
+        pending = read_deletions(dataset.path).pending
+        for part, start, count in stretches(embedded["faces_part"]):
+            places = places_of_contents(embedded.slice(start, count))
+            path = dataset.part_path("faces", part)
+            table = read_table(path, pa.schema([schema.field(name) for name in read]))
+            place = pc.index_in(table["photo_id"], value_set=places["photo_id"])
+            wanted = pc.is_valid(place)
+            if len(pending):
+                wanted = pc.and_not(wanted, pc.is_in(table["face_id"], value_set=pending))
+            table, place = table.filter(wanted), place.filter(wanted)
+            for name in of_place:
+                table = table.append_column(name, places[name].take(place))
+            yield table.select(names)
 
-    def committed_parts(self) -> set[str]:
-        """Names of this run's parts that are committed so far."""
-        dataset = self.dataset
-        return dataset._part_names("photos", self.run) & dataset._part_names("faces", self.run)
-
-    def write_part(
-        self, part: str, photos: pa.Table, faces: pa.Table, seconds: Mapping[str, float]
-    ) -> None:
-        """Commit one shard: its faces, then its photos. Writing a part again replaces it.
-
-        Args:
-            part: as of `part_name`.
-            photos: rows of the dataset's `photo_schema`.
-            faces: rows of `face_schema`.
-            seconds: what it took, by stage.
-
-        Raises:
-            BusyError: another run has taken the dataset over.
-        """
-        photos, faces = withhold_deleted(self.dataset.path, photos, faces)
-        photos = with_report(photos, len(faces), seconds)
-        with (
-            atomic_write(self.dataset.part_path("photos", part)) as photos_path,
-            atomic_write(self.dataset.part_path("faces", part)) as faces_path,
-        ):
-            for table, path in ((faces, faces_path), (photos, photos_path)):
-                write_table(table, path)
-            if _read_header(self.dataset.path).get("run") != self.run:
-                raise BusyError(f"another run has taken over dataset {self.dataset.path}")
-
-    def begin_purge(self) -> None:
-        """Say that this run takes out rows that an index may not have read."""
-        self.dataset.purged = self.run
-        self.dataset._write_header(self.run, self.dataset.limits)
-
-    def finish(self, record: dict[str, Any] | None) -> None:
-        """Everything was done; keep a record of the run, a JSON document, for `Dataset.runs`."""
-        self.dataset._write_header(self.run, self.dataset.limits)
-        if record is None:
-            return
-        with atomic_write(self.dataset.path / "runs" / f"{self.run}.json") as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n")
+    def to_arrow(self) -> pa.Table:
+        """All faces in one Arrow table."""
+        also_at = pa.field("also_at", pa.list_(pa.string()))
+        schema = face_schema(self.dataset.contract.dimension)
+        known = {field.name: field for field in (*schema, also_at, *self.dataset.metadata)}
+        none = pa.schema([known[name] for name in self.columns]).empty_table()
+        tables = list(self)
+        return pa.concat_tables(tables) if tables else none
 
 
 COUNTED_COLUMNS = ("num_faces", "reason")
@@ -463,35 +314,6 @@ def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
     """Whether a column can take values of another type: text takes what reads the same again."""
     as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
     return bool(column == values or as_text)
-
-
-def _could_become_dataset(path: Path) -> bool:
-    """Whether a path is an empty folder, but for what a run killed at its start leaves."""
-    return path.is_dir() and all(
-        entry.name == ".lock"
-        or entry.name.endswith(TEMPORARY_SUFFIX)
-        or (
-            entry.name in {"photos", "faces", "runs"}
-            and entry.is_dir()
-            and not any(entry.iterdir())
-        )
-        for entry in path.iterdir()
-    )
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    header_path = path / "dataset.json"
-    try:
-        document = json.loads(header_path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{header_path} cannot be read ({error})") from error
-    if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
-        found = document.get("format_version") if isinstance(document, dict) else None
-        raise DamagedFileError(
-            f"{header_path} has format version {found!r}, this facetrove reads {FORMAT_VERSION}; "
-            "it is damaged or of another version of facetrove: embed into a new dataset"
-        )
-    return document
 
 
 def _count_values(column: pa.ChunkedArray) -> dict[str, int]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
 
-from beam_jobs.embed_photos import EmbedOptions, default_models, embed_photos, plan_embedding
+from beam_jobs.embed_photos import default_models, embed_photos, plan_embedding
+from beam_jobs.job import EmbedOptions
+from beam_jobs.reembed import default_models as default_models_of_source
+from beam_jobs.reembed import plan_reembedding, reembed, sole_dataset
 from faces.core.settings import FaceSelection, ModelDevice, PhotoLimits, Precision
 from faces.models.choice import ModelChoice
 from facetrove.cli.embed_text import show_embed_summary, show_photos_found
@@ -197,16 +201,21 @@ def embed(
       facetrove embed /archive faces.dataset -- --runner=FlinkRunner --flink_master=host:8081
     """
     photos, dataset, runner_options = _split(photos_and_dataset)
+    source = sole_dataset(photos)
+    if source is None:
+        plan, start = partial(plan_embedding, photos), partial(embed_photos, photos)
+    else:
+        plan, start = partial(plan_reembedding, source), partial(reembed, source)
     if dry_run:
-        found = plan_embedding(photos, dataset, options=options)
-        show_photos_found(found, as_json=as_json)
+        show_photos_found(plan(dataset, options=options), as_json=as_json)
         return
-    chosen = models.applied_to(default_models(photos, dataset))
+    chosen = (
+        default_models(dataset) if source is None else default_models_of_source(source, dataset)
+    )
     with embed_progress() as on_progress:
-        summary = embed_photos(
-            photos,
+        summary = start(
             dataset,
-            models=chosen,
+            models=models.applied_to(chosen),
             options=options,
             workers=workers,
             threads=threads,

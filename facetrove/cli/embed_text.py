@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from beam_jobs.embed_photos import EmbedSummary, PhotosFound
+from beam_jobs.summary import EmbedSummary, PhotosFound
 from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
 from facetrove.cli.terminal import print_json
 from facetrove.cli.text import counted, printable

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from beam_jobs.embed_photos import import_faces
+from beam_jobs.import_faces import import_faces
 from facetrove.cli.embed_text import show_embed_summary
 from facetrove.cli.options import json_option, workers_option
 from facetrove.cli.terminal import embed_progress

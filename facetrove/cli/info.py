@@ -49,7 +49,7 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         document = {
             "dataset": str(dataset.path),
             **asdict(counts),
-            **dataset.to_json(),
+            **dataset.settings.to_json(),
             "runs": runs,
         }
         print_json(document)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from beam_jobs import embed_photos as job
-from beam_jobs.embed_photos import PhotosFound, embed_photos
+from beam_jobs.embed_photos import embed_photos
+from beam_jobs.summary import PhotosFound
 from faces.core.errors import WrongUsageError
 from faces.core.progress import Progress
 from faces.dataset.schema import embedding_matrix

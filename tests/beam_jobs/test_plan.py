@@ -9,18 +9,19 @@ import pytest
 
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard import embed_shard
-from faces.core.contract import ModelContract
+from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from faces.models.pipeline import FacePipeline
 from faces.photos.listing import list_photos
 from faces.photos.rejection import PASSING_REASONS, RejectReason
 
 
-def plan(dataset: Dataset, *sources: Path, retry: tuple[RejectReason, ...] = ()) -> Plan:
+def plan(dataset: Dataset | None, *sources: Path, retry: tuple[RejectReason, ...] = ()) -> Plan:
     listing = list_photos(sources)
-    if Dataset.exists(dataset.path):
-        dataset = Dataset.open(dataset.path)
-    return make_plan(listing, dataset.with_metadata(metadata_of(listing)), retry)
+    if dataset is not None:
+        dataset = Dataset.open(dataset.path).with_metadata(metadata_of(listing))
+    return make_plan(listing, dataset, retry)
 
 
 def names(uris: pa.Array | pa.ChunkedArray) -> list[str]:
@@ -37,13 +38,16 @@ def embedded(
     for name in ("biden.jpg", "coffee.png"):
         shutil.copy(demo_photos / name, photos)
     (photos / "text.jpg").write_text("text")
-    dataset = Dataset(tmp_path / "d", pipeline.contract)
-    write(dataset, plan(dataset, photos), pipeline)
-    return Dataset.open(dataset.path), photos, pipeline
+    write_to(tmp_path / "d", DatasetSettings(pipeline.contract), plan(None, photos), pipeline)
+    return Dataset.open(tmp_path / "d"), photos, pipeline
 
 
 def write(dataset: Dataset, todo: Plan, pipeline: FacePipeline) -> None:
-    with dataset.open_for_writing() as writer:
+    write_to(dataset.path, dataset.settings, todo, pipeline)
+
+
+def write_to(path: Path, settings: DatasetSettings, todo: Plan, pipeline: FacePipeline) -> None:
+    with DatasetWriter.open(path, settings) as writer:
         schema = writer.dataset.photo_schema
         result = embed_shard(pipeline, todo.to_do, schema, known=todo.known)
         writer.write_part(writer.part_name(0), result.photos, result.faces, result.seconds)
@@ -96,14 +100,14 @@ def test_a_touched_photo_is_known_by_its_content(
 
 
 def test_copies_are_kept_together_and_files_of_one_size_apart(
-    tmp_path: Path, demo_photos: Path, contract: ModelContract
+    tmp_path: Path, demo_photos: Path
 ) -> None:
     content = bytearray((demo_photos / "biden.jpg").read_bytes())
     for name in ("a.jpg", "m.jpg", "z.jpg"):
         (tmp_path / name).write_bytes(content)
     content[-1] ^= 1
     (tmp_path / "b.jpg").write_bytes(content)
-    todo = plan(Dataset(tmp_path / "d", contract), tmp_path)
+    todo = plan(None, tmp_path)
     assert names(todo.to_do["uri"]) == ["a.jpg", "m.jpg", "z.jpg", "b.jpg"]
     assert todo.group.tolist() == [0, 0, 0, 1]
 

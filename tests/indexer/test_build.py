@@ -13,7 +13,9 @@ from faces.core.contract import ModelContract
 from faces.core.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
 from faces.core.files import writer_lock
 from faces.core.progress import Progress
+from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces
@@ -150,7 +152,7 @@ def test_an_embedding_that_is_none_is_not_indexed(tmp_path: Path, contract: Mode
     photos, faces = part_tables({"a": 1})
     column = faces.schema.get_field_index("embedding")
     long = pa.FixedSizeListArray.from_arrays(pa.array(np.full(8, 9, np.float32)), 8)
-    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
+    with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as writer:
         faces = faces.set_column(column, faces.schema.field(column), long)
         writer.write_part(writer.part_name(0), photos, faces, {})
     with pytest.raises(DamagedFileError, match="does not have length 1"):
@@ -272,7 +274,7 @@ def test_faces_of_a_photo_that_moved_follow_it(
     copy = photos.set_column(0, "uri", pa.array(["elsewhere"]))
     copy = copy.set_column(copy.schema.get_field_index("is_copy"), "is_copy", pa.array([True]))
     gone = photos.set_column(photos.schema.get_field_index("status"), "status", pa.array(["gone"]))
-    with Dataset.open(dataset).open_for_writing() as writer:
+    with DatasetWriter.open(dataset, Dataset.open(dataset).settings) as writer:
         rows = pa.concat_tables([copy.cast(photos.schema), gone.cast(photos.schema)])
         writer.write_part(writer.part_name(0), rows, faces.slice(0, 0), {})
     manifest = build_index(dataset, index)

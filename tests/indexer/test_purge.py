@@ -10,7 +10,9 @@ import pytest
 
 from faces.core.errors import BusyError
 from faces.dataset.deletions import face_digest
+from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from indexer.build import build_index
 from indexer.delete import delete_faces, matching
 from indexer.purge import purge
@@ -222,7 +224,7 @@ def test_while_a_job_runs_faces_are_withheld_and_a_purge_waits(
     collection: Collection, index: Path
 ) -> None:
     before, person = snapshot(collection), faces_of(collection, "person 7")
-    with Dataset(collection.path, CONTRACT, metadata=METADATA).open_for_writing() as job:
+    with DatasetWriter.open(collection.path, DatasetSettings(CONTRACT, metadata=METADATA)) as job:
         with pytest.raises(BusyError, match="another process is writing dataset"):
             purge(collection.path, [index])
         deleted = delete_faces(collection.path, [index], "person = 'person 7'")

@@ -12,7 +12,8 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
-from faces.dataset.store import Dataset
+from faces.dataset.header import DatasetSettings
+from faces.dataset.writing import DatasetWriter
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces
@@ -30,7 +31,7 @@ def write_people(path: Path, contract: ModelContract, count: int, *, seed: int =
     person = pa.array([PEOPLE[n % 3] for n in range(count)], pa.string())
     taken = pa.array([date(2000 + n % 20, 1, 1) for n in range(count)], pa.date32())
     photos = photos.append_column("person", person).append_column("taken", taken)
-    with Dataset(path, contract, metadata=METADATA).open_for_writing() as writer:
+    with DatasetWriter.open(path, DatasetSettings(contract, metadata=METADATA)) as writer:
         writer.write_part(writer.part_name(0), photos, faces, {})
 
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.contract import ModelContract
+from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import faces_table
-from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from faces.models.face import FaceQuality
 from indexer.build import build_index
 
@@ -49,7 +50,9 @@ def write_labelled(
     uris = uris or [f"/photos/{person}/{n:06d}.jpg" for n, person in enumerate(people)]
     ids = [hashlib.sha256(uri.encode()).hexdigest() for uri in uris]
     values = np.full(count, 0.5) if quality is None else quality
-    with Dataset(path, contract_of(dimension), metadata=METADATA).open_for_writing() as writer:
+    with DatasetWriter.open(
+        path, DatasetSettings(contract_of(dimension), metadata=METADATA)
+    ) as writer:
         photos = pa.Table.from_pylist(
             [
                 {

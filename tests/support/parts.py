@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from faces.core.contract import ModelContract
+from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import PHOTO_SCHEMA, faces_table
-from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from faces.models.face import FaceQuality
 from tests.support.vectors import unit_vectors
 
@@ -51,6 +52,6 @@ def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Ta
 
 
 def write(path: Path, contract: ModelContract, *parts: dict[str, int], seed: int = 0) -> None:
-    with Dataset(path, contract).open_for_writing() as writer:
+    with DatasetWriter.open(path, DatasetSettings(contract)) as writer:
         for number, uris in enumerate(parts):
             writer.write_part(writer.part_name(number), *part_tables(uris, seed=seed), {})

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faces.core.contract import ModelContract
+from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import PHOTO_SCHEMA, faces_table
-from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from search.searcher import FaceSearcher
 from tests.support.parts import QUALITY
 from tests.support.vectors import unit_vectors
@@ -129,7 +130,7 @@ class Collection:
         starts = range(0, len(rows), photos_per_part)
         batches = [rows[start : start + photos_per_part] for start in starts]
         known = set() if again else self._contents_with_faces()
-        with Dataset(self.path, CONTRACT, metadata=METADATA).open_for_writing() as writer:
+        with DatasetWriter.open(self.path, DatasetSettings(CONTRACT, metadata=METADATA)) as writer:
             for number, batch in enumerate(batches):
                 tables = part_tables(batch, writer.dataset.photo_schema, known)
                 writer.write_part(writer.part_name(number), *tables, {})

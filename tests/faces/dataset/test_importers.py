@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.embed_photos import embed_photos, import_faces
+from beam_jobs.embed_photos import embed_photos
+from beam_jobs.import_faces import import_faces
 from faces.core.errors import ContractMismatchError, WrongUsageError
 from faces.core.vectors import unit_length
 from faces.dataset.importers import read_store

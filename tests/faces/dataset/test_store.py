@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 from faces.core.contract import ModelContract
 from faces.core.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
 from faces.core.files import atomic_write, writer_lock
-from faces.dataset.schema import embedding_matrix
-from faces.dataset.store import Dataset, DatasetWriter
+from faces.dataset.header import DatasetSettings
+from faces.dataset.schema import embedding_matrix, face_schema
+from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
 from tests.support.parts import part_tables, write
 from tests.support.vectors import unit_vectors
 
@@ -122,7 +126,7 @@ def test_a_part_of_other_columns_is_refused(tmp_path: Path, contract: ModelContr
 
 
 def test_writing_a_part_again_replaces_it(tmp_path: Path, contract: ModelContract) -> None:
-    with Dataset(tmp_path / "d", contract).open_for_writing() as writer:
+    with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as writer:
         for seed in (0, 1):
             writer.write_part(writer.part_name(0), *part_tables({"a": 1}, seed=seed), {})
     assert face_ids(Dataset.open(tmp_path / "d")) == ["a-0-1"]
@@ -131,10 +135,10 @@ def test_writing_a_part_again_replaces_it(tmp_path: Path, contract: ModelContrac
 def test_a_worker_of_an_earlier_run_can_commit_no_more(
     tmp_path: Path, contract: ModelContract
 ) -> None:
-    with Dataset(tmp_path / "d", contract).open_for_writing() as first:
+    with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as first:
         left_over = DatasetWriter(first.dataset, first.run)
     with (
-        Dataset(tmp_path / "d", contract).open_for_writing(),
+        DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)),
         pytest.raises(BusyError, match="taken over"),
     ):
         left_over.write_part(left_over.part_name(0), *part_tables({"a": 1}), {})
@@ -144,9 +148,9 @@ def test_a_worker_of_an_earlier_run_can_commit_no_more(
 
 def test_two_runs_never_write_at_once(tmp_path: Path, contract: ModelContract) -> None:
     with (
-        Dataset(tmp_path / "d", contract).open_for_writing(),
+        DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)),
         pytest.raises(BusyError, match="another process is writing dataset"),
-        Dataset(tmp_path / "d", contract).open_for_writing(),
+        DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)),
     ):
         pass
 
@@ -181,3 +185,54 @@ def test_a_damaged_header_is_named(tmp_path: Path, contract: ModelContract, cont
     (tmp_path / "d" / "dataset.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(DamagedFileError, match=r"dataset\.json"):
         Dataset.open(tmp_path / "d")
+
+
+HEAVY = ("cv2", "openvino", "onnxruntime", "onnx", "PIL", "apache_beam", "faiss")
+
+OPEN_AND_READ = """
+import sys
+import faces.dataset.deletions, faces.dataset.rewrite, faces.dataset.schema, faces.dataset.writing
+from faces.dataset.store import Dataset
+
+dataset = Dataset.open(sys.argv[1])
+assert [len(table) for table in dataset.faces()] == [dataset.counts().num_faces] == [1]
+print([name for name in sys.argv[2:] if name in sys.modules])
+"""
+
+
+def test_opening_a_dataset_loads_no_engine_nor_opencv(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    write(tmp_path / "d", contract, {"a": 1})
+    finished = subprocess.run(
+        [sys.executable, "-c", OPEN_AND_READ, tmp_path / "d", *HEAVY],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert finished.stdout.strip() == "[]"
+
+
+def test_a_dataset_is_opened_by_its_path_as_text(tmp_path: Path, contract: ModelContract) -> None:
+    write(tmp_path / "d", contract, {"a": 1})
+    assert face_ids(Dataset.open(str(tmp_path / "d"))) == ["a-0-0"]
+
+
+def test_faces_turn_into_one_table(tmp_path: Path, contract: ModelContract) -> None:
+    write(tmp_path / "d", contract, {"a": 2, "b": 0}, {"c": 1})
+    dataset = Dataset.open(tmp_path / "d")
+    faces = dataset.faces()
+    assert faces.to_pandas()["face_id"].tolist() == ["a-0-0", "a-1-0", "c-0-0"]
+    assert [row["uri"] for row in faces.to_list()] == ["a", "a", "c"]  # and read again
+    embeddings = dataset.embeddings()
+    assert embeddings.shape == (3, 8)
+    assert np.array_equal(embeddings, embedding_matrix(faces.to_arrow()))
+
+
+def test_a_dataset_without_faces_is_a_table_without_rows(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    write(tmp_path / "d", contract, {"b": 0})
+    dataset = Dataset.open(tmp_path / "d")
+    assert dataset.faces().to_arrow().column_names == [*face_schema(8).names, "also_at"]
+    assert dataset.embeddings().shape == (0, 8)

@@ -624,12 +624,14 @@ def test_a_text_list_in_utf_16_is_refused(tmp_path: Path) -> None:
         list_photos([tmp_path / "list.txt"])
 
 
-def test_no_metadata_is_called_like_a_column_of_datasets() -> None:
+def test_no_metadata_is_called_like_a_column_of_datasets(tmp_path: Path) -> None:
+    from faces.dataset.header import DatasetSettings
     from faces.dataset.schema import face_schema
-    from faces.dataset.store import Dataset
+    from faces.dataset.writing import DatasetWriter
 
     contract = ModelContract("a", "b", "c", "d", "e", dimension=8)
-    photos = Dataset(Path("nowhere"), contract).photos()
+    with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as writer:
+        photos = writer.dataset.photos()
     ours = {*photos.column_names, *face_schema(8).names, "also_at", "result_before"}
     assert ours <= RESERVED_COLUMNS
 

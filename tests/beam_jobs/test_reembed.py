@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.embed_photos import embed_photos, plan_embedding
+from beam_jobs.embed_photos import embed_photos
+from beam_jobs.reembed import plan_reembedding, reembed
 from faces.core.errors import ContractMismatchError, WrongUsageError
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
@@ -51,7 +52,7 @@ def faces_of(dataset: Path) -> dict[str, tuple[str, list[float], np.ndarray]]:
 def test_the_result_is_that_of_embedding_the_photos(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
-    summary = embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    summary = reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     embed_photos(photos, tmp_path / "anew", models=FLOAT, workers=1)
     again, anew = faces_of(tmp_path / "again"), faces_of(tmp_path / "anew")
     assert again.keys() == anew.keys() == faces_of(first).keys()
@@ -62,7 +63,7 @@ def test_the_result_is_that_of_embedding_the_photos(
     assert counts == Dataset.open(tmp_path / "anew").counts()
     assert summary.done.num_faces == 7
     # Nothing is new afterwards, neither of the dataset nor of the photos.
-    assert embed_photos(first, tmp_path / "again", workers=1).done.num_photos == 0
+    assert reembed(first, tmp_path / "again", workers=1).done.num_photos == 0
     assert embed_photos(photos, tmp_path / "again", workers=1).done.num_photos == 0
 
 
@@ -76,7 +77,7 @@ def test_faces_are_not_looked_for_again(first: Path, tmp_path: Path) -> None:
         place = table.schema.get_field_index("box")
         pq.write_table(table.set_column(place, table.schema.field(place), column), path)
         moved += len(table)
-    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     before, after = faces_of(first), faces_of(tmp_path / "again")
     assert moved == len(after) == 7
     assert all(after[face_id][1] == before[face_id][1] for face_id in before)
@@ -87,7 +88,7 @@ def test_a_photo_that_changed_meanwhile_is_searched(
 ) -> None:
     """Known faces are those of a content, not of a place."""
     shutil.copy(photos / "obama2.jpg", photos / "biden.jpg")
-    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     of_biden = [
         (face_id, embedding)
         for face_id, (uri, _, embedding) in faces_of(tmp_path / "again").items()
@@ -108,7 +109,7 @@ def test_what_was_deleted_stays_away(
     delete_faces(first, [], f"face_id = '{gone}'")
     if purged:
         purge(first, [])
-    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     assert len(faces_of(tmp_path / "again")) == 6
     assert gone not in faces_of(tmp_path / "again")
     # Nor does it come back when its photo is embedded into the new dataset.
@@ -123,7 +124,7 @@ def test_what_is_deleted_later_leaves_the_second_dataset_too(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
     again, index = tmp_path / "again", tmp_path / "index"
-    embed_photos(first, again, models=FLOAT, workers=1)
+    reembed(first, again, models=FLOAT, workers=1)
     build_index(again, index)
     gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))
     # A list that says something more makes rows of copies, which must not keep the face.
@@ -132,7 +133,7 @@ def test_what_is_deleted_later_leaves_the_second_dataset_too(
     )
     embed_photos(photos / "list.csv", first, workers=1)
     delete_faces(first, [], f"face_id = '{gone}'")
-    embed_photos(first, again, workers=1)
+    reembed(first, again, workers=1)
     assert gone not in faces_of(again)
     assert Dataset.open(again).counts().num_faces == len(faces_of(again)) == 6
     build_index(again, index)
@@ -160,7 +161,7 @@ def test_faces_whose_part_was_lost_are_looked_for_again(
     assert owner.name != owner_of_faces.name
     owner_of_faces.unlink()
     (first / "photos" / owner_of_faces.name).unlink()
-    embed_photos(first, tmp_path / "again", models=FLOAT, workers=1)
+    reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     found = [uri for uri, *_ in faces_of(tmp_path / "again").values()]
     assert any(uri.endswith("copy.jpg") for uri in found)
 
@@ -171,7 +172,7 @@ def some(photos: Path) -> list[Path]:
 
 def test_wrong_uses_say_what_to_do(photos: Path, first: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongUsageError, match="cannot be embedded into itself"):
-        embed_photos(first, first, models=FLOAT)
+        reembed(first, first, models=FLOAT)
     with pytest.raises(WrongUsageError, match="name it alone"):
         embed_photos([first, photos], tmp_path / "again", models=FLOAT)
     refused = run_facetrove("embed", first, tmp_path / "again", "--min-face", "80")
@@ -184,10 +185,10 @@ def test_another_detector_is_refused(first: Path, tmp_path: Path) -> None:
     header = first / "dataset.json"
     header.write_text(header.read_text().replace('"detector": "yunet"', '"detector": "other"'))
     with pytest.raises(ContractMismatchError, match="leave --detector out, or name the photos"):
-        embed_photos(first, tmp_path / "again", models=FLOAT)
+        reembed(first, tmp_path / "again", models=FLOAT)
 
 
 def test_a_dry_run_counts_the_photos(first: Path, tmp_path: Path) -> None:
-    found = plan_embedding(first, tmp_path / "again")
+    found = plan_reembedding(first, tmp_path / "again")
     assert (found.num_photos, found.num_new) == (9, 9)
     assert not (tmp_path / "again").exists()

@@ -24,7 +24,7 @@ from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from beam_jobs.local_worker import CHECK_SECONDS
+from beam_jobs.runners.local_worker import CHECK_SECONDS
 from faces.core.errors import FaceTroveError, WrongUsageError
 
 _BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
@@ -56,7 +56,7 @@ def run_locally(
         Exception: whatever Beam raises for a step that failed.
     """
     with tempfile.TemporaryDirectory(prefix="facetrove-") as wanted_dir:
-        worker = [sys.executable, "-m", "beam_jobs.local_worker", wanted_dir]
+        worker = [sys.executable, "-m", "beam_jobs.runners.local_worker", wanted_dir]
         # Ctrl-C reaches the driver, which ends its workers; they must not hear it themselves.
         command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
         environment = SubprocessSDKEnvironment.from_command_string(command)
