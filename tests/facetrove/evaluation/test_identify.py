@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,19 @@ def test_a_measure_that_is_the_same_of_all_faces_is_left_out(tmp_path: Path) -> 
     result = evaluate_identification(index)
     assert result.grouped_at is not None
     assert result.qualities == []
+
+
+def test_a_result_turns_into_json_whose_keys_stay_as_they_are(tmp_path: Path) -> None:
+    vectors, people = people_around(20, 3, spread=0.2)
+    index = labelled_index(tmp_path, vectors, people)
+    document = evaluate_identification(index, protocol=Protocol(splits=2)).to_json()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["protocol"] == {
+        "num_enrolled": 1,
+        "num_splits": 2,
+        "stranger_share": 0.5,
+        "seed": 0,
+    }
 
 
 def test_people_are_told_by_folders_or_a_column(tmp_path: Path) -> None:
