@@ -24,10 +24,11 @@ from benchmarks.measure import print_header
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
-from facetrove.evaluation.identify import Protocol, evaluate_identification
+from facetrove.evaluation.identify import evaluate_identification
 from facetrove.evaluation.labels import choose_faces
 from facetrove.evaluation.pair_lists import read_pairs
 from facetrove.evaluation.pairs import evaluate_pairs
+from facetrove.evaluation.protocol import Protocol
 from facetrove.evaluation.tables import Table, accept_table, closed_set_table, open_set_table, said
 from indexer.build import build_index
 
@@ -70,12 +71,12 @@ def measure(lfw: Path, work_dir: Path, embedder: str) -> None:
     print(f"{pairs.num_without_face} pairs without a face")
     print(f"equal error rate {said(pairs.equal_error_rate)}")
     show(accept_table(pairs))
-    for num_enrolled in (1, 3):
-        protocol = Protocol(num_enrolled=num_enrolled, num_splits=NUM_SPLITS)
+    for enrol in (1, 3):
+        protocol = Protocol(enrol=enrol, splits=NUM_SPLITS)
         found = evaluate_identification(index, people="folder", face="central", protocol=protocol)
         people, photos = found.closed_gallery
-        print(f"{num_enrolled} enrolled: {people:.0f} people, {photos:.0f} photos, ", end="")
-        print(f"{found.num_closed} searches in {protocol.num_splits} splits")
+        print(f"{enrol} enrolled: {people:.0f} people, {photos:.0f} photos, ", end="")
+        print(f"{found.num_closed} searches in {protocol.splits} splits")
         show(closed_set_table(found))
         show(open_set_table(found))
 

@@ -36,9 +36,9 @@ from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.models.sface import CENTRE
 from faces.photos.decoding import Image, decode_photo
-from facetrove.evaluation.identify import keep_out, split_faces
 from facetrove.evaluation.labels import CENTRE_REACH
 from facetrove.evaluation.metrics import miss_rate, threshold_at
+from facetrove.evaluation.protocol import keep_out, split_faces
 
 NUM_SPLITS = 20
 NUM_HALVES = 4

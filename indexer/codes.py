@@ -52,14 +52,33 @@ def search_rows(
     *,
     k: int,
     passing: Passing | None = None,
-    fills_up: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`Segment.search` among vectors and codes that may not be in a segment yet."""
     num_passing = len(vectors) if passing is None else passing.count
-    wanted = k * recipe.candidates
-    few = wanted >= num_passing or num_passing < recipe.exact_share * len(vectors)
-    if codes is None or (few and fills_up):
+    few = k * recipe.candidates >= num_passing or num_passing < recipe.exact_share * len(vectors)
+    if codes is None or few:
         return nearest_rows(vectors, probes, k, passing)
+    similarities, rows = search_codes(vectors, codes, recipe, probes, k=k, passing=passing)
+    short = rows[:, -1] < 0  # the groups looked at held fewer
+    if short.any():
+        similarities[short], rows[short] = nearest_rows(vectors, probes[short], k, passing)
+    return similarities, rows
+
+
+def search_codes(
+    vectors: Vectors,
+    codes: faiss.Index,
+    recipe: Recipe,
+    probes: Vectors,
+    *,
+    k: int,
+    passing: Passing | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Search among the candidates that the codes propose, without an exhaustive fallback.
+
+    Arguments and result are as of `search_rows`; fewer than k rows may be found.
+    """
+    wanted = k * recipe.candidates
     parameters = search_parameters(codes, recipe, passing)
     similarities = np.empty((len(probes), k), np.float32)
     rows = np.empty((len(probes), k), np.int64)
@@ -67,9 +86,6 @@ def search_rows(
         some = slice(start, start + PROBES_AT_ONCE)
         _, found = codes.search(np.ascontiguousarray(probes[some]), wanted, params=parameters)
         similarities[some], rows[some] = best_of(vectors, probes[some], found, k)
-    short = rows[:, -1] < 0  # the groups looked at held fewer
-    if short.any() and fills_up:
-        similarities[short], rows[short] = nearest_rows(vectors, probes[short], k, passing)
     return similarities, rows
 
 

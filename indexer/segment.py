@@ -41,7 +41,6 @@ class Segment:
         faces: its n faces.
         deleted: (n,) bool, faces deleted since; None: none.
         gpu: the embeddings on a GPU, which then compares with all of them; None: not there.
-        fills_up: compare with every face where the codes propose fewer than are wanted.
     """
 
     path: Path
@@ -51,7 +50,6 @@ class Segment:
     faces: Faces
     deleted: NDArray[np.bool_] | None = None
     gpu: GpuVectors | None = None
-    fills_up: bool = True
 
     @property
     def num_live(self) -> int:
@@ -117,12 +115,7 @@ class Segment:
         num_unwanted = 0 if passing is None else len(self.vectors) - passing.count
         if self.gpu is None or k + num_unwanted > MOST_MATCHES:
             recipe = self.entry.recipe
-            return search_rows(
-                *(self.vectors, self.codes, recipe, probes),
-                k=k,
-                passing=passing,
-                fills_up=self.fills_up,
-            )
+            return search_rows(self.vectors, self.codes, recipe, probes, k=k, passing=passing)
         # The GPU knows no filter: it finds so many more that enough are left.
         found = self.gpu.nearest(probes, min(k + num_unwanted, len(self.vectors)))
         if passing is not None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
+from facetrove.calibration import calibrate_index
 from facetrove.cli.evaluation_options import face_option, people_option
 from facetrove.cli.index_text import show_calibration
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import printable
-from facetrove.evaluation.calibrate import calibrate_index
 from facetrove.evaluation.labels import FaceChoice
 
 

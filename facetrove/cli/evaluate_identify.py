@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -18,8 +17,8 @@ from facetrove.cli.evaluation_options import (
 )
 from facetrove.cli.evaluation_text import Evaluated, show_table, show_wrong, tell
 from facetrove.cli.terminal import index_progress
-from facetrove.evaluation.identify import Identification, Protocol, evaluate_identification
-from facetrove.evaluation.report_page import identification_page
+from facetrove.evaluation.identify import Identification, evaluate_identification
+from facetrove.evaluation.protocol import Protocol
 from facetrove.evaluation.tables import (
     closed_set_table,
     group_table,
@@ -89,12 +88,11 @@ def identify(
             where=where,
             protocol=protocol,
             by=breakdown.by,
-            num_worst=breakdown.examples,
+            examples=breakdown.examples,
             on_progress=on_progress,
         )
     evaluated = Evaluated(index, read_current(index).contract)
-    page = partial(identification_page, result, examples=breakdown.examples > 0)
-    tell(result, evaluated, run, page=page, show=_show_identification)
+    tell(result, evaluated, run, show=_show_identification, examples=breakdown.examples > 0)
 
 
 def _show_identification(result: Identification) -> None:
@@ -104,7 +102,7 @@ def _show_identification(result: Identification) -> None:
         f"{result.num_unlabelled:,} photos with faces left out for want of a label or of its face"
     )
     click.echo(
-        f"closed set: {result.num_closed:,} searches in {protocol.num_splits} splits, among "
+        f"closed set: {result.num_closed:,} searches in {protocol.splits} splits, among "
         f"{result.closed_gallery[0]:,.0f} people with {result.closed_gallery[1]:,.0f} photos"
     )
     show_table(closed_set_table(result))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -19,7 +18,6 @@ from facetrove.cli.evaluation_text import Evaluated, show_table, show_wrong, tel
 from facetrove.evaluation.labels import FaceChoice
 from facetrove.evaluation.pair_lists import read_pairs
 from facetrove.evaluation.pairs import Verification, evaluate_pairs
-from facetrove.evaluation.report_page import verification_page
 from facetrove.evaluation.tables import accept_table, group_table, reject_table, said
 
 
@@ -59,12 +57,11 @@ def pairs(
         face=face,
         threshold_from=None if threshold_from is None else read_pairs(threshold_from),
         by=breakdown.by,
-        num_worst=breakdown.examples,
+        examples=breakdown.examples,
         seed=run.seed,
     )
     evaluated = Evaluated(dataset, Dataset.open(dataset).contract)
-    page = partial(verification_page, result, examples=breakdown.examples > 0)
-    tell(result, evaluated, run, page=page, show=_show_verification)
+    tell(result, evaluated, run, show=_show_verification, examples=breakdown.examples > 0)
 
 
 def _show_verification(result: Verification) -> None:

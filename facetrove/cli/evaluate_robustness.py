@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -10,7 +9,6 @@ import click
 from facetrove.cli.evaluation_options import Labels, Run, label_options, run_options, where_option
 from facetrove.cli.evaluation_text import Evaluated, show_table, tell
 from facetrove.cli.terminal import index_progress
-from facetrove.evaluation.report_page import robustness_page
 from facetrove.evaluation.robustness import Robustness, evaluate_robustness
 from facetrove.evaluation.tables import damage_table
 from indexer.manifest import read_current
@@ -61,13 +59,13 @@ def robustness(
             people=labels.people,
             face=labels.face,
             where=where,
-            damages=damages,
-            num_probes=probes,
+            damage=damages,
+            probes=probes,
             seed=run.seed,
             on_progress=on_progress,
         )
     evaluated = Evaluated(index, read_current(index).contract)
-    tell(result, evaluated, run, page=partial(robustness_page, result), show=_show_robustness)
+    tell(result, evaluated, run, show=_show_robustness)
 
 
 def _show_robustness(result: Robustness) -> None:

@@ -9,7 +9,7 @@ import click
 
 from facetrove.cli.options import Decorator, gathered, json_option
 from facetrove.evaluation.labels import FaceChoice
-from facetrove.evaluation.report_page import require_report_name
+from facetrove.evaluation.page import require_report_name
 
 people_option = click.option(
     "--people",

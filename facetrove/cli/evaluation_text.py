@@ -17,12 +17,14 @@ from faces.core.contract import ModelContract
 from facetrove.cli.evaluation_options import Run
 from facetrove.cli.terminal import print_json, print_table, shown_uri
 from facetrove.cli.text import printable
-from facetrove.evaluation.as_json import as_json
 from facetrove.evaluation.breakdown import WrongAnswer
-from facetrove.evaluation.report_page import Page, write_page
+from facetrove.evaluation.identify import Identification
+from facetrove.evaluation.page import write_page
+from facetrove.evaluation.pairs import Verification
+from facetrove.evaluation.robustness import Robustness
 from facetrove.evaluation.tables import Table
 
-Result = TypeVar("Result")
+Result = TypeVar("Result", Verification, Identification, Robustness)
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ def tell(
     evaluated: Evaluated,
     run: Run,
     *,
-    page: Callable[[], Page],
     show: Callable[[Result], None],
+    examples: bool = False,
 ) -> None:
     """Write a result's page, if a report was asked for, and print the result.
 
@@ -47,12 +49,15 @@ def tell(
         result: what an evaluation measured.
         evaluated: the dataset or index that was evaluated.
         run: what the command was told.
-        page: makes the result's page.
         show: prints the result for people.
+        examples: whether the page is to show the faces of the worst errors.
     """
     source, contract = evaluated.source, evaluated.contract
     if run.report is not None:
-        write_page(run.report, page(), source=source.name, contract=contract, options=_options())
+        from facetrove.evaluation.report_pages import page_of
+
+        page = page_of(result, examples=examples)
+        write_page(run.report, page, source=source.name, contract=contract, options=_options())
     if run.as_json:
         origin = {
             "evaluated": str(source),
@@ -61,7 +66,7 @@ def tell(
             "facetrove": version("facetrove"),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        print_json({**origin, **as_json(result)})
+        print_json({**origin, **result.to_json()})
         return
     show(result)
     if run.report is not None:

@@ -17,7 +17,10 @@ SCORES = ("mated", "non_mated")
 
 
 def as_json(value: Any) -> Any:
-    """Dataclasses, arrays and rates as what JSON has; infinite and unknown numbers as null."""
+    """Give dataclasses, arrays and rates as what JSON has; infinite and unknown numbers as null.
+
+    A field's key is its name, or what its metadata has under `json`.
+    """
     if isinstance(value, Rate):
         low, high = value.interval
         return {"value": as_json(value.value), "low": as_json(low), "high": as_json(high)}
@@ -25,7 +28,7 @@ def as_json(value: Any) -> Any:
         value = value.thinned()
     if is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: _histogram(found)
+            field.metadata.get("json", field.name): _histogram(found)
             if field.name in SCORES and isinstance(found := getattr(value, field.name), np.ndarray)
             else as_json(getattr(value, field.name))
             for field in fields(value)

@@ -79,6 +79,24 @@ class WrongAnswer:
     mated: bool
 
 
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the errors are, at the threshold of one false-positive rate.
+
+    Attributes:
+        at: the false-positive rate (FAR or FPIR) whose threshold groups and qualities are compared
+            at; None: there are too few non-mated comparisons to tell, and they are not.
+        groups: error rates of each group, by the column that tells them apart.
+        qualities: misses by each measure of a face's quality.
+        worst: the worst errors, if they are asked for.
+    """
+
+    at: float | None
+    groups: dict[str, list[GroupErrors]]
+    qualities: list[QualityErrors]
+    worst: list[WrongAnswer]
+
+
 def by_group(
     similarities: NDArray[np.floating],
     mated: NDArray[np.bool_],

@@ -5,37 +5,35 @@ filter leaves the enrolled faces. Closed set: everybody searched for is enrolled
 of the people is not, and searches for these should find nobody.
 
 Terms and rates are those of NIST's FRTE Part 2 (Grother, Ngan, Hanaoka, NISTIR 8271): a search
-answers with a candidate list of `CANDIDATES` at most; FPIR is the share of non-mated searches with
-any candidate at or above the threshold, FNIR the share of mated searches whose person is not among
-the candidates at or above it.
+answers with a candidate list of `gallery.CANDIDATES` people at most; FPIR is the share of non-mated
+searches with any candidate at or above the threshold, FNIR the share of mated searches whose person
+is not among the candidates at or above it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.core.progress import OnProgress, Progress
+from faces.core.progress import OnProgress, Progress, ignore_progress
+from facetrove.evaluation.as_json import as_json
 from facetrove.evaluation.breakdown import (
+    Breakdown,
     GroupErrors,
     QualityErrors,
     WrongAnswer,
     by_group,
     by_quality,
 )
-from facetrove.evaluation.labels import (
-    FaceChoice,
-    LabelledFaces,
-    drawn_turns,
-    in_words,
-    labelled_faces,
-)
+from facetrove.evaluation.gallery import Gallery, Searches, search_all
+from facetrove.evaluation.labels import FaceChoice, LabelledFaces, in_words, labelled_faces
 from facetrove.evaluation.metrics import (
     Bootstrap,
     ErrorCurve,
@@ -48,13 +46,8 @@ from facetrove.evaluation.metrics import (
     share,
     threshold_at,
 )
+from facetrove.evaluation.protocol import Protocol, keep_out, split_faces
 from indexer.snapshot import Snapshot
-from indexer.vectors import Passing
-from search.searcher import PROBES_AT_ONCE
-
-CANDIDATES = 20
-"""People in a candidate list. FRTE has 50; here more that are wanted are more that an index's codes
-propose, and people look at fewer."""
 
 MOST_RANK = 20
 FALSE_POSITIVE_RATES = (1e-1, 1e-2, 3e-3)
@@ -72,72 +65,7 @@ MOST_GROUPS = 50
 MOST_SEARCHES = 10_000
 """In a split, of each kind; more would tell little more, and the bootstrap holds all in memory."""
 
-UNKNOWN = -1
-
 STEPS = {"model": "comparing with every face", "index": "searching through the index"}
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How identification is tried.
-
-    Attributes:
-        num_enrolled: photos enrolled of each person who has more than so many; of others all.
-        num_splits: random splits, whose results are taken together.
-        stranger_share: share of the people who are not enrolled in the open set.
-        seed: of the first split; the others follow.
-    """
-
-    num_enrolled: int = 1
-    num_splits: int = 10
-    stranger_share: float = 0.5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.num_enrolled < 1 or self.num_splits < 1 or not 0 < self.stranger_share < 1:
-            raise WrongUsageError(
-                "enrol one photo or more, in one split or more, and keep a share of the people "
-                "between 0 and 1 out"
-            )
-
-
-@dataclass(frozen=True)
-class Searches:
-    """What the searches of all splits found, some columns to each search.
-
-    Attributes:
-        faces: (n,) the probe, by its number among the labelled faces.
-        people: (n,) whose it is.
-        mated: (n,) bool, whether that person is enrolled.
-        ranks: (n,) of the right person among the people in the candidate list, from 1; 0: not
-            there.
-        right: (n,) similarity to the right person, -inf where not in the list.
-        wrong: (n,) highest similarity to anybody else.
-        wrong_faces: (n,) the labelled face that has it; -1: none.
-    """
-
-    faces: NDArray[np.int64]
-    people: NDArray[np.int64]
-    mated: NDArray[np.bool_]
-    ranks: NDArray[np.int64]
-    right: NDArray[np.float32]
-    wrong: NDArray[np.float32]
-    wrong_faces: NDArray[np.int64]
-
-    def where(self, rows: NDArray[np.bool_]) -> Searches:
-        """Some of them."""
-        return Searches(**{name: values[rows] for name, values in self.__dict__.items()})
-
-    @classmethod
-    def joined(cls, parts: Sequence[Searches]) -> Searches:
-        """Those of several splits."""
-        names = parts[0].__dict__
-        return cls(**{name: np.concatenate([p.__dict__[name] for p in parts]) for name in names})
-
-    @property
-    def deciding(self) -> NDArray[np.float32]:
-        """(n,) similarity that decides: to the right person, or of strangers to anybody."""
-        return np.where(self.mated, self.right, self.wrong)
 
 
 @dataclass(frozen=True)
@@ -197,6 +125,10 @@ class Identification:
     qualities: list[QualityErrors]
     worst: list[WrongAnswer]
 
+    def to_json(self) -> dict[str, Any]:
+        """Give the result as a JSON object."""
+        return dict(as_json(self))
+
 
 def evaluate_identification(
     index: str | Path,
@@ -206,54 +138,35 @@ def evaluate_identification(
     where: str | None = None,
     protocol: Protocol = Protocol(),
     by: Sequence[str] = (),
-    num_worst: int = 0,
-    on_progress: OnProgress = lambda _: None,
+    examples: int = 0,
+    on_progress: OnProgress = ignore_progress,
 ) -> Identification:
     """Measure how well an index finds the people in it, and nobody for those who are not.
 
     Args:
-        index: its folder.
+        index: the index's folder.
         people: `folder`, or the column that says who is in a photo; by default `person`.
-        face: which of a photo's faces is that person's.
-        where: only faces that pass this filter, as of a search.
-        protocol: how to try it.
-        by: columns whose groups of probes are told apart.
-        num_worst: how many of the worst errors to name, of each kind.
-        on_progress: called with what is being done.
+        face: which of a photo's faces is the labelled person's.
+        where: a filter, as of a search; only faces that pass it are used.
+        protocol: how identification is tried.
+        by: columns of the faces; error rates are also given for each of their values.
+        examples: how many of the worst errors of each kind to name.
+        on_progress: called with the step that is being done.
 
     Raises:
         WrongUsageError: the labels do not suffice.
     """
     version = Snapshot.open(Path(index), "cpu")
     faces = labelled_faces(Path(index), version, people=people, face=face, where=where)
-    counts = np.bincount(faces.people, minlength=1)
-    if (counts > protocol.num_enrolled).sum() < 2:
-        raise WrongUsageError(
-            f"of {len(faces.names)} labelled people of index {index} fewer than two have more than "
-            f"{protocol.num_enrolled} photos; there is nobody to search for (--people says where "
-            "names are)"
-        )
-    for column in dict.fromkeys(by):
-        if column not in faces.table.column_names:
-            names = ", ".join(faces.table.column_names)
-            raise WrongUsageError(f"there is no column {column!r} to group by; there are {names}")
-    galleries = {"model": Gallery(version, faces)}
-    if any(segment.codes is not None for segment in version.segments):
-        galleries["index"] = Gallery(version, faces, through_codes=True)
-    found = {
-        name: _try_all(protocol, gallery, STEPS[name], on_progress)
-        for name, gallery in galleries.items()
-    }
-    bootstrap = Bootstrap.of(len(faces.names), seed=protocol.seed)
+    _require_probes(faces, protocol, index)
+    _require_columns(faces, by)
+    found = _try_ways(version, faces, protocol, on_progress)
     on_progress(Progress("intervals"))
-    accuracies = {name: _accuracy(trials, bootstrap) for name, trials in found.items()}
+    bootstrap = Bootstrap.of(len(faces.names), seed=protocol.seed)
+    accuracies = {way: _accuracy(trials, bootstrap) for way, trials in found.items()}
     answers = "index" if "index" in found else "model"
-    trials, told = found[answers], accuracies[answers].thresholds
-    open_set = trials.open_set
-    strangers = open_set.wrong[~open_set.mated]
-    grouped_at = next((fpir for fpir in GROUPED_AT if told[fpir] is not None), None)
-    at = float(threshold_at(strangers, grouped_at or GROUPED_AT[0])[0])
-    mated = open_set.where(open_set.mated)
+    trials, thresholds = found[answers], accuracies[answers].thresholds
+    errors = _broken_down(trials.open_set, thresholds, faces, by, examples, bootstrap)
     return Identification(
         protocol=protocol,
         num_people=len(faces.names),
@@ -262,128 +175,87 @@ def evaluate_identification(
         closed_gallery=trials.closed_gallery,
         open_gallery=trials.open_gallery,
         num_closed=len(trials.closed_set.faces),
-        num_mated=len(mated.faces),
-        num_non_mated=len(strangers),
+        num_mated=len(trials.mated.faces),
+        num_non_mated=len(trials.strangers.faces),
         model=accuracies["model"],
         index=accuracies.get("index"),
-        mated=mated.right,
-        non_mated=strangers,
-        grouped_at=grouped_at,
-        groups={
-            column: by_group(
-                open_set.deciding,
-                open_set.mated,
-                _groups(faces, column, open_set.faces),
-                threshold=at,
-                people=open_set.people,
-                bootstrap=bootstrap,
-            )
-            for column in by
-            if grouped_at is not None
-        },
-        qualities=[]
-        if grouped_at is None
-        else by_quality(
-            mated.right,
-            {name: values[mated.faces] for name, values in faces.quality.items()},
-            threshold=at,
-            people=mated.people,
-            bootstrap=bootstrap,
-        ),
-        worst=_worst(open_set, faces, at, num_worst),
+        mated=trials.mated.right,
+        non_mated=trials.strangers.wrong,
+        grouped_at=errors.at,
+        groups=errors.groups,
+        qualities=errors.qualities,
+        worst=errors.worst,
     )
 
 
-def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
-    """What a column says of some faces, in words."""
-    groups = in_words(faces.column(column).take(pa.array(rows)))
-    if len(set(groups)) > MOST_GROUPS:
+def _require_probes(faces: LabelledFaces, protocol: Protocol, index: str | Path) -> None:
+    """Raise WrongUsageError unless two people have photos that are not enrolled."""
+    counts = np.bincount(faces.people, minlength=1)
+    if (counts > protocol.enrol).sum() < 2:
         raise WrongUsageError(
-            f"column {column!r} has more than {MOST_GROUPS} values; group by one with fewer"
+            f"of {len(faces.names)} labelled people of index {index} fewer than two have more than "
+            f"{protocol.enrol} photos; there is nobody to search for (--people says where names "
+            "are)"
         )
-    return groups
 
 
-class Gallery:
-    """The labelled faces of an index, of which any may be enrolled.
-
-    Args:
-        version: the index.
-        faces: the labelled ones.
-        through_codes: search as the index does, among candidates that its codes propose; else
-            every enrolled face is compared.
-    """
-
-    def __init__(
-        self, version: Snapshot, faces: LabelledFaces, *, through_codes: bool = False
-    ) -> None:
-        self.faces = faces
-        # Of few faces an index compares all; what is asked here is what its codes miss.
-        segments = [
-            replace(
-                segment,
-                codes=segment.codes if through_codes else None,
-                fills_up=False,
-                entry=replace(segment.entry, recipe=replace(segment.entry.recipe, exact_share=0.0)),
-            )
-            for segment in version.segments
-        ]
-        self.version = Snapshot(version.line, version.manifest, segments)
-        self._lengths = [len(segment.vectors) for segment in segments]
-        self._row_of = np.full(sum(self._lengths) + 1, UNKNOWN)  # the last for a place of -1
-        self._row_of[faces.places] = np.arange(len(faces.places))
-
-    def search(
-        self, enrolled: NDArray[np.int64], probes: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The enrolled faces most like each probe.
-
-        Args:
-            enrolled: (e,) rows of labelled faces.
-            probes: (p, d).
-            k: faces wanted of each.
-
-        Returns:
-            (p, k) similarities, descending, and (p, k) rows of labelled faces; -inf, -1: none.
-        """
-        passing = np.zeros(sum(self._lengths), dtype=bool)
-        passing[self.faces.places[enrolled]] = True
-        filters: list[Passing | None] = [
-            Passing(part) for part in np.split(passing, np.cumsum(self._lengths)[:-1])
-        ]
-        k = min(k, len(enrolled))
-        similarities = np.empty((len(probes), k), np.float32)
-        rows = np.empty((len(probes), k), np.int64)
-        for start in range(0, len(probes), PROBES_AT_ONCE):
-            some = slice(start, start + PROBES_AT_ONCE)
-            similarities[some], places = self.version.nearest(probes[some], k, filters)
-            rows[some] = self._row_of[places]
-        return similarities, rows
+def _require_columns(faces: LabelledFaces, by: Sequence[str]) -> None:
+    """Raise WrongUsageError unless the faces have all columns to group by."""
+    for column in by:
+        if column not in faces.table.column_names:
+            names = ", ".join(faces.table.column_names)
+            raise WrongUsageError(f"there is no column {column!r} to group by; there are {names}")
 
 
 @dataclass(frozen=True)
 class _Trials:
+    """The searches of all splits, and how many (people, faces) were enrolled, as a mean."""
+
     closed_set: Searches
     open_set: Searches
     closed_gallery: tuple[float, float]
     open_gallery: tuple[float, float]
 
+    @property
+    def mated(self) -> Searches:
+        """The open set's searches for people who are enrolled."""
+        return self.open_set.where(self.open_set.mated)
+
+    @property
+    def strangers(self) -> Searches:
+        """The open set's searches for people who are not enrolled."""
+        return self.open_set.where(~self.open_set.mated)
+
+
+def _try_ways(
+    version: Snapshot, faces: LabelledFaces, protocol: Protocol, on_progress: OnProgress
+) -> dict[str, _Trials]:
+    """Search by comparing with every face, and through the index's codes where it has some."""
+    galleries = {"model": Gallery(version, faces)}
+    if any(segment.codes is not None for segment in version.segments):
+        galleries["index"] = Gallery(version, faces, through_codes=True)
+    return {
+        way: _try_all(protocol, gallery, STEPS[way], on_progress)
+        for way, gallery in galleries.items()
+    }
+
 
 def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnProgress) -> _Trials:
+    """Search in all splits of a protocol."""
     faces = gallery.faces
     closed, opened, sizes = [], [], []
-    for number in range(protocol.num_splits):
-        on_progress(Progress(f"{step}, split {number + 1} of {protocol.num_splits}"))
+    for number in range(protocol.splits):
+        on_progress(Progress(f"{step}, split {number + 1} of {protocol.splits}"))
         rng = np.random.default_rng([protocol.seed, number])
-        enrolled, probes = split_faces(faces.people, protocol.num_enrolled, rng)
+        enrolled, probes = split_faces(faces.people, protocol.enrol, rng)
         sizes.append(_size(faces, enrolled))
         closed.append(search_all(gallery, enrolled, rng.permutation(probes)[:MOST_SEARCHES]))
-        num_strangers = round(protocol.stranger_share * len(faces.names))
+        num_strangers = round(protocol.strangers * len(faces.names))
         enrolled, *drawn = keep_out(faces.people, enrolled, probes, num_strangers, rng)
         kinds = [rng.permutation(rows) for rows in drawn]
         if not len(enrolled) or not all(map(len, kinds)):
             raise WrongUsageError(
-                f"with {len(faces.names)} labelled people and a share of {protocol.stranger_share} "
+                f"with {len(faces.names)} labelled people and a share of {protocol.strangers} "
                 "of strangers a split has nobody enrolled, nobody to search for, or no stranger; "
                 "label more people, or choose another share"
             )
@@ -400,96 +272,8 @@ def _size(faces: LabelledFaces, enrolled: NDArray[np.int64]) -> tuple[int, int]:
     return len(np.unique(faces.people[enrolled])), len(enrolled)
 
 
-def split_faces(
-    people: NDArray[np.int64], num_enrolled: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose at random which faces are enrolled, and which are searched for.
-
-    Args:
-        people: (n,) whose face each is.
-        num_enrolled: of each person who has more; those who have not are enrolled with all.
-
-    Returns:
-        Rows of the enrolled, and of the probes.
-    """
-    order, turns = drawn_turns(people, rng)
-    is_enrolled = turns < num_enrolled
-    return np.sort(order[is_enrolled]), np.sort(order[~is_enrolled])
-
-
-def keep_out(
-    people: NDArray[np.int64],
-    enrolled: NDArray[np.int64],
-    probes: NDArray[np.int64],
-    num_strangers: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Choose at random who is not enrolled after all.
-
-    Args:
-        people: (n,) whose face each is.
-        enrolled, probes: as of `split_faces`.
-        num_strangers: people to keep out.
-        rng: source of chance.
-
-    Returns:
-        Rows of the enrolled, of the probes whose people are, and of all faces of the others.
-    """
-    strangers = rng.permutation(int(people.max()) + 1)[:num_strangers]
-    known = ~np.isin(people, strangers)
-    return enrolled[known[enrolled]], probes[known[probes]], np.flatnonzero(~known)
-
-
-def search_all(
-    gallery: Gallery,
-    enrolled: NDArray[np.int64],
-    probes: NDArray[np.int64],
-    embeddings: NDArray[np.float32] | None = None,
-) -> Searches:
-    """Search for labelled faces among enrolled ones.
-
-    Args:
-        gallery: of these faces.
-        enrolled, probes: rows of labelled faces.
-        embeddings: (p, d) of the probes, where these are not the index's own.
-    """
-    people = gallery.faces.people
-    if embeddings is None:
-        embeddings = gallery.version.embeddings(gallery.faces.places[probes])
-    _, photos_each = np.unique(people[enrolled], return_counts=True)
-    k = CANDIDATES * int(photos_each.max(initial=1))
-    similarities, rows = gallery.search(enrolled, embeddings, k)
-    theirs = np.where(rows < 0, UNKNOWN, people[rows])
-    own = people[probes]
-    is_right = theirs == own[:, None]
-    found = is_right.any(axis=1)
-    first_right = np.argmax(is_right, axis=1)
-    is_wrong = (rows >= 0) & ~is_right
-    first_wrong = np.argmax(is_wrong, axis=1)
-    any_wrong = is_wrong.any(axis=1)
-    every = np.arange(len(probes))
-    return Searches(
-        faces=probes,
-        people=own,
-        mated=np.isin(own, people[enrolled]),
-        ranks=np.where(found, 1 + _people_before(theirs, first_right), 0),
-        right=np.where(found, similarities[every, first_right], -np.inf).astype(np.float32),
-        wrong=np.where(any_wrong, similarities[every, first_wrong], -np.inf).astype(np.float32),
-        wrong_faces=np.where(any_wrong, rows[every, first_wrong], UNKNOWN),
-    )
-
-
-def _people_before(people: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(p,) how many different people stand before a place in each row of (p, k)."""
-    earlier = np.arange(people.shape[1])[None, :] < places[:, None]
-    ordered = np.sort(np.where(earlier, people, UNKNOWN), axis=1)
-    is_new = np.diff(ordered, axis=1, prepend=UNKNOWN) != 0
-    return np.asarray(is_new.sum(axis=1))
-
-
 def _accuracy(trials: _Trials, bootstrap: Bootstrap) -> Accuracy:
-    closed, opened = trials.closed_set, trials.open_set
-    mated, strangers = opened.where(opened.mated), opened.where(~opened.mated)
+    closed, mated, strangers = trials.closed_set, trials.mated, trials.strangers
     num_strangers = len(np.unique(strangers.people))
     rates: dict[float, Rate | None] = {}
     thresholds: dict[float, float | None] = {}
@@ -524,6 +308,52 @@ def false_negative_rate(
 
     value = float(miss_rate(mated.right, threshold_at(strangers.wrong, fpir))[0])
     return rate(value, in_chunks(bootstrap, replicate), len(np.unique(mated.people)))
+
+
+def _broken_down(
+    searches: Searches,
+    thresholds: dict[float, float | None],
+    faces: LabelledFaces,
+    by: Sequence[str],
+    examples: int,
+    bootstrap: Bootstrap,
+) -> Breakdown:
+    """Tell the errors of the open set apart, at the first FPIR of `GROUPED_AT` that is known."""
+    mated, strangers = searches.where(searches.mated), searches.where(~searches.mated)
+    at = next((fpir for fpir in GROUPED_AT if thresholds[fpir] is not None), None)
+    threshold = float(threshold_at(strangers.wrong, at or GROUPED_AT[0])[0])
+    worst = _worst(searches, faces, threshold, examples)
+    if at is None:
+        return Breakdown(None, {}, [], worst)
+    groups = {
+        column: by_group(
+            searches.deciding,
+            searches.mated,
+            _groups(faces, column, searches.faces),
+            threshold=threshold,
+            people=searches.people,
+            bootstrap=bootstrap,
+        )
+        for column in by
+    }
+    qualities = by_quality(
+        mated.right,
+        {name: values[mated.faces] for name, values in faces.quality.items()},
+        threshold=threshold,
+        people=mated.people,
+        bootstrap=bootstrap,
+    )
+    return Breakdown(at, groups, qualities, worst)
+
+
+def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
+    """Name the group of each face at some rows, by a column."""
+    groups = in_words(faces.column(column).take(pa.array(rows)))
+    if len(set(groups)) > MOST_GROUPS:
+        raise WrongUsageError(
+            f"column {column!r} has more than {MOST_GROUPS} values; group by one with fewer"
+        )
+    return groups
 
 
 def _worst(

@@ -40,16 +40,17 @@ class Pairs:
         return len(self.mated)
 
 
-def read_pairs(path: Path) -> Pairs:
-    """Read LFW's pairsDevTrain.txt, pairsDevTest.txt (View 1) or pairs.txt (View 2), or a CSV.
+def read_pairs(path: str | Path) -> Pairs:
+    """Read a list of pairs: LFW's pairsDevTrain.txt, pairsDevTest.txt or pairs.txt, or a CSV.
 
     A CSV has the columns photo1, photo2 and same (1 or 0), may have fold, person1 and person2, and
     others to tell groups by. LFW's files say in their first line how many folds there are (one, if
     it is a single number) and how many pairs of each kind a fold has, the mated first.
 
     Raises:
-        WrongUsageError: it is neither, or cannot be read.
+        WrongUsageError: the file is neither, or cannot be read.
     """
+    path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read_csv(file, path) if path.suffix.lower() == ".csv" else _read_lfw(file, path)

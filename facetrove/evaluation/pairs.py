@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,21 @@ from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.dataset.store import Dataset
+from facetrove.evaluation.as_json import as_json
 from facetrove.evaluation.breakdown import (
+    Breakdown,
     GroupErrors,
     QualityErrors,
     WrongAnswer,
     by_group,
     by_quality,
+)
+from facetrove.evaluation.folds import (
+    FoldAnswers,
+    FoldOrigin,
+    accuracy_at,
+    answer_in_folds,
+    best_threshold,
 )
 from facetrove.evaluation.labels import FaceChoice, in_words
 from facetrove.evaluation.metrics import (
@@ -40,7 +49,6 @@ from facetrove.evaluation.metrics import (
 from facetrove.evaluation.pair_faces import PairFaces
 from facetrove.evaluation.pair_lists import Pairs
 
-NUM_FOLDS = 10
 LEAST_PAIRS = 2
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
 """At which the true accept rate is given, where there are enough non-mated pairs."""
@@ -80,7 +88,7 @@ class Verification:
     num_without_face: int
     accuracy: float
     accuracy_error: float | None
-    folds: Literal["list", "drawn", "other list"]
+    folds: FoldOrigin
     fold_accuracies: tuple[float, ...]
     fold_thresholds: tuple[float, ...]
     equal_error_rate: Rate
@@ -95,6 +103,10 @@ class Verification:
     qualities: list[QualityErrors]
     worst: list[WrongAnswer]
 
+    def to_json(self) -> dict[str, Any]:
+        """Give the result as a JSON object."""
+        return dict(as_json(self))
+
 
 def evaluate_pairs(
     dataset: str | Path,
@@ -103,70 +115,128 @@ def evaluate_pairs(
     face: FaceChoice | None = None,
     threshold_from: Pairs | None = None,
     by: Sequence[str] = (),
-    num_worst: int = 0,
+    examples: int = 0,
     seed: int = 0,
 ) -> Verification:
     """Measure how well a dataset's embeddings tell whether two photos show one person.
 
     Args:
-        dataset: with the photos of the pairs.
-        pairs: the list.
+        dataset: the folder of a dataset that has the photos of the pairs.
+        pairs: the list of pairs, as `read_pairs` reads it.
         face: which face of a photo is meant; by default the central one of LFW's lists, and else
             the largest.
-        threshold_from: take the threshold from these pairs, as LFW's View 1 does.
-        by: columns of the list, or of the dataset's photos, whose groups are told apart.
-        num_worst: how many of the worst errors to name, of each kind.
-        seed: of folds that are drawn, and of intervals.
+        threshold_from: a list of pairs to take the threshold from, as LFW's View 1 does.
+        by: columns of the list, or of the dataset's photos; error rates are also given for each of
+            their values.
+        examples: how many of the worst errors of each kind to name.
+        seed: seed of folds that are drawn, and of intervals.
 
     Raises:
         WrongUsageError: a photo of the list is not in the dataset, or a kind of pair is missing.
     """
     source = Dataset.open(Path(dataset))
     by = list(dict.fromkeys(by))
+    columns = _photo_columns(by, pairs, source)
+    lists = [pairs, *filter(None, [threshold_from])]
+    faces = PairFaces.of(source, lists, face or ("central" if pairs.of_lfw else "largest"), columns)
+    compared = _Compared.of(pairs, faces, seed)
+    if threshold_from is None:
+        answers = answer_in_folds(compared.similarities, compared.mated, pairs.folds, seed=seed)
+    else:
+        answers = _answered_at_threshold_of(threshold_from, compared)
+    return _verification(compared, answers, _broken_down(compared, by, examples))
+
+
+def _photo_columns(by: Sequence[str], pairs: Pairs, source: Dataset) -> list[str]:
+    """Choose the columns to group by that the photos have and the list has not.
+
+    Raises:
+        WrongUsageError: neither has such a column.
+    """
     columns = [name for name in by if name in source.metadata.names and name not in pairs.columns]
     for name in by:
         if name not in (*columns, *pairs.columns):
             names = ", ".join([*pairs.columns, *source.metadata.names]) or "none"
             raise WrongUsageError(f"there is no column {name!r} to group by; there are {names}")
-    lists = [pairs, *filter(None, [threshold_from])]
-    meant = face or ("central" if pairs.of_lfw else "largest")
-    faces = PairFaces.of(source, lists, meant, columns)
-    rows = faces.rows_of(pairs)
-    similarities = faces.similarities(rows)
-    mated, non_mated = similarities[pairs.mated], similarities[~pairs.mated]
-    if min(len(mated), len(non_mated)) < LEAST_PAIRS:
-        raise WrongUsageError(
-            f"the list has {len(mated)} pairs of one person and {len(non_mated)} of two; it needs "
-            f"{LEAST_PAIRS} of each at least"
-        )
-    people = _people_numbers(pairs)
-    bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)
+    return columns
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Pairs of photos whose faces were compared.
+
+    Attributes:
+        pairs: the list.
+        faces: the faces of its photos.
+        rows: (n, 2) rows of the pairs' faces; negative where no face was found.
+        similarities: (n,) of the pairs.
+        people: (n, 2) numbers of the people in the photos.
+        bootstrap: over these people.
+    """
+
+    pairs: Pairs
+    faces: PairFaces
+    rows: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+    people: NDArray[np.int64]
+    bootstrap: Bootstrap
+
+    @classmethod
+    def of(cls, pairs: Pairs, faces: PairFaces, seed: int) -> _Compared:
+        """Compare the two faces of each pair.
+
+        Raises:
+            WrongUsageError: there are too few pairs of a kind.
+        """
+        num_mated = int(pairs.mated.sum())
+        if min(num_mated, len(pairs) - num_mated) < LEAST_PAIRS:
+            raise WrongUsageError(
+                f"the list has {num_mated} pairs of one person and {len(pairs) - num_mated} of "
+                f"two; it needs {LEAST_PAIRS} of each at least"
+            )
+        rows, people = faces.rows_of(pairs), _people_numbers(pairs)
+        bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)
+        return cls(pairs, faces, rows, faces.similarities(rows), people, bootstrap)
+
+    @property
+    def mated(self) -> NDArray[np.bool_]:
+        """(n,) whether a pair shows one person."""
+        return self.pairs.mated
+
+    @property
+    def of_one(self) -> NDArray[np.float32]:
+        """Similarities of the pairs of one person."""
+        return self.similarities[self.mated]
+
+    @property
+    def of_two(self) -> NDArray[np.float32]:
+        """Similarities of the pairs of two people."""
+        return self.similarities[~self.mated]
+
+
+def _answered_at_threshold_of(other: Pairs, compared: _Compared) -> FoldAnswers:
+    """Answer all pairs at the threshold that is best on another list."""
+    similarities = compared.faces.similarities(compared.faces.rows_of(other))
+    threshold = best_threshold(similarities, other.mated)
+    accuracy = accuracy_at(compared.similarities, compared.mated, threshold)
+    return FoldAnswers("other list", (accuracy,), (threshold,))
+
+
+def _verification(compared: _Compared, answers: FoldAnswers, errors: Breakdown) -> Verification:
+    """Compute the error rates, and put the result together."""
+    mated, non_mated = compared.of_one, compared.of_two
     curve = error_curve(mated, non_mated)
-    accuracies, thresholds, folds = _accuracies(pairs, similarities, seed)
-    error: float | None = None
-    if threshold_from is not None:
-        other = faces.similarities(faces.rows_of(threshold_from))
-        thresholds = (best_threshold(other, threshold_from.mated),)
-        accuracies, folds = (accuracy_at(similarities, pairs.mated, thresholds[0]),), "other list"
-    elif len(accuracies) > 1:
-        error = float(np.std(accuracies, ddof=1) / len(accuracies) ** 0.5)
-    grouped_at = GROUPED_AT if len(non_mated) * GROUPED_AT >= 1 else None
-    at = float(threshold_at(non_mated, GROUPED_AT)[0])
-    known = pairs.mated & (rows >= 0).all(axis=1)
-    rates = {
-        far: _true_accept_rate(similarities, pairs.mated, far, people, bootstrap)
-        for far in FALSE_ACCEPT_RATES
-    }
+    rates = {far: _true_accept_rate(compared, far) for far in FALSE_ACCEPT_RATES}
     return Verification(
         num_mated=len(mated),
         num_non_mated=len(non_mated),
-        num_without_face=int((rows < 0).any(axis=1).sum()),
-        accuracy=float(np.mean(accuracies)),
-        accuracy_error=error,
-        folds=folds,
-        fold_accuracies=accuracies,
-        fold_thresholds=thresholds,
-        equal_error_rate=_equal_error_rate(similarities, pairs.mated, people, bootstrap),
+        num_without_face=int((compared.rows < 0).any(axis=1).sum()),
+        accuracy=answers.accuracy,
+        accuracy_error=answers.standard_error,
+        folds=answers.origin,
+        fold_accuracies=answers.accuracies,
+        fold_thresholds=answers.thresholds,
+        equal_error_rate=_equal_error_rate(compared),
         area=curve.area,
         true_accept_rates=rates,
         thresholds={
@@ -176,29 +246,10 @@ def evaluate_pairs(
         curve=curve,
         mated=mated,
         non_mated=non_mated,
-        grouped_at=grouped_at,
-        groups={
-            column: by_group(
-                similarities,
-                pairs.mated,
-                _groups_of_pairs(column, pairs, faces, rows),
-                threshold=at,
-                people=people,
-                bootstrap=bootstrap,
-            )
-            for column in by
-            if grouped_at is not None
-        },
-        qualities=[]
-        if grouped_at is None or not known.any()
-        else by_quality(
-            similarities[known],
-            faces.quality(rows[known]),
-            threshold=at,
-            people=people[known],
-            bootstrap=bootstrap,
-        ),
-        worst=_worst(faces, rows, similarities, mated=pairs.mated, threshold=at, count=num_worst),
+        grouped_at=errors.at,
+        groups=errors.groups,
+        qualities=errors.qualities,
+        worst=errors.worst,
     )
 
 
@@ -224,97 +275,29 @@ def _linked(pairs: Pairs) -> list[tuple[str, str]]:
     return [(head(first), head(second)) for first, second in pairs.photos]
 
 
-def best_threshold(similarities: NDArray[np.floating], mated: NDArray[np.bool_]) -> float:
-    """The threshold with the most right answers; in the middle between the similarities beside it.
-
-    Of several that do equally well the middle one.
-    """
-    order = np.argsort(-similarities, kind="stable")
-    sorted_, of_one = similarities[order].astype(np.float64), mated[order]
-    right = np.concatenate([[0], np.cumsum(of_one)]) + (
-        (~mated).sum() - np.concatenate([[0], np.cumsum(~of_one)])
-    )
-    possible = np.concatenate([[True], sorted_[1:] < sorted_[:-1], [True]])  # not between equals
-    best = np.flatnonzero(possible & (right == right[possible].max()))
-    cut = int(best[(len(best) - 1) // 2])
-    above = sorted_[cut - 1] if cut else sorted_[0] + 1e-6
-    below = sorted_[cut] if cut < len(sorted_) else sorted_[-1] - 1e-6
-    middle = np.float32((above + below) / 2)  # as precise as what it is compared with
-    return float(middle if middle > below else np.float32(above))
-
-
-def accuracy_at(
-    similarities: NDArray[np.floating], mated: NDArray[np.bool_], threshold: float
-) -> float:
-    """Share of pairs on the right side of a threshold."""
-    return float(((similarities >= threshold) == mated).mean())
-
-
-def _accuracies(
-    pairs: Pairs, similarities: NDArray[np.float32], seed: int
-) -> tuple[tuple[float, ...], tuple[float, ...], Literal["list", "drawn", "other list"]]:
-    """Accuracy and threshold of each fold."""
-    folds, origin = pairs.folds, "list"
-    if folds is None or len(np.unique(folds)) == 1:
-        folds, origin = drawn_folds(pairs.mated, seed), "drawn"
-    accuracies, thresholds = [], []
-    for fold in np.unique(folds):
-        here = folds == fold
-        threshold = best_threshold(similarities[~here], pairs.mated[~here])
-        thresholds.append(threshold)
-        accuracies.append(accuracy_at(similarities[here], pairs.mated[here], threshold))
-    return tuple(accuracies), tuple(thresholds), origin  # type: ignore[return-value]
-
-
-def drawn_folds(mated: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
-    """(n,) ten folds at random, each with its share of mated and non-mated pairs.
-
-    Fewer where there are fewer pairs of a kind.
-    """
-    rng = np.random.default_rng(seed)
-    folds = np.empty(len(mated), np.int64)
-    num_folds = min(NUM_FOLDS, int(mated.sum()), int((~mated).sum()))
-    for kind in (True, False):
-        rows = rng.permutation(np.flatnonzero(mated == kind))
-        folds[rows] = np.arange(len(rows)) % num_folds
-    return folds
-
-
-def _true_accept_rate(
-    similarities: NDArray[np.float32],
-    mated: NDArray[np.bool_],
-    far: float,
-    people: NDArray[np.int64],
-    bootstrap: Bootstrap,
-) -> Rate | None:
-    """None where not one non-mated pair may be accepted."""
-    if (~mated).sum() * far < 1:
+def _true_accept_rate(compared: _Compared, far: float) -> Rate | None:
+    """Compute the true accept rate at a FAR; None where not one non-mated pair may be accepted."""
+    mated, non_mated, bootstrap = compared.of_one, compared.of_two, compared.bootstrap
+    if len(non_mated) * far < 1:
         return None
+    people, strangers = compared.people[compared.mated, 0], compared.people[~compared.mated]
 
     def replicate(some: Bootstrap) -> NDArray[np.floating]:
-        thresholds = threshold_at(
-            similarities[~mated], far, some.weights(people[~mated, 0], people[~mated, 1])
-        )
-        return 1 - miss_rate(similarities[mated], thresholds, some.weights(people[mated, 0]))
+        weights = some.weights(strangers[:, 0], strangers[:, 1])
+        thresholds = threshold_at(non_mated, far, weights)
+        return 1 - miss_rate(mated, thresholds, some.weights(people))
 
-    threshold = threshold_at(similarities[~mated], far)
-    value = float(share_from(similarities[mated], threshold)[0])
-    num_people = len(np.unique(people[mated, 0]))
-    return rate(value, in_chunks(bootstrap, replicate), num_people)
+    value = float(share_from(mated, threshold_at(non_mated, far))[0])
+    return rate(value, in_chunks(bootstrap, replicate), len(np.unique(people)))
 
 
-def _equal_error_rate(
-    similarities: NDArray[np.float32],
-    mated: NDArray[np.bool_],
-    people: NDArray[np.int64],
-    bootstrap: Bootstrap,
-) -> Rate:
-    order = np.argsort(-similarities, kind="stable")
-    of_one = mated[order]
-    last_of_equals = np.append(np.diff(similarities[order]) != 0, True)
+def _equal_error_rate(compared: _Compared) -> Rate:
+    order = np.argsort(-compared.similarities, kind="stable")
+    of_one, people = compared.mated[order], compared.people[order]
+    last_of_equals = np.append(np.diff(compared.similarities[order]) != 0, True)
 
     def replicate(some: Bootstrap) -> NDArray[np.floating]:
-        weights = some.weights(people[order, 0], people[order, 1]).astype(np.float64)
+        weights = some.weights(people[:, 0], people[:, 1]).astype(np.float64)
         accepted = np.cumsum(weights * ~of_one, axis=1)
         rejected = np.cumsum(weights * of_one, axis=1)
         far = accepted[:, last_of_equals] / np.maximum(accepted[:, -1:], 1e-9)
@@ -323,39 +306,61 @@ def _equal_error_rate(
         rows = np.arange(len(far))
         return np.asarray((far + frr)[rows, crossing] / 2)
 
-    value = error_curve(similarities[mated], similarities[~mated]).equal_error_rate
-    num_trials = min(int(mated.sum()), int((~mated).sum()), len(np.unique(people)))
-    return rate(value, in_chunks(bootstrap, replicate), num_trials)
+    mated, non_mated = compared.of_one, compared.of_two
+    value = error_curve(mated, non_mated).equal_error_rate
+    num_trials = min(len(mated), len(non_mated), len(np.unique(people)))
+    return rate(value, in_chunks(compared.bootstrap, replicate), num_trials)
 
 
-def _groups_of_pairs(
-    column: str, pairs: Pairs, faces: PairFaces, rows: NDArray[np.int64]
-) -> list[str]:
-    """The group of each pair: what the list says, or what both photos have, or `mixed`."""
-    if column in pairs.columns:
-        return pairs.columns[column]
-    values = [*in_words(faces.table[column]), "unknown"]
-    named = [(values[first], values[second]) for first, second in rows.tolist()]
+def _broken_down(compared: _Compared, by: Sequence[str], examples: int) -> Breakdown:
+    """Tell the errors apart at the threshold of `GROUPED_AT`, where that can be told."""
+    threshold = float(threshold_at(compared.of_two, GROUPED_AT)[0])
+    worst = _worst(compared, threshold, examples)
+    if len(compared.of_two) * GROUPED_AT < 1:
+        return Breakdown(None, {}, [], worst)
+    groups = {
+        column: by_group(
+            compared.similarities,
+            compared.mated,
+            _groups_of_pairs(column, compared),
+            threshold=threshold,
+            people=compared.people,
+            bootstrap=compared.bootstrap,
+        )
+        for column in by
+    }
+    qualities = []
+    found = compared.mated & (compared.rows >= 0).all(axis=1)
+    if found.any():
+        qualities = by_quality(
+            compared.similarities[found],
+            compared.faces.quality(compared.rows[found]),
+            threshold=threshold,
+            people=compared.people[found],
+            bootstrap=compared.bootstrap,
+        )
+    return Breakdown(GROUPED_AT, groups, qualities, worst)
+
+
+def _groups_of_pairs(column: str, compared: _Compared) -> list[str]:
+    """Name each pair's group: what the list says, or what both photos have, or `mixed`."""
+    if column in compared.pairs.columns:
+        return compared.pairs.columns[column]
+    values = [*in_words(compared.faces.table[column]), "unknown"]
+    named = [(values[first], values[second]) for first, second in compared.rows.tolist()]
     return [first if first == second else "mixed" for first, second in named]
 
 
-def _worst(
-    faces: PairFaces,
-    rows: NDArray[np.int64],
-    similarities: NDArray[np.float32],
-    *,
-    mated: NDArray[np.bool_],
-    threshold: float,
-    count: int,
-) -> list[WrongAnswer]:
-    """The non-mated pairs most alike and the mated least, on the wrong side of a threshold."""
-    wrong = ((similarities >= threshold) != mated) & (rows >= 0).all(axis=1)
+def _worst(compared: _Compared, threshold: float, count: int) -> list[WrongAnswer]:
+    """Name the non-mated pairs most alike and the mated least, on a threshold's wrong side."""
+    mated, similarities, faces = compared.mated, compared.similarities, compared.faces
+    wrong = ((similarities >= threshold) != mated) & (compared.rows >= 0).all(axis=1)
     uris, boxes = faces.table["uri"].to_pylist(), faces.table["box"].to_pylist()
     found = []
     for kind, sign in ((False, -1), (True, 1)):
         here = np.flatnonzero(wrong & (mated == kind))
         for pair in here[np.argsort(sign * similarities[here], kind="stable")][:count].tolist():
-            first, second = rows[pair].tolist()
+            first, second = compared.rows[pair].tolist()
             found.append(
                 WrongAnswer(
                     *(uris[first], tuple(boxes[first]), uris[second], tuple(boxes[second])),

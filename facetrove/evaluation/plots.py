@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 INK, FAINT = "#1c1c1e", "#d2d2d7"
 COLOURS = ("#0a5fb4", "#c8553d", "#2f8f5b", "#8b5fbf", "#b08900", "#5c6770")
@@ -120,10 +120,6 @@ def _scale(axes: Axes, x: Axis, y: Axis) -> None:
 
 
 def _svg(draw: Callable[[Axes], None]) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         draw(figure.add_subplot())

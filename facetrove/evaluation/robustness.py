@@ -11,22 +11,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.core.progress import OnProgress, Progress
+from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.models.pipeline import FacePipeline, overlaps
 from faces.models.registry import load_pipeline_for
 from faces.photos.decoding import Image, decode_photo
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
+from facetrove.evaluation.as_json import as_json
 from facetrove.evaluation.damage import DAMAGES, Damage, FaceWindow
-from facetrove.evaluation.identify import Gallery, keep_out, search_all, split_faces
+from facetrove.evaluation.gallery import Gallery, search_all
 from facetrove.evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
 from facetrove.evaluation.metrics import Bootstrap, Rate, share, threshold_at
+from facetrove.evaluation.protocol import keep_out, split_faces
 from indexer.snapshot import Snapshot
 
 NUM_PROBES = 300
@@ -83,6 +86,10 @@ class Robustness:
     num_clean: int
     damaged: list[Damaged]
 
+    def to_json(self) -> dict[str, Any]:
+        """Give the result as a JSON object."""
+        return dict(as_json(self))
+
 
 def evaluate_robustness(
     index: str | Path,
@@ -90,70 +97,90 @@ def evaluate_robustness(
     people: str | None = None,
     face: FaceChoice = "largest",
     where: str | None = None,
-    damages: Sequence[str] = (),
-    num_probes: int = NUM_PROBES,
+    damage: Sequence[str] = (),
+    probes: int = NUM_PROBES,
     seed: int = 0,
-    on_progress: OnProgress = lambda _: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> Robustness:
     """Measure how identification in an index bears damage to the photos searched for.
 
     Half of the people are enrolled with one photo each; the others are strangers.
 
     Args:
-        index: its folder.
+        index: the index's folder.
         people, face, where: as of `facetrove.evaluation.identify.evaluate_identification`.
-        damages: names of `DAMAGES`; all by default.
-        num_probes: photos of enrolled people, and as many of strangers.
-        seed: of the split and of noise.
-        on_progress: called with what is being done.
+        damage: names of the kinds of damage to try, from `DAMAGES`; all by default.
+        probes: number of photos of enrolled people to damage, and as many of strangers.
+        seed: seed of the split and of the noise.
+        on_progress: called with the step that is being done.
 
     Raises:
         WrongUsageError: labels do not suffice, photos are gone, or there is no such damage.
     """
-    chosen = _chosen(damages)
+    chosen = _chosen(damage)
     version = Snapshot.open(Path(index), "cpu")
     faces = labelled_faces(Path(index), version, people=people, face=face, where=where)
     rng = np.random.default_rng(seed)
-    num_people = len(faces.names)
-    enrolled, probes = split_faces(faces.people, 1, rng)
-    enrolled, mated, strangers = keep_out(faces.people, enrolled, probes, num_people // 2, rng)
-    if not len(mated) or len(strangers) * FPIR < 1:
-        raise WrongUsageError(
-            f"with half of the people of index {index} enrolled, there are {len(mated)} more "
-            f"labelled photos of them, of which 1 is needed, and {len(strangers)} of the others, "
-            f"of which {round(1 / FPIR)} are; label more photos (--people says where names are)"
-        )
+    split = _Split.drawn(faces, rng, index)
     gallery = Gallery(version, faces)
-    clean = search_all(gallery, enrolled, strangers)
+    clean = search_all(gallery, split.enrolled, split.strangers)
     threshold = float(threshold_at(clean.wrong, FPIR)[0])
-    probes = np.concatenate([rng.permutation(rows)[:num_probes] for rows in (mated, strangers)])
+    wanted = split.some_probes(probes, rng)
     pipeline = load_pipeline_for(version.manifest.contract, contract_owner=f"index {index}")
-    windows, probes = _cut_windows(faces, probes, on_progress)
-    is_mated = np.isin(faces.people[probes], faces.people[enrolled])
-    if not is_mated.any() or is_mated.all():
-        raise WrongUsageError(
-            "the photos of enrolled people, or those of strangers, are no longer as they were when "
-            f"they were embedded, such as {faces.column('uri')[0].as_py()}; embed them where they "
-            "are now"
-        )
+    windows, readable = _cut_windows(faces, wanted, on_progress)
     bootstrap = Bootstrap.of(len(faces.names), seed=seed)
-    trial = _Trial(pipeline, gallery, enrolled, probes, windows, threshold, bootstrap)
-    settings: list[tuple[Damage | None, float | None]] = [(None, None)]
-    settings += [(damage, strength) for damage in chosen for strength in damage.strengths]
-    damaged = []
-    for number, (damage, strength) in enumerate(settings):
-        name = UNDAMAGED if damage is None else f"{damage.name} {strength:g}"
-        step = Progress(f"damage {number + 1} of {len(settings)}: {name}")
-        on_progress(step)
-        damaged.append(trial.under(damage, strength, np.random.default_rng([seed, number])))
+    trial = _Trial(pipeline, gallery, split.enrolled, readable, windows, threshold, bootstrap)
+    if not trial.is_mated.any() or trial.is_mated.all():
+        raise _photos_gone(faces)
     return Robustness(
-        num_mated=int(is_mated.sum()),
-        num_strangers=int((~is_mated).sum()),
-        num_unreadable=min(num_probes, len(mated)) + min(num_probes, len(strangers)) - len(probes),
-        gallery=(len(np.unique(faces.people[enrolled])), len(enrolled)),
+        num_mated=int(trial.is_mated.sum()),
+        num_strangers=int((~trial.is_mated).sum()),
+        num_unreadable=len(wanted) - len(readable),
+        gallery=(len(np.unique(faces.people[split.enrolled])), len(split.enrolled)),
         threshold=threshold,
-        num_clean=len(strangers),
-        damaged=damaged,
+        num_clean=len(split.strangers),
+        damaged=_damaged(trial, chosen, seed, on_progress),
+    )
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Rows of the enrolled faces, of further faces of these people, and of all strangers' faces."""
+
+    enrolled: NDArray[np.int64]
+    mated: NDArray[np.int64]
+    strangers: NDArray[np.int64]
+
+    @classmethod
+    def drawn(cls, faces: LabelledFaces, rng: np.random.Generator, index: str | Path) -> _Split:
+        """Enrol one face each of half of the people, drawn at random.
+
+        Raises:
+            WrongUsageError: that leaves too few probes.
+        """
+        enrolled, probes = split_faces(faces.people, 1, rng)
+        num_strangers = len(faces.names) // 2
+        split = cls(*keep_out(faces.people, enrolled, probes, num_strangers, rng))
+        if not len(split.mated) or len(split.strangers) * FPIR < 1:
+            raise WrongUsageError(
+                f"with half of the people of index {index} enrolled, there are {len(split.mated)} "
+                "more labelled photos of them, of which 1 is needed, and "
+                f"{len(split.strangers)} of the others, of which {round(1 / FPIR)} are; label more "
+                "photos (--people says where names are)"
+            )
+        return split
+
+    def some_probes(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw rows of so many probes of enrolled people at most, and as many of strangers."""
+        kinds = (self.mated, self.strangers)
+        return np.concatenate([rng.permutation(rows)[:count] for rows in kinds])
+
+
+def _photos_gone(faces: LabelledFaces) -> WrongUsageError:
+    return WrongUsageError(
+        "the photos of enrolled people, or those of strangers, are no longer as they were when "
+        f"they were embedded, such as {faces.column('uri')[0].as_py()}; embed them where they "
+        "are now"
     )
 
 
@@ -195,6 +222,20 @@ def _read_as_embedded(uris: Sequence[str], photo_id: str) -> Image | None:
     return None
 
 
+def _damaged(
+    trial: _Trial, damages: Sequence[Damage], seed: int, on_progress: OnProgress
+) -> list[Damaged]:
+    """Try no damage, then each damage at each of its strengths."""
+    settings: list[tuple[Damage | None, float | None]] = [(None, None)]
+    settings += [(damage, strength) for damage in damages for strength in damage.strengths]
+    found = []
+    for number, (damage, strength) in enumerate(settings):
+        name = UNDAMAGED if damage is None else f"{damage.name} {strength:g}"
+        on_progress(Progress(f"damage {number + 1} of {len(settings)}: {name}"))
+        found.append(trial.under(damage, strength, np.random.default_rng([seed, number])))
+    return found
+
+
 @dataclass(frozen=True)
 class _Trial:
     """What every damage is tried with."""
@@ -206,6 +247,12 @@ class _Trial:
     windows: list[FaceWindow]
     threshold: float
     bootstrap: Bootstrap
+
+    @cached_property
+    def is_mated(self) -> NDArray[np.bool_]:
+        """(p,) whether the probe's person is enrolled."""
+        people = self.gallery.faces.people
+        return np.isin(people[self.probes], people[self.enrolled])
 
     @cached_property
     def own(self) -> NDArray[np.float32]:

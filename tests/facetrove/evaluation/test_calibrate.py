@@ -15,8 +15,8 @@ from benchmarks.gallery_estimation import real_faces
 from faces.core.errors import DamagedFileError, WrongUsageError
 from faces.core.hashing import sha256_of
 from faces.dataset.store import Dataset
-from facetrove.evaluation import calibrate
-from facetrove.evaluation.calibrate import calibrate_index
+from facetrove.calibration import calibrate_index
+from facetrove.evaluation import comparisons
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.manifest import manifest_name, publish, read_current
@@ -193,7 +193,7 @@ def test_of_a_large_gallery_some_faces_are_compared_with_all(
     names = [f"p{n}" if labels == "people" else None for n in people]
     index = labelled_index(tmp_path, vectors, names)
     whole = calibrate_index(index).calibration
-    monkeypatch.setattr(calibrate, "MOST_COMPARISONS", 1200 * len(vectors))
+    monkeypatch.setattr(comparisons, "MOST_COMPARISONS", 1200 * len(vectors))
     some = calibrate_index(index).calibration
     assert whole is not None and some is not None
     assert some.num_comparisons < 0.4 * whole.num_comparisons

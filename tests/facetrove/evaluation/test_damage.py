@@ -131,7 +131,7 @@ def people_index(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) ->
 def test_damage_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     index, _ = people_index
     result = evaluate_robustness(
-        index, people="folder", damages=["noise", "eyes covered"], num_probes=12
+        index, people="folder", damage=["noise", "eyes covered"], probes=12
     )
     assert (result.num_mated, result.num_strangers, result.num_unreadable) == (12, 12, 0)
     assert result.gallery == (2, 2)
@@ -144,7 +144,7 @@ def test_damage_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     assert similarities == sorted(similarities, reverse=True)
     assert noise[-1].false_negative.value > clean.false_negative.value
     assert damaged[-1].similarity is None or damaged[-1].similarity < similarities[0] - 0.1
-    again = evaluate_robustness(index, people="folder", damages=["noise"], num_probes=12)
+    again = evaluate_robustness(index, people="folder", damage=["noise"], probes=12)
     assert again.damaged[4] == noise[-1]  # by the seed
 
 
@@ -156,13 +156,13 @@ def test_photos_that_are_gone_are_left_out_and_said(
     photos.rename(hidden)
     try:
         with pytest.raises(WrongUsageError, match="are no longer as they were when"):
-            evaluate_robustness(index, people="folder", damages=["dark"], num_probes=3)
+            evaluate_robustness(index, people="folder", damage=["dark"], probes=3)
         photos.mkdir()
         for person in hidden.iterdir():
             (photos / person.name).mkdir()
             for path in sorted(person.iterdir())[::2]:
                 (photos / person.name / path.name).write_bytes(path.read_bytes())
-        some = evaluate_robustness(index, people="folder", damages=["dark"], num_probes=12)
+        some = evaluate_robustness(index, people="folder", damage=["dark"], probes=12)
         assert 0 < some.num_unreadable < 24
         assert some.num_mated + some.num_strangers + some.num_unreadable == 24
     finally:
@@ -172,4 +172,4 @@ def test_photos_that_are_gone_are_left_out_and_said(
 
 def test_a_damage_that_is_not_there_is_named(people_index: tuple[Path, Path]) -> None:
     with pytest.raises(WrongUsageError, match="no damage 'fire'; there are compression, blur"):
-        evaluate_robustness(people_index[0], people="folder", damages=["fire"])
+        evaluate_robustness(people_index[0], people="folder", damage=["fire"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from faces.core.errors import WrongUsageError
-from facetrove.evaluation.identify import Protocol, evaluate_identification, split_faces
+from facetrove.evaluation.identify import evaluate_identification
 from facetrove.evaluation.labels import choose_faces, folder_of
+from facetrove.evaluation.protocol import Protocol, split_faces
 from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.manifest import read_current
@@ -59,10 +61,10 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
     vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
     people = ["ann", "ann", "bob", "bob", "cy", "cy"]
     index = labelled_index(tmp_path, vectors, people)
-    protocol = Protocol(num_enrolled=2, num_splits=1)
+    protocol = Protocol(enrol=2, splits=1)
     with pytest.raises(WrongUsageError, match="fewer than two have more than 2 photos"):
         evaluate_identification(index, protocol=protocol)
-    from facetrove.evaluation.identify import Gallery, search_all
+    from facetrove.evaluation.gallery import Gallery, search_all
     from facetrove.evaluation.labels import labelled_faces
     from indexer.snapshot import Snapshot
 
@@ -86,12 +88,12 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
 def test_what_the_index_misses_is_told_apart_from_what_the_model_does(tmp_path: Path) -> None:
     vectors, people = people_around(3000, 2, spread=0.6)
     index = labelled_index(tmp_path, vectors, people, recipe="IVF64,PQ8x4fs")
-    result = evaluate_identification(index, protocol=Protocol(num_splits=3))
+    result = evaluate_identification(index, protocol=Protocol(splits=3))
     assert result.index is not None
     assert result.index.rank_one.value < result.model.rank_one.value - 0.005
     exact = tmp_path / "exact.index"
     build_index(tmp_path / "d.dataset", exact, recipe="exact")
-    same = evaluate_identification(exact, protocol=Protocol(num_splits=3))
+    same = evaluate_identification(exact, protocol=Protocol(splits=3))
     assert same.index is None
     assert same.model.rank_one == result.model.rank_one
     assert same.model.false_negative == result.model.false_negative
@@ -135,7 +137,7 @@ def test_more_enrolled_photos_find_more(tmp_path: Path) -> None:
     index = labelled_index(tmp_path, vectors, people)
     rates = [
         evaluate_identification(
-            index, protocol=Protocol(num_enrolled=count, num_splits=3)
+            index, protocol=Protocol(enrol=count, splits=3)
         ).model.rank_one.value
         for count in (1, 4)
     ]
@@ -183,6 +185,19 @@ def test_a_measure_that_is_the_same_of_all_faces_is_left_out(tmp_path: Path) -> 
     assert result.qualities == []
 
 
+def test_a_result_turns_into_json_whose_keys_stay_as_they_are(tmp_path: Path) -> None:
+    vectors, people = people_around(20, 3, spread=0.2)
+    index = labelled_index(tmp_path, vectors, people)
+    document = evaluate_identification(index, protocol=Protocol(splits=2)).to_json()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["protocol"] == {
+        "num_enrolled": 1,
+        "num_splits": 2,
+        "stranger_share": 0.5,
+        "seed": 0,
+    }
+
+
 def test_people_are_told_by_folders_or_a_column(tmp_path: Path) -> None:
     vectors, people = people_around(20, 3, spread=0.2)
     index = labelled_index(tmp_path, vectors, people)
@@ -202,12 +217,12 @@ def test_nobody_to_search_for_is_said(tmp_path: Path) -> None:
     with pytest.raises(WrongUsageError, match="nobody to search for"):
         evaluate_identification(index)
     with pytest.raises(WrongUsageError, match="enrol one photo"):
-        Protocol(num_enrolled=0)
+        Protocol(enrol=0)
     vectors, people = people_around(3, 3, spread=0.2)
     few = labelled_index(tmp_path / "few", vectors, people)
     for share in (0.05, 0.95):
         with pytest.raises(WrongUsageError, match="nobody enrolled, nobody to search for, or no"):
-            evaluate_identification(few, protocol=Protocol(stranger_share=share))
+            evaluate_identification(few, protocol=Protocol(strangers=share))
 
 
 def test_folders_are_told_wherever_photos_lie() -> None:
@@ -252,7 +267,7 @@ def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
     people = [person if n != 4 else "somebody else" for n, person in enumerate(people)]
     index = labelled_index(tmp_path, vectors, people)
     assert evaluate_identification(index).worst == []
-    (worst, *_) = evaluate_identification(index, num_worst=3).worst
+    (worst, *_) = evaluate_identification(index, examples=3).worst
     # Photo 4 shows the person of photos 3 and 5: a stranger who is found.
     numbers = {int(Path(uri).stem) for uri in (worst.uri, worst.other_uri)}
     assert 4 in numbers and numbers <= {3, 4, 5} and not worst.mated
@@ -260,7 +275,7 @@ def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
 
 def test_lfw_s_people_are_found_by_one_photo(lfw_index: Path) -> None:
     result = evaluate_identification(
-        lfw_index, people="folder", face="central", protocol=Protocol(num_splits=5)
+        lfw_index, people="folder", face="central", protocol=Protocol(splits=5)
     )
     assert result.num_people == 2181 and result.closed_gallery == (2181, 2181)
     assert result.model.rank_one.value >= 0.98

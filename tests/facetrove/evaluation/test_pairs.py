@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from faces.core.errors import WrongUsageError
+from facetrove.evaluation.folds import best_threshold, drawn_folds
 from facetrove.evaluation.pair_lists import Pairs, read_pairs
-from facetrove.evaluation.pairs import best_threshold, drawn_folds, evaluate_pairs
+from facetrove.evaluation.pairs import evaluate_pairs
 from tests.support.labelled_faces import people_around, write_labelled
 
 VIEW_1 = "2\nAnn\t1\t2\nBob\t1\t3\nAnn\t1\tBob\t2\nBob\t4\tCy\t1\n"
@@ -246,7 +247,7 @@ def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
         [(uris[2 * n], uris[2 * n + 1]) for n in range(4)], np.array([True, True, False, False])
     )
     assert evaluate_pairs(tmp_path / "d", pairs).worst == []
-    (missed,) = evaluate_pairs(tmp_path / "d", pairs, num_worst=5).worst
+    (missed,) = evaluate_pairs(tmp_path / "d", pairs, examples=5).worst
     assert (missed.uri, missed.mated) == ("/p/0.jpg", True)
 
 
