@@ -29,7 +29,7 @@ def facetrove(*arguments: str | Path, capture: bool = False) -> str:
 
 
 def first_photo_with_a_face(dataset: Path) -> Path:
-    uris = ft.open_dataset(dataset).faces(["uri"])["uri"].to_pylist()
+    uris = ft.open_dataset(dataset).faces(["uri"]).to_arrow()["uri"].to_pylist()
     photos = (Path(uri) for uri in uris if Path(uri).is_file())
     return next(photos, None) or sys.exit(
         "no face was found in these photos, so there is nobody to look for"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import facetrove as ft
+from facetrove import beam
 from tests.support.command import ROOT
 
 ROOMS = {"faces", "indexer", "beam_jobs", "search"}
@@ -81,6 +82,10 @@ def test_importing_facetrove_loads_only_what_python_has() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert {name for name in ast.literal_eval(loaded.stdout) if "." not in name} == {"facetrove"}
+
+
+def test_transforms_are_public_in_a_module_of_their_own() -> None:
+    assert sorted(beam.__all__) == ["EmbedPhotos", "EmbeddedPhotos", "build_index_in_pieces"]
 
 
 def imported(source: str) -> set[str]:
