@@ -37,7 +37,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 def answers(index: Path) -> list[list[dict[str, Any]]]:
     searcher = FaceSearcher.open(index)
-    found = searcher.search_embeddings(PROBES, k=10)
+    found = list(searcher.search_embeddings(PROBES, k=10))
     found += searcher.search_embeddings(PROBES[:5], k=10, where="person = 'person 3'")
     return [[match.to_json() for match in matches] for matches in found]
 
