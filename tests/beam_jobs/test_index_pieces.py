@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
@@ -44,7 +45,6 @@ def answers(index: Path) -> list[list[dict[str, Any]]]:
 
 def assert_same_codes(ours: Path, theirs: Path, k: int = 30) -> None:
     """FAISS itself proposes the same candidates, however many groups are looked at."""
-    import faiss
 
     def found(index: Path, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
         (path,) = index.glob(f"segments/{read_current(index).segments[0].segment_id}/codes.faiss")

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from faces.dataset.store import Dataset
-from indexer.build import build_index, compact_index
+from indexer.build import build_index
+from indexer.compact import compact_index
 from indexer.delete import delete_faces
 from indexer.manifest import FORMAT_VERSION, read_current
 from indexer.purge import purge
