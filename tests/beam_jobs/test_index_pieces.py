@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
@@ -37,14 +38,13 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 def answers(index: Path) -> list[list[dict[str, Any]]]:
     searcher = FaceSearcher.open(index)
-    found = searcher.search_embeddings(PROBES, k=10)
+    found = list(searcher.search_embeddings(PROBES, k=10))
     found += searcher.search_embeddings(PROBES[:5], k=10, where="person = 'person 3'")
     return [[match.to_json() for match in matches] for matches in found]
 
 
 def assert_same_codes(ours: Path, theirs: Path, k: int = 30) -> None:
     """FAISS itself proposes the same candidates, however many groups are looked at."""
-    import faiss
 
     def found(index: Path, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
         (path,) = index.glob(f"segments/{read_current(index).segments[0].segment_id}/codes.faiss")

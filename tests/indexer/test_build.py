@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,8 +163,6 @@ def test_an_embedding_that_is_none_is_not_indexed(tmp_path: Path, contract: Mode
 def test_another_model_s_index_is_left_alone(
     dataset: Path, tmp_path: Path, contract: ModelContract
 ) -> None:
-    from dataclasses import replace
-
     build_index(dataset, tmp_path / "i")
     write(tmp_path / "other", replace(contract, embedder="other"), {"z": 1})
     with pytest.raises(ContractMismatchError, match="name a new index"):

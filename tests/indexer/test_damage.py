@@ -62,7 +62,7 @@ def files_of(index: Path) -> list[Path]:
 def answers(index: Path) -> list[object]:
     """All that an index says, in several ways."""
     searcher = FaceSearcher.open(index)
-    found = searcher.search_embeddings(PROBES[:1], min_similarity=-1)
+    found = list(searcher.search_embeddings(PROBES[:1], min_similarity=-1))
     found += searcher.search_embeddings(PROBES, k=5)
     found += searcher.search_embeddings(PROBES, k=5, where="year > 20 AND len(also_at) = 0")
     return [[match.to_json() for match in matches] for matches in found]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -273,8 +274,6 @@ def as_face(match: Match) -> Face:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """FAISS on one thread, which is faster for so few faces."""
-    import faiss
-
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     yield

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import faiss
 import pytest
 
 from indexer.build import build_index
@@ -30,8 +31,6 @@ processes.set_forkserver_preload([__name__, "duckdb", "faiss"])
 
 def read_without_pause(number: int, index: Path, stop: Any, answers: Any) -> None:
     """Open, search, refresh; then say which sets of faces were answered, or what went wrong."""
-    import faiss
-
     faiss.omp_set_num_threads(1)
     everything: set[frozenset[str]] = set()
     filtered: set[frozenset[str]] = set()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from faces.core.contract import ModelContract
 from faces.core.errors import ContractMismatchError, DamagedFileError, WrongUsageError
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
+from faces.models.registry import load_pipeline
 from faces.photos.decoding import decode_photo
 from indexer.build import build_index
 from search.results import CandidateList, Match
@@ -145,10 +147,6 @@ def test_a_damaged_file_is_refused_by_name(demo_index: Path, tmp_path: Path) -> 
 
 
 def test_an_index_of_another_model_does_not_take_photos(tmp_path: Path, probe_photo: Path) -> None:
-    from dataclasses import replace
-
-    from faces.models.registry import load_pipeline
-
     newer = replace(load_pipeline().contract, preprocessing_version=99, dimension=8)
     write(tmp_path / "d", newer, {"a": 1})
     build_index(tmp_path / "d", tmp_path / "i")
