@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from search.searcher import FaceSearcher
 from tests.support.command import require_message, run_facetrove
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
 
@@ -132,8 +133,6 @@ def test_an_index_is_calibrated_and_searched_at_a_rate(index: Path, tmp_path: Pa
         run_facetrove("evaluate", "identify", copy, "--splits", "1", "--json").stdout
     )["evaluated"]
     assert face_id == str(copy)
-    from search.searcher import FaceSearcher
-
     searcher = FaceSearcher.open(copy)
     (nearest,) = searcher.search_embeddings(
         people_around(250, 3, spread=0.6, dimension=64)[0][:1], 1

@@ -8,12 +8,14 @@ import pyarrow as pa
 import pytest
 
 from faces.core.errors import WrongUsageError
+from facetrove.evaluation.gallery import Gallery, search_all
 from facetrove.evaluation.identify import evaluate_identification
-from facetrove.evaluation.labels import choose_faces, folder_of
+from facetrove.evaluation.labels import choose_faces, folder_of, labelled_faces
 from facetrove.evaluation.protocol import Protocol, split_faces
 from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.manifest import read_current
+from indexer.snapshot import Snapshot
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
 
 
@@ -64,10 +66,6 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
     protocol = Protocol(enrol=2, splits=1)
     with pytest.raises(WrongUsageError, match="fewer than two have more than 2 photos"):
         evaluate_identification(index, protocol=protocol)
-    from facetrove.evaluation.gallery import Gallery, search_all
-    from facetrove.evaluation.labels import labelled_faces
-    from indexer.snapshot import Snapshot
-
     version = Snapshot.open(index, "cpu")
     faces = labelled_faces(index, version)
     numbers = [int(Path(uri).stem) for uri in faces.column("uri").to_pylist()]
