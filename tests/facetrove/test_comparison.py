@@ -91,7 +91,7 @@ def test_thresholds_are_known_of_measured_models_and_rates_only() -> None:
 
 def test_the_threshold_keeps_its_false_accept_rate_on_lfw(lfw_dataset: Path) -> None:
     """Of all pairs of photos of different people, those with one face each."""
-    faces = pa.concat_tables(Dataset.open(lfw_dataset).faces(["uri", "photo_id", "embedding"]))
+    faces = Dataset.open(lfw_dataset).faces(["uri", "photo_id", "embedding"]).to_arrow()
     photos, counts = np.unique(faces["photo_id"].to_numpy(), return_counts=True)
     faces = faces.filter(pc.is_in(faces["photo_id"], value_set=pa.array(photos[counts == 1])))
     people = np.array([Path(uri).parent.name for uri in faces["uri"].to_pylist()])

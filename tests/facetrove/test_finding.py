@@ -17,8 +17,8 @@ from facetrove.finding import find_faces
 def test_a_photo_s_faces_are_those_the_job_finds(demo_photos: Path, demo_dataset: Path) -> None:
     found = find_faces(demo_photos / "biden.jpg")
     assert len(found) == 1
-    (table,) = Dataset.open(demo_dataset).faces()
-    (row,) = [r for r in table.to_pylist() if Path(r["uri"]).name == "biden.jpg"]
+    rows = Dataset.open(demo_dataset).faces().to_list()
+    (row,) = [row for row in rows if Path(row["uri"]).name == "biden.jpg"]
     (ours,) = found.to_list()
     assert ours.keys() == row.keys() - {"face_id", "photo_id", "uri", "also_at"}
     for name, value in ours.items():
