@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -33,6 +32,8 @@ def passing_rows(faces: pa.Table, where: str) -> NDArray[np.bool_]:
     Raises:
         WrongUsageError: it is no condition, or names a column that is not there.
     """
+    import duckdb
+
     passing = np.zeros(len(faces), dtype=bool)
     numbered = faces.append_column(ROW, pa.array(np.arange(len(faces))))
     with duckdb.connect(":memory:", config=_SAFE) as connection:
