@@ -30,10 +30,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beam_jobs.embed_photos import embed_photos as embed_photos
+    from beam_jobs.embed_photos import plan_embedding as plan_embedding
     from beam_jobs.import_faces import import_faces as import_faces
     from beam_jobs.job import EmbedOptions as EmbedOptions
+    from beam_jobs.reembed import plan_reembedding as plan_reembedding
     from beam_jobs.reembed import reembed as reembed
     from beam_jobs.summary import EmbedSummary as EmbedSummary
+    from beam_jobs.summary import PhotosFound as PhotosFound
     from faces.core.errors import BusyError as BusyError
     from faces.core.errors import ContractMismatchError as ContractMismatchError
     from faces.core.errors import DamagedFileError as DamagedFileError
@@ -52,16 +55,23 @@ if TYPE_CHECKING:
     from facetrove.calibration import calibrate_index as calibrate_index
     from facetrove.comparison import Comparison as Comparison
     from facetrove.comparison import compare as compare
+    from facetrove.evaluation.identify import Identification as Identification
     from facetrove.evaluation.identify import evaluate_identification as evaluate_identification
     from facetrove.evaluation.pair_lists import read_pairs as read_pairs
+    from facetrove.evaluation.pairs import Verification as Verification
     from facetrove.evaluation.pairs import evaluate_pairs as evaluate_pairs
     from facetrove.evaluation.protocol import Protocol as Protocol
+    from facetrove.evaluation.robustness import Robustness as Robustness
     from facetrove.evaluation.robustness import evaluate_robustness as evaluate_robustness
     from facetrove.finding import FoundFaces as FoundFaces
     from facetrove.finding import find_faces as find_faces
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
+    from indexer.delete import Deleted as Deleted
+    from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import delete_faces as delete_faces
+    from indexer.delete import plan_deletion as plan_deletion
+    from indexer.purge import PurgeReport as PurgeReport
     from indexer.purge import purge as purge
     from indexer.thresholds import Calibration as Calibration
     from indexer.verify import verify_index as verify_index
@@ -89,6 +99,8 @@ __all__ = [
     "ContractMismatchError",
     "DamagedFileError",
     "Dataset",
+    "Deleted",
+    "DeletionPlan",
     "EmbedOptions",
     "EmbedSummary",
     "Face",
@@ -97,15 +109,20 @@ __all__ = [
     "FaceSelection",
     "FaceTroveError",
     "FoundFaces",
+    "Identification",
     "Match",
     "ModelCard",
     "ModelChoice",
     "ModelUnavailableError",
     "PhotoLimits",
+    "PhotosFound",
     "Probe",
     "Probes",
     "Progress",
     "Protocol",
+    "PurgeReport",
+    "Robustness",
+    "Verification",
     "WrongUsageError",
     "__version__",
     "build_index",
@@ -122,6 +139,9 @@ __all__ = [
     "list_models",
     "open_dataset",
     "open_index",
+    "plan_deletion",
+    "plan_embedding",
+    "plan_reembedding",
     "purge",
     "read_pairs",
     "reembed",
@@ -139,6 +159,8 @@ _HOMES = {
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
     "DamagedFileError": "faces.core.errors:DamagedFileError",
     "Dataset": "faces.dataset.store:Dataset",
+    "Deleted": "indexer.delete:Deleted",
+    "DeletionPlan": "indexer.delete:DeletionPlan",
     "EmbedOptions": "beam_jobs.job:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
     "Face": "faces.models.face:Face",
@@ -147,15 +169,20 @@ _HOMES = {
     "FaceSelection": "faces.core.settings:FaceSelection",
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
+    "Identification": "facetrove.evaluation.identify:Identification",
     "Match": "search.results:Match",
     "ModelCard": "faces.models.catalog:ModelCard",
     "ModelChoice": "faces.models.choice:ModelChoice",
     "ModelUnavailableError": "faces.core.errors:ModelUnavailableError",
     "PhotoLimits": "faces.core.settings:PhotoLimits",
+    "PhotosFound": "beam_jobs.summary:PhotosFound",
     "Probe": "search.results:Probe",
     "Probes": "search.results:Probes",
     "Progress": "faces.core.progress:Progress",
     "Protocol": "facetrove.evaluation.protocol:Protocol",
+    "PurgeReport": "indexer.purge:PurgeReport",
+    "Robustness": "facetrove.evaluation.robustness:Robustness",
+    "Verification": "facetrove.evaluation.pairs:Verification",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
     "build_index": "facetrove.indexes:build_index",
     "calibrate_index": "facetrove.calibration:calibrate_index",
@@ -171,6 +198,9 @@ _HOMES = {
     "list_models": "faces.models.catalog:list_models",
     "open_dataset": "faces.dataset.store:Dataset.open",
     "open_index": "search.searcher:FaceSearcher.open",
+    "plan_deletion": "indexer.delete:plan_deletion",
+    "plan_embedding": "beam_jobs.embed_photos:plan_embedding",
+    "plan_reembedding": "beam_jobs.reembed:plan_reembedding",
     "purge": "indexer.purge:purge",
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",

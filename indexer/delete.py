@@ -139,23 +139,27 @@ def plan_deletion(
 def delete_faces(
     dataset: str | Path,
     indexes: Sequence[str | Path],
-    where: str,
+    where: str | None = None,
     *,
+    faces: Sequence[str] = (),
+    photos: Sequence[str] = (),
     on_progress: OnProgress = ignore_progress,
 ) -> Deleted:
-    """Delete the faces that a filter lets pass: no search finds them from now on.
+    """Delete faces from a dataset and its indexes: no search finds them from now on.
 
     They leave the dataset's parts too, and should their photos be embedded again, they are
     withheld. Bytes of them stay in the indexes' files, and may in older files of the dataset, until
     `purge`. Stopped at any point, the same call finishes it.
 
     Args:
-        dataset, indexes, where: as in `plan_deletion`.
+        dataset, indexes, where, faces, photos: as in `plan_deletion`.
         on_progress: called with what is being done.
 
     Raises: as `plan_deletion` and `DeletionPlan.carry_out`.
     """
-    plan = plan_deletion(dataset, indexes, where=where, on_progress=on_progress)
+    plan = plan_deletion(
+        dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
+    )
     return plan.carry_out(on_progress=on_progress)
 
 

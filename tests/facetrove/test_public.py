@@ -18,13 +18,15 @@ from tests.support.command import ROOT
 ROOMS = {"faces", "indexer", "beam_jobs", "search"}
 
 PUBLIC = """
-    BusyError Box Calibration CandidateList CandidateLists Comparison ContractMismatchError
-    DamagedFileError Dataset EmbedOptions EmbedSummary Face FaceQuality FaceSearcher FaceSelection
-    FaceTroveError FoundFaces Match ModelCard ModelChoice ModelUnavailableError PhotoLimits Probe
-    Probes Progress Protocol WrongUsageError __version__ build_index calibrate_index compact_index
-    compare delete_faces embed_photos evaluate_identification evaluate_pairs evaluate_robustness
-    find_faces import_faces list_models open_dataset open_index purge read_pairs reembed
-    verify_index write_contact_sheet
+    Box BusyError Calibration CandidateList CandidateLists Comparison ContractMismatchError
+    DamagedFileError Dataset Deleted DeletionPlan EmbedOptions EmbedSummary Face FaceQuality
+    FaceSearcher FaceSelection FaceTroveError FoundFaces Identification Match ModelCard
+    ModelChoice ModelUnavailableError PhotoLimits PhotosFound Probe Probes Progress Protocol
+    PurgeReport Robustness Verification WrongUsageError __version__ build_index calibrate_index
+    compact_index compare delete_faces embed_photos evaluate_identification evaluate_pairs
+    evaluate_robustness find_faces import_faces list_models open_dataset open_index
+    plan_deletion plan_embedding plan_reembedding purge read_pairs reembed verify_index
+    write_contact_sheet
 """
 
 
