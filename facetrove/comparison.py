@@ -138,6 +138,6 @@ def _threshold(models: ModelChoice) -> tuple[float | None, str]:
             f"{usual.detector} and the model's own alignment, and other ones were chosen"
         )
     return threshold, (
-        f"a share of {FAR:g} of the pairs of different people in Labeled Faces in the Wild reaches "
-        "this similarity (measured with these models on frontal press photos)"
+        "measured with these models on all pairs of different people in Labeled Faces in the Wild, "
+        f"which are frontal press photos: {FAR:.1%} of them reach this threshold"
     )
