@@ -61,7 +61,11 @@ def build_index_in_pieces(
         on_progress: called with what is being done.
         given: as of `build_index`; a recipe must be one that groups faces (IVF), or auto.
 
-    Raises: as `build_index`; FaceTroveError where a worker fails.
+    Returns:
+        The manifest now in force.
+
+    Raises:
+        FaceTroveError: a worker failed, or as of `build_index`; the index is as it was.
     """
     if num_pieces < 1:
         raise WrongUsageError(f"{num_pieces} pieces were asked for; give 1 or more")

@@ -17,6 +17,7 @@ from beam_jobs.in_hand import InHand, in_hand_file
 from beam_jobs.shard import BATCH_PHOTOS, embed_shard
 from beam_jobs.work_files import ShardWork, read_work
 from faces.core.contract import ModelContract, require_same_contract
+from faces.core.errors import WrongUsageError
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
@@ -204,7 +205,16 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
         self._embed = _EmbedBatch(models, self.contract, selection, limits, threads)
 
     def expand(self, uris: beam.PCollection) -> EmbeddedPhotos:
-        """See `PTransform`."""
+        """See `PTransform`.
+
+        Raises:
+            WrongUsageError: the runner would lose photos without a word.
+        """
+        if type(uris.pipeline.runner).__name__ == "DaskRunner":  # 2.77; see beam.BatchElements
+            raise WrongUsageError(
+                "Beam's DaskRunner drops what a step gives at the end of a bundle, and so the last "
+                "photos of each; run EmbedPhotos on another runner"
+            )
         outputs = (
             uris
             | "Batch photos"

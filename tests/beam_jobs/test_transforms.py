@@ -161,3 +161,13 @@ def test_the_selection_holds_and_the_contract_is_told(
 def test_a_model_that_nobody_knows_is_refused_at_once() -> None:
     with pytest.raises(WrongUsageError, match="no embedder is called 'nonsense'"):
         EmbedPhotos(models=ModelChoice(embedder="nonsense"))
+
+
+class DaskRunner(FnApiRunner):
+    """Called like the runner that loses what is batched."""
+
+
+def test_a_runner_that_would_lose_photos_is_refused() -> None:
+    dask = beam.Pipeline(DaskRunner(), options=PipelineOptions([]))
+    with pytest.raises(WrongUsageError, match="run EmbedPhotos on another runner"):
+        _ = dask | beam.Create(["a.jpg"]) | EmbedPhotos()
