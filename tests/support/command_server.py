@@ -9,6 +9,7 @@ loads is there already. That the console script loads it by itself is tested whe
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -117,5 +118,7 @@ def load_everything() -> None:
 
 if __name__ == "__main__":
     load_everything()
+    gc.collect()
+    gc.freeze()  # else each fork, as it ends, looks through all that was loaded
     serve()
     sys.exit(main())
