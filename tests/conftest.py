@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,18 @@ from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from facetrove.demo_photos import fetch_demo_photos
 from tests.support.command import SMALL_COLLECTION_PHOTOS, embedded_once, indexed_once
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with long tests first, so that all test processes have work until the end."""
+    with_long_tests = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in with_long_tests)
+
+
+def pytest_collection_finish() -> None:
+    """Spare Python looking through all that was loaded whenever it collects garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,12 @@ from faces.core.errors import WrongUsageError
 from faces.core.progress import Progress
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
-from tests.support.command import SMALL_COLLECTION_PHOTOS, facetrove_command, run_facetrove
+from tests.support.command import (
+    SMALL_COLLECTION_PHOTOS,
+    embedded_once,
+    facetrove_command,
+    run_facetrove,
+)
 from tests.support.jobs import photo_rows, wait_for_parts, worker_pids
 
 
@@ -62,10 +67,8 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_collection: Path) -> Path:
-    dataset = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    embed_photos(small_collection, dataset)
-    return dataset
+def undisturbed(shared_dir: Path, small_collection: Path) -> Path:
+    return embedded_once(shared_dir / "undisturbed.dataset", small_collection)
 
 
 def test_a_run_reports_what_it_did_and_the_next_does_nothing(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,7 @@ from faces.dataset.store import Dataset
 from faces.photos.uris import photo_path
 from tests.support.command import facetrove_command, run_facetrove
 from tests.support.hostile_photos import LOCKED, LOSSLESS, HostileFile, make_hostile_folder, unlock
+from tests.support.permissions import obey_permissions, permissions_are_obeyed
 
 Row = dict[str, Any]
 
@@ -31,10 +29,6 @@ side: so much the detector itself is when the same photo is moved by one pixel."
 
 FLOAT = ("--embedder", "sface")
 """Whole-number arithmetic adds some thousandths of difference of its own."""
-
-PR_CAPBSET_DROP = 24
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
-"""linux/prctl.h, linux/capability.h: what lets root read files that forbid it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ def test_hostile_files_have_one_true_row_each_and_good_photos_lose_nothing(
     ):
         files = make_hostile_folder(folder, portrait.convert("RGB"), stranger.convert("RGB"))
     try:
-        obeyed = permissions_are_obeyed(folder)
+        obeyed = permissions_are_obeyed(folder / LOCKED / "photo.jpg")
         run = embed_hostile(folder, tmp_path / "dataset", files, tmp_path / "clean")
     finally:
         unlock(folder)
@@ -105,24 +99,6 @@ def embed_hostile(folder: Path, dataset: Path, files: list[HostileFile], clean: 
     for row in Dataset.open(dataset).photos().to_pylist():
         rows.setdefault(str(photo_path(row["uri"]).relative_to(folder)), []).append(row)
     return HostileRun(files, finished, rows, faces_by_photo(dataset), embed_clean(clean, files))
-
-
-def permissions_are_obeyed(folder: Path) -> bool:
-    read = "import sys; open(sys.argv[1])"
-    finished = subprocess.run(
-        [sys.executable, "-c", read, folder / LOCKED / "photo.jpg"],
-        preexec_fn=obey_permissions,
-        capture_output=True,
-        check=False,
-    )
-    return finished.returncode != 0
-
-
-def obey_permissions() -> None:
-    """Called in a child process: even root is then held to the permissions of files."""
-    if os.geteuid() == 0 and sys.platform == "linux":
-        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def embed_clean(base: Path, files: list[HostileFile]) -> dict[str, list[Row]]:

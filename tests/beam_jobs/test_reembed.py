@@ -22,21 +22,37 @@ from indexer.purge import purge
 from indexer.verify import verify_index
 from tests.support.command import run_facetrove
 
+pytestmark = pytest.mark.xdist_group("reembed")  # who share what was embedded first
+
 FLOAT = ModelChoice(embedder="sface")
 
 
-@pytest.fixture
-def photos(demo_photos: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    shutil.copytree(demo_photos, folder)
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> Path:
+    """A folder with photos and the dataset that the default model makes of them."""
+    folder = tmp_path_factory.mktemp("begun")
+    shutil.copytree(demo_photos, folder / "photos")
+    embed_photos(folder / "photos", folder / "first", workers=1)
+    shutil.copytree(folder, folder / "as-made")
     return folder
 
 
 @pytest.fixture
-def first(photos: Path, tmp_path: Path) -> Path:
-    """The photos embedded by the default model."""
-    embed_photos(photos, tmp_path / "first", workers=1)
-    return tmp_path / "first"
+def photos(begun: Path) -> Path:
+    """The photos as they were, where they were, whatever the test before has done to them."""
+    return restored(begun, "photos")
+
+
+@pytest.fixture
+def first(begun: Path) -> Path:
+    """Their dataset, likewise."""
+    return restored(begun, "first")
+
+
+def restored(begun: Path, name: str) -> Path:
+    shutil.rmtree(begun / name)
+    shutil.copytree(begun / "as-made" / name, begun / name)
+    return begun / name
 
 
 def faces_of(dataset: Path) -> dict[str, tuple[str, list[float], np.ndarray]]:

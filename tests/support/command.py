@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from tests.support.command_server import command_server
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -39,13 +41,12 @@ def indexed_once(index: Path, dataset: Path) -> Path:
 
 
 def run_facetrove(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user would."""
-    return subprocess.run(
-        facetrove_command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
-    )
+    """Run the command line in a process of its own; what it loads is there already."""
+    return command_server().run([str(argument) for argument in arguments], timeout)
 
 
 def facetrove_command(*arguments: str | Path) -> list[str]:
+    """The command as a user starts it."""
     return [str(Path(sys.executable).with_name("facetrove")), *map(str, arguments)]
 
 

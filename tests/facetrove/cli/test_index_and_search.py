@@ -62,18 +62,29 @@ def test_an_index_forgets_what_was_dropped(tmp_path: Path, demo_photos: Path) ->
     assert f"{index} holds 2 faces (version" in run_facetrove("index", dataset, index).stdout
 
 
-@pytest.fixture
-def family(tmp_path: Path, demo_photos: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def family_as_made(
+    tmp_path_factory: pytest.TempPathFactory, demo_photos: Path
+) -> tuple[Path, Path]:
     """Dataset and index of the demo's photos, with a list that says who is in them."""
+    folder = tmp_path_factory.mktemp("family")
     rows = [f"{path},{path.stem.split('_')[0].rstrip('23')}" for path in demo_photos.iterdir()]
-    (tmp_path / "people.csv").write_text("\n".join(["path,person", *rows]))
-    dataset, index = tmp_path / "d", tmp_path / "i"
-    assert run_facetrove("embed", tmp_path / "people.csv", dataset).returncode == 0
+    (folder / "people.csv").write_text("\n".join(["path,person", *rows]))
+    dataset, index = folder / "d", folder / "i"
+    assert run_facetrove("embed", folder / "people.csv", dataset).returncode == 0
     assert run_facetrove("index", dataset, index).returncode == 0
     return dataset, index
 
 
+@pytest.fixture
+def family(family_as_made: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """Copies of them, to change."""
+    dataset, index = (shutil.copytree(path, tmp_path / path.name) for path in family_as_made)
+    return dataset, index
+
+
 @pytest.mark.slow
+@pytest.mark.xdist_group("family")
 def test_deleting_and_purging_a_person(
     family: tuple[Path, Path], probe_photo: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +115,7 @@ def test_deleting_and_purging_a_person(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("family")
 def test_asking_for_more_than_the_nearest(family: tuple[Path, Path], probe_photo: Path) -> None:
     _, index = family
     plain = run_facetrove("search", index, probe_photo, "--one-per", "person").stdout
