@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from beam_jobs.job import EmbedJob, EmbedOptions, compare
+from beam_jobs.job import EmbedJob, EmbedOptions, plan_run
 from beam_jobs.reembed import reembed, sole_dataset
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
+from faces.core.named import each_named
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_place
@@ -53,7 +54,7 @@ def plan_embedding(
         WrongUsageError: as `embed_photos` does.
     """
     require_place(dataset)
-    return compare(list_photos(_named(photos)), Path(dataset), options)
+    return plan_run(list_photos(_named(photos)), Path(dataset), options)
 
 
 def embed_photos(
@@ -107,7 +108,7 @@ def _named(photos: Photos) -> Sequence[str | Path]:
     Raises:
         WrongUsageError: it is, or has among it, a dataset or an index.
     """
-    named = [photos] if isinstance(photos, str | Path) else photos
+    named = each_named(photos)
     for place in named:
         if is_index(place):
             raise WrongUsageError(f"{place} is an index; name the dataset it was built from")

@@ -47,7 +47,7 @@ class EmbedOptions:
     drop_vanished: bool = False
 
 
-def compare(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> PhotosFound:
+def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> PhotosFound:
     """Say what a run would do, and touch nothing.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from beam_jobs.job import EmbedJob, EmbedOptions, compare
+from beam_jobs.job import EmbedJob, EmbedOptions, plan_run
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import WrongUsageError
@@ -53,7 +53,7 @@ def plan_reembedding(
         WrongUsageError: there is no dataset `source`, or `dataset` is something else.
     """
     require_place(dataset)
-    return compare(list_dataset(Dataset.open(_absolute(source))), Path(dataset), options)
+    return plan_run(list_dataset(Dataset.open(_absolute(source))), Path(dataset), options)
 
 
 def reembed(

@@ -45,7 +45,6 @@ def _load_on_worker(
     Raises:
         ContractMismatchError: they are not those of the driver.
     """
-    cv2.setNumThreads(threads)
     pipeline = load_pipeline(models, selection=selection, threads=threads)
     # A file of the models may have changed meanwhile, or be another here.
     require_same_contract(
@@ -105,6 +104,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Load the networks, once per worker process."""
+        cv2.setNumThreads(self._threads)  # this process is ours, or a worker of Beam's
         dataset = self._writer.dataset
         self._pipeline = _load_on_worker(
             self._models,
@@ -166,8 +166,9 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
     """Find and embed the faces of photos, in anybody's pipeline.
 
     Takes a PCollection of str, paths or URLs of photos as `faces.photos.reading.read_photo` reads
-    them, and gives `EmbeddedPhotos`. The uri of a row is the photo's absolute path, or its URL. A
-    photo with the content of another has the same photo_id and face_ids.
+    them, and gives `EmbeddedPhotos`. Give absolute paths: a relative one starts from the worker's
+    current folder. The uri of a row is the photo's absolute path, or its URL. A photo with the
+    content of another has the same photo_id and face_ids.
 
     The embeddings are those that `beam_jobs.embed_photos` writes into a dataset. That job finds
     out too which photo it was that killed a worker; this transform does not.
@@ -199,6 +200,7 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
         threads: int = 1,
     ) -> None:
         super().__init__()
+        models = models.absolute()  # workers may have another current folder
         # Here before any worker: it fetches and prepares the weights, and tells the contract.
         self.contract = load_pipeline(models, threads=1).contract
         self._batch_photos = batch_photos

@@ -8,9 +8,9 @@
     index = ft.build_index("faces.dataset", "faces.index")
     index.search("me.jpg", k=10).to_pandas()
 
-The names below are the public ones, and the submodule `facetrove.beam`, whose transforms fit into
-any Beam pipeline; every other module may change. A name is loaded when it is first used, so that
-`import facetrove` is quick.
+The names below are the public ones, and two submodules: `facetrove.beam`, whose transforms fit into
+any Beam pipeline, and `facetrove.demo_photos`. Every other module may change. A name is loaded when
+it is first used, so that `import facetrove` is quick.
 
 All errors are raised on purpose and say in one line what to do:
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from beam_jobs.reembed import reembed as reembed
     from beam_jobs.summary import EmbedSummary as EmbedSummary
     from beam_jobs.summary import PhotosFound as PhotosFound
+    from faces.core.contract import ModelContract as ModelContract
     from faces.core.errors import BusyError as BusyError
     from faces.core.errors import ContractMismatchError as ContractMismatchError
     from faces.core.errors import DamagedFileError as DamagedFileError
@@ -47,16 +48,23 @@ if TYPE_CHECKING:
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
     from faces.dataset.store import Dataset as Dataset
+    from faces.dataset.store import DatasetCounts as DatasetCounts
+    from faces.dataset.store import FaceTables as FaceTables
     from faces.models.catalog import ModelCard as ModelCard
     from faces.models.catalog import list_models as list_models
     from faces.models.choice import ModelChoice as ModelChoice
+    from faces.models.face import Box as Box
+    from faces.models.face import Detection as Detection
     from faces.models.face import Face as Face
     from faces.models.face import FaceQuality as FaceQuality
+    from faces.photos.decoding import Photo as Photo
     from facetrove.calibration import calibrate_index as calibrate_index
+    from facetrove.comparison import ComparedFace as ComparedFace
     from facetrove.comparison import Comparison as Comparison
     from facetrove.comparison import compare as compare
     from facetrove.evaluation.identify import Identification as Identification
     from facetrove.evaluation.identify import evaluate_identification as evaluate_identification
+    from facetrove.evaluation.pair_lists import Pairs as Pairs
     from facetrove.evaluation.pair_lists import read_pairs as read_pairs
     from facetrove.evaluation.pairs import Verification as Verification
     from facetrove.evaluation.pairs import evaluate_pairs as evaluate_pairs
@@ -71,12 +79,13 @@ if TYPE_CHECKING:
     from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import delete_faces as delete_faces
     from indexer.delete import plan_deletion as plan_deletion
+    from indexer.manifest import Manifest as Manifest
     from indexer.purge import PurgeReport as PurgeReport
     from indexer.purge import purge as purge
     from indexer.thresholds import Calibration as Calibration
+    from indexer.verify import Verified as Verified
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
-    from search.results import Box as Box
     from search.results import CandidateList as CandidateList
     from search.results import CandidateLists as CandidateLists
     from search.results import Match as Match
@@ -95,25 +104,33 @@ __all__ = [
     "Calibration",
     "CandidateList",
     "CandidateLists",
+    "ComparedFace",
     "Comparison",
     "ContractMismatchError",
     "DamagedFileError",
     "Dataset",
+    "DatasetCounts",
     "Deleted",
     "DeletionPlan",
+    "Detection",
     "EmbedOptions",
     "EmbedSummary",
     "Face",
     "FaceQuality",
     "FaceSearcher",
     "FaceSelection",
+    "FaceTables",
     "FaceTroveError",
     "FoundFaces",
     "Identification",
+    "Manifest",
     "Match",
     "ModelCard",
     "ModelChoice",
+    "ModelContract",
     "ModelUnavailableError",
+    "Pairs",
+    "Photo",
     "PhotoLimits",
     "PhotosFound",
     "Probe",
@@ -123,6 +140,7 @@ __all__ = [
     "PurgeReport",
     "Robustness",
     "Verification",
+    "Verified",
     "WrongUsageError",
     "__version__",
     "build_index",
@@ -150,30 +168,38 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Box": "search.results:Box",
+    "Box": "faces.models.face:Box",
     "BusyError": "faces.core.errors:BusyError",
     "Calibration": "indexer.thresholds:Calibration",
     "CandidateList": "search.results:CandidateList",
     "CandidateLists": "search.results:CandidateLists",
+    "ComparedFace": "facetrove.comparison:ComparedFace",
     "Comparison": "facetrove.comparison:Comparison",
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
     "DamagedFileError": "faces.core.errors:DamagedFileError",
     "Dataset": "faces.dataset.store:Dataset",
+    "DatasetCounts": "faces.dataset.store:DatasetCounts",
     "Deleted": "indexer.delete:Deleted",
     "DeletionPlan": "indexer.delete:DeletionPlan",
+    "Detection": "faces.models.face:Detection",
     "EmbedOptions": "beam_jobs.job:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
     "Face": "faces.models.face:Face",
     "FaceQuality": "faces.models.face:FaceQuality",
     "FaceSearcher": "search.searcher:FaceSearcher",
     "FaceSelection": "faces.core.settings:FaceSelection",
+    "FaceTables": "faces.dataset.store:FaceTables",
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
+    "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
     "ModelCard": "faces.models.catalog:ModelCard",
     "ModelChoice": "faces.models.choice:ModelChoice",
+    "ModelContract": "faces.core.contract:ModelContract",
     "ModelUnavailableError": "faces.core.errors:ModelUnavailableError",
+    "Pairs": "facetrove.evaluation.pair_lists:Pairs",
+    "Photo": "faces.photos.decoding:Photo",
     "PhotoLimits": "faces.core.settings:PhotoLimits",
     "PhotosFound": "beam_jobs.summary:PhotosFound",
     "Probe": "search.results:Probe",
@@ -183,6 +209,7 @@ _HOMES = {
     "PurgeReport": "indexer.purge:PurgeReport",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "Verification": "facetrove.evaluation.pairs:Verification",
+    "Verified": "indexer.verify:Verified",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
     "build_index": "facetrove.indexes:build_index",
     "calibrate_index": "facetrove.calibration:calibrate_index",
@@ -210,14 +237,16 @@ _HOMES = {
 """By public name, the module that has it and what it is called there."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'facetrove' has no attribute {name!r}")
-    module, _, path = _HOMES[name].partition(":")
-    found = reduce(getattr, path.split("."), import_module(module))
-    globals()[name] = found  # the next time it is found without this function
-    return found
+if not TYPE_CHECKING:  # a type checker would take every name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'facetrove' has no attribute {name!r}")
+        module, _, path = _HOMES[name].partition(":")
+        found = reduce(getattr, path.split("."), import_module(module))
+        globals()[name] = found  # the next time it is found without this function
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -7,8 +7,8 @@ from pathlib import Path
 from faces.core.progress import OnProgress, ignore_progress
 from facetrove.evaluation.calibrate import measure_calibration
 from facetrove.evaluation.labels import FaceChoice
-from indexer.calibration import publish_calibration
-from indexer.manifest import Manifest
+from indexer.calibration import publish_calibration, require_no_writer
+from indexer.thresholds import Calibration
 
 
 def calibrate_index(
@@ -18,7 +18,7 @@ def calibrate_index(
     by_likeness: bool = False,
     face: FaceChoice = "largest",
     on_progress: OnProgress = ignore_progress,
-) -> Manifest:
+) -> Calibration:
     """Measure the false-positive identification rate of an index, and publish it with the index.
 
     The index can be read and written while it is measured. If it has another version in the end,
@@ -33,14 +33,16 @@ def calibrate_index(
         on_progress: called with the step that is being done.
 
     Returns:
-        The manifest now in force; its `calibration` is what was measured.
+        What was measured, as it is published. `FaceSearcher.threshold` reads it.
 
     Raises:
         WrongUsageError: there is no index, or it holds too few people to tell.
         DamagedFileError: a file of the index is not what was written.
         BusyError: another process is writing the index, or has changed it while it was measured.
     """
+    require_no_writer(index)  # sooner than after some minutes
     measured = measure_calibration(
         index, people=people, by_likeness=by_likeness, face=face, on_progress=on_progress
     )
-    return publish_calibration(index, measured.calibration, version=measured.version)
+    publish_calibration(index, measured.calibration, measured_on=measured.manifest)
+    return measured.calibration

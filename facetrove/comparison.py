@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from faces.core.errors import FaceTroveError, WrongUsageError
-from faces.models.choice import ModelChoice
-from faces.models.face import Face
+from faces.models.choice import FIVE_POINT_ALIGNMENT, ModelChoice
+from faces.models.face import Box, Face
 from faces.photos.decoding import Image, Photo
 from facetrove.finding import FoundFaces, find_faces
 from indexer.thresholds import verification_threshold
-from search.results import Box
 
 FAR = 0.001
 """False accept rate of a decision: of a thousand pairs of different people one counts as the same
@@ -86,6 +85,8 @@ def compare(
         ModelUnavailableError: the weights of a model cannot be had.
     """
     numbers = (face, face) if isinstance(face, int) else face
+    if len(numbers) != len("ab"):
+        raise WrongUsageError(f"face is {face!r}; give one number, or two: of photo a and photo b")
     first, second = (
         _chosen(find_faces(photo, models=models), number, _name(photo, letter))
         for photo, number, letter in zip((a, b), numbers, "ab", strict=True)
@@ -125,19 +126,19 @@ def _chosen(faces: FoundFaces, number: int, name: str) -> tuple[Face, ComparedFa
 
 def _threshold(models: ModelChoice) -> tuple[float | None, str]:
     """The threshold of a decision, and what it rests on or why there is none."""
-    usual = ModelChoice(embedder=models.embedder, device=models.device, precision=models.precision)
+    usual = ModelChoice()
     threshold = verification_threshold(models.embedder, FAR)
     if threshold is None:
         return None, (
             f"no threshold of {models.embedder} at a false accept rate of {FAR:g} was published or "
             "measured; `facetrove evaluate pairs` measures one on your photos"
         )
-    if models != usual:
+    if models.detector != usual.detector or models.alignment not in (None, FIVE_POINT_ALIGNMENT):
         return None, (
             f"the threshold of {models.embedder} was measured with the detector "
             f"{usual.detector} and the model's own alignment, and other ones were chosen"
         )
     return threshold, (
-        "measured with these models on all pairs of different people in Labeled Faces in the Wild, "
-        f"which are frontal press photos: {FAR:.1%} of them reach this threshold"
+        "measured with the built-in models on all pairs of different people in Labeled Faces in "
+        f"the Wild, which are frontal press photos: {FAR:.1%} of them reach this threshold"
     )

@@ -6,23 +6,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import overload
 
 import numpy as np
 import pyarrow as pa
 
+from faces.core.machine import available_threads
 from faces.core.settings import FaceSelection
 from faces.core.tables import Tabular
 from faces.dataset.schema import column_of
 from faces.models.choice import ModelChoice
 from faces.models.face import Face
-from faces.models.pipeline import FacePipeline
-from faces.models.registry import load_pipeline
+from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
+from faces.models.registry import load_detector, load_embedder
 from faces.photos.decoding import Image, Photo
 from faces.photos.reading import open_photo
 
-PIPELINES_KEPT = 2
-"""Loaded models that a process keeps for the next photo, the last ones used."""
+MODELS_KEPT = 2
+"""Detectors, and embedders, that a process keeps for the next photo: the last ones used."""
 
 
 class FoundFaces(Tabular, Sequence[Face]):
@@ -117,10 +119,24 @@ def find_faces(
     return FoundFaces(faces, pipeline.embedder.dimension)
 
 
-@lru_cache(PIPELINES_KEPT)
 def loaded_pipeline(models: ModelChoice, selection: FaceSelection) -> FacePipeline:
-    """The pipeline of these models, loaded once in a process."""
-    return load_pipeline(models, selection=selection)
+    """The pipeline of these models, each of which is loaded once in a process."""
+    sought = FaceSelection(min_face=selection.min_face, min_score=selection.min_score)
+    with _loading:  # one thread loads, the others wait for it
+        return FacePipeline(_detector(models, sought), _embedder(models), selection)
+
+
+_loading = Lock()
+
+
+@lru_cache(MODELS_KEPT)
+def _detector(models: ModelChoice, sought: FaceSelection) -> FaceDetector:
+    return load_detector(models, sought, threads=available_threads())
+
+
+@lru_cache(MODELS_KEPT)
+def _embedder(models: ModelChoice) -> FaceEmbedder:
+    return load_embedder(models, threads=available_threads())
 
 
 def _size(face: Face) -> tuple[float, float, float, float]:

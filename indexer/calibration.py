@@ -11,13 +11,22 @@ from indexer.manifest import Manifest, read_current
 from indexer.thresholds import Calibration
 
 
-def publish_calibration(index: str | Path, calibration: Calibration, *, version: int) -> Manifest:
+def require_no_writer(index: str | Path) -> None:
+    """Raise BusyError if another process is writing an index; other errors as below."""
+    read_current(Path(index))
+    with IndexWriter.open(Path(index)):
+        pass
+
+
+def publish_calibration(
+    index: str | Path, calibration: Calibration, *, measured_on: Manifest
+) -> Manifest:
     """Publish the next version of an index: the version that was measured, with its calibration.
 
     Args:
         index: the index's folder.
         calibration: the false-positive identification rates that were measured.
-        version: the `Manifest.version` of the index that the calibration was measured on.
+        measured_on: the manifest of the version that the calibration was measured on.
 
     Returns:
         The manifest now in force.
@@ -31,9 +40,9 @@ def publish_calibration(index: str | Path, calibration: Calibration, *, version:
     read_current(Path(index))  # refuses what is no index before its folder is made
     with IndexWriter.open(Path(index)) as writer:
         manifest = writer.require_previous()
-        if manifest.version != version:
+        if manifest != measured_on:
             raise BusyError(
-                f"index {index} has changed since it was measured (version {version} then, "
-                f"{manifest.version} now); calibrate again"
+                f"index {index} has changed since it was measured (version {measured_on.version} "
+                f"then, {manifest.version} now); calibrate again"
             )
         return writer.publish(replace(manifest, calibration=calibration))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
+from faces.core.named import each_named
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import add_deletions, face_digest, read_deletions
 from faces.dataset.rewrite import take_out_deleted
@@ -47,13 +48,13 @@ class DeletionPlan:
 
     Attributes:
         dataset: the dataset that the faces are deleted from.
-        versions: by the folder of each index, the version that was looked through.
+        indexes: the folders of the indexes that they are deleted from.
         in_indexes: (n,) string, the face ids that were found in the indexes.
         in_dataset: (m,) string, the face ids that were found in the dataset.
     """
 
     dataset: Dataset
-    versions: Mapping[Path, int]
+    indexes: tuple[Path, ...]
     in_indexes: pa.Array
     in_dataset: pa.Array
 
@@ -84,7 +85,7 @@ class DeletionPlan:
             BusyError: an index is being written.
         """
         face_ids = self.face_ids
-        counts = _withhold(self.dataset, list(self.versions), face_ids)
+        counts = _withhold(self.dataset, self.indexes, face_ids)
         try:
             take_out_deleted(self.dataset, lambda step, n, of: on_progress(Progress(step, n, of)))
         except BusyError:
@@ -101,10 +102,10 @@ class DeletionPlan:
 
 def plan_deletion(
     dataset: str | Path,
-    indexes: Sequence[str | Path],
+    indexes: str | Path | Sequence[str | Path],
     *,
-    faces: Sequence[str] = (),
-    photos: Sequence[str] = (),
+    faces: str | Sequence[str] = (),
+    photos: str | Path | Sequence[str | Path] = (),
     where: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> DeletionPlan:
@@ -130,7 +131,7 @@ def plan_deletion(
     on_progress(Progress("looking through the dataset"))
     return DeletionPlan(
         dataset=source,
-        versions={path: manifest.version for path, manifest in opened},
+        indexes=tuple(path for path, _ in opened),
         in_indexes=in_indexes,
         in_dataset=_matching_in_dataset(source, condition),
     )
@@ -138,11 +139,11 @@ def plan_deletion(
 
 def delete_faces(
     dataset: str | Path,
-    indexes: Sequence[str | Path],
+    indexes: str | Path | Sequence[str | Path],
     where: str | None = None,
     *,
-    faces: Sequence[str] = (),
-    photos: Sequence[str] = (),
+    faces: str | Sequence[str] = (),
+    photos: str | Path | Sequence[str | Path] = (),
     on_progress: OnProgress = ignore_progress,
 ) -> Deleted:
     """Delete faces from a dataset and its indexes: no search finds them from now on.
@@ -163,29 +164,31 @@ def delete_faces(
     return plan.carry_out(on_progress=on_progress)
 
 
-def matching(faces: Sequence[str], photos: Sequence[str], where: str | None) -> str:
+def matching(
+    faces: str | Sequence[str], photos: str | Path | Sequence[str | Path], where: str | None
+) -> str:
     """A filter for faces by face_id, by photo (path, uri or photo_id), or by another filter.
 
     Raises:
         WrongUsageError: nothing is named: that would be every face.
     """
     conditions = [] if where is None else [f"({where})"]
-    if faces:
-        conditions.append(any_of("face_id", faces))
-    if photos:
-        uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in photos]
-        conditions.append(in_photo([*uris, *photos]))
+    if face_ids := list(map(str, each_named(faces))):
+        conditions.append(any_of("face_id", face_ids))
+    if names := [str(photo) for photo in each_named(photos)]:
+        uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in names]
+        conditions.append(in_photo([*uris, *names]))
     if not conditions:
         raise WrongUsageError("say which faces: by --face, --photo or --where")
     return " OR ".join(conditions)
 
 
 def open_all(
-    dataset: str | Path, indexes: Sequence[str | Path]
+    dataset: str | Path, indexes: str | Path | Sequence[str | Path]
 ) -> tuple[Dataset, list[tuple[Path, Manifest]]]:
     """A dataset and the manifests of its indexes; refuses those of other models."""
     source = Dataset.open(Path(dataset))
-    opened = [(Path(index), read_current(Path(index))) for index in indexes]
+    opened = [(Path(index), read_current(index)) for index in each_named(indexes)]
     for path, manifest in opened:
         _require_its_contract(source, path, manifest)
     return source, opened

@@ -78,7 +78,7 @@ LIMITS = (
 
 def purge(
     dataset: str | Path,
-    indexes: Sequence[str | Path],
+    indexes: str | Path | Sequence[str | Path],
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> PurgeReport:

@@ -11,11 +11,12 @@ from PIL import ImageDraw, ImageFont
 
 from faces.core.errors import WrongUsageError
 from faces.core.files import atomic_write
+from faces.models.face import Box
 from faces.photos.decoding import Image, Photo, as_photo, decode_photo
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_name
-from search.results import Box, Probe
+from search.results import Probe
 
 SHEET_MARK = "facetrove contact sheet"
 EXIF_SOFTWARE = 0x0131  # Exif 2.32: the program that made a picture

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.tables import Tabular
+from faces.models.face import Box
 from indexer.snapshot import Snapshot
-
-
-class Box(NamedTuple):
-    """A face's place in its upright photo, in pixels, origin top left."""
-
-    x: float
-    y: float
-    width: float
-    height: float
 
 
 @dataclass(frozen=True)
@@ -251,7 +243,10 @@ def _matches_table(snapshot: Snapshot, lists: Sequence[CandidateList]) -> pa.Tab
         columns[name] = pa.array(snapshot.values(name, places), kind)
     fpirs = snapshot.fpirs_of(similarities)
     columns["fpir"] = pa.nulls(len(places), pa.float64()) if fpirs is None else pa.array(fpirs)
-    for field_ in snapshot.metadata:
-        name = f"photo_{field_.name}" if field_.name in columns else field_.name
-        columns[name] = pa.array(snapshot.values(field_.name, places), field_.type)
+    ours, theirs = set(columns), set(snapshot.metadata.names)
+    for column in snapshot.metadata:
+        name = column.name
+        while name in ours or (name != column.name and name in theirs):
+            name = f"photo_{name}"
+        columns[name] = pa.array(snapshot.values(column.name, places), column.type)
     return pa.table(columns)

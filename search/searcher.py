@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
 from faces.core.vectors import has_unit_length
+from faces.models.face import Box
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline_for
 from faces.photos.decoding import Image, Photo
@@ -23,7 +24,7 @@ from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.vectors import Vectors
-from search.results import Box, CandidateList, CandidateLists, Probe, Probes
+from search.results import CandidateList, CandidateLists, Probe, Probes
 
 DEFAULT_K = 10
 
@@ -52,15 +53,6 @@ class Query:
     min_similarity: float | None = None
     one_per: OnePer | None = None
     fpir: float | None = None
-
-
-class Asking(TypedDict, total=False):
-    """What `Query` has but for k, as keyword arguments of a search."""
-
-    where: str | None
-    min_similarity: float | None
-    one_per: OnePer | None
-    fpir: float | None
 
 
 class FaceSearcher:
@@ -121,6 +113,9 @@ class FaceSearcher:
     def contract(self) -> ModelContract:
         """What the index's embeddings were made by."""
         return self.manifest.contract
+
+    def __repr__(self) -> str:
+        return f"<index {self.path}: {len(self):,} faces, version {self.manifest.version}>"
 
     def __len__(self) -> int:
         """Faces in the index."""

@@ -14,6 +14,7 @@ from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import printable
 from facetrove.evaluation.labels import FaceChoice
+from indexer.manifest import read_current
 
 
 @click.command()
@@ -51,11 +52,10 @@ def calibrate(
       facetrove calibrate lfw.index --people folder --face central --fpir 0.01
     """
     with index_progress() as on_progress:
-        manifest = calibrate_index(
+        calibration = calibrate_index(
             index, people=people, by_likeness=by_likeness, face=face, on_progress=on_progress
         )
-    calibration = manifest.calibration
-    assert calibration is not None
+    manifest = read_current(index)
     threshold = None if fpir is None else calibration.threshold(fpir, manifest.num_faces)
     if as_json:
         asked = {} if fpir is None else {"fpir": fpir, "threshold": threshold}

@@ -30,6 +30,7 @@ from facetrove.evaluation.comparisons import LEAST_PEOPLE, Comparisons, too_few
 from facetrove.evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
 from facetrove.evaluation.likeness import people_by_likeness
 from facetrove.evaluation.strangers import Method, Strangers
+from indexer.manifest import Manifest
 from indexer.snapshot import Snapshot
 from indexer.thresholds import MOST_GROWTH, Calibration
 
@@ -52,11 +53,11 @@ class MeasuredCalibration:
 
     Attributes:
         calibration: the index's false-positive identification rate, by similarity.
-        version: the number of that version, as its manifest has it.
+        manifest: that version.
     """
 
     calibration: Calibration
-    version: int
+    manifest: Manifest
 
 
 def measure_calibration(
@@ -94,7 +95,7 @@ def measure_calibration(
         raise WrongUsageError(
             f"the faces of index {index} are too much alike to tell strangers by"
         ) from error
-    return MeasuredCalibration(calibration, version.manifest.version)
+    return MeasuredCalibration(calibration, version.manifest)
 
 
 def _labels(

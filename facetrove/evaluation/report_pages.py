@@ -9,6 +9,7 @@ from io import BytesIO
 
 import numpy as np
 
+from faces.models.face import Box
 from facetrove.evaluation.breakdown import WrongAnswer
 from facetrove.evaluation.identify import MOST_RANK, Accuracy, Identification
 from facetrove.evaluation.metrics import ErrorCurve
@@ -30,7 +31,6 @@ from facetrove.evaluation.tables import (
     ways_of,
 )
 from search.contact_sheet import face_tile_of
-from search.results import Box
 
 FPIR = 1e-2
 """Of the figures to see first."""

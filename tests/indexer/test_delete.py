@@ -17,6 +17,7 @@ from indexer.compact import compact_index
 from indexer.delete import delete_faces, plan_deletion
 from indexer.folder import IndexWriter
 from indexer.manifest import read_current
+from indexer.purge import purge
 from indexer.verify import verify_index
 from tests.support.parts import write
 from tests.support.small_collections import CONTRACT, Collection, Photo, found_ids, many_photos
@@ -49,7 +50,7 @@ def test_a_plan_finds_the_faces_and_deletes_nothing(collection: Collection, inde
     plan = plan_deletion(collection.path, [index], where=PERSON)
     assert set(plan.face_ids.to_pylist()) == faces_of(collection, "person 7")
     assert plan.num_faces == 9
-    assert plan.versions == {index: 1}
+    assert plan.indexes == (index,)
     assert found_ids(index) == dataset_ids(collection.path) == set(collection.faces())
     assert read_current(index).version == 1
 
@@ -65,6 +66,17 @@ def test_a_plan_is_for_the_faces_that_any_of_its_conditions_names(
     assert set(plan.face_ids.to_pylist()) == meant
     with pytest.raises(WrongUsageError, match="say which faces"):
         plan_deletion(collection.path, [index])
+
+
+def test_one_name_is_a_name_and_not_its_letters(collection: Collection, index: Path) -> None:
+    photo, face_id = Path("/photos/000004.jpg"), Photo(3, 3).face_ids[0]
+    for named in (photo, str(photo), [photo]):
+        plan = plan_deletion(collection.path, index, photos=named)
+        assert set(plan.face_ids.to_pylist()) == set(Photo(4, 3).face_ids)
+    assert plan_deletion(collection.path, str(index), faces=face_id).num_faces == 1
+    deleted = delete_faces(str(collection.path), str(index), photos=str(photo), faces=face_id)
+    assert (deleted.num_faces, deleted.num_faces_of_index) == (4, {str(index): 4})
+    assert purge(collection.path, index).indexes == (str(index),)
 
 
 def test_a_plan_writes_each_index_once(collection: Collection, index: Path) -> None:

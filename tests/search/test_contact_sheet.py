@@ -7,9 +7,10 @@ import PIL.Image
 import pytest
 
 from faces.core.errors import WrongUsageError
+from faces.models.face import Box
 from faces.photos.decoding import decode_photo
 from search.contact_sheet import GAP, TILE, draw_contact_sheet, write_contact_sheet
-from search.results import Box, Match, Probe
+from search.results import Match, Probe
 
 
 def solid(folder: Path, name: str, colour: tuple[int, int, int]) -> str:

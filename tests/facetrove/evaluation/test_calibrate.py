@@ -53,7 +53,7 @@ def test_strangers_of_lfw_are_answered_as_often_as_was_said(
         enrolled = np.isin(people, half)
         names = [f"p{n}" if labels == "people" else None for n in people[enrolled]]
         index = labelled_index(tmp_path / str(seed), vectors[enrolled], names)
-        calibration = calibrate_index(index).calibration
+        calibration = calibrate_index(index)
         assert calibration is not None and calibration.method == labels
         strangers = vectors[~enrolled]
         ratios.append([measured_fpir(index, strangers, fpir) / fpir for fpir in (0.1, 0.01)])
@@ -75,7 +75,7 @@ def test_generated_strangers_are_answered_as_often_as_was_said(tmp_path: Path, l
     )
     names = [f"p{n}" if labels == "people" else None for n in people]
     index = labelled_index(tmp_path, vectors, names)
-    calibration = calibrate_index(index).calibration
+    calibration = calibrate_index(index)
     assert calibration is not None
     assert measured_fpir(index, strangers, 0.3) / 0.3 == pytest.approx(1, rel=0.2)
     assert 1 / WITHIN < measured_fpir(index, strangers, 0.1) / 0.1 < WITHIN
@@ -91,9 +91,9 @@ def index(tmp_path: Path) -> Path:
 
 def test_a_calibration_is_kept_with_the_index(index: Path) -> None:
     assert read_current(index).calibration is None
-    manifest = calibrate_index(index)
-    calibration = manifest.calibration
-    assert calibration is not None and read_current(index).calibration == calibration
+    calibration = calibrate_index(index)
+    manifest = read_current(index)
+    assert manifest.calibration == calibration
     assert calibration.num_people == 300 and calibration.num_faces == 600
     assert calibration.num_comparisons == 600 * 598
     assert manifest.version == 2
@@ -192,9 +192,9 @@ def test_of_a_large_gallery_some_faces_are_compared_with_all(
     vectors = draw_faces(default_model(), people, np.random.Generator(np.random.SFC64(4)))
     names = [f"p{n}" if labels == "people" else None for n in people]
     index = labelled_index(tmp_path, vectors, names)
-    whole = calibrate_index(index).calibration
+    whole = calibrate_index(index)
     monkeypatch.setattr(comparisons, "MOST_COMPARISONS", 1200 * len(vectors))
-    some = calibrate_index(index).calibration
+    some = calibrate_index(index)
     assert whole is not None and some is not None
     assert some.num_comparisons < 0.4 * whole.num_comparisons
     for fpir in (0.5, 0.2, 0.1):
@@ -206,15 +206,15 @@ def test_labels_of_a_few_faces_are_not_gone_by(tmp_path: Path) -> None:
     vectors, people = people_around(700, 1, spread=0.3, dimension=64)
     names = [person if n < 250 else None for n, person in enumerate(people)]
     index = labelled_index(tmp_path, vectors, names)
-    calibration = calibrate_index(index).calibration
+    calibration = calibrate_index(index)
     assert calibration is not None and calibration.method == "gallery"
     with pytest.raises(WrongUsageError, match=r"250 of 700 faces.*--by-likeness"):
         calibrate_index(index, people="person")
 
 
 def test_labels_can_be_left_aside(index: Path) -> None:
-    by_labels = calibrate_index(index).calibration
-    by_likeness = calibrate_index(index, by_likeness=True).calibration
+    by_labels = calibrate_index(index)
+    by_likeness = calibrate_index(index, by_likeness=True)
     assert by_labels is not None and by_labels.method == "people"
     assert by_likeness is not None and by_likeness.method == "gallery"
 
