@@ -13,28 +13,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from beam_jobs.job import EmbedJob, EmbedOptions, plan_run
-from beam_jobs.reembed import reembed, sole_dataset
+from beam_jobs.job import EmbedJob, plan_run
+from beam_jobs.options import EmbedOptions, default_models, sole_dataset
+from beam_jobs.reembed import reembed
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.named import each_named
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.store import Dataset
 from faces.dataset.writing import require_place
 from faces.models.choice import ModelChoice
 from faces.photos.listing import list_photos
 
 Photos = str | Path | Sequence[str | Path]
 """Folders, photos, archives, photo lists, patterns or URLs; one of them, or several."""
-
-
-def default_models(dataset: str | Path) -> ModelChoice:
-    """The models of a dataset; for a new one the built-in ones."""
-    if is_dataset(dataset):
-        return ModelChoice.of_contract(Dataset.open(dataset).contract)
-    return ModelChoice()
 
 
 def plan_embedding(

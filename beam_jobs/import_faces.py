@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from beam_jobs.job import EmbedJob, EmbedOptions
+from beam_jobs.job import EmbedJob
+from beam_jobs.options import EmbedOptions
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary
 from faces.core.progress import OnProgress, ignore_progress

@@ -6,11 +6,12 @@ What is done and what is left is read off the dataset, which makes every run a c
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from beam_jobs.job_progress import progress_reports
+from beam_jobs.options import EmbedOptions
 from beam_jobs.plan import make_plan, metadata_of
 from beam_jobs.runners.select import Workers
 from beam_jobs.shard_run import ShardRun
@@ -28,23 +29,6 @@ from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.photos.listing import PhotoListing
 from faces.photos.rejection import PASSING_REASONS, RejectReason
-
-
-@dataclass(frozen=True)
-class EmbedOptions:
-    """What a run takes and leaves.
-
-    Attributes:
-        selection: which faces are kept. None: as the dataset was begun, or all.
-        limits: of the photos tried.
-        retry_rejected: try all rejected photos again, not only those that could not be read.
-        drop_vanished: drop the faces of photos that are no longer where they were.
-    """
-
-    selection: FaceSelection | None = None
-    limits: PhotoLimits = field(default_factory=PhotoLimits)
-    retry_rejected: bool = False
-    drop_vanished: bool = False
 
 
 def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> PhotosFound:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from beam_jobs.job import EmbedJob, EmbedOptions, plan_run
+from beam_jobs.job import EmbedJob, plan_run
+from beam_jobs.options import EmbedOptions, default_models
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import WrongUsageError
@@ -18,22 +19,6 @@ from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_place
 from faces.models.choice import ModelChoice
-
-
-def sole_dataset(named: Sequence[str | Path]) -> str | Path | None:
-    """The dataset that is named where photos may be, if nothing else is named beside it."""
-    return named[0] if len(named) == 1 and is_dataset(named[0]) else None
-
-
-def default_models(source: str | Path, dataset: str | Path) -> ModelChoice:
-    """The models of a dataset; for a new one the source's detector and the built-in embedder.
-
-    Raises:
-        WrongUsageError: there is no dataset `source`.
-    """
-    if is_dataset(dataset):
-        return ModelChoice.of_contract(Dataset.open(dataset).contract)
-    return ModelChoice(detector=Dataset.open(source).contract.detector)
 
 
 def plan_reembedding(
@@ -102,7 +87,7 @@ def reembed(
         opened.require_selection(options.selection)
     job = EmbedJob.prepare(
         dataset,
-        models or default_models(opened.path, dataset),
+        models or default_models(dataset, source=opened.path),
         replace(options, selection=opened.selection),
         Workers.chosen(workers, threads, runner_args),
     )

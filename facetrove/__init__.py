@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from beam_jobs.embed_photos import embed_photos as embed_photos
     from beam_jobs.embed_photos import plan_embedding as plan_embedding
     from beam_jobs.import_faces import import_faces as import_faces
-    from beam_jobs.job import EmbedOptions as EmbedOptions
+    from beam_jobs.options import EmbedOptions as EmbedOptions
     from beam_jobs.reembed import plan_reembedding as plan_reembedding
     from beam_jobs.reembed import reembed as reembed
     from beam_jobs.summary import EmbedSummary as EmbedSummary
@@ -182,7 +182,7 @@ _HOMES = {
     "Deleted": "indexer.delete:Deleted",
     "DeletionPlan": "indexer.delete:DeletionPlan",
     "Detection": "faces.models.face:Detection",
-    "EmbedOptions": "beam_jobs.job:EmbedOptions",
+    "EmbedOptions": "beam_jobs.options:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
     "Face": "faces.models.face:Face",
     "FaceQuality": "faces.models.face:FaceQuality",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+import facetrove as ft
 from faces.core.errors import WrongUsageError
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import counted, printable
-from indexer.delete import Deleted, matching, plan_deletion
 
 
 @click.command()
@@ -50,11 +50,12 @@ def delete(
       facetrove delete faces.dataset faces.index --where "person = 'Ann Lee'"
       facetrove delete faces.dataset faces.index --photo ~/Pictures/party.jpg
     """
-    matching(faces, photos, where)  # refuses where nothing is named
+    if where is None and not (faces or photos):
+        raise WrongUsageError("say which faces: by --face, --photo or --where")
     if not (dry_run or yes or sys.stdin.isatty()):
         raise WrongUsageError("delete asks before it deletes; where nobody can answer, give --yes")
     with index_progress() as on_progress:
-        plan = plan_deletion(
+        plan = ft.plan_deletion(
             dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
         )
     if dry_run:
@@ -75,7 +76,7 @@ def _show_to_delete(num_faces: int, dataset: Path, *, as_json: bool) -> None:
         click.echo(f"would delete {counted(num_faces, 'face')} of {printable(str(dataset))}")
 
 
-def _show_deleted(deleted: Deleted, dataset: Path, *, as_json: bool) -> None:
+def _show_deleted(deleted: ft.Deleted, dataset: Path, *, as_json: bool) -> None:
     """Print what a deletion did."""
     if as_json:
         print_json({"dataset": str(dataset), **asdict(deleted)})

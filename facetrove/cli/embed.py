@@ -8,10 +8,8 @@ from pathlib import Path
 
 import click
 
-from beam_jobs.embed_photos import default_models, embed_photos, plan_embedding
-from beam_jobs.job import EmbedOptions
-from beam_jobs.reembed import default_models as default_models_of_source
-from beam_jobs.reembed import plan_reembedding, reembed, sole_dataset
+import facetrove as ft
+from beam_jobs.options import EmbedOptions, default_models, sole_dataset
 from faces.core.settings import FaceSelection, ModelDevice, PhotoLimits, Precision
 from faces.models.choice import ModelChoice
 from facetrove.cli.embed_text import show_embed_summary, show_photos_found
@@ -203,15 +201,13 @@ def embed(
     photos, dataset, runner_options = _split(photos_and_dataset)
     source = sole_dataset(photos)
     if source is None:
-        plan, start = partial(plan_embedding, photos), partial(embed_photos, photos)
+        plan, start = partial(ft.plan_embedding, photos), partial(ft.embed_photos, photos)
     else:
-        plan, start = partial(plan_reembedding, source), partial(reembed, source)
+        plan, start = partial(ft.plan_reembedding, source), partial(ft.reembed, source)
     if dry_run:
         show_photos_found(plan(dataset, options=options), as_json=as_json)
         return
-    chosen = (
-        default_models(dataset) if source is None else default_models_of_source(source, dataset)
-    )
+    chosen = default_models(dataset, source=source)
     with embed_progress() as on_progress:
         summary = start(
             dataset,

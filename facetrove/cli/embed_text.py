@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from beam_jobs.summary import EmbedSummary, PhotosFound
+import facetrove as ft
 from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
 from facetrove.cli.terminal import print_json
 from facetrove.cli.text import counted, printable
 
 
-def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
+def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
     """Print what a run of the embed job would do."""
     if as_json:
         print_json(asdict(found))
@@ -30,7 +30,7 @@ def show_photos_found(found: PhotosFound, *, as_json: bool) -> None:
     _show_missing(found)
 
 
-def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -> None:
+def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool) -> None:
     """Print what a run of the embed job did."""
     if as_json:
         print_json({"dataset": str(dataset), **asdict(summary)})
@@ -53,7 +53,7 @@ def show_embed_summary(summary: EmbedSummary, dataset: Path, *, as_json: bool) -
     click.echo(f"{printable(str(dataset))} holds {faces_of_photos(summary.total)}")
 
 
-def _show_missing(found: PhotosFound) -> None:
+def _show_missing(found: ft.PhotosFound) -> None:
     if found.num_out_of_reach:
         click.echo(
             f"{counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from beam_jobs.import_faces import import_faces
+import facetrove as ft
 from facetrove.cli.embed_text import show_embed_summary
 from facetrove.cli.options import json_option, workers_option
 from facetrove.cli.terminal import embed_progress
@@ -39,5 +39,7 @@ def import_store(
       facetrove import photos/ds_model_facenet_detector_dlib_...expand_0.npz faces.dataset
     """
     with embed_progress() as on_progress:
-        summary = import_faces(store, dataset, base=base, workers=workers, on_progress=on_progress)
+        summary = ft.import_faces(
+            store, dataset, base=base, workers=workers, on_progress=on_progress
+        )
     show_embed_summary(summary, dataset, as_json=as_json)

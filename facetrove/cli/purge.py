@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 
+import facetrove as ft
 from faces.core.errors import WrongUsageError
 from faces.core.files import atomic_write
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import counted, printable
-from indexer.purge import PurgeReport
-from indexer.purge import purge as purge_all
 
 
 @click.command()
@@ -40,7 +39,7 @@ def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json
     if report is not None:
         _require_new_file(report)  # before: what is gone cannot be reported a second time
     with index_progress() as on_progress:
-        done = purge_all(dataset, indexes, on_progress=on_progress)
+        done = ft.purge(dataset, indexes, on_progress=on_progress)
     if report is not None:
         _write_report(report, done)
     _show_purge(done, as_json=as_json)
@@ -54,13 +53,13 @@ def _require_new_file(path: Path) -> None:
         raise WrongUsageError(f"no file can be made in {path.parent}; name another folder")
 
 
-def _write_report(path: Path, report: PurgeReport) -> None:
+def _write_report(path: Path, report: ft.PurgeReport) -> None:
     """Keep the report of a purge in a file."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n")
 
 
-def _show_purge(report: PurgeReport, *, as_json: bool) -> None:
+def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
     """Print what a purge removed, and how that was checked."""
     if as_json:
         print_json(report.to_json())

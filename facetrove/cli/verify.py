@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+import facetrove as ft
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import counted, printable
-from indexer.verify import Verified, verify_index
 
 EXIT_PROBLEMS_FOUND = 1
 
@@ -29,13 +29,13 @@ def verify(index: Path, dataset: Path | None, as_json: bool) -> None:
       facetrove verify faces.index faces.dataset
     """
     with index_progress() as on_progress:
-        verified = verify_index(index, dataset, on_progress=on_progress)
+        verified = ft.verify_index(index, dataset, on_progress=on_progress)
     _show_verified(verified, as_json=as_json)
     if verified.problems:
         sys.exit(EXIT_PROBLEMS_FOUND)
 
 
-def _show_verified(verified: Verified, *, as_json: bool) -> None:
+def _show_verified(verified: ft.Verified, *, as_json: bool) -> None:
     """Print what a check of an index found."""
     if as_json:
         print_json(verified.to_json())
