@@ -27,7 +27,7 @@ from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
-from faces.photos.listing import PhotoListing
+from faces.photos.listed import PhotoListing
 from faces.photos.rejection import PASSING_REASONS, RejectReason
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, standing_photos
 from faces.dataset.store import Dataset
-from faces.photos.listing import LISTING_SCHEMA, PhotoListing
+from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path, photo_path
 

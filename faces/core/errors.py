@@ -32,3 +32,10 @@ class BusyError(FaceTroveError):
 def first_line(error: BaseException) -> str:
     """What an error of a library says, in one line: its name if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def cause_of(error: BaseException) -> str:
+    """Why something failed, in one line: what the system says, or what the library says."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return first_line(error)

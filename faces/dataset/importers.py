@@ -42,7 +42,8 @@ from faces.models.deepface_weights import DETECTORS, RECOGNISERS
 from faces.models.face import Detection, KnownFace
 from faces.models.pipeline import FacePipeline, overlaps
 from faces.photos.decoding import decode_photo
-from faces.photos.listing import LISTING_SCHEMA, PhotoListing, look_at
+from faces.photos.folders import look_at
+from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_path, photo_uri

@@ -16,7 +16,7 @@ from faces.core.contract import ModelContract, require_same_contract
 from faces.dataset.schema import PhotoStatus, face_schema, read_table
 from faces.dataset.store import Dataset
 from faces.models.face import Detection, KnownFace
-from faces.photos.listing import LISTING_SCHEMA, PhotoListing
+from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 
 PLACE_COLUMNS = ("known_photo_id", "known_faces_part")
 """Columns of a photo to do that say where its faces are."""

@@ -7,26 +7,21 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from pillow_heif import register_heif_opener
 
 from faces.core.settings import PhotoLimits
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 
-if TYPE_CHECKING:
-    import PIL.Image
-
 Image: TypeAlias = NDArray[np.uint8]
 """A decoded photo, (height, width, 3) uint8 RGB, upright."""
-
-PHOTO_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
-    *(".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"),
-)
-"""File names with these endings are taken for photos; their content decides what they are."""
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 """Pillow's names of what we decode. It knows more, some of which run other programs."""
@@ -109,10 +104,6 @@ def decode_photo(
     Raises:
         PhotoRejectedError: with the reason, whatever is wrong with the content.
     """
-    import PIL.Image
-    from PIL import UnidentifiedImageError
-    from pillow_heif import register_heif_opener
-
     if not content:
         raise PhotoRejectedError(RejectReason.EMPTY_FILE, "the file has no content")
     register_heif_opener()
@@ -198,8 +189,6 @@ _TIFF_STRIPS = 273
 
 
 def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Photo:
-    from PIL.JpegImagePlugin import JpegImageFile
-
     size = photo.size
     least = 1
     while size[0] * size[1] > MAX_KEPT_PIXELS * least**2:
@@ -281,8 +270,6 @@ def _to_rgb(photo: PIL.Image.Image, reduction: int = 1) -> Image:
 
 
 def _band_to_rgb(photo: PIL.Image.Image) -> Image:
-    import PIL.Image
-
     if photo.mode.startswith("I;16") or photo.mode == "I":
         # Pillow clips 16-bit greys to 255 instead of scaling them.
         grey = (np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
 
 from faces.core.errors import DamagedFileError, WrongUsageError, first_line
 from faces.photos.archives import split_member_url
 from faces.photos.metadata import RESERVED_COLUMNS
 from faces.photos.remote import require_readable_scheme
-from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url
+from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url, url_scheme
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".parquet")
 """File names with these endings, in any case, are taken for photo lists."""
@@ -98,7 +100,7 @@ def _uri(name: str, folder: str, schemes: set[str]) -> str:
         return photo_uri(name if is_file_uri(name) else os.path.join(folder, name))  # noqa: PTH118
     member = split_member_url(url)
     place = url if member is None else member.target
-    scheme = place.partition("://")[0]
+    scheme = url_scheme(place)
     if is_url(place) and scheme not in schemes:
         require_readable_scheme(place)  # better now than at every photo
         schemes.add(scheme)
@@ -144,8 +146,6 @@ def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table
 
 
 def _read_csv(path: Path) -> pa.Table:
-    import pyarrow.csv
-
     reading = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES)
     parsing = pyarrow.csv.ParseOptions(
         delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
@@ -215,8 +215,6 @@ def _cast_or_keep(column: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray:
 
 
 def _read_parquet(path: Path) -> pa.Table:
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path) as file:  # not read_table: it makes columns of folder names
             table = file.read()

@@ -7,7 +7,6 @@ import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from faces.core.errors import DamagedFileError, WrongUsageError
 from faces.core.settings import PhotoLimits
@@ -21,9 +20,6 @@ from faces.photos.decoding import Photo, decode_photo
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 from faces.photos.remote import open_binary
 from faces.photos.uris import is_url, photo_path, photo_uri, unescape_url
-
-if TYPE_CHECKING:
-    pass
 
 OPEN_ARCHIVES = 8
 """Archives whose tables of members a process keeps; the oldest goes when another is opened."""

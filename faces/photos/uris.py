@@ -14,7 +14,7 @@ _FILE_SCHEME = "file://"
 
 _ESCAPED_URL = "escaped:"
 
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class PhotoFile(NamedTuple):
@@ -35,6 +35,11 @@ class PhotoFile(NamedTuple):
 def is_url(text: str) -> bool:
     """Whether a name is a URL, not a path or a file:// URI, which is our way to write a path."""
     return _URL.match(text) is not None and not is_file_uri(text)
+
+
+def url_scheme(url: str) -> str:
+    """The scheme of a URL: what stands before "://"."""
+    return url.partition("://")[0]
 
 
 def is_path(uri: str) -> bool:

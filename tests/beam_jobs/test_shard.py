@@ -17,7 +17,8 @@ from faces.dataset.schema import PHOTO_SCHEMA, embedding_matrix
 from faces.models.face import Detection
 from faces.models.pipeline import FaceDetector, FacePipeline
 from faces.photos.decoding import Photo
-from faces.photos.listing import LISTING_SCHEMA, list_photos
+from faces.photos.listed import LISTING_SCHEMA
+from faces.photos.listing import list_photos
 from faces.photos.uris import PhotoFile, photo_uri
 
 

@@ -20,9 +20,10 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import DamagedFileError, WrongUsageError
-from faces.photos.decoding import PHOTO_SUFFIXES
-from faces.photos.listing import LISTING_SCHEMA, PhotoListing, list_photos
+from faces.photos.listed import LISTING_SCHEMA, PhotoListing
+from faces.photos.listing import list_photos
 from faces.photos.metadata import RESERVED_COLUMNS
+from faces.photos.names import PHOTO_SUFFIXES
 from faces.photos.reading import read_photo
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import photo_path, photo_uri
@@ -106,7 +107,7 @@ def test_photos_are_sorted_by_the_bytes_of_their_uri(tmp_path: Path) -> None:
 def test_listing_more_photos_than_a_chunk_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faces.photos.listing._CHUNK_ROWS", 3)
+    monkeypatch.setattr("faces.photos.photo_tables._CHUNK_ROWS", 3)
     write(tmp_path, {f"{number}.jpg": bytes(number) for number in range(7)})
     assert list_photos([tmp_path]).photos["num_bytes"].to_pylist() == list(range(7))
 
@@ -207,7 +208,7 @@ def test_a_subfolder_removed_while_it_is_listed_holds_no_photos(
             Path(path).rmdir()
         return scandir(path)
 
-    monkeypatch.setattr("faces.photos.listing.os.scandir", remove_then_look)
+    monkeypatch.setattr("faces.photos.folders.os.scandir", remove_then_look)
     listing = list_photos([tmp_path])
     assert names(listing, tmp_path) == ["a.jpg"]
     assert covered(listing, f"{tmp_path}/sub/b.jpg") == [True]
