@@ -15,7 +15,7 @@ demo: setup
 test: setup
 	$(BIN)/pytest -n auto --dist loadgroup
 
-# Without those that take more than some seconds: two minutes on two cores instead of eight.
+# Without those that take more than some seconds.
 test-fast: setup
 	$(BIN)/pytest -n auto --dist loadgroup -m 'not slow'
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from facetrove.cli.main import main
 
 ROOT = Path(__file__).parents[2]
+STARTED_WITH = frozenset(os.environ)
 PACKAGES = ("faces", "indexer", "beam_jobs", "search", "facetrove")
 
 
@@ -101,8 +102,9 @@ def become(
         file = os.open(name, flags)
         os.dup2(file, target)
         os.close(file)
+    set_by_modules = {name: os.environ[name] for name in os.environ.keys() - STARTED_WITH}
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update({**set_by_modules, **environment})  # as loading would: it overrides nothing
     os.chdir(folder)
     sys.argv = ["facetrove", *arguments]
 
