@@ -12,7 +12,7 @@ from pathlib import Path
 import apache_beam as beam
 import pyarrow as pa
 
-from faces.core.files import write_arrow
+from faces.core.arrow_files import write_arrow
 from faces.dataset.store import Dataset
 from indexer.pieces import encode_piece, write_piece
 from indexer.segment_builder import faces_of_photos

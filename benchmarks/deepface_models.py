@@ -42,7 +42,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.apart import apart
 from benchmarks.measure import CORES, print_header, print_table
 from benchmarks.peers import require_peers
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.choice import DEEPFACE, DEEPFACE_ALIGNMENT, ModelChoice
 from faces.models.deepface_models import DeepFaceAlignment
 from faces.models.deepface_weights import RECOGNISERS

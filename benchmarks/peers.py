@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.measure import CORES
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.downloads import fetch
 from faces.models.preparation import prepare
 from faces.models.sface import SFACE

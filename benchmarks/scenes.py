@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.downloads import fetch
 from faces.models.weights import YUNET_FILE
 

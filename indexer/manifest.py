@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from faces.core.arrow_files import write_arrow
 from faces.core.contract import ModelContract
 from faces.core.errors import DamagedFileError, WrongUsageError
-from faces.core.files import PRIVATE, atomic_write, write_arrow
+from faces.core.files import PRIVATE, atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.kinds import is_dataset, is_index
 from indexer.layout import (

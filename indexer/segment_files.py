@@ -19,7 +19,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.core.files import PRIVATE, atomic_write, sync_dir, write_arrow
+from faces.core.arrow_files import write_arrow
+from faces.core.files import PRIVATE, atomic_write, sync_dir
 from indexer.faces_file import BATCH_ROWS, faces_schema
 from indexer.layout import new_id, segment_dir
 from indexer.manifest import FileDigest, SegmentEntry

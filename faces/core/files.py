@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import pyarrow as pa
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 
 from faces.core.errors import BusyError
 
@@ -77,19 +75,3 @@ def writer_lock(folder: Path, *, what: str, name: str = LOCK_FILE) -> Iterator[N
         raise BusyError(
             f"another process is writing {what}; wait for it to finish, or stop it, and try again"
         ) from error
-
-
-def write_arrow(path: Path, table: pa.Table) -> None:
-    """Write a table as an Arrow file, whole or not at all; readers can map it."""
-    with (
-        atomic_write(path) as temporary,
-        pa.OSFile(str(temporary), "wb") as file,
-        pa.ipc.new_file(file, table.schema) as writer,
-    ):
-        writer.write_table(table)
-
-
-def cache_dir() -> Path:
-    """Where fetched and prepared files are kept: FACETROVE_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("FACETROVE_CACHE")
-    return Path(chosen).absolute() if chosen else user_cache_path("facetrove", appauthor=False)

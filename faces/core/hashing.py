@@ -1,4 +1,4 @@
-"""Digests of files."""
+"""The SHA-256 digest of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that several rooms share: photos tried, faces kept, where work is done."""
+"""Settings that several rooms share: limits on photos, the selection of faces, devices."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """What is not even tried.
+    """Limits on the photos that are tried; a photo beyond one of them is rejected as too large.
 
     Attributes:
-        max_bytes: largest file read; uncompressed, 150 million pixels are 450 million.
-        max_pixels: largest photo decoded: as large cameras make.
+        max_bytes: size in bytes of the largest file that is read; 150 million pixels take 450
+            million, uncompressed.
+        max_pixels: number of pixels of the largest photo that is decoded: as large cameras make.
         max_memory: bytes that one photo may take at the peak of decoding, its content included.
             Enough for 150 million pixels of a JPEG, 130 million of a colour PNG, 85 million of an
             uncompressed TIFF, 75 million of a HEIC and 40 million of a WebP.

@@ -26,9 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.feather
 import pyarrow.parquet as pq
 
+from faces.core.arrow_files import write_arrow
 from faces.core.contract import MAX_DIMENSION
 from faces.core.errors import ContractMismatchError, WrongUsageError, first_line
-from faces.core.files import write_arrow
 from faces.core.vectors import unit_length
 from faces.dataset.reembedding import KnownPhoto, KnownPhotos
 from faces.dataset.schema import column_of, matrix_of

@@ -32,8 +32,9 @@ from typing import Any, NoReturn
 
 from faces.core.contract import MAX_DIMENSION
 from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
-from faces.core.files import atomic_write, cache_dir
+from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
+from faces.core.machine import cache_dir
 from faces.models.alignment import Alignment, AlignmentTemplate, arcface_template
 from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, is_model_file
 from faces.models.embedder import EmbedderSpec

@@ -20,8 +20,8 @@ from typing import Any
 from filelock import FileLock
 
 from faces.core.errors import ModelUnavailableError, first_line
-from faces.core.files import cache_dir
 from faces.core.hashing import sha256_of
+from faces.core.machine import cache_dir
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.downloads import PackageArchive, PinnedFile, fetch
 from faces.models.engines import ENGINES, Batch, Network, OneAtATime, OnnxRuntimeNetwork
 from faces.models.placement import PROVIDERS, Placement

@@ -96,7 +96,7 @@ def distinct(photos: pa.Table, *, conflicts: str, nulls_conflict: bool = False) 
         conflicts: what to blame if two rows of a photo say different things.
         nulls_conflict: having a value and having none are different things too.
     """
-    if pc.countdistinct(photos["uri"]).as_py() == len(photos):
+    if pc.count_distinct(photos["uri"]).as_py() == len(photos):
         return photos
     metadata = [
         field.name

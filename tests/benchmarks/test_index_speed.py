@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,6 @@ def test_what_runs_apart_has_memory_of_its_own() -> None:
 
 
 def _hold(num_bytes: int) -> None:
-    import time
-
     held = np.ones(num_bytes, np.uint8)
     time.sleep(0.1)
     del held

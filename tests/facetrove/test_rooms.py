@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from faces.core.files import cache_dir
+import indexer
+import search
+from faces.core.machine import cache_dir
 from faces.models.registry import load_pipeline
 from tests.support.command import ROOT
 
@@ -40,12 +43,29 @@ def test_importing_a_room_loads_nothing_heavy(room: str) -> None:
 
 
 def test_a_missing_name_in_a_room_is_an_attribute_error() -> None:
-    import indexer
-    import search
-
     for room in (indexer, search):
         with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
             _ = room.nonsense  # type: ignore[attr-defined]
+
+
+def imported_from_tests(path: Path) -> set[str]:
+    """The modules of the tests that a file imports, and the names it imports from packages."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.partition(".")[0] in ("tests", "")}
+
+
+def test_no_module_of_tests_imports_another_but_what_supports_them() -> None:
+    paths = [*(ROOT / "tests").rglob("*.py")]
+    assert len(paths) > 50
+    for path in paths:
+        for name in imported_from_tests(path):
+            assert name.startswith("tests.support."), (path, name)
 
 
 def test_loading_the_networks_sends_nothing(tmp_path: Path) -> None:

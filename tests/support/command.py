@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from indexer.build import build_index
 from tests.support.command_server import command_server
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +33,6 @@ def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
 
 def indexed_once(index: Path, dataset: Path) -> Path:
     """Its index, likewise."""
-    from indexer.build import build_index
-
     with FileLock(f"{index}.lock"):
         if not index.exists():
             build_index(dataset, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.deepface_weights import RECOGNISERS
 from faces.models.downloads import fetch
 from faces.models.onnx_graph import load_folded
@@ -43,10 +44,9 @@ def make_deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         weights / RECOGNISERS["Buffalo_L"].file, size, 512, seed=99, channels_last=False
     )
     with suppress(ImportError):
-        import face_recognition_models
-
-        shutil.copy(face_recognition_models.face_recognition_model_location(), weights)
-        shutil.copy(face_recognition_models.pose_predictor_five_point_model_location(), weights)
+        dlib_weights = importlib.import_module("face_recognition_models")
+        shutil.copy(dlib_weights.face_recognition_model_location(), weights)
+        shutil.copy(dlib_weights.pose_predictor_five_point_model_location(), weights)
     cache = tmp_path_factory.mktemp("cache")
     shutil.copytree(cache_dir() / "weights", cache / "weights")
     with pytest.MonkeyPatch.context() as patch:

@@ -54,13 +54,12 @@ def embeddings_by_uri(dataset: Path, *, as_made: bool = False) -> dict[str, list
 @pytest.fixture(scope="module")
 def deepface_store(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of photos in which DeepFace.find was used, in all its formats."""
-    from deepface import DeepFace
-
+    deepface = pytest.importorskip("deepface.DeepFace")  # takes seconds to load
     folder = tmp_path_factory.mktemp("photos")
     for path in demo_photos.glob("*.jpg"):
         (folder / path.name).write_bytes(path.read_bytes())
     for kind in ("npz", "feather", "parquet"):
-        DeepFace.find(
+        deepface.find(
             str(folder / "biden.jpg"),
             str(folder),
             model_name="SFace",

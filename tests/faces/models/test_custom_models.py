@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.errors import ModelUnavailableError, WrongUsageError
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.models.choice import ModelChoice
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import OnnxRuntimeNetwork

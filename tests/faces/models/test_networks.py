@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.core.files import cache_dir
+from faces.core.machine import cache_dir
 from faces.core.vectors import unit_length
 from faces.dataset.store import Dataset
 from faces.models import yunet, yunet_outputs

@@ -13,8 +13,8 @@ import onnx
 import pytest
 
 from faces.core.errors import ModelUnavailableError
-from faces.core.files import cache_dir
 from faces.core.hashing import sha256_of
+from faces.core.machine import cache_dir
 from faces.core.vectors import unit_length
 from faces.models import engines
 from faces.models.downloads import fetch

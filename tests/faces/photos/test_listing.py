@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -20,6 +21,9 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.dataset.header import DatasetSettings
+from faces.dataset.schema import face_schema
+from faces.dataset.writing import DatasetWriter
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.listing import list_photos
 from faces.photos.metadata import RESERVED_COLUMNS
@@ -392,8 +396,6 @@ def test_an_archive_with_two_colons_in_its_path_is_refused(tmp_path: Path) -> No
 
 def noise(count: int) -> dict[str, bytes]:
     """Photos that do not compress, so that a cut anywhere hits content."""
-    import random
-
     draw = random.Random(7)
     return {f"{number}.jpg": draw.randbytes(3_000) for number in range(count)}
 
@@ -620,10 +622,6 @@ def test_a_text_list_in_utf_16_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_metadata_is_called_like_a_column_of_datasets(tmp_path: Path) -> None:
-    from faces.dataset.header import DatasetSettings
-    from faces.dataset.schema import face_schema
-    from faces.dataset.writing import DatasetWriter
-
     contract = ModelContract("a", "b", "c", "d", "e", dimension=8)
     with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as writer:
         photos = writer.dataset.photos()
