@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 SMALL_COLLECTION_PHOTOS = 160
 
+ONE_WORKER = ("--workers", "1")
+"""Enough for a handful of photos: a worker takes longer to start than to embed them."""
+
 
 Facetrove = Callable[..., "subprocess.CompletedProcess[str]"]
 

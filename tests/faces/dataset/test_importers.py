@@ -25,7 +25,7 @@ from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.verify import verify_index
-from tests.support.command import run_facetrove
+from tests.support.command import ONE_WORKER, run_facetrove
 from tests.support.deepface_home import make_deepface_home
 
 pytest.importorskip("deepface", reason="deepface is not installed: pip install -e '.[dev]'")
@@ -79,7 +79,7 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
 ) -> None:
     (store,) = deepface_store.glob(f"ds_model_sface_detector_yunet_*.{kind}")
     dataset, index = tmp_path / "d", tmp_path / "i"
-    imported = run_facetrove("import", store, dataset)
+    imported = run_facetrove("import", store, dataset, *ONE_WORKER)
     assert imported.returncode == 0, imported.stderr
     contract = Dataset.open(dataset).contract
     assert (contract.detector, contract.embedder) == ("deepface:yunet", "deepface:SFace")
@@ -97,13 +97,13 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
             assert min(np.abs(vector - other).max() for other in as_stored[uri]) < 1e-4
     if kind != "npz":
         return
-    assert "nothing is new" in run_facetrove("import", store, dataset).stdout
+    assert "nothing is new" in run_facetrove("import", store, dataset, *ONE_WORKER).stdout
     # The dataset goes on as any other: an index, a search by a photo, more photos.
     assert run_facetrove("index", dataset, index).returncode == 0
     probe = deepface_store / "biden.jpg"
     answer = json.loads(run_facetrove("search", index, probe, "--json").stdout)
     assert answer["probes"][0]["matches"][0]["similarity"] > 0.9999
-    assert run_facetrove("embed", deepface_store, dataset).returncode == 0
+    assert run_facetrove("embed", deepface_store, dataset, *ONE_WORKER).returncode == 0
 
 
 @pytest.mark.slow
@@ -191,7 +191,9 @@ def test_encodings_of_face_recognition_are_taken_over_and_agree(
         (copied / name).write_bytes((small_photos / name).read_bytes())
     again = tmp_path / "again"
     options = ("--detector", "deepface:dlib", "--embedder", "deepface:Dlib")
-    done = run_facetrove("embed", copied, again, *options, "--alignment", "face_recognition")
+    done = run_facetrove(
+        "embed", copied, again, *options, "--alignment", "face_recognition", *ONE_WORKER
+    )
     assert done.returncode == 0, done.stderr
     found = embeddings_by_uri(again)
     for row in encodings:

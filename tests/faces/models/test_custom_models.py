@@ -20,7 +20,7 @@ from faces.models.pipeline import FacePipeline
 from faces.models.registry import find_embedder, load_embedder, load_pipeline, load_pipeline_for
 from faces.photos.decoding import decode_photo
 from facetrove.evaluation.pair_lists import read_pairs
-from tests.support.command import ROOT, run_facetrove
+from tests.support.command import ONE_WORKER, ROOT, run_facetrove
 
 
 @pytest.fixture(autouse=True)
@@ -237,7 +237,7 @@ def test_an_index_of_an_own_model_is_searched_without_naming_it(
     tmp_path: Path, demo_photos: Path
 ) -> None:
     dataset, index, path = tmp_path / "d", tmp_path / "i", write_model(tmp_path)
-    embedded = run_facetrove("embed", demo_photos, dataset, "--embedder", path)
+    embedded = run_facetrove("embed", demo_photos, dataset, "--embedder", path, *ONE_WORKER)
     assert embedded.returncode == 0, embedded.stderr
     assert run_facetrove("index", dataset, index).returncode == 0
     found = run_facetrove("search", index, demo_photos / "biden.jpg", "--json")

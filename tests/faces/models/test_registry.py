@@ -21,7 +21,7 @@ from faces.models.preparation import prepare
 from faces.models.registry import find_embedder, load_embedder, load_pipeline
 from faces.models.sface import SFACE, SFACE_INT8
 from faces.models.weights import recorded_milliseconds
-from tests.support.command import run_facetrove
+from tests.support.command import ONE_WORKER, run_facetrove
 
 LIBRARIES = ("openvino", "onnxruntime", "onnx", "deepface", "dlib")
 """What runs models; each is loaded where it is used."""
@@ -165,7 +165,7 @@ def test_openvino_runs_on_openvino_and_computes_the_same() -> None:
 @pytest.mark.slow
 def test_what_ran_where_is_in_the_summary(demo_photos: Path, tmp_path: Path) -> None:
     options = ("--device", "openvino", "--threads", "1", "--json")
-    done = run_facetrove("embed", demo_photos, tmp_path / "d", *options)
+    done = run_facetrove("embed", demo_photos, tmp_path / "d", *options, *ONE_WORKER)
     assert done.returncode == 0, done.stderr
     expected = {"yunet": "OpenVINO on cpu", "sface-int8": "OpenVINO on cpu"}
     assert json.loads(done.stdout)["runs_on"] == expected

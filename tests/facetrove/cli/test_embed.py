@@ -13,6 +13,7 @@ import pytest
 
 from faces.models.registry import load_pipeline
 from tests.support.command import (
+    ONE_WORKER,
     require_message,
     run_facetrove,
     without_times,
@@ -130,7 +131,7 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
 def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None:
     disk, dataset = tmp_path / "disk", tmp_path / "d"
     shutil.copytree(demo_photos, disk / "inner")
-    run_facetrove("embed", disk, demo_photos, dataset)
+    run_facetrove("embed", disk, demo_photos, dataset, *ONE_WORKER)
     shutil.rmtree(disk / "inner")
     require_message(
         *("embed", disk, demo_photos, dataset, "--drop-vanished"),
@@ -139,7 +140,7 @@ def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None
     )
     (disk / "inner").mkdir()
     shutil.copy(demo_photos / "biden.jpg", disk)
-    finished = run_facetrove("embed", disk, demo_photos, dataset, "--drop-vanished")
+    finished = run_facetrove("embed", disk, demo_photos, dataset, "--drop-vanished", *ONE_WORKER)
     assert "dropped" not in finished.stdout
     assert f"{dataset} holds 7 faces of 19 photos" in finished.stdout
 

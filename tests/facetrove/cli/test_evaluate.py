@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.searcher import FaceSearcher
-from tests.support.command import require_message, run_facetrove
+from tests.support.command import ONE_WORKER, require_message, run_facetrove
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -264,7 +264,7 @@ def test_the_page_about_identification_can_be_cited(index: Path, tmp_path: Path)
 def test_examples_are_shown_when_asked_for(demo_photos: Path, tmp_path: Path) -> None:
     """Two photos of one man said to be two people: the page shows both."""
     dataset = tmp_path / "d.dataset"
-    assert run_facetrove("embed", demo_photos, dataset).returncode == 0
+    assert run_facetrove("embed", demo_photos, dataset, *ONE_WORKER).returncode == 0
     path = tmp_path / "pairs.csv"
     names = ["obama2.jpg", "obama3.jpg", "biden.jpg", "grace_hopper.jpg", "eileen_collins.png"]
     path.write_text(

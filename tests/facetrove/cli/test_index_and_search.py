@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import (
+    ONE_WORKER,
     require_message,
     run_facetrove,
 )
@@ -71,7 +72,7 @@ def family_as_made(
     rows = [f"{path},{path.stem.split('_')[0].rstrip('23')}" for path in demo_photos.iterdir()]
     (folder / "people.csv").write_text("\n".join(["path,person", *rows]))
     dataset, index = folder / "d", folder / "i"
-    assert run_facetrove("embed", folder / "people.csv", dataset).returncode == 0
+    assert run_facetrove("embed", folder / "people.csv", dataset, *ONE_WORKER).returncode == 0
     assert run_facetrove("index", dataset, index).returncode == 0
     return dataset, index
 

@@ -15,6 +15,7 @@ import pytest
 from facetrove.cli.evaluate import EVALUATIONS
 from facetrove.cli.main import COMMANDS, cli
 from tests.support.command import (
+    ONE_WORKER,
     facetrove_command,
     require_message,
     run_facetrove,
@@ -200,6 +201,6 @@ def test_nothing_in_a_file_drives_the_terminal(tmp_path: Path, demo_photos: Path
     shown = run_facetrove("info", tmp_path / "d")
     assert shown.returncode == 0
     assert "al\\x1b[31mbum" in shown.stdout
-    finished = run_facetrove("embed", demo_photos, tmp_path / "d")
+    finished = run_facetrove("embed", demo_photos, tmp_path / "d", *ONE_WORKER)
     for text in (shown.stdout, finished.stdout, finished.stderr):
         assert "\x1b" not in text
