@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 from beam_jobs.in_hand import put_down
 
@@ -27,15 +28,25 @@ def serve_beam(wanted_dir: Path) -> None:
         target=_end_when_unwanted, args=(wanted_dir, os.getppid()), daemon=True
     )
     watch.start()
-    from apache_beam.runners.worker import sdk_worker_main
-
+    beam = _load_beam()
     exit_code = 1
     try:
-        sdk_worker_main.main([])
+        beam.main([])
         exit_code = 0
     finally:
         # Not by way of destructors: threads of gRPC may still be running, and C++ then aborts.
         os._exit(exit_code)
+
+
+def _load_beam() -> ModuleType:
+    """Beam's worker. Beam loads pandas where that is installed, which takes a third as long again;
+    what our jobs give Beam has nothing of it."""
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # not to be had, for a moment
+    try:
+        from apache_beam.runners.worker import sdk_worker_main
+    finally:
+        del sys.modules["pandas"]
+    return sdk_worker_main  # type: ignore[no-any-return]
 
 
 def _end_when_unwanted(wanted_dir: Path, driver: int) -> None:
