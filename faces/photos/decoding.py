@@ -17,6 +17,7 @@ from PIL import UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from pillow_heif import register_heif_opener
 
+from faces.core.errors import WrongUsageError
 from faces.core.settings import PhotoLimits
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 
@@ -79,8 +80,19 @@ class Photo:
 
 
 def as_photo(image: Photo | Image) -> Photo:
-    """A photo, of an image that may be one already."""
-    return image if isinstance(image, Photo) else Photo(image)
+    """A photo, of an image that may be one already.
+
+    Raises:
+        WrongUsageError: it is no (height, width, 3) uint8 array.
+    """
+    if isinstance(image, Photo):
+        return image
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)):
+        raise WrongUsageError(
+            f"{type(image).__name__} is no photo; give a path, or a (height, width, 3) uint8 RGB "
+            "array, such as numpy.asarray(picture.convert('RGB'))"
+        )
+    return Photo(image)
 
 
 def decode_photo(

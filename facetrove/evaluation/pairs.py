@@ -47,7 +47,7 @@ from facetrove.evaluation.metrics import (
     threshold_at,
 )
 from facetrove.evaluation.pair_faces import PairFaces
-from facetrove.evaluation.pair_lists import Pairs
+from facetrove.evaluation.pair_lists import Pairs, read_pairs
 
 LEAST_PAIRS = 2
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
@@ -110,10 +110,10 @@ class Verification:
 
 def evaluate_pairs(
     dataset: str | Path,
-    pairs: Pairs,
+    pairs: Pairs | str | Path,
     *,
     face: FaceChoice | None = None,
-    threshold_from: Pairs | None = None,
+    threshold_from: Pairs | str | Path | None = None,
     by: Sequence[str] = (),
     examples: int = 0,
     seed: int = 0,
@@ -122,7 +122,7 @@ def evaluate_pairs(
 
     Args:
         dataset: the folder of a dataset that has the photos of the pairs.
-        pairs: the list of pairs, as `read_pairs` reads it.
+        pairs: the list of pairs, or the path of its file, which `read_pairs` then reads.
         face: which face of a photo is meant; by default the central one of LFW's lists, and else
             the largest.
         threshold_from: a list of pairs to take the threshold from, as LFW's View 1 does.
@@ -134,6 +134,8 @@ def evaluate_pairs(
     Raises:
         WrongUsageError: a photo of the list is not in the dataset, or a kind of pair is missing.
     """
+    pairs = _read(pairs)
+    threshold_from = None if threshold_from is None else _read(threshold_from)
     source = Dataset.open(Path(dataset))
     by = list(dict.fromkeys(by))
     columns = _photo_columns(by, pairs, source)
@@ -145,6 +147,10 @@ def evaluate_pairs(
     else:
         answers = _answered_at_threshold_of(threshold_from, compared)
     return _verification(compared, answers, _broken_down(compared, by, examples))
+
+
+def _read(pairs: Pairs | str | Path) -> Pairs:
+    return read_pairs(pairs) if isinstance(pairs, str | Path) else pairs
 
 
 def _photo_columns(by: Sequence[str], pairs: Pairs, source: Dataset) -> list[str]:

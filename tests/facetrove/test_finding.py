@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,12 @@ def test_found_faces_turn_into_tables(demo_photos: Path) -> None:
 def test_a_decoded_photo_will_do(demo_photos: Path) -> None:
     image = decode_photo((demo_photos / "biden.jpg").read_bytes()).image
     assert len(find_faces(image)) == 1
+
+
+@pytest.mark.parametrize("what", [b"bytes", 3, np.zeros((40, 40)), np.zeros((40, 40), np.uint8)])
+def test_what_is_no_photo_is_refused(what: Any) -> None:
+    with pytest.raises(WrongUsageError, match=r"is no photo; give a path, or a \(height"):
+        find_faces(what)
 
 
 def test_nobody_is_an_empty_table(demo_photos: Path) -> None:
