@@ -10,12 +10,39 @@ import numpy as np
 import PIL.Image
 import pytest
 from filelock import FileLock
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from faces.core.contract import ModelContract
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from facetrove.demo_photos import fetch_demo_photos
 from tests.support.command import SMALL_COLLECTION_PHOTOS, embedded_once, indexed_once
+
+TOGETHER = {
+    "tests/beam_jobs/test_reembed.py",
+    "tests/faces/dataset/test_importers.py",
+    "tests/faces/models/test_deepface_models.py",
+    "tests/faces/models/test_weights.py",
+    "tests/facetrove/cli/test_index_and_search.py",
+    "tests/facetrove/evaluation/test_damage.py",
+}
+"""Modules whose tests share what takes long to make: all of one go to one test process."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """Gives each test to whichever process is free, and some modules as a whole.
+
+    xdist's own `--dist loadgroup` and `xdist_group` have no effect with pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,8 +22,6 @@ from indexer.purge import purge
 from indexer.verify import verify_index
 from tests.support.command import run_facetrove
 
-pytestmark = pytest.mark.xdist_group("reembed")  # who share what was embedded first
-
 FLOAT = ModelChoice(embedder="sface")
 
 

@@ -31,8 +31,6 @@ from tests.support.deepface_home import make_deepface_home
 pytest.importorskip("deepface", reason="deepface is not installed: pip install -e '.[dev]'")
 dlib = pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
 
-pytestmark = pytest.mark.xdist_group("importers")  # who share the stores
-
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -30,8 +30,6 @@ from tests.support.deepface_home import RANDOM_NETWORKS, make_deepface_home
 
 pytest.importorskip("deepface", reason="deepface is not installed: pip install -e '.[dev]'")
 
-pytestmark = pytest.mark.xdist_group("deepface")  # who share its home
-
 
 @pytest.fixture(scope="module")
 def deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -32,15 +32,31 @@ from faces.photos.decoding import decode_photo
 @pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with the published files and nothing prepared."""
-    folder = tmp_path / "cache" / "weights"
-    folder.mkdir(parents=True)
-    for path in fetch([YUNET_FILE, SFACE_FILE], cache_dir() / "weights"):
+    return use_cache(tmp_path / "cache", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def common_cache(module_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One that was fresh for the first of the tests that only look at what is prepared."""
+    return use_cache(module_cache, monkeypatch)
+
+
+def use_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    published = fetch([YUNET_FILE, SFACE_FILE], cache_dir() / "weights")
+    folder = cache / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in published:
         shutil.copy(path, folder)
-    monkeypatch.setenv("FACETROVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACETROVE_CACHE", str(cache))
     return folder
 
 
-def test_prepared_networks_are_plain_and_take_any_batch(fresh_cache: Path) -> None:
+def test_prepared_networks_are_plain_and_take_any_batch(common_cache: Path) -> None:
     for source, file in ((YUNET, YUNET_FILE), (SFACE.source, SFACE_FILE)):
         free_image_size = file == YUNET_FILE
         prepared = prepare(source)
@@ -93,7 +109,7 @@ def test_an_engine_that_computes_something_else_is_refused(
     assert not list(fresh_cache.glob("*.prepared-*.onnx"))
 
 
-def test_the_fastest_engine_is_the_one_recorded(fresh_cache: Path) -> None:
+def test_the_fastest_engine_is_the_one_recorded(common_cache: Path) -> None:
     prepared = prepare(SFACE.source)
     record = json.loads(prepared.path.with_suffix(".json").read_text())
     assert prepared.engine == min(record["milliseconds"], key=record["milliseconds"].get)
@@ -166,8 +182,8 @@ def test_quantised_graphs_compute_in_whole_numbers_and_are_the_same_everywhere(
     assert prepare(SFACE_INT8.source).path.read_bytes() == first
 
 
-def test_folding_batch_norms_changes_nothing(fresh_cache: Path, tmp_path: Path) -> None:
-    model = free_batch(load_folded(fresh_cache / SFACE_FILE.name))
+def test_folding_batch_norms_changes_nothing(common_cache: Path, tmp_path: Path) -> None:
+    model = free_batch(load_folded(common_cache / SFACE_FILE.name))
     before = sum(node.op_type == "BatchNormalization" for node in model.graph.node)
     folded = fold_batch_norm(load_folded(prepare(SFACE.source).path))
     assert sum(node.op_type == "BatchNormalization" for node in folded.graph.node) == before - 27

@@ -85,7 +85,6 @@ def family(family_as_made: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Pat
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("family")
 def test_deleting_and_purging_a_person(
     family: tuple[Path, Path], probe_photo: Path, tmp_path: Path
 ) -> None:
@@ -116,7 +115,6 @@ def test_deleting_and_purging_a_person(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("family")
 def test_asking_for_more_than_the_nearest(family: tuple[Path, Path], probe_photo: Path) -> None:
     _, index = family
     plain = run_facetrove("search", index, probe_photo, "--one-per", "person").stdout

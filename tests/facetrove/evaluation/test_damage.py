@@ -128,7 +128,6 @@ def people_index(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("robustness")
 def test_damage_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     index, _ = people_index
     result = evaluate_robustness(
@@ -149,7 +148,6 @@ def test_damage_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     assert again.damaged[4] == noise[-1]  # by the seed
 
 
-@pytest.mark.xdist_group("robustness")
 def test_photos_that_are_gone_are_left_out_and_said(
     people_index: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -172,7 +170,6 @@ def test_photos_that_are_gone_are_left_out_and_said(
         hidden.rename(photos)
 
 
-@pytest.mark.xdist_group("robustness")
 def test_a_damage_that_is_not_there_is_named(people_index: tuple[Path, Path]) -> None:
     with pytest.raises(WrongUsageError, match="no damage 'fire'; there are compression, blur"):
         evaluate_robustness(people_index[0], people="folder", damage=["fire"])
