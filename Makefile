@@ -13,11 +13,11 @@ demo: setup
 	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: setup
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto
 
 # Without those that take more than some seconds.
 test-fast: setup
-	$(BIN)/pytest -n auto --dist loadgroup -m 'not slow'
+	$(BIN)/pytest -n auto -m 'not slow'
 
 lint: setup
 	$(BIN)/ruff check .

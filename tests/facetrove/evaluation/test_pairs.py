@@ -144,6 +144,16 @@ def test_each_fold_is_answered_by_the_threshold_of_the_others(tmp_path: Path) ->
     assert view_1.accuracy == 0.75 and view_1.accuracy_error is None
 
 
+def test_pairs_are_named_by_their_file_too(tmp_path: Path) -> None:
+    uris = [f"/p/{n}.jpg" for n in range(8)]
+    write_labelled(tmp_path / "d", vectors_with([0.9, 0.8, 0.2, 0.1]), [None] * 8, uris=uris)
+    rows = [f"{uris[2 * n]},{uris[2 * n + 1]},{int(n < 2)}" for n in range(4)]
+    path = tmp_path / "pairs.csv"
+    path.write_text("\n".join(["photo1,photo2,same", *rows]))
+    read = evaluate_pairs(tmp_path / "d", read_pairs(path))
+    assert evaluate_pairs(str(tmp_path / "d"), str(path)).to_json() == read.to_json()
+
+
 def test_a_pair_whose_face_was_not_found_is_not_one_person(tmp_path: Path) -> None:
     """The photo is in the dataset, with a face that is not near its centre."""
     uris = [f"/p/{n}.jpg" for n in range(8)]
