@@ -19,8 +19,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 from facetrove.cli.main import main
 
@@ -109,6 +112,24 @@ def become(
     sys.argv = ["facetrove", *arguments]
 
 
+def end(command: Callable[[], None]) -> NoReturn:
+    """Run a command, and end as its process would, but for destructors.
+
+    C++ aborts where it finds a thread that was not forked with the process, as gRPC's.
+    """
+    try:
+        command()
+        exit_code = 0
+    except SystemExit as exit_:
+        exit_code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are not daemons
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(exit_code)
+
+
 def load_everything() -> None:
     """Import every module of the program."""
     for package in PACKAGES:
@@ -123,4 +144,4 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()  # else each fork, as it ends, looks through all that was loaded
     serve()
-    sys.exit(main())
+    end(main)
