@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
-from faces.core.named import each_named
+from faces.core.named import absolute, each_named
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.writing import require_place
 from faces.models.choice import ModelChoice
@@ -84,7 +83,7 @@ def embed_photos(
         BusyError: another process is writing the dataset.
         FaceTroveError: the job failed; what was committed stays.
     """
-    dataset = Path(os.path.abspath(dataset))  # workers elsewhere have another current folder
+    dataset = absolute(dataset)
     named = _named(photos)
     job = EmbedJob.prepare(
         dataset,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from beam_jobs.job import EmbedJob
 from beam_jobs.options import EmbedOptions
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary
+from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.importers import read_store, require_agreement
 from faces.dataset.writing import require_place
@@ -49,7 +49,7 @@ def import_faces(
     pipeline = load_pipeline(stored.models, threads=1)
     require_agreement(stored, listing, pipeline)
     job = EmbedJob(
-        Path(os.path.abspath(dataset)),
+        absolute(dataset),
         stored.models,
         pipeline,
         EmbedOptions(),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from beam_jobs.piece_transforms import CopyPieces, EncodePieces, list_photos_of_
 from beam_jobs.runners.select import Workers, run_pipeline
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.files import PRIVATE
+from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.store import Dataset
 from indexer.build import build_index
@@ -69,9 +69,9 @@ def build_index_in_pieces(
     """
     if num_pieces < 1:
         raise WrongUsageError(f"{num_pieces} pieces were asked for; give 1 or more")
-    index = Path(os.path.abspath(index))  # workers elsewhere have another current folder
+    index = absolute(index)
     pieces = _Pieces(
-        Path(os.path.abspath(dataset)),
+        absolute(dataset),
         work_dir(index),
         num_pieces,
         Workers.chosen(workers, runner_args=runner_args),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import WrongUsageError
 from faces.core.kinds import is_dataset
+from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.reembedding import DatasetFaces, list_dataset, require_same_detector
 from faces.dataset.rewrite import follow_deletions
@@ -38,7 +38,7 @@ def plan_reembedding(
         WrongUsageError: there is no dataset `source`, or `dataset` is something else.
     """
     require_place(dataset)
-    return plan_run(list_dataset(Dataset.open(_absolute(source))), Path(dataset), options)
+    return plan_run(list_dataset(Dataset.open(absolute(source))), Path(dataset), options)
 
 
 def reembed(
@@ -79,8 +79,8 @@ def reembed(
         BusyError: another process is writing the dataset.
         FaceTroveError: the job failed; what was committed stays.
     """
-    dataset = _absolute(dataset)  # workers elsewhere have another current folder
-    opened = Dataset.open(_absolute(source))
+    dataset = absolute(dataset)
+    opened = Dataset.open(absolute(source))
     if opened.path.resolve() == dataset.resolve():
         raise WrongUsageError(f"{dataset} cannot be embedded into itself; name a new dataset last")
     if options.selection is not None:
@@ -100,7 +100,3 @@ def reembed(
         withheld_of=opened,
         on_progress=on_progress,
     )
-
-
-def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(path))

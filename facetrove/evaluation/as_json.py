@@ -16,6 +16,14 @@ SCORES = ("mated", "non_mated")
 """Fields with a similarity for each comparison, of which a histogram is given."""
 
 
+class JsonResult:
+    """A dataclass that is the result of an evaluation."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the result as a JSON object."""
+        return dict(as_json(self))
+
+
 def as_json(value: Any) -> Any:
     """Give dataclasses, arrays and rates as what JSON has; infinite and unknown numbers as null.
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from facetrove.evaluation.as_json import as_json
+from facetrove.evaluation.as_json import JsonResult
 from facetrove.evaluation.breakdown import (
     Breakdown,
     GroupErrors,
@@ -89,7 +88,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Identification:
+class Identification(JsonResult):
     """How well people are found, and strangers are not.
 
     Attributes:
@@ -124,10 +123,6 @@ class Identification:
     groups: dict[str, list[GroupErrors]]
     qualities: list[QualityErrors]
     worst: list[WrongAnswer]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the result as a JSON object."""
-        return dict(as_json(self))
 
 
 def evaluate_identification(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.dataset.store import Dataset
-from facetrove.evaluation.as_json import as_json
+from facetrove.evaluation.as_json import JsonResult
 from facetrove.evaluation.breakdown import (
     Breakdown,
     GroupErrors,
@@ -58,7 +57,7 @@ GROUPED_AT = 1e-2
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(JsonResult):
     """How well a model tells whether two photos show one person.
 
     Attributes:
@@ -102,10 +101,6 @@ class Verification:
     groups: dict[str, list[GroupErrors]]
     qualities: list[QualityErrors]
     worst: list[WrongAnswer]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the result as a JSON object."""
-        return dict(as_json(self))
 
 
 def evaluate_pairs(

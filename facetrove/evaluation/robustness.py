@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,7 @@ from faces.models.registry import load_pipeline_for
 from faces.photos.decoding import Image, decode_photo
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
-from facetrove.evaluation.as_json import as_json
+from facetrove.evaluation.as_json import JsonResult
 from facetrove.evaluation.damage import DAMAGES, Damage, FaceWindow
 from facetrove.evaluation.gallery import Gallery, search_all
 from facetrove.evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
@@ -66,7 +65,7 @@ class Damaged:
 
 
 @dataclass(frozen=True)
-class Robustness:
+class Robustness(JsonResult):
     """What damage does to identification.
 
     Attributes:
@@ -85,10 +84,6 @@ class Robustness:
     threshold: float
     num_clean: int
     damaged: list[Damaged]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the result as a JSON object."""
-        return dict(as_json(self))
 
 
 def evaluate_robustness(
