@@ -12,10 +12,13 @@ WORK ?= bench-work
 demo: setup
 	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
+# Tests start many processes, which would all compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 test: setup
 	$(BIN)/pytest -n auto
 
-# Without those that take more than some seconds.
+# Without those that take more than a few seconds.
 test-fast: setup
 	$(BIN)/pytest -n auto -m 'not slow'
 

@@ -87,6 +87,7 @@ def test_thresholds_are_known_of_measured_models_and_rates_only() -> None:
     assert strict is not None and mild is not None and strict > mild
 
 
+@pytest.mark.slow
 def test_the_threshold_keeps_its_false_accept_rate_on_lfw(lfw_dataset: Path) -> None:
     """Of all pairs of photos of different people, those with one face each."""
     faces = Dataset.open(lfw_dataset).faces(["uri", "photo_id", "embedding"]).to_arrow()

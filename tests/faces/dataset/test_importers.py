@@ -124,6 +124,7 @@ def test_what_was_deleted_of_an_import_stays_away_although_places_differ(
     assert not any(uri.endswith("biden.jpg") for uri in embeddings_by_uri(dataset))
 
 
+@pytest.mark.slow
 def test_qualities_are_measured_although_landmarks_are_not_known(
     deepface_store: Path, tmp_path: Path
 ) -> None:

@@ -250,6 +250,7 @@ def test_an_index_of_an_own_model_is_searched_without_naming_it(
     assert {"my_net", "yunet"} <= {card["name"] for card in listed if card["here"]}
 
 
+@pytest.mark.slow
 def test_mobilefacenet_tells_people_apart_on_lfw(lfw: Path, tmp_path: Path) -> None:
     """The worked example of docs/models.md, on pairs of the development split."""
     network = lfw.parent.parent / "models" / "mobilefacenet.onnx"

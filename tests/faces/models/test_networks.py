@@ -157,6 +157,7 @@ def test_embeddings_agree_with_opencv_from_photo_to_vector(
     require_same_embeddings(shrunk, originals, pipeline, tmp_path)
 
 
+@pytest.mark.slow
 def test_embeddings_agree_with_opencv_on_lfw(
     lfw_photos: list[Image],
     originals: tuple[Path, Path],

@@ -148,6 +148,7 @@ def test_damage_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     assert again.damaged[4] == noise[-1]  # by the seed
 
 
+@pytest.mark.slow
 def test_photos_that_are_gone_are_left_out_and_said(
     people_index: tuple[Path, Path], tmp_path: Path
 ) -> None:

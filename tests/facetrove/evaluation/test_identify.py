@@ -271,6 +271,7 @@ def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
     assert 4 in numbers and numbers <= {3, 4, 5} and not worst.mated
 
 
+@pytest.mark.slow
 def test_lfw_s_people_are_found_by_one_photo(lfw_index: Path) -> None:
     result = evaluate_identification(
         lfw_index, people="folder", face="central", protocol=Protocol(splits=5)

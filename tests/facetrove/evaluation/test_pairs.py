@@ -261,6 +261,7 @@ def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
     assert (missed.uri, missed.mated) == ("/p/0.jpg", True)
 
 
+@pytest.mark.slow
 def test_lfw_s_development_pairs_are_told_apart(lfw_dataset: Path, lfw: Path) -> None:
     result = evaluate_pairs(lfw_dataset, read_pairs(lfw / "pairsDevTrain.txt"))
     assert (result.num_mated, result.num_non_mated) == (1100, 1100)
