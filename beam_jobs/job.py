@@ -28,7 +28,7 @@ from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.photos.listed import PhotoListing
-from faces.photos.rejection import PASSING_REASONS, RejectReason
+from faces.photos.rejection import TRANSIENT_REASONS, RejectReason
 
 
 def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> PhotosFound:
@@ -133,4 +133,4 @@ def _to_retry(options: EmbedOptions, limits_before: PhotoLimits | None) -> set[R
     if options.retry_rejected:
         return set(RejectReason)
     larger = {RejectReason.TOO_LARGE} if options.limits != limits_before else set()
-    return {*PASSING_REASONS, *larger}
+    return {*TRANSIENT_REASONS, *larger}

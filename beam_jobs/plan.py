@@ -24,7 +24,7 @@ FINGERPRINT_BYTES = 4096
 FINGERPRINT_THREADS = 8
 """Files opened at once: on a disk or over a network most of the time is waiting."""
 
-MOST_KNOWN = 1000
+MAX_KNOWN = 1000
 """Of one file size, so many contents of the dataset are compared with. More are embedded anew."""
 
 
@@ -82,25 +82,25 @@ def make_plan(
         group_copies: look for possible copies, for which files are opened.
     """
     metadata = metadata_of(listing) if dataset is None else dataset.metadata
-    known = _known_photos(dataset, metadata)
+    known = _photos_in_dataset(dataset, metadata)
     listed = listing.photos.take(listing.reading_order)
     place = pc.index_in(listed["uri"], value_set=known["uri"].combine_chunks())
     is_new = pc.is_null(place)
-    as_known = known.take(place)
-    has_result = _has_result(as_known)
+    previous = known.take(place)
+    has_result = _has_result(previous)
     # What cannot be reached now keeps its result: a disk may not be there.
     out_of_reach = pc.and_(has_result, pc.equal(listed["num_bytes"], -1))
     columns = {name: listed[name] for name in ("uri", "num_bytes", "mtime_ns")}
-    columns |= _metadata_columns(metadata, listing, listed, as_known)
-    same = _unchanged(columns, as_known, out_of_reach)
+    columns |= _metadata_columns(metadata, listing, listed, previous)
+    same = _unchanged(columns, previous, out_of_reach)
     retried = pc.and_(
-        same, pc.is_in(as_known["reason"], value_set=pa.array(list(retry), pa.string()))
+        same, pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
     )
     wanted = pc.or_(pc.invert(same), retried)
     num_new, num_retried, num_wanted = (
         pc.sum(flags).as_py() or 0 for flags in (is_new, retried, wanted)
     )
-    columns["result_before"] = pc.if_else(has_result, "", as_known["reason"])
+    columns["result_before"] = pc.if_else(has_result, "", previous["reason"])
     to_do = pa.table(columns).filter(wanted)
     if group_copies:
         order, group = _copies_together(to_do)
@@ -123,7 +123,7 @@ def make_plan(
     )
 
 
-def _known_photos(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
+def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
     """The photos of a dataset as they stand, to compare; none where there is no dataset."""
     if dataset is None:
         columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
@@ -133,12 +133,12 @@ def _known_photos(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
 
 
 def _unchanged(
-    columns: dict[str, pa.ChunkedArray], as_known: pa.Table, out_of_reach: pa.Array
+    columns: dict[str, pa.ChunkedArray], previous: pa.Table, out_of_reach: pa.Array
 ) -> pa.Array:
     """(n,) bool: which photos listed are in the dataset as they are, with all their faces."""
-    same = pa.array(np.ones(len(as_known), dtype=bool))
+    same = pa.array(np.ones(len(previous), dtype=bool))
     for name, now in columns.items():
-        before = as_known[name]
+        before = previous[name]
         equal = pc.or_(
             pc.and_(pc.is_null(now), pc.is_null(before)),
             pc.fill_null(pc.equal(now, before), False),
@@ -148,13 +148,13 @@ def _unchanged(
         same = pc.and_(same, equal)
     # Faces whose file was lost are to be made again.
     lost = pc.and_(
-        pc.equal(as_known["status"], PhotoStatus.EMBEDDED.value), pc.is_null(as_known["faces_part"])
+        pc.equal(previous["status"], PhotoStatus.EMBEDDED.value), pc.is_null(previous["faces_part"])
     )
     return pc.and_not(same, pc.fill_null(lost, False))
 
 
 def _metadata_columns(
-    metadata: pa.Schema, listing: PhotoListing, listed: pa.Table, as_known: pa.Table
+    metadata: pa.Schema, listing: PhotoListing, listed: pa.Table, previous: pa.Table
 ) -> dict[str, pa.ChunkedArray]:
     """The dataset's metadata for each photo listed.
 
@@ -163,7 +163,7 @@ def _metadata_columns(
     said = _said_in_a_list(listing, listed)
     columns = {}
     for field in metadata:
-        before = as_known[field.name]
+        before = previous[field.name]
         now = pa.nulls(len(listed), field.type)
         if field.name in listed.column_names:
             now = listed[field.name].cast(field.type)
@@ -200,7 +200,7 @@ def _contents(known: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
     contents = contents.group_by(columns).aggregate([]).sort_by([("num_bytes", "ascending")])
     sizes = contents["num_bytes"].to_numpy()
     rank = np.arange(len(sizes)) - np.searchsorted(sizes, sizes)
-    contents = contents.filter(pa.array(rank < MOST_KNOWN))
+    contents = contents.filter(pa.array(rank < MAX_KNOWN))
     return contents.filter(pc.is_in(contents["num_bytes"], value_set=sizes_to_do.combine_chunks()))
 
 

@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.in_hand import InHand, photo_keys
+from beam_jobs.in_flight import InFlight, photo_keys
 from faces.core.errors import ModelUnavailableError
 from faces.core.settings import PhotoLimits
-from faces.dataset.reembedding import KnownPhotos
+from faces.dataset.reembedding import GivenPhotos
 from faces.dataset.schema import PhotoStatus, faces_table
-from faces.models.face import Detection, Face, KnownFace
+from faces.models.face import Detection, Face, GivenFace
 from faces.models.pipeline import FacePipeline, StageSeconds
 from faces.photos.decoding import Photo, decode_photo
 from faces.photos.reading import read_photo
-from faces.photos.rejection import PASSING_REASONS, PhotoRejectedError, RejectReason
+from faces.photos.rejection import TRANSIENT_REASONS, PhotoRejectedError, RejectReason
 
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 16_000_000
@@ -31,7 +31,7 @@ bytes of a file count as a pixel."""
 BLANK = np.full((64, 64, 3), 255, dtype=np.uint8)
 
 PATTERN = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
-NO_ONES_FACE = KnownFace(
+NO_ONES_FACE = GivenFace(
     Detection(
         np.array([40, 30, 80, 100], np.float32),
         np.array([(62, 70), (98, 70), (80, 88), (65, 110), (95, 110)], np.float32),
@@ -90,8 +90,8 @@ def embed_shard(
     *,
     known: pa.Table | None = None,
     limits: PhotoLimits = PhotoLimits(),
-    known_photos: KnownPhotos | None = None,
-    in_hand: InHand | None = None,
+    given_photos: GivenPhotos | None = None,
+    in_flight: InFlight | None = None,
     careful: bool = False,
 ) -> ShardResult:
     """Read, decode, detect, align and embed.
@@ -102,12 +102,12 @@ def embed_shard(
         schema: the dataset's `photo_schema`.
         known: contents whose faces the dataset has already, see `beam_jobs.plan.Plan`.
         limits: of the photos tried.
-        known_photos: those in which faces need not be looked for.
-        in_hand: told what is worked on.
+        given_photos: those in which faces need not be looked for.
+        in_flight: told what is worked on.
         careful: work on one photo at a time, so that one that kills the process is found.
     """
     batch_photos = BATCH_PHOTOS if not careful else 1
-    shard = _Shard(pipeline, limits, known_photos or {}, in_hand, batch_photos)
+    shard = _Shard(pipeline, limits, given_photos or {}, in_flight, batch_photos)
     outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), known)
     columns = {name: to_do[name] for name in to_do.column_names}
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
@@ -124,9 +124,9 @@ def embed_shard(
 
 def _says_something(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Array:
     """Whether a row is worth keeping: a reason that may pass replaces no result, nor itself."""
-    passing = pc.is_in(reason, value_set=pa.array([r.value for r in PASSING_REASONS]))
+    transient = pc.is_in(reason, value_set=pa.array([r.value for r in TRANSIENT_REASONS]))
     nothing_new = pc.or_(pc.equal(before, ""), pc.equal(before, reason))
-    return pc.invert(pc.and_(passing, pc.fill_null(nothing_new, False)))
+    return pc.invert(pc.and_(transient, pc.fill_null(nothing_new, False)))
 
 
 class _Shard:
@@ -134,14 +134,14 @@ class _Shard:
         self,
         pipeline: FacePipeline,
         limits: PhotoLimits,
-        known_photos: KnownPhotos,
-        in_hand: InHand | None,
+        given_photos: GivenPhotos,
+        in_flight: InFlight | None,
         batch_photos: int,
     ) -> None:
         self.pipeline = pipeline
         self.limits = limits
-        self.known_photos = known_photos
-        self.in_hand = in_hand
+        self.given_photos = given_photos
+        self.in_flight = in_flight
         self.batch_photos = batch_photos
         self.faces: list[tuple[dict[str, Any], Any]] = []
         self.seconds = pipeline.seconds = StageSeconds()
@@ -170,8 +170,8 @@ class _Shard:
         return [self._outcomes[row] for row in range(len(uris))]
 
     def _hold(self, keys: Iterable[str]) -> None:
-        if self.in_hand is not None:
-            self.in_hand.take(keys)
+        if self.in_flight is not None:
+            self.in_flight.take(keys)
 
     def _batches(
         self, uris: Sequence[str], keys: Sequence[str], by_content: Mapping[str, Outcome]
@@ -218,14 +218,14 @@ class _Shard:
 
     def _reduction_for(self, uri: str, photo_id: str) -> Callable[[int], int]:
         """As far as if the faces were to be found, so that the crops are the same; or less."""
-        known = self._known_faces(uri, photo_id)
+        known = self._given_faces(uri, photo_id)
         as_detected = self.pipeline.detector.reduction_for
         if known is None:
             return as_detected
         return lambda longer_side: min(as_detected(longer_side), self.pipeline.reduction_for(known))
 
-    def _known_faces(self, uri: str, photo_id: str) -> Sequence[KnownFace] | None:
-        known = self.known_photos.get(uri)
+    def _given_faces(self, uri: str, photo_id: str) -> Sequence[GivenFace] | None:
+        known = self.given_photos.get(uri)
         return known.faces if known and known.photo_id in (None, photo_id) else None
 
     def _find_faces(
@@ -240,7 +240,7 @@ class _Shard:
         try:
             found = self.pipeline.find_faces(
                 [decoded.photo for decoded in batch],
-                [self._known_faces(decoded.uri, decoded.photo_id) for decoded in batch],
+                [self._given_faces(decoded.uri, decoded.photo_id) for decoded in batch],
             )
             return list(zip(batch, found, strict=True))
         except ModelUnavailableError:

@@ -15,7 +15,7 @@ from itertools import count
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_jobs.in_hand import Suspects
+from beam_jobs.in_flight import PoisonRecord
 from beam_jobs.plan import Plan
 from beam_jobs.runners.local import WorkerLostError
 from beam_jobs.runners.select import Workers, run_pipeline
@@ -32,10 +32,10 @@ from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
 from faces.photos.rejection import RejectReason
 
-MOST_LOSSES = 10
+MAX_LOSSES = 10
 """Workers lost one after the other, no shard being committed between: the run gives up."""
 
-MOST_UNEXPLAINED_LOSSES = 3
+MAX_UNEXPLAINED_LOSSES = 3
 """The same, when they had no photo in hand: something is wrong with the machine."""
 
 _CONTINUE = "finished shards are kept, run the same command again to continue"
@@ -68,7 +68,7 @@ class ShardRun:
         self._workers = workers
         self._source = source
         self._work_dir = writer.dataset.path / WORK_DIR
-        self._suspects = Suspects(self._work_dir)
+        self._suspects = PoisonRecord(self._work_dir)
         self._part_names = map(writer.part_name, count())
 
     def embed_all(self, *, forgive: bool = False) -> None:
@@ -116,7 +116,7 @@ class ShardRun:
                 num_committed = len(committed)
                 losses += 1
                 unexplained += not explained
-                if losses >= MOST_LOSSES or unexplained >= MOST_UNEXPLAINED_LOSSES:
+                if losses >= MAX_LOSSES or unexplained >= MAX_UNEXPLAINED_LOSSES:
                     raise FaceTroveError(f"{error}, {losses} times; {_CONTINUE}") from error
                 _log.warning("%s; starting workers again", error)
                 left = [shard for shard in shards if shard.part not in committed]
@@ -124,10 +124,12 @@ class ShardRun:
 
     def _without_hopeless(self, shards: Sequence[Shard]) -> list[Shard]:
         """Shards with suspects apart; photos that workers died on too often get their rows."""
-        shards, given_up = with_suspects_apart(shards, self._plan, self._suspects, self._part_names)
-        if given_up:
+        shards, quarantined = with_suspects_apart(
+            shards, self._plan, self._suspects, self._part_names
+        )
+        if quarantined:
             crashed = Outcome.rejected(RejectReason.CRASHED)
-            self._commit_without_faces(self._plan.to_do.take(given_up), crashed)
+            self._commit_without_faces(self._plan.to_do.take(quarantined), crashed)
         return shards
 
     def _commit_without_faces(self, known: pa.Table, outcome: Outcome) -> None:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from beam_jobs.in_hand import Suspects, photo_keys
+from beam_jobs.in_flight import PoisonRecord, photo_keys
 from beam_jobs.plan import Plan
 
-LEAST_SHARD_PHOTOS, MOST_SHARD_PHOTOS = 4, 128
+MIN_SHARD_PHOTOS, MAX_SHARD_PHOTOS = 4, 128
 """Photos in a shard: what a killed job may have to do again, per worker. Some seconds' work."""
 
 SHARDS_PER_WORKER = 16
@@ -41,7 +41,7 @@ def cut_into_shards(plan: Plan, part_names: Iterator[str], *, processes: int) ->
     """
     group = plan.group
     even = -(-len(group) // (processes * SHARDS_PER_WORKER))
-    size = min(MOST_SHARD_PHOTOS, max(LEAST_SHARD_PHOTOS, even))
+    size = min(MAX_SHARD_PHOTOS, max(MIN_SHARD_PHOTOS, even))
     shards = []
     start = 0
     while start < len(group):
@@ -57,11 +57,11 @@ class Sorted(NamedTuple):
     """Shards in the order to be done, and rows of the plan that are not tried any more."""
 
     shards: list[Shard]
-    given_up: list[int]
+    quarantined: list[int]
 
 
 def with_suspects_apart(
-    shards: Sequence[Shard], plan: Plan, suspects: Suspects, part_names: Iterator[str]
+    shards: Sequence[Shard], plan: Plan, suspects: PoisonRecord, part_names: Iterator[str]
 ) -> Sorted:
     """Give each suspect, and what may be its copies, a shard of their own, done last.
 
@@ -71,10 +71,10 @@ def with_suspects_apart(
         suspects: photos that workers died on; too often, and they are given up.
         part_names: names of the parts that further shards become.
     """
-    hopeless = suspects.given_up()
+    hopeless = suspects.quarantined()
     apart: list[Shard] = []
     others: list[Shard] = []
-    given_up: list[int] = []
+    quarantined: list[int] = []
     for shard in shards:
         keys = photo_keys(shard.photos_of(plan))
         group = plan.group[shard.start : shard.stop].tolist()
@@ -94,9 +94,9 @@ def with_suspects_apart(
         for (name, _), members in groupby(range(len(keys)), kinds.__getitem__):
             rows = [shard.start + row for row in members]
             if name == "given up":
-                given_up += rows
+                quarantined += rows
                 continue
             careful = name == "apart"
             cut = Shard(next(part_names), rows[0], rows[-1] + 1, careful)
             (apart if careful else others).append(cut)
-    return Sorted([*others, *apart], given_up)
+    return Sorted([*others, *apart], quarantined)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from beam_jobs.in_hand import InHand, in_hand_file
+from beam_jobs.in_flight import InFlight, in_flight_file
 from beam_jobs.shard import BATCH_PHOTOS, embed_shard
 from beam_jobs.work_files import ShardWork, read_work
 from faces.core.contract import ModelContract, require_same_contract
@@ -119,7 +119,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         assert self._pipeline is not None, "Beam calls setup first"
         part, work, number, careful = element
         dataset = self._writer.dataset
-        in_hand = InHand(in_hand_file(dataset.path / WORK_DIR, part))
+        in_flight = InFlight(in_flight_file(dataset.path / WORK_DIR, part))
         try:
             photos, known = read_work(work, number)
             result = embed_shard(
@@ -128,14 +128,14 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
                 dataset.photo_schema,
                 known=known,
                 limits=dataset.limits or PhotoLimits(),
-                known_photos=self._source.known_photos(photos) if self._source else None,
-                in_hand=in_hand,
+                given_photos=self._source.given_photos(photos) if self._source else None,
+                in_flight=in_flight,
                 careful=careful,
             )
             if len(result.photos):
                 self._writer.write_part(part, result.photos, result.faces, result.seconds)
         finally:  # an error is no death
-            in_hand.done()
+            in_flight.done()
         self._photos.inc(len(result.photos))
         self._faces.inc(len(result.faces))
         if len(result.photos):

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from beam_jobs.shards import MOST_SHARD_PHOTOS
+from beam_jobs.shards import MAX_SHARD_PHOTOS
 from benchmarks.measure import print_header
 
 INTERVAL_SECONDS = 0.5
@@ -52,7 +52,7 @@ def child_pids(pid: int) -> list[int]:
 
 
 def photos_committed(dataset: Path) -> int:
-    return len(list((dataset / "photos").glob("part-*"))) * MOST_SHARD_PHOTOS
+    return len(list((dataset / "photos").glob("part-*"))) * MAX_SHARD_PHOTOS
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ LOOKALIKE_SHARES = (0.26, 0.28, 0.3, 0.32, 0.34)
 COUNTED_FROM = 0.25
 """Similarity from which generated pairs of strangers are counted."""
 
-LEAST_COUNT = 20
+MIN_COUNT = 20
 """Pairs above a similarity that make its share worth keeping."""
 
 
@@ -333,7 +333,7 @@ def count_strangers(
 def with_survival(model: FaceModel, histogram: NDArray[np.int64]) -> FaceModel:
     """The model with its table of how rarely strangers are so similar."""
     above = histogram.sum() - np.cumsum(histogram)
-    kept = (bin_ends() > COUNTED_FROM + BIN_WIDTH) & (above >= LEAST_COUNT)
+    kept = (bin_ends() > COUNTED_FROM + BIN_WIDTH) & (above >= MIN_COUNT)
     return replace(
         model,
         survival_thresholds=bin_ends()[kept].astype(np.float32),

@@ -263,14 +263,14 @@ class Filtered:
 
     Attributes:
         name: of the filter; none: without one, for comparison.
-        num_passing: faces that pass.
+        num_selected: faces that pass.
         recall: against exact answers.
         speed: with the filter asked before.
         first_ms: of one probe, with a filter that was not; median of seven.
     """
 
     name: str
-    num_passing: int
+    num_selected: int
     recall: Recall
     speed: Speed
     first_ms: float
@@ -292,7 +292,7 @@ def _filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
     searcher = FaceSearcher.open(gallery.index, device="cpu")
     probes = gallery.truth.probes[:FILTER_PROBES]
     results = []
-    for condition, (similarities, ids, num_passing) in zip(chosen, exact, strict=True):
+    for condition, (similarities, ids, num_selected) in zip(chosen, exact, strict=True):
         found = searcher.search_embeddings(probes, k=K, where=condition.where)
         rows = _numbered(ids, [matches.face_ids for matches in found])
         recall = recall_of(similarities, rows[0], rows[1], gallery.threshold)
@@ -311,7 +311,7 @@ def _filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
                 )
             )
         first_ms = 1000 * float(np.median(firsts))
-        results.append(Filtered(condition.name, num_passing, recall, speed, first_ms))
+        results.append(Filtered(condition.name, num_selected, recall, speed, first_ms))
     return results
 
 

@@ -370,8 +370,8 @@ def _lifecycle(options: argparse.Namespace) -> None:
     rows = [
         [
             filtered.name,
-            f"{filtered.num_passing:,}",
-            f"{filtered.num_passing / gallery.count:.2%}",
+            f"{filtered.num_selected:,}",
+            f"{filtered.num_selected / gallery.count:.2%}",
             f"{filtered.recall.at_10:.4f}",
             f"{filtered.recall.of_matches:.4f}",
             f"{filtered.speed.probes_per_second:,.0f}",

@@ -34,7 +34,7 @@ from faces.models.embedder import NetworkEmbedder
 from faces.models.face import Face
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
-from faces.models.sface import CENTRE
+from faces.models.sface import MEAN_VECTOR
 from faces.photos.decoding import Image, decode_photo
 from facetrove.evaluation.labels import CENTRE_REACH
 from facetrove.evaluation.metrics import miss_rate, threshold_at
@@ -48,7 +48,7 @@ BATCH = 32
 FITTED = ((38.44, 52.68), (75.06, 52.58), (57.08, 73.16), (41.24, 89.32), (72.61, 89.63))
 """A template at the mean of YuNet's landmarks in ArcFace's crops."""
 
-ENROLLED, LEAST_PHOTOS = 3, 4
+ENROLLED, MIN_PHOTOS = 3, 4
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class OffCentre:
 
     def embed(self, crops: NDArray[Any]) -> NDArray[np.float32]:
         """As `FaceEmbedder.embed`."""
-        return self._embedder.embed(crops) + np.float32(CENTRE)
+        return self._embedder.embed(crops) + np.float32(MEAN_VECTOR)
 
 
 def zoomed(factor: float) -> object:
@@ -195,7 +195,7 @@ def zoomed(factor: float) -> object:
 
 def held_out_centre(found: Found) -> None:
     """One half of the people, with the centre of the other half, with that in use, and without."""
-    published = found.vectors * found.norms[:, None] + np.array(CENTRE)
+    published = found.vectors * found.norms[:, None] + np.array(MEAN_VECTOR)
     results: dict[str, list[NDArray[np.float64]]] = {}
     for seed in range(NUM_HALVES):
         others = np.random.default_rng([2, seed]).random(found.people.max() + 1) < 0.5
@@ -207,7 +207,7 @@ def held_out_centre(found: Found) -> None:
         _, renumbered = np.unique(found.people[~known], return_inverse=True)
         for name, centre in (
             ("no centre", np.zeros(1)),
-            ("the centre in use", np.array(CENTRE)),
+            ("the centre in use", np.array(MEAN_VECTOR)),
             ("centre of the others", means.mean(axis=0)),
         ):
             vectors = unit_length(published[~known] - centre)
@@ -222,7 +222,7 @@ def held_out_centre(found: Found) -> None:
 def several_enrolled(found: Found) -> None:
     """People with four photos or more: one enrolled, or three, by several rules."""
     counts = np.bincount(found.people)
-    eligible = np.flatnonzero(counts >= LEAST_PHOTOS)
+    eligible = np.flatnonzero(counts >= MIN_PHOTOS)
     results: dict[str, list[list[float]]] = {}
     for split in range(NUM_SPLITS):
         rng = np.random.default_rng([1, split])
@@ -236,7 +236,7 @@ def several_enrolled(found: Found) -> None:
                 [float((similarities.argmax(axis=1) == own).mean())]
                 + [float(miss_rate(right[known], threshold_at(top, f))[0]) for f in (0.01, 0.1)]
             )
-    print(f"\n{len(eligible)} people with {LEAST_PHOTOS} photos or more; of {NUM_SPLITS} splits")
+    print(f"\n{len(eligible)} people with {MIN_PHOTOS} photos or more; of {NUM_SPLITS} splits")
     for name, rows in results.items():
         rank, low, high = np.mean(rows, axis=0)
         print(f"{name:34s} rank-1 {rank:.4f}  FNIR at 0.01 {low:.4f}  at 0.1 {high:.4f}")

@@ -7,7 +7,7 @@ largest input. A median lies nearer the float network than the extremes of all f
 0.997 instead of 0.993) and says nothing of any one face. The photos are those that no pair of
 `pairsDevTrain.txt` names, so that the accuracy on those pairs is honest.
 
-Prints `CENTRE`: the mean of the float network's vectors, over the people of the means of their
+Prints `MEAN_VECTOR`: the mean of the float network's vectors, over the people of the means of their
 photos. It says nothing of any one person either. With a centre of one half of the people, the other
 half is identified as much better as all are with that of all: see benchmarks/README.md.
 """
@@ -81,7 +81,7 @@ def input_ranges(paths: list[Path]) -> list[tuple[float, float]]:
 def centre(paths: list[Path]) -> NDArray[np.float64]:
     """(d,) mean vector of the people whose folders the photos lie in, by their best faces."""
     detector = load_pipeline().detector
-    embedder = NetworkEmbedder(replace(SFACE, centre=()), threads=2)
+    embedder = NetworkEmbedder(replace(SFACE, mean_vector=()), threads=2)
     vectors: defaultdict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for path in paths:
         image = decode_photo(path.read_bytes()).image

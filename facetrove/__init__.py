@@ -17,7 +17,7 @@ All errors are raised on purpose and say in one line what to do:
     FaceTroveError               something a person can act on
     +-- WrongUsageError          the call itself cannot be right: no such folder, k too large
     +-- ContractMismatchError    embeddings made by different models were about to meet
-    +-- DamagedFileError         a file of ours is missing, truncated, altered or of another version
+    +-- CorruptFileError         a file of ours is missing, truncated, altered or of another version
     +-- ModelUnavailableError    the weights of a model cannot be had, or are not the ones expected
     +-- BusyError                another process is writing the same dataset or index
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from faces.core.contract import ModelContract as ModelContract
     from faces.core.errors import BusyError as BusyError
     from faces.core.errors import ContractMismatchError as ContractMismatchError
-    from faces.core.errors import DamagedFileError as DamagedFileError
+    from faces.core.errors import CorruptFileError as CorruptFileError
     from faces.core.errors import FaceTroveError as FaceTroveError
     from faces.core.errors import ModelUnavailableError as ModelUnavailableError
     from faces.core.errors import WrongUsageError as WrongUsageError
@@ -107,7 +107,7 @@ __all__ = [
     "ComparedFace",
     "Comparison",
     "ContractMismatchError",
-    "DamagedFileError",
+    "CorruptFileError",
     "Dataset",
     "DatasetCounts",
     "Deleted",
@@ -176,7 +176,7 @@ _HOMES = {
     "ComparedFace": "facetrove.comparison:ComparedFace",
     "Comparison": "facetrove.comparison:Comparison",
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
-    "DamagedFileError": "faces.core.errors:DamagedFileError",
+    "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.store:DatasetCounts",
     "Deleted": "indexer.delete:Deleted",

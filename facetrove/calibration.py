@@ -37,7 +37,7 @@ def calibrate_index(
 
     Raises:
         WrongUsageError: there is no index, or it holds too few people to tell.
-        DamagedFileError: a file of the index is not what was written.
+        CorruptFileError: a file of the index is not what was written.
         BusyError: another process is writing the index, or has changed it while it was measured.
     """
     require_no_writer(index)  # sooner than after some minutes

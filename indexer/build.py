@@ -11,7 +11,7 @@ from typing import Unpack
 import pyarrow.compute as pc
 
 from faces.core.contract import require_same_contract
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.settings import Device
 from faces.dataset.deletions import Deletions, read_deletions
@@ -21,8 +21,8 @@ from indexer.changes import (
     changes_since,
     deleted_rows,
     everything,
+    indexed_photos,
     joined_photos,
-    known_photos,
     outdated_rows,
 )
 from indexer.folder import IndexWriter, open_segments
@@ -67,7 +67,7 @@ def build_index(
         WrongUsageError: no such dataset, no face in it, no such recipe, no such device, or `index`
             is something else.
         ContractMismatchError: the index holds another model's embeddings.
-        DamagedFileError: a file of the dataset is damaged.
+        CorruptFileError: a file of the dataset is corrupt.
         BusyError: another process is writing the index.
     """
     source = Dataset.open(Path(dataset))
@@ -127,8 +127,8 @@ def _calibration_kept(builder: SegmentBuilder, source: Dataset) -> Calibration |
     if previous is None or previous.calibration is None:
         return None
     try:
-        known = known_photos(builder.writer.path, previous.segments)["part"]
-    except DamagedFileError:
+        known = indexed_photos(builder.writer.path, previous.segments)["part"]
+    except CorruptFileError:
         return None
     same = set(pc.unique(known).to_pylist()) & set(source.committed_parts())
     return previous.calibration if same else None
@@ -155,7 +155,7 @@ def _update(
         segments = open_segments(index_dir, previous)
         photos = [read_photos(index_dir, entry) for entry in previous.segments]
         changes = changes_since(source, joined_photos(photos))
-    except DamagedFileError:
+    except CorruptFileError:
         return None  # building again is the remedy
     if changes is None:
         return None

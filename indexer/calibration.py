@@ -33,7 +33,7 @@ def publish_calibration(
 
     Raises:
         WrongUsageError: there is no index at that path.
-        DamagedFileError: the manifest in force cannot be read.
+        CorruptFileError: the manifest in force cannot be read.
         BusyError: another process is writing the index, or has published another version since
             it was measured.
     """

@@ -86,7 +86,7 @@ def changes_since(source: Dataset, known: pa.Table) -> Changes | None:
     return Changes(new, standing, touched)
 
 
-def known_photos(index_dir: Path, entries: Sequence[SegmentEntry]) -> pa.Table:
+def indexed_photos(index_dir: Path, entries: Sequence[SegmentEntry]) -> pa.Table:
     """The rows of photos that an index has read."""
     return joined_photos([read_photos(index_dir, entry) for entry in entries])
 

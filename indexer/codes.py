@@ -8,14 +8,14 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.errors import DamagedFileError, first_line
+from faces.core.errors import CorruptFileError, first_line
 from faces.core.files import atomic_write
 from indexer.exact_search import inner_products, nearest_rows
 from indexer.manifest import REBUILD, SegmentEntry
 from indexer.options import Recipe
 from indexer.recipes import search_parameters
 from indexer.segment_files import CODES_FILE
-from indexer.vectors import Passing, Vectors
+from indexer.vectors import RowMask, Vectors
 
 PROBES_AT_ONCE = 4096
 """FAISS searches codes a fifth faster in blocks of thousands than in blocks of 1,024."""
@@ -31,16 +31,16 @@ def open_codes(path: Path, entry: SegmentEntry, dimension: int) -> faiss.Index:
     """Read a segment's codes.faiss.
 
     Raises:
-        DamagedFileError: it cannot be read, or is not what the manifest says.
+        CorruptFileError: it cannot be read, or is not what the manifest says.
     """
     try:
         codes = faiss.read_index(str(path))
         search_parameters(codes, entry.recipe)
     except RuntimeError as error:
-        raise DamagedFileError(f"{path} cannot be read ({first_line(error)}); {REBUILD}") from error
+        raise CorruptFileError(f"{path} cannot be read ({first_line(error)}); {REBUILD}") from error
     found = (codes.ntotal, codes.d, codes.metric_type)
     if found != (entry.num_faces, dimension, faiss.METRIC_INNER_PRODUCT):
-        raise DamagedFileError(f"{path} does not hold what the manifest says; {REBUILD}")
+        raise CorruptFileError(f"{path} does not hold what the manifest says; {REBUILD}")
     return codes
 
 
@@ -51,17 +51,17 @@ def search_rows(
     probes: Vectors,
     *,
     k: int,
-    passing: Passing | None = None,
+    mask: RowMask | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`Segment.search` among vectors and codes that may not be in a segment yet."""
-    num_passing = len(vectors) if passing is None else passing.count
-    few = k * recipe.candidates >= num_passing or num_passing < recipe.exact_share * len(vectors)
+    num_selected = len(vectors) if mask is None else mask.count
+    few = k * recipe.candidates >= num_selected or num_selected < recipe.exact_share * len(vectors)
     if codes is None or few:
-        return nearest_rows(vectors, probes, k, passing)
-    similarities, rows = search_codes(vectors, codes, recipe, probes, k=k, passing=passing)
+        return nearest_rows(vectors, probes, k, mask)
+    similarities, rows = search_codes(vectors, codes, recipe, probes, k=k, mask=mask)
     short = rows[:, -1] < 0  # the groups looked at held fewer
     if short.any():
-        similarities[short], rows[short] = nearest_rows(vectors, probes[short], k, passing)
+        similarities[short], rows[short] = nearest_rows(vectors, probes[short], k, mask)
     return similarities, rows
 
 
@@ -72,14 +72,14 @@ def search_codes(
     probes: Vectors,
     *,
     k: int,
-    passing: Passing | None = None,
+    mask: RowMask | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Search among the candidates that the codes propose, without an exhaustive fallback.
 
     Arguments and result are as of `search_rows`; fewer than k rows may be found.
     """
     wanted = k * recipe.candidates
-    parameters = search_parameters(codes, recipe, passing)
+    parameters = search_parameters(codes, recipe, mask)
     similarities = np.empty((len(probes), k), np.float32)
     rows = np.empty((len(probes), k), np.int64)
     for start in range(0, len(probes), PROBES_AT_ONCE):
@@ -94,7 +94,7 @@ def best_of(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The k best of each probe's candidates, compared exactly."""
     if candidates.size and not -1 <= candidates.min() <= candidates.max() < len(vectors):
-        raise DamagedFileError(f"codes.faiss names rows that are not there; {REBUILD}")
+        raise CorruptFileError(f"codes.faiss names rows that are not there; {REBUILD}")
     products = inner_products(vectors, probes, candidates)
     if k < products.shape[1]:
         order = np.argpartition(-products, k - 1, axis=1)[:, :k]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from faces.core.progress import OnProgress, ignore_progress
 from faces.core.settings import Device
 from faces.dataset.store import Dataset
-from indexer.changes import everything, known_photos
+from indexer.changes import everything, indexed_photos
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest, SegmentEntry
 from indexer.recipes import use_gpu
@@ -31,7 +31,7 @@ def compact_index(
         previous = writer.require_previous()
         if len(previous.segments) == 1 and previous.deletions is None:
             return previous
-        photos = known_photos(writer.path, previous.segments)
+        photos = indexed_photos(writer.path, previous.segments)
         entry = _one_segment(writer, previous, photos, device, on_progress)
         return writer.publish(replace(previous, segments=(entry,), deletions=None))
 
@@ -51,7 +51,7 @@ def rewrite_index(
     """
     with IndexWriter.open(Path(index)) as writer:
         previous = writer.require_previous()
-        known = known_photos(writer.path, previous.segments)
+        known = indexed_photos(writer.path, previous.segments)
         photos = everything(source).photo_rows
         photos = photos.filter(pc.is_in(photos["part"], value_set=known["part"].unique()))
         num_rows = sum(entry.num_faces for entry in previous.segments)

@@ -18,7 +18,7 @@ from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
 from indexer.changes import rows_in
 from indexer.faces_file import FACES_SCHEMA
-from indexer.filters import any_of, in_photo, passing_rows
+from indexer.filters import any_of, in_photo, rows_matching
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest, read_current
 from indexer.segment import metadata_of
@@ -214,7 +214,7 @@ def _matching_in_indexes(
         segments = open_segments(index_dir, manifest)
         metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
         for segment in segments:
-            rows = pa.array(segment.passing(where, metadata))
+            rows = pa.array(segment.mask(where, metadata))
             found.append(segment.faces.table["face_id"].filter(rows).combine_chunks())
     return pa.concat_arrays(found).unique()
 
@@ -225,7 +225,7 @@ def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:
     if not tables:
         return pa.array([], pa.string())
     faces = pa.concat_tables(tables)
-    return faces["face_id"].filter(pa.array(passing_rows(faces, where))).combine_chunks()
+    return faces["face_id"].filter(pa.array(rows_matching(faces, where))).combine_chunks()
 
 
 def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.vectors import Passing, Vectors
+from indexer.vectors import RowMask, Vectors
 
 BLOCK_ROWS = 1 << 16
 """Rows compared at a time: 32 MB of 128 numbers, which bounds memory and keeps BLAS busy."""
@@ -23,7 +23,7 @@ other programs keep the cores busy, waiting for these takes milliseconds instead
 
 
 def nearest_rows(
-    vectors: Vectors, probes: Vectors, k: int, passing: Passing | None = None
+    vectors: Vectors, probes: Vectors, k: int, mask: RowMask | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The rows nearest each probe, by comparing with all of them.
 
@@ -31,7 +31,7 @@ def nearest_rows(
         vectors: (n, d).
         probes: (p, d).
         k: rows wanted.
-        passing: which rows may be found; all by default.
+        mask: which rows may be found; all by default.
 
     Returns:
         (p, k) similarities, descending, and (p, k) rows; -inf and -1 where there are no more.
@@ -39,10 +39,10 @@ def nearest_rows(
     if len(probes) == 0 or len(vectors) == 0:
         shape = (len(probes), k)
         return np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
-    if passing is not None and len(probes) < FEW_PROBES:
-        return _nearest_one_by_one(vectors, probes, k, passing)
+    if mask is not None and len(probes) < FEW_PROBES:
+        return _nearest_one_by_one(vectors, probes, k, mask)
     heap = faiss.ResultHeap(len(probes), k, keep_max=True)
-    for block, first_rows in _blocks(vectors, passing):
+    for block, first_rows in _blocks(vectors, mask):
         similarities, rows = faiss.knn(
             probes, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
         )
@@ -55,21 +55,21 @@ def nearest_rows(
 
 
 def _blocks(
-    vectors: Vectors, passing: Passing | None
+    vectors: Vectors, mask: RowMask | None
 ) -> Iterator[tuple[Vectors, int | NDArray[np.int64]]]:
     """Stretches of rows with the number of their first; or passing rows with their numbers."""
-    if passing is None:
+    if mask is None:
         for start in range(0, len(vectors), BLOCK_ROWS):
             yield vectors[start : start + BLOCK_ROWS], start
         return
-    rows = np.flatnonzero(passing.rows)
+    rows = np.flatnonzero(mask.rows)
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
         yield vectors[block], block
 
 
 def _nearest_one_by_one(
-    vectors: Vectors, probes: Vectors, k: int, passing: Passing
+    vectors: Vectors, probes: Vectors, k: int, mask: RowMask
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     similarities = np.empty((len(probes), k), np.float32)
     rows = np.empty((len(probes), k), np.int64)
@@ -83,7 +83,7 @@ def _nearest_one_by_one(
         k,
         faiss.swig_ptr(similarities),
         faiss.swig_ptr(rows),
-        faiss.IDSelectorBitmap(passing.bits),
+        faiss.IDSelectorBitmap(mask.bits),
     )
     similarities[rows < 0] = -np.inf
     return similarities, rows

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.core.errors import DamagedFileError, first_line
+from faces.core.errors import CorruptFileError, first_line
 from faces.dataset.schema import face_schema
 from indexer.manifest import REBUILD
 
@@ -51,7 +51,7 @@ class Faces:
         self.path = path
         self._num_faces = num_faces
         self._checked: dict[int, pa.RecordBatch] = {}
-        with self._damage_named():
+        with self._corruption_named():
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
             self.schema: pa.Schema = self._reader.schema
             self._names = frozenset(self.schema.names)
@@ -95,7 +95,7 @@ class Faces:
 
     def _batch(self, number: int) -> pa.RecordBatch:
         if number not in self._checked:
-            with self._damage_named():
+            with self._corruption_named():
                 batch = self._reader.get_batch(number)
                 batch.validate(full=True)  # offsets that point outside would be read as memory
                 expected = min(BATCH_ROWS, self._num_faces - number * BATCH_ROWS)
@@ -105,12 +105,12 @@ class Faces:
         return self._checked[number]
 
     @contextmanager
-    def _damage_named(self) -> Iterator[None]:
+    def _corruption_named(self) -> Iterator[None]:
         try:
             yield
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-            raise DamagedFileError(
-                f"{self.path} is damaged ({first_line(error)}); {REBUILD}"
+            raise CorruptFileError(
+                f"{self.path} is corrupt ({first_line(error)}); {REBUILD}"
             ) from error
 
 

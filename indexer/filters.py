@@ -18,7 +18,7 @@ from faces.core.errors import WrongUsageError, first_line
 ROW = "facetrove_row"
 
 
-def passing_rows(faces: pa.Table, where: str) -> NDArray[np.bool_]:
+def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
     """Which faces a filter lets pass.
 
     Args:
@@ -34,19 +34,19 @@ def passing_rows(faces: pa.Table, where: str) -> NDArray[np.bool_]:
     """
     import duckdb
 
-    passing = np.zeros(len(faces), dtype=bool)
+    mask = np.zeros(len(faces), dtype=bool)
     numbered = faces.append_column(ROW, pa.array(np.arange(len(faces))))
     with duckdb.connect(":memory:", config=_SAFE) as connection:
         try:
             relation = connection.from_arrow(numbered).filter(where).select(ROW)
-            passing[relation.fetchnumpy()[ROW]] = True
+            mask[relation.fetchnumpy()[ROW]] = True
         except duckdb.Error as error:
             columns = ", ".join(faces.column_names)
             raise WrongUsageError(
                 f"the filter {where!r} cannot be applied ({first_line(error)}); write it as in "
                 f"SQL's WHERE, with texts in single quotes, over the columns {columns}"
             ) from error
-    return passing
+    return mask
 
 
 _SAFE: dict[str, str | bool | int | float | list[str]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.files import PRIVATE, remove_temporaries, writer_lock
 from faces.core.kinds import is_index
 from faces.core.settings import Device
@@ -60,7 +60,7 @@ def open_segments(
         device: where the segments are to be searched.
 
     Raises:
-        DamagedFileError: naming the file that is not what was written.
+        CorruptFileError: naming the file that is not what was written.
     """
     deletions = read_deletions(index_dir, manifest.deletions)
     by_id = {s.entry.segment_id: replace(s, deleted=None) for s in opened}
@@ -71,13 +71,13 @@ def open_segments(
             segment = open_segment(index_dir, entry, manifest.contract.dimension, device)
         if (rows := deletions.pop(entry.segment_id, None)) is not None:
             if not 0 <= rows.min() <= rows.max() < entry.num_faces:
-                raise DamagedFileError(f"index {index_dir} deletes rows that are not there")
+                raise CorruptFileError(f"index {index_dir} deletes rows that are not there")
             deleted = np.zeros(entry.num_faces, dtype=bool)
             deleted[rows] = True
             segment = replace(segment, deleted=deleted)
         segments.append(segment)
     if deletions:
-        raise DamagedFileError(f"index {index_dir} deletes rows of segments that are not there")
+        raise CorruptFileError(f"index {index_dir} deletes rows of segments that are not there")
     return segments
 
 
@@ -119,7 +119,7 @@ class IndexWriter:
 
         Raises:
             WrongUsageError: there is no index yet.
-            DamagedFileError: it cannot be read.
+            CorruptFileError: it cannot be read.
         """
         return read_current(self.path) if self.previous is None else self.previous
 
@@ -158,7 +158,7 @@ class IndexWriter:
                 if time.time() - superseded < grace_seconds:
                     kept.append(read_manifest(path))
                     continue
-            except (DamagedFileError, WrongUsageError):
+            except (CorruptFileError, WrongUsageError):
                 pass
             path.unlink()
         segments = {entry.segment_id for manifest in kept for entry in manifest.segments}
@@ -205,7 +205,7 @@ def _read_previous(index_dir: Path) -> Manifest | None:
         return None
     try:
         return read_current(index_dir)
-    except DamagedFileError:
+    except CorruptFileError:
         return None
 
 

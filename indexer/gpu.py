@@ -11,7 +11,7 @@ from faces.core.settings import Device
 from indexer.recipes import ADD_ROWS, use_gpu
 from indexer.vectors import Vectors
 
-MOST_MATCHES = 2048
+MAX_MATCHES = 2048
 """FAISS's GPU search finds no more for each probe."""
 
 
@@ -25,7 +25,7 @@ class GpuVectors:
             self._index.add(np.ascontiguousarray(vectors[start : start + ADD_ROWS]))
 
     def nearest(self, probes: Vectors, k: int) -> NDArray[np.int64]:
-        """(p, k) rows nearest each of (p, d) probes, -1 for none; k up to `MOST_MATCHES`."""
+        """(p, k) rows nearest each of (p, d) probes, -1 for none; k up to `MAX_MATCHES`."""
         _, rows = self._index.search(np.ascontiguousarray(probes), k)
         return np.asarray(rows, dtype=np.int64)
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from faces.core.arrow_files import write_arrow
 from faces.core.contract import ModelContract
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.files import PRIVATE, atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.kinds import is_dataset, is_index
@@ -46,7 +46,7 @@ FORMAT_VERSION = 3
 METRIC = "inner_product"
 
 REBUILD = "build the index again with --rebuild"
-"""What helps against every damage."""
+"""What helps against every corruption."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class FileDigest:
         return cls(path.stat().st_size, sha256_of(path))
 
     def require(self, path: Path) -> None:
-        """Raise DamagedFileError, naming the file, unless it is the one described."""
+        """Raise CorruptFileError, naming the file, unless it is the one described."""
         self.require_size(path)
         try:
             sha256 = sha256_of(path)
         except FileNotFoundError as error:  # a writer removes what is out of force
-            raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
+            raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
         if sha256 != self.sha256:
-            raise DamagedFileError(
+            raise CorruptFileError(
                 f"{path} differs from what was written (its sha256 is another); {REBUILD}"
             )
 
@@ -78,9 +78,9 @@ class FileDigest:
         try:
             num_bytes = path.stat().st_size
         except FileNotFoundError as error:
-            raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
+            raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
         if num_bytes != self.num_bytes:
-            raise DamagedFileError(
+            raise CorruptFileError(
                 f"{path} has {num_bytes} bytes instead of {self.num_bytes}: it is truncated "
                 "or altered; build the index again with --rebuild"
             )
@@ -211,7 +211,7 @@ def read_current(index: str | Path) -> Manifest:
 
     Raises:
         WrongUsageError: there is no index in the folder.
-        DamagedFileError: CURRENT or the manifest is not what was written.
+        CorruptFileError: CURRENT or the manifest is not what was written.
     """
     index_dir = Path(index)
     if not is_index(index_dir):
@@ -228,7 +228,7 @@ def read_current(index: str | Path) -> Manifest:
         )
     named = manifest_named_by(current_line(index_dir))
     if named is None:
-        raise DamagedFileError(f"{current_path(index_dir)} is damaged; {REBUILD}")
+        raise CorruptFileError(f"{current_path(index_dir)} is corrupt; {REBUILD}")
     name, sha256 = named
     return read_manifest(index_dir / name, sha256=sha256)
 
@@ -238,14 +238,14 @@ def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
 
     Raises:
         WrongUsageError: it is of a newer facetrove.
-        DamagedFileError: it is not what was written.
+        CorruptFileError: it is not what was written.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
+        raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise DamagedFileError(
+        raise CorruptFileError(
             f"{path} differs from what was written (its sha256 is another); {REBUILD}"
         )
     return _parse(content, path)
@@ -291,7 +291,7 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
     """Deleted rows by segment.
 
     Raises:
-        DamagedFileError: the file is not what was written.
+        CorruptFileError: the file is not what was written.
     """
     if entry is None:
         return {}
@@ -301,7 +301,7 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
         with pa.memory_map(str(path)) as file:
             table = pa.ipc.open_file(file).read_all()
     except OSError as error:  # a writer removes what is out of force
-        raise DamagedFileError(f"{path} is missing; {REBUILD}") from error
+        raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
     segments = table["segment"].to_numpy()
     rows = table["row"].to_numpy()
     return {name: rows[segments == name] for name in np.unique(segments).tolist()}
@@ -357,6 +357,6 @@ def _parse(content: bytes, path: Path) -> Manifest:
             **document,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedFileError(
+        raise CorruptFileError(
             f"{path} cannot be read by this version of facetrove ({error}); {REBUILD}"
         ) from error

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.core.errors import DamagedFileError
+from faces.core.errors import CorruptFileError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import face_digests, read_deletions
 from faces.dataset.layout import is_dataset_file
@@ -87,7 +87,7 @@ def purge(
     Brings the indexes up to date first. Older versions of them are removed at once: a search that
     is just being opened looks again. Stopped at any point, the same call finishes it.
 
-    Raises: as `delete_faces`; DamagedFileError where something is found afterwards that should not
+    Raises: as `delete_faces`; CorruptFileError where something is found afterwards that should not
         be there.
     """
     started = _now()
@@ -232,7 +232,7 @@ class _Search:
         self, path: Path, column: str, values: pa.Array | pa.ChunkedArray, traces: pa.Array
     ) -> None:
         if len(traces) and pc.any(pc.is_in(values, value_set=traces)).as_py():
-            raise DamagedFileError(
+            raise CorruptFileError(
                 f"{path} still holds, in its column {column}, what was to be purged; run "
                 "`facetrove purge` again, and if that does not help, build the index anew"
             )

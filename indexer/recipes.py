@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import Device
 from indexer.options import AUTO, EXACT, IndexOptions, Recipe
-from indexer.vectors import Passing, Vectors
+from indexer.vectors import RowMask, Vectors
 
 EXACT_UP_TO_FACES = 100_000
 """Below, exact search takes some milliseconds, and nothing is gained by less."""
@@ -44,12 +44,12 @@ def choose_recipe(options: IndexOptions, num_faces: int, dimension: int) -> Reci
         return Recipe(reason=f"{num_faces:,} faces are compared in milliseconds")
     numbers = _code_numbers(options, num_faces, dimension)
     return Recipe(
-        f"IVF{_num_groups(num_faces)},PQ{numbers}x4fs",
+        f"IVF{_num_lists(num_faces)},PQ{numbers}x4fs",
         reason=f"{numbers // 2} bytes of code a face, the nearest candidates compared exactly",
     )
 
 
-def _num_groups(num_faces: int) -> int:
+def _num_lists(num_faces: int) -> int:
     """Some 4 sqrt(n) groups balance finding the groups against looking through them (guidelines of
     the FAISS wiki); a power of two, and no more than can be trained."""
     most = min(4 * num_faces**0.5, num_faces / TRAINING_FACES_PER_GROUP, MAX_GROUPS)
@@ -62,7 +62,7 @@ def _code_numbers(options: IndexOptions, num_faces: int, dimension: int) -> int:
     numbers = [m for m in numbers if 2 * m <= dimension] or [1]
     if options.memory_bytes is None:
         return numbers[-1]
-    fixed = 4 * dimension * _num_groups(num_faces)
+    fixed = 4 * dimension * _num_lists(num_faces)
     fitting = [m for m in numbers if fixed + num_faces * (m / 2 + ID_BYTES) <= options.memory_bytes]
     if not fitting:
         least = fixed + num_faces * (numbers[0] / 2 + ID_BYTES)
@@ -113,19 +113,19 @@ def unwrapped(index: faiss.Index) -> faiss.Index:
 
 
 def search_parameters(
-    index: faiss.Index, recipe: Recipe, passing: Passing | None = None
+    index: faiss.Index, recipe: Recipe, mask: RowMask | None = None
 ) -> faiss.SearchParameters:
     """FAISS's parameters for one search.
 
     Args:
         index: of the recipe.
         recipe: its settings.
-        passing: the rows that may be found; all by default.
+        mask: the rows that may be found; all by default.
 
     Raises:
         WrongUsageError: it is of a kind that cannot be searched so.
     """
-    settings = {} if passing is None else {"sel": faiss.IDSelectorBitmap(passing.bits)}
+    settings = {} if mask is None else {"sel": faiss.IDSelectorBitmap(mask.bits)}
     inner = unwrapped(index)
     if isinstance(inner, faiss.IndexIVF):
         parameters = faiss.SearchParametersIVF(nprobe=recipe.nprobe or 1, **settings)

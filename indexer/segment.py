@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.core.errors import DamagedFileError
+from faces.core.errors import CorruptFileError
 from faces.core.settings import Device
 from indexer.codes import best_of, open_codes, search_rows
 from indexer.faces_file import FACES_SCHEMA, Faces, with_columns
-from indexer.filters import passing_rows
-from indexer.gpu import MOST_MATCHES, GpuVectors, on_gpu
+from indexer.filters import rows_matching
+from indexer.gpu import MAX_MATCHES, GpuVectors, on_gpu
 from indexer.layout import segment_dir
 from indexer.manifest import SegmentEntry
 from indexer.segment_files import CODES_FILE, FACES_FILE, PHOTOS_FILE, VECTORS_FILE
-from indexer.vectors import Passing, Vectors, open_vectors
+from indexer.vectors import RowMask, Vectors, open_vectors
 
 DIGESTED_BYTES = 64_000_000
 """Files up to this size are digested when they are opened, which takes 30 ms at most. So is
@@ -57,8 +57,8 @@ class Segment:
         return len(self.vectors) if self._live is None else self._live.count
 
     @cached_property
-    def _live(self) -> Passing | None:
-        return None if self.deleted is None else Passing(~self.deleted)
+    def _live(self) -> RowMask | None:
+        return None if self.deleted is None else RowMask(~self.deleted)
 
     def rows(self) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
         """All faces and their embeddings, some at a time, deleted ones too."""
@@ -67,14 +67,14 @@ class Segment:
             yield batch, self.vectors[start : start + len(batch)]
             start += len(batch)
 
-    def passing(self, where: str, metadata: pa.Schema) -> NDArray[np.bool_]:
+    def mask(self, where: str, metadata: pa.Schema) -> NDArray[np.bool_]:
         """(n,) bool, which faces a filter lets pass and were not deleted.
 
         Args:
-            where: as of `indexer.filters.passing_rows`.
+            where: as of `indexer.filters.rows_matching`.
             metadata: columns that may be asked for, null if this segment does not have them.
         """
-        return passing_rows(with_columns(self.faces.table, metadata), where) & self.live()
+        return rows_matching(with_columns(self.faces.table, metadata), where) & self.live()
 
     def live(self) -> NDArray[np.bool_]:
         """(n,) bool, which faces were not deleted."""
@@ -83,43 +83,43 @@ class Segment:
         return ~self.deleted
 
     def search(
-        self, probes: Vectors, k: int, passing: Passing | None = None
+        self, probes: Vectors, k: int, mask: RowMask | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The rows most similar to each probe.
 
         Args:
             probes: (p, d) of unit length.
             k: rows wanted.
-            passing: which rows may be found; by default all that were not deleted.
+            mask: which rows may be found; by default all that were not deleted.
 
         Returns:
             (p, k) exact similarities, descending, and (p, k) rows; -inf and -1 where fewer than
             k rows pass.
 
         Raises:
-            DamagedFileError: vectors or codes are not what was written.
+            CorruptFileError: vectors or codes are not what was written.
         """
-        if passing is None:
-            passing = self._live
-        similarities, rows = self._search(probes, k, passing)
+        if mask is None:
+            mask = self._live
+        similarities, rows = self._search(probes, k, mask)
         if np.nanmax(similarities, initial=-1.0) > 1.001 or np.isnan(similarities).any():
-            raise DamagedFileError(
-                f"{self.path / VECTORS_FILE} is damaged: it holds vectors that do not have length "
+            raise CorruptFileError(
+                f"{self.path / VECTORS_FILE} is corrupt: it holds vectors that do not have length "
                 "1; build the index again with --rebuild"
             )
         return similarities, rows
 
     def _search(
-        self, probes: Vectors, k: int, passing: Passing | None
+        self, probes: Vectors, k: int, mask: RowMask | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        num_unwanted = 0 if passing is None else len(self.vectors) - passing.count
-        if self.gpu is None or k + num_unwanted > MOST_MATCHES:
+        num_unwanted = 0 if mask is None else len(self.vectors) - mask.count
+        if self.gpu is None or k + num_unwanted > MAX_MATCHES:
             recipe = self.entry.recipe
-            return search_rows(self.vectors, self.codes, recipe, probes, k=k, passing=passing)
+            return search_rows(self.vectors, self.codes, recipe, probes, k=k, mask=mask)
         # The GPU knows no filter: it finds so many more that enough are left.
         found = self.gpu.nearest(probes, min(k + num_unwanted, len(self.vectors)))
-        if passing is not None:
-            found = np.where(passing.rows[found], found, -1)
+        if mask is not None:
+            found = np.where(mask.rows[found], found, -1)
         short = max(0, k - found.shape[1])
         found = np.pad(found, ((0, 0), (0, short)), constant_values=-1)
         return best_of(self.vectors, probes, found, k)
@@ -137,12 +137,12 @@ def open_segment(
         device: where it is to be searched.
 
     Raises:
-        DamagedFileError: naming the file that is not what was written.
+        CorruptFileError: naming the file that is not what was written.
     """
     folder = segment_dir(index_dir, entry.segment_id)
     wanted = {VECTORS_FILE, FACES_FILE, PHOTOS_FILE}
     if entry.files.keys() != (wanted if entry.recipe.is_exact else {*wanted, CODES_FILE}):
-        raise DamagedFileError(f"the manifest of {index_dir} lacks files of segment {folder.name}")
+        raise CorruptFileError(f"the manifest of {index_dir} lacks files of segment {folder.name}")
     for name, digest in entry.files.items():
         if digest.num_bytes <= DIGESTED_BYTES or name == CODES_FILE:
             digest.require(folder / name)

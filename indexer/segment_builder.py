@@ -11,7 +11,7 @@ import faiss
 import pyarrow as pa
 
 from faces.core.contract import ModelContract
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.progress import OnProgress, Progress
 from faces.core.settings import Device
 from faces.core.vectors import has_unit_length
@@ -36,7 +36,7 @@ from indexer.thresholds import Calibration, operating_threshold
 from indexer.tuning import tune
 from indexer.vectors import open_vectors
 
-LEAST_FACES_TUNED = 16
+MIN_FACES_TUNED = 16
 """Fewer are compared exactly whatever is asked: there are no probes to tune a recipe with."""
 
 
@@ -153,7 +153,7 @@ class SegmentBuilder:
         recipe = choose_recipe(options, count, self.contract.dimension)
         if recipe.is_exact:
             return recipe, None
-        if count < LEAST_FACES_TUNED:
+        if count < MIN_FACES_TUNED:
             return Recipe(reason="so few faces are compared at once"), None
         vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
         self.on_progress(Progress(f"training {recipe.factory}"))
@@ -184,13 +184,13 @@ def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
     """The faces of some rows of `Dataset.photos`, metadata included, in the order of the parts.
 
     Raises:
-        DamagedFileError: a file is damaged, or an embedding does not have length 1.
+        CorruptFileError: a file is corrupt, or an embedding does not have length 1.
     """
     columns = [*faces_schema(source.metadata).names, "embedding"]
     for table in source.faces(columns, photos=photos):
         vectors = embedding_matrix(table)
         if not has_unit_length(vectors).all():
-            raise DamagedFileError(
+            raise CorruptFileError(
                 f"dataset {source.path} holds an embedding that does not have length 1: it was "
                 "written by something else; embed the photos into a new dataset"
             )

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.settings import Device
 from indexer.changes import rows_in
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
 from indexer.segment import Segment, metadata_of
-from indexer.vectors import Passing, Vectors
+from indexer.vectors import RowMask, Vectors
 
 OPEN_ATTEMPTS = 5
 """A writer may remove an old version while it is being opened: then CURRENT names a newer one."""
@@ -25,7 +25,7 @@ OPEN_ATTEMPTS = 5
 FILTERS_KEPT = 8
 """Filters whose result is kept, for a searcher that is asked the same again."""
 
-PassingRows = list[Passing | None]
+RowMasks = list[RowMask | None]
 """For each segment the rows that a filter lets pass; None: all that were not deleted."""
 
 
@@ -39,8 +39,8 @@ class Snapshot:
         manifest: the version's manifest.
         segments: the version's segments, opened, oldest first.
         metadata: the columns of the photos' metadata, beside the columns that every face has.
-        passing: called with a filter, or with None for no filter, gives which rows it lets pass, as
-            `PassingRows`; the results of the last `FILTERS_KEPT` filters are kept.
+        mask: called with a filter, or with None for no filter, gives which rows it lets pass, as
+            `RowMasks`; the results of the last `FILTERS_KEPT` filters are kept.
     """
 
     def __init__(self, line: bytes, manifest: Manifest, segments: Sequence[Segment]) -> None:
@@ -49,7 +49,7 @@ class Snapshot:
         self.segments = segments
         self.metadata = metadata_of(segments)
         self._starts = np.cumsum([0, *(len(segment.vectors) for segment in segments)])
-        self.passing = lru_cache(FILTERS_KEPT)(self._passing)
+        self.masks = lru_cache(FILTERS_KEPT)(self._masks)
 
     @classmethod
     def open(cls, index: str | Path, device: Device, opened: Sequence[Segment] = ()) -> Snapshot:
@@ -62,7 +62,7 @@ class Snapshot:
 
         Raises:
             WrongUsageError: there is no index at that path.
-            DamagedFileError: a file is missing, truncated or altered; names it.
+            CorruptFileError: a file is missing, truncated or altered; names it.
         """
         index_dir = Path(index)
         for attempt in range(OPEN_ATTEMPTS):
@@ -72,39 +72,39 @@ class Snapshot:
                 return cls(
                     line, manifest, open_segments(index_dir, manifest, opened, device=device)
                 )
-            except DamagedFileError:
+            except CorruptFileError:
                 if attempt + 1 == OPEN_ATTEMPTS or current_line(index_dir) == line:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _passing(self, where: str | None) -> PassingRows:
+    def _masks(self, where: str | None) -> RowMasks:
         if where is None:
             return [None] * len(self.segments)
-        return [Passing(segment.passing(where, self.metadata)) for segment in self.segments]
+        return [RowMask(segment.mask(where, self.metadata)) for segment in self.segments]
 
-    def num_passing(self, passing: PassingRows) -> int:
+    def num_selected(self, mask: RowMasks) -> int:
         """The number of faces that may be found, of a filter's result."""
         return sum(
             segment.num_live if rows is None else rows.count
-            for segment, rows in zip(self.segments, passing, strict=True)
+            for segment, rows in zip(self.segments, mask, strict=True)
         )
 
     def nearest(
-        self, probes: Vectors, k: int, passing: PassingRows
+        self, probes: Vectors, k: int, mask: RowMasks
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The faces most similar to each probe.
 
         Args:
             probes: (p, d) embeddings of unit length.
             k: faces wanted for each probe.
-            passing: which faces may be found, by segment; see `passing`.
+            mask: which faces may be found, by segment; see `masks`.
 
         Returns:
             (p, k) similarities, descending, and (p, k) places; -inf and -1 where there are no more.
         """
         found = [
             (similarities, np.where(rows < 0, -1, rows + start))
-            for segment, start, mask in zip(self.segments, self._starts, passing, strict=False)
+            for segment, start, mask in zip(self.segments, self._starts, mask, strict=False)
             for similarities, rows in [segment.search(probes, k, mask)]
         ]
         if len(found) == 1:

@@ -19,7 +19,7 @@ from faces.core.errors import WrongUsageError
 FPIR = 0.01
 """Of `operating_threshold`."""
 
-MOST_GROWTH = 2.0
+MAX_GROWTH = 2.0
 """A calibration serves an index that has grown or shrunk by this factor; beyond, who is in it may
 have changed too."""
 
@@ -64,7 +64,7 @@ class Calibration:
         ):
             raise ValueError("a calibration does not make sense")
 
-    def least_fpir(self, num_faces: int) -> float:
+    def min_fpir(self, num_faces: int) -> float:
         """The lowest FPIR that is known for a gallery of so many faces.
 
         Raises: as `threshold`.
@@ -95,7 +95,7 @@ class Calibration:
     def fpir_of(self, similarities: NDArray[np.floating], num_faces: int) -> NDArray[np.float64]:
         """(n,) the lowest FPIR at which matches of (n,) similarities would still be returned.
 
-        It is never lower than `least_fpir`, where what is known ends.
+        It is never lower than `min_fpir`, where what is known ends.
 
         Raises: as `threshold`.
         """
@@ -105,7 +105,7 @@ class Calibration:
     def _rates_of(self, num_faces: int) -> NDArray[np.float64]:
         """Rates for a gallery of another size: n faces are n chances."""
         growth = num_faces / self.num_faces
-        if not 1 / MOST_GROWTH <= growth <= MOST_GROWTH:
+        if not 1 / MAX_GROWTH <= growth <= MAX_GROWTH:
             raise WrongUsageError(
                 f"the index was calibrated with {self.num_faces:,} faces and holds {num_faces:,} "
                 "now; run `facetrove calibrate` again"

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.errors import DamagedFileError, first_line
+from faces.core.errors import CorruptFileError, first_line
 from faces.core.files import atomic_write
 
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Passing:
+class RowMask:
     """Which of n rows may be found.
 
     Attributes:
@@ -89,17 +89,17 @@ def open_vectors(path: Path, num_rows: int, dimension: int) -> Vectors:
     """Map a vectors.npy into memory.
 
     Raises:
-        DamagedFileError: it is not there, or holds something else.
+        CorruptFileError: it is not there, or holds something else.
     """
     try:
         mapped = np.load(path, mmap_mode="r" if num_rows else None, allow_pickle=False)
-    except Exception as error:  # of a damaged header NumPy says it in many ways
-        raise DamagedFileError(
+    except Exception as error:  # of a corrupt header NumPy says it in many ways
+        raise CorruptFileError(
             f"{path} cannot be read ({first_line(error)}); build the index again with --rebuild"
         ) from error
     wanted = ((num_rows, dimension), np.dtype("<f4"))
     if (mapped.shape, mapped.dtype) != wanted or not mapped.flags.c_contiguous:
-        raise DamagedFileError(
+        raise CorruptFileError(
             f"{path} holds {mapped.dtype} {mapped.shape} instead of {wanted[1]} {wanted[0]}; build "
             "the index again with --rebuild"
         )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from faces.core.contract import require_same_contract
-from faces.core.errors import DamagedFileError, FaceTroveError
+from faces.core.errors import CorruptFileError, FaceTroveError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.vectors import has_unit_length
 from faces.dataset.schema import embedding_matrix
@@ -64,11 +64,11 @@ def verify_index(
 
     Raises:
         WrongUsageError: there is no index, or no dataset, at that path.
-        DamagedFileError: the manifest cannot be read, so that nothing else can be checked.
+        CorruptFileError: the manifest cannot be read, so that nothing else can be checked.
     """
     path = Path(index)
     manifest = read_current(path)
-    problems = list(_damaged_files(path, manifest, on_progress))
+    problems = list(_corrupt_files(path, manifest, on_progress))
     if not problems:
         problems += _check(lambda: _contradictions(path, manifest, on_progress))
     if not problems and dataset is not None:
@@ -94,7 +94,7 @@ def _check(find: Callable[[], Iterator[str]]) -> list[str]:
         return [str(error)]
 
 
-def _damaged_files(index_dir: Path, manifest: Manifest, on_progress: OnProgress) -> Iterator[str]:
+def _corrupt_files(index_dir: Path, manifest: Manifest, on_progress: OnProgress) -> Iterator[str]:
     """Files that are not what was written."""
     for entry in manifest.segments:
         for name, digest in entry.files.items():
@@ -102,7 +102,7 @@ def _damaged_files(index_dir: Path, manifest: Manifest, on_progress: OnProgress)
             on_progress(Progress(f"reading {path.name} of segment {entry.segment_id}"))
             try:
                 digest.require(path)
-            except DamagedFileError as error:
+            except CorruptFileError as error:
                 yield str(error)
 
 

@@ -81,7 +81,7 @@ class FaceSearcher:
 
         Raises:
             WrongUsageError: there is no index at that path, or no such device.
-            DamagedFileError: a file is missing, truncated or altered; names it.
+            CorruptFileError: a file is missing, truncated or altered; names it.
         """
         path = Path(index)
         use_gpu(device)  # refuses what cannot be had
@@ -229,7 +229,7 @@ class FaceSearcher:
         return matches
 
     @property
-    def least_fpir(self) -> float | None:
+    def min_fpir(self) -> float | None:
         """The lowest false-positive identification rate that is known; None: not calibrated."""
         return self._snapshot.fpir_of(1.0)
 
@@ -308,8 +308,8 @@ class _Answering:
         self.probes = probes
         self.query = query
         self.without = without
-        self.passing = snapshot.passing(query.where)
-        self.available = snapshot.num_passing(self.passing)
+        self.masks = snapshot.masks(query.where)
+        self.available = snapshot.num_selected(self.masks)
         unlimited = query.k is None and query.min_similarity is not None
         self.k = self.available if unlimited else min(query.k or DEFAULT_K, self.available)
 
@@ -319,7 +319,7 @@ class _Answering:
         open_ = np.arange(len(self.probes))
         depth = self._first_depth()
         while len(open_) and depth:
-            similarities, places = self.snapshot.nearest(self.probes[open_], depth, self.passing)
+            similarities, places = self.snapshot.nearest(self.probes[open_], depth, self.masks)
             if self._takes_all:
                 return [
                     CandidateList(self.snapshot, *pair)

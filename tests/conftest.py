@@ -25,7 +25,7 @@ TOGETHER = {
     "tests/faces/models/test_deepface_models.py",
     "tests/faces/models/test_weights.py",
     "tests/facetrove/cli/test_index_and_search.py",
-    "tests/facetrove/evaluation/test_damage.py",
+    "tests/facetrove/evaluation/test_corruptions.py",
 }
 """Modules whose tests share what takes long to make: all of one go to one test process."""
 

@@ -61,7 +61,7 @@ def run_locally(
         command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
         environment = SubprocessSDKEnvironment.from_command_string(command)
         options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
-        _require_known(options)
+        _require_listed(options)
         pipeline = beam.Pipeline(FnApiRunner(default_environment=environment), options=options)
         build(pipeline)
         failures: list[BaseException] = []
@@ -112,7 +112,7 @@ def _noticing_lost_workers() -> Iterator[threading.Event]:
         logger.setLevel(usual_level)
 
 
-def _require_known(options: PipelineOptions) -> None:
+def _require_listed(options: PipelineOptions) -> None:
     """Beam passes over flags that it does not know, and with them over slips of the finger."""
     logger = logging.getLogger("apache_beam.options.pipeline_options")
     logger.disabled = True  # it would print what we are about to say

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from beam_jobs.in_hand import put_down
+from beam_jobs.in_flight import clear_in_flight
 
 CHECK_SECONDS = 0.3
 """How often a worker looks whether it is still wanted."""
@@ -53,7 +53,7 @@ def _end_when_unwanted(wanted_dir: Path, driver: int) -> None:
     """A driver that is killed cannot tell its workers; they would wait for it for ever."""
     while os.getppid() == driver and wanted_dir.is_dir():
         time.sleep(CHECK_SECONDS)
-    put_down()
+    clear_in_flight()
     os._exit(1)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from faces.core.errors import ContractMismatchError, DamagedFileError
+from faces.core.errors import ContractMismatchError, CorruptFileError
 
 PREPROCESSING_VERSION = 3
 """Raised whenever decoding, detection scale, alignment or normalisation change embeddings."""
 
 MAX_DIMENSION = 65_536
-"""More than any face network has; a file that says more is damaged."""
+"""More than any face network has; a file that says more is corrupt."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class ModelContract:
             or any(type(document[name]) is not kind for name, kind in expected.items())
             or not 1 <= document["dimension"] <= MAX_DIMENSION
         ):
-            raise DamagedFileError(
+            raise CorruptFileError(
                 f"{source} holds no valid model contract (expected the fields "
-                f"{', '.join(expected)}); it is damaged or of another version of facetrove"
+                f"{', '.join(expected)}); it is corrupt or of another version of facetrove"
             )
         return cls(**document)
 

@@ -17,7 +17,7 @@ class ContractMismatchError(FaceTroveError):
     """Embeddings made by different models were about to meet."""
 
 
-class DamagedFileError(FaceTroveError):
+class CorruptFileError(FaceTroveError):
     """A file of ours is missing, truncated, altered or of a format this version cannot read."""
 
 

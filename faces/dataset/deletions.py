@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.core.errors import BusyError, DamagedFileError
+from faces.core.errors import BusyError, CorruptFileError
 from faces.core.files import atomic_write, remove_temporaries, temporaries, writer_lock
 from faces.dataset.layout import DELETIONS_FILE, DELETIONS_LOCK
 from faces.dataset.schema import PhotoStatus, read_table, write_table
@@ -75,16 +75,16 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     """What was deleted from the dataset in a folder.
 
     Raises:
-        DamagedFileError: the file cannot be read: what was deleted could come back.
+        CorruptFileError: the file cannot be read: what was deleted could come back.
     """
     path = dataset_dir / DELETIONS_FILE
     if not path.exists():
         return Deletions(*[pa.array([], pa.string())] * 3)
     try:
         rows = read_table(path, _SCHEMA)
-    except DamagedFileError as error:
-        raise DamagedFileError(
-            f"{path} is damaged, and without it deleted faces could come back; restore it from a "
+    except CorruptFileError as error:
+        raise CorruptFileError(
+            f"{path} is corrupt, and without it deleted faces could come back; restore it from a "
             "backup, or embed into a new dataset without the photos that were deleted"
         ) from error
     digests = rows["digest"].combine_chunks()

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from faces.core.contract import ModelContract
-from faces.core.errors import DamagedFileError
+from faces.core.errors import CorruptFileError
 from faces.core.files import atomic_write
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.dataset.layout import HEADER_FILE
@@ -54,7 +54,7 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
     """Read the settings of an existing dataset.
 
     Raises:
-        DamagedFileError: the file cannot be read, or is of another version.
+        CorruptFileError: the file cannot be read, or is of another version.
     """
     header = _read_header(dataset_dir)
     source = str(dataset_dir / HEADER_FILE)
@@ -68,14 +68,14 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
             header.get("purged", ""),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedFileError(f"{source} is damaged ({error!r})") from error
+        raise CorruptFileError(f"{source} is corrupt ({error!r})") from error
 
 
 def run_in_force(dataset_dir: Path) -> Any:
     """The name of the run that may commit parts to a dataset now.
 
     Raises:
-        DamagedFileError: as of `read_settings`.
+        CorruptFileError: as of `read_settings`.
     """
     return _read_header(dataset_dir).get("run")
 
@@ -92,11 +92,11 @@ def _read_header(dataset_dir: Path) -> dict[str, Any]:
     try:
         document = json.loads(header_path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{header_path} cannot be read ({error})") from error
+        raise CorruptFileError(f"{header_path} cannot be read ({error})") from error
     if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
         found = document.get("format_version") if isinstance(document, dict) else None
-        raise DamagedFileError(
+        raise CorruptFileError(
             f"{header_path} has format version {found!r}, this facetrove reads {FORMAT_VERSION}; "
-            "it is damaged or of another version of facetrove: embed into a new dataset"
+            "it is corrupt or of another version of facetrove: embed into a new dataset"
         )
     return document

@@ -30,7 +30,7 @@ from faces.core.arrow_files import write_arrow
 from faces.core.contract import MAX_DIMENSION
 from faces.core.errors import ContractMismatchError, WrongUsageError, first_line
 from faces.core.vectors import unit_length
-from faces.dataset.reembedding import KnownPhoto, KnownPhotos
+from faces.dataset.reembedding import GivenPhoto, GivenPhotos
 from faces.dataset.schema import column_of, matrix_of
 from faces.models.choice import (
     DEEPFACE,
@@ -39,7 +39,7 @@ from faces.models.choice import (
     ModelChoice,
 )
 from faces.models.deepface_weights import DETECTORS, RECOGNISERS
-from faces.models.face import Detection, KnownFace
+from faces.models.face import Detection, GivenFace
 from faces.models.pipeline import FacePipeline, overlaps
 from faces.photos.decoding import decode_photo
 from faces.photos.folders import look_at
@@ -58,7 +58,7 @@ _DEEPFACE_NAME = re.compile(
 _DEEPFACE_BOX = ("target_x", "target_y", "target_w", "target_h")
 _ENCODING_SIZE = 128
 
-MOST_TRIED, ENOUGH_COMPARED = 64, 8
+MAX_TRIED, ENOUGH_COMPARED = 64, 8
 """Photos that are embedded again to compare, at most, and faces that suffice."""
 
 SAME_BOX = 0.7
@@ -68,7 +68,7 @@ LARGEST = 1e15
 """Numbers of a store are below, and an embedding's largest above one part of it: the squares of
 thousands of them can be added in float32, which ends at 1e38."""
 
-LEAST_AGREEMENT = 0.99
+MIN_AGREEMENT = 0.99
 """Similarity of a stored embedding and the same face's of now."""
 
 
@@ -110,9 +110,9 @@ class StoredFaces:
         write_arrow(path, self.rows)
         return _MappedFaces(path), to_do
 
-    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+    def given_photos(self, to_do: pa.Table) -> GivenPhotos:
         """See `FaceSource`."""
-        return _known_photos(self.rows, to_do)
+        return _given_photos(self.rows, to_do)
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,15 @@ class _MappedFaces:
         """See `FaceSource`."""
         return self, to_do
 
-    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+    def given_photos(self, to_do: pa.Table) -> GivenPhotos:
         """See `FaceSource`."""
         with pa.memory_map(str(self.path)) as file:
-            return _known_photos(pa.ipc.open_file(file).read_all(), to_do)
+            return _given_photos(pa.ipc.open_file(file).read_all(), to_do)
 
 
-def _known_photos(rows: pa.Table, to_do: pa.Table) -> KnownPhotos:
+def _given_photos(rows: pa.Table, to_do: pa.Table) -> GivenPhotos:
     rows = rows.filter(pc.is_in(rows["uri"], value_set=to_do["uri"].combine_chunks()))
-    found: defaultdict[str, list[KnownFace]] = defaultdict(list)
+    found: defaultdict[str, list[GivenFace]] = defaultdict(list)
     unknown = np.full((5, 2), np.nan, np.float32)
     boxes, embeddings = matrix_of(rows["box"]), matrix_of(rows["embedding"])
     for uri, box, embedding, face in zip(
@@ -141,8 +141,8 @@ def _known_photos(rows: pa.Table, to_do: pa.Table) -> KnownPhotos:
     ):
         faces = found[uri]
         if face:  # the program kept no score, but it had found a face
-            faces.append(KnownFace(Detection(box, unknown, 1.0), embedding=embedding))
-    return {uri: KnownPhoto(faces) for uri, faces in found.items()}
+            faces.append(GivenFace(Detection(box, unknown, 1.0), embedding=embedding))
+    return {uri: GivenPhoto(faces) for uri, faces in found.items()}
 
 
 def read_store(path: str | Path, base: str | Path) -> StoredFaces:
@@ -334,9 +334,9 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
     compared: list[float] = []
     num_tried = 0
     photos = listing.photos.filter(pc.greater_equal(listing.photos["num_bytes"], 0))
-    for start in range(0, min(len(photos), MOST_TRIED), 8):
+    for start in range(0, min(len(photos), MAX_TRIED), 8):
         block = photos.slice(start, 8)
-        known = stored.known_photos(block)
+        known = stored.given_photos(block)
         for uri in block["uri"].to_pylist():
             similarities = _similarities(known[uri].faces, uri, pipeline)
             if similarities is not None:
@@ -350,7 +350,7 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
             "so it cannot be seen whether its embeddings are this model's; see that --base names "
             "the folder of the very photos, and that boxes are those of upright photos"
         )
-    if compared and np.median(compared) < LEAST_AGREEMENT:
+    if compared and np.median(compared) < MIN_AGREEMENT:
         raise ContractMismatchError(
             f"the embeddings of {stored.path} are not those that {stored.models.embedder} makes "
             f"here (similarity {np.median(compared):.3f} instead of 1): it was made by other "
@@ -359,7 +359,7 @@ def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: Face
 
 
 def _similarities(
-    known: Sequence[KnownFace], uri: str, pipeline: FacePipeline
+    known: Sequence[GivenFace], uri: str, pipeline: FacePipeline
 ) -> list[float] | None:
     """Of the embeddings of known faces of a photo and those made of it now; None: no photo."""
     try:

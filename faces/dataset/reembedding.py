@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from faces.core.contract import ModelContract, require_same_contract
 from faces.dataset.schema import PhotoStatus, face_schema, read_table
 from faces.dataset.store import Dataset
-from faces.models.face import Detection, KnownFace
+from faces.models.face import Detection, GivenFace
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 
 PLACE_COLUMNS = ("known_photo_id", "known_faces_part")
@@ -23,7 +23,7 @@ PLACE_COLUMNS = ("known_photo_id", "known_faces_part")
 
 
 @dataclass(frozen=True)
-class KnownPhoto:
+class GivenPhoto:
     """All faces of a photo that was searched before; none where it has none.
 
     Attributes:
@@ -31,11 +31,11 @@ class KnownPhoto:
         photo_id: of the content they are in; None: of whatever is there now.
     """
 
-    faces: Sequence[KnownFace]
+    faces: Sequence[GivenFace]
     photo_id: str | None = None
 
 
-KnownPhotos = Mapping[str, KnownPhoto]
+GivenPhotos = Mapping[str, GivenPhoto]
 """By uri."""
 
 
@@ -46,7 +46,7 @@ class FaceSource(Protocol):
         """The source as workers are to have it, and the photos with columns that it wants."""
         ...
 
-    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+    def given_photos(self, to_do: pa.Table) -> GivenPhotos:
         """What is known of photos to do."""
         ...
 
@@ -73,16 +73,16 @@ class DatasetFaces:
             to_do = to_do.append_column(name, photos[column].take(place))
         return self, to_do
 
-    def known_photos(self, to_do: pa.Table) -> KnownPhotos:
+    def given_photos(self, to_do: pa.Table) -> GivenPhotos:
         """See `FaceSource`.
 
         Raises:
-            DamagedFileError: a part of the dataset cannot be read.
+            CorruptFileError: a part of the dataset cannot be read.
         """
         names = ("face_id", "photo_id", "box", "landmarks", "score")
         columns = pa.schema([face_schema(1).field(name) for name in names])
         ids = to_do[PLACE_COLUMNS[0]]
-        found: defaultdict[str, list[KnownFace]] = defaultdict(list)
+        found: defaultdict[str, list[GivenFace]] = defaultdict(list)
         for part in to_do[PLACE_COLUMNS[1]].drop_null().unique().to_pylist():
             table = read_table(self.dataset.part_path("faces", part), columns)
             wanted = pc.is_in(table["photo_id"], value_set=ids.combine_chunks())
@@ -92,9 +92,9 @@ class DatasetFaces:
                     np.array(row["landmarks"], np.float32).reshape(5, 2),
                     row["score"],
                 )
-                found[row["photo_id"]].append(KnownFace(detection, row["face_id"]))
+                found[row["photo_id"]].append(GivenFace(detection, row["face_id"]))
         return {
-            uri: KnownPhoto(found[photo_id], photo_id)
+            uri: GivenPhoto(found[photo_id], photo_id)
             for uri, photo_id in zip(to_do["uri"].to_pylist(), ids.to_pylist(), strict=True)
             if photo_id is not None
         }

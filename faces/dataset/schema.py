@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faces.core.errors import DamagedFileError, first_line
+from faces.core.errors import CorruptFileError, first_line
 from faces.models.face import FaceQuality
 
 _REPORT_KEY = b"facetrove_report"
@@ -129,7 +129,7 @@ def read_report(path: Path) -> PartReport:
     try:
         return PartReport(**json.loads(pq.read_schema(path).metadata[_REPORT_KEY]))
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise _damaged_part(path, error) from error
+        raise _corrupt_part(path, error) from error
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -150,12 +150,12 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         return table.select(schema.names).cast(schema)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise _damaged_part(path, error) from error
+        raise _corrupt_part(path, error) from error
 
 
-def _damaged_part(path: Path, error: Exception) -> DamagedFileError:
-    return DamagedFileError(
-        f"{path} is damaged ({first_line(error)}); delete it and run `facetrove embed` with the "
+def _corrupt_part(path: Path, error: Exception) -> CorruptFileError:
+    return CorruptFileError(
+        f"{path} is corrupt ({first_line(error)}); delete it and run `facetrove embed` with the "
         "same photos again"
     )
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.contract import ModelContract
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.core.tables import Tabular
@@ -77,7 +77,7 @@ class Dataset:
 
         Raises:
             WrongUsageError: there is none at `path`.
-            DamagedFileError: its dataset.json cannot be read.
+            CorruptFileError: its dataset.json cannot be read.
         """
         path = Path(path)
         if not is_dataset(path):
@@ -230,16 +230,16 @@ class Dataset:
             except (OSError, ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
-                raise DamagedFileError(
-                    f"{path} is damaged; delete it, it is a record and nothing depends on it"
+                raise CorruptFileError(
+                    f"{path} is corrupt; delete it, it is a record and nothing depends on it"
                 )
             records.append(record)
         return records
 
     def require_whole(self) -> None:
-        """Raise DamagedFileError if a committed part has lost its faces file."""
+        """Raise CorruptFileError if a committed part has lost its faces file."""
         for part in sorted(part_names(self.path, "photos") - part_names(self.path, "faces")):
-            raise DamagedFileError(
+            raise CorruptFileError(
                 f"{self.part_path('faces', part)} is missing; run `facetrove embed` with the same "
                 "photos again and it will be made anew"
             )

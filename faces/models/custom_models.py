@@ -5,7 +5,7 @@
     colour = "rgb"                     # or "bgr"
     range = [0, 1]                     # what the pixel values 0 and 255 become; [0, 255] by default
     mean = [0.485, 0.456, 0.406]       # subtracted then; 0 by default
-    deviation = [0.229, 0.224, 0.225]  # divided by then; 1 by default
+    std = [0.229, 0.224, 0.225]        # divided by then; 1 by default
     alignment = "arcface"              # or five points [x, y] in pixels of the crop
     input_size = [112, 112]            # width, height; needed where the graph leaves them open
     output = "output0"                 # needed where the graph has several
@@ -48,19 +48,22 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BUILT_IN = (*BUILT_IN_EMBEDDERS, *BUILT_IN_DETECTORS)
 """Names that an own model may not have."""
 
-MOST_PIXELS = 4096
+MAX_PIXELS = 4096
 """Longer side of a crop; a file that says more is mistaken."""
 
 CHANNELS, NUM_LANDMARKS = 3, 5
 
 KEYS = (
-    *("name", "network", "colour", "range", "mean", "deviation", "alignment", "input_size"),
+    *("name", "network", "colour", "range", "mean", "std", "alignment", "input_size"),
     *("output", "flip_averaging", "licence", "origin"),
 )
 
+_OLD_STD = "deviation"
+"""The name of `std` in older TOML files, which stay valid, and in digests."""
+
 
 @dataclass(frozen=True)
-class OwnModel:
+class CustomModel:
     """What a user says of an embedder, checked against its graph.
 
     Attributes:
@@ -68,7 +71,7 @@ class OwnModel:
         network: path of the ONNX file, absolute.
         network_digest: sha256 of it, hexadecimal.
         width, height, channels_last, output, dimension: of the graph.
-        bgr, low, high, mean, deviation, flip_averaging: see `EmbedderSpec`.
+        bgr, low, high, mean, std, flip_averaging: see `EmbedderSpec`.
         points: five (x, y) in pixels of the crop; None: ArcFace's.
         licence, origin: what the user wants to be reminded of.
     """
@@ -85,7 +88,7 @@ class OwnModel:
     low: float
     high: float
     mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    std: tuple[float, float, float]
     points: tuple[tuple[float, float], ...] | None
     flip_averaging: bool
     licence: str = ""
@@ -95,6 +98,7 @@ class OwnModel:
     def digest(self) -> str:
         """Of all that its embeddings depend on."""
         said = {n: v for n, v in vars(self).items() if n not in ("network", "licence", "origin")}
+        said[_OLD_STD] = said.pop("std")  # as when the first digests were stored
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -123,13 +127,13 @@ class OwnModel:
             low=self.low,
             high=self.high,
             mean=self.mean,
-            deviation=self.deviation,
+            std=self.std,
             flip_averaging=self.flip_averaging,
             cache_name=self.cache_name,
         )
 
 
-def read_model(path: Path) -> OwnModel:
+def read_model(path: Path) -> CustomModel:
     """Read a TOML file, check it against its network, prepare that, and remember the model.
 
     Raises:
@@ -154,10 +158,10 @@ def read_model(path: Path) -> OwnModel:
     if low >= high:
         said.fail("range", "the second number must be larger")
     mean = said.numbers("mean", CHANNELS, (0.0, 0.0, 0.0))
-    deviation = said.numbers("deviation", CHANNELS, (1.0, 1.0, 1.0))
-    if min(deviation) <= 0:
-        said.fail("deviation", "all must be over 0")
-    draft = OwnModel(
+    std = said.numbers("std", CHANNELS, (1.0, 1.0, 1.0))
+    if min(std) <= 0:
+        said.fail("std", "all must be over 0")
+    draft = CustomModel(
         name=name,
         network=str(network),
         network_digest=sha256_of(network),
@@ -170,7 +174,7 @@ def read_model(path: Path) -> OwnModel:
         low=low,
         high=high,
         mean=(mean[0], mean[1], mean[2]),
-        deviation=(deviation[0], deviation[1], deviation[2]),
+        std=(std[0], std[1], std[2]),
         points=said.points(width, height),
         flip_averaging=said.flag("flip_averaging"),
         licence=said.text("licence", ""),
@@ -210,6 +214,10 @@ class _Said:
             raise WrongUsageError(f"there is no model file {path}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise WrongUsageError(f"{path} is no TOML file ({first_line(error)})") from error
+        if _OLD_STD in self._left:
+            if "std" in self._left:
+                self.fail("std", f"{_OLD_STD} is its older name; give one of them")
+            self._left["std"] = self._left.pop(_OLD_STD)
 
     def fail(self, key: str, problem: str) -> NoReturn:
         raise WrongUsageError(f"{self._path}, {key}: {problem}")
@@ -245,7 +253,7 @@ class _Said:
                 self.fail("input_size", "the graph takes any size; say which, as [112, 112]")
             said = list(of_graph)
         if not _are_numbers(said, 2) or any(
-            not 8 <= side <= MOST_PIXELS or side != int(side) for side in said
+            not 8 <= side <= MAX_PIXELS or side != int(side) for side in said
         ):
             self.fail("input_size", f"it must be width and height in pixels, not {said!r}")
         width, height = map(int, said)
@@ -288,27 +296,28 @@ def _are_numbers(value: object, count: int) -> bool:
     )
 
 
-def _remember(model: OwnModel) -> None:
+def _remember(model: CustomModel) -> None:
     _models_dir().mkdir(parents=True, exist_ok=True)
     path = _models_dir() / f"{model.cache_name}.json"
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(asdict(model), indent=2) + "\n")
 
 
-def remembered_models() -> list[OwnModel]:
+def remembered_models() -> list[CustomModel]:
     """The models used on this machine, newest first."""
     files = sorted(_models_dir().glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
     return [model for model in map(_read_remembered, files) if model is not None]
 
 
-def _read_remembered(path: Path) -> OwnModel | None:
+def _read_remembered(path: Path) -> CustomModel | None:
     try:
         document = json.loads(path.read_text())
         points = document["points"]
         document["points"] = None if points is None else tuple(map(tuple, points))
-        for name in ("mean", "deviation"):
+        document.setdefault("std", document.pop(_OLD_STD, None))
+        for name in ("mean", "std"):
             document[name] = tuple(document[name])
-        return OwnModel(**document)
+        return CustomModel(**document)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # of another version
 

@@ -85,7 +85,7 @@ def _shape_predictor() -> Any:
         return dlib.shape_predictor(str(path))
     except RuntimeError as error:
         raise ModelUnavailableError(
-            f"{path} is damaged ({first_line(error)}); delete it, and it is fetched again"
+            f"{path} is corrupt ({first_line(error)}); delete it, and it is fetched again"
         ) from error
 
 
@@ -128,7 +128,7 @@ class DlibEmbedder:
             return dlib.face_recognition_model_v1(str(self._path))
         except RuntimeError as error:
             raise WrongUsageError(
-                f"{self._path} is damaged ({first_line(error)}); delete it, and it is fetched again"
+                f"{self._path} is corrupt ({first_line(error)}); delete it, and it is fetched again"
             ) from error
 
     def embed(self, crops: Crop) -> NDArray[np.float32]:

@@ -37,10 +37,10 @@ class EmbedderSpec:
         bgr: colour order of the input, RGB by default.
         channels_last: input (n, height, width, 3); by default (n, 3, height, width).
         low, high: what the pixel values 0 and 255 become.
-        mean, deviation: then subtracted and divided by, in the input's colour order.
+        mean, std: then subtracted and divided by, in the input's colour order.
         whole_pixels: crops that are no whole numbers are rounded down first.
         flip_averaging: the embedding is that of a crop plus that of its mirror image.
-        centre: (dimension,) subtracted from that; (): nothing.
+        mean_vector: (dimension,) subtracted from that; (): nothing.
         batch_size: crops run at once on a processor; more gain nothing (measured with the
             architectures of `benchmarks/deepface_models.py`).
         rewrite, tolerance: see `NetworkSource`.
@@ -58,10 +58,10 @@ class EmbedderSpec:
     low: float = 0.0
     high: float = 255.0
     mean: Triple = (0.0, 0.0, 0.0)
-    deviation: Triple = (1.0, 1.0, 1.0)
+    std: Triple = (1.0, 1.0, 1.0)
     whole_pixels: bool = False
     flip_averaging: bool = False
-    centre: tuple[float, ...] = ()
+    mean_vector: tuple[float, ...] = ()
     batch_size: int = 16
     rewrite: Rewrite | None = None
     tolerance: float = 1e-3
@@ -98,9 +98,9 @@ class EmbedderSpec:
             crops = cv2.cvtColor(tall, cv2.COLOR_RGB2BGR).reshape(crops.shape)
         if not self.channels_last:
             crops = crops.transpose(0, 3, 1, 2)
-        deviation = np.asarray(self.deviation)
-        factor = (self.high - self.low) / 255 / deviation
-        offset = (self.low - np.asarray(self.mean)) / deviation
+        std = np.asarray(self.std)
+        factor = (self.high - self.low) / 255 / std
+        offset = (self.low - np.asarray(self.mean)) / std
         shape = (3,) if self.channels_last else (3, 1, 1)
         pixels = np.empty(crops.shape, np.float32)
         if (factor == factor[0]).all():  # three times as fast as one for each colour
@@ -156,8 +156,8 @@ class NetworkEmbedder:
         if not batches:
             return np.empty((0, self.dimension), dtype=np.float32)
         vectors = np.concatenate(batches)
-        if self._spec.centre:
-            vectors -= np.array(self._spec.centre, np.float32)
+        if self._spec.mean_vector:
+            vectors -= np.array(self._spec.mean_vector, np.float32)
         return vectors
 
     def _run(self, crops: Crop) -> Batch:

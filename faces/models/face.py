@@ -73,7 +73,7 @@ class Face:
 
 
 @dataclass(frozen=True, eq=False)
-class KnownFace:
+class GivenFace:
     """A face that was found before, and may have been embedded too.
 
     Attributes:

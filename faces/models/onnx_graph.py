@@ -191,7 +191,7 @@ def quantised_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def quantise(
-    model: onnx.ModelProto, input_ranges: Sequence[tuple[float, float]], most_of_a_pair: int
+    model: onnx.ModelProto, input_ranges: Sequence[tuple[float, float]], max_of_a_pair: int
 ) -> onnx.ModelProto:
     """Let convolutions and matrix products compute in 8-bit whole numbers.
 
@@ -202,7 +202,7 @@ def quantise(
     Args:
         model: changed in place; batch norms folded.
         input_ranges: (smallest, largest) value of the input of each of `quantised_nodes`.
-        most_of_a_pair: whole weights are scaled so that no two of one sign add up to more.
+        max_of_a_pair: whole weights are scaled so that no two of one sign add up to more.
             Processors without VNNI instructions add two products of a uint8 and an int8 in 16
             bits, and saturate; 128 * 255 just fits, and rounding may add one.
     """
@@ -215,7 +215,7 @@ def quantise(
         if node.output[0] in ranges:
             low, high = ranges[node.output[0]]
             nodes += _quantise_input(node, min(low, 0.0), max(high, 0.0), weights)
-            nodes += _quantise_weight(node, weights, most_of_a_pair)
+            nodes += _quantise_weight(node, weights, max_of_a_pair)
         nodes.append(node)
     _replace_nodes(model, nodes, weights)
     return model
@@ -238,11 +238,11 @@ def _quantise_input(
 
 
 def _quantise_weight(
-    node: onnx.NodeProto, weights: dict[str, NDArray[np.generic]], most_of_a_pair: int
+    node: onnx.NodeProto, weights: dict[str, NDArray[np.generic]], max_of_a_pair: int
 ) -> list[onnx.NodeProto]:
     name = f"{node.output[0]}_weight"
     weight = np.asarray(weights[node.input[1]], dtype=np.float32)  # output channels first
-    scale = _weight_scales(weight.reshape(len(weight), -1), most_of_a_pair)
+    scale = _weight_scales(weight.reshape(len(weight), -1), max_of_a_pair)
     whole = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
     weights[f"{name}_whole"] = whole.astype(np.int8)
     weights[f"{name}_scale"] = scale.astype(np.float32)
@@ -252,12 +252,12 @@ def _quantise_weight(
     return [onnx.helper.make_node("DequantizeLinear", inputs, [f"{name}_real"], axis=0)]
 
 
-def _weight_scales(weight: NDArray[np.float32], most_of_a_pair: int) -> NDArray[np.float32]:
+def _weight_scales(weight: NDArray[np.float32], max_of_a_pair: int) -> NDArray[np.float32]:
     """(n,) scales of the rows of (n, m) weights, see `quantise`."""
     ordered = np.sort(weight, axis=1)
     largest, smallest = ordered[:, -2:].clip(0, None), ordered[:, :2].clip(None, 0)
     pairs = np.maximum(largest.sum(axis=1), -smallest.sum(axis=1))
-    scale = np.maximum(np.abs(weight).max(axis=1) / 127, pairs / most_of_a_pair)
+    scale = np.maximum(np.abs(weight).max(axis=1) / 127, pairs / max_of_a_pair)
     scale[scale == 0] = 1.0
     return np.asarray(scale, dtype=np.float32)
 

@@ -16,14 +16,14 @@ from faces.core.contract import ModelContract
 from faces.core.settings import FaceSelection
 from faces.core.vectors import unit_length
 from faces.models.alignment import ARCFACE_112, Alignment, Crop
-from faces.models.face import Detection, Face, FaceQuality, KnownFace
+from faces.models.face import Detection, Face, FaceQuality, GivenFace
 from faces.models.quality import face_qualities
 from faces.photos.decoding import REDUCTIONS, Image, Photo, as_photo
 
 BLOCK_CROPS = 256
 """Crops held at once; a mosaic may have thousands of faces."""
 
-MOST_ENLARGED = 1.1
+MAX_ENLARGED = 1.1
 """Crops are not enlarged further than this out of a reduced photo: it is decoded again."""
 
 
@@ -100,7 +100,7 @@ class FacePipeline:
     def find_faces(
         self,
         images: Sequence[Photo | Image],
-        known: Sequence[Sequence[KnownFace] | None] | None = None,
+        known: Sequence[Sequence[GivenFace] | None] | None = None,
     ) -> list[list[Face]]:
         """The faces of each photo, in the order of the detector; no face gives [].
 
@@ -116,7 +116,7 @@ class FacePipeline:
             unknown = [photo for photo, faces in zip(photos, known, strict=True) if faces is None]
             detected = iter(self.detector.detect(unknown) if unknown else [])
         found = [
-            self._selected(list(map(KnownFace, next(detected))) if faces is None else list(faces))
+            self._selected(list(map(GivenFace, next(detected))) if faces is None else list(faces))
             for faces in known
         ]
         crops = (
@@ -133,16 +133,16 @@ class FacePipeline:
             for per_photo in found
         ]
 
-    def reduction_for(self, faces: Sequence[KnownFace]) -> int:
+    def reduction_for(self, faces: Sequence[GivenFace]) -> int:
         """How far a photo may be reduced (1, 2, 4 or 8) for crops of these faces."""
         needed = (
             self._alignment_of(face).pixels_needed(face.detection.box, face.detection.landmarks)
             for face in faces
         )
         detail = max(needed, default=0.0)
-        return next((r for r in REDUCTIONS if detail * r <= MOST_ENLARGED), 1)
+        return next((r for r in REDUCTIONS if detail * r <= MAX_ENLARGED), 1)
 
-    def _alignment_of(self, face: KnownFace) -> Alignment:
+    def _alignment_of(self, face: GivenFace) -> Alignment:
         """What is embedded already is only measured."""
         return self.embedder.alignment if face.embedding is None else ARCFACE_112
 
@@ -171,7 +171,7 @@ class FacePipeline:
         )
         return [next(faces) if keep else None for keep in sharp]
 
-    def _selected(self, faces: list[KnownFace]) -> list[KnownFace]:
+    def _selected(self, faces: list[GivenFace]) -> list[GivenFace]:
         if self.selection.min_face is not None:
             faces = [f for f in faces if min(f.detection.box[2:]) >= self.selection.min_face]
         if self.selection.max_faces is not None:
@@ -180,7 +180,7 @@ class FacePipeline:
             faces = [face for face in faces if face in largest]
         return faces
 
-    def _crops(self, photo: Photo, faces: Sequence[KnownFace]) -> Iterator[_Crops]:
+    def _crops(self, photo: Photo, faces: Sequence[GivenFace]) -> Iterator[_Crops]:
         """The aligned faces of one photo, decoded in more detail where a face needs it."""
         if faces and photo.reduction > 1:
             with self.seconds.spent_on("decode"):
@@ -205,7 +205,7 @@ class FacePipeline:
 
 
 class _Crops(NamedTuple):
-    face: KnownFace
+    face: GivenFace
     embedded: Crop
     measured: Image  # as `faces.models.quality` wants it
 

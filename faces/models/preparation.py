@@ -133,7 +133,7 @@ def _rewrite(original: Path, draft: Path, rewrite: Rewrite) -> None:
 
     model = free_batch(load_folded(original), image_size=rewrite.image_size)
     if rewrite.input_ranges:
-        quantise(fold_batch_norm(model), rewrite.input_ranges, rewrite.most_of_a_pair)
+        quantise(fold_batch_norm(model), rewrite.input_ranges, rewrite.max_of_a_pair)
     write_model(model, draft)
 
 

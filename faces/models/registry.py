@@ -66,7 +66,7 @@ def load_detector(
 ) -> FaceDetector:
     """Load the detector of a choice; see `load_pipeline`."""
     loaders = {name: load for family in FAMILIES for name, load in family.detectors.items()}
-    _require_known("detector", choice.detector, tuple(loaders))
+    _require_listed("detector", choice.detector, tuple(loaders))
     load = loaders[choice.detector]
     return load(selection, threads=threads, placement=choice.placement)
 
@@ -76,7 +76,7 @@ def load_embedder(choice: ModelChoice, *, threads: int) -> FaceEmbedder:
     model = find_embedder(choice.embedder, choice.embedder_digest)
     alignment = model.alignment
     if choice.alignment is not None:
-        _require_known("alignment", choice.alignment, ALIGNMENTS)
+        _require_listed("alignment", choice.alignment, ALIGNMENTS)
         alignment = _ALIGNMENTS[choice.alignment](alignment)
     return model.load(threads=threads, placement=choice.placement, alignment=alignment)
 
@@ -95,7 +95,7 @@ def find_embedder(name: str, digest: str | None = None) -> EmbedderModel:
     raise _unknown("embedder", name, known)
 
 
-def _require_known(kind: str, name: str, known: Sequence[str]) -> None:
+def _require_listed(kind: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise _unknown(kind, name, known)
 

@@ -57,13 +57,13 @@ class Rewrite:
 
     Attributes:
         image_size: the size of the image is freed too.
-        input_ranges, most_of_a_pair: of `faces.models.onnx_graph.quantise`, which the graph goes
+        input_ranges, max_of_a_pair: of `faces.models.onnx_graph.quantise`, which the graph goes
             through once its batch norms are folded; (): the graph stays as it is.
     """
 
     image_size: bool = False
     input_ranges: tuple[tuple[float, float], ...] = ()
-    most_of_a_pair: int = 0
+    max_of_a_pair: int = 0
 
 
 @dataclass(frozen=True)

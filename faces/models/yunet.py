@@ -28,7 +28,7 @@ BATCH_PIXELS = 2 * 256 * 256
 MIN_SCORE = 0.7
 MIN_FACE = 48
 
-LEAST_SEARCH_SIDE, MOST_SEARCH_SIDE = 640, 2560
+MIN_SEARCH_SIDE, MAX_SEARCH_SIDE = 640, 2560
 """Longer side at which large photos are searched first, in pixels."""
 
 PROPOSED_SIDE = 12
@@ -47,7 +47,7 @@ SURE_SIDE = 40
 WINDOW_SIDE, WINDOW_FACE = 128, 48
 """The second look: a square of so many pixels, in which the face has so many."""
 
-MOST_WINDOWS = 256
+MAX_WINDOWS = 256
 """Looked at together; a mosaic may have thousands."""
 
 SAME_FACE_OVERLAP = 0.3
@@ -59,7 +59,7 @@ TILT_FOLLOWED = (0.2, 0.3, 0.55, 0.7, 0.8, 0.9)
 of the face, in pixels as the network sees it. Measured on 201 LFW photos turned by up to 40
 degrees; beyond 200 pixels extrapolated."""
 
-TILTED_DEGREES, MOST_TILTED_DEGREES = 10.0, 60.0
+TILTED_DEGREES, MAX_TILTED_DEGREES = 10.0, 60.0
 """A face that is tilted so far, and not further than can be told, is looked at again, upright: one
 of seven in LFW."""
 
@@ -122,7 +122,7 @@ class YuNetDetector:
     def _search_side(self, longer_side: int) -> int:
         """Longer side at which a photo is searched for anything that may be a face."""
         needed = longer_side * PROPOSED_SIDE // self.min_face
-        return min(longer_side, max(LEAST_SEARCH_SIDE, min(needed, MOST_SEARCH_SIDE)))
+        return min(longer_side, max(MIN_SEARCH_SIDE, min(needed, MAX_SEARCH_SIDE)))
 
     def detect(self, photos: Sequence[Photo]) -> list[list[Detection]]:
         """See `faces.models.pipeline.FaceDetector`."""
@@ -131,8 +131,8 @@ class YuNetDetector:
         searched = [_shrunk(image, side) for image, side in zip(images, sides, strict=True)]
         shrunk = [small is not image for small, image in zip(searched, images, strict=True)]
         proposal_score = min(PROPOSAL_SCORE, self.min_score)
-        least_scores = [proposal_score if less else self.min_score for less in shrunk]
-        found = self._run(searched, least_scores)
+        min_scores = [proposal_score if less else self.min_score for less in shrunk]
+        found = self._run(searched, min_scores)
         for row, image in enumerate(images):
             if shrunk[row]:
                 scale = max(searched[row].shape[:2]) / max(image.shape[:2])
@@ -145,7 +145,7 @@ class YuNetDetector:
         ]
 
     def _run(
-        self, images: Sequence[Image], least_scores: Sequence[float]
+        self, images: Sequence[Image], min_scores: Sequence[float]
     ) -> list[NDArray[np.float32]]:
         """Faces in each image, rows as of `read_faces`, in pixels of the image."""
         found = [np.empty((0, 15), dtype=np.float32)] * len(images)
@@ -153,7 +153,7 @@ class YuNetDetector:
             batch = _to_network_input([images[row] for row in rows])
             outputs = self._network.run(batch)
             for place, row in enumerate(rows):
-                found[row] = read_faces(outputs, place, batch.shape[3], least_scores[row])
+                found[row] = read_faces(outputs, place, batch.shape[3], min_scores[row])
         return found
 
     def _set_upright(
@@ -175,8 +175,8 @@ class YuNetDetector:
             for face, degrees in zip(faces, tilts(faces, scale).tolist(), strict=True)
             if abs(degrees) >= TILTED_DEGREES
         ]
-        for start in range(0, len(tilted), MOST_WINDOWS):
-            some = tilted[start : start + MOST_WINDOWS]
+        for start in range(0, len(tilted), MAX_WINDOWS):
+            some = tilted[start : start + MAX_WINDOWS]
             transforms = [_upright_window(face, degrees) for _, face, degrees in some]
             windows = [
                 warped(image, transform, (UPRIGHT_SIDE, UPRIGHT_SIDE))
@@ -208,8 +208,8 @@ class YuNetDetector:
         sure = (sides >= SURE_SIDE) & (proposed[:, 14] >= self.min_score)
         faces = [_scaled(proposed[sure], 1 / scale)]
         unsure = _scaled(proposed[sides < SURE_SIDE], 1 / scale)
-        for start in range(0, len(unsure), MOST_WINDOWS):
-            looked_at = unsure[start : start + MOST_WINDOWS]
+        for start in range(0, len(unsure), MAX_WINDOWS):
+            looked_at = unsure[start : start + MAX_WINDOWS]
             windows = [_Window.around(face, image) for face in looked_at]
             looks = self._run([w.pixels for w in windows], [self.min_score] * len(windows))
             for window, look, face in zip(windows, looks, looked_at, strict=True):
@@ -259,7 +259,7 @@ def tilts(faces: NDArray[np.float32], scale: float) -> NDArray[np.float64]:
     if scale < 1:  # smaller ones were looked at again
         seen = np.where(faces[:, 2:4].max(axis=1) * scale < SURE_SIDE, WINDOW_FACE, seen)
     told = shown / np.interp(seen, SEEN_WIDTHS, TILT_FOLLOWED)
-    return np.asarray(told.clip(-MOST_TILTED_DEGREES, MOST_TILTED_DEGREES))
+    return np.asarray(told.clip(-MAX_TILTED_DEGREES, MAX_TILTED_DEGREES))
 
 
 def _upright_window(face: NDArray[np.float32], degrees: float) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ def find_in_archive(source: str, url: MemberUrl) -> Found:
 
     Raises:
         WrongUsageError: the archive cannot be opened, or has nothing by that name.
-        DamagedFileError: the archive is damaged.
+        CorruptFileError: the archive is corrupt.
     """
     if "::" in url.target:
         raise WrongUsageError(

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
-from faces.core.errors import DamagedFileError, first_line
+from faces.core.errors import CorruptFileError, first_line
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 """File names with these endings, in any case, are taken for archives."""
@@ -75,7 +75,7 @@ class Archive(Protocol):
         """A member's size in bytes; raises KeyError if there is none of that name."""
 
     def read(self, member: str, max_bytes: int) -> bytes:
-        """The first `max_bytes` bytes of a member; raises nearly anything if it is damaged."""
+        """The first `max_bytes` bytes of a member; raises nearly anything if it is corrupt."""
 
 
 def open_archive(file: BinaryIO, scheme: str, *, name: str) -> Archive:
@@ -89,16 +89,16 @@ def open_archive(file: BinaryIO, scheme: str, *, name: str) -> Archive:
         name: what errors call the archive.
 
     Raises:
-        DamagedFileError: it is cut off, damaged or something else.
+        CorruptFileError: it is cut off, corrupt or something else.
     """
     try:
         archive = _ZipArchive(file) if scheme == "zip" else _TarArchive(file)
     except MemoryError:
         raise
-    except Exception as error:  # damaged input: the decompressors raise nearly anything
+    except Exception as error:  # corrupt input: the decompressors raise nearly anything
         file.close()
-        raise DamagedFileError(
-            f"{name} is damaged or no {scheme} archive ({first_line(error).rstrip(':')}); "
+        raise CorruptFileError(
+            f"{name} is corrupt or no {scheme} archive ({first_line(error).rstrip(':')}); "
             "copy or make it again"
         ) from error
     weakref.finalize(archive, file.close)

@@ -137,7 +137,7 @@ def decode_photo(
     except MemoryError:
         raise
     except Exception as error:  # hostile input: Pillow's plugins raise nearly anything
-        raise PhotoRejectedError(_damage(error, content), str(error)) from error
+        raise PhotoRejectedError(_corruption(error, content), str(error)) from error
 
 
 _SIGNATURES = re.compile(
@@ -148,7 +148,7 @@ _SIGNATURES = re.compile(
 """How the formats that we decode begin."""
 
 
-def _damage(error: Exception, content: bytes) -> RejectReason:
+def _corruption(error: Exception, content: bytes) -> RejectReason:
     """Whether a decoder ran out of data or met data it cannot mean."""
     if content[:4] == b"RIFF" and len(content) < int.from_bytes(content[4:8], "little"):
         return RejectReason.TRUNCATED  # WebP, whose decoder does not tell

@@ -45,7 +45,7 @@ def list_photos(sources: Sequence[str | Path]) -> PhotoListing:
     Raises:
         WrongUsageError: a source does not exist, cannot be listed or holds no photo, or photo
             lists contradict each other.
-        DamagedFileError: an archive or Parquet file is damaged.
+        CorruptFileError: an archive or Parquet file is corrupt.
     """
     if not sources:
         raise WrongUsageError(f"no source of photos was named; name {_NAMEABLE}")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from faces.core.errors import DamagedFileError, WrongUsageError, first_line
+from faces.core.errors import CorruptFileError, WrongUsageError, first_line
 from faces.photos.archives import split_member_url
 from faces.photos.metadata import RESERVED_COLUMNS
 from faces.photos.remote import require_readable_scheme
@@ -52,7 +52,7 @@ def read_photo_list(path: Path) -> pa.Table:
 
     Raises:
         WrongUsageError: it cannot be used as it is; says what to change.
-        DamagedFileError: a Parquet file is damaged.
+        CorruptFileError: a Parquet file is corrupt.
     """
     try:
         if path.suffix.lower() == ".txt":
@@ -219,8 +219,8 @@ def _read_parquet(path: Path) -> pa.Table:
         with pq.ParquetFile(path) as file:  # not read_table: it makes columns of folder names
             table = file.read()
     except (ValueError, pa.ArrowException) as error:
-        raise DamagedFileError(
-            f"{path} is damaged or no Parquet file ({first_line(error)}); make it again"
+        raise CorruptFileError(
+            f"{path} is corrupt or no Parquet file ({first_line(error)}); make it again"
         ) from error
     columns = [
         _plain(column, f"{path}: column {name!r}")

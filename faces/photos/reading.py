@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.settings import PhotoLimits
 from faces.photos.archives import (
     Archive,
@@ -49,7 +49,7 @@ def read_photo(uri: str, max_bytes: int = PhotoLimits.max_bytes) -> bytes:
         raise PhotoRejectedError(
             RejectReason.READ_ERROR, error.strerror or type(error).__name__
         ) from error
-    except Exception as error:  # damaged archives and failing networks raise nearly anything
+    except Exception as error:  # corrupt archives and failing networks raise nearly anything
         raise PhotoRejectedError(
             RejectReason.READ_ERROR, f"{type(error).__name__}: {error}"
         ) from error
@@ -107,14 +107,14 @@ def _kept_archive(
 ) -> Archive | str:
     """An archive with its table, read once in a process and again when it has changed.
 
-    Or what is wrong with it: a damaged one would else be searched again for each member.
+    Or what is wrong with it: a corrupt one would else be searched again for each member.
     Processes that fork do not share one: they would move each other's place in the file.
     """
     if not is_url(target) and not Path(target).is_file():
         raise PhotoRejectedError(RejectReason.READ_ERROR, f"{target} is not a regular file")
     try:
         return open_archive(open_binary(target), scheme, name=target)
-    except DamagedFileError as error:
+    except CorruptFileError as error:
         return str(error)
 
 

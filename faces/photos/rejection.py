@@ -13,14 +13,14 @@ class RejectReason(StrEnum):
     EMPTY_FILE = "empty_file"  # zero bytes
     UNSUPPORTED_FORMAT = "unsupported_format"  # not an image format that we decode
     TRUNCATED = "truncated"  # an image of a known format that ends early
-    DAMAGED = "damaged"  # an image of a known format, corrupt in another way
+    DAMAGED = "corrupt"  # an image of a known format, corrupt in another way
     TOO_LARGE = "too_large"  # over the limit of bytes or pixels
     TOO_SMALL = "too_small"  # its shorter side is under MIN_SIDE pixels
     NOT_PROCESSED = "not_processed"  # no memory for it, or the networks failed on it alone
     CRASHED = "crashed"  # worker processes died on it, again and again
 
 
-PASSING_REASONS = (RejectReason.READ_ERROR, RejectReason.CHANGED, RejectReason.NOT_PROCESSED)
+TRANSIENT_REASONS = (RejectReason.READ_ERROR, RejectReason.CHANGED, RejectReason.NOT_PROCESSED)
 """These may have passed when the job runs again."""
 
 

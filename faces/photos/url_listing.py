@@ -32,7 +32,7 @@ def find_url(url: str) -> Found:
 
     Raises:
         WrongUsageError: there is nothing, or it cannot be listed.
-        DamagedFileError: an archive is damaged.
+        CorruptFileError: an archive is corrupt.
     """
     member = split_member_url(url)
     if member is not None:

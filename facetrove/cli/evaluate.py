@@ -10,7 +10,7 @@ EVALUATIONS = {
     "identify": LazyCommand("evaluate_identify:identify", "1:N: who is it, and is it anybody?"),
     "pairs": LazyCommand("evaluate_pairs:pairs", "1:1: are two photos of one person?"),
     "robustness": LazyCommand(
-        "evaluate_robustness:robustness", "1:N under damage to the photos.", quiet=True
+        "evaluate_robustness:robustness", "1:N under corruption of the photos.", quiet=True
     ),
 }
 
@@ -22,7 +22,7 @@ def evaluate() -> None:
     \b
     pairs        are these two photos of one person? (LFW's protocol, or your own pairs)
     identify     who is it? Among enrolled people, and among people who are not enrolled
-    robustness   the same under damage: compression, blur, noise, rotation, covered eyes...
+    robustness   the same under corruption: compression, blur, noise, rotation, covered eyes...
 
     See docs/evaluation.md.
     """

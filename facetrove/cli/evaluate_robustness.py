@@ -1,4 +1,4 @@
-"""`facetrove evaluate robustness`: 1:N under damage to the photos."""
+"""`facetrove evaluate robustness`: 1:N under corruption of the photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from facetrove.cli.evaluation_options import Labels, Run, label_options, run_opt
 from facetrove.cli.evaluation_text import Evaluated, show_table, tell
 from facetrove.cli.terminal import index_progress
 from facetrove.evaluation.robustness import Robustness, evaluate_robustness
-from facetrove.evaluation.tables import damage_table
+from facetrove.evaluation.tables import corruption_table
 from indexer.manifest import read_current
 
 
@@ -18,8 +18,9 @@ from indexer.manifest import read_current
 @click.argument("index", type=click.Path(path_type=Path))
 @label_options
 @click.option(
-    "--damage",
-    "damages",
+    "--corruption",
+    "--damage",  # its name in older versions
+    "corruptions",
     multiple=True,
     metavar="NAME",
     help="Only this: compression, blur, noise, small, dark, bright, rotation, 'eyes covered', "
@@ -31,27 +32,27 @@ from indexer.manifest import read_current
     default=300,
     show_default=True,
     metavar="COUNT",
-    help="Photos of enrolled people to damage, and as many of strangers.",
+    help="Photos of enrolled people to corrupt, and as many of strangers.",
 )
 @where_option
 @run_options
 def robustness(
     index: Path,
     labels: Labels,
-    damages: tuple[str, ...],
+    corruptions: tuple[str, ...],
     probes: int,
     where: str | None,
     run: Run,
 ) -> None:
-    """Measure what damage to the photos searched for does to identification in INDEX.
+    """Measure what corruption of the photos searched for does to identification in INDEX.
 
-    Faces are cut out of their photos, which must be where they were, damaged at stated strengths,
-    looked for by the detector again, and searched for among undamaged ones. Takes some minutes.
+    Faces are cut out of their photos, which must be where they were, corrupted at stated strengths,
+    looked for by the detector again, and searched for among uncorrupted ones. Takes some minutes.
 
     \b
     Examples:
       facetrove evaluate robustness faces.index --report robustness.html
-      facetrove evaluate robustness faces.index --damage blur --damage 'eyes covered'
+      facetrove evaluate robustness faces.index --corruption blur --corruption 'eyes covered'
     """
     with index_progress() as on_progress:
         result = evaluate_robustness(
@@ -59,7 +60,7 @@ def robustness(
             people=labels.people,
             face=labels.face,
             where=where,
-            damage=damages,
+            corruptions=corruptions,
             probes=probes,
             seed=run.seed,
             on_progress=on_progress,
@@ -72,8 +73,8 @@ def _show_robustness(result: Robustness) -> None:
     click.echo(
         f"{result.num_mated:,} photos of enrolled people and {result.num_strangers:,} of "
         f"strangers, among {result.gallery[0]:,} people; threshold {result.threshold:.3f}, at an "
-        f"FPIR of 0.01 of all {result.num_clean:,} undamaged photos of strangers"
+        f"FPIR of 0.01 of all {result.num_clean:,} uncorrupted photos of strangers"
     )
     if result.num_unreadable:
         click.echo(f"{result.num_unreadable:,} photos could not be read any more, and are left out")
-    show_table(damage_table(result))
+    show_table(corruption_table(result))

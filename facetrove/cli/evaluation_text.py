@@ -76,7 +76,17 @@ def tell(
 def _options() -> dict[str, str]:
     """What was asked, so that it can be asked again; of a filter, which may name somebody, that."""
     given = click.get_current_context().params
-    names = ("people", "face", "enrol", "splits", "strangers", "probes", "damages", "by", "seed")
+    names = (
+        "people",
+        "face",
+        "enrol",
+        "splits",
+        "strangers",
+        "probes",
+        "corruptions",
+        "by",
+        "seed",
+    )
     said = {name: given[name] for name in names if given.get(name) not in (None, ())}
     if given.get("where") is not None:
         said["where"] = "a filter"

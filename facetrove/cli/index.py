@@ -17,7 +17,7 @@ from indexer.manifest import Manifest
 from indexer.options import GivenOptions, RecallOf
 
 
-def _asked(
+def _given_options(
     recipe: str | None,
     target_recall: float | None,
     recall_of: RecallOf | None,
@@ -35,8 +35,8 @@ def _asked(
 
 
 recipe_options = gathered(
-    "asked",
-    _asked,
+    "given",
+    _given_options,
     click.option(
         "--recipe",
         help="auto, exact (compares with every face), or a FAISS factory string such as "
@@ -83,7 +83,7 @@ def index(
     dataset: Path,
     index: Path,
     runner_options: tuple[str, ...],
-    asked: GivenOptions,
+    given: GivenOptions,
     device: Device,
     rebuild: bool,
     pieces: int | None,
@@ -102,13 +102,13 @@ def index(
     if pieces is not None:
         if device == "cuda":
             raise WrongUsageError("an index is built in pieces on processors; leave --device out")
-        manifest = _build_in_pieces(dataset, index, pieces, runner_options, asked)
+        manifest = _build_in_pieces(dataset, index, pieces, runner_options, given)
     elif runner_options:
         raise WrongUsageError("options of a runner go with --pieces")
     else:
         with index_progress() as on_progress:
             manifest = build_index(
-                dataset, index, rebuild=rebuild, device=device, on_progress=on_progress, **asked
+                dataset, index, rebuild=rebuild, device=device, on_progress=on_progress, **given
             )
     show_manifest(manifest, index, as_json=as_json)
 
@@ -118,7 +118,7 @@ def _build_in_pieces(
     index: Path,
     num_pieces: int,
     runner_options: tuple[str, ...],
-    asked: GivenOptions,
+    given: GivenOptions,
 ) -> Manifest:
     """Build an index by Beam, which is imported for this alone: it takes a second."""
     quiet_libraries()
@@ -131,5 +131,5 @@ def _build_in_pieces(
             num_pieces=num_pieces,
             runner_args=runner_options,
             on_progress=on_progress,
-            **asked,
+            **given,
         )

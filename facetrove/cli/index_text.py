@@ -47,7 +47,7 @@ def show_calibration(calibration: Calibration, num_faces: int) -> None:
     """Print what similarities mean in an index of `num_faces` faces."""
     people = {"people": "labelled people", "gallery": "groups of like faces"}[calibration.method]
     try:
-        least = rounded_up(calibration.least_fpir(num_faces))
+        least = rounded_up(calibration.min_fpir(num_faces))
         shown = [*(rate for rate in (0.1, 0.01, 0.001) if rate > least), least]
         lines = [f"{calibration.threshold(rate, num_faces):.3f} at {rate:g}" for rate in shown]
     except FaceTroveError as error:

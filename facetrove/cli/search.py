@@ -113,20 +113,20 @@ class _Shown:
     Attributes:
         device: where the search was done.
         line: the FPIR asked for, and the least similarity that it means; None: not asked for.
-        least_fpir: the lowest FPIR that the index can tell; None: it is not calibrated.
+        min_fpir: the lowest FPIR that the index can tell; None: it is not calibrated.
         as_json: print a document for machines.
     """
 
     device: str
     line: tuple[float, float] | None
-    least_fpir: float | None
+    min_fpir: float | None
     as_json: bool
 
     @classmethod
     def by(cls, searcher: FaceSearcher, query: Query, *, as_json: bool) -> _Shown:
         """What a searcher says of a query."""
         line = None if query.fpir is None else (query.fpir, searcher.threshold(query.fpir))
-        return cls(searcher.device, line, searcher.least_fpir, as_json)
+        return cls(searcher.device, line, searcher.min_fpir, as_json)
 
     def to_json(self) -> dict[str, Any]:
         """The fields of the printed document that every search has."""
@@ -147,7 +147,7 @@ def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:
             f"face {number} of {len(probes)} in {shown_path(Path(photo.name))}, "
             f"{width}x{height} at {x},{y}",
             probe.matches,
-            shown.least_fpir,
+            shown.min_fpir,
         )
 
 
@@ -158,7 +158,7 @@ def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None
         print_json({"face_id": face_id, **shown.to_json(), "matches": found})
         return
     _say_where(shown)
-    _print_matches(f"more like face {printable(face_id)}", matches, shown.least_fpir)
+    _print_matches(f"more like face {printable(face_id)}", matches, shown.min_fpir)
 
 
 def _say_where(shown: _Shown) -> None:
@@ -172,7 +172,7 @@ def _say_where(shown: _Shown) -> None:
         )
 
 
-def _print_matches(title: str, matches: Sequence[Match], least_fpir: float | None) -> None:
+def _print_matches(title: str, matches: Sequence[Match], min_fpir: float | None) -> None:
     click.echo(title)
     if not len(matches):
         click.echo("nobody was found")
@@ -180,7 +180,7 @@ def _print_matches(title: str, matches: Sequence[Match], least_fpir: float | Non
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("similarity", justify="right")
-    if least_fpir is not None:
+    if min_fpir is not None:
         table.add_column("FPIR", justify="right")
     table.add_column("face at", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
@@ -197,7 +197,7 @@ def _print_matches(title: str, matches: Sequence[Match], least_fpir: float | Non
         table.add_row(
             str(match.rank),
             f"{match.similarity:.3f}",
-            *([] if least_fpir is None else [_said_fpir(match.fpir, least_fpir)]),
+            *([] if min_fpir is None else [_said_fpir(match.fpir, min_fpir)]),
             f"{x},{y}",
             f"{width}x{height}",
             *person,

@@ -26,13 +26,13 @@ import numpy as np
 
 from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from facetrove.evaluation.comparisons import LEAST_PEOPLE, Comparisons, too_few
+from facetrove.evaluation.comparisons import MIN_PEOPLE, Comparisons, too_few
 from facetrove.evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
 from facetrove.evaluation.likeness import people_by_likeness
 from facetrove.evaluation.strangers import Method, Strangers
 from indexer.manifest import Manifest
 from indexer.snapshot import Snapshot
-from indexer.thresholds import MOST_GROWTH, Calibration
+from indexer.thresholds import MAX_GROWTH, Calibration
 
 PEOPLE_AT_LEAST = 100
 """People whose highest similarity must reach one that the fit uses: a tenth of error."""
@@ -40,7 +40,7 @@ PEOPLE_AT_LEAST = 100
 DECADE = 10.0
 """How far below what is measured the curve goes on."""
 
-LEAST_FPIR_LINKED = 0.1
+MIN_FPIR_LINKED = 0.1
 """Where faces are grouped by likeness, nothing below is measured: links cut off what is near
 `likeness.LINK_FPIR`."""
 
@@ -73,7 +73,7 @@ def measure_calibration(
     Args:
         index: the index's folder.
         people: `folder`, or the column that says who is in a photo; by default `person`, where
-            that says it of `LEAST_PEOPLE` people or more and of half of the faces, or else the
+            that says it of `MIN_PEOPLE` people or more and of half of the faces, or else the
             gallery itself.
         by_likeness: go by the gallery itself whatever labels say.
         face: which of a photo's faces is the labelled person's.
@@ -111,13 +111,13 @@ def _labels(
     labels = labelled_faces(index, version, people=people, face=face)
     num_people, num_labelled = len(labels.names), len(labels.places)
     num_faces = version.manifest.num_faces
-    if num_people >= LEAST_PEOPLE and num_labelled * MOST_GROWTH >= num_faces:
+    if num_people >= MIN_PEOPLE and num_labelled * MAX_GROWTH >= num_faces:
         return labels
     if people is None:
         return None
     raise WrongUsageError(
         f"{people!r} names {num_people:,} people of index {index} in {num_labelled:,} of "
-        f"{num_faces:,} faces; a calibration by people takes {LEAST_PEOPLE} people and half of the "
+        f"{num_faces:,} faces; a calibration by people takes {MIN_PEOPLE} people and half of the "
         "faces; go --by-likeness of the faces"
     )
 
@@ -136,12 +136,12 @@ def _measured(
 def _calibration(compared: Comparisons, method: Method) -> Calibration:
     """Measure how similar different people look, and state it for the whole gallery."""
     num_people = len(np.unique(compared.people[compared.probes]))
-    if num_people < LEAST_PEOPLE:
+    if num_people < MIN_PEOPLE:
         what = "people" if method == "people" else "groups of like faces"
         raise too_few(f"faces of {num_people} {what}")
     measured = PEOPLE_AT_LEAST / num_people
     if method == "gallery":
-        measured = max(measured, LEAST_FPIR_LINKED)
+        measured = max(measured, MIN_FPIR_LINKED)
     strangers = Strangers.among(compared, method)
     rates = np.geomspace(0.99, measured / DECADE, NUM_POINTS)
     similarities = strangers.thresholds(rates, measured)

@@ -19,12 +19,12 @@ from faces.core.progress import OnProgress, Progress
 from facetrove.evaluation.labels import drawn_turns
 from indexer.snapshot import Snapshot
 
-LEAST_PEOPLE = 200
+MIN_PEOPLE = 200
 """With fewer, not even an FPIR of 0.05 could be told."""
 
-LEAST_PROBES = 1_000
+MIN_PROBES = 1_000
 
-MOST_COMPARISONS = 2_000_000_000
+MAX_COMPARISONS = 2_000_000_000
 """Pairs compared: some 15 seconds on two cores."""
 
 SAMPLED = 1_000, 2_000
@@ -33,7 +33,7 @@ SAMPLED = 1_000, 2_000
 BLOCK = 1_024, 16_384
 """Probes and faces compared at once: 67 MB of similarities."""
 
-MOST_BENT = 1.3
+MAX_BENT = 1.3
 """How much more the second quarter of all similarities may spread than the first, were they
 Gaussian, before pairs of one person are so many that strangers cannot be told: some third."""
 
@@ -83,10 +83,10 @@ class Comparisons:
         Raises:
             WrongUsageError: there are too few faces, or most of them seem to be one person's.
         """
-        if len(places) < LEAST_PEOPLE:
+        if len(places) < MIN_PEOPLE:
             raise too_few(f"{len(places)} faces")
         rng = np.random.default_rng(0)
-        probes = _drawn(people, max(LEAST_PROBES, MOST_COMPARISONS // len(places)), rng)
+        probes = _drawn(people, max(MIN_PROBES, MAX_COMPARISONS // len(places)), rng)
         some = [rng.permutation(len(places))[:count] for count in SAMPLED]
         vectors = [version.embeddings(places[rows]) for rows in some]
         differ = people[some[0]][:, None] != people[some[1]][None, :]
@@ -121,9 +121,7 @@ class Comparisons:
 
 def too_few(what: str) -> WrongUsageError:
     """Make the error that says an index is too small to calibrate, holding only `what`."""
-    return WrongUsageError(
-        f"an index with {what} is too small to calibrate; it takes {LEAST_PEOPLE}"
-    )
+    return WrongUsageError(f"an index with {what} is too small to calibrate; it takes {MIN_PEOPLE}")
 
 
 def _drawn(people: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -140,7 +138,7 @@ def _bulk_of(similarities: NDArray[np.float32]) -> Bulk:
         np.polyfit(ndtri(shares[part]), quantiles[part], 1)[0]
         for part in (slice(0, 10), slice(10, 20))
     )
-    if not 0 < high < MOST_BENT * low:
+    if not 0 < high < MAX_BENT * low:
         raise WrongUsageError(
             "most pairs of faces seem to show one and the same person, so strangers cannot be "
             "told by likeness; calibrate by labelled people"

@@ -12,7 +12,7 @@ from facetrove.evaluation.labels import LabelledFaces
 from indexer.codes import search_codes
 from indexer.segment import Segment
 from indexer.snapshot import Snapshot
-from indexer.vectors import Passing, Vectors
+from indexer.vectors import RowMask, Vectors
 
 CANDIDATES = 20
 """People in a candidate list. FRTE has 50; here more that are wanted are more that an index's codes
@@ -70,12 +70,12 @@ class _CodesOnly(Segment):
     """
 
     def search(
-        self, probes: Vectors, k: int, passing: Passing | None = None
+        self, probes: Vectors, k: int, mask: RowMask | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        if self.codes is None or passing is None:
-            return super().search(probes, k, passing)
+        if self.codes is None or mask is None:
+            return super().search(probes, k, mask)
         recipe = self.entry.recipe
-        return search_codes(self.vectors, self.codes, recipe, probes, k=k, passing=passing)
+        return search_codes(self.vectors, self.codes, recipe, probes, k=k, mask=mask)
 
 
 class Gallery:
@@ -116,10 +116,10 @@ class Gallery:
         Returns:
             (p, k) similarities, descending, and (p, k) rows of labelled faces; -inf, -1: none.
         """
-        passing = np.zeros(sum(self._lengths), dtype=bool)
-        passing[self.faces.places[enrolled]] = True
-        filters: list[Passing | None] = [
-            Passing(part) for part in np.split(passing, np.cumsum(self._lengths)[:-1])
+        mask = np.zeros(sum(self._lengths), dtype=bool)
+        mask[self.faces.places[enrolled]] = True
+        filters: list[RowMask | None] = [
+            RowMask(part) for part in np.split(mask, np.cumsum(self._lengths)[:-1])
         ]
         k = min(k, len(enrolled))
         similarities = np.empty((len(probes), k), np.float32)

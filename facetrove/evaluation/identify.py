@@ -48,20 +48,20 @@ from facetrove.evaluation.metrics import (
 from facetrove.evaluation.protocol import Protocol, keep_out, split_faces
 from indexer.snapshot import Snapshot
 
-MOST_RANK = 20
+MAX_RANK = 20
 FALSE_POSITIVE_RATES = (1e-1, 1e-2, 3e-3)
 """At which FNIR is given, where enough people are searched for that are not enrolled."""
 
-LEAST_STRANGERS = 3
+MIN_STRANGERS = 3
 """So many people at least must be answered falsely at a rate, or it is not given."""
 
 GROUPED_AT = (1e-2, 1e-1)
 """FPIR at whose threshold groups and qualities are compared: the first that can be told."""
 
-MOST_GROUPS = 50
+MAX_GROUPS = 50
 """Of a column to group by; more say nothing, and it is likely not one of groups."""
 
-MOST_SEARCHES = 10_000
+MAX_SEARCHES = 10_000
 """In a split, of each kind; more would tell little more, and the bootstrap holds all in memory."""
 
 STEPS = {"model": "comparing with every face", "index": "searching through the index"}
@@ -244,7 +244,7 @@ def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnPro
         rng = np.random.default_rng([protocol.seed, number])
         enrolled, probes = split_faces(faces.people, protocol.enrol, rng)
         sizes.append(_size(faces, enrolled))
-        closed.append(search_all(gallery, enrolled, rng.permutation(probes)[:MOST_SEARCHES]))
+        closed.append(search_all(gallery, enrolled, rng.permutation(probes)[:MAX_SEARCHES]))
         num_strangers = round(protocol.strangers * len(faces.names))
         enrolled, *drawn = keep_out(faces.people, enrolled, probes, num_strangers, rng)
         kinds = [rng.permutation(rows) for rows in drawn]
@@ -255,7 +255,7 @@ def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnPro
                 "label more people, or choose another share"
             )
         sizes.append(_size(faces, enrolled))
-        some = np.concatenate([kind[:MOST_SEARCHES] for kind in kinds])
+        some = np.concatenate([kind[:MAX_SEARCHES] for kind in kinds])
         opened.append(search_all(gallery, enrolled, some))
     means = np.array(sizes, float).reshape(-1, 2, 2).mean(axis=0).tolist()
     return _Trials(
@@ -273,7 +273,7 @@ def _accuracy(trials: _Trials, bootstrap: Bootstrap) -> Accuracy:
     rates: dict[float, Rate | None] = {}
     thresholds: dict[float, float | None] = {}
     for fpir in FALSE_POSITIVE_RATES:
-        if fpir * num_strangers < LEAST_STRANGERS:
+        if fpir * num_strangers < MIN_STRANGERS:
             rates[fpir] = thresholds[fpir] = None
             continue
         thresholds[fpir] = float(threshold_at(strangers.wrong, fpir)[0])
@@ -281,7 +281,7 @@ def _accuracy(trials: _Trials, bootstrap: Bootstrap) -> Accuracy:
     return Accuracy(
         rank_one=share(_within(closed, 1), closed.people, bootstrap),
         rank_five=share(_within(closed, 5), closed.people, bootstrap),
-        match_rates=match_rates(closed.ranks, MOST_RANK),
+        match_rates=match_rates(closed.ranks, MAX_RANK),
         false_negative=rates,
         thresholds=thresholds,
         curve=error_curve(mated.right, strangers.wrong),
@@ -344,9 +344,9 @@ def _broken_down(
 def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
     """Name the group of each face at some rows, by a column."""
     groups = in_words(faces.column(column).take(pa.array(rows)))
-    if len(set(groups)) > MOST_GROUPS:
+    if len(set(groups)) > MAX_GROUPS:
         raise WrongUsageError(
-            f"column {column!r} has more than {MOST_GROUPS} values; group by one with fewer"
+            f"column {column!r} has more than {MAX_GROUPS} values; group by one with fewer"
         )
     return groups
 

@@ -17,7 +17,7 @@ from faces.core.errors import WrongUsageError
 from faces.dataset.schema import PhotoStatus
 from faces.photos.archives import split_member_url
 from faces.photos.uris import is_url, photo_path, unescape_url
-from indexer.changes import known_photos
+from indexer.changes import indexed_photos
 from indexer.faces_file import faces_schema, with_columns
 from indexer.snapshot import Snapshot
 
@@ -89,18 +89,18 @@ def labelled_faces(
     metadata = version.metadata
     tables = [with_columns(segment.faces.table, metadata) for segment in version.segments]
     table = pa.concat_tables([faces_schema(metadata).empty_table(), *tables])
-    passing = [
-        segment.live() if where is None else segment.passing(where, metadata)
+    mask = [
+        segment.live() if where is None else segment.mask(where, metadata)
         for segment in version.segments
     ]
     sizes = _photo_sizes(index, version) if face == "central" else None
-    rows = np.flatnonzero(np.concatenate([np.zeros(0, bool), *passing]))
+    rows = np.flatnonzero(np.concatenate([np.zeros(0, bool), *mask]))
     return _labelled(table, rows, people=people, face=face, photos=sizes, source=f"index {index}")
 
 
 def _photo_sizes(index: Path, version: Snapshot) -> pa.Table:
     """photo_id, width and height of the photos with faces."""
-    photos = known_photos(index, [segment.entry for segment in version.segments])
+    photos = indexed_photos(index, [segment.entry for segment in version.segments])
     photos = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
     names = ["photo_id", "width", "height"]
     if not set(names) <= set(photos.column_names) or photos["width"].null_count:

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from faces.core.progress import Progress
 from facetrove.evaluation.comparisons import BLOCK, Comparisons
-from indexer.snapshot import PassingRows
+from indexer.snapshot import RowMasks
 
 LINK_FPIR = 0.01
 """FPIR, in a gallery of all faces, of the similarity from which on two faces are linked."""
@@ -19,7 +19,7 @@ LINK_FPIR = 0.01
 LINKS_FOLLOWED = 64
 """Nearest faces of a linked face that are looked at, in galleries too large to compare all."""
 
-MOST_WAITING = 2_000_000
+MAX_WAITING = 2_000_000
 """Links kept until they are worked in: 32 MB."""
 
 
@@ -50,7 +50,7 @@ def _links_of(
     """Search the index for the faces that some are linked with; gives rows of both."""
     version, places = compared.version, compared.places
     k = min(LINKS_FOLLOWED, len(places))
-    everywhere: PassingRows = [None] * len(version.segments)
+    everywhere: RowMasks = [None] * len(version.segments)
     for start in range(0, len(rows), BLOCK[0]):
         compared.on_progress(Progress("following links", start, len(rows)))
         some = rows[start : start + BLOCK[0]]
@@ -73,7 +73,7 @@ class _Groups:
         pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
         self._waiting.append(pairs)
         self._num_waiting += len(pairs)
-        if self._num_waiting > MOST_WAITING:
+        if self._num_waiting > MAX_WAITING:
             self._merge()
 
     def numbers(self) -> NDArray[np.int64]:

@@ -48,7 +48,7 @@ from facetrove.evaluation.metrics import (
 from facetrove.evaluation.pair_faces import PairFaces
 from facetrove.evaluation.pair_lists import Pairs, read_pairs
 
-LEAST_PAIRS = 2
+MIN_PAIRS = 2
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
 """At which the true accept rate is given, where there are enough non-mated pairs."""
 
@@ -190,10 +190,10 @@ class _Compared:
             WrongUsageError: there are too few pairs of a kind.
         """
         num_mated = int(pairs.mated.sum())
-        if min(num_mated, len(pairs) - num_mated) < LEAST_PAIRS:
+        if min(num_mated, len(pairs) - num_mated) < MIN_PAIRS:
             raise WrongUsageError(
                 f"the list has {num_mated} pairs of one person and {len(pairs) - num_mated} of "
-                f"two; it needs {LEAST_PAIRS} of each at least"
+                f"two; it needs {MIN_PAIRS} of each at least"
             )
         rows, people = faces.rows_of(pairs), _people_numbers(pairs)
         bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)

@@ -1,4 +1,4 @@
-"""The three report pages: about pairs, about identification, and about damage."""
+"""The three report pages: about pairs, about identification, and about corruption."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from faces.models.face import Box
 from facetrove.evaluation.breakdown import WrongAnswer
-from facetrove.evaluation.identify import MOST_RANK, Accuracy, Identification
+from facetrove.evaluation.identify import MAX_RANK, Accuracy, Identification
 from facetrove.evaluation.metrics import ErrorCurve
 from facetrove.evaluation.page import Page, figure, paragraph, plots, table
 from facetrove.evaluation.pair_faces import NO_FACE
 from facetrove.evaluation.pairs import Verification
 from facetrove.evaluation.plots import Axis, Line, histogram_plot, line_plot
-from facetrove.evaluation.robustness import UNDAMAGED, Damaged, Robustness
+from facetrove.evaluation.robustness import UNCORRUPTED, Corrupted, Robustness
 from facetrove.evaluation.tables import (
     accept_table,
     closed_set_table,
-    damage_table,
+    corruption_table,
     fold_table,
     group_table,
     open_set_table,
@@ -228,7 +228,7 @@ def _cmc_figure(result: Identification) -> str:
                 Line(name, np.arange(1, len(way.match_rates) + 1), way.match_rates)
                 for name, way in ways_of(result).items()
             ],
-            Axis("rank", ticks=["", *map(str, range(1, MOST_RANK + 1))]),
+            Axis("rank", ticks=["", *map(str, range(1, MAX_RANK + 1))]),
             Axis("share within that rank"),
             markers=True,
         ),
@@ -250,25 +250,25 @@ def _open_set_figure(result: Identification, best: Accuracy) -> str:
 
 
 def _robustness_page(result: Robustness) -> Page:
-    clean = result.damaged[0]
+    clean = result.corrupted[0]
     page = Page(
-        title="What damage does to identification",
-        lead=f"Undamaged, the right person comes first in {clean.rank_one.value:.1%} of the "
+        title="What corruption does to identification",
+        lead=f"Uncorrupted, the right person comes first in {clean.rank_one.value:.1%} of the "
         f"searches. {result.num_mated:,} photos of enrolled people and {result.num_strangers:,} "
-        "of strangers were damaged and searched for again.",
+        "of strangers were corrupted and searched for again.",
         facts={
-            "rank-1, undamaged": said(clean.rank_one),
-            "FNIR, undamaged": said(clean.false_negative),
+            "rank-1, uncorrupted": said(clean.rank_one),
+            "FNIR, uncorrupted": said(clean.false_negative),
             "gallery": f"{result.gallery[0]:,} people",
         },
         terms=ROBUSTNESS_TERMS,
     )
     page.add(
-        "By damage and strength",
-        table(damage_table(result)),
+        "By corruption and strength",
+        table(corruption_table(result)),
         paragraph(
             f"Threshold {result.threshold:.3f}, at which one in a hundred of all "
-            f"{result.num_clean:,} undamaged photos of strangers is answered. A face that is not "
+            f"{result.num_clean:,} uncorrupted photos of strangers is answered. A face that is not "
             "found any more is a miss. Faces are 112 pixels wide, or "
             "less where they were. Found: share of all faces; similarity: median to the right "
             "person, of those found."
@@ -279,20 +279,20 @@ def _robustness_page(result: Robustness) -> Page:
             )
         ),
     )
-    page.add("Curves", plots(*_damage_figures(result.damaged)))
+    page.add("Curves", plots(*_corruption_figures(result.corrupted)))
     return page
 
 
-def _damage_figures(damaged: Sequence[Damaged]) -> Iterator[str]:
-    clean = damaged[0]
-    for name in dict.fromkeys(d.damage for d in damaged if d.damage != UNDAMAGED):
-        some = [d for d in damaged if d.damage == name]
-        labels = [UNDAMAGED, *(f"{d.strength:g}" for d in some)]
+def _corruption_figures(corrupted: Sequence[Corrupted]) -> Iterator[str]:
+    clean = corrupted[0]
+    for name in dict.fromkeys(d.corruption for d in corrupted if d.corruption != UNCORRUPTED):
+        some = [d for d in corrupted if d.corruption == name]
+        labels = [UNCORRUPTED, *(f"{d.strength:g}" for d in some)]
         x = np.arange(len(labels))
         lines = [
             Line("rank-1", x, [d.rank_one.value for d in (clean, *some)]),
             Line(
-                "FNIR at the undamaged threshold",
+                "FNIR at the uncorrupted threshold",
                 x,
                 [d.false_negative.value for d in (clean, *some)],
             ),

@@ -1,4 +1,4 @@
-"""Identification under damage: the probes are damaged, the enrolled faces are as they are.
+"""Identification under corruption: the probes are corrupted, the enrolled faces are as they are.
 
 What the article behind this project calls interference and noise, at stated strengths.
 """
@@ -24,7 +24,7 @@ from faces.photos.decoding import Image, decode_photo
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
 from facetrove.evaluation.as_json import JsonResult
-from facetrove.evaluation.damage import DAMAGES, Damage, FaceWindow
+from facetrove.evaluation.corruptions import CORRUPTIONS, Corruption, FaceWindow
 from facetrove.evaluation.gallery import Gallery, search_all
 from facetrove.evaluation.labels import FaceChoice, LabelledFaces, labelled_faces
 from facetrove.evaluation.metrics import Bootstrap, Rate, share, threshold_at
@@ -33,19 +33,19 @@ from indexer.snapshot import Snapshot
 
 NUM_PROBES = 300
 FPIR = 0.01
-"""Of strangers' undamaged faces, whose threshold is kept under damage."""
+"""Of strangers' uncorrupted faces, whose threshold is kept under corruption."""
 
 SAME_FACE_OVERLAP = 0.3
 AT_ONCE = 32
-UNDAMAGED = "none"
+UNCORRUPTED = "none"
 
 
 @dataclass(frozen=True)
-class Damaged:
-    """What one damage of one strength does.
+class Corrupted:
+    """What one corruption of one strength does.
 
     Attributes:
-        damage: its name; `none`: nothing is done.
+        corruption: its name; `none`: nothing is done.
         unit, strength: how strong.
         found: share of the faces that the detector still finds.
         rank_one: share of mated probes whose person comes first; one that is not found does not.
@@ -54,7 +54,7 @@ class Damaged:
         similarity: median of the mated probes that are found, to their person; None: none is.
     """
 
-    damage: str
+    corruption: str
     unit: str
     strength: float | None
     found: float
@@ -66,15 +66,15 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Robustness(JsonResult):
-    """What damage does to identification.
+    """What corruption does to identification.
 
     Attributes:
         num_mated, num_strangers: probes of each kind.
         num_unreadable: photos of probes that could not be read any more, left out.
         gallery: people and faces enrolled.
-        threshold: similarity at an FPIR of 0.01 of all undamaged strangers' photos.
+        threshold: similarity at an FPIR of 0.01 of all uncorrupted strangers' photos.
         num_clean: how many these are.
-        damaged: by damage and strength, undamaged first.
+        corrupted: by corruption and strength, uncorrupted first.
     """
 
     num_mated: int
@@ -83,7 +83,7 @@ class Robustness(JsonResult):
     gallery: tuple[int, int]
     threshold: float
     num_clean: int
-    damaged: list[Damaged]
+    corrupted: list[Corrupted]
 
 
 def evaluate_robustness(
@@ -92,27 +92,27 @@ def evaluate_robustness(
     people: str | None = None,
     face: FaceChoice = "largest",
     where: str | None = None,
-    damage: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
     probes: int = NUM_PROBES,
     seed: int = 0,
     on_progress: OnProgress = ignore_progress,
 ) -> Robustness:
-    """Measure how identification in an index bears damage to the photos searched for.
+    """Measure how identification in an index bears corruption of the photos searched for.
 
     Half of the people are enrolled with one photo each; the others are strangers.
 
     Args:
         index: the index's folder.
         people, face, where: as of `facetrove.evaluation.identify.evaluate_identification`.
-        damage: names of the kinds of damage to try, from `DAMAGES`; all by default.
-        probes: number of photos of enrolled people to damage, and as many of strangers.
+        corruptions: names of the kinds of corruption to try, from `CORRUPTIONS`; all by default.
+        probes: number of photos of enrolled people to corrupt, and as many of strangers.
         seed: seed of the split and of the noise.
         on_progress: called with the step that is being done.
 
     Raises:
-        WrongUsageError: labels do not suffice, photos are gone, or there is no such damage.
+        WrongUsageError: labels do not suffice, photos are gone, or there is no such corruption.
     """
-    chosen = _chosen(damage)
+    chosen = _chosen(corruptions)
     version = Snapshot.open(Path(index), "cpu")
     faces = labelled_faces(Path(index), version, people=people, face=face, where=where)
     rng = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def evaluate_robustness(
         gallery=(len(np.unique(faces.people[split.enrolled])), len(split.enrolled)),
         threshold=threshold,
         num_clean=len(split.strangers),
-        damaged=_damaged(trial, chosen, seed, on_progress),
+        corrupted=_corrupted(trial, chosen, seed, on_progress),
     )
 
 
@@ -179,12 +179,12 @@ def _photos_gone(faces: LabelledFaces) -> WrongUsageError:
     )
 
 
-def _chosen(names: Sequence[str]) -> list[Damage]:
-    known = {damage.name: damage for damage in DAMAGES}
+def _chosen(names: Sequence[str]) -> list[Corruption]:
+    known = {corruption.name: corruption for corruption in CORRUPTIONS}
     for name in names:
         if name not in known:
-            raise WrongUsageError(f"there is no damage {name!r}; there are {', '.join(known)}")
-    return [known[name] for name in names] or list(DAMAGES)
+            raise WrongUsageError(f"there is no corruption {name!r}; there are {', '.join(known)}")
+    return [known[name] for name in names] or list(CORRUPTIONS)
 
 
 def _cut_windows(
@@ -217,23 +217,25 @@ def _read_as_embedded(uris: Sequence[str], photo_id: str) -> Image | None:
     return None
 
 
-def _damaged(
-    trial: _Trial, damages: Sequence[Damage], seed: int, on_progress: OnProgress
-) -> list[Damaged]:
-    """Try no damage, then each damage at each of its strengths."""
-    settings: list[tuple[Damage | None, float | None]] = [(None, None)]
-    settings += [(damage, strength) for damage in damages for strength in damage.strengths]
+def _corrupted(
+    trial: _Trial, corruptions: Sequence[Corruption], seed: int, on_progress: OnProgress
+) -> list[Corrupted]:
+    """Try no corruption, then each corruption at each of its strengths."""
+    settings: list[tuple[Corruption | None, float | None]] = [(None, None)]
+    settings += [
+        (corruption, strength) for corruption in corruptions for strength in corruption.strengths
+    ]
     found = []
-    for number, (damage, strength) in enumerate(settings):
-        name = UNDAMAGED if damage is None else f"{damage.name} {strength:g}"
-        on_progress(Progress(f"damage {number + 1} of {len(settings)}: {name}"))
-        found.append(trial.under(damage, strength, np.random.default_rng([seed, number])))
+    for number, (corruption, strength) in enumerate(settings):
+        name = UNCORRUPTED if corruption is None else f"{corruption.name} {strength:g}"
+        on_progress(Progress(f"corruption {number + 1} of {len(settings)}: {name}"))
+        found.append(trial.under(corruption, strength, np.random.default_rng([seed, number])))
     return found
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What every damage is tried with."""
+    """What every corruption is tried with."""
 
     pipeline: FacePipeline
     gallery: Gallery
@@ -261,17 +263,19 @@ class _Trial:
         return vectors
 
     def under(
-        self, damage: Damage | None, strength: float | None, rng: np.random.Generator
-    ) -> Damaged:
-        """Damage all probes and search for what is found of them."""
+        self, corruption: Corruption | None, strength: float | None, rng: np.random.Generator
+    ) -> Corrupted:
+        """Corruption all probes and search for what is found of them."""
         dimension = self.pipeline.embedder.dimension
         embeddings = np.zeros((len(self.probes), dimension), np.float32)
         found = np.zeros(len(self.probes), bool)
-        damaged = (
-            window if damage is None or strength is None else damage.apply(window, strength, rng)
+        corrupted = (
+            window
+            if corruption is None or strength is None
+            else corruption.apply(window, strength, rng)
             for window in self.windows
         )
-        for number, embedding in enumerate(self._embedded(damaged)):
+        for number, embedding in enumerate(self._embedded(corrupted)):
             if embedding is not None:
                 embeddings[number], found[number] = embedding, True
         searches = search_all(self.gallery, self.enrolled, self.probes, embeddings)
@@ -280,9 +284,9 @@ class _Trial:
         missed = ~found | (searches.right < self.threshold)
         answered = found & (searches.wrong >= self.threshold)
         seen = (embeddings * self.own)[mated & found].sum(axis=1)
-        return Damaged(
-            damage=UNDAMAGED if damage is None else damage.name,
-            unit="" if damage is None else damage.unit,
+        return Corrupted(
+            corruption=UNCORRUPTED if corruption is None else corruption.name,
+            unit="" if corruption is None else corruption.unit,
             strength=strength,
             found=float(found.mean()),
             rank_one=share(first[mated], searches.people[mated], self.bootstrap),

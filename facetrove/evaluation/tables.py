@@ -77,21 +77,21 @@ def open_set_table(result: Identification) -> Table:
     )
 
 
-def damage_table(result: Robustness) -> Table:
-    """What each damage does."""
+def corruption_table(result: Robustness) -> Table:
+    """What each corruption does."""
     return Table(
-        ("damage", "strength", "found", "rank-1", "FNIR", "FPIR", "similarity"),
+        ("corruption", "strength", "found", "rank-1", "FNIR", "FPIR", "similarity"),
         [
             (
-                damaged.damage,
-                "" if damaged.strength is None else f"{damaged.strength:g}",
-                f"{damaged.found:.3f}",
-                said(damaged.rank_one),
-                said(damaged.false_negative),
-                said(damaged.false_positive),
-                _number(damaged.similarity),
+                corrupted.corruption,
+                "" if corrupted.strength is None else f"{corrupted.strength:g}",
+                f"{corrupted.found:.3f}",
+                said(corrupted.rank_one),
+                said(corrupted.false_negative),
+                said(corrupted.false_positive),
+                _number(corrupted.similarity),
             )
-            for damaged in result.damaged
+            for corrupted in result.corrupted
         ],
     )
 

@@ -23,7 +23,7 @@ from tests.support.permissions import obey_permissions, permissions_are_obeyed
 
 Row = dict[str, Any]
 
-MOST_SHIFT = 0.01
+MAX_SHIFT = 0.01
 """How far a side of a box may be off where a format is lossy, as a share of the photo's longer
 side: so much the detector itself is when the same photo is moved by one pixel."""
 
@@ -178,7 +178,7 @@ def wrong_faces(run: HostileRun) -> list[str]:
         if faces and clean and file.shows is not None:
             difference = compare(faces, clean)
             lossless = file.least_similarity >= LOSSLESS
-            most_shift = 1 if lossless else MOST_SHIFT * max(file.shows.size)
+            most_shift = 1 if lossless else MAX_SHIFT * max(file.shows.size)
             if not difference.is_within(file.least_similarity, most_shift):
                 wrong.append(f"{file.name!r}: {difference}")
     return wrong

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beam_jobs.index_pieces import build_index_in_pieces
-from faces.core.errors import DamagedFileError, FaceTroveError, WrongUsageError
+from faces.core.errors import CorruptFileError, FaceTroveError, WrongUsageError
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.manifest import read_current
@@ -138,7 +138,7 @@ def test_a_failed_piece_leaves_the_index_as_it_was(tmp_path: Path) -> None:
             build_index_in_pieces(
                 collection.path, index, num_pieces=3, workers=2, recipe="IVF2,SQ8"
             )
-        assert part in str(caught.value) or isinstance(caught.value, DamagedFileError)
+        assert part in str(caught.value) or isinstance(caught.value, CorruptFileError)
     assert read_current(tmp_path / "index") == before
     assert found_ids(tmp_path / "index") == ids
     assert not (tmp_path / "index" / "work").exists()

@@ -14,7 +14,7 @@ from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.pipeline import FacePipeline
 from faces.photos.listing import list_photos
-from faces.photos.rejection import PASSING_REASONS, RejectReason
+from faces.photos.rejection import TRANSIENT_REASONS, RejectReason
 
 
 def plan(dataset: Dataset | None, *sources: Path, retry: tuple[RejectReason, ...] = ()) -> Plan:
@@ -77,7 +77,7 @@ def test_rejected_photos_are_tried_again_when_asked(
     embedded: tuple[Dataset, Path, FacePipeline],
 ) -> None:
     dataset, photos, _ = embedded
-    assert counts(plan(dataset, photos, retry=PASSING_REASONS)) == (0, 0, 0, 3)
+    assert counts(plan(dataset, photos, retry=TRANSIENT_REASONS)) == (0, 0, 0, 3)
     todo = plan(dataset, photos, retry=(RejectReason.UNSUPPORTED_FORMAT,))
     assert counts(todo) == (0, 0, 1, 2)
     assert names(todo.to_do["uri"]) == ["text.jpg"]
@@ -167,7 +167,7 @@ def test_a_passing_failure_replaces_no_result(
     assert after.counts().num_faces == before.num_faces == 1
     assert after.counts().by_reason == {"read_error": 1, "unsupported_format": 1}
     # What could not be read before and cannot be read now is no news.
-    todo = plan(after, photos, retry=PASSING_REASONS)
+    todo = plan(after, photos, retry=TRANSIENT_REASONS)
     assert counts(todo) == (0, 0, 1, 2)
     result = embed_shard(pipeline, todo.to_do, after.photo_schema)
     assert len(result.photos) == 0

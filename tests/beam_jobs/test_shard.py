@@ -41,7 +41,7 @@ def test_every_photo_becomes_a_row_with_its_outcome(
     for name in ("biden.jpg", "coffee.png"):
         shutil.copy(demo_photos / name, tmp_path)
     whole = (demo_photos / "obama2.jpg").read_bytes()
-    (tmp_path / "damaged.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "corrupt.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("text")
     files = pa.concat_tables([listed(tmp_path), one_photo(tmp_path / "gone.jpg")])
@@ -53,7 +53,7 @@ def test_every_photo_becomes_a_row_with_its_outcome(
     assert outcome == {
         "biden.jpg": ("embedded", None, 1),
         "coffee.png": ("no_face", None, 0),
-        "damaged.jpg": ("rejected", "truncated", 0),
+        "corrupt.jpg": ("rejected", "truncated", 0),
         "empty.jpg": ("rejected", "empty_file", 0),
         "text.jpg": ("rejected", "unsupported_format", 0),
         "gone.jpg": ("rejected", "read_error", 0),

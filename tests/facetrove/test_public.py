@@ -19,7 +19,7 @@ ROOMS = {"faces", "indexer", "beam_jobs", "search"}
 
 PUBLIC = """
     Box BusyError Calibration CandidateList CandidateLists ComparedFace Comparison
-    ContractMismatchError DamagedFileError Dataset DatasetCounts Deleted DeletionPlan Detection
+    ContractMismatchError CorruptFileError Dataset DatasetCounts Deleted DeletionPlan Detection
     EmbedOptions EmbedSummary Face FaceQuality FaceSearcher FaceSelection FaceTables
     FaceTroveError FoundFaces Identification Manifest Match ModelCard ModelChoice ModelContract
     ModelUnavailableError Pairs Photo PhotoLimits PhotosFound Probe Probes Progress Protocol

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from faces.core.contract import ModelContract
-from faces.core.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
+from faces.core.errors import BusyError, ContractMismatchError, CorruptFileError, WrongUsageError
 from faces.core.files import writer_lock
 from faces.core.progress import Progress
 from faces.dataset.header import DatasetSettings
@@ -80,10 +80,10 @@ def test_a_reader_keeps_its_version_while_others_are_published(
     assert len(list(index.glob("manifest-*.json"))) == 4  # for readers that are just opening one
 
 
-def test_a_damaged_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
+def test_a_corrupt_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
     build_index(dataset, tmp_path / "whole")
     files = [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]
-    damaged = 0
+    corrupt = 0
     for number, path in enumerate(files):
         if path.name == ".lock":
             continue
@@ -91,12 +91,12 @@ def test_a_damaged_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "whole", index)
         copied = index / path.relative_to(tmp_path / "whole")
         copied.write_bytes(copied.read_bytes()[:-1])
-        with pytest.raises(DamagedFileError, match=path.name):
+        with pytest.raises(CorruptFileError, match=path.name):
             FaceSearcher.open(index)
         build_index(dataset, index)
         assert len(indexed_ids(index)) == 4
-        damaged += 1
-    assert damaged == 5
+        corrupt += 1
+    assert corrupt == 5
 
 
 def test_what_is_embedded_during_a_build_waits_for_the_next(
@@ -156,7 +156,7 @@ def test_an_embedding_that_is_none_is_not_indexed(tmp_path: Path, contract: Mode
     with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as writer:
         faces = faces.set_column(column, faces.schema.field(column), long)
         writer.write_part(writer.part_name(0), photos, faces, {})
-    with pytest.raises(DamagedFileError, match="does not have length 1"):
+    with pytest.raises(CorruptFileError, match="does not have length 1"):
         build_index(tmp_path / "d", tmp_path / "i")
 
 
@@ -197,7 +197,7 @@ def test_one_writer_at_a_time(dataset: Path, tmp_path: Path) -> None:
 def test_a_dataset_that_lost_a_file_is_not_indexed_in_part(dataset: Path, tmp_path: Path) -> None:
     part = Dataset.open(dataset).committed_parts()[0]
     (dataset / "faces" / f"{part}.parquet").unlink()
-    with pytest.raises(DamagedFileError, match=part):
+    with pytest.raises(CorruptFileError, match=part):
         build_index(dataset, tmp_path / "i")
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from faces.core.errors import WrongUsageError
-from indexer.filters import any_of, in_photo, passing_rows
+from indexer.filters import any_of, in_photo, rows_matching
 
 FACES = pa.table(
     {
@@ -43,7 +43,7 @@ FACES = pa.table(
     ],
 )
 def test_a_filter_lets_pass_what_it_says(where: str, passing: list[int]) -> None:
-    assert np.flatnonzero(passing_rows(FACES, where)).tolist() == passing
+    assert np.flatnonzero(rows_matching(FACES, where)).tolist() == passing
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_filter_lets_pass_what_it_says(where: str, passing: list[int]) -> None
 )
 def test_what_is_no_filter_is_refused_with_the_columns_there_are(where: str) -> None:
     with pytest.raises(WrongUsageError, match=r"(?s)cannot be applied.*person, taken, sharpness"):
-        passing_rows(FACES, where)
+        rows_matching(FACES, where)
 
 
 def test_a_filter_reaches_nothing_but_the_faces(tmp_path: Path) -> None:
@@ -67,12 +67,12 @@ def test_a_filter_reaches_nothing_but_the_faces(tmp_path: Path) -> None:
     secret = pa.table({"word": ["secret"]})
     for source in (f"read_csv('{tmp_path}/secret.csv')", f"'{tmp_path}/secret.csv'", "secret"):
         with pytest.raises(WrongUsageError, match="cannot be applied"):
-            passing_rows(FACES, f"(SELECT count(*) FROM {source}) > 0")
+            rows_matching(FACES, f"(SELECT count(*) FROM {source}) > 0")
     for where in ("1=1) TO '/tmp/x' --", "getenv('HOME') IS NOT NULL"):
         with pytest.raises(WrongUsageError, match="cannot be applied"):
-            passing_rows(FACES, where)
+            rows_matching(FACES, where)
     assert len(secret) == 1
 
 
 def test_no_faces_pass_no_filter() -> None:
-    assert passing_rows(FACES.slice(0, 0), "person = 'Ann'").tolist() == []
+    assert rows_matching(FACES.slice(0, 0), "person = 'Ann'").tolist() == []

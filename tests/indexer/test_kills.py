@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 
 RECIPE = "IVF16,SQ8"
 KILLS_AT_FIRST, KILLS_EACH = 12, 5
-LEAST_KILLS = 50
+MIN_KILLS = 50
 NUM_PEOPLE = 10  # rounds at most
 TRACES_STEP = 9  # one of so many traces is looked for, which takes long
 
@@ -178,9 +178,9 @@ def test_fifty_kills_change_nothing_in_dataset_and_index(tmp_path: Path) -> None
     for number in range(NUM_PEOPLE):
         for history in histories:
             history.next_round(number)
-        if sum(killed.kills.values()) >= LEAST_KILLS and len(killed.kills) == 4:
+        if sum(killed.kills.values()) >= MIN_KILLS and len(killed.kills) == 4:
             break
-    assert sum(killed.kills.values()) >= LEAST_KILLS
+    assert sum(killed.kills.values()) >= MIN_KILLS
     assert killed.kills.keys() == {"index", "compact", "delete", "clean"}
     expected, found = (everything_in(folder) for folder in (undisturbed.folder, killed.folder))
     assert found[:2] == expected[:2]

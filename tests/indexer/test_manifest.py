@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faces.core.contract import ModelContract
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from indexer.manifest import (
     FORMAT_VERSION,
     DeletionsEntry,
@@ -67,11 +67,11 @@ def test_every_changed_byte_of_manifest_or_current_is_refused_by_name(
         whole = path.read_bytes()
         for place in range(len(whole)):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
-            with pytest.raises(DamagedFileError, match=r"CURRENT|manifest-"):
+            with pytest.raises(CorruptFileError, match=r"CURRENT|manifest-"):
                 read_current(tmp_path)
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
-            with pytest.raises(DamagedFileError, match=r"CURRENT|manifest-"):
+            with pytest.raises(CorruptFileError, match=r"CURRENT|manifest-"):
                 read_current(tmp_path)
         path.write_bytes(whole)
     assert read_current(tmp_path) == manifest
@@ -102,7 +102,7 @@ def test_a_manifest_of_another_format_is_refused_by_name(
     path = tmp_path / "manifest-000001.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     (tmp_path / "CURRENT").write_text(f"{path.name} {FileDigest.of(path).sha256}\n")
-    with pytest.raises(DamagedFileError, match="manifest-000001"):
+    with pytest.raises(CorruptFileError, match="manifest-000001"):
         read_current(tmp_path)
 
 

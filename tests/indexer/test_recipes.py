@@ -15,7 +15,7 @@ from indexer.exact_search import nearest_rows
 from indexer.options import IndexOptions, Recipe
 from indexer.recipes import EXACT_UP_TO_FACES, add, choose_recipe, train, use_gpu
 from indexer.tuning import exact_truth, recall, tune
-from indexer.vectors import Passing
+from indexer.vectors import RowMask
 from search.searcher import FaceSearcher
 from tests.support.parts import write
 from tests.support.vectors import unit_vectors
@@ -77,7 +77,7 @@ def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) 
     vectors, probes = unit_vectors(3_000, 16, seed=1), unit_vectors(num_probes, 16, seed=2)
     passing = None if share is None else np.random.default_rng(3).random(len(vectors)) < share
     similarities, rows = nearest_rows(
-        vectors, probes, 7, None if passing is None else Passing(passing)
+        vectors, probes, 7, None if passing is None else RowMask(passing)
     )
     products = probes @ vectors.T
     if passing is not None:
@@ -132,7 +132,7 @@ def test_a_filter_returns_all_that_pass_at_any_selectivity(recipe: str, count: i
     for share in (0.0, 1.0):  # through FAISS's selector where there are enough, and exactly
         settings = Recipe(chosen.factory, nprobe=4, ef_search=32, candidates=4, exact_share=share)
         similarities, rows = search_rows(
-            vectors, codes, settings, probes, k=10, passing=Passing(passing)
+            vectors, codes, settings, probes, k=10, mask=RowMask(passing)
         )
         found = rows >= 0
         assert found.sum(axis=1).tolist() == [min(10, count)] * len(probes)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from faces.core.contract import ModelContract
-from faces.core.errors import ContractMismatchError, DamagedFileError, WrongUsageError
+from faces.core.errors import ContractMismatchError, CorruptFileError, WrongUsageError
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from faces.models.registry import load_pipeline
@@ -125,7 +125,7 @@ def test_padding_never_reaches_the_user(
         assert all(-1 <= match.similarity <= 1 for match in matches)
 
 
-def test_a_damaged_file_is_refused_by_name(demo_index: Path, tmp_path: Path) -> None:
+def test_a_corrupt_file_is_refused_by_name(demo_index: Path, tmp_path: Path) -> None:
     index = tmp_path / "i"
     shutil.copytree(demo_index, index)
     for name in ("vectors.npy", "faces.arrow", "photos.arrow"):
@@ -133,14 +133,14 @@ def test_a_damaged_file_is_refused_by_name(demo_index: Path, tmp_path: Path) -> 
         whole = path.read_bytes()
         for content in (whole[:-1], whole[:100], b"", whole + b"\0"):
             path.write_bytes(content)
-            with pytest.raises(DamagedFileError, match=rf"{name} has .* bytes instead of"):
+            with pytest.raises(CorruptFileError, match=rf"{name} has .* bytes instead of"):
                 FaceSearcher.open(index)
         for place in range(0, len(whole), len(whole) // 50):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            with pytest.raises(DamagedFileError, match=f"{name} differs"):
+            with pytest.raises(CorruptFileError, match=f"{name} differs"):
                 FaceSearcher.open(index)
         path.unlink()
-        with pytest.raises(DamagedFileError, match=f"{name} is missing"):
+        with pytest.raises(CorruptFileError, match=f"{name} is missing"):
             FaceSearcher.open(index)
         path.write_bytes(whole)
     FaceSearcher.open(index)

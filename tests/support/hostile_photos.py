@@ -1,6 +1,6 @@
 """Files that a folder of photos should not hold but does, made out of one good photo.
 
-Each says how it must end: with one row, in one of the ways named. The damage is seeded, so the
+Each says how it must end: with one row, in one of the ways named. The corruption is seeded, so the
 files are the same on every run but for what encoders of another version make of them.
 """
 
@@ -154,7 +154,7 @@ def _good(
     return HostileFile(name, content, frozenset({EMBEDDED}), shows, least_similarity)
 
 
-# Damage, done to every format.
+# Corruption, done to every format.
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Sample:
 
 
 def _samples(portrait: Picture) -> dict[str, _Sample]:
-    """Where a format does not tell how long a file must be, any damage may be a cut."""
+    """Where a format does not tell how long a file must be, any corruption may be a cut."""
     cut, broken = frozenset({TRUNCATED}), frozenset({TRUNCATED, DAMAGED})
     encode = partial(encoded, portrait)
     return {

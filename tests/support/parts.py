@@ -29,7 +29,7 @@ def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Ta
             "height": 1,
             "num_faces": count,
             "status": "embedded" if count else "rejected",
-            "reason": None if count else "damaged",
+            "reason": None if count else "corrupt",
             "is_copy": False,
         }
         for uri, count in uris.items()

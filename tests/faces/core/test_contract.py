@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from faces.core.contract import ModelContract, require_same_contract
-from faces.core.errors import ContractMismatchError, DamagedFileError
+from faces.core.errors import ContractMismatchError, CorruptFileError
 
 
 def test_a_contract_survives_json(contract: ModelContract) -> None:
@@ -18,11 +18,11 @@ def test_a_contract_survives_json(contract: ModelContract) -> None:
 def test_a_wrong_type_is_refused_by_the_file_s_name(
     contract: ModelContract, change: dict[str, object]
 ) -> None:
-    with pytest.raises(DamagedFileError, match=r"dataset\.json"):
+    with pytest.raises(CorruptFileError, match=r"dataset\.json"):
         ModelContract.from_json({**contract.to_json(), **change}, source="dataset.json")
-    with pytest.raises(DamagedFileError):
+    with pytest.raises(CorruptFileError):
         ModelContract.from_json({**contract.to_json(), "extra": 1}, source="x")
-    with pytest.raises(DamagedFileError):
+    with pytest.raises(CorruptFileError):
         ModelContract.from_json(None, source="x")
 
 

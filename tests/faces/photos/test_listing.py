@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faces.core.contract import ModelContract
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import face_schema
 from faces.dataset.writing import DatasetWriter
@@ -413,7 +413,7 @@ def test_a_truncated_archive_is_refused_by_name(tmp_path: Path, ending: str, sha
         content = content[: 50 * (512 + 3_072)]  # without the end mark and its padding
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(
-        DamagedFileError, match=r"cut\.\S+ is damaged or no \w+ archive \(.+\)"
+        CorruptFileError, match=r"cut\.\S+ is corrupt or no \w+ archive \(.+\)"
     ) as e:
         list_photos([path])
     assert str(e.value).endswith("; copy or make it again")
@@ -423,7 +423,7 @@ def test_a_truncated_archive_is_refused_by_name(tmp_path: Path, ending: str, sha
 def test_a_tar_cut_off_between_members_is_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "cut.tar", noise(4))
     path.write_bytes(path.read_bytes()[: 2 * (512 + 3_072)])
-    with pytest.raises(DamagedFileError, match="cut off or spoilt before its end mark"):
+    with pytest.raises(CorruptFileError, match="cut off or spoilt before its end mark"):
         list_photos([path])
 
 
@@ -432,7 +432,7 @@ def test_a_tar_with_a_spoilt_header_is_refused(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[2 * (512 + 3_072) + 20] ^= 1  # in the third header
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"spoilt\.tar is damaged"):
+    with pytest.raises(CorruptFileError, match=r"spoilt\.tar is corrupt"):
         list_photos([path])
 
 
@@ -442,7 +442,7 @@ def test_a_compressed_tar_with_an_altered_byte_is_refused(tmp_path: Path, ending
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x10
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"altered\.\S+ is damaged"):
+    with pytest.raises(CorruptFileError, match=r"altered\.\S+ is corrupt"):
         list_photos([path])
 
 
@@ -451,14 +451,14 @@ def test_a_tar_gz_whose_checksum_is_wrong_is_refused(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-6] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"altered\.tar\.gz is damaged .*CRC"):
+    with pytest.raises(CorruptFileError, match=r"altered\.tar\.gz is corrupt .*CRC"):
         list_photos([path])
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     for ending in (".tar", ".tgz", ".zip"):
         path = write(tmp_path, {f"text{ending}": b"no archive " * 500}) / f"text{ending}"
-        with pytest.raises(DamagedFileError, match=r"text\.\w+ is damaged or no"):
+        with pytest.raises(CorruptFileError, match=r"text\.\w+ is corrupt or no"):
             list_photos([path])
 
 
@@ -680,11 +680,11 @@ def test_a_parquet_column_that_cannot_be_kept_is_named(
         list_photos([tmp_path / "list.parquet"])
 
 
-def test_a_damaged_parquet_list_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_corrupt_parquet_list_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "list.parquet"
     pq.write_table(pa.table({"uri": ["a"]}), path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DamagedFileError, match=r"list\.parquet is damaged or no Parquet file"):
+    with pytest.raises(CorruptFileError, match=r"list\.parquet is corrupt or no Parquet file"):
         list_photos([path])
 
 

@@ -138,11 +138,11 @@ def test_an_archives_table_is_read_once_and_again_when_it_changes(
     assert opened == [str(path)] * 2
 
 
-def test_a_damaged_archive_is_searched_once(tmp_path: Path, opened: list[str]) -> None:
+def test_a_corrupt_archive_is_searched_once(tmp_path: Path, opened: list[str]) -> None:
     path = write_tar(tmp_path / "a.tar", {"a.jpg": b"1" * 5_000})
     path.write_bytes(path.read_bytes()[:3_000])
     for _ in range(3):
-        with pytest.raises(PhotoRejectedError, match=r"read_error: .*a\.tar is damaged"):
+        with pytest.raises(PhotoRejectedError, match=r"read_error: .*a\.tar is corrupt"):
             read_photo(f"tar://a.jpg::{path}")
     assert opened == [str(path)]
 

@@ -103,7 +103,7 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
         "embedded 1 face of 4 photos",
         "  1 photo without a face",
         "  1 photo whose content was known already",
-        "  1 photo rejected: damaged",
+        "  1 photo rejected: corrupt",
         f"{dataset} holds 1 face of 4 photos",
     ]
     lines = run_facetrove("info", dataset).stdout.splitlines()
@@ -112,14 +112,14 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
     assert "faces kept: min_face 50" in lines
     assert "columns of photo lists: person (string)" in lines
     assert any(line.startswith("1 run finished; the last began ") for line in lines)
-    assert run_facetrove("info", dataset, "--rejected").stdout == f"damaged\t{photos}/bad.jpg\n"
+    assert run_facetrove("info", dataset, "--rejected").stdout == f"corrupt\t{photos}/bad.jpg\n"
     report = json.loads(run_facetrove("info", dataset, "--json").stdout)
     assert (report["num_photos"], report["num_faces"], report["num_copies"]) == (4, 1, 1)
     assert report["runs"][0]["stage_seconds"]["embed"] > 0
     (rejected,) = json.loads(run_facetrove("info", dataset, "--rejected", "--json").stdout)[
         "rejected"
     ]
-    assert rejected == {"reason": "damaged", "uri": f"{photos}/bad.jpg"}
+    assert rejected == {"reason": "corrupt", "uri": f"{photos}/bad.jpg"}
     require_message(
         *("embed", photos, dataset, "--min-face", "80"),
         exit_code=2,

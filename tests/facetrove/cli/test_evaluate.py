@@ -110,7 +110,9 @@ def test_what_is_wrong_is_said_in_a_line(
     require_message("evaluate", "pairs", index, listed, exit_code=2, says=["index"])
     require_message("evaluate", "identify", dataset, exit_code=2, says=["is a dataset"])
     require_message(
-        *("evaluate", "robustness", index, "--damage", "fire"), exit_code=2, says=["no damage"]
+        *("evaluate", "robustness", index, "--corruption", "fire"),
+        exit_code=2,
+        says=["no corruption"],
     )
     require_message(
         "search", index, "--face", "x", "--fpir", "0.1", exit_code=2, says=["calibrate"]

@@ -147,10 +147,10 @@ def test_what_an_index_is_and_whether_it_is_whole(demo_index: Path, tmp_path: Pa
     (faces,) = index.glob("segments/*/faces.arrow")
     whole = faces.read_bytes()
     faces.write_bytes(whole[:-8] + bytes(8))
-    damaged = run_facetrove("verify", index)
-    assert damaged.returncode == 1
-    assert str(faces) in damaged.stdout
-    assert "--rebuild" in damaged.stdout
+    corrupt = run_facetrove("verify", index)
+    assert corrupt.returncode == 1
+    assert str(faces) in corrupt.stdout
+    assert "--rebuild" in corrupt.stdout
 
 
 @pytest.mark.parametrize(

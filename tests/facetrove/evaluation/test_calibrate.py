@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.galleries import default_model, draw_faces
 from benchmarks.gallery_estimation import real_faces
-from faces.core.errors import DamagedFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.hashing import sha256_of
 from faces.dataset.store import Dataset
 from facetrove.calibration import calibrate_index
@@ -79,7 +79,7 @@ def test_generated_strangers_are_answered_as_often_as_was_said(tmp_path: Path, l
     assert calibration is not None
     assert measured_fpir(index, strangers, 0.3) / 0.3 == pytest.approx(1, rel=0.2)
     assert 1 / WITHIN < measured_fpir(index, strangers, 0.1) / 0.1 < WITHIN
-    least = rounded_up(calibration.least_fpir(len(vectors)))
+    least = rounded_up(calibration.min_fpir(len(vectors)))
     assert 1 / 2.5 < measured_fpir(index, strangers, least) / least < 2.5
 
 
@@ -193,7 +193,7 @@ def test_of_a_large_gallery_some_faces_are_compared_with_all(
     names = [f"p{n}" if labels == "people" else None for n in people]
     index = labelled_index(tmp_path, vectors, names)
     whole = calibrate_index(index)
-    monkeypatch.setattr(comparisons, "MOST_COMPARISONS", 1200 * len(vectors))
+    monkeypatch.setattr(comparisons, "MAX_COMPARISONS", 1200 * len(vectors))
     some = calibrate_index(index)
     assert whole is not None and some is not None
     assert some.num_comparisons < 0.4 * whole.num_comparisons
@@ -301,14 +301,14 @@ def test_an_index_that_became_another_says_so_and_still_answers(index: Path) -> 
         {"method": "guess"},
     ],
 )
-def test_a_calibration_that_makes_no_sense_is_damage(
+def test_a_calibration_that_makes_no_sense_is_corruption(
     index: Path, changes: dict[str, object]
 ) -> None:
     with pytest.raises(ValueError, match="does not make sense"):
         calibration_of(**changes)
     calibrate_index(index)
     rewrite_manifest(index, lambda document: document["calibration"].update(changes))
-    with pytest.raises(DamagedFileError, match="cannot be read"):
+    with pytest.raises(CorruptFileError, match="cannot be read"):
         FaceSearcher.open(index)
 
 

@@ -1,4 +1,4 @@
-"""Controlled damage to a photo of a face: what cameras, scanners, screens and hands do to it.
+"""Controlled corruption of a photo of a face: what cameras, scanners, screens and hands do to it.
 
 A face is cut out with what is around it and shrunk, where it is larger, to `FACE_SIDE` pixels, so
 that a strength means the same whatever the photo's size.
@@ -68,8 +68,8 @@ class FaceWindow:
 
 
 @dataclass(frozen=True)
-class Damage:
-    """One kind of damage.
+class Corruption:
+    """One kind of corruption.
 
     Attributes:
         name: of it.
@@ -139,14 +139,16 @@ def _covered(window: FaceWindow, middle: NDArray[np.float32], share: float) -> F
     return window.with_image(image)
 
 
-DAMAGES = (
-    Damage("compression", "JPEG quality", (50, 20, 10, 5), _compress),
-    Damage("blur", "standard deviation in pixels", (1, 2, 3, 4), _blur),
-    Damage("noise", "standard deviation, of 255", (5, 10, 25, 50), _add_noise),
-    Damage("small", "width of the face in pixels", (64, 40, 28, 20), _shrink),
-    Damage("dark", "factor", (0.5, 0.25, 0.12, 0.06), _scale_light),
-    Damage("bright", "factor", (1.5, 2, 3, 4), _scale_light),
-    Damage("rotation", "degrees", (15, 30, 60, 90, 180), _rotate),
-    Damage("eyes covered", "height of the bar, of the face's", (0.1, 0.2, 0.3), _cover_eyes),
-    Damage("mouth covered", "height of the bar, of the face's", (0.15, 0.3, 0.45), _cover_mouth),
+CORRUPTIONS = (
+    Corruption("compression", "JPEG quality", (50, 20, 10, 5), _compress),
+    Corruption("blur", "standard deviation in pixels", (1, 2, 3, 4), _blur),
+    Corruption("noise", "standard deviation, of 255", (5, 10, 25, 50), _add_noise),
+    Corruption("small", "width of the face in pixels", (64, 40, 28, 20), _shrink),
+    Corruption("dark", "factor", (0.5, 0.25, 0.12, 0.06), _scale_light),
+    Corruption("bright", "factor", (1.5, 2, 3, 4), _scale_light),
+    Corruption("rotation", "degrees", (15, 30, 60, 90, 180), _rotate),
+    Corruption("eyes covered", "height of the bar, of the face's", (0.1, 0.2, 0.3), _cover_eyes),
+    Corruption(
+        "mouth covered", "height of the bar, of the face's", (0.15, 0.3, 0.45), _cover_mouth
+    ),
 )

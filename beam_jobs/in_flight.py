@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from faces.core.files import PRIVATE, atomic_write
 
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 """A photo on which workers died so often, alone in hand, is not tried any more."""
 
 _SEPARATOR = "\0"
@@ -26,7 +26,7 @@ _FOLDER = "in-hand"
 _SUSPECTS_FILE = "suspects.json"
 
 
-def in_hand_file(work_dir: Path, part: str) -> Path:
+def in_flight_file(work_dir: Path, part: str) -> Path:
     """The path of the file of what a worker has in hand, named after the part it is making."""
     return work_dir / _FOLDER / part
 
@@ -37,7 +37,7 @@ def photo_keys(photos: pa.Table) -> list[str]:
     return [f"{size} {time} {uri}" for size, time, uri in zip(*columns, strict=True)]
 
 
-class InHand:
+class InFlight:
     """A worker's file of what it has in hand.
 
     Args:
@@ -67,13 +67,13 @@ _held: set[Path] = set()
 """Files of this process."""
 
 
-def put_down() -> None:
+def clear_in_flight() -> None:
     """What this process has in hand is not to blame for its end. Call right before it."""
     for path in list(_held):
         path.unlink(missing_ok=True)
 
 
-class Suspects:
+class PoisonRecord:
     """Photos that were in the hands of workers that died, kept in a file.
 
     Attributes:
@@ -82,7 +82,7 @@ class Suspects:
 
     def __init__(self, work_dir: Path) -> None:
         self._path = work_dir / _SUSPECTS_FILE
-        self._in_hand_dir = work_dir / _FOLDER
+        self._in_flight_dir = work_dir / _FOLDER
         try:
             stored = json.loads(self._path.read_text())
             self.deaths = Counter({str(key): int(count) for key, count in stored.items()})
@@ -99,7 +99,7 @@ class Suspects:
     def collect(self) -> bool:
         """Add what dead workers had in hand. Gives whether there was anything."""
         found = False
-        for path in self._in_hand_dir.glob("*"):
+        for path in self._in_flight_dir.glob("*"):
             content = path.read_bytes().decode(errors="replace")
             keys = [key for key in content.split(_SEPARATOR) if key]
             for key in keys:
@@ -109,9 +109,9 @@ class Suspects:
             path.unlink()
         return found
 
-    def given_up(self) -> set[str]:
+    def quarantined(self) -> set[str]:
         """Names of photos not to be tried any more."""
-        return {key for key, count in self.deaths.items() if count >= MOST_DEATHS}
+        return {key for key, count in self.deaths.items() if count >= MAX_DEATHS}
 
     def _save(self) -> None:
         with atomic_write(self._path) as temporary:

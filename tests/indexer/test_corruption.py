@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faces.core.errors import DamagedFileError, FaceTroveError
+from faces.core.errors import CorruptFileError, FaceTroveError
 from faces.dataset.deletions import read_deletions
 from indexer.build import build_index
 from indexer.delete import delete_faces
@@ -45,9 +45,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def index(whole: Path, tmp_path: Path) -> Path:
-    """A copy to damage, of the version in force alone."""
-    shutil.copytree(whole, tmp_path / "damaged")
-    index = tmp_path / "damaged" / "index"
+    """A copy to corrupt, of the version in force alone."""
+    shutil.copytree(whole, tmp_path / "corrupt")
+    index = tmp_path / "corrupt" / "index"
     in_force = (index / "CURRENT").read_text().split()[0]
     for path in index.glob("manifest-*.json"):
         if path.name != in_force:
@@ -136,7 +136,7 @@ def test_a_file_cut_short_is_refused_by_its_name(index: Path) -> None:
     assert what_happens(index, expected) == (None, ())
 
 
-def test_a_damaged_index_is_built_anew_on_request(index: Path, whole: Path) -> None:
+def test_a_corrupt_index_is_built_anew_on_request(index: Path, whole: Path) -> None:
     for path in files_of(index):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
@@ -151,13 +151,13 @@ import sys
 from pathlib import Path
 import indexer.segment
 indexer.segment.DIGESTED_BYTES = 0
-from tests.indexer.test_damage import damage_undigested
-damage_undigested(Path(sys.argv[1]))
+from tests.indexer.test_corruption import corrupt_undigested
+corrupt_undigested(Path(sys.argv[1]))
 """
 
 
-def damage_undigested(index: Path) -> None:
-    """Damage the files that are not digested on opening; runs in a process that may crash."""
+def corrupt_undigested(index: Path) -> None:
+    """Corruption the files that are not digested on opening; runs in a process that may crash."""
     expected, chance = answers(index), random.Random(5)
     for path in files_of(index):
         if path.name not in {"vectors.npy", "faces.arrow", "photos.arrow"}:
@@ -196,7 +196,7 @@ def test_a_changed_byte_in_a_dataset_s_deletions_is_refused_or_harmless(whole: P
         path.write_bytes(flipped)
         try:
             assert read_deletions(path.parent).digests == expected, place
-        except DamagedFileError as error:
+        except CorruptFileError as error:
             assert path.name in str(error)
             refused += 1
     path.write_bytes(content)

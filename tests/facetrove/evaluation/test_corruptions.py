@@ -10,11 +10,11 @@ import pytest
 
 from beam_jobs.embed_photos import embed_photos
 from faces.core.errors import WrongUsageError
-from facetrove.evaluation.damage import DAMAGES, FACE_SIDE, Damage, FaceWindow
+from facetrove.evaluation.corruptions import CORRUPTIONS, FACE_SIDE, Corruption, FaceWindow
 from facetrove.evaluation.robustness import evaluate_robustness
 from indexer.build import build_index
 
-BY_NAME = {damage.name: damage for damage in DAMAGES}
+BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
 LANDMARKS = np.array([[45, 50], [75, 50], [60, 65], [48, 80], [72, 80]], np.float32)
 
 
@@ -29,21 +29,21 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
-def test_a_stronger_damage_changes_more(window: FaceWindow, damage: Damage) -> None:
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+def test_a_stronger_corruption_changes_more(window: FaceWindow, corruption: Corruption) -> None:
     """Strengths are named mildest first."""
     photo = window.with_image(
         cv2.resize(np.random.default_rng(1).integers(0, 255, (30, 30, 3), np.uint8), (120, 120))
     )
     changes = []
-    for strength in damage.strengths:
-        damaged = damage.apply(photo, strength, rng())
-        image = damaged.image
+    for strength in corruption.strengths:
+        corrupted = corruption.apply(photo, strength, rng())
+        image = corrupted.image
         if image.shape != photo.image.shape:
             image = cv2.resize(image, (120, 120))
         changes.append(float(np.abs(image.astype(float) - photo.image).mean()))
     assert changes[-1] > 0
-    if damage.name != "rotation":
+    if corruption.name != "rotation":
         assert changes == sorted(changes)
 
 
@@ -128,24 +128,24 @@ def people_index(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) ->
 
 
 @pytest.mark.slow
-def test_damage_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
+def test_corruption_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     index, _ = people_index
     result = evaluate_robustness(
-        index, people="folder", damage=["noise", "eyes covered"], probes=12
+        index, people="folder", corruptions=["noise", "eyes covered"], probes=12
     )
     assert (result.num_mated, result.num_strangers, result.num_unreadable) == (12, 12, 0)
     assert result.gallery == (2, 2)
-    clean, *damaged = result.damaged
-    assert (clean.damage, clean.strength) == ("none", None)
+    clean, *corrupted = result.corrupted
+    assert (clean.corruption, clean.strength) == ("none", None)
     assert clean.found == 1 and clean.rank_one.value == 1 and clean.false_positive.value <= 0.1
-    assert [d.damage for d in damaged] == ["noise"] * 4 + ["eyes covered"] * 3
-    noise = damaged[:4]
+    assert [d.corruption for d in corrupted] == ["noise"] * 4 + ["eyes covered"] * 3
+    noise = corrupted[:4]
     similarities = [d.similarity for d in (clean, *noise) if d.similarity is not None]
     assert similarities == sorted(similarities, reverse=True)
     assert noise[-1].false_negative.value > clean.false_negative.value
-    assert damaged[-1].similarity is None or damaged[-1].similarity < similarities[0] - 0.1
-    again = evaluate_robustness(index, people="folder", damage=["noise"], probes=12)
-    assert again.damaged[4] == noise[-1]  # by the seed
+    assert corrupted[-1].similarity is None or corrupted[-1].similarity < similarities[0] - 0.1
+    again = evaluate_robustness(index, people="folder", corruptions=["noise"], probes=12)
+    assert again.corrupted[4] == noise[-1]  # by the seed
 
 
 @pytest.mark.slow
@@ -157,13 +157,13 @@ def test_photos_that_are_gone_are_left_out_and_said(
     photos.rename(hidden)
     try:
         with pytest.raises(WrongUsageError, match="are no longer as they were when"):
-            evaluate_robustness(index, people="folder", damage=["dark"], probes=3)
+            evaluate_robustness(index, people="folder", corruptions=["dark"], probes=3)
         photos.mkdir()
         for person in hidden.iterdir():
             (photos / person.name).mkdir()
             for path in sorted(person.iterdir())[::2]:
                 (photos / person.name / path.name).write_bytes(path.read_bytes())
-        some = evaluate_robustness(index, people="folder", damage=["dark"], probes=12)
+        some = evaluate_robustness(index, people="folder", corruptions=["dark"], probes=12)
         assert 0 < some.num_unreadable < 24
         assert some.num_mated + some.num_strangers + some.num_unreadable == 24
     finally:
@@ -171,6 +171,6 @@ def test_photos_that_are_gone_are_left_out_and_said(
         hidden.rename(photos)
 
 
-def test_a_damage_that_is_not_there_is_named(people_index: tuple[Path, Path]) -> None:
-    with pytest.raises(WrongUsageError, match="no damage 'fire'; there are compression, blur"):
-        evaluate_robustness(people_index[0], people="folder", damage=["fire"])
+def test_a_corruption_that_is_not_there_is_named(people_index: tuple[Path, Path]) -> None:
+    with pytest.raises(WrongUsageError, match="no corruption 'fire'; there are compression, blur"):
+        evaluate_robustness(people_index[0], people="folder", corruptions=["fire"])
