@@ -7,7 +7,7 @@ PHOTOS ?=
 COUNT ?= 1000000
 WORK ?= bench-work
 
-.PHONY: demo test test-fast lint format setup bench-setup bench bench-index clean
+.PHONY: demo test test-fast lint format docs wheel-check setup bench-setup bench bench-index clean
 
 demo: setup
 	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -31,6 +31,23 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+# The pages of docs/ and a Python reference from the docstrings, in build/docs: open index.html there. A
+# browser searches them when they are served: .venv/bin/python -m http.server --directory build/docs
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/docs/index.html"
+
+# What users install: wheel and sdist are built, the wheel is installed with all that it asks for, in
+# the versions of today, into an empty environment, and the demo runs there, from another folder.
+wheel-check: setup
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(BIN)/python -m build --no-isolation --outdir "$$folder" . >"$$folder/build.log" && \
+	$(BIN)/python -m venv "$$folder/environment" && \
+	"$$folder/environment/bin/pip" install --quiet --disable-pip-version-check "$$folder"/*.whl && \
+	"$$folder/environment/bin/pip" check && \
+	du -sh "$$folder/environment" && \
+	cd "$$folder" && environment/bin/python "$(CURDIR)/examples/demo.py"
 
 setup: $(VENV)/.installed
 

@@ -1,8 +1,8 @@
-"""Apache Beam jobs: photos to datasets."""
+"""Apache Beam jobs that turn photos into datasets, and datasets into indexes."""
 
 import os
 
-# Read by gRPC, on which Beam talks to its workers, when it is loaded, and by the workers in turn.
+# gRPC, by which Beam talks to its workers, reads these when it is loaded, here and in workers.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-# Starting a worker process is no fork that gRPC need prepare for; its preparations can abort.
+# Worker processes are not forks that use gRPC, and its preparations for a fork can abort.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -1,4 +1,4 @@
-"""The embed job: photos to a dataset, on any Beam runner.
+"""The embed job: photos to a dataset of face embeddings, on any Beam runner.
 
 python -m beam_jobs.embed_photos --photos ~/Pictures --dataset faces.dataset
 """
@@ -19,33 +19,35 @@ from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
-from faces.core.named import absolute, each_named
+from faces.core.named import absolute, as_list
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.writing import require_place
+from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
 from faces.photos.listing import list_photos
 
 Photos = str | Path | Sequence[str | Path]
-"""Folders, photos, archives, photo lists, patterns or URLs; one of them, or several."""
+"""One or several folders, photos, archives, photo lists, patterns or URLs."""
 
 
 def plan_embedding(
     photos: Photos, dataset: str | Path, *, options: EmbedOptions = EmbedOptions()
 ) -> PhotosFound:
-    """Say what `embed_photos` would do, and touch nothing.
+    """Count what `embed_photos` would do, without writing anything.
 
     Args:
-        photos: as of `embed_photos`.
-        dataset: as of `embed_photos`.
-        options: as of `embed_photos`.
+        photos: photos of `embed_photos`.
+        dataset: folder of the dataset, which may not exist yet.
+        options: options of `embed_photos`.
 
     Returns:
-        The photos named, compared with the dataset.
+        Numbers of the listed photos, compared with the dataset.
 
     Raises:
-        WrongUsageError: as `embed_photos` does.
+        WrongUsageError: there are no such photos, `dataset` is something else, or it has another
+            selection.
+        CorruptFileError: a file of the dataset cannot be read.
     """
-    require_place(dataset)
+    require_dataset_path(dataset)
     return plan_run(list_photos(_named(photos)), Path(dataset), options)
 
 
@@ -60,28 +62,33 @@ def embed_photos(
     runner_args: Sequence[str] = (),
     on_progress: OnProgress = ignore_progress,
 ) -> EmbedSummary:
-    """Embed every photo that the dataset does not hold yet.
+    """Detect and embed the faces of all photos that are new or changed since the last run.
+
+    Finished shards are committed, so a run that was stopped is continued by the same call.
 
     Args:
         photos: folders, photos, archives, photo lists, patterns or URLs: see
             `faces.photos.listing.list_photos`.
-        dataset: folder made or continued.
-        models: detector and embedder; by default those of the dataset, or the built-in ones.
-        options: what to take and what to leave.
-        workers: processes on this machine; one per core by default.
-        threads: processor cores that each worker uses; all of this machine's are shared out by
-            default.
-        runner_args: Beam's own flags, for another runner than the local one.
-        on_progress: called now and then from another thread.
+        dataset: folder of the dataset, which is created or continued.
+        models: detector and embedder; None: those of the dataset, or the default models.
+        options: options of the job.
+        workers: number of worker processes on this machine; None: one per core.
+        threads: number of processor cores that each worker uses; None: an equal share of this
+            machine's cores, or 1 on another Beam runner.
+        runner_args: command-line flags of Apache Beam, which may name another Beam runner.
+        on_progress: called from another thread about twice a second.
 
     Returns:
-        What the run found and did.
+        The summary of the run.
 
     Raises:
-        WrongUsageError: there are no such photos, or `dataset` is something else.
+        WrongUsageError: there are no such photos, there is no such model or Beam flag, `dataset` is
+            something else, or it has another selection.
         ContractMismatchError: the dataset was made by another model.
+        ModelUnavailableError: the weights of a model cannot be had.
+        CorruptFileError: a file of the dataset cannot be read.
         BusyError: another process is writing the dataset.
-        FaceTroveError: the job failed; what was committed stays.
+        FaceTroveError: the job failed; committed parts are kept.
     """
     dataset = absolute(dataset)
     named = _named(photos)
@@ -95,37 +102,39 @@ def embed_photos(
 
 
 def _named(photos: Photos) -> Sequence[str | Path]:
-    """Everything that was named as photos.
+    """Return all sources of photos that were named.
 
     Raises:
-        WrongUsageError: it is, or has among it, a dataset or an index.
+        WrongUsageError: one of them is a dataset or an index.
     """
-    named = each_named(photos)
-    for place in named:
-        if is_index(place):
-            raise WrongUsageError(f"{place} is an index; name the dataset it was built from")
-    for place in named:
-        if is_dataset(place):
+    named = as_list(photos)
+    for source in named:
+        if is_index(source):
+            raise WrongUsageError(f"{source} is an index; name the dataset it was built from")
+    for source in named:
+        if is_dataset(source):
             alone = "call facetrove.reembed"
             beside = "name it alone and the new dataset last"
             raise WrongUsageError(
-                f"{place} is a dataset; to embed its faces again, "
+                f"{source} is a dataset; to embed its faces again, "
                 f"{alone if len(named) == 1 else beside}"
             )
     return named
 
 
 def run(argv: Sequence[str] | None = None) -> EmbedSummary:
-    """Run the job as a Beam program: its own flags below, all others go on to the runner."""
+    """Run the job as a Beam program: flags that it does not have are passed to the Beam runner."""
     parser = argparse.ArgumentParser(description="Embed the faces of photos.")
     parser.add_argument("--photos", nargs="+", required=True, help="folders, photos, lists...")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder made or continued")
-    parser.add_argument("--workers", type=int, help="processes here; one per core by default")
-    known, runner_args = parser.parse_known_args(argv)
-    source = sole_dataset(known.photos)
+    parser.add_argument("--dataset", type=Path, required=True, help="folder, created or continued")
+    parser.add_argument(
+        "--workers", type=int, help="worker processes on this machine; one per core by default"
+    )
+    args, runner_args = parser.parse_known_args(argv)
+    source = sole_dataset(args.photos)
     if source is not None:
-        return reembed(source, known.dataset, workers=known.workers, runner_args=runner_args)
-    return embed_photos(known.photos, known.dataset, workers=known.workers, runner_args=runner_args)
+        return reembed(source, args.dataset, workers=args.workers, runner_args=runner_args)
+    return embed_photos(args.photos, args.dataset, workers=args.workers, runner_args=runner_args)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Take over faces and embeddings that another program computed, into a dataset."""
+"""The import job: faces and embeddings that another program computed, to a dataset."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.importers import read_store, require_agreement
-from faces.dataset.writing import require_place
+from faces.dataset.importers import read_embeddings_file, require_agreement
+from faces.dataset.writing import require_dataset_path
 from faces.models.registry import load_pipeline
 
 
@@ -23,36 +23,41 @@ def import_faces(
     workers: int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> EmbedSummary:
-    """Take over the faces and embeddings that deepface or face_recognition computed.
+    """Import the faces and embeddings that deepface or face_recognition computed into a dataset.
 
-    The photos are read, for what else a dataset says of faces, and not embedded.
+    The photos are read to measure the quality of the faces, but not embedded. Some are embedded to
+    check that the model makes the same embeddings as the file has.
 
     Args:
-        store: file that the other program wrote: see `faces.dataset.importers`.
-        dataset: folder made or continued.
-        base: folder that relative names of photos start from.
-        workers: processes on this machine; one per core by default.
-        on_progress: called now and then from another thread.
+        store: path of the file that the other program wrote: a datastore of deepface, or a list of
+            face_recognition's encodings; see `faces.dataset.importers`.
+        dataset: folder of the dataset, which is created or continued.
+        base: folder that relative paths of photos in the file start from.
+        workers: number of worker processes on this machine; None: one per core.
+        on_progress: called from another thread about twice a second.
 
     Returns:
-        What the run found and did.
+        The summary of the run.
 
     Raises:
-        WrongUsageError: `store` is no such file, or `dataset` is something else.
-        ContractMismatchError: the model here makes other embeddings of the same photos.
+        WrongUsageError: `store` is no such file, its photos are missing, or `dataset` is something
+            else.
+        ContractMismatchError: the model makes other embeddings of the same faces, or the dataset
+            was made by another model.
+        ModelUnavailableError: the weights of a model cannot be had.
         BusyError: another process is writing the dataset.
-        FaceTroveError: the job failed; what was committed stays.
+        FaceTroveError: the job failed; committed parts are kept.
     """
-    require_place(dataset)
-    stored = read_store(store, base)
-    listing = stored.listing()
-    pipeline = load_pipeline(stored.models, threads=1)
-    require_agreement(stored, listing, pipeline)
+    require_dataset_path(dataset)
+    imported = read_embeddings_file(store, base)
+    listing = imported.listing()
+    pipeline = load_pipeline(imported.models, threads=1)
+    require_agreement(imported, listing, pipeline)
     job = EmbedJob(
         absolute(dataset),
-        stored.models,
+        imported.models,
         pipeline,
         EmbedOptions(),
         Workers.chosen(workers),
     )
-    return job.run(listing, source=stored, on_progress=on_progress)
+    return job.run(listing, source=imported, on_progress=on_progress)

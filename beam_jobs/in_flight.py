@@ -1,8 +1,9 @@
-"""What workers have in hand: so that a photo that kills its worker can be told from the others.
+"""The in-flight photos of workers, by which a photo that kills its worker is identified.
 
-A worker keeps a small file with the names of the photos that it works on. The file of a worker
-that was killed, crashed or ran out of memory stays, and tells the next attempt, on any runner
-and in any later run, which photos to be careful with.
+Each worker keeps a marker: a small file with the keys of its in-flight photos, which are those that
+it works on. When a worker is killed, crashes or runs out of memory, its marker stays. The next
+attempt, on any runner and in any later run, adds the photos in it to the poison record, embeds each
+of them alone, and quarantines a photo on which workers died too often.
 """
 
 from __future__ import annotations
@@ -15,91 +16,104 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from faces.core.files import PRIVATE, atomic_write
+from faces.core.files import PRIVATE_DIR_MODE, atomic_write
 
 MAX_DEATHS = 3
-"""A photo on which workers died so often, alone in hand, is not tried any more."""
+"""A photo is quarantined when so many workers died while it alone was in flight."""
 
 _SEPARATOR = "\0"
+"""Separator of the keys in a marker, which no path contains."""
 
-_FOLDER = "in-hand"
-_SUSPECTS_FILE = "suspects.json"
+_MARKERS_DIR = "in-hand"
+_POISON_RECORD_FILE = "suspects.json"
 
 
 def in_flight_file(work_dir: Path, part: str) -> Path:
-    """The path of the file of what a worker has in hand, named after the part it is making."""
-    return work_dir / _FOLDER / part
+    """Return the path of a worker's marker, which is named after the part that it makes."""
+    return work_dir / _MARKERS_DIR / part
 
 
 def photo_keys(photos: pa.Table) -> list[str]:
-    """Names by which photos are suspected: a file that was replaced is another photo."""
+    """Return the keys of photos: size, time and uri, so that a replaced file has another key.
+
+    Args:
+        photos: rows with the columns num_bytes, mtime_ns and uri.
+    """
     columns = (photos[name].to_pylist() for name in ("num_bytes", "mtime_ns", "uri"))
     return [f"{size} {time} {uri}" for size, time, uri in zip(*columns, strict=True)]
 
 
 class InFlight:
-    """A worker's file of what it has in hand.
+    """A worker's marker: a file with the keys of its in-flight photos.
 
     Args:
-        path: of the file; its folder is made.
+        path: path of the marker, from `in_flight_file`; its folder is created.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True, mode=PRIVATE)
+        path.parent.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
         self._path = path
-        _held.add(path)
+        _own_markers.add(path)
         self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
 
     def take(self, keys: Iterable[str]) -> None:
-        """Put down what is now in hand, instead of what was."""
+        """Write the keys of the photos that are in flight now, in place of the previous ones."""
         content = _SEPARATOR.join(keys).encode()
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))
 
     def done(self) -> None:
-        """Nothing is in hand: the work is committed."""
+        """Remove the marker: the work is committed, or failed without the worker's death."""
         os.close(self._file)
-        _held.discard(self._path)
+        _own_markers.discard(self._path)
         self._path.unlink(missing_ok=True)
 
 
-_held: set[Path] = set()
-"""Files of this process."""
+_own_markers: set[Path] = set()
+"""Paths of the markers of this process."""
 
 
 def clear_in_flight() -> None:
-    """What this process has in hand is not to blame for its end. Call right before it."""
-    for path in list(_held):
+    """Remove this process's in-flight markers.
+
+    Call it just before a deliberate exit, so that the process's photos are not counted as crash
+    suspects.
+    """
+    for path in list(_own_markers):
         path.unlink(missing_ok=True)
 
 
 class PoisonRecord:
-    """Photos that were in the hands of workers that died, kept in a file.
+    """The poison record: a file with the photos that were in flight when workers died.
+
+    Args:
+        work_dir: the dataset's work folder, in which the record is read and written.
 
     Attributes:
-        deaths: by name (see `photo_keys`), how often a worker died with this photo alone in hand.
+        deaths: number of workers that died while a photo alone was in flight, by the photo's key
+            (see `photo_keys`); 0 for a photo that was in flight together with others.
     """
 
     def __init__(self, work_dir: Path) -> None:
-        self._path = work_dir / _SUSPECTS_FILE
-        self._in_flight_dir = work_dir / _FOLDER
+        self._path = work_dir / _POISON_RECORD_FILE
+        self._markers_dir = work_dir / _MARKERS_DIR
         try:
             stored = json.loads(self._path.read_text())
             self.deaths = Counter({str(key): int(count) for key, count in stored.items()})
-        except (OSError, ValueError, AttributeError):  # without it they are found again
+        except (OSError, ValueError, AttributeError):  # deaths are counted anew
             self.deaths = Counter()
 
     def __contains__(self, key: str) -> bool:
         return key in self.deaths
 
-    def forgive(self) -> None:
-        """Forget all deaths."""
+    def clear(self) -> None:
+        """Empty the record in memory; only `collect` writes its file."""
         self.deaths.clear()
 
     def collect(self) -> bool:
-        """Add what dead workers had in hand. Gives whether there was anything."""
+        """Add the photos in the markers of dead workers, and return whether there were any."""
         found = False
-        for path in self._in_flight_dir.glob("*"):
+        for path in self._markers_dir.glob("*"):
             content = path.read_bytes().decode(errors="replace")
             keys = [key for key in content.split(_SEPARATOR) if key]
             for key in keys:
@@ -110,7 +124,7 @@ class PoisonRecord:
         return found
 
     def quarantined(self) -> set[str]:
-        """Names of photos not to be tried any more."""
+        """Return the keys of the photos that are not tried any more."""
         return {key for key, count in self.deaths.items() if count >= MAX_DEATHS}
 
     def _save(self) -> None:

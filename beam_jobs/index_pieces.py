@@ -1,11 +1,12 @@
-"""Build an index in pieces, on any Beam runner: many machines build one index.
+"""The job that builds one index out of partial indexes (pieces), on any Beam runner.
 
     python -m beam_jobs.index_pieces --dataset faces.dataset --index faces.index --pieces 10
 
-Each piece is some of the dataset's parts. Workers copy its embeddings out of Parquet; the driver
-trains the quantiser once, on a sample of all; workers find every embedding's group and code, which
-is most of the work; the driver joins the pieces in their order. So the index answers as one that
-was built at once. Dataset and index must lie in folders that all workers see.
+Each partial index covers some of the dataset's parts. Workers copy its embeddings out of Parquet;
+the driver trains the quantiser once, on a sample of all embeddings; workers find the inverted list
+and the code of each embedding, which is most of the work; the driver joins the partial indexes in
+their order. So the index returns the same results as one that was built at once. Dataset and index
+must be in folders that all workers can access.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import pyarrow.compute as pc
 from beam_jobs.piece_transforms import CopyPieces, EncodePieces, list_photos_of_piece
 from beam_jobs.runners.select import Workers, run_pipeline
 from faces.core.errors import FaceTroveError, WrongUsageError
-from faces.core.files import PRIVATE
+from faces.core.files import PRIVATE_DIR_MODE
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.store import Dataset
@@ -38,7 +39,7 @@ from indexer.options import GivenOptions
 from indexer.pieces import join_codes, read_piece, write_trained
 from indexer.segment_files import FaceBatch
 
-_AGAIN = "the index is as it was; run the same command again"
+_REMEDY = "the index is unchanged; run the same command again"
 
 
 def build_index_in_pieces(
@@ -51,44 +52,47 @@ def build_index_in_pieces(
     on_progress: OnProgress = ignore_progress,
     **given: Unpack[GivenOptions],
 ) -> Manifest:
-    """Build an index anew, in pieces.
+    """Build an index from scratch out of partial indexes that Beam workers make.
 
     Args:
-        dataset, index: as of `build_index`.
-        num_pieces: how many; a few for each worker.
-        workers: processes on this machine; one per core by default.
-        runner_args: Beam's own flags, for another runner than the local one.
-        on_progress: called with what is being done.
-        given: as of `build_index`; a recipe must be one that groups faces (IVF), or auto.
+        dataset: folder of the dataset.
+        index: folder of the index, which is created or rebuilt.
+        num_pieces: number of partial indexes, 1 or more; a few for each worker.
+        workers: number of worker processes on this machine; None: one per core.
+        runner_args: command-line flags of Apache Beam, which may name another Beam runner.
+        on_progress: called at the steps of the build.
+        given: options of `build_index`; a recipe must be auto or an IVF recipe.
 
     Returns:
-        The manifest now in force.
+        The manifest of the new version of the index.
 
     Raises:
-        FaceTroveError: a worker failed, or as of `build_index`; the index is as it was.
+        WrongUsageError: `num_pieces` is below 1, there is no dataset, there is no such Beam flag,
+            or an option cannot be used.
+        FaceTroveError: a worker failed, or `build_index` raised an error; the index is unchanged.
     """
     if num_pieces < 1:
-        raise WrongUsageError(f"{num_pieces} pieces were asked for; give 1 or more")
+        raise WrongUsageError(f"the number of pieces is {num_pieces}; give 1 or more")
     index = absolute(index)
-    pieces = _Pieces(
+    builder = _PartialIndexes(
         absolute(dataset),
         work_dir(index),
         num_pieces,
         Workers.chosen(workers, runner_args=runner_args),
     )
     return build_index(
-        pieces.dataset_dir,
+        builder.dataset_dir,
         index,
         rebuild=True,
         device="cpu",
-        crew=pieces,
+        workers=builder,
         on_progress=on_progress,
         **given,
     )
 
 
-class _Pieces:
-    """Does the heavy steps of a build on Beam workers; see `indexer.segment_builder.Crew`."""
+class _PartialIndexes:
+    """The partial indexes of a build, made by Beam workers: `BuildWorkers`."""
 
     def __init__(
         self, dataset_dir: Path, work_dir: Path, num_pieces: int, workers: Workers
@@ -100,23 +104,23 @@ class _Pieces:
         self._names: list[str] = []
 
     def read_faces(self, source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
-        """The faces of photos, read by workers, in the order of the dataset's parts."""
+        """Have workers copy the faces of photos, and yield them in the order of the parts."""
         shutil.rmtree(self.work_dir, ignore_errors=True)
-        self.work_dir.mkdir(mode=PRIVATE)
+        self.work_dir.mkdir(mode=PRIVATE_DIR_MODE)
         parts = np.array(sorted(photos["faces_part"].unique().to_pylist()))
-        for number, some in enumerate(np.array_split(parts, self.num_pieces)):
-            if len(some) == 0:
+        for number, piece_parts in enumerate(np.array_split(parts, self.num_pieces)):
+            if len(piece_parts) == 0:
                 continue
             name = str(self.work_dir / f"piece-{number:06d}")
-            here = pc.is_in(photos["faces_part"], value_set=pa.array(some.tolist()))
-            list_photos_of_piece(name, photos.filter(here))
+            in_piece = pc.is_in(photos["faces_part"], value_set=pa.array(piece_parts.tolist()))
+            list_photos_of_piece(name, photos.filter(in_piece))
             self._names.append(name)
         self._run(CopyPieces(self.dataset_dir))
         for name in self._names:
             yield from read_piece(Path(name), source)
 
     def fill(self, codes: Any) -> None:
-        """Add to a trained FAISS index all faces that were read."""
+        """Add all faces that were read to a trained FAISS index, in their order."""
         trained = self.work_dir / "trained.faiss"
         write_trained(codes, trained)
         self._run(EncodePieces(trained))
@@ -124,7 +128,7 @@ class _Pieces:
             join_codes(codes, Path(name))
 
     def finish(self) -> None:
-        """Remove the pieces."""
+        """Remove the files of the partial indexes."""
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
     def _run(self, step: beam.PTransform) -> None:
@@ -133,25 +137,29 @@ class _Pieces:
             run_pipeline(
                 lambda pipeline: pipeline | steps,
                 workers=self.workers.at_most(len(self._names)),
-                remedy=_AGAIN,
+                remedy=_REMEDY,
             )
 
 
 def run(argv: Sequence[str] | None = None) -> Manifest:
-    """Run the job as a Beam program: its own flags below, all others go on to the runner."""
-    parser = argparse.ArgumentParser(description="Build an index in pieces.")
-    parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--index", type=Path, required=True, help="folder made or built anew")
-    parser.add_argument("--pieces", type=int, required=True, help="a few for each worker")
+    """Run the job as a Beam program: flags that it does not have are passed to the Beam runner."""
+    parser = argparse.ArgumentParser(description="Build an index out of partial indexes.")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of the dataset")
+    parser.add_argument("--index", type=Path, required=True, help="folder, created or rebuilt")
+    parser.add_argument(
+        "--pieces", type=int, required=True, help="number of partial indexes; a few for each worker"
+    )
     parser.add_argument("--recipe", help="auto, exact or a FAISS factory string")
-    parser.add_argument("--workers", type=int, help="processes here; one per core by default")
-    known, runner_args = parser.parse_known_args(argv)
+    parser.add_argument(
+        "--workers", type=int, help="worker processes on this machine; one per core by default"
+    )
+    args, runner_args = parser.parse_known_args(argv)
     return build_index_in_pieces(
-        known.dataset,
-        known.index,
-        num_pieces=known.pieces,
-        recipe=known.recipe,
-        workers=known.workers,
+        args.dataset,
+        args.index,
+        num_pieces=args.pieces,
+        recipe=args.recipe,
+        workers=args.workers,
         runner_args=runner_args,
     )
 

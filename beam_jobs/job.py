@@ -1,6 +1,7 @@
-"""One run of an embed job, whatever its photos and faces come from.
+"""One run of an embed job, wherever its photos and faces come from.
 
-What is done and what is left is read off the dataset, which makes every run a continuation.
+A run compares the listed photos with the dataset to see what is left to do, so that every run
+continues the runs before it.
 """
 
 from __future__ import annotations
@@ -32,10 +33,15 @@ from faces.photos.rejection import TRANSIENT_REASONS, RejectReason
 
 
 def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> PhotosFound:
-    """Say what a run would do, and touch nothing.
+    """Count what a run would do, without writing anything.
+
+    Args:
+        listing: the listed photos.
+        dataset: folder of the dataset, which may not exist yet.
+        options: the options of the run.
 
     Raises:
-        WrongUsageError: the dataset was begun with another selection.
+        WrongUsageError: the dataset has another selection, or a metadata column of another type.
     """
     existing = Dataset.open(dataset) if is_dataset(dataset) else None
     if existing is not None:
@@ -48,14 +54,14 @@ def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> Pho
 
 @dataclass(frozen=True)
 class EmbedJob:
-    """What a run writes, by which models, and who does it.
+    """An embed job: the dataset that it writes, its models, options and workers.
 
     Attributes:
-        dataset: absolute path of the folder made or continued.
-        models: detector and embedder, as workers are to load them.
-        pipeline: the same, loaded here.
-        options: what the run takes and leaves.
-        workers: processes here, or another runner's.
+        dataset: absolute path of the dataset's folder, which is created or continued.
+        models: detector and embedder, as workers load them.
+        pipeline: the same models, loaded in this process.
+        options: the options of the run.
+        workers: processes on this machine, or the workers of another Beam runner.
     """
 
     dataset: Path
@@ -68,17 +74,25 @@ class EmbedJob:
     def prepare(
         cls, dataset: Path, models: ModelChoice, options: EmbedOptions, workers: Workers
     ) -> EmbedJob:
-        """Load the models here once before any worker: weights are fetched and prepared by it.
+        """Load the models in this process, which fetches and prepares weights before workers do.
+
+        Args:
+            dataset: absolute path of the dataset's folder.
+            models: detector and embedder.
+            options: the options of the run.
+            workers: the workers of the job.
 
         Raises:
-            WrongUsageError: there is no model of that name, or it cannot be used so.
-            ModelUnavailableError: its weights cannot be had.
+            WrongUsageError: there is no model of a given name, or the models cannot be combined.
+            ModelUnavailableError: the weights of a model cannot be had.
         """
         models = models.absolute()
         pipeline = load_pipeline(models, threads=1)
-        if not workers.are_elsewhere:  # workers here need not read and check a file again
-            made = pipeline.contract
-            models = replace(models, embedder=made.embedder, embedder_digest=made.embedder_digest)
+        if not workers.are_elsewhere:  # workers here find a custom model by its name in the cache
+            loaded = pipeline.contract
+            models = replace(
+                models, embedder=loaded.embedder, embedder_digest=loaded.embedder_digest
+            )
         return cls(dataset, models, pipeline, options, workers)
 
     def run(
@@ -86,16 +100,25 @@ class EmbedJob:
         listing: PhotoListing,
         *,
         source: FaceSource | None = None,
-        withheld_of: Dataset | None = None,
+        deletions_of: Dataset | None = None,
         on_progress: OnProgress,
     ) -> EmbedSummary:
-        """Do what is new.
+        """Embed the photos that are new, changed or to be retried.
 
         Args:
-            listing: the photos.
-            source: what knows the photos' faces; None: they are to be found.
-            withheld_of: a dataset; what was deleted from it is withheld from this one too.
-            on_progress: called now and then from another thread.
+            listing: the listed photos.
+            source: source of given faces; None: faces are detected.
+            deletions_of: a dataset whose deleted faces are withheld from this dataset too.
+            on_progress: called from another thread about twice a second.
+
+        Returns:
+            The summary of the run, which is stored in the dataset if the run committed a part.
+
+        Raises:
+            WrongUsageError: the dataset has another selection, or its path is something else.
+            ContractMismatchError: the dataset was made by another model.
+            BusyError: another process is writing the dataset.
+            FaceTroveError: the job failed; committed parts are kept.
         """
         started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         options = self.options
@@ -105,13 +128,13 @@ class EmbedJob:
             self.pipeline.contract, selection, metadata_of(listing), options.limits
         )
         with DatasetWriter.open(self.dataset, settings) as writer:
-            if withheld_of is not None:
-                copy_deletions(withheld_of.path, self.dataset)
+            if deletions_of is not None:
+                copy_deletions(deletions_of.path, self.dataset)
             limits_before = before.limits if before else options.limits
             plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
             run = ShardRun(writer, plan, self.models, self.workers, source)
             with progress_reports(writer, len(plan.to_do), on_progress):
-                run.embed_all(forgive=options.retry_rejected)
+                run.embed_all(retry_quarantined=options.retry_rejected)
             if options.drop_vanished and len(plan.vanished):
                 run.drop(plan.vanished)
             done, total, stage_seconds = count_run(writer)
@@ -130,7 +153,8 @@ class EmbedJob:
 
 
 def _to_retry(options: EmbedOptions, limits_before: PhotoLimits | None) -> set[RejectReason]:
+    """Return the reasons of rejected photos that a run tries again."""
     if options.retry_rejected:
         return set(RejectReason)
-    larger = {RejectReason.TOO_LARGE} if options.limits != limits_before else set()
-    return {*TRANSIENT_REASONS, *larger}
+    too_large = {RejectReason.TOO_LARGE} if options.limits != limits_before else set()
+    return {*TRANSIENT_REASONS, *too_large}

@@ -1,4 +1,4 @@
-"""The progress of a running embed job, as the dataset shows it."""
+"""The progress of a running embed job, read from the dataset that it writes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from faces.dataset.schema import PartReport
 from faces.dataset.writing import DatasetWriter
 
 PROGRESS_INTERVAL_SECONDS = 0.5
+"""Seconds between two reports of progress."""
 
 
 @contextmanager
 def progress_reports(writer: DatasetWriter, to_do: int, on_progress: OnProgress) -> Iterator[None]:
-    """Call back from a thread of its own with what the dataset shows to be committed.
+    """Report from another thread how many photos are committed, while the context is open.
 
-    Looking at files instead of listening to workers works on every runner.
+    Progress is read from the dataset's files and not from workers, so that it works on every Beam
+    runner.
+
+    Args:
+        writer: the run's right to add parts to the dataset.
+        to_do: number of photos that the run embeds; 0: nothing is reported.
+        on_progress: called at the start, every `PROGRESS_INTERVAL_SECONDS`, and at the end.
     """
     if not to_do:
         yield

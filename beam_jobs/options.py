@@ -1,4 +1,4 @@
-"""The options of an embed job, and what holds where none are given. This module is light."""
+"""The options of an embed job and their defaults. This module does not load Apache Beam."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from faces.models.choice import ModelChoice
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """What a run takes and leaves.
+    """The options of an embed job.
 
     Attributes:
-        selection: which faces are kept. None: as the dataset was begun, or all.
-        limits: of the photos tried.
-        retry_rejected: try all rejected photos again, not only those that could not be read.
-        drop_vanished: drop the faces of photos that are no longer where they were.
+        selection: which of the detected faces are kept; None: the dataset's selection, or all
+            faces in a new dataset.
+        limits: limits on photos; a photo beyond one is rejected as too large.
+        retry_rejected: whether to try all rejected photos again. By default only those with a
+            transient reason are, such as a read error, and too large ones if the limits changed.
+        drop_vanished: whether to drop the faces of photos that no longer exist at their uri.
     """
 
     selection: FaceSelection | None = None
@@ -30,14 +32,15 @@ class EmbedOptions:
 
 
 def default_models(dataset: str | Path, *, source: str | Path | None = None) -> ModelChoice:
-    """The models of a dataset; for a new one the built-in ones, or the detector of the source.
+    """Return the models of a dataset; for a new dataset, the default models.
 
     Args:
-        dataset: folder that is written, and may not exist yet.
-        source: the dataset whose faces are embedded again, if it is one.
+        dataset: folder of the dataset that is written; it may not exist yet.
+        source: folder of the dataset whose faces are re-embedded, if any; a new dataset then takes
+            its detector.
 
     Raises:
-        WrongUsageError: there is no dataset `source`.
+        WrongUsageError: there is no dataset at `source`.
     """
     if is_dataset(dataset):
         return ModelChoice.of_contract(Dataset.open(dataset).contract)
@@ -47,5 +50,5 @@ def default_models(dataset: str | Path, *, source: str | Path | None = None) -> 
 
 
 def sole_dataset(named: Sequence[str | Path]) -> str | Path | None:
-    """The dataset that is named where photos may be, if nothing else is named beside it."""
+    """Return the dataset that is named where photos are expected, if nothing else is named."""
     return named[0] if len(named) == 1 and is_dataset(named[0]) else None

@@ -1,7 +1,8 @@
-"""Building an index in pieces, as Beam transforms: the steps that workers do.
+"""Making the partial indexes (pieces) of an index, as Beam transforms: the steps of workers.
 
-Both take a PCollection of str, names of pieces in a folder that all workers see, and give the same
-names when the pieces are written. See `beam_jobs.index_pieces`.
+Both transforms take a PCollection of str, the path prefixes of partial indexes in a folder that all
+workers can access, and return the same names when the files are written. See
+`beam_jobs.index_pieces`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from indexer.segment_builder import faces_of_photos
 
 
 def list_photos_of_piece(name: str, photos: pa.Table) -> None:
-    """Say which photos' faces a piece is to have; rows of `Dataset.photos`."""
+    """Write the list of photos, rows of `Dataset.photos`, whose faces a partial index covers."""
     write_arrow(Path(f"{name}.photos"), photos)
 
 
 class CopyPieces(beam.PTransform):  # type: ignore[misc]  # Beam's classes are untyped
-    """Copy the embeddings and faces of pieces out of a dataset's Parquet parts.
+    """Copy the embeddings and faces of partial indexes out of a dataset's Parquet parts.
 
-    The photos of each piece are those of `list_photos_of_piece`.
+    The photos of each partial index are those that `list_photos_of_piece` wrote.
 
     Args:
         dataset_dir: the dataset's folder.
@@ -37,7 +38,7 @@ class CopyPieces(beam.PTransform):  # type: ignore[misc]  # Beam's classes are u
         self._copy = partial(_copy_piece, str(dataset_dir))
 
     def expand(self, names: beam.PCollection) -> beam.PCollection:
-        """See `PTransform`."""
+        """Apply the transform to a PCollection of path prefixes."""
         return (
             names
             | "Spread over workers" >> beam.Reshuffle()
@@ -46,10 +47,10 @@ class CopyPieces(beam.PTransform):  # type: ignore[misc]  # Beam's classes are u
 
 
 class EncodePieces(beam.PTransform):  # type: ignore[misc]
-    """Find the inverted list and the code of each embedding of pieces that were copied.
+    """Find the inverted list and the code of each embedding of partial indexes that were copied.
 
     Args:
-        trained: a trained FAISS index, as of `indexer.pieces.write_trained`.
+        trained: path of a trained FAISS index, which `indexer.pieces.write_trained` wrote.
     """
 
     def __init__(self, trained: Path) -> None:
@@ -57,15 +58,16 @@ class EncodePieces(beam.PTransform):  # type: ignore[misc]
         self._encode = partial(_encode_piece, str(trained))
 
     def expand(self, names: beam.PCollection) -> beam.PCollection:
-        """See `PTransform`."""
+        """Apply the transform to a PCollection of path prefixes."""
         return (
             names
             | "Spread over workers" >> beam.Reshuffle()
-            | "Find groups and codes" >> beam.Map(self._encode).with_output_types(str)
+            | "Find inverted lists and codes" >> beam.Map(self._encode).with_output_types(str)
         )
 
 
 def _copy_piece(dataset_dir: str, name: str) -> str:
+    """Copy the embeddings and faces of a partial index, and return its name."""
     source = Dataset.open(dataset_dir)
     with pa.memory_map(f"{name}.photos") as file:
         photos = pa.ipc.open_file(file).read_all()
@@ -74,5 +76,6 @@ def _copy_piece(dataset_dir: str, name: str) -> str:
 
 
 def _encode_piece(trained: str, name: str) -> str:
+    """Write the codes of a partial index, and return its name."""
     encode_piece(Path(trained), Path(name))
     return name

@@ -1,4 +1,4 @@
-"""What a run has to do: the photos listed, compared with those in the dataset."""
+"""The plan of a run: which of the listed photos are new, changed or to be retried."""
 
 from __future__ import annotations
 
@@ -12,42 +12,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, standing_photos
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path, photo_path
 
 FINGERPRINT_BYTES = 4096
-"""Read at the beginning, middle and end of files of one size, to see which may be copies."""
+"""Bytes that are read at the beginning, middle and end of files of the same size, to see which may
+be copies."""
 
 FINGERPRINT_THREADS = 8
-"""Files opened at once: on a disk or over a network most of the time is waiting."""
+"""Number of files that are read at once: most of the time is spent waiting for the disk."""
 
-MAX_KNOWN = 1000
-"""Of one file size, so many contents of the dataset are compared with. More are embedded anew."""
+MAX_CONTENTS_PER_SIZE = 1000
+"""At most so many of the dataset's contents per file size are checked for copies. Copies of further
+contents are embedded again, so that work files stay small."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do.
+    """The photos that a run embeds, and how the listed photos compare with the dataset.
 
     Attributes:
-        to_do: columns uri, num_bytes, mtime_ns, all metadata of listing and dataset, and
-            result_before: null for a new photo, the reason of one that was rejected, "" of one
-            with a result. What may be copies of one photo lies together.
-        group: (n,) int64, the same number for rows of `to_do` that may be copies.
-        known: contents in the dataset that rows of `to_do` may be copies of: num_bytes, photo_id,
-            width, height, num_faces, status.
-        vanished: uris in the dataset that the listing would show if they were still there.
-        num_new, num_changed, num_retried: parts of `to_do`.
-        num_unchanged: photos listed and in the dataset as they are.
-        num_out_of_reach: of these, photos that cannot be looked at now.
+        to_do: n photos to embed, with the columns uri, num_bytes, mtime_ns, the metadata of listing
+            and dataset, and result_before: null for a new photo and one whose faces were deleted,
+            the reason of a rejected photo, "" for a photo that was embedded or has no face.
+            Possible copies are adjacent.
+        group: (n,) int64, equal for rows of `to_do` that may be copies of each other.
+        stored: contents in the dataset that photos to do may be copies of, sorted by num_bytes:
+            num_bytes, photo_id, width, height, num_faces, status.
+        vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
+        num_new, num_changed, num_retried: numbers of new, changed and retried photos in `to_do`.
+        num_unchanged: number of listed photos that the dataset has as they are.
+        num_out_of_reach: number of unchanged photos whose files cannot be read now.
     """
 
     to_do: pa.Table
     group: NDArray[np.int64]
-    known: pa.Table
+    stored: pa.Table
     vanished: pa.Array
     num_new: int
     num_changed: int
@@ -57,7 +60,7 @@ class Plan:
 
 
 def metadata_of(listing: PhotoListing) -> pa.Schema:
-    """The columns that photo lists say something in."""
+    """Return the metadata columns of a listing in which at least one photo has a value."""
     return pa.schema(
         field
         for field in listing.photos.schema
@@ -73,22 +76,22 @@ def make_plan(
     *,
     group_copies: bool = True,
 ) -> Plan:
-    """Compare photos listed with a dataset.
+    """Compare a listing with a dataset, and return the plan of a run.
 
     Args:
-        listing: what there is.
-        dataset: the dataset as it is, with the listing's metadata columns; None: there is none yet.
-        retry: rejected photos with these reasons are tried again.
-        group_copies: look for possible copies, for which files are opened.
+        listing: the listed photos.
+        dataset: the dataset, with the listing's metadata columns added; None: it is new.
+        retry: reasons of the rejected photos that are tried again.
+        group_copies: whether to look for possible copies, for which files are opened.
     """
     metadata = metadata_of(listing) if dataset is None else dataset.metadata
-    known = _photos_in_dataset(dataset, metadata)
+    stored = _photos_in_dataset(dataset, metadata)
     listed = listing.photos.take(listing.reading_order)
-    place = pc.index_in(listed["uri"], value_set=known["uri"].combine_chunks())
-    is_new = pc.is_null(place)
-    previous = known.take(place)
+    row = pc.index_in(listed["uri"], value_set=stored["uri"].combine_chunks())
+    is_new = pc.is_null(row)
+    previous = stored.take(row)
     has_result = _has_result(previous)
-    # What cannot be reached now keeps its result: a disk may not be there.
+    # A photo that cannot be read now keeps its result: its disk may be disconnected.
     out_of_reach = pc.and_(has_result, pc.equal(listed["num_bytes"], -1))
     columns = {name: listed[name] for name in ("uri", "num_bytes", "mtime_ns")}
     columns |= _metadata_columns(metadata, listing, listed, previous)
@@ -96,27 +99,27 @@ def make_plan(
     retried = pc.and_(
         same, pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
     )
-    wanted = pc.or_(pc.invert(same), retried)
-    num_new, num_retried, num_wanted = (
-        pc.sum(flags).as_py() or 0 for flags in (is_new, retried, wanted)
+    selected = pc.or_(pc.invert(same), retried)
+    num_new, num_retried, num_to_do = (
+        pc.sum(mask).as_py() or 0 for mask in (is_new, retried, selected)
     )
     columns["result_before"] = pc.if_else(has_result, "", previous["reason"])
-    to_do = pa.table(columns).filter(wanted)
+    to_do = pa.table(columns).filter(selected)
     if group_copies:
-        order, group = _copies_together(to_do)
+        order, group = _group_copies(to_do)
         to_do = to_do.take(order)
     else:
         group = np.arange(len(to_do))
     return Plan(
         to_do=to_do,
         group=group,
-        known=_contents(known, to_do["num_bytes"]),
-        vanished=_vanished(known["uri"], listing),
+        stored=_contents(stored, to_do["num_bytes"]),
+        vanished=_vanished(stored["uri"], listing),
         num_new=num_new,
-        num_changed=num_wanted - num_new - num_retried,
+        num_changed=num_to_do - num_new - num_retried,
         num_retried=num_retried,
-        num_unchanged=len(listed) - num_wanted,
-        # An address in a list has no size, which is no cause for concern.
+        num_unchanged=len(listed) - num_to_do,
+        # A URL in a photo list never has a size, so only files count.
         num_out_of_reach=sum(
             map(is_path, listed["uri"].filter(pc.and_(same, out_of_reach)).to_pylist())
         ),
@@ -124,10 +127,10 @@ def make_plan(
 
 
 def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
-    """The photos of a dataset as they stand, to compare; none where there is no dataset."""
+    """Return the current photos of a dataset, with the columns to compare; None: no rows."""
     if dataset is None:
         columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
-        return standing_photos(pa.schema(columns).empty_table())
+        return current_photos(pa.schema(columns).empty_table())
     compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
     return dataset.photos([*compared, *metadata.names])
 
@@ -135,7 +138,7 @@ def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table
 def _unchanged(
     columns: dict[str, pa.ChunkedArray], previous: pa.Table, out_of_reach: pa.Array
 ) -> pa.Array:
-    """(n,) bool: which photos listed are in the dataset as they are, with all their faces."""
+    """Return an (n,) bool mask of the listed photos that the dataset has as they are now."""
     same = pa.array(np.ones(len(previous), dtype=bool))
     for name, now in columns.items():
         before = previous[name]
@@ -146,7 +149,7 @@ def _unchanged(
         if name in ("num_bytes", "mtime_ns"):
             equal = pc.or_(equal, out_of_reach)
         same = pc.and_(same, equal)
-    # Faces whose file was lost are to be made again.
+    # Photos whose faces file was lost are embedded again.
     lost = pc.and_(
         pc.equal(previous["status"], PhotoStatus.EMBEDDED.value), pc.is_null(previous["faces_part"])
     )
@@ -156,85 +159,86 @@ def _unchanged(
 def _metadata_columns(
     metadata: pa.Schema, listing: PhotoListing, listed: pa.Table, previous: pa.Table
 ) -> dict[str, pa.ChunkedArray]:
-    """The dataset's metadata for each photo listed.
+    """Return the metadata columns of the listed photos.
 
-    Of a photo about which no list says anything, what was said before stays.
+    A photo without a value in any photo list keeps the values that it has in the dataset.
     """
-    said = _said_in_a_list(listing, listed)
+    has_values = _has_list_values(listing, listed)
     columns = {}
     for field in metadata:
         before = previous[field.name]
         now = pa.nulls(len(listed), field.type)
         if field.name in listed.column_names:
             now = listed[field.name].cast(field.type)
-        columns[field.name] = pc.if_else(said, now, before)
+        columns[field.name] = pc.if_else(has_values, now, before)
     return columns
 
 
-def _said_in_a_list(listing: PhotoListing, listed: pa.Table) -> pa.Array:
-    """(n,) bool: whether a photo list has a value for the photo in any column."""
-    said = np.zeros(len(listed), dtype=bool)
+def _has_list_values(listing: PhotoListing, listed: pa.Table) -> pa.Array:
+    """Return an (n,) bool mask of the photos that have a value in any column of a photo list."""
+    has_values = np.zeros(len(listed), dtype=bool)
     for field in metadata_of(listing):
-        said |= listed[field.name].is_valid().to_numpy()
-    return pa.array(said)
+        has_values |= listed[field.name].is_valid().to_numpy()
+    return pa.array(has_values)
 
 
-def _has_result(known: pa.Table) -> pa.Array:
-    """(n,) bool: whether the networks have seen a photo."""
+def _has_result(photos: pa.Table) -> pa.Array:
+    """Return an (n,) bool mask of the photos in which faces were detected, or none was found."""
     finished = pa.array([PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value])
-    return pc.is_in(known["status"], value_set=finished)
+    return pc.is_in(photos["status"], value_set=finished)
 
 
 def _vanished(uris: pa.ChunkedArray, listing: PhotoListing) -> pa.Array:
-    """Those uris of a dataset that the listing would show if the photos were still there."""
+    """Return the uris of a dataset that a listing covers but no longer has."""
     gone = pc.invert(pc.is_in(uris, value_set=listing.photos["uri"].combine_chunks()))
     return uris.filter(pc.and_(gone, listing.covers(uris))).combine_chunks()
 
 
-def _contents(known: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
-    """What a copy need not be decoded for again: contents of the sizes of photos to do."""
+def _contents(stored: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
+    """Return the contents in the dataset that have a result and the size of a photo to do."""
     columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
-    without_faces = pc.equal(known["status"], PhotoStatus.NO_FACE.value)
-    usable = pc.and_(_has_result(known), pc.or_(without_faces, pc.is_valid(known["faces_part"])))
-    contents = known.filter(usable).select(columns)
+    without_faces = pc.equal(stored["status"], PhotoStatus.NO_FACE.value)
+    usable = pc.and_(_has_result(stored), pc.or_(without_faces, pc.is_valid(stored["faces_part"])))
+    contents = stored.filter(usable).select(columns)
     contents = contents.group_by(columns).aggregate([]).sort_by([("num_bytes", "ascending")])
     sizes = contents["num_bytes"].to_numpy()
-    rank = np.arange(len(sizes)) - np.searchsorted(sizes, sizes)
-    contents = contents.filter(pa.array(rank < MAX_KNOWN))
+    position_in_size = np.arange(len(sizes)) - np.searchsorted(sizes, sizes)
+    contents = contents.filter(pa.array(position_in_size < MAX_CONTENTS_PER_SIZE))
     return contents.filter(pc.is_in(contents["num_bytes"], value_set=sizes_to_do.combine_chunks()))
 
 
-def _copies_together(
+def _group_copies(
     to_do: pa.Table,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """An order of the rows in which possible copies lie together, and the groups they form.
+    """Return an order of the rows in which possible copies are adjacent, and `Plan.group`.
 
-    Files of one size are told apart by a few of their blocks. In an archive or an object store,
-    where that is slow, they are not: copies there may be embedded twice.
+    Files are possible copies if their sizes and fingerprints are equal. Members of archives and
+    photos in object stores are not grouped, because reading a fingerprint is slow there: copies
+    among them may be embedded twice.
     """
     sizes = to_do["num_bytes"].to_numpy()
-    _, kind, count = np.unique(sizes, return_inverse=True, return_counts=True)
+    _, size_number, count = np.unique(sizes, return_inverse=True, return_counts=True)
     leader = np.arange(len(sizes))
     firsts: dict[tuple[int, bytes], int] = {}
-    rows = np.flatnonzero(count[kind] > 1).tolist()
+    rows = np.flatnonzero(count[size_number] > 1).tolist()
     uris = to_do["uri"].take(pa.array(rows, pa.int64())).to_pylist()
     with ThreadPoolExecutor(FINGERPRINT_THREADS) as threads:
-        marks = threads.map(_fingerprint, uris, sizes[rows].tolist())
-        for row, mark in zip(rows, marks, strict=True):
-            if mark is not None:
-                leader[row] = firsts.setdefault((int(sizes[row]), mark), row)
+        fingerprints = threads.map(_fingerprint, uris, sizes[rows].tolist())
+        for row, fingerprint in zip(rows, fingerprints, strict=True):
+            if fingerprint is not None:
+                leader[row] = firsts.setdefault((int(sizes[row]), fingerprint), row)
     order = np.argsort(leader, kind="stable")
     return order, leader[order]
 
 
 def _fingerprint(uri: str, size: int) -> bytes | None:
-    """A digest of three blocks of a file; None where it cannot be read, or only slowly."""
+    """Return a digest of three blocks of a file; None if it is no file or cannot be read."""
     if size <= 0 or not is_path(uri):
         return None
     digest = hashlib.blake2b(digest_size=16)
     try:
         path = photo_path(uri)
-        if not path.is_file():  # a pipe would keep us for ever
+        if not path.is_file():  # reading a pipe would never end
             return None
         with path.open("rb", buffering=0) as file:
             for start in sorted({0, max(0, size // 2), max(0, size - FINGERPRINT_BYTES)}):

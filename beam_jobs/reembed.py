@@ -1,4 +1,4 @@
-"""Embed the faces of a dataset again, by another embedder: they are not looked for again."""
+"""The re-embed job: the faces of a dataset to another dataset, by another embedder."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.reembedding import DatasetFaces, list_dataset, require_same_detector
 from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
-from faces.dataset.writing import require_place
+from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
 
 
 def plan_reembedding(
     source: str | Path, dataset: str | Path, *, options: EmbedOptions = EmbedOptions()
 ) -> PhotosFound:
-    """Say what `reembed` would do, and touch nothing.
+    """Count what `reembed` would do, without writing anything.
 
     Args:
-        source: as of `reembed`.
-        dataset: as of `reembed`.
-        options: as of `reembed`.
+        source: folder of the dataset that has the faces.
+        dataset: folder of the dataset to write, which may not exist yet.
+        options: options of `reembed`.
 
     Returns:
-        The photos of the source, compared with the dataset.
+        Numbers of the source's photos, compared with the dataset.
 
     Raises:
-        WrongUsageError: there is no dataset `source`, or `dataset` is something else.
+        WrongUsageError: there is no dataset at `source`, or `dataset` is something else.
+        CorruptFileError: a file of a dataset cannot be read.
     """
-    require_place(dataset)
+    require_dataset_path(dataset)
     return plan_run(list_dataset(Dataset.open(absolute(source))), Path(dataset), options)
 
 
@@ -52,32 +53,36 @@ def reembed(
     runner_args: Sequence[str] = (),
     on_progress: OnProgress = ignore_progress,
 ) -> EmbedSummary:
-    """Embed every face of a dataset that another dataset does not hold yet.
+    """Embed the faces of a dataset with another embedder, without detecting them again.
 
-    Faces keep their ids, boxes and landmarks. Photos that changed since are searched anew. What was
-    deleted from the source is, or will be, deleted from the dataset too.
+    Faces keep their face_ids, boxes and landmarks. In photos that changed since, faces are detected
+    anew. Faces that were deleted from the source are deleted from the dataset too; those deleted
+    later are at the next call.
 
     Args:
         source: folder of the dataset that has the faces.
-        dataset: folder made or continued.
-        models: the source's detector and an embedder; by default those of the dataset, or the
-            built-in embedder.
-        options: what to take and what to leave; the selection is the source's.
-        workers: processes on this machine; one per core by default.
-        threads: processor cores that each worker uses; all of this machine's are shared out by
-            default.
-        runner_args: Beam's own flags, for another runner than the local one.
-        on_progress: called now and then from another thread.
+        dataset: folder of the dataset to write, which is created or continued.
+        models: the source's detector and an embedder; None: the models of the dataset, or the
+            source's detector and the default embedder.
+        options: options of the job; the selection is the source's.
+        workers: number of worker processes on this machine; None: one per core.
+        threads: number of processor cores that each worker uses; None: an equal share of this
+            machine's cores, or 1 on another Beam runner.
+        runner_args: command-line flags of Apache Beam, which may name another Beam runner.
+        on_progress: called from another thread about twice a second.
 
     Returns:
-        What the run found and did.
+        The summary of the run.
 
     Raises:
-        WrongUsageError: there is no dataset `source`, or `dataset` is something else.
-        ContractMismatchError: the dataset was made by another model, or the source's faces by
-            another detector.
+        WrongUsageError: there is no dataset at `source`, there is no such model or Beam flag,
+            `dataset` is something else, or a selection is given that is not the source's.
+        ContractMismatchError: the dataset was made by another model, or the source's faces were
+            found by another detector.
+        ModelUnavailableError: the weights of a model cannot be had.
+        CorruptFileError: a file of a dataset cannot be read.
         BusyError: another process is writing the dataset.
-        FaceTroveError: the job failed; what was committed stays.
+        FaceTroveError: the job failed; committed parts are kept.
     """
     dataset = absolute(dataset)
     opened = Dataset.open(absolute(source))
@@ -97,6 +102,6 @@ def reembed(
     return job.run(
         list_dataset(opened),
         source=DatasetFaces(opened),
-        withheld_of=opened,
+        deletions_of=opened,
         on_progress=on_progress,
     )

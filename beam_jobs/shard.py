@@ -1,4 +1,4 @@
-"""One shard: some photos in, the two tables of a dataset part out. No Beam in here."""
+"""Embedding one shard: photos in, the two tables of a dataset part out, without Beam."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from faces.photos.rejection import TRANSIENT_REASONS, PhotoRejectedError, Reject
 
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 16_000_000
-"""Photos decoded at once: at most so many, or so many pixels (one photo always goes), where three
-bytes of a file count as a pixel."""
+"""Bounds of a batch of photos that are decoded and embedded at once, to limit memory. Three bytes
+of a file count as a pixel, and a photo beyond the bound is a batch of its own."""
 
 BLANK = np.full((64, 64, 3), 255, dtype=np.uint8)
+"""A white image, to test whether the detector works at all."""
 
 PATTERN = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
-NO_ONES_FACE = GivenFace(
+PATTERN_FACE = GivenFace(
     Detection(
         np.array([40, 30, 80, 100], np.float32),
         np.array([(62, 70), (98, 70), (80, 88), (65, 110), (95, 110)], np.float32),
         1.0,
     )
 )
-"""Something to cut out and embed, to see whether that works at all."""
+"""A given face in the image `PATTERN`, to test whether aligning and embedding work at all."""
 
 _log = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """How a photo ended: the columns of its row that are not known beforehand."""
+    """The outcome of a photo: the columns of its row that embedding determines."""
 
     photo_id: str | None
     width: int | None
@@ -56,19 +57,20 @@ class Outcome(NamedTuple):
 
     @classmethod
     def rejected(cls, reason: RejectReason, photo_id: str | None = None) -> Outcome:
-        """Of a photo that has no result."""
+        """Return the outcome of a rejected photo."""
         return cls(photo_id, None, None, 0, PhotoStatus.REJECTED.value, reason.value, False)
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What a shard became.
+    """The photos and faces of an embedded shard.
 
     Attributes:
-        photos: a row of the dataset's `photo_schema` for every photo, in their order; but none
-            for one that cannot be read now and has a result, or could not be read before.
+        photos: a row of the dataset's `photo_schema` for each photo, in the order of the photos. A
+            photo rejected for a transient reason has no row if the dataset has a result for it, or
+            the same reason.
         faces: rows of `face_schema`.
-        seconds: read, decode, detect, align, embed.
+        seconds: seconds by stage: read, decode, detect, align, embed.
     """
 
     photos: pa.Table
@@ -77,6 +79,8 @@ class ShardResult:
 
 
 class _Decoded(NamedTuple):
+    """A decoded photo, its content's photo_id, and its row in the shard."""
+
     row: int
     uri: str
     photo_id: str
@@ -88,33 +92,38 @@ def embed_shard(
     to_do: pa.Table,
     schema: pa.Schema,
     *,
-    known: pa.Table | None = None,
+    stored: pa.Table | None = None,
     limits: PhotoLimits = PhotoLimits(),
     given_photos: GivenPhotos | None = None,
     in_flight: InFlight | None = None,
     careful: bool = False,
 ) -> ShardResult:
-    """Read, decode, detect, align and embed.
+    """Read, decode, detect, align and embed the photos of a shard.
 
     Args:
-        pipeline: the models.
-        to_do: photos, see `beam_jobs.plan.Plan`; result_before may be missing.
+        pipeline: detector and embedder.
+        to_do: photos to embed, see `Plan.to_do`; the column result_before may be missing.
         schema: the dataset's `photo_schema`.
-        known: contents whose faces the dataset has already, see `beam_jobs.plan.Plan`.
-        limits: of the photos tried.
-        given_photos: those in which faces need not be looked for.
-        in_flight: told what is worked on.
-        careful: work on one photo at a time, so that one that kills the process is found.
+        stored: contents whose faces the dataset has already, see `Plan.stored`.
+        limits: limits on photos; a photo beyond one is rejected as too large.
+        given_photos: photos whose faces are given, so that none are detected.
+        in_flight: the worker's marker of in-flight photos.
+        careful: whether to embed one photo at a time, so that a photo that kills the process is
+            identified.
+
+    Raises:
+        ModelUnavailableError: something that the models need is missing.
+        Exception: whatever the networks raise, if they fail on a test image too.
     """
     batch_photos = BATCH_PHOTOS if not careful else 1
     shard = _Shard(pipeline, limits, given_photos or {}, in_flight, batch_photos)
-    outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), known)
+    outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), stored)
     columns = {name: to_do[name] for name in to_do.column_names}
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
         columns[name] = pa.array(values, schema.field(name).type)
     photos = pa.table({name: columns[name] for name in schema.names}).cast(schema)
     if "result_before" in to_do.column_names:
-        photos = photos.filter(_says_something(photos["reason"], to_do["result_before"]))
+        photos = photos.filter(_is_news(photos["reason"], to_do["result_before"]))
     dimension = pipeline.contract.dimension
     embeddings = [embedding for _, embedding in shard.faces]
     matrix = np.stack(embeddings) if embeddings else np.empty((0, dimension), dtype=np.float32)
@@ -122,14 +131,16 @@ def embed_shard(
     return ShardResult(photos, faces, dict(shard.seconds))
 
 
-def _says_something(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Array:
-    """Whether a row is worth keeping: a reason that may pass replaces no result, nor itself."""
+def _is_news(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Array:
+    """Return a mask of rows to keep: a transient reason replaces neither a result nor itself."""
     transient = pc.is_in(reason, value_set=pa.array([r.value for r in TRANSIENT_REASONS]))
     nothing_new = pc.or_(pc.equal(before, ""), pc.equal(before, reason))
     return pc.invert(pc.and_(transient, pc.fill_null(nothing_new, False)))
 
 
 class _Shard:
+    """A shard that is being embedded: its settings, and the faces and outcomes so far."""
+
     def __init__(
         self,
         pipeline: FacePipeline,
@@ -146,22 +157,22 @@ class _Shard:
         self.faces: list[tuple[dict[str, Any], Any]] = []
         self.seconds = pipeline.seconds = StageSeconds()
         self._outcomes: dict[int, Outcome] = {}
-        self._first_rows: dict[str, int] = {}  # of each content read here
-        self._copies: dict[int, int] = {}  # row of a copy, row of the photo it is a copy of
+        self._first_rows: dict[str, int] = {}  # by photo_id, the first row with the content
+        self._copies: dict[int, int] = {}  # by row of a copy, the row of its original
 
     def run(
-        self, uris: Sequence[str], keys: Sequence[str], known: pa.Table | None
+        self, uris: Sequence[str], keys: Sequence[str], stored: pa.Table | None
     ) -> list[Outcome]:
-        """The outcome of each photo; `faces` is filled."""
-        for batch in self._batches(uris, keys, _known_outcomes(known)):
-            self._hold(keys[photo.row] for photo in batch)
+        """Embed all photos into `faces`, and return the outcome of each photo."""
+        for batch in self._batches(uris, keys, _stored_outcomes(stored)):
+            self._mark_in_flight(keys[photo.row] for photo in batch)
             for photo, found in self._find_faces(batch):
                 if isinstance(found, RejectReason):
                     self._outcomes[photo.row] = Outcome.rejected(found, photo.photo_id)
                     continue
                 self._outcomes[photo.row] = _outcome(photo, len(found))
-                for place, face in enumerate(found):
-                    face_id = face.face_id or new_face_id(photo.photo_id, place)
+                for number, face in enumerate(found):
+                    face_id = face.face_id or new_face_id(photo.photo_id, number)
                     self.faces.append((_face_row(photo, face_id, face), face.embedding))
         for row, original in self._copies.items():
             outcome = self._outcomes[original]
@@ -169,18 +180,18 @@ class _Shard:
             self._outcomes[row] = outcome._replace(is_copy=has_faces)
         return [self._outcomes[row] for row in range(len(uris))]
 
-    def _hold(self, keys: Iterable[str]) -> None:
+    def _mark_in_flight(self, keys: Iterable[str]) -> None:
         if self.in_flight is not None:
             self.in_flight.take(keys)
 
     def _batches(
         self, uris: Sequence[str], keys: Sequence[str], by_content: Mapping[str, Outcome]
     ) -> Iterator[list[_Decoded]]:
-        """Decode, some photos at a time; what needs no network has its outcome already."""
+        """Yield batches of decoded photos, and set the outcome of photos that need no network."""
         batch: list[_Decoded] = []
         num_pixels = 0
         for row, uri in enumerate(uris):
-            self._hold([keys[row]])
+            self._mark_in_flight([keys[row]])
             photo_id = None
             try:
                 with self.seconds.spent_on("read"):
@@ -201,10 +212,10 @@ class _Shard:
             except PhotoRejectedError as error:
                 self._outcomes[row] = Outcome.rejected(error.reason, photo_id)
                 continue
-            except MemoryError:  # another time there may be enough
+            except MemoryError:  # transient: there may be enough next time
                 self._outcomes[row] = Outcome.rejected(RejectReason.NOT_PROCESSED, photo_id)
                 continue
-            size = photo.image.size // 3 + len(content) // 3  # may be needed to decode again
+            size = photo.image.size // 3 + len(content) // 3  # kept to decode again in more detail
             if batch and num_pixels + size > BATCH_PIXELS:
                 yield batch
                 batch, num_pixels = [], 0
@@ -217,25 +228,28 @@ class _Shard:
             yield batch
 
     def _reduction_for(self, uri: str, photo_id: str) -> Callable[[int], int]:
-        """As far as if the faces were to be found, so that the crops are the same; or less."""
-        known = self._given_faces(uri, photo_id)
+        """Return how far to reduce a photo of a given longer side, in pixels, when it is decoded.
+
+        With given faces it is no further than for detection, so that the crops are the same.
+        """
+        given = self._given_faces(uri, photo_id)
         as_detected = self.pipeline.detector.reduction_for
-        if known is None:
+        if given is None:
             return as_detected
-        return lambda longer_side: min(as_detected(longer_side), self.pipeline.reduction_for(known))
+        return lambda longer_side: min(as_detected(longer_side), self.pipeline.reduction_for(given))
 
     def _given_faces(self, uri: str, photo_id: str) -> Sequence[GivenFace] | None:
-        known = self.given_photos.get(uri)
-        return known.faces if known and known.photo_id in (None, photo_id) else None
+        given = self.given_photos.get(uri)
+        return given.faces if given and given.photo_id in (None, photo_id) else None
 
     def _find_faces(
         self, batch: Sequence[_Decoded]
     ) -> list[tuple[_Decoded, list[Face] | RejectReason]]:
-        """The faces of each photo, or why it has no result.
+        """Return the faces of each photo, or the reason of its rejection.
 
         Raises:
-            ModelUnavailableError: something is missing that the models need.
-            Exception: the networks fail on a blank image too, so it is not the photo's fault.
+            ModelUnavailableError: something that the models need is missing.
+            Exception: the networks fail on a test image too, so the photo is not the cause.
         """
         try:
             found = self.pipeline.find_faces(
@@ -250,19 +264,20 @@ class _Shard:
                 return [pair for decoded in batch for pair in self._find_faces([decoded])]
             if isinstance(error, PhotoRejectedError):
                 return [(batch[0], error.reason)]
-            self.pipeline.find_faces([BLANK])  # raises if it is the networks that are at fault
-            self.pipeline.find_faces([PATTERN], [[NO_ONES_FACE]])
-            _log.warning("the networks fail on a photo", exc_info=True)
+            self.pipeline.find_faces([BLANK])  # raises if the networks are at fault
+            self.pipeline.find_faces([PATTERN], [[PATTERN_FACE]])
+            _log.warning("the networks fail on a photo, which is rejected", exc_info=True)
             return [(batch[0], RejectReason.NOT_PROCESSED)]
 
 
-def _known_outcomes(known: pa.Table | None) -> dict[str, Outcome]:
-    if known is None:
+def _stored_outcomes(stored: pa.Table | None) -> dict[str, Outcome]:
+    """Return the outcomes of contents in the dataset by photo_id; those with faces are copies."""
+    if stored is None:
         return {}
     embedded = PhotoStatus.EMBEDDED.value
     return {
         row["photo_id"]: Outcome(**row, reason=None, is_copy=row["status"] == embedded)
-        for row in known.drop_columns(["num_bytes"]).to_pylist()
+        for row in stored.drop_columns(["num_bytes"]).to_pylist()
     }
 
 
@@ -278,13 +293,13 @@ def _outcome(decoded: _Decoded, num_faces: int) -> Outcome:
     )
 
 
-def new_face_id(photo_id: str, place: int) -> str:
-    """The face_id of a face at a place among its content's faces, wherever the photo lies."""
-    return hashlib.sha256(f"{photo_id}\0{place}".encode()).hexdigest()[:32]
+def new_face_id(photo_id: str, number: int) -> str:
+    """Return the face_id of a content's face by its number from 0, in the detector's order."""
+    return hashlib.sha256(f"{photo_id}\0{number}".encode()).hexdigest()[:32]
 
 
 def _face_row(decoded: _Decoded, face_id: str, face: Face) -> dict[str, Any]:
-    """The columns of a face but its embedding."""
+    """Return all columns of a face except the embedding."""
     return {
         "face_id": face_id,
         "photo_id": decoded.photo_id,

@@ -1,7 +1,7 @@
-"""Running the shards of a plan on a Beam runner, until every one of them is committed.
+"""Running the shards of a plan on a Beam runner until all of them are committed.
 
 A shard of photos is one Beam element. The worker that gets it decodes, detects, embeds and
-commits the shard's part of the dataset itself, so nothing heavy flows through Beam.
+commits the shard's part of the dataset itself, so no images or embeddings flow through Beam.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from beam_jobs.plan import Plan
 from beam_jobs.runners.local import WorkerLostError
 from beam_jobs.runners.select import Workers, run_pipeline
 from beam_jobs.shard import Outcome
-from beam_jobs.shards import Shard, cut_into_shards, with_suspects_apart
+from beam_jobs.shards import Shard, cut_into_shards, isolate_suspects
 from beam_jobs.transforms import EmbedShards
 from beam_jobs.work_files import write_work
 from faces.core.errors import FaceTroveError
-from faces.core.files import PRIVATE
+from faces.core.files import PRIVATE_DIR_MODE
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.schema import PhotoStatus, face_schema
@@ -33,10 +33,11 @@ from faces.models.choice import ModelChoice
 from faces.photos.rejection import RejectReason
 
 MAX_LOSSES = 10
-"""Workers lost one after the other, no shard being committed between: the run gives up."""
+"""A run fails after so many lost workers in a row, without a part committed in between."""
 
 MAX_UNEXPLAINED_LOSSES = 3
-"""The same, when they had no photo in hand: something is wrong with the machine."""
+"""A run fails after so many lost workers without in-flight photos, without a part committed in
+between: the likely cause is the machine, not a photo."""
 
 _CONTINUE = "finished shards are kept, run the same command again to continue"
 
@@ -44,14 +45,14 @@ _log = logging.getLogger(__name__)
 
 
 class ShardRun:
-    """One run of the job: its plan, and the right to write the dataset.
+    """One run of a job, which embeds the photos of a plan into a dataset.
 
     Args:
-        writer: of the dataset.
-        plan: what to do.
+        writer: the run's right to add parts to the dataset.
+        plan: the plan of the run.
         models: detector and embedder.
-        workers: how many there are, and what each may use.
-        source: what knows the photos' faces; None: they are to be found.
+        workers: number of workers, their threads, and Beam's flags.
+        source: source of given faces; None: faces are detected.
     """
 
     def __init__(
@@ -68,39 +69,39 @@ class ShardRun:
         self._workers = workers
         self._source = source
         self._work_dir = writer.dataset.path / WORK_DIR
-        self._suspects = PoisonRecord(self._work_dir)
+        self._poison_record = PoisonRecord(self._work_dir)
         self._part_names = map(writer.part_name, count())
 
-    def embed_all(self, *, forgive: bool = False) -> None:
+    def embed_all(self, *, retry_quarantined: bool = False) -> None:
         """Embed every photo of the plan.
 
-        When a worker is lost, what it had in hand is taken out of its shard and tried alone; a
-        photo on which workers die again and again becomes a rejected one.
+        When a worker is lost, its in-flight photos get shards of their own, and each is tried
+        alone. A photo on which workers died too often is quarantined: its row says crashed.
 
         Args:
-            forgive: try photos again on which workers died in earlier runs.
+            retry_quarantined: whether to clear the poison record of earlier runs first.
 
         Raises:
-            FaceTroveError: the job failed; what was committed stays.
+            FaceTroveError: the job failed; committed parts are kept.
         """
         if len(self._plan.to_do):
-            self._work_dir.mkdir(exist_ok=True, mode=PRIVATE)
+            self._work_dir.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
             if self._source is not None:
                 self._source, to_do = self._source.prepared(self._plan.to_do, self._work_dir)
                 self._plan = replace(self._plan, to_do=to_do)
-            self._suspects.collect()
-            if forgive:
-                self._suspects.forgive()
+            self._poison_record.collect()
+            if retry_quarantined:
+                self._poison_record.clear()
             self._embed_shards()
         shutil.rmtree(self._work_dir, ignore_errors=True)
 
     def drop(self, uris: pa.Array) -> None:
-        """Hide these photos and their faces."""
+        """Hide photos and their faces, by committing rows that say that the photos are gone."""
         gone = Outcome(None, None, None, 0, PhotoStatus.GONE.value, None, False)
         self._commit_without_faces(pa.table({"uri": uris}), gone)
 
     def _embed_shards(self) -> None:
-        shards = self._without_hopeless(
+        shards = self._isolate_suspects(
             cut_into_shards(self._plan, self._part_names, processes=self._workers.processes)
         )
         losses = unexplained = num_committed = 0
@@ -109,7 +110,7 @@ class ShardRun:
                 self._run(shards)
                 break
             except WorkerLostError as error:
-                explained = self._suspects.collect()
+                explained = self._poison_record.collect()
                 committed = self._writer.committed_parts()
                 if len(committed) > num_committed:
                     losses = unexplained = 0
@@ -119,35 +120,40 @@ class ShardRun:
                 if losses >= MAX_LOSSES or unexplained >= MAX_UNEXPLAINED_LOSSES:
                     raise FaceTroveError(f"{error}, {losses} times; {_CONTINUE}") from error
                 _log.warning("%s; starting workers again", error)
-                left = [shard for shard in shards if shard.part not in committed]
-                shards = self._without_hopeless(left)
+                remaining = [shard for shard in shards if shard.part not in committed]
+                shards = self._isolate_suspects(remaining)
 
-    def _without_hopeless(self, shards: Sequence[Shard]) -> list[Shard]:
-        """Shards with suspects apart; photos that workers died on too often get their rows."""
-        shards, quarantined = with_suspects_apart(
-            shards, self._plan, self._suspects, self._part_names
+    def _isolate_suspects(self, shards: Sequence[Shard]) -> list[Shard]:
+        """Return the shards with suspects isolated, and commit rows of quarantined photos."""
+        shards, quarantined = isolate_suspects(
+            shards, self._plan, self._poison_record, self._part_names
         )
         if quarantined:
             crashed = Outcome.rejected(RejectReason.CRASHED)
             self._commit_without_faces(self._plan.to_do.take(quarantined), crashed)
         return shards
 
-    def _commit_without_faces(self, known: pa.Table, outcome: Outcome) -> None:
-        """Commit a part of photos that all end in the same way."""
+    def _commit_without_faces(self, photos: pa.Table, outcome: Outcome) -> None:
+        """Commit a part of photos that all have the same outcome and no faces.
+
+        Args:
+            photos: columns of the photos' rows; those that are missing are filled.
+            outcome: the outcome.
+        """
         schema = self._writer.dataset.photo_schema
         values = {"num_bytes": -1, "mtime_ns": -1, **outcome._asdict()}
         columns = [
-            known[field.name].cast(field.type)
-            if field.name in known.column_names
-            else pa.repeat(pa.scalar(values.get(field.name), field.type), len(known))
+            photos[field.name].cast(field.type)
+            if field.name in photos.column_names
+            else pa.repeat(pa.scalar(values.get(field.name), field.type), len(photos))
             for field in schema
         ]
         faces = face_schema(self._writer.dataset.contract.dimension).empty_table()
-        photos = pa.table(columns, schema=schema)
-        self._writer.write_part(next(self._part_names), photos, faces, {})
+        rows = pa.table(columns, schema=schema)
+        self._writer.write_part(next(self._part_names), rows, faces, {})
 
     def _run(self, shards: Sequence[Shard]) -> None:
-        """Run shards on the runner that the arguments name, else on processes here."""
+        """Run shards on the runner that Beam's flags name, or on processes of this machine."""
         try:
             work = write_work(self._work_dir, self._plan, shards)
         except OSError as error:  # a full disk

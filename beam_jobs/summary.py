@@ -1,4 +1,4 @@
-"""What a run of the embed job found and did, counted."""
+"""The summary of a run of an embed job: what it found and what it did."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from faces.dataset.writing import DatasetWriter
 
 @dataclass(frozen=True)
 class PhotosFound:
-    """The photos named, compared with the dataset.
+    """Numbers of listed photos, compared with the dataset.
 
     Attributes:
-        num_photos: found.
-        num_new, num_changed, num_retried: what a run has to do.
-        num_unchanged: in the dataset already.
-        num_out_of_reach: of these, photos that cannot be looked at now; what is known stays.
-        num_vanished: in the dataset, and no longer where they were.
+        num_photos: number of listed photos.
+        num_new: number of photos that the dataset does not have.
+        num_changed: number of photos whose file or metadata changed, or whose faces file was lost.
+        num_retried: number of rejected photos that are tried again.
+        num_unchanged: number of photos that the dataset has as they are.
+        num_out_of_reach: number of unchanged photos whose files cannot be read now; their rows in
+            the dataset stay.
+        num_vanished: number of photos in the dataset that no longer exist at their uri.
     """
 
     num_photos: int
@@ -35,24 +38,29 @@ class PhotosFound:
 
     @classmethod
     def of(cls, plan: Plan) -> PhotosFound:
-        """Count a plan."""
+        """Count the photos of a plan.
+
+        Args:
+            plan: the plan of an embed job.
+        """
         parts = (plan.num_new, plan.num_changed, plan.num_retried, plan.num_unchanged)
         return cls(sum(parts), *parts, plan.num_out_of_reach, len(plan.vanished))
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What a run did; kept in the dataset.
+    """The summary of a run, which is stored in the dataset.
 
     Attributes:
-        found: what there was to do.
-        num_dropped: vanished photos whose faces were dropped.
-        done: what this run added.
-        total: what the dataset now holds.
-        started: UTC, ISO 8601.
-        seconds: from start to end, workers' start-up included.
-        stage_seconds: read, decode, detect, align, embed: added over all workers.
-        runs_on: by the names of the models, the engine and device that each runs on.
+        found: numbers of listed photos, compared with the dataset as it was before.
+        num_dropped: number of vanished photos whose faces were dropped.
+        done: numbers of photos and faces that this run committed.
+        total: numbers of photos and faces in the dataset after the run.
+        started: time of the start in UTC, ISO 8601.
+        seconds: wall-clock seconds from start to end, workers' start-up included.
+        stage_seconds: seconds summed over all workers, by stage: read, decode, detect, align,
+            embed.
+        runs_on: engine and device that each model runs on, by the model's name.
     """
 
     found: PhotosFound
@@ -66,7 +74,12 @@ class EmbedSummary:
 
 
 def count_run(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict[str, float]]:
-    """What a run has committed, what the dataset holds, and the seconds by stage."""
+    """Count what a run has committed.
+
+    Returns:
+        Numbers of photos and faces of the run, numbers of those in the dataset, and seconds summed
+        over all workers, by stage.
+    """
     parts = sorted(writer.committed_parts())
     photos = writer.dataset.photos(COUNTED_COLUMNS)
     ours = photos.filter(pc.is_in(photos["part"], value_set=pa.array(parts, pa.string())))

@@ -1,4 +1,4 @@
-"""The embed job as Beam transforms: one for anybody's pipeline, one that fills a dataset."""
+"""Embedding photos as Beam transforms: one for any pipeline, and one that writes a dataset."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from faces.models.registry import load_pipeline
 from faces.photos.uris import photo_uri
 
 METRICS = "facetrove"
-"""Namespace of all counters."""
+"""Namespace of all Beam counters."""
 
 
 def _load_on_worker(
@@ -40,13 +40,20 @@ def _load_on_worker(
     threads: int,
     contract_owner: str,
 ) -> FacePipeline:
-    """Load the networks of a worker.
+    """Load the networks in a worker process.
+
+    Args:
+        models: detector and embedder.
+        contract: contract that the loaded models must have.
+        selection: which of the detected faces are kept.
+        threads: number of processor cores that the networks use.
+        contract_owner: what the contract belongs to, for the error message.
 
     Raises:
-        ContractMismatchError: they are not those of the driver.
+        ContractMismatchError: the loaded models have another contract.
     """
     pipeline = load_pipeline(models, selection=selection, threads=threads)
-    # A file of the models may have changed meanwhile, or be another here.
+    # A model file may have changed since the run began, or be another one on this machine.
     require_same_contract(
         pipeline.contract,
         contract,
@@ -58,16 +65,16 @@ def _load_on_worker(
 
 
 class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are untyped
-    """Embed shards of photos, and commit each one's part of a dataset.
+    """Embed shards of photos, and commit the part of each shard to a dataset.
 
-    Takes a PCollection of `ShardWork` and gives one of str, the names of the parts committed. An
-    element that is tried again replaces its part.
+    Takes a PCollection of `ShardWork` and returns a PCollection of str, the names of the committed
+    parts. An element that is tried again replaces its part.
 
     Args:
-        writer: the run's right to add parts.
+        writer: the run's right to add parts to the dataset.
         models: detector and embedder.
-        threads: processor cores that a worker uses.
-        source: what knows the photos' faces; None: they are to be found.
+        threads: number of processor cores that each worker uses.
+        source: source of given faces; None: faces are detected.
     """
 
     def __init__(
@@ -82,7 +89,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         self._embed = _EmbedShard(writer, models, threads, source)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """See `PTransform`."""
+        """Apply the transform to a PCollection of `ShardWork`."""
         return (
             shards
             | "Spread over workers" >> beam.Reshuffle()
@@ -91,6 +98,8 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
 
 
 class _EmbedShard(beam.DoFn):  # type: ignore[misc]
+    """The step of `EmbedShards` that embeds one shard and commits its part."""
+
     def __init__(
         self, writer: DatasetWriter, models: ModelChoice, threads: int, source: FaceSource | None
     ) -> None:
@@ -104,7 +113,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Load the networks, once per worker process."""
-        cv2.setNumThreads(self._threads)  # this process is ours, or a worker of Beam's
+        cv2.setNumThreads(self._threads)  # no other program shares this process
         dataset = self._writer.dataset
         self._pipeline = _load_on_worker(
             self._models,
@@ -121,12 +130,12 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         dataset = self._writer.dataset
         in_flight = InFlight(in_flight_file(dataset.path / WORK_DIR, part))
         try:
-            photos, known = read_work(work, number)
+            photos, stored = read_work(work, number)
             result = embed_shard(
                 self._pipeline,
                 photos,
                 dataset.photo_schema,
-                known=known,
+                stored=stored,
                 limits=dataset.limits or PhotoLimits(),
                 given_photos=self._source.given_photos(photos) if self._source else None,
                 in_flight=in_flight,
@@ -134,7 +143,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
             )
             if len(result.photos):
                 self._writer.write_part(part, result.photos, result.faces, result.seconds)
-        finally:  # an error is no death
+        finally:  # an error is not the death of a worker
             in_flight.done()
         self._photos.inc(len(result.photos))
         self._faces.inc(len(result.faces))
@@ -143,18 +152,20 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
 
 
 class EmbeddedPhotos(NamedTuple):
-    """What `EmbedPhotos` gives: each photo is in one of the three, with as many faces as it has.
+    """The outputs of `EmbedPhotos`. Each photo has rows in exactly one of the three.
 
     All rows are dicts of plain values, which Beam encodes without pickle.
 
     Attributes:
-        faces: a row for each face, with the columns of `faces.dataset.schema.face_schema`: uri,
-            photo_id, face_id, box (x, y, width, height), landmarks (x, y five times), score, the
-            measures of quality, embedding_norm, and embedding, a list of d float of unit length.
-        without_faces: a row for each photo in which no face was found: uri, photo_id, width and
-            height in pixels.
-        rejected: a row for each photo that has no result: uri, photo_id, which is None where the
-            photo could not be read, and reason, a `faces.photos.rejection.RejectReason`.
+        faces: PCollection with a row for each face, which has the columns of
+            `faces.dataset.schema.face_schema`: face_id; photo_id; uri; box (x, y, width, height in
+            pixels of the upright photo); landmarks (x, y of five points in pixels); score, [0, 1];
+            the fields of `faces.models.face.FaceQuality`; embedding_norm, the embedding's length
+            before it was scaled; and embedding, a list of d floats of unit length.
+        without_faces: PCollection with a row for each photo in which no face was found: uri,
+            photo_id, width and height in pixels.
+        rejected: PCollection with a row for each rejected photo: uri; photo_id, None where the
+            photo could not be read; and reason, a value of `faces.photos.rejection.RejectReason`.
     """
 
     faces: beam.PCollection
@@ -163,31 +174,32 @@ class EmbeddedPhotos(NamedTuple):
 
 
 class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
-    """Find and embed the faces of photos, in anybody's pipeline.
+    """Detect and embed the faces of photos, in any Beam pipeline.
 
-    Takes a PCollection of str, paths or URLs of photos as `faces.photos.reading.read_photo` reads
-    them, and gives `EmbeddedPhotos`. Give absolute paths: a relative one starts from the worker's
-    current folder. The uri of a row is the photo's absolute path, or its URL. A photo with the
-    content of another has the same photo_id and face_ids.
+    Takes a PCollection of str, the paths or URLs of photos, and returns `EmbeddedPhotos`. Paths
+    should be absolute: a relative path starts from the worker's current folder. The uri of a row is
+    the photo's absolute path or its URL. Photos with the same content have the same photo_id and
+    face_ids.
 
-    The embeddings are those that `beam_jobs.embed_photos` writes into a dataset. That job finds
-    out too which photo it was that killed a worker; this transform does not.
+    The embeddings are the same as those that `embed_photos` writes to a dataset. Unlike that job,
+    this transform does not identify a photo that kills its worker.
 
-    The counters photos, faces, without_faces and rejected are in the namespace "facetrove".
+    The Beam counters photos, faces, without_faces and rejected have the namespace "facetrove".
 
     Args:
         models: detector and embedder.
-        selection: which faces are kept.
-        limits: limits of the photos tried.
+        selection: which of the detected faces are kept.
+        limits: limits on photos; a photo beyond one is rejected as too large.
         batch_photos: number of photos that are embedded together, 1 or more.
-        threads: processor cores that a worker uses.
+        threads: number of processor cores that each worker uses, 1 or more.
 
     Attributes:
-        contract: what makes the embeddings; those of different contracts cannot be compared.
+        contract: the models and preprocessing that make the embeddings. Embeddings of different
+            contracts cannot be compared.
 
     Raises:
-        WrongUsageError: there is no model of that name, or it cannot be used so.
-        ModelUnavailableError: its weights cannot be had.
+        WrongUsageError: there is no model of a given name, or the two models cannot be combined.
+        ModelUnavailableError: the weights of a model cannot be had.
     """
 
     def __init__(
@@ -201,21 +213,24 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         models = models.absolute()  # workers may have another current folder
-        # Here before any worker: it fetches and prepares the weights, and tells the contract.
+        # Loading here, before any worker does, fetches and prepares the weights once.
         self.contract = load_pipeline(models, threads=1).contract
         self._batch_photos = batch_photos
         self._embed = _EmbedBatch(models, self.contract, selection, limits, threads)
 
     def expand(self, uris: beam.PCollection) -> EmbeddedPhotos:
-        """See `PTransform`.
+        """Apply the transform to photos.
+
+        Args:
+            uris: PCollection of str, the paths or URLs of photos.
 
         Raises:
-            WrongUsageError: the runner would lose photos without a word.
+            WrongUsageError: the pipeline's runner would lose photos silently.
         """
         if type(uris.pipeline.runner).__name__ == "DaskRunner":  # 2.77; see beam.BatchElements
             raise WrongUsageError(
-                "Beam's DaskRunner drops what a step gives at the end of a bundle, and so the last "
-                "photos of each; run EmbedPhotos on another runner"
+                "Beam's DaskRunner drops what a step outputs at the end of a bundle, and so the "
+                "last photos of each bundle; run EmbedPhotos on another runner"
             )
         outputs = (
             uris
@@ -233,14 +248,16 @@ _WITHOUT_FACES, _REJECTED = "without_faces", "rejected"
 
 
 class _Networks:
-    """The networks of a worker process. Its threads take turns: a pipeline is not for two."""
+    """The networks of a worker process, with a lock: a pipeline serves one thread at a time."""
 
     def __init__(self, pipeline: FacePipeline) -> None:
         self.pipeline = pipeline
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
 
 
 class _EmbedBatch(beam.DoFn):  # type: ignore[misc]
+    """The step of `EmbedPhotos` that embeds one batch of photos."""
+
     def __init__(
         self,
         models: ModelChoice,
@@ -275,11 +292,11 @@ class _EmbedBatch(beam.DoFn):  # type: ignore[misc]
         )
 
     def process(self, uris: Sequence[str]) -> Iterator[Any]:
-        """The rows of a batch of photos."""
+        """Embed a batch of photos, and yield rows for the three outputs."""
         assert self._networks is not None, "Beam calls setup first"
         unknown = [-1] * len(uris)
         to_do = {"uri": list(map(photo_uri, uris)), "num_bytes": unknown, "mtime_ns": unknown}
-        with self._networks.turn:
+        with self._networks.lock:
             result = embed_shard(
                 self._networks.pipeline, pa.table(to_do), PHOTO_SCHEMA, limits=self._limits
             )

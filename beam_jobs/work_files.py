@@ -1,7 +1,7 @@
-"""Work files: the photos of shards and the contents they may be copies of, for workers to read.
+"""Work files: the photos of shards, and the stored contents that they may be copies of.
 
-They lie in the dataset's work folder, a record batch for each shard, so that nothing but names
-flows through Beam.
+Workers read them from the dataset's work folder, one record batch for each shard, so that only
+names flow through Beam.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from beam_jobs.shards import Shard
 from faces.core.files import atomic_write
 
 ShardWork = tuple[str, str, int, bool]
-"""Part to write, work file, batch in it, careful: plain values, which Beam encodes without
-pickle."""
+"""Part name, path prefix of the work files, batch number in them, and `Shard.careful`. These are
+plain values, which Beam encodes without pickle."""
 
 
 def write_work(work_dir: Path, plan: Plan, shards: Sequence[Shard]) -> list[ShardWork]:
-    """Write a work file of photos and one of contents known, a batch for every shard.
+    """Write a work file of photos and one of stored contents, with a batch for each shard.
 
     Returns:
-        What a worker needs to know of each shard.
+        The Beam element of each shard, in the order of the shards.
     """
     work = str(work_dir / shards[0].part)
-    to_do, known = plan.to_do, plan.known
+    to_do, stored = plan.to_do, plan.stored
     _write_batches(f"{work}.photos", to_do.schema, (shard.photos_of(plan) for shard in shards))
-    known_sizes = known["num_bytes"].to_numpy()  # ascending
+    stored_sizes = stored["num_bytes"].to_numpy()  # ascending
     sizes = to_do["num_bytes"].to_numpy()
 
-    def known_of(shard: Shard) -> pa.Table:
-        wanted = np.unique(sizes[shard.start : shard.stop])
-        first = np.searchsorted(known_sizes, wanted)
-        last = np.searchsorted(known_sizes, wanted, side="right")
+    def stored_contents(shard: Shard) -> pa.Table:
+        shard_sizes = np.unique(sizes[shard.start : shard.stop])
+        first = np.searchsorted(stored_sizes, shard_sizes)
+        last = np.searchsorted(stored_sizes, shard_sizes, side="right")
         rows = [np.arange(*span) for span in zip(first, last, strict=True)]
-        return known.take(np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64))
+        return stored.take(np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64))
 
-    _write_batches(f"{work}.known", known.schema, map(known_of, shards))
+    _write_batches(f"{work}.known", stored.schema, map(stored_contents, shards))
     return [(shard.part, work, number, shard.careful) for number, shard in enumerate(shards)]
 
 
 def read_work(work: str, number: int) -> tuple[pa.Table, pa.Table]:
-    """The photos of a shard, and the contents known that they may be copies of."""
+    """Read the photos of a shard, and the stored contents that they may be copies of."""
     return _read_batch(f"{work}.photos", number), _read_batch(f"{work}.known", number)
 
 

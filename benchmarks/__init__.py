@@ -1,1 +1,1 @@
-"""Scripts that measure; nothing imports them but each other."""
+"""Benchmark scripts; no other package imports them."""

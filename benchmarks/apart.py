@@ -1,4 +1,4 @@
-"""A measurement in a process of its own, so that its memory is its own and nothing is warm."""
+"""Measurements in a fresh process, whose memory can be measured and whose caches are cold."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 SAMPLE_SECONDS = 0.02
+"""Interval between two samples of a process's private memory."""
 
 P, R = ParamSpec("P"), TypeVar("R")
 
 
 class ProcessError(Exception):
-    """What ran apart failed; says how."""
+    """An error that a function raised in its own process, or the end of that process."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a process held in memory.
+    """The memory of a process.
 
     Attributes:
-        peak_bytes: resident at most, pages of mapped files too.
-        private_bytes: resident at most of what is in no file, as sampled every 20 ms.
-        start_bytes: resident before it began: Python and what was imported.
+        peak_bytes: peak resident memory, pages of mapped files included.
+        private_bytes: peak resident anonymous memory, without pages of mapped files, as sampled
+            every 20 ms.
+        start_bytes: resident memory before the measured function began: Python and its modules.
     """
 
     peak_bytes: int
@@ -38,17 +40,17 @@ class Memory:
 
 
 def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[R, Memory]:
-    """Call a function of a module in a new process.
+    """Call a function in a new process, and measure the memory of that process.
 
     Args:
-        function: what to call; it and its arguments and result can be pickled.
-        args, kwargs: its arguments.
+        function: a function of a module; it, its arguments and its result must be picklable.
+        args, kwargs: the function's arguments.
 
     Returns:
-        What it returned, and the memory that the process held.
+        The function's result, and the memory of the process.
 
     Raises:
-        ProcessError: it failed, or was killed.
+        ProcessError: the function raised an error, or the process was killed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -59,7 +61,9 @@ def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[
         failure, result, memory = ours.recv()
     except EOFError:
         process.join()
-        raise ProcessError(f"{function.__name__} ended with {process.exitcode}") from None
+        raise ProcessError(
+            f"{function.__name__} ended its process with exit code {process.exitcode}"
+        ) from None
     process.join()
     if failure is not None:
         raise ProcessError(f"{function.__name__} failed:\n{failure}")
@@ -80,7 +84,7 @@ def _child(
 
 
 class _Sampler:
-    """Watches this process's memory from a thread."""
+    """A thread that samples this process's private memory while a context is open."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -97,6 +101,7 @@ class _Sampler:
         self._thread.join()
 
     def memory(self) -> Memory:
+        """Return the memory of the process up to now."""
         return Memory(peak_bytes(), self._private_bytes, self._start_bytes)
 
     def _watch(self) -> None:
@@ -107,7 +112,7 @@ class _Sampler:
 
 
 def status_bytes(name: str) -> int:
-    """A line of /proc/self/status, such as VmRSS; 0 where there is none."""
+    """Read a size from /proc/self/status, such as VmRSS; 0 where the system has no such line."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
@@ -116,9 +121,9 @@ def status_bytes(name: str) -> int:
 
 
 def peak_bytes() -> int:
-    """Most that this process held resident so far.
+    """Return the peak resident memory of this process so far.
 
-    On Linux not getrusage's figure, which begins with what the parent held when it forked.
+    On Linux this is not getrusage's figure, which starts from the parent's memory at the fork.
     """
     unit = 1 if sys.platform == "darwin" else 1024
     return status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""Small line charts, drawn with OpenCV, which is there anyway."""
+"""Line charts drawn with OpenCV, which is installed anyway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 900, 560
+"""Size of a chart in pixels."""
+
 LEFT, RIGHT, TOP, BOTTOM = 90, 690, 40, 500
+"""Edges of the plotted area in pixels."""
 
 COLOURS = (
     *((160, 90, 20), (40, 40, 200), (50, 140, 40), (30, 140, 220), (150, 50, 150), (90, 90, 90)),
@@ -21,13 +24,13 @@ COLOURS = (
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its title, where it has lines, what they are called, and its scale.
+    """An axis of a chart.
 
     Attributes:
-        title: beside it.
-        ticks: values, from end to end.
-        label: text of a value.
-        scale: to what is linear on paper, such as a logarithm.
+        title: the text beside the axis.
+        ticks: values with a grid line, ascending; the first and last are the ends of the axis.
+        label: returns the text of a tick.
+        scale: maps a value to a number that is linear on the chart, such as its logarithm.
     """
 
     title: str
@@ -36,22 +39,22 @@ class Axis:
     scale: Callable[[float], float]
 
     def share(self, value: float) -> float:
-        """Where a value lies, 0 to 1; values beyond the ends lie there."""
+        """Return the position of a value along the axis, clipped to 0 to 1."""
         ends = self.scale(self.ticks[0]), self.scale(self.ticks[-1])
-        place = (self.scale(value) - ends[0]) / (ends[1] - ends[0])
-        return min(1.0, max(0.0, place))
+        position = (self.scale(value) - ends[0]) / (ends[1] - ends[0])
+        return min(1.0, max(0.0, position))
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points of one name, in their order."""
+    """A named line through points (x, y), in their order."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
 def logarithmic(title: str, values: Sequence[float]) -> Axis:
-    """An axis of powers of ten, with lines at 1, 2 and 5."""
+    """Make a logarithmic axis for values > 0, with ticks at 1, 2 and 5 times powers of ten."""
     low, high = min(values), max(values)
     ticks = [m * 10.0**e for e in range(-4, 11) for m in (1, 2, 5)]
     below = [tick for tick in ticks if tick <= low][-1]
@@ -65,14 +68,14 @@ def _count(value: float) -> str:
 
 
 def recall_axis(title: str) -> Axis:
-    """An axis of recalls that shows what is missing of 1."""
+    """Make an axis for recall that is logarithmic in 1 - recall, the share that is missed."""
     missing = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
     ticks = [1 - share for share in missing]
     return Axis(title, ticks, lambda value: f"{value:g}", lambda v: -float(np.log10(1 - v + 1e-9)))
 
 
 def draw(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> NDArray[np.uint8]:
-    """(560, 900, 3) picture of some lines."""
+    """Draw a chart of lines, a (560, 900, 3) uint8 BGR picture."""
     picture = np.full((HEIGHT, WIDTH, 3), 255, dtype=np.uint8)
     for tick in x.ticks:
         at = _x(x, tick)
@@ -95,9 +98,9 @@ def draw(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> NDArray[np.uint
 
 
 def save(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write it as a PNG."""
+    """Write a BGR picture to a PNG file."""
     if not cv2.imwrite(str(path), picture):
-        raise OSError(f"{path} cannot be written")
+        raise OSError(f"{path} cannot be written; name a .png in a folder that exists")
 
 
 def _x(axis: Axis, value: float) -> int:
@@ -111,7 +114,7 @@ def _y(axis: Axis, value: float) -> int:
 def _write(
     picture: NDArray[np.uint8],
     text: str,
-    place: tuple[int, int],
+    origin: tuple[int, int],
     colour: tuple[int, int, int] = (60, 60, 60),
 ) -> None:
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)

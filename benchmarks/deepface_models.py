@@ -1,19 +1,20 @@
-"""Embeddings per second of deepface's models: by `DeepFace.represent` and by facetrove.
+"""Embeddings per second of deepface's models: with `DeepFace.represent` and with facetrove.
 
     python -m benchmarks.deepface_models PHOTOS [--count 64] [--repeats 5] [--models ArcFace ...]
 
-deepface's weights are in no package, so VGG-Face, ArcFace, Facenet and DeepID are deepface's own
-architectures with random weights, which take as long as trained ones; SFace and Dlib are the real
-ones. Both programs get the same files, in a temporary home, and all cores of the processor.
+deepface's weights are in no package. So VGG-Face, ArcFace, Facenet and DeepID are deepface's
+architectures with random weights, which take as long as trained ones; SFace and Dlib have their
+real weights. Both programs use the same files, in a temporary home folder, and all processor cores.
 
-For each model three processes stay loaded and take turns, so that a machine that slows down slows
-all: deepface given a list of photos at once, deepface in a loop over them, and facetrove in blocks.
-After one round that does not count, medians. Three tables:
+For each model, three processes stay loaded and run in turns, so that a change of the machine's
+speed affects all of them: deepface given a list of all photos, deepface called once per photo, and
+facetrove given batches. After a warm-up round, medians over the rounds are printed in three tables:
 
-1. decoded photos to embeddings, YuNet finding the faces, each cut out as deepface does;
+1. from decoded photos to embeddings, where YuNet detects the faces and crops are cut as deepface
+   cuts them;
 2. embeddings of crops that were cut before, and how far the programs' unit vectors differ;
-3. what facetrove adds to the network's own time: its embedder, held to ONNX Runtime, against a
-   bare session of the same file on the same prepared batches, in one process.
+3. the overhead of facetrove's embedder: its time with ONNX Runtime, compared with a plain ONNX
+   Runtime session of the same file on the same prepared batches, in one process.
 """
 
 from __future__ import annotations
@@ -55,11 +56,12 @@ from faces.models.weights import SFACE_FILE, YUNET_FILE
 from faces.photos.decoding import Image, Photo, decode_photo
 
 BLOCK_PHOTOS = 32
-"""Photos that facetrove is given at once."""
+"""Number of photos in a batch that facetrove is given."""
 
 ADAPTER_CROPS, ADAPTER_ROUNDS, ADAPTER_SECONDS, PAUSE_SECONDS = 16, 9, 0.3, 0.1
-"""Of the third table: crops at most, least rounds, how long one is at least, and the pause before
-each, for the idle threads of the other session spin for a while."""
+"""For the third table: maximum number of crops, minimum number of rounds, minimum duration of a
+round, and the pause before each round. In the pause the other session's idle threads stop
+spinning."""
 
 Vectors = NDArray[np.float32]
 Kernel = tuple[int, int]
@@ -67,9 +69,9 @@ ONE, THREE = (1, 1), (3, 3)
 
 
 class Graph:
-    """An ONNX graph that grows layer by layer, with random weights (He et al., ICCV 2015).
+    """A builder of an ONNX graph, layer by layer, with random weights (He et al., ICCV 2015).
 
-    As PyTorch's exporter writes it: batch normalization behind a convolution is part of it.
+    As in graphs that PyTorch exports, batch normalization after a convolution is folded into it.
     """
 
     def __init__(self, model: str, seed: int) -> None:
@@ -81,14 +83,21 @@ class Graph:
         self.image = self.add("Transpose", "crops", channels=3, perm=[0, 3, 1, 2])
 
     def add(self, operation: str, *inputs: str, channels: int = 0, **attributes: Any) -> str:
-        """A node; gives the name of its output, which has the first input's channels or these."""
+        """Add a node, and return the name of its output.
+
+        Args:
+            operation: the ONNX operator.
+            inputs: names of its inputs.
+            channels: number of channels of the output; 0 for as many as the first input has.
+            attributes: attributes of the operator.
+        """
         name = f"{operation}{len(self._nodes)}"
         self._nodes.append(helper.make_node(operation, list(inputs), [name], **attributes))
         self._channels[name] = channels or self._channels[inputs[0]]
         return name
 
     def weight(self, values: NDArray[np.floating] | float) -> str:
-        """The name of new weights."""
+        """Add weights, and return their name."""
         name = f"weight{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(np.asarray(values, np.float32), name))
         return name
@@ -96,7 +105,7 @@ class Graph:
     def conv(
         self, x: str, channels: int, kernel: Kernel, stride: int = 1, same: bool = False
     ) -> str:
-        """A convolution; `same`: zeros around it as far as the kernel reaches."""
+        """Add a convolution; with `same`, zero padding keeps the image's size at stride 1."""
         around = [side // 2 if same else 0 for side in kernel] * 2
         weights = self._he(channels, self._channels[x], *kernel)
         bias = self.weight(self._rng.normal(size=channels) / 100)
@@ -106,37 +115,37 @@ class Graph:
     def relu(
         self, x: str, channels: int, kernel: Kernel, stride: int = 1, same: bool = False
     ) -> str:
-        """A convolution with ReLU behind it."""
+        """Add a convolution followed by ReLU."""
         return self.add("Relu", self.conv(x, channels, kernel, stride, same))
 
     def batch_norm(self, x: str) -> str:
-        """Batch normalization by itself."""
+        """Add a batch normalization that is not folded into a convolution."""
         mean, offset = self._rng.normal(size=(2, self._channels[x])) / 10
         variance, scale = self._rng.uniform(0.5, 1.5, (2, self._channels[x]))
         weights = [self.weight(values) for values in (scale, offset, mean, variance)]
         return self.add("BatchNormalization", x, *weights)
 
     def prelu(self, x: str) -> str:
-        """A ReLU with a slope of its own for each channel."""
+        """Add a PReLU, with one slope per channel."""
         slopes = self._rng.uniform(0, 0.5, (self._channels[x], 1, 1))
         return self.add("PRelu", x, self.weight(slopes))
 
     def pool(self, x: str, side: int) -> str:
-        """The largest values of squares, at half the size."""
+        """Add a max pooling over squares of `side` pixels, with stride 2."""
         return self.add("MaxPool", x, kernel_shape=[side, side], strides=[2, 2])
 
     def concat(self, *inputs: str) -> str:
-        """All channels of several."""
+        """Add a concatenation of all channels of some inputs."""
         return self.add("Concat", *inputs, channels=sum(self._channels[x] for x in inputs), axis=1)
 
     def dense(self, x: str, pixels: int, channels: int) -> str:
-        """A fully connected layer over all channels of that many pixels."""
+        """Add a fully connected layer over all channels of an input of that many pixels."""
         weights = self._he(channels, self._channels[x] * pixels)
         bias = self.weight(np.zeros(channels))
         return self.add("Gemm", self.add("Flatten", x), weights, bias, channels=channels, transB=1)
 
     def write(self, folder: Path, output: str) -> None:
-        """The network's file, where deepface looks for it."""
+        """Write the network to the file that deepface loads, whose output is the given one."""
         shape = [self._recogniser.height, self._recogniser.width, 3]
         embedding = ["n", self._recogniser.dimension]
         graph = helper.make_graph(
@@ -157,7 +166,7 @@ class Graph:
 
 
 def vgg_face(graph: Graph) -> str:
-    """VGG16 without its classifier; the fully connected layers are convolutions at deepface."""
+    """Build VGG16 without its classifier; as in deepface, dense layers are convolutions."""
     x = graph.image
     for channels, layers in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(layers):
@@ -167,7 +176,7 @@ def vgg_face(graph: Graph) -> str:
 
 
 def arcface(graph: Graph) -> str:
-    """IResNet-34: the first convolution of a unit has PReLU behind it, the second the stride."""
+    """Build IResNet-34: in a unit, PReLU follows the first convolution, the second has a stride."""
     x = graph.prelu(graph.conv(graph.image, 64, THREE, same=True))
     for channels, units in ((64, 3), (128, 4), (256, 6), (512, 3)):
         for unit in range(units):
@@ -179,10 +188,10 @@ def arcface(graph: Graph) -> str:
 
 
 def facenet(graph: Graph) -> str:
-    """Inception-ResNet-v1."""
+    """Build Inception-ResNet-v1."""
 
     def branch(x: str, *layers: tuple[int, Kernel], stride: int = 1) -> str:
-        """Convolutions, the last with that stride."""
+        """Add convolutions, the last of which has the stride."""
         for channels, kernel in layers[:-1]:
             x = graph.relu(x, channels, kernel, same=True)
         return graph.relu(x, *layers[-1], stride, same=stride == 1)
@@ -215,7 +224,7 @@ def facenet(graph: Graph) -> str:
 
 
 def deepid(graph: Graph) -> str:
-    """Its embedding sees the last two layers."""
+    """Build DeepID, whose embedding is computed from the last two layers."""
     x = graph.image
     for channels, kernel in ((20, (4, 4)), (40, THREE), (60, THREE)):
         x = graph.pool(graph.relu(x, channels, kernel), 2)
@@ -228,7 +237,7 @@ MODELS = (*RANDOM, "SFace", "Dlib")
 
 
 def make_home(home: Path, models: Iterable[str]) -> None:
-    """deepface's folder of weights."""
+    """Write the weights of some models into deepface's home folder."""
     folder = home / ".deepface" / "weights"
     folder.mkdir(parents=True)
     yunet, sface = fetch([YUNET_FILE, SFACE_FILE], cache_dir() / "weights")
@@ -247,22 +256,34 @@ def make_home(home: Path, models: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Material:
-    """What is embedded: photos, and a file of RGB crops that are whole numbers."""
+    """The photos to embed, and the file of their crops.
+
+    Attributes:
+        photos: paths of the photos.
+        crops: path of a .npy file of (n, height, width, 3) float32 RGB crops, whole numbers.
+    """
 
     photos: tuple[Path, ...]
     crops: Path
 
     def images(self) -> list[Image]:
-        """The photos, decoded."""
+        """Decode the photos."""
         return [decode_photo(path.read_bytes()).image for path in self.photos]
 
 
 def choice_of(model: str) -> ModelChoice:
+    """Return facetrove's choice of models for one of deepface's models."""
     return ModelChoice("yunet", DEEPFACE + model, alignment=DEEPFACE_ALIGNMENT, device="cpu")
 
 
 def make_crops(model: str, material: Material) -> int:
-    """Write the best face of each photo, cut as deepface does; how many there are."""
+    """Cut one face, the first that is detected, out of each photo as deepface does.
+
+    The crops are written to `material.crops`.
+
+    Returns:
+        Number of crops.
+    """
     images = material.images()
     found = load_detector(choice_of(model), threads=CORES).detect(list(map(Photo, images)))
     alignment = DeepFaceAlignment(RECOGNISERS[model].width, RECOGNISERS[model].height)
@@ -280,7 +301,12 @@ PROGRAMS = ("deepface list", "deepface loop", "facetrove")
 
 @dataclass(frozen=True)
 class Program:
-    """What is timed, by what it embeds (photos, crops), and the engine of the embedder."""
+    """A program that is timed.
+
+    Attributes:
+        embed: functions that embed all `photos` or all `crops`.
+        runs_on: the engine and device of facetrove's embedder; empty for deepface.
+    """
 
     embed: dict[str, Callable[[], Any]]
     runs_on: str
@@ -288,7 +314,7 @@ class Program:
 
 @cache
 def program(name: str, model: str, material: Material) -> Program:
-    """The program of this process, loaded, with everything decoded."""
+    """Load a program in this process, and decode the photos for it."""
     photos, crops = material.images(), np.load(material.crops)
     if name == "facetrove":
         pipeline = load_pipeline(choice_of(model), threads=CORES)
@@ -319,7 +345,11 @@ def program(name: str, model: str, material: Material) -> Program:
 
 
 def timed(name: str, model: str, material: Material, what: str) -> tuple[float, Vectors, str]:
-    """Seconds, the embeddings, and what the program runs on."""
+    """Time a program once.
+
+    Returns:
+        Seconds, the (n, d) embeddings, and the engine of the embedder.
+    """
     loaded = program(name, model, material)
     start = time.perf_counter()
     result = loaded.embed[what]()
@@ -331,7 +361,7 @@ def timed(name: str, model: str, material: Material, what: str) -> tuple[float, 
 
 
 def compare(model: str, material: Material, repeats: int) -> tuple[list[str], list[str]]:
-    """A model's lines of the first two tables."""
+    """Measure a model's rows of the first two tables."""
     apart(make_crops, model, material)
     context = multiprocessing.get_context("spawn")
     pools = {name: ProcessPoolExecutor(1, mp_context=context) for name in PROGRAMS}
@@ -361,7 +391,7 @@ def compare(model: str, material: Material, repeats: int) -> tuple[list[str], li
 
 
 def adapter_line(model: str, material: Material, repeats: int) -> list[str]:
-    """A model's line of the third table."""
+    """Measure a model's row of the third table."""
     import onnxruntime
 
     choice = choice_of(model)
@@ -400,6 +430,7 @@ def adapter_line(model: str, material: Material, repeats: int) -> list[str]:
 
 
 def seconds_of(run: Callable[[], None], passes: int) -> float:
+    """Time a number of calls of a function, in seconds."""
     start = time.perf_counter()
     for _ in range(passes):
         run()
@@ -409,15 +440,20 @@ def seconds_of(run: Callable[[], None], passes: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, help="folder of photos, searched recursively")
-    parser.add_argument("--count", type=int, default=64, help="photos to embed, 2 at least")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument(
+        "--count", type=int, default=64, help="number of photos to embed, 2 or more"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="number of rounds")
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, help="only these")
     options = parser.parse_args()
     print_header()
     require_peers()
     found = sorted(path for path in options.photos.rglob("*") if path.suffix == ".jpg")
     if not 2 <= options.count <= len(found):
-        sys.exit(f"{options.photos} holds {len(found)} photos, {options.count} are wanted")
+        sys.exit(
+            f"--count is {options.count}, expected 2 to {len(found)}, the number of .jpg files in "
+            f"{options.photos}"
+        )
     photos = tuple(found[n * len(found) // options.count] for n in range(options.count))
     speeds = ["model", *(f"{name} /s" for name in PROGRAMS), "to list", "to loop"]
     whole, cut, added = [], [], []
@@ -438,9 +474,9 @@ def main() -> None:
             if model != "Dlib":  # runs in dlib itself
                 added.append(apart(adapter_line, model, material, options.repeats)[0])
             print(f"(measured {model})", file=sys.stderr, flush=True)
-    print(f"embeddings/s, of {len(photos)} photos, median of {options.repeats} rounds")
+    print(f"embeddings/s from {len(photos)} photos, median of {options.repeats} rounds")
     print_table([*speeds, "deepface faces", "facetrove faces"], whole)
-    print(f"\nembeddings/s, of crops, median of {options.repeats} rounds")
+    print(f"\nembeddings/s from crops, median of {options.repeats} rounds")
     print_table([*speeds, "difference", "facetrove on"], cut)
     print(f"\nms/face on ONNX Runtime, median of {max(options.repeats, ADAPTER_ROUNDS)} rounds")
     if added:
@@ -449,5 +485,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     if "OMP_NUM_THREADS" in os.environ:
-        sys.exit("unset OMP_NUM_THREADS: it would hold some programs back and not others")
+        sys.exit("OMP_NUM_THREADS limits the threads of only some of the programs; unset it")
     main()

@@ -1,7 +1,7 @@
-"""Embed every photo of a folder with deepface, as its users would: the peer of a benchmark.
+"""Embed every photo of a folder with deepface, for comparison in a benchmark.
 
-Photo by photo, as deepface's own `find` goes over a folder. `represent` also takes a list, but
-goes over it in the same way, and gives SFace one face at a time either way. Prints the number of
+Photos are embedded one by one, as deepface's own `find` does with a folder. `represent` also takes
+a list, but loops over it, and runs SFace on one face at a time in both cases. Prints the number of
 faces.
 """
 
@@ -18,7 +18,8 @@ def main() -> None:
 
     num_faces = 0
     for path in sorted(Path(sys.argv[1]).iterdir()):
-        # As `find` does; without enforcement deepface would embed the whole photo as a face.
+        # `find` enforces detection too. Without it, deepface would embed a photo in which no face
+        # is detected as if all of it were a face.
         with suppress(FaceNotDetected):
             faces = DeepFace.represent(str(path), model_name="SFace", detector_backend="yunet")
             num_faces += len(faces)

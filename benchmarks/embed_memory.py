@@ -2,9 +2,9 @@
 
     python -m benchmarks.embed_memory PHOTOS [--count 20000]
 
-The photos are repeated under new names, a byte changed in each so that none is a copy, and
-embedded by the command as a user runs it. Every half second the resident memory of the driver and
-of each worker is read; the table says how much they held at most in each tenth of the run.
+The photos are repeated under new names, each with other bytes at its end so that none is a copy,
+and embedded by the command as a user runs it. The resident memory of the driver and of each worker
+is read every half second; the table shows its maximum in each tenth of the run.
 """
 
 from __future__ import annotations
@@ -20,20 +20,24 @@ from beam_jobs.shards import MAX_SHARD_PHOTOS
 from benchmarks.measure import print_header
 
 INTERVAL_SECONDS = 0.5
+"""Interval between two readings of memory."""
+
 TENTHS = 10
+"""Number of rows of the table."""
 
 
 def repeat_photos(folder: Path, count: int, into: Path) -> None:
-    """Write `count` files into a new folder: the photos of another, again and again."""
+    """Write `count` photo files into a new folder, repeating the photos of another folder."""
     paths = sorted(folder.rglob("*.jpg"))
     into.mkdir()
     for number in range(count):
         content = paths[number % len(paths)].read_bytes()
-        # Behind the end mark, where no decoder looks.
+        # Decoders ignore bytes after the end mark.
         (into / f"{number:06d}.jpg").write_bytes(content + number.to_bytes(4, "big"))
 
 
 def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process, or 0 if it has ended."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
@@ -44,6 +48,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def child_pids(pid: int) -> list[int]:
+    """Return the ids of a process's child processes."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return [int(c) for task in tasks for c in (task / "children").read_text().split()]
@@ -52,13 +57,14 @@ def child_pids(pid: int) -> list[int]:
 
 
 def photos_committed(dataset: Path) -> int:
+    """Estimate the number of photos in a dataset from its number of parts."""
     return len(list((dataset / "photos").glob("part-*"))) * MAX_SHARD_PHOTOS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, help="folder of JPEGs, searched recursively")
-    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--count", type=int, default=20_000, help="number of photos to embed")
     options = parser.parse_args()
     print_header()
     with tempfile.TemporaryDirectory() as name:
@@ -66,22 +72,22 @@ def main() -> None:
         repeat_photos(options.photos, options.count, photos)
         command = [str(Path(sys.executable).with_name("facetrove")), "embed", photos, dataset]
         start = time.monotonic()
-        most = [[0, 0] for _ in range(TENTHS)]
+        peaks = [[0, 0] for _ in range(TENTHS)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
             while driver.poll() is None:
                 time.sleep(INTERVAL_SECONDS)
                 share = photos_committed(dataset) / options.count
-                row = most[min(TENTHS - 1, int(share * TENTHS))]
-                row[0] = max(row[0], resident_bytes(driver.pid))
-                row[1] = max([row[1], *map(resident_bytes, child_pids(driver.pid))])
+                peak = peaks[min(TENTHS - 1, int(share * TENTHS))]
+                peak[0] = max(peak[0], resident_bytes(driver.pid))
+                peak[1] = max([peak[1], *map(resident_bytes, child_pids(driver.pid))])
             output = driver.stdout.read() if driver.stdout else ""
         print(output.strip())
         print(f"{time.monotonic() - start:.0f} s in all\n")
-        print(f"{'of the photos':>14}{'driver MB':>12}{'largest worker MB':>20}")
-        for tenth, (of_driver, of_worker) in enumerate(most, start=1):
-            print(f"{tenth / TENTHS:>14.0%}{of_driver / 1e6:>12.0f}{of_worker / 1e6:>20.0f}")
+        print(f"{'photos done':>14}{'driver MB':>12}{'largest worker MB':>20}")
+        for tenth, (driver_bytes, worker_bytes) in enumerate(peaks, start=1):
+            print(f"{tenth / TENTHS:>14.0%}{driver_bytes / 1e6:>12.0f}{worker_bytes / 1e6:>20.0f}")
         if driver.returncode:
-            sys.exit("the job failed")
+            sys.exit(f"facetrove embed failed with exit code {driver.returncode}")
 
 
 if __name__ == "__main__":

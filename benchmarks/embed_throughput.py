@@ -1,21 +1,22 @@
-"""Photos per second: facetrove, face_recognition and deepface on the same photos.
+"""Photos per second of facetrove, face_recognition and deepface on the same photos.
 
     make bench PHOTOS=folder-of-photos
     python -m benchmarks.embed_throughput LFW_PHOTOS --groups 100 --portraits 100 --limit
 
-Every program runs as its users run it, as a command, on all cores: facetrove with a worker
-process per core, face_recognition with `--cpus` of as many (HOG detector), deepface in one
-process whose ONNX Runtime and OpenCV use all cores, with the same YuNet and SFace networks.
+Every program runs as a command, as its users run it, on all cores: facetrove with one worker
+process per core, face_recognition with `--cpus` set to the number of cores (HOG detector), and
+deepface in one process whose ONNX Runtime and OpenCV use all cores, with the same YuNet and SFace
+networks as facetrove.
 
-Each is timed on a few photos and on all: the difference gives its steady speed and the
-processor time that a photo costs, and what is left is its start-up. Rounds are interleaved, so
-that a machine that slows down slows all. A program that finds fewer faces has less to embed, so
-the table says how many it found.
+Each program is timed on a few photos and on all of them. The difference gives its photos/s and the
+processor time per photo without start-up; the rest is start-up time. Rounds of the programs are
+interleaved, so that a change of the machine's speed affects all of them. A program that detects
+fewer faces has less to embed, so the table has the number of faces.
 
 `--groups` and `--portraits` repeat this on 12-megapixel photos made from the same folder (see
-`benchmarks.scenes`). `--limit` measures beside it what decoding and the networks' arithmetic cost
-by themselves (see `benchmarks.limit`), and `--workers-scaling` how much faster the job is on all
-cores with as many workers than on one core with one.
+`benchmarks.scenes`). `--limit` also measures the cost of decoding and of the networks' arithmetic
+alone (see `benchmarks.limit`). `--workers-scaling` also compares facetrove on one core with one
+worker and on all cores.
 """
 
 from __future__ import annotations
@@ -45,15 +46,16 @@ from faces.models.choice import BUILT_IN_EMBEDDERS, ModelChoice
 from faces.models.registry import load_pipeline
 
 FEW, FEW_SCENES = 12 * CORES, 4 * CORES
-"""Photos in the short run: every worker has as much to do, as it has in the long run."""
+"""Numbers of photos and of scenes in the short run: multiples of the number of workers, so that all
+workers have equally much to do."""
 
 OUR_EMBEDDERS = {"facetrove float": "sface", "facetrove int8": "sface-int8"}
-"""What we call facetrove with each of its embedders."""
+"""Embedders that facetrove is measured with, by the name in the tables."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A command's cost and the faces it embedded."""
+    """One run of a program: its cost, and the number of faces that it embedded."""
 
     cost: Cost
     num_faces: int
@@ -62,6 +64,7 @@ class Run:
 def facetrove(
     photos: Path, work_dir: Path, embedder: str = "sface", cores: int | None = None
 ) -> Run:
+    """Embed a folder of photos with `facetrove embed`, on all cores or on some."""
     dataset = tempfile.mkdtemp(dir=work_dir)
     program = str(Path(sys.executable).with_name("facetrove"))
     command = [program, "embed", str(photos), dataset, "--embedder", embedder, "--json"]
@@ -70,17 +73,20 @@ def facetrove(
 
 
 def face_recognition(photos: Path, work_dir: Path) -> Run:
+    """Embed a folder of photos with face_recognition's command."""
     cost = timed_command(face_recognition_command(photos, work_dir))
-    return Run(cost, cost.output.count("unknown_person"))  # a line for every face
+    return Run(cost, cost.output.count("unknown_person"))  # it prints a line per face
 
 
 def deepface(photos: Path, work_dir: Path) -> Run:
+    """Embed a folder of photos with deepface."""
     cost = timed_command(deepface_command(photos), deepface_environment(work_dir))
     return Run(cost, int(cost.output.split()[-1]))
 
 
 Program = Callable[[Path, Path], Run]
-"""Embeds a flat folder of photos; the second folder is for whatever it needs besides."""
+"""A function that embeds a folder of photos without subfolders. Its second argument is a folder for
+temporary files."""
 
 OURS: dict[str, Program] = {
     name: partial(facetrove, embedder=embedder) for name, embedder in OUR_EMBEDDERS.items()
@@ -94,7 +100,7 @@ ONE_CORE: dict[str, Program] = {
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """The photos of a measurement: all of them, and the first few."""
+    """A set of photos: all of them for the long run, and a few of them for the short run."""
 
     name: str
     many: Path
@@ -105,7 +111,14 @@ class PhotoSet:
 
 @dataclass(frozen=True)
 class Speed:
-    """One program on one set of photos, start-up apart; the faces it embedded of all photos."""
+    """The speed of a program on a set of photos.
+
+    Attributes:
+        photos_per_second: throughput without start-up.
+        cpu_ms: processor time per photo in milliseconds, without start-up.
+        startup_seconds: start-up time.
+        num_faces: number of faces embedded from all photos.
+    """
 
     photos_per_second: float
     cpu_ms: float
@@ -114,7 +127,7 @@ class Speed:
 
 
 def measure_speed(run: Program, photos: PhotoSet, work_dir: Path) -> Speed:
-    """Run a program on the few photos and on all, and split start-up from the rest."""
+    """Run a program on a few photos and on all, and separate start-up from throughput."""
     short, long = run(photos.few, work_dir), run(photos.many, work_dir)
     difference = photos.num_many - photos.num_few
     per_photo = (long.cost.seconds - short.cost.seconds) / difference
@@ -130,29 +143,32 @@ Figures = TypeVar("Figures", Speed, Limit)
 
 
 def median_of(rounds: Sequence[Figures]) -> Figures:
-    """Field by field."""
+    """Return the median of each field over the rounds."""
     kind = type(rounds[0])
     names = [field.name for field in fields(kind)]
     return kind(**{name: median(getattr(one, name) for one in rounds) for name in names})
 
 
 def print_speeds(speeds: Mapping[str, Speed]) -> None:
+    """Print the speeds, and how many times as fast facetrove is as each other program."""
     ours = [speeds[name].photos_per_second for name in OURS]
     print(
         f"{'program':18}{'photos/s':>10}{'CPU ms/photo':>14}{'start-up s':>12}{'faces':>8}"
-        f"{'float is':>15}{'int8 is':>15}"
+        f"{'float speed-up':>16}{'int8 speed-up':>15}"
     )
     for program, speed in speeds.items():
         ratios = ["", ""]
-        if program not in OURS and speed.num_faces:  # without faces there was nothing to embed
+        # A program that found no face had nothing to embed, and is no fair comparison.
+        if program not in OURS and speed.num_faces:
             ratios = [f"{own / speed.photos_per_second:.1f} times" for own in ours]
         print(
             f"{program:18}{speed.photos_per_second:10.1f}{speed.cpu_ms:14.1f}"
-            f"{speed.startup_seconds:12.1f}{speed.num_faces:8.0f}{ratios[0]:>15}{ratios[1]:>15}"
+            f"{speed.startup_seconds:12.1f}{speed.num_faces:8.0f}{ratios[0]:>16}{ratios[1]:>15}"
         )
 
 
 def print_limits(limits: Mapping[str, Limit], speeds: Mapping[str, Speed]) -> None:
+    """Print the least processor time per photo, beside that of one worker and of the whole job."""
     print(
         f"\n{'CPU ms/photo':18}{'decode':>10}{'detector':>10}{'embedder':>10}{'limit':>10}"
         f"{'worker':>10}{'job':>10}{'job/limit':>11}"
@@ -166,6 +182,7 @@ def print_limits(limits: Mapping[str, Limit], speeds: Mapping[str, Speed]) -> No
 
 
 def print_scaling(speeds: Mapping[str, Speed]) -> None:
+    """Print facetrove's throughput on one core and on all cores."""
     print(f"\n{'photos/s':18}{'1 core':>10}{f'{CORES} cores':>10}{'speed-up':>10}")
     for program in OURS:
         alone = speeds[f"{program}, 1 core"].photos_per_second
@@ -174,7 +191,7 @@ def print_scaling(speeds: Mapping[str, Speed]) -> None:
 
 
 def bench(photos: PhotoSet, options: argparse.Namespace, work_dir: Path) -> None:
-    """Measure everything that was asked for on one set of photos, and print it."""
+    """Measure what the options ask for on one set of photos, and print it."""
     compared = OURS | ({} if options.no_peers else PEERS)
     programs = compared | (ONE_CORE if options.workers_scaling else {})
     limits = {
@@ -183,29 +200,29 @@ def bench(photos: PhotoSet, options: argparse.Namespace, work_dir: Path) -> None
         if options.limit
     }
     speeds: dict[str, list[Speed]] = {program: [] for program in programs}
-    least: dict[str, list[Limit]] = {program: [] for program in limits}
+    limit_rounds: dict[str, list[Limit]] = {program: [] for program in limits}
     for _ in range(options.repeats):
         for program, run in programs.items():
             speeds[program].append(measure_speed(run, photos, work_dir))
         for program, limit in limits.items():
-            least[program].append(limit.measure())
+            limit_rounds[program].append(limit.measure())
     medians = {program: median_of(rounds) for program, rounds in speeds.items()}
     print(f"{photos.name}: {photos.num_many} photos, median of {options.repeats} rounds")
     print_speeds({program: medians[program] for program in compared})
     if limits:
-        print_limits({program: median_of(rounds) for program, rounds in least.items()}, medians)
+        print_limits({name: median_of(rounds) for name, rounds in limit_rounds.items()}, medians)
         for program, limit in limits.items():
-            print(f"{program}'s batches: {limit.batches()}")
+            print(f"most frequent batches of {program}: {limit.batches()}")
     if options.workers_scaling:
         print_scaling(medians)
     print(flush=True)
 
 
 def link_photos(folder: Path, count: int, into: Path) -> Path:
-    """A flat folder with links to `count` photos spread evenly over those found in `folder`."""
+    """Make a folder with links to `count` photos spread evenly over those found in `folder`."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".png"})
     if len(found) < count:
-        sys.exit(f"{folder} holds {len(found)} photos, {count} are wanted")
+        sys.exit(f"{folder} holds {len(found)} photos, expected at least {count}")
     into.mkdir()
     for number in range(count):
         path = found[number * len(found) // count]
@@ -214,7 +231,7 @@ def link_photos(folder: Path, count: int, into: Path) -> Path:
 
 
 def photo_sets(options: argparse.Namespace, work_dir: Path) -> Iterator[PhotoSet]:
-    """The sets that were asked for, each made when its turn comes."""
+    """Yield the sets of photos that the options ask for, each made when it is needed."""
     if options.count:
         many = link_photos(options.photos, options.count, work_dir / "many")
         few = link_photos(options.photos, FEW, work_dir / "few")
@@ -226,7 +243,7 @@ def photo_sets(options: argparse.Namespace, work_dir: Path) -> Iterator[PhotoSet
         if count:
             made = work_dir / f"made-{name}"
             make(options.photos, made, count=count)
-            many = link_photos(made, count, work_dir / name)  # without the truths
+            many = link_photos(made, count, work_dir / name)  # leaves out truths.parquet
             few = link_photos(made, FEW_SCENES, work_dir / f"few-{name}")
             yield PhotoSet(f"12-megapixel {name}", many, count, few, FEW_SCENES)
 
@@ -234,15 +251,23 @@ def photo_sets(options: argparse.Namespace, work_dir: Path) -> Iterator[PhotoSet
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, help="folder of photos, searched recursively")
-    parser.add_argument("--count", type=int, default=500, help="photos to embed; 0: none")
-    parser.add_argument("--groups", type=int, default=0, help="group photos to make and embed")
-    parser.add_argument("--portraits", type=int, default=0, help="portraits to make and embed")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--limit", action="store_true", help="what photos must cost at least")
     parser.add_argument(
-        "--workers-scaling", action="store_true", help="facetrove on one core and on all"
+        "--count", type=int, default=500, help="number of photos to embed as they are, 0 for none"
     )
-    parser.add_argument("--no-peers", action="store_true", help="facetrove alone")
+    parser.add_argument(
+        "--groups", type=int, default=0, help="number of 12-megapixel group photos to embed"
+    )
+    parser.add_argument(
+        "--portraits", type=int, default=0, help="number of 12-megapixel portraits to embed"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="number of rounds")
+    parser.add_argument(
+        "--limit", action="store_true", help="measure decoding and the networks alone too"
+    )
+    parser.add_argument(
+        "--workers-scaling", action="store_true", help="run facetrove on one core too"
+    )
+    parser.add_argument("--no-peers", action="store_true", help="run facetrove only")
     options = parser.parse_args()
     print_header()
     if not options.no_peers:
@@ -257,5 +282,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     if "OMP_NUM_THREADS" in os.environ:
-        sys.exit("unset OMP_NUM_THREADS: it would hold some programs back and not others")
+        sys.exit("OMP_NUM_THREADS limits the threads of only some of the programs; unset it")
     main()

@@ -1,20 +1,19 @@
-"""Galleries of generated faces that are as hard to search as real ones, of any size.
+"""Galleries of any size with generated embeddings that are as hard to search as real ones.
 
     python -m benchmarks.galleries estimate LFW_FOLDER [--dataset FOLDER]
     python -m benchmarks.galleries compare LFW_FOLDER [--dataset FOLDER] [--plot FILE.png]
     python -m benchmarks.galleries thresholds
     python -m benchmarks.galleries write DATASET COUNT
 
-A person has an *identity*, a vector: the mean of all faces, a share of one of some hundred
-directions that look-alikes have in common, and a part of their own. Each of their photos adds
-*scatter*, small in a good photo and large in a poor one, and the sum is brought to unit length.
-`FaceModel` holds the moments and quantiles of that, estimated on photos of Labeled Faces in the
-Wild (`benchmarks/gallery_estimation.py`).
+Each person has an *identity* vector. It is the sum of the mean of all identities, one of some
+hundred vectors that a group of look-alikes shares, and a random vector of the person. Each photo
+adds *scatter*, a random vector that is small in a good photo and large in a poor one, and the sum
+is scaled to unit length. `FaceModel` holds the moments and quantiles of these distributions,
+estimated on Labeled Faces in the Wild (`benchmarks/gallery_estimation.py`).
 
-Faces stand in *blocks* of `BLOCK_FACES`, and everything in a block follows from the seed and the
-block's number, so that a gallery is the beginning of a larger one and any stretch of it can be
-made by itself. A person's faces all lie in one block, in random order among those of thousands of
-others.
+Faces are generated in *blocks* of `BLOCK_FACES`. A block is determined by the seed and its number,
+so every gallery is the beginning of any larger one, and any range of faces can be generated alone.
+All faces of a person are in one block, in random order among those of thousands of other people.
 """
 
 from __future__ import annotations
@@ -42,57 +41,69 @@ from faces.dataset.writing import DatasetWriter
 from faces.models.registry import load_pipeline
 
 STATISTICS_PATH = Path(__file__).with_name("gallery_statistics.npz")
+"""File of the default `FaceModel`."""
 
 DIMENSION = 128
+"""Number of dimensions of the embeddings, as the default model has."""
 
 BLOCK_FACES = 50_400
-"""Divisible by 1 to 10, so that so many faces per person come out even."""
+"""Number of faces in a block. It is divisible by 1 to 10, so that with `spread` 0 everyone can have
+that many faces."""
 
 MAX_FACES_PER_PERSON = 1_000
+"""Maximum number of faces per person, and maximum of its mean."""
 
 SCALE_PROBABILITIES = (
     *(0.0, 0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5),
     *(0.65, 0.8, 0.9, 0.97, 0.99, 0.997, 1.0),
 )
-"""Where `FaceModel.scale_quantiles` lie; linear between them."""
+"""Probabilities of `FaceModel.scale_quantiles`, between which the quantiles are linear."""
 
 DECADES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-"""Shares of non-mated pairs at which similarities are compared."""
+"""Shares of non-mated pairs at whose similarities real and generated faces are compared."""
 
 MATED_PROBABILITIES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Probabilities at which quantiles of mated similarities are compared."""
 
 NEAREST_PROBABILITIES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Probabilities at which quantiles of similarities to the nearest stranger are compared."""
 
 DEFAULT_FACES_PER_PERSON = 5.0
+"""Default mean number of faces per person."""
 
 DEFAULT_SPREAD = 1.0
+"""Default standard deviation of the natural logarithm of the number of faces per person."""
 
 _COMPARED_FACES = 10_080
+"""Number of gallery faces that are compared with the probes at once."""
 
 _STRANGER_SEED = 1 << 40
-"""Added to a seed for probes whose people are not in the gallery."""
+"""Offset added to a gallery's seed to generate probes whose people are not in the gallery."""
 
 
 @dataclass(frozen=True)
 class FaceModel:
-    """What faces are drawn from, and what it was estimated on.
+    """The distribution that faces are drawn from, with figures of the faces it was estimated on.
 
     Attributes:
-        mean: (128,) of all identities.
-        identity_root: (128, 128) float32, symmetric root of the covariance of identities.
-        scatter_root: (128, 128) float32, the same of a person's faces about their identity.
-        num_lookalikes: directions that people who look alike have in common.
-        lookalike_share: of the variance of identities that lies between these directions.
-        person_spread: standard deviation of the natural logarithm of a person's scatter.
-        scale_quantiles: of the natural logarithm of a face's scatter, at `SCALE_PROBABILITIES`.
+        mean: (128,) mean of the identities.
+        identity_root: (128, 128) float32, symmetric root of the covariance of the identities.
+        scatter_root: (128, 128) float32, symmetric root of the covariance of scatter.
+        num_lookalikes: number of vectors that look-alikes share.
+        lookalike_share: share of the variance of the identities that is between these vectors.
+        person_spread: standard deviation between people of the natural logarithm of the size of
+            scatter.
+        scale_quantiles: quantiles of the natural logarithm of the size of a face's scatter, at
+            `SCALE_PROBABILITIES`.
         survival_thresholds: (m,) similarities, ascending.
-        survival_log10: (m,) of the share of generated non-mated pairs above them.
-        survival_pairs: generated pairs that were counted for it.
-        contract: of the embeddings it was estimated on, in words.
-        real_mated: similarities of mated pairs of LFW at `MATED_PROBABILITIES`.
-        real_decades: similarities that the share `DECADES` of its non-mated pairs exceeds.
-        real_nearest: similarities to the nearest stranger at `NEAREST_PROBABILITIES`.
-        real_faces_per_person: how many people of LFW have 0, 1, 2, ... photos there.
+        survival_log10: (m,) log10 of the share of generated non-mated pairs above each of these.
+        survival_pairs: number of generated pairs that were counted for these shares.
+        contract: the model contract of the real embeddings, as text.
+        real_mated: similarities of LFW's mated pairs at `MATED_PROBABILITIES`.
+        real_decades: similarities that shares `DECADES` of LFW's non-mated pairs exceed.
+        real_nearest: similarities of LFW's faces to their nearest stranger, at
+            `NEAREST_PROBABILITIES`.
+        real_faces_per_person: numbers of people of LFW with 0, 1, 2, ... faces.
     """
 
     mean: NDArray[np.float32]
@@ -113,40 +124,40 @@ class FaceModel:
 
     @classmethod
     def load(cls, path: Path = STATISTICS_PATH) -> FaceModel:
-        """Read a file that `save` wrote."""
+        """Read a model from a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     def save(self, path: Path = STATISTICS_PATH) -> None:
-        """Write it."""
+        """Write the model to a file."""
         np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
 
 
 @cache
 def default_model() -> FaceModel:
-    """The model that comes with the benchmarks."""
+    """Return the model that comes with the benchmarks."""
     return FaceModel.load()
 
 
 def draw_faces(
     model: FaceModel, people: NDArray[np.integer], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw one face for every entry.
+    """Draw one face for each entry of a list of people.
 
     Args:
-        model: what to draw from.
-        people: (n,) whose face it is, people numbered from 0.
-        rng: source of chance.
+        model: the distribution to draw from.
+        people: (n,) number of each face's person, from 0.
+        rng: random generator.
 
     Returns:
-        (n, 128) float32 of unit length.
+        (n, 128) float32 embeddings of unit length.
     """
     num_people = int(people.max()) + 1
     share = float(model.lookalike_share)
-    centres = _lookalike_centres(int(model.num_lookalikes))
+    lookalikes = _lookalike_vectors(int(model.num_lookalikes))
     own = rng.standard_normal((num_people, DIMENSION), dtype=np.float32)
     own *= np.float32((1 - share) ** 0.5)
-    own += np.float32(share**0.5) * centres[rng.integers(len(centres), size=num_people)]
+    own += np.float32(share**0.5) * lookalikes[rng.integers(len(lookalikes), size=num_people)]
     identities = own @ model.identity_root + model.mean
     scales = np.interp(rng.random(len(people)), SCALE_PROBABILITIES, model.scale_quantiles)
     scales += (rng.standard_normal(num_people) * float(model.person_spread))[people]
@@ -159,10 +170,11 @@ def draw_faces(
 
 
 @cache
-def _lookalike_centres(count: int) -> NDArray[np.float32]:
-    """(count, 128) vectors with exactly the moments of standard normal numbers.
+def _lookalike_vectors(count: int) -> NDArray[np.float32]:
+    """Draw (count, 128) vectors whose mean and covariance are exactly standard normal.
 
-    Drawn once for all galleries, which so are of one population; not estimated on anybody.
+    They are the same for all galleries, whose people so belong to one population. They are random,
+    and not estimated on anybody.
     """
     drawn = np.random.Generator(np.random.SFC64(count)).standard_normal((count, DIMENSION))
     drawn -= drawn.mean(axis=0)
@@ -180,23 +192,23 @@ def generate_faces(
     batch_size: int = BLOCK_FACES,
     model: FaceModel | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Faces number `first` to `first + count` of an endless gallery.
+    """Generate the faces number `first` to `first + count` of an endless gallery.
 
-    The same seed, faces per person and spread give the same faces, whatever the batches.
+    The same seed, faces per person and spread give the same faces, whatever the batch size.
 
     Args:
-        count: how many.
-        seed: another one gives other people of the same population.
-        first: number of the first.
-        faces_per_person: their mean, from 1 to 1,000.
-        spread: standard deviation of the natural logarithm of the faces per person, which are
-            log-normal; 0 for equally many, if they divide `BLOCK_FACES`.
-        batch_size: faces in a batch; the last may have fewer.
-        model: the default one if None.
+        count: number of faces.
+        seed: another seed gives other people of the same population.
+        first: number of the first face, from 0.
+        faces_per_person: mean number of faces per person, from 1 to 1,000.
+        spread: standard deviation of the natural logarithm of the number of faces per person, which
+            is log-normal. With 0, everyone has equally many if their number divides `BLOCK_FACES`.
+        batch_size: number of faces in a batch; the last batch may have fewer.
+        model: the distribution of faces; by default the one that comes with the benchmarks.
 
     Yields:
-        (m, 128) float32 embeddings of unit length, and (m,) int64 numbers of their people, who
-        are numbered from 0 without gaps.
+        (m, 128) float32 embeddings of unit length, and (m,) int64 number of each face's person;
+        people are numbered from 0 without gaps.
     """
     model = model or default_model()
     held: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
@@ -229,7 +241,7 @@ def _joined(
 def _block(
     model: FaceModel, number: int, seed: int, per_person: tuple[float, float]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """One block's embeddings and people."""
+    """Generate the embeddings and people of one block."""
     rng = np.random.Generator(np.random.SFC64([seed, number]))
     counts = _faces_per_person(rng, *per_person)
     people = np.repeat(np.arange(len(counts)), counts)
@@ -238,12 +250,12 @@ def _block(
 
 
 def _faces_per_person(rng: np.random.Generator, mean: float, spread: float) -> NDArray[np.int64]:
-    """How many faces each person of a block has: log-normal, at least 1, `BLOCK_FACES` in all."""
+    """Draw the number of faces of each person in a block, 1 or more, `BLOCK_FACES` in all."""
     if not 1 <= mean <= MAX_FACES_PER_PERSON:
         raise ValueError(f"faces_per_person is {mean}; expected 1 to {MAX_FACES_PER_PERSON}")
     num_people = round(BLOCK_FACES / mean)
     sizes = np.exp(spread * rng.standard_normal(num_people))
-    # Everyone has one face; the rest is dealt out by size, fractions by chance.
+    # Everyone gets one face. The other faces are shared out in proportion, rounded at random.
     sizes = np.minimum(sizes / sizes.mean() * mean, MAX_FACES_PER_PERSON)
     extra = np.maximum(sizes - 1, 0)
     extra *= (BLOCK_FACES - num_people) / max(extra.sum(), 1e-9)
@@ -254,33 +266,35 @@ def _faces_per_person(rng: np.random.Generator, mean: float, spread: float) -> N
 
 
 def threshold_for(num_faces: int, *, fpir: float = 0.01, model: FaceModel | None = None) -> float:
-    """The threshold at which a search finds a stranger in a gallery with a given probability.
+    """Compute the threshold of a generated gallery at an FPIR.
 
     Args:
-        num_faces: in the gallery.
-        fpir: share of searches for people who are not there that find somebody, at most 0.1:
-            taken as `num_faces` times the share of non-mated pairs above the threshold.
-        model: the default one if None.
+        num_faces: number of faces in the gallery.
+        fpir: share of the searches for people who are not in the gallery that return somebody, at
+            most 0.1. It is taken as `num_faces` times the share of non-mated pairs above the
+            threshold.
+        model: the distribution of faces; by default the one that comes with the benchmarks.
 
     Returns:
-        The similarity, linear in the logarithm of the share between the model's figures.
+        The similarity, interpolated linearly in the logarithm of the share.
 
     Raises:
-        ValueError: so few pairs lie above it that the model's figures do not reach there.
+        ValueError: the share of pairs is outside the range that the model has figures for.
     """
     model = model or default_model()
     wanted = np.log10(fpir / num_faces)
-    known = model.survival_log10
-    if not known[-1] <= wanted <= known[0]:
+    counted = model.survival_log10
+    if not counted[-1] <= wanted <= counted[0]:
         raise ValueError(
-            f"a share of {10**wanted:.1e} is outside the {10.0 ** known[-1]:.1e} to "
-            f"{10.0 ** known[0]:.1e} that were counted"
+            f"FPIR {fpir:g} in a gallery of {num_faces} faces takes a share of {10**wanted:.1e} of "
+            f"non-mated pairs, outside the range from {10.0 ** counted[-1]:.1e} to "
+            f"{10.0 ** counted[0]:.1e} that was counted"
         )
-    return float(np.interp(-wanted, -known, model.survival_thresholds))
+    return float(np.interp(-wanted, -counted, model.survival_thresholds))
 
 
 def non_mated_survival(similarity: float, *, model: FaceModel | None = None) -> float:
-    """Share of generated non-mated pairs above a similarity, within what was counted."""
+    """Return the share of generated non-mated pairs above a similarity, as it was counted."""
     model = model or default_model()
     return float(10 ** np.interp(similarity, model.survival_thresholds, model.survival_log10))
 
@@ -293,17 +307,17 @@ def stranger_batches(
     first: int = 0,
     model: FaceModel | None = None,
 ) -> Iterator[NDArray[np.float32]]:
-    """Similarities of probes to faces of a gallery in which their people are not.
+    """Compare non-mated probes with the faces of a gallery, batch by batch.
 
     Args:
-        num_probes: of so many people.
-        num_faces: of the gallery.
-        seed: of the gallery; another one for the probes follows from it.
-        first: as of `generate_faces`.
-        model: the default one if None.
+        num_probes: number of probes, each of another person, none of whom is in the gallery.
+        num_faces: number of gallery faces to compare with.
+        seed: seed of the gallery, from which that of the probes follows.
+        first: number of the first gallery face, from 0.
+        model: the distribution of faces; by default the one that comes with the benchmarks.
 
     Yields:
-        (num_probes, m) float32, gallery faces in order.
+        (num_probes, m) float32 similarities to the next m gallery faces.
     """
     ((probes, _),) = generate_faces(
         num_probes,
@@ -321,16 +335,20 @@ def stranger_batches(
 GALLERY_METADATA = pa.schema(
     [("person", pa.string()), ("album", pa.string()), ("taken", pa.date32())]
 )
-"""Columns of a gallery dataset's photos: whose the first face is, one of 100 albums, the day."""
+"""Metadata columns of a gallery dataset's photos: the person of the photo's first face, one of 100
+albums, and the day."""
 
 NEW_PHOTO_PROBABILITY = 0.7
-"""That a face is the first of its photo: 1.4 faces a photo."""
+"""Probability that a face is the first of its photo, which makes 1.4 faces per photo."""
 
 NUM_ALBUMS = 100
+"""Number of different albums."""
 
 FIRST_DAY, NUM_DAYS = np.datetime64("2005-01-01"), 7300
+"""First day, and number of days, on which photos are taken."""
 
 _WRITTEN_FACES = 48_000
+"""Number of faces that are generated at once while a dataset is written."""
 
 
 def write_gallery_dataset(
@@ -343,21 +361,24 @@ def write_gallery_dataset(
     faces_per_person: float = DEFAULT_FACES_PER_PERSON,
     spread: float = DEFAULT_SPREAD,
 ) -> None:
-    """Write generated faces into a new dataset of the default model, or add them to one.
+    """Write generated faces into a dataset with the contract of the default models.
 
-    Faces stand in the order of `generate_faces`, one or two on most photos; `face_ids` tells
-    which is which. Two runs whose faces do not overlap add up.
+    The dataset is new, or faces are added to it. Faces are in the order of `generate_faces`, one or
+    two on most photos; `face_ids` returns their ids.
 
     Args:
-        path: of the dataset.
-        count: of faces.
-        faces_per_part: 150 is what the embed job makes.
-        first: number of the first face.
-        seed, faces_per_person, spread: as of `generate_faces`.
+        path: the dataset's folder.
+        count: number of faces.
+        faces_per_part: number of faces in a part; the embed job's parts have about 150.
+        first: number of the first face, from 0.
+        seed, faces_per_person, spread: see `generate_faces`.
     """
     contract = load_pipeline(threads=1).contract
     if contract.dimension != DIMENSION:
-        raise ValueError(f"{contract} does not have the gallery's {DIMENSION} numbers")
+        raise ValueError(
+            f"the default models have embeddings of dimension {contract.dimension}, expected "
+            f"{DIMENSION}, the dimension of generated embeddings"
+        )
     batches = generate_faces(
         count,
         seed=seed,
@@ -376,7 +397,7 @@ def write_gallery_dataset(
 
 
 def face_ids(numbers: Sequence[int] | NDArray[np.int64], *, seed: int = 0) -> list[str]:
-    """The face_id in a gallery dataset of faces by their place in `generate_faces`."""
+    """Return the face_ids, in a gallery dataset, of faces by their numbers in `generate_faces`."""
     return [_digest("face", number, seed)[:32] for number in numbers]
 
 
@@ -391,10 +412,14 @@ def _write_parts(
     faces_per_part: int,
     seed: int,
 ) -> int:
-    """Write faces (numbers, people, embeddings) as parts; number of the shard after them."""
+    """Write faces (their numbers, people and embeddings) as parts.
+
+    Returns:
+        The number of the next shard.
+    """
     numbers, people, embeddings = batch
     begins = _chance(numbers, seed, "photo") < NEW_PHOTO_PROBABILITY
-    begins[::faces_per_part] = True  # a photo lies in one part
+    begins[::faces_per_part] = True  # all faces of a photo are in one part
     firsts = np.flatnonzero(begins)
     num_faces = np.diff(firsts, append=len(numbers))
     photos = _photo_rows(numbers[firsts], people[firsts], num_faces, seed)
@@ -417,7 +442,7 @@ def _photo_rows(
     num_faces: NDArray[np.int64],
     seed: int,
 ) -> pa.Table:
-    """Photos, named after the number of their first face."""
+    """Make the rows of photos, which are named after the number of their first face."""
     days = FIRST_DAY + (_chance(numbers, seed, "day") * NUM_DAYS).astype(np.int64)
     months = np.datetime_as_string(days, unit="M")
     upright = _chance(numbers, seed, "upright") < 0.4
@@ -446,7 +471,7 @@ def _photo_rows(
 def _face_rows(
     numbers: NDArray[np.int64], photos: pa.Table, embeddings: NDArray[np.float32], seed: int
 ) -> pa.Table:
-    """Faces with the row of each one's photo."""
+    """Make the rows of faces, given each face's row of `photos`."""
     size = 60 + 400 * _chance(numbers, seed, "size") ** 3
     left = _chance(numbers, seed, "left") * (photos["width"].to_numpy() - size)
     top = _chance(numbers, seed, "top") * (photos["height"].to_numpy() - 1.3 * size)
@@ -477,6 +502,7 @@ def _face_rows(
 
 
 _LANDMARKS = np.array([(0.3, 0.5), (0.7, 0.5), (0.5, 0.75), (0.33, 0.95), (0.67, 0.95)])
+"""Positions of the landmarks, relative to the box's corner, in widths of the box."""
 
 
 def _lists(values: NDArray[np.floating]) -> pa.FixedSizeListArray:
@@ -485,7 +511,7 @@ def _lists(values: NDArray[np.floating]) -> pa.FixedSizeListArray:
 
 
 def _chance(numbers: NDArray[np.int64], seed: int, purpose: str) -> NDArray[np.float64]:
-    """Uniform numbers from 0 to 1 that follow from a face's number alone (SplitMix64)."""
+    """Return uniform random numbers in [0, 1) that depend on a face's number only (SplitMix64)."""
     salt = int.from_bytes(hashlib.sha256(f"{purpose}\0{seed}".encode()).digest()[:8], "little")
     x = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -500,21 +526,23 @@ def main() -> None:
         subparser = commands.add_parser(name)
         subparser.set_defaults(command=command)
         subparser.add_argument("photos", type=Path, help="LFW's photos/<Name>/<Name>_NNNN.jpg")
-        subparser.add_argument("--dataset", type=Path, help="keep the dataset here, or use it")
-    subparser.add_argument("--galleries", type=int, default=10, help="generated for comparison")
-    subparser.add_argument("--plot", type=Path, help="picture of both histograms")
+        subparser.add_argument("--dataset", type=Path, help="folder of LFW's dataset, made if new")
+    subparser.add_argument("--galleries", type=int, default=10, help="number of generated ones")
+    subparser.add_argument("--plot", type=Path, help="PNG file for the histograms")
     subparser = commands.add_parser("thresholds")
     subparser.set_defaults(command=_thresholds)
-    subparser.add_argument("--probes", type=int, default=3000)
-    subparser.add_argument("--sizes", type=int, nargs="+", default=[10**5, 10**6, 10**7])
-    subparser.add_argument("--save", action="store_true", help="into the statistics file")
+    subparser.add_argument("--probes", type=int, default=3000, help="number of non-mated probes")
+    subparser.add_argument(
+        "--sizes", type=int, nargs="+", default=[10**5, 10**6, 10**7], help="faces per gallery"
+    )
+    subparser.add_argument("--save", action="store_true", help="write to the statistics file")
     subparser = commands.add_parser("write")
     subparser.set_defaults(command=_write)
-    subparser.add_argument("dataset", type=Path)
-    subparser.add_argument("count", type=int)
-    subparser.add_argument("--first", type=int, default=0)
-    subparser.add_argument("--seed", type=int, default=0)
-    subparser.add_argument("--faces-per-part", type=int, default=150)
+    subparser.add_argument("dataset", type=Path, help="folder of the dataset, new or to add to")
+    subparser.add_argument("count", type=int, help="number of faces")
+    subparser.add_argument("--first", type=int, default=0, help="number of the first face")
+    subparser.add_argument("--seed", type=int, default=0, help="seed of the gallery")
+    subparser.add_argument("--faces-per-part", type=int, default=150, help="faces in a part")
     options = parser.parse_args()
     print_header()
     options.command(options)
@@ -526,7 +554,7 @@ def _estimate(options: argparse.Namespace) -> None:
     with _lfw_dataset(options) as dataset:
         faces, people = gallery_estimation.real_faces(dataset)
         gallery_estimation.estimate(faces, people, str(dataset.contract)).save()
-    print(f"{STATISTICS_PATH} is made; `thresholds --save` adds the shares of strangers")
+    print(f"wrote {STATISTICS_PATH}; run `thresholds --save` to add the non-mated similarities")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -538,7 +566,7 @@ def _compare(options: argparse.Namespace) -> None:
         print(f"compared with  {dataset.contract}")
         faces, people = gallery_estimation.real_faces(dataset)
     print(f"{len(faces)} real faces of {people.max() + 1} people; ", end="")
-    print(f"{options.galleries} generated galleries with as many of everyone\n")
+    print(f"{options.galleries} generated galleries with as many faces of each person\n")
     real = gallery_estimation.measure(faces, people)
     generated = list(gallery_estimation.galleries_like(model, people, options.galleries))
     print("\n".join(gallery_estimation.comparison_lines(real, generated)))
@@ -549,7 +577,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _lfw_dataset(options: argparse.Namespace) -> Iterator[Dataset]:
-    """LFW's photos, embedded by the default models."""
+    """Embed LFW's photos with the default models, unless the dataset exists."""
     from beam_jobs.embed_photos import embed_photos
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -568,14 +596,14 @@ def _thresholds(options: argparse.Namespace) -> None:
     )
     model = gallery_estimation.with_survival(model, strangers.histogram)
     seconds = time.perf_counter() - start
-    print(f"{int(model.survival_pairs):.1e} pairs of strangers in {seconds:.0f} s\n")
-    print("faces in gallery   threshold for FPIR 0.01   99% of probes' nearest are under")
+    print(f"{int(model.survival_pairs):.1e} non-mated pairs in {seconds:.0f} s\n")
+    print("faces in gallery   FPIR 0.01 by all pairs   FPIR 0.01 by each probe's nearest face")
     for size, nearest in strangers.nearest.items():
         try:
             threshold = f"{threshold_for(size, model=model):.3f}"
         except ValueError:
-            threshold = "too rare"
-        print(f"{size:16,}{threshold:>26}{np.quantile(nearest, 0.99):33.3f}")
+            threshold = "too few pairs"
+        print(f"{size:16,}{threshold:>25}{np.quantile(nearest, 0.99):41.3f}")
     if options.save:
         model.save()
 

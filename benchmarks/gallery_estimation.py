@@ -1,9 +1,9 @@
-"""Estimates the model of `benchmarks/galleries.py` on real faces, and compares the two.
+"""Estimation of the model of `benchmarks/galleries.py` on real faces, and comparison with them.
 
-The real faces are those nearest the centre of the photos of LFW's development split. Its labels
-are mended first, see `MISLABELLED` and `SAME_PERSON`: a few wrong names would make up most of
-the non-mated pairs of the highest similarity. Relatives, twins among them, stay: they are strangers
-to a search.
+The real faces are the central faces of the photos of LFW's development split. Wrong labels are
+corrected first (`MISLABELLED`, `SAME_PERSON`), because a few of them would make up most of the
+non-mated pairs of highest similarity. Relatives, twins among them, are kept: to a search they are
+different people.
 """
 
 from __future__ import annotations
@@ -28,50 +28,56 @@ from benchmarks.lfw_accuracy import central_faces
 from faces.dataset.store import Dataset
 
 MISLABELLED = frozenset({"Michael_Schumacher_0008", "Recep_Tayyip_Erdogan_0004"})
-"""Left out. Their mean similarity to the other photos of the name is 0.14 and 0.19. The first has
-0.62 to the ten photos of Rubens Barrichello; other models match the second to photos of Abdullah
-Gul, who is not in this split. A photo that is merely unlike its name's others stays, however
-unlike: such photos are the lower tail of mated similarity."""
+"""Photos with a wrong name, which are left out. Their mean similarities to the other photos of that
+name are 0.14 and 0.19. The first has a similarity of 0.62 to the ten photos of Rubens Barrichello;
+other models match the second to photos of Abdullah Gul, who is not in this split. A photo that is
+only dissimilar to the others of its name is kept: such photos are the lower tail of the mated
+similarities."""
 
 SAME_PERSON = {"Joseph_Blatter": "Sepp_Blatter", "Nan_Wang": "Wang_Nan"}
-"""One person under two names: a nickname, similarities 0.56 to 0.74, and the same name in the other
-order, 0.51."""
+"""Second names of people who are under two: a nickname (similarities from 0.56 to 0.74), and the
+same name in the other order (0.51)."""
 
 BIN_WIDTH = 0.002
+"""Width of the bins of histograms of similarities."""
 
 SCALE_FACES = 4
-"""Scatter is measured on people with at least so many faces, against the mean of the others."""
+"""Minimum number of a person's faces for measuring scatter, which is measured against the mean of
+the person's other faces."""
 
 SCALE_STEPS = 10
+"""Number of iterations of the fit of scatter."""
 
 OUTLIER_SCALES = np.arange(0.8, 2.6, 0.1)
-"""Tried for the logarithm of the largest scatter."""
+"""Values that are tried for the logarithm of the largest scatter."""
 
 FITTED_GALLERIES = 20
-"""Generated at once for a fit of scatter."""
+"""Number of galleries generated for each step of the fit of scatter."""
 
 FITTED_STRANGERS = 4_000, 25_000
-"""Probes and faces generated at once for a fit of look-alikes."""
+"""Numbers of probes and gallery faces generated for each step of the fit of look-alikes."""
 
 LOOKALIKE_COUNTS = (200, 300, 400, 500, 600)
+"""Values that are tried for `FaceModel.num_lookalikes`."""
 
 LOOKALIKE_SHARES = (0.26, 0.28, 0.3, 0.32, 0.34)
-"""What is tried; a grid from 100 to 1,000 and 0.15 to 0.4 had its best within."""
+"""Values that are tried for `FaceModel.lookalike_share`. In a coarser search of 100 to 1,000
+look-alikes and shares of 0.15 to 0.4, the best values were within these ranges."""
 
 COUNTED_FROM = 0.25
-"""Similarity from which generated pairs of strangers are counted."""
+"""Minimum similarity for the survival function of generated non-mated pairs."""
 
 MIN_COUNT = 20
-"""Pairs above a similarity that make its share worth keeping."""
+"""Minimum number of pairs above a similarity for its share to be stored."""
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """How similar the faces of a gallery are.
+    """The similarities of the n faces of a gallery to each other.
 
     Attributes:
-        mated, non_mated: pairs in bins of `BIN_WIDTH` from -1 to 1.
-        nearest: (n,) each face's similarity to the nearest stranger.
+        mated, non_mated: number of pairs in each bin of `BIN_WIDTH` from -1 to 1.
+        nearest: (n,) similarity of each face to the most similar face of another person.
     """
 
     mated: NDArray[np.int64]
@@ -84,32 +90,32 @@ class Similarities:
 
     @property
     def mated_quantiles(self) -> NDArray[np.float64]:
-        """At `MATED_PROBABILITIES`."""
+        """The quantiles of the mated similarities at `MATED_PROBABILITIES`."""
         shares = np.cumsum(self.mated) / self.mated.sum()
         return np.interp(MATED_PROBABILITIES, shares, bin_ends())
 
     @property
     def decades(self) -> NDArray[np.float64]:
-        """Similarities that the share `DECADES` of the non-mated pairs exceeds."""
+        """The similarities that shares `DECADES` of the non-mated pairs exceed."""
         return np.interp(-np.log10(DECADES), -_log10_shares(self.non_mated), bin_ends())
 
     @property
     def nearest_quantiles(self) -> NDArray[np.float64]:
-        """At `NEAREST_PROBABILITIES`."""
+        """The quantiles of `nearest` at `NEAREST_PROBABILITIES`."""
         return np.quantile(self.nearest, NEAREST_PROBABILITIES)
 
     def survival_log10(self, similarities: NDArray[np.floating]) -> NDArray[np.float64]:
-        """log10 of the share of non-mated pairs above some similarities."""
+        """Compute log10 of the share of non-mated pairs above each of some similarities."""
         return np.interp(similarities, bin_ends(), _log10_shares(self.non_mated))
 
 
 def bin_ends() -> NDArray[np.float64]:
-    """Upper ends of the bins of `Similarities`."""
+    """Return the upper ends of the bins of `Similarities`."""
     return np.linspace(-1 + BIN_WIDTH, 1, round(2 / BIN_WIDTH))
 
 
 def _log10_shares(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
-    """log10 of the share above each bin's upper end; where none is, a tenth of the least share."""
+    """Compute log10 of the share above each bin's upper end; with none, as of a tenth of a pair."""
     above = histogram.sum() - np.cumsum(histogram)
     return np.log10(np.maximum(above, 0.1) / histogram.sum())
 
@@ -121,7 +127,12 @@ def _histogram(similarities: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def measure(faces: NDArray[np.float32], people: NDArray[np.integer]) -> Similarities:
-    """Compare all faces of a small gallery with each other."""
+    """Compare all faces of a small gallery with each other.
+
+    Args:
+        faces: (n, d) embeddings of unit length.
+        people: (n,) number of each face's person.
+    """
     similarities = faces @ faces.T
     same = people[:, None] == people[None, :]
     upper = np.triu(np.ones(same.shape, dtype=bool), 1)
@@ -131,7 +142,11 @@ def measure(faces: NDArray[np.float32], people: NDArray[np.integer]) -> Similari
 
 
 def real_faces(dataset: Dataset) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(n, d) embeddings of LFW's labelled faces, and (n,) whose they are, in order of people."""
+    """Read LFW's central faces, with corrected labels.
+
+    Returns:
+        (n, d) embeddings, person by person, and (n,) number of each face's person.
+    """
     faces = central_faces(dataset)
     names = {photo: photo.rpartition("_")[0] for photo in faces if photo not in MISLABELLED}
     names = {photo: SAME_PERSON.get(name, name) for photo, name in names.items()}
@@ -143,35 +158,35 @@ def real_faces(dataset: Dataset) -> tuple[NDArray[np.float32], NDArray[np.int64]
 def galleries_like(
     model: FaceModel, people: NDArray[np.integer], count: int
 ) -> Iterator[Similarities]:
-    """Similarities in generated galleries with the same number of faces of everyone."""
+    """Measure generated galleries in which everyone has as many faces as in `people`."""
     for seed in range(count):
         rng = np.random.Generator(np.random.SFC64([seed]))
         yield measure(draw_faces(model, people, rng), people)
 
 
 def estimate(faces: NDArray[np.float32], people: NDArray[np.integer], contract: str) -> FaceModel:
-    """Estimate a model, all but its table of survival.
+    """Estimate a model on real faces, except for its survival function.
 
-    Covariances come by the method of moments: scatter pooled over people, identities from
-    people's means less the scatter that is left in them.
+    Covariances are estimated by the method of moments: that of scatter by pooling over people, that
+    of the identities from the covariance of people's mean faces, less the share of scatter in it.
 
     Args:
         faces: (n, 128) real embeddings.
-        people: (n,) whose they are, numbered from 0.
-        contract: what made them.
+        people: (n,) number of each face's person, from 0.
+        contract: the model contract of the embeddings, as text.
     """
     counts = np.bincount(people)
     means = _sums(faces, people) / counts[:, None]
-    rest = faces - means[people]
-    freedom = len(faces) - len(counts)
-    scatter = rest.T @ rest / freedom
-    spread_of_means = np.cov(means.T)
-    identities = spread_of_means - scatter * np.mean(1 / counts)
+    deviations = faces - means[people]
+    degrees_of_freedom = len(faces) - len(counts)
+    scatter = deviations.T @ deviations / degrees_of_freedom
+    covariance_of_means = np.cov(means.T)
+    identities = covariance_of_means - scatter * np.mean(1 / counts)
     real = measure(faces, people)
     model = FaceModel(
         mean=means.mean(axis=0).astype(np.float32),
-        identity_root=_root(_shrunk(identities, np.trace(spread_of_means) ** 2 / len(counts))),
-        scatter_root=_root(_shrunk(scatter, np.trace(scatter) ** 2 / freedom)),
+        identity_root=_root(_shrunk(identities, np.trace(covariance_of_means) ** 2 / len(counts))),
+        scatter_root=_root(_shrunk(scatter, np.trace(scatter) ** 2 / degrees_of_freedom)),
         num_lookalikes=np.array(LOOKALIKE_COUNTS[0]),
         lookalike_share=np.float32([0.0])[0],
         person_spread=np.float32([_person_spread(faces, people)])[0],
@@ -190,16 +205,18 @@ def estimate(faces: NDArray[np.float32], people: NDArray[np.integer], contract: 
 
 
 def _sums(faces: NDArray[np.float32], people: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Add up the faces of each person."""
     sums = np.zeros((people.max() + 1, faces.shape[1]))
     np.add.at(sums, people, faces)
     return sums
 
 
 def _shrunk(covariance: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
-    """A covariance drawn towards the sphere until its eigenvalues spread as the true ones do.
+    """Shrink an estimated covariance towards a multiple of the identity matrix.
 
-    The squared spread of the eigenvalues of an estimate is too large by about the squared trace
-    over the number of observations, `noise` (Ledoit and Wolf, J. Multivariate Analysis 88, 2004).
+    The dispersion of the eigenvalues of an estimate is too large by about `noise`, the squared
+    trace over the number of observations (Ledoit and Wolf, J. Multivariate Analysis 88, 2004).
+    Shrinking makes it that of the true covariance.
     """
     sphere = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     excess = ((covariance - sphere) ** 2).sum()
@@ -207,6 +224,7 @@ def _shrunk(covariance: NDArray[np.float64], noise: float) -> NDArray[np.float64
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Compute the symmetric square root of a covariance."""
     values, vectors = np.linalg.eigh(covariance)
     return ((vectors * np.sqrt(values.clip(0))) @ vectors.T).astype(np.float32)
 
@@ -214,10 +232,11 @@ def _root(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
 def _log_tangents(
     faces: NDArray[np.float32], people: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
-    """How far faces lie from the mean of their person's others: log of the angle's tangent.
+    """Measure the scatter of faces: log tangent of the angle to the mean of the person's others.
 
     Returns:
-        (m,) of the faces of people with `SCALE_FACES` or more, and (m,) whose they are.
+        (m,) scatter of the faces of people with `SCALE_FACES` or more faces, and (m,) number of
+        each face's person.
     """
     chosen = np.bincount(people)[people] >= SCALE_FACES
     others = _sums(faces, people)[people[chosen]] - faces[chosen]
@@ -226,7 +245,7 @@ def _log_tangents(
 
 
 def _person_spread(faces: NDArray[np.float32], people: NDArray[np.integer]) -> float:
-    """Standard deviation between people of the mean logarithm, by one-way analysis of variance."""
+    """Estimate `FaceModel.person_spread` by a one-way analysis of variance."""
     values, owners = _log_tangents(faces, people)
     _, owners, counts = np.unique(owners, return_inverse=True, return_counts=True)
     means = np.bincount(owners, values) / counts
@@ -237,7 +256,7 @@ def _person_spread(faces: NDArray[np.float32], people: NDArray[np.integer]) -> f
 def _with_scales(
     model: FaceModel, faces: NDArray[np.float32], people: NDArray[np.integer]
 ) -> FaceModel:
-    """Move the quantiles of faces' scatter until generated faces scatter as the real ones do."""
+    """Fit the quantiles of scatter iteratively, so that generated faces scatter as real ones do."""
     values, owners = _log_tangents(faces, people)
     real = np.quantile(values, SCALE_PROBABILITIES)
     _, owners, counts = np.unique(owners, return_inverse=True, return_counts=True)
@@ -253,7 +272,7 @@ def _with_scales(
 
 
 def _with_outliers(model: FaceModel, people: NDArray[np.integer]) -> FaceModel:
-    """Choose the largest scatter to match the least similar of the mated pairs."""
+    """Choose the largest scatter so that the lowest mated similarities match the real ones."""
     best = (np.inf, model)
     for largest in OUTLIER_SCALES:
         quantiles = model.scale_quantiles.copy()
@@ -266,22 +285,22 @@ def _with_outliers(model: FaceModel, people: NDArray[np.integer]) -> FaceModel:
 
 
 def _mated_histogram(model: FaceModel, people: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Mated pairs of generated galleries with the same number of faces of everyone."""
+    """Count the mated pairs of generated galleries, with as many faces of everyone as `people`."""
     order = np.argsort(people, kind="stable")
     starts = np.flatnonzero(np.diff(people[order], prepend=-1))
-    places = np.arange(len(people)) - np.repeat(starts, np.diff(starts, append=len(people)))
+    ranks = np.arange(len(people)) - np.repeat(starts, np.diff(starts, append=len(people)))
     histogram = np.zeros(round(2 / BIN_WIDTH), dtype=np.int64)
     for seed in range(FITTED_GALLERIES):
         faces = draw_faces(model, people[order], np.random.Generator(np.random.SFC64([seed])))
-        for step in range(1, places.max() + 1):
-            later = np.flatnonzero(places >= step)
+        for step in range(1, ranks.max() + 1):
+            later = np.flatnonzero(ranks >= step)
             pairs = np.einsum("ij,ij->i", faces[later], faces[later - step])
             histogram += _histogram(pairs)
     return histogram
 
 
 def _with_lookalikes(model: FaceModel, real: Similarities) -> FaceModel:
-    """Choose the number of look-alike directions and their share to match the non-mated tail."""
+    """Choose the number and share of look-alikes to match the highest non-mated similarities."""
     best = (np.inf, model)
     for count in LOOKALIKE_COUNTS:
         for share in LOOKALIKE_SHARES:
@@ -297,12 +316,12 @@ def _with_lookalikes(model: FaceModel, real: Similarities) -> FaceModel:
 
 @dataclass(frozen=True)
 class Strangers:
-    """What probes meet in a generated gallery without their people.
+    """The similarities of non-mated probes to generated galleries.
 
     Attributes:
-        histogram: pairs in bins of `BIN_WIDTH` from -1 to 1; those under `COUNTED_FROM` are in the
-            first bin.
-        nearest: by gallery size, (num_probes,) the highest similarity of each probe.
+        histogram: number of pairs in each bin of `BIN_WIDTH` from -1 to 1; pairs up to
+            `COUNTED_FROM` are all in the first bin.
+        nearest: (num_probes,) highest similarity of each probe, by gallery size.
     """
 
     histogram: NDArray[np.int64]
@@ -312,7 +331,7 @@ class Strangers:
 def count_strangers(
     model: FaceModel, *, num_probes: int, gallery_sizes: Sequence[int], seed: int = 0
 ) -> Strangers:
-    """Compare probes with a gallery of the largest size and with its beginnings."""
+    """Compare non-mated probes with galleries of several sizes, each the beginning of the next."""
     histogram = np.zeros(round(2 / BIN_WIDTH), dtype=np.int64)
     highest = np.full(num_probes, -1, dtype=np.float32)
     nearest: dict[int, NDArray[np.float32]] = {}
@@ -331,7 +350,7 @@ def count_strangers(
 
 
 def with_survival(model: FaceModel, histogram: NDArray[np.int64]) -> FaceModel:
-    """The model with its table of how rarely strangers are so similar."""
+    """Return the model with its survival function, from a histogram of non-mated similarities."""
     above = histogram.sum() - np.cumsum(histogram)
     kept = (bin_ends() > COUNTED_FROM + BIN_WIDTH) & (above >= MIN_COUNT)
     return replace(
@@ -343,9 +362,13 @@ def with_survival(model: FaceModel, histogram: NDArray[np.int64]) -> FaceModel:
 
 
 def comparison_lines(real: Similarities, generated: Sequence[Similarities]) -> Iterator[str]:
-    """A table of real and generated similarities."""
+    """Yield the lines of a table that compares real and generated similarities.
+
+    The columns `min` and `max` are over single generated galleries; `log10 S` is log10 of the share
+    of generated non-mated pairs above the real similarity.
+    """
     pooled = sum(generated[1:], generated[0])
-    yield f"{'':28}{'real':>8}{'generated':>11}{'least':>8}{'most':>8}{'log10 S':>9}"
+    yield f"{'':28}{'real':>8}{'generated':>11}{'min':>8}{'max':>8}{'log10 S':>9}"
     shares = pooled.survival_log10(real.decades)
     for title, attribute, probabilities in (
         ("mated quantile", "mated_quantiles", MATED_PROBABILITIES),
@@ -362,14 +385,18 @@ def comparison_lines(real: Similarities, generated: Sequence[Similarities]) -> I
             shares if attribute == "decades" else [None] * len(probabilities),
             strict=True,
         )
-        for probability, true, made, least, most, share in rows:
+        for probability, true, drawn, low, high, share in rows:
             label = f"{probability:.0e}" if attribute == "decades" else f"{probability:.1%}"
             end = "" if share is None else f"{share:9.2f}"
-            yield f"{title:18.18}{label:>10}{true:8.3f}{made:11.3f}{least:8.3f}{most:8.3f}{end}"
+            yield f"{title:18.18}{label:>10}{true:8.3f}{drawn:11.3f}{low:8.3f}{high:8.3f}{end}"
 
 
 def draw_histograms(real: Similarities, generated: Similarities) -> NDArray[np.uint8]:
-    """(600, 1000, 3) picture: densities on a logarithmic scale, real ones drawn thick."""
+    """Draw densities of similarities on a logarithmic scale, those of real faces with thick lines.
+
+    Returns:
+        (600, 1000, 3) uint8 BGR picture.
+    """
     picture = np.full((600, 1000, 3), 255, dtype=np.uint8)
     for tenth in range(-4, 11, 2):
         x = _picture_x(tenth / 10)
@@ -395,14 +422,14 @@ def draw_histograms(real: Similarities, generated: Similarities) -> NDArray[np.u
             cv2.polylines(picture, [np.array(points)], False, pale, thickness, cv2.LINE_AA)
     _write(
         picture,
-        "density of similarity: non-mated red, mated blue; real thick, generated thin",
+        "density of similarities: non-mated red, mated blue; real faces thick, generated thin",
         (70, 15),
     )
     return picture
 
 
-def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (60, 60, 60), 1, cv2.LINE_AA)
+def _write(picture: NDArray[np.uint8], text: str, origin: tuple[int, int]) -> None:
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (60, 60, 60), 1, cv2.LINE_AA)
 
 
 def _picture_x(similarity: float) -> int:

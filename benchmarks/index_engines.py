@@ -1,7 +1,7 @@
-"""Search engines under one interface, and how each is measured: facetrove and exact FAISS.
+"""A common interface of search engines, its measurements, and two engines: facetrove, exact FAISS.
 
-`benchmarks/index_peers.py` has the others. An engine is built in one process and searched in
-another, with as many threads as there are cores.
+`benchmarks/index_peers.py` has the other engines. An index is built in one process and searched in
+another, with one thread per core.
 """
 
 from __future__ import annotations
@@ -20,40 +20,47 @@ from faces.core.progress import Progress
 from indexer.build import build_index
 
 PLATEAU = 0.0005
-"""Where no settings reach the target, the least effort within so much of the best is taken."""
+"""Tolerance in recall. Where no setting reaches the target recall, the setting of least effort
+whose recall is within this of the highest is measured."""
 
 
 class Engine(Protocol):
-    """Builds an index of a gallery, and searches it in another process.
+    """A search engine, which builds an index of a gallery and searches it in another process.
 
     Attributes:
-        name: as in tables.
+        name: the engine's name in tables.
     """
 
     name: str
 
     def build(self, gallery: Gallery, folder: Path) -> None:
-        """Build it into an empty folder."""
+        """Build the index into an empty folder."""
 
     def open(self, gallery: Gallery, folder: Path) -> None:
-        """Get ready to search."""
+        """Open the index for searches."""
 
     def ladders(self) -> Sequence[Sequence[Any]]:
-        """Settings of the search, each row of growing effort."""
+        """Return sequences of search settings, each in order of growing effort."""
 
     def use(self, setting: Any) -> None:
-        """Search with a setting from now on."""
+        """Use a setting for the searches that follow."""
 
     def search(self, probes: Vectors) -> Any:
-        """Find the ten nearest of each probe, as a user does. This is timed."""
+        """Find the ten nearest faces of each probe, as a user would; this is timed."""
 
     def rows(self, answer: Any) -> Rows:
-        """(p, 10) rows of an answer."""
+        """Return the (p, 10) rows of the faces that a search returned."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a build: its name, seconds, and the most memory held until its end."""
+    """A step of a build.
+
+    Attributes:
+        name: the step's name.
+        seconds: duration of the step.
+        peak_bytes: peak resident memory of the process until the end of the step.
+    """
 
     name: str
     seconds: float
@@ -62,7 +69,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Built:
-    """What building took."""
+    """The cost of building an index.
+
+    Attributes:
+        steps: the steps of the build, in order.
+        memory: the memory of the process that built.
+        files: bytes of the files that were written, by name.
+    """
 
     steps: tuple[Step, ...]
     memory: Memory
@@ -70,18 +83,23 @@ class Built:
 
     @property
     def seconds(self) -> float:
-        """Of all steps."""
+        """The duration of all steps."""
         return sum(step.seconds for step in self.steps)
 
     @property
     def num_bytes(self) -> int:
-        """Of all files."""
+        """The size of all files."""
         return sum(self.files.values())
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a search is: in batches of all probes, and one at a time."""
+    """The speed of searches.
+
+    Attributes:
+        probes_per_second: throughput in batches of all probes.
+        latency_ms_p50, latency_ms_p99: quantiles of the time for one probe alone.
+    """
 
     probes_per_second: float
     latency_ms_p50: float
@@ -90,12 +108,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class Effort:
-    """How often and on how many probes a search is measured.
+    """The options of measuring a search.
 
     Attributes:
-        repeats: batches, of which the median counts.
-        num_singles: probes asked one by one.
-        target: recall of matches that settings are raised to.
+        repeats: number of batches of all probes; their median time counts.
+        num_singles: number of probes that are searched for one by one.
+        target: recall of matches that the settings must reach.
     """
 
     repeats: int = 5
@@ -105,14 +123,14 @@ class Effort:
 
 @dataclass(frozen=True)
 class Searched:
-    """How an engine searches.
+    """The measurements of an engine's search.
 
     Attributes:
-        setting: of its search.
-        recall: with that.
-        speed: with that.
-        memory: of the process that searched.
-        open_seconds: what opening it took.
+        setting: the search setting that was chosen.
+        recall: the recall with that setting.
+        speed: the speed with that setting.
+        memory: the memory of the process that searched.
+        open_seconds: time to open the index.
     """
 
     setting: str
@@ -123,20 +141,20 @@ class Searched:
 
 
 def build_apart(engine: Engine, gallery: Gallery, folder: Path) -> Built:
-    """Build in a process of its own, into a new folder."""
+    """Build an index in a process of its own, into a new folder."""
     folder.mkdir(parents=True)
     steps, memory = apart(_build, engine, gallery, folder)
     return Built(tuple(steps), memory, sizes(folder))
 
 
 def search_apart(engine: Engine, gallery: Gallery, folder: Path, effort: Effort) -> Searched:
-    """Measure searching in a process of its own."""
+    """Measure searches of an index in a process of its own."""
     searched, memory = apart(_search, engine, gallery, folder, effort)
     return replace(searched, memory=memory)
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of all files under a folder by their names; those of one name together."""
+    """Return the bytes of all files under a folder, by file name; files of one name are added."""
     found: dict[str, int] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -165,7 +183,10 @@ def _search(engine: Engine, gallery: Gallery, folder: Path, effort: Effort) -> S
 
 
 def _settle(engine: Engine, gallery: Gallery, target: float) -> tuple[Any, Recall]:
-    """The fastest setting that reaches the target; else the least effort near the best."""
+    """Choose the fastest setting that reaches the target recall.
+
+    Where none reaches it, the first setting within `PLATEAU` of the highest recall is chosen.
+    """
     reached: list[tuple[float, Any, Recall]] = []
     tried: list[tuple[Any, Recall]] = []
     for ladder in engine.ladders():
@@ -187,7 +208,10 @@ def _settle(engine: Engine, gallery: Gallery, target: float) -> tuple[Any, Recal
 
 
 def measure_speed(search: Callable[[Vectors], object], probes: Vectors, effort: Effort) -> Speed:
-    """Time a search that has been warmed up: batches of all probes, then one by one."""
+    """Time a search in batches of all probes, then with single probes.
+
+    The search must have been run before, so that nothing is loaded meanwhile.
+    """
     batches = [seconds_of(search, probes) for _ in range(effort.repeats)]
     singles = [
         seconds_of(search, probes[number % len(probes)][None])
@@ -201,14 +225,14 @@ def measure_speed(search: Callable[[Vectors], object], probes: Vectors, effort: 
 
 
 def seconds_of(search: Callable[[Vectors], object], probes: Vectors) -> float:
-    """What one call takes."""
+    """Time one call, in seconds."""
     began = time.perf_counter()
     search(probes)
     return time.perf_counter() - began
 
 
 class StepTimer:
-    """Takes a build's progress for the times of its steps."""
+    """A receiver of a build's progress that times its steps."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -216,13 +240,13 @@ class StepTimer:
         self._began = time.perf_counter()
 
     def __call__(self, progress: Progress) -> None:
-        """Note where a step ends."""
+        """End the current step where another one begins."""
         if progress.step != self._name:
             self._end_step()
             self._name = progress.step
 
     def finish(self) -> list[Step]:
-        """The steps in their order."""
+        """End the last step, and return all steps in order."""
         self._end_step()
         return self.steps
 
@@ -233,16 +257,16 @@ class StepTimer:
 
 
 class Facetrove:
-    """This program: from the dataset by its automatic recipe, asked through FaceSearcher."""
+    """facetrove: an index by automatic recipe, built from the dataset, searched by FaceSearcher."""
 
     name = "facetrove"
 
     def build(self, gallery: Gallery, folder: Path) -> None:
-        """Build it."""
+        """Build the index."""
         self.build_in_steps(gallery, folder)
 
     def build_in_steps(self, gallery: Gallery, folder: Path) -> list[Step]:
-        """The same, and what each step took."""
+        """Build the index, and time the steps."""
         timer = StepTimer()
         build_index(gallery.dataset, folder, device="cpu", on_progress=timer)
         return timer.finish()
@@ -255,31 +279,31 @@ class Facetrove:
         self._gallery = gallery
 
     def ladders(self) -> Sequence[Sequence[Any]]:
-        """It was tuned when it was built."""
+        """Return no setting to choose, as the index is tuned when it is built."""
         return [[None]]
 
     def use(self, setting: Any) -> None:
-        """There is nothing to set."""
+        """Do nothing."""
 
     def search(self, probes: Vectors) -> Any:
-        """Candidate lists."""
+        """Return candidate lists."""
         return self._searcher.search_embeddings(probes, k=K)
 
     def rows(self, answer: Any) -> Rows:
-        """Rows by face_id."""
+        """Look the rows up by face_id."""
         return self._gallery.rows_of([matches.face_ids for matches in answer])
 
 
 class ExactFaiss:
-    """FAISS's exact search, the embeddings in memory: what the others are compared with."""
+    """FAISS's exact search of embeddings in memory, the reference for all engines."""
 
     name = "FAISS exact"
 
     def build(self, gallery: Gallery, folder: Path) -> None:
-        """Nothing is built."""
+        """Do nothing."""
 
     def open(self, gallery: Gallery, folder: Path) -> None:
-        """Read the embeddings."""
+        """Read the embeddings into memory."""
         import faiss
 
         vectors = np.load(gallery.vectors_path, mmap_mode="r")
@@ -288,16 +312,16 @@ class ExactFaiss:
             self._index.add(np.ascontiguousarray(vectors[start : start + (1 << 16)]))
 
     def ladders(self) -> Sequence[Sequence[Any]]:
-        """There is nothing to set."""
+        """Return no setting to choose."""
         return [[None]]
 
     def use(self, setting: Any) -> None:
-        """There is nothing to set."""
+        """Do nothing."""
 
     def search(self, probes: Vectors) -> Any:
-        """(p, 10) rows."""
+        """Return the (p, 10) rows of the nearest faces."""
         return self._index.search(probes, K)[1]
 
     def rows(self, answer: Any) -> Rows:
-        """The same."""
+        """Return the rows as they are."""
         return np.asarray(answer, dtype=np.int64)

@@ -1,13 +1,13 @@
-"""What indexes are measured on: a generated gallery, held-out probes and their exact answers.
+"""Galleries for measuring indexes: generated faces, held-out probes and their exact neighbours.
 
-    WORK/<faces>-<probes>-<faces per part>/dataset        of the gallery
-                                          /index          facetrove's, by its automatic recipe
-                                          /truth.npz      probes and what is nearest to them
-                                          /vectors.npy    the gallery's embeddings, for peers
+    WORK/<faces>-<probes>-<faces per part>/dataset        the gallery's dataset
+                                          /index          facetrove's index, by automatic recipe
+                                          /truth.npz      probes and their exact nearest faces
+                                          /vectors.npy    the gallery's embeddings, for the peers
 
-All is made when it is first asked for and used again. The probes are the first faces of the
-generator's endless gallery, the enrolled ones those behind them: fresh faces of people of whom
-most are enrolled with other faces.
+Each of these is made when it is first needed, and then reused. The probes are the first faces of
+the generator's endless gallery, and the enrolled faces are those that follow: so the probes are
+other faces of people of whom most are enrolled.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from benchmarks.galleries import (
 )
 
 K = 10
+"""Number of nearest faces that every search asks for."""
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -39,14 +40,14 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Truth:
-    """Probes and their exact answers.
+    """The p probes of a gallery and their exact nearest faces.
 
     Attributes:
-        probes: (p, d).
-        people: (p,) whose face each is.
-        similarities: (p, 10) of the nearest, descending.
-        rows: (p, 10) of the gallery.
-        probes_per_second: of the search that found them, in blocks of faces.
+        probes: (p, d) embeddings.
+        people: (p,) number of each probe's person.
+        similarities: (p, 10) similarities of the nearest faces, descending.
+        rows: (p, 10) rows of these faces in the gallery.
+        probes_per_second: speed of the exact search that found them, block by block.
     """
 
     probes: Vectors
@@ -58,7 +59,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class Recall:
-    """Shares of the exact answers found: of the nearest, of the ten nearest, of the matches."""
+    """The recall of a search: shares of the exact nearest faces that it returns.
+
+    Attributes:
+        at_1: share of the nearest faces.
+        at_10: share of the ten nearest faces.
+        of_matches: share of those of the ten nearest that reach the operating threshold (matches).
+        num_matches: number of matches.
+    """
 
     at_1: float
     at_10: float
@@ -68,13 +76,13 @@ class Recall:
 
 @dataclass(frozen=True)
 class Gallery:
-    """A gallery in a work folder.
+    """A generated gallery in a work folder.
 
     Attributes:
-        work: folder of all galleries.
-        count: faces enrolled.
-        num_probes: faces held out.
-        faces_per_part: of the dataset; 150 is what the embed job makes.
+        work: the folder of all galleries.
+        count: number of enrolled faces.
+        num_probes: number of held-out faces.
+        faces_per_part: number of faces in a part of the dataset; the embed job's have about 150.
     """
 
     work: Path
@@ -84,7 +92,7 @@ class Gallery:
 
     @property
     def path(self) -> Path:
-        """Its folder."""
+        """The gallery's folder."""
         return self.work / f"{self.count}-{self.num_probes}-{self.faces_per_part}"
 
     @property
@@ -99,16 +107,16 @@ class Gallery:
 
     @property
     def vectors_path(self) -> Path:
-        """The embeddings' file."""
+        """The path of the file of embeddings."""
         return self.path / "vectors.npy"
 
     @property
     def threshold(self) -> float:
-        """The operating threshold at this size."""
+        """The operating threshold of a gallery of this size, at an FPIR of 0.01."""
         return threshold_for(self.count)
 
     def make(self) -> None:
-        """Write the dataset and find the exact answers, where they are not there."""
+        """Write the dataset and find the exact nearest faces, unless that has been done."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.dataset.exists():
             began = time.perf_counter()
@@ -119,7 +127,7 @@ class Gallery:
             apart(_find_truth, self)
 
     def make_vectors(self) -> None:
-        """Write vectors.npy, where it is not there."""
+        """Write vectors.npy, unless it exists."""
         if not self.vectors_path.exists():
             apart(_write_vectors, self)
 
@@ -129,7 +137,7 @@ class Gallery:
 
     @cached_property
     def truth(self) -> Truth:
-        """The probes and their exact answers; `make` comes first."""
+        """The probes and their exact nearest faces, which `make` must have found."""
         with np.load(self._truth_path, allow_pickle=False) as arrays:
             return Truth(
                 arrays["probes"],
@@ -143,7 +151,7 @@ class Gallery:
         return {name: value for name, value in self.__dict__.items() if name != "truth"}
 
     def ids(self, rows: Rows) -> list[str]:
-        """The face_id of rows."""
+        """Return the face_ids of the faces at some rows."""
         return face_ids(rows + self.num_probes)
 
     @cached_property
@@ -152,41 +160,46 @@ class Gallery:
         return dict(zip(self.ids(rows), rows.tolist(), strict=True))
 
     def rows_of(self, answers: Sequence[Sequence[str]]) -> Rows:
-        """(p, 10) rows of face ids found; -1 for all that no exact answer has."""
+        """Return the (p, 10) rows of the face_ids that a search returned.
+
+        A face that is no probe's exact neighbour gets row -1.
+        """
         rows = np.full((len(answers), K), -1, dtype=np.int64)
         for number, ids in enumerate(answers):
             rows[number, : len(ids)] = [self._rows_by_id.get(face_id, -1) for face_id in ids]
         return rows
 
     def recall(self, rows: Rows) -> Recall:
-        """Compare (p, 10) rows with the exact answers."""
+        """Compute the recall of a search that returned these (p, 10) rows."""
         return recall_of(self.truth.similarities, self.truth.rows, rows, self.threshold)
 
     def remove(self) -> None:
-        """Remove all of it."""
+        """Remove the gallery's folder."""
         shutil.rmtree(self.path)
 
 
 def recall_of(similarities: Vectors, true_rows: Rows, rows: Rows, threshold: float) -> Recall:
-    """Compare an answer with the exact one; padding, -1 in both, does not count.
+    """Compute the recall of a search; padding in the exact result, row -1, does not count.
 
     Args:
-        similarities, true_rows: (p, k) exact ones.
-        rows: (p, k) found.
-        threshold: least similarity of a match.
+        similarities: (p, k) exact similarities.
+        true_rows: (p, k) rows of the exact nearest faces.
+        rows: (p, k) rows that the search returned.
+        threshold: minimum similarity of a match.
     """
-    there = true_rows >= 0
-    found = (true_rows[:, :, None] == rows[:, None, :]).any(axis=2) & there
-    matches = (similarities >= threshold) & there
+    is_face = true_rows >= 0
+    found = (true_rows[:, :, None] == rows[:, None, :]).any(axis=2) & is_face
+    matches = (similarities >= threshold) & is_face
     return Recall(
-        at_1=float(found[:, 0].sum() / max(there[:, 0].sum(), 1)),
-        at_10=float(found.sum() / max(there.sum(), 1)),
+        at_1=float(found[:, 0].sum() / max(is_face[:, 0].sum(), 1)),
+        at_10=float(found.sum() / max(is_face.sum(), 1)),
         of_matches=float(found[matches].sum() / max(matches.sum(), 1)),
         num_matches=int(matches.sum()),
     )
 
 
 def _write_dataset(gallery: Gallery) -> None:
+    """Write the dataset; an interrupted draft is written again."""
     draft = gallery.path / "draft.dataset"
     shutil.rmtree(draft, ignore_errors=True)
     write_gallery_dataset(
@@ -196,6 +209,7 @@ def _write_dataset(gallery: Gallery) -> None:
 
 
 def _find_truth(gallery: Gallery) -> None:
+    """Find the exact nearest faces of the probes, without reading an index, and save them."""
     import faiss
 
     ((probes, people),) = generate_faces(gallery.num_probes, batch_size=gallery.num_probes)
@@ -221,6 +235,7 @@ def _find_truth(gallery: Gallery) -> None:
 
 
 def _write_vectors(gallery: Gallery) -> None:
+    """Write the gallery's embeddings to a NumPy file."""
     draft = gallery.path / "draft.npy"
     shape = (gallery.count, DIMENSION)
     vectors = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)

@@ -1,7 +1,7 @@
-"""An index's life measured: opening, adding, deleting, filtered searches.
+"""Measurements of an index's lifecycle: opening, adding faces, deleting faces, filtered searches.
 
-What changes the dataset or the index works on a copy of hard links; neither ever writes into a
-file that is there.
+Measurements that change the dataset or the index work on a copy made of hard links. That is safe
+because neither is ever changed by writing into an existing file.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from indexer.delete import delete_faces
 
 @dataclass(frozen=True)
 class Opening:
-    """Seconds in a fresh process.
+    """The times of opening an index in a fresh process.
 
     Attributes:
-        import_seconds: until everything was imported.
-        open_seconds: then, until the index was open.
-        answer_seconds: then, until the first probe was answered and its matches read.
+        import_seconds: time to import the modules.
+        open_seconds: time to open the index after that.
+        answer_seconds: time to search for the first probe and read its matches after that.
     """
 
     import_seconds: float
@@ -56,11 +56,11 @@ class Opening:
 
 
 def opening(gallery: Gallery, *, cold: bool) -> tuple[Opening, Memory]:
-    """Open the index in a fresh process and ask it one probe.
+    """Open the index in a fresh process, and search for one probe.
 
     Args:
-        gallery: with its index.
-        cold: drop the index's files from the page cache before (Linux).
+        gallery: the gallery, whose index exists.
+        cold: whether to drop the index's files from the page cache before (Linux only).
     """
     if cold:
         for path in gallery.index.rglob("*"):
@@ -70,13 +70,14 @@ def opening(gallery: Gallery, *, cold: bool) -> tuple[Opening, Memory]:
 
 
 def drop_from_cache(path: Path) -> None:
-    """Forget what memory holds of a file, so that it is read from the disk again."""
+    """Drop a file from the page cache, so that it is read from the disk again."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _open_and_ask(gallery: Gallery) -> Opening:
+    """Time imports, opening the index, and the first search, in this process."""
     began = time.perf_counter()
     import faiss  # noqa: F401
 
@@ -93,7 +94,7 @@ def _open_and_ask(gallery: Gallery) -> Opening:
 
 @contextmanager
 def changed_copy(gallery: Gallery) -> Iterator[Gallery]:
-    """The gallery's dataset and index as hard links, removed afterwards."""
+    """Copy the gallery's dataset and index as hard links, and remove the copy afterwards."""
     copy = replace(gallery, work=gallery.work / "changed")
     shutil.rmtree(copy.path, ignore_errors=True)
     copy.path.mkdir(parents=True)
@@ -109,12 +110,12 @@ def changed_copy(gallery: Gallery) -> Iterator[Gallery]:
 
 @dataclass(frozen=True)
 class Added:
-    """Faces added to an index.
+    """The cost of adding faces to an index.
 
     Attributes:
-        num_faces: how many.
-        built: what bringing the index up to date took; its files are the new ones.
-        speed: of the search afterwards.
+        num_faces: number of faces added.
+        built: cost of updating the index; its files are those that were written.
+        speed: the speed of searches afterwards.
     """
 
     num_faces: int
@@ -123,11 +124,11 @@ class Added:
 
 
 def adding(gallery: Gallery, num_faces: int, effort: Effort) -> Added:
-    """Grow the dataset and bring the index up to date, on a copy."""
+    """Add faces to the dataset and update the index, on a copy."""
     with changed_copy(gallery) as copy:
         apart(_grow, copy, num_faces)
         before = {path for path in copy.index.rglob("*") if path.is_file()}
-        steps, memory = apart(_bring_up_to_date, copy)
+        steps, memory = apart(_update_index, copy)
         new = [path for path in copy.index.rglob("*") if path.is_file() and path not in before]
         files: dict[str, int] = {}
         for path in new:
@@ -137,6 +138,7 @@ def adding(gallery: Gallery, num_faces: int, effort: Effort) -> Added:
 
 
 def _grow(gallery: Gallery, num_faces: int) -> None:
+    """Add the next faces of the generator to the dataset."""
     write_gallery_dataset(
         gallery.dataset,
         num_faces,
@@ -145,13 +147,15 @@ def _grow(gallery: Gallery, num_faces: int) -> None:
     )
 
 
-def _bring_up_to_date(gallery: Gallery) -> list[Any]:
+def _update_index(gallery: Gallery) -> list[Any]:
+    """Update the index, and time the steps."""
     timer = StepTimer()
     build_index(gallery.dataset, gallery.index, device="cpu", on_progress=timer)
     return timer.finish()
 
 
 def _speed(gallery: Gallery, effort: Effort) -> Speed:
+    """Measure the speed of searches, after a warm-up."""
     engine = Facetrove()
     engine.open(gallery, gallery.index)
     engine.search(gallery.truth.probes)
@@ -160,14 +164,14 @@ def _speed(gallery: Gallery, effort: Effort) -> Speed:
 
 @dataclass(frozen=True)
 class Deletion:
-    """Faces deleted.
+    """The time of deleting faces.
 
     Attributes:
-        what: was deleted.
-        num_faces: how many that were.
-        unfound_seconds: until a searcher that was open, refreshed, found them no more.
-        done_seconds: until they were out of the dataset's parts too.
-        fresh_seconds: then, until a fresh process had opened the index and found them no more.
+        what: the deleted faces, in words.
+        num_faces: number of deleted faces.
+        unfound_seconds: time until an open searcher, refreshed, did not find them any more.
+        done_seconds: time until they were removed from the dataset's parts too.
+        fresh_seconds: time for a fresh process to open the index after that and not find them.
     """
 
     what: str
@@ -178,10 +182,10 @@ class Deletion:
 
 
 def deleting(gallery: Gallery) -> list[Deletion]:
-    """Delete one face and then one person, on a copy."""
+    """Delete one face and then all faces of one person, on a copy."""
     with changed_copy(gallery) as copy:
         truth = copy.truth
-        # The face nearest to the first probe; the person of the second.
+        # The face is the nearest of the first probe, the person that of the second probe.
         (face_id,) = copy.ids(truth.rows[:1, 0])
         person = f"person = 'person-{int(truth.people[1]):06d}'"
         found = []
@@ -198,6 +202,11 @@ def deleting(gallery: Gallery) -> list[Deletion]:
 
 
 def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[str]]:
+    """Delete faces by a condition, and check that an open searcher does not find them any more.
+
+    Returns:
+        The times, and the face_ids of the deleted faces, which the probe found before.
+    """
     from search.searcher import FaceSearcher
 
     searcher = FaceSearcher.open(gallery.index, device="cpu")
@@ -207,7 +216,7 @@ def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[st
     unfound = [0.0]
 
     def watch(progress: Progress) -> None:
-        # Said once the indexes are done.
+        # The indexes are done when this step begins.
         if progress.step == "looking through the dataset":
             searcher.refresh()
             _require_unfound(searcher, gone, probes)
@@ -220,6 +229,7 @@ def _delete(gallery: Gallery, where: str, probe: int) -> tuple[Deletion, list[st
 
 
 def _require_gone(gallery: Gallery, gone: Sequence[str], probe: int) -> None:
+    """Open the index and check that deleted faces are not found."""
     from search.searcher import FaceSearcher
 
     searcher = FaceSearcher.open(gallery.index, device="cpu")
@@ -227,14 +237,15 @@ def _require_gone(gallery: Gallery, gone: Sequence[str], probe: int) -> None:
 
 
 def _require_unfound(searcher: Any, gone: Sequence[str], probes: Any) -> None:
+    """Check that a search finds none of the deleted faces."""
     (matches,) = searcher.search_embeddings(probes, k=100)
-    if set(gone) & set(matches.face_ids):
-        raise AssertionError("a deleted face was found")
+    if found := set(gone) & set(matches.face_ids):
+        raise AssertionError(f"deleted faces were found: {', '.join(sorted(found))}")
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A condition, for us and for Arrow."""
+    """A filter, as facetrove's condition and as an Arrow expression."""
 
     name: str
     where: str
@@ -242,7 +253,7 @@ class Filter:
 
 
 def filters(gallery: Gallery) -> list[Filter]:
-    """Conditions that pass 1%, 10% and half of the faces, and those of one person."""
+    """Return filters that match 1%, 10% and half of the faces, and the faces of one person."""
     person = f"person-{int(gallery.truth.people[0]):06d}"
     days = (pa.scalar(date(2010, 1, 1)), pa.scalar(date(2012, 1, 1)))
     return [
@@ -259,14 +270,15 @@ def filters(gallery: Gallery) -> list[Filter]:
 
 @dataclass(frozen=True)
 class Filtered:
-    """Filtered searches.
+    """The measurements of searches with a filter.
 
     Attributes:
-        name: of the filter; none: without one, for comparison.
-        num_selected: faces that pass.
-        recall: against exact answers.
-        speed: with the filter asked before.
-        first_ms: of one probe, with a filter that was not; median of seven.
+        name: the filter's name.
+        num_selected: number of faces that match the filter.
+        recall: recall against exact search among these faces.
+        speed: the speed with a filter that has been used before.
+        first_ms: median time in milliseconds for one probe with a filter that is used for the first
+            time, over seven probes.
     """
 
     name: str
@@ -277,14 +289,16 @@ class Filtered:
 
 
 FILTER_PROBES = 1000
+"""Number of probes that are searched for with filters."""
 
 
 def filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
-    """Search with filters."""
+    """Measure searches with several filters, in a process of its own."""
     return apart(_filtering, gallery, effort)[0]
 
 
 def _filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
+    """Measure searches with several filters in this process."""
     from search.searcher import FaceSearcher
 
     chosen = filters(gallery)
@@ -303,7 +317,7 @@ def _filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
         )
         firsts = []
         for number in range(7):
-            where = f"({condition.where}) AND {number} = {number}"  # not asked before
+            where = f"({condition.where}) AND {number} = {number}"  # a filter not used before
             firsts.append(
                 seconds_of(
                     lambda some, where=where: searcher.search_embeddings(some, k=K, where=where),
@@ -316,7 +330,16 @@ def _filtering(gallery: Gallery, effort: Effort) -> list[Filtered]:
 
 
 def _numbered(true: Any, found: Sequence[Sequence[str]]) -> tuple[Any, Any]:
-    """Ids as numbers: (p, 10) of the exact answers and of those found; -1 for none."""
+    """Map face_ids to numbers, so that exact and returned faces can be compared as rows.
+
+    Args:
+        true: (p, 10) face_ids of the exact nearest faces; empty for padding.
+        found: the face_ids that a search returned for each of the p probes.
+
+    Returns:
+        (p, 10) numbers of the exact faces, -1 for padding, and (p, 10) numbers of the returned
+        faces, -2 for padding and for a face that is no exact one.
+    """
     numbers: dict[str, int] = {"": -1}
     exact = np.array([[numbers.setdefault(i, len(numbers)) for i in row] for row in true])
     rows = np.full(exact.shape, -2, dtype=np.int64)
@@ -328,37 +351,39 @@ def _numbered(true: Any, found: Sequence[Sequence[str]]) -> tuple[Any, Any]:
 def _exact_filtered(
     gallery: Gallery, chosen: Sequence[Filter]
 ) -> list[tuple[Any, list[list[str]], int]]:
-    """For each filter: (p, 10) similarities and ids of the exact answers, and how many pass.
+    """Search exactly with each filter, in the dataset instead of the index.
 
-    Read from the dataset, not from the index.
+    Returns:
+        For each filter, (p, 10) similarities and (p, 10) face_ids of the nearest faces, and the
+        number of faces that match the filter.
     """
     import faiss
 
     probes = gallery.truth.probes[:FILTER_PROBES]
     heaps = [faiss.ResultHeap(len(probes), K, keep_max=True) for _ in chosen]
     ids: list[list[str]] = [[] for _ in chosen]
-    waiting: list[pa.Table] = []
+    pending: list[pa.Table] = []
     columns = ["face_id", "album", "taken", "person", "sharpness", "embedding"]
 
     def compare() -> None:
-        table = pa.concat_tables(waiting)
-        waiting.clear()
+        table = pa.concat_tables(pending)
+        pending.clear()
         for number, condition in enumerate(chosen):
-            passing = table.filter(condition.expression)
-            if len(passing) == 0:
+            selected = table.filter(condition.expression)
+            if len(selected) == 0:
                 continue
-            vectors = embedding_matrix(passing)
+            vectors = embedding_matrix(selected)
             similarities, rows = faiss.knn(
                 probes, vectors, min(K, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT
             )
             heaps[number].add_result(similarities, rows + len(ids[number]))
-            ids[number] += passing["face_id"].to_pylist()
+            ids[number] += selected["face_id"].to_pylist()
 
     for table in Dataset.open(gallery.dataset).faces(columns):
-        waiting.append(table)
-        if sum(map(len, waiting)) >= 1 << 16:
+        pending.append(table)
+        if sum(map(len, pending)) >= 1 << 16:
             compare()
-    if waiting:
+    if pending:
         compare()
     answers = []
     for heap, names in zip(heaps, ids, strict=True):
@@ -369,5 +394,5 @@ def _exact_filtered(
 
 
 def index_bytes(gallery: Gallery) -> dict[str, int]:
-    """Bytes of the index's files by name."""
+    """Return the bytes of the index's files, by name."""
     return sizes(gallery.index)

@@ -1,4 +1,4 @@
-"""Indexes at scale: building, recall, speed, memory, a life of changes, and the peers.
+"""Indexes at scale: building, recall, speed, memory, lifecycle, and other engines.
 
     python -m benchmarks.index_speed compare [COUNT] --work FOLDER
     python -m benchmarks.index_speed recipes [COUNT] --work FOLDER [--graph] [--plot FILE.png]
@@ -7,10 +7,17 @@
     python -m benchmarks.index_speed growth [COUNT ...] --work FOLDER [--plot FILE.png]
     python -m benchmarks.index_speed large [COUNT] --work FOLDER [--keep]
 
-Galleries are made in the work folder and used again. Every measurement runs in a process of its
-own with as many threads as there are cores, and with the same probes: fresh faces of people who
-are enrolled. Recall is against exact search; matches are those of the exact ten nearest that reach
-the operating threshold.
+compare     facetrove's index against FAISS's exact search
+recipes     several recipes, each at several search settings
+peers       other engines, at settings that reach a recall
+lifecycle   opening the index, adding faces, deleting faces, filtered searches
+growth      facetrove's index at several sizes
+large       facetrove's index at 10,000,000 faces
+
+Galleries are made in the work folder and reused. Every measurement runs in a process of its own
+with one thread per core. The probes are other faces of people of whom most are enrolled. Recall is
+relative to exact search. Matches are those of the exact ten nearest faces that reach the operating
+threshold.
 """
 
 from __future__ import annotations
@@ -46,6 +53,7 @@ from indexer.options import EXACT, Recipe
 from indexer.recipes import add, train, unwrapped
 
 LARGE_PART_FACES = 6000
+"""Number of faces in a part of the dataset of `large`, which would have very many parts of 150."""
 
 
 def main() -> None:
@@ -62,27 +70,41 @@ def main() -> None:
         subparser = commands.add_parser(name)
         subparser.set_defaults(command=command)
         if count is not None:
-            subparser.add_argument("count", type=int, nargs="?", default=count, help="of faces")
+            subparser.add_argument(
+                "count", type=int, nargs="?", default=count, help="number of faces"
+            )
         else:
             sizes = [250_000, 500_000, 1_000_000, 2_000_000]
-            subparser.add_argument("counts", type=int, nargs="*", default=sizes)
+            subparser.add_argument(
+                "counts", type=int, nargs="*", default=sizes, help="numbers of faces"
+            )
         subparser.add_argument("--work", type=Path, required=True, help="folder of galleries")
-        subparser.add_argument("--probes", type=int, default=2000, help="faces held out")
-        subparser.add_argument("--repeats", type=int, default=5, help="batches timed")
-        subparser.add_argument("--singles", type=int, default=1000, help="probes asked singly")
+        subparser.add_argument("--probes", type=int, default=2000, help="number of probes")
+        subparser.add_argument("--repeats", type=int, default=5, help="number of timed batches")
+        subparser.add_argument(
+            "--singles", type=int, default=1000, help="number of probes searched for one by one"
+        )
         if name in {"recipes", "growth"}:
-            subparser.add_argument("--plot", type=Path, help="picture of it")
+            subparser.add_argument("--plot", type=Path, help="PNG file for a chart")
         if name == "recipes":
-            subparser.add_argument("--graph", action="store_true", help="HNSW too, which is slow")
+            subparser.add_argument("--graph", action="store_true", help="add HNSW, which is slow")
         if name == "peers":
             names = list(ENGINES)
-            subparser.add_argument("--engines", nargs="+", choices=names, default=names)
-            subparser.add_argument("--target", type=float, default=0.999, help="of matches")
+            subparser.add_argument(
+                "--engines", nargs="+", choices=names, default=names, help="only these"
+            )
+            subparser.add_argument(
+                "--target", type=float, default=0.999, help="recall of matches to reach"
+            )
         if name == "lifecycle":
             sizes = [10_000, 100_000]
-            subparser.add_argument("--added", type=int, nargs="+", default=sizes)
+            subparser.add_argument(
+                "--added", type=int, nargs="+", default=sizes, help="numbers of faces to add"
+            )
         if name == "large":
-            subparser.add_argument("--keep", action="store_true", help="keep the gallery")
+            subparser.add_argument(
+                "--keep", action="store_true", help="do not delete the gallery afterwards"
+            )
     options = parser.parse_args()
     print_header()
     try:
@@ -92,11 +114,12 @@ def main() -> None:
 
 
 def _gallery(options: argparse.Namespace, count: int, faces_per_part: int = 150) -> Gallery:
+    """Make a gallery, and describe it."""
     gallery = Gallery(options.work, count, options.probes, faces_per_part)
     gallery.make()
     matches = int((gallery.truth.similarities >= gallery.threshold).sum())
-    print(f"{count:,} faces; {options.probes:,} probes with {matches:,} matches among their ten")
-    print(f"nearest, at or above the threshold of {gallery.threshold:.3f}\n", flush=True)
+    print(f"{count:,} faces; {options.probes:,} probes, whose ten nearest faces have {matches:,}")
+    print(f"matches (similarity of {gallery.threshold:.3f} or more)\n", flush=True)
     return gallery
 
 
@@ -105,17 +128,19 @@ def _effort(options: argparse.Namespace) -> Effort:
 
 
 def _built_index(gallery: Gallery) -> Built:
-    """Build facetrove's index anew."""
+    """Build facetrove's index, replacing an earlier one."""
     shutil.rmtree(gallery.index, ignore_errors=True)
     return build_apart(Facetrove(), gallery, gallery.index)
 
 
 def _require_index(gallery: Gallery) -> None:
+    """Build facetrove's index, unless there is one."""
     if not (gallery.index / "CURRENT").exists():
         _built_index(gallery)
 
 
 def _compare(options: argparse.Namespace) -> None:
+    """Compare facetrove's index with FAISS's exact search."""
     gallery = _gallery(options, options.count)
     built = _built_index(gallery)
     _print_recipe(gallery)
@@ -132,7 +157,7 @@ def _print_recipe(gallery: Gallery) -> None:
         recipe = entry.recipe
         print(f"recipe {recipe.factory}: {recipe.reason}")
         if recipe.nprobe is not None:
-            print(f"nprobe {recipe.nprobe}, {recipe.candidates} candidates a match")
+            print(f"nprobe {recipe.nprobe}, {recipe.candidates} candidates per match")
         print()
 
 
@@ -140,17 +165,18 @@ def _print_built(built: Built, count: int) -> None:
     rows = [[step.name, f"{step.seconds:.1f}", _mb(step.peak_bytes)] for step in built.steps]
     rows.append(["all", f"{built.seconds:.1f}", _mb(built.memory.peak_bytes)])
     print_table(["building", "seconds", "peak MB"], rows)
-    of_files = ", ".join(
+    files = ", ".join(
         f"{name} {_mb(size)}" for name, size in built.files.items() if size >= 1_000_000
     )
     ratio = built.memory.peak_bytes / built.num_bytes
     print(
-        f"index: {_mb(built.num_bytes)} MB, {built.num_bytes / count:.0f} bytes a face ({of_files})"
+        f"index: {_mb(built.num_bytes)} MB, {built.num_bytes / count:.0f} bytes per face ({files})"
     )
     print(
-        f"peak memory: {ratio:.2f} of that; in no file {_mb(built.memory.private_bytes)} MB", end=""
+        f"peak memory: {ratio:.2f} of the index's size; private {_mb(built.memory.private_bytes)} "
+        f"MB; at the start {_mb(built.memory.start_bytes)} MB\n",
+        flush=True,
     )
-    print(f"; at the start {_mb(built.memory.start_bytes)} MB\n", flush=True)
 
 
 def _print_comparison(ours: Searched, exact: Searched) -> None:
@@ -167,7 +193,7 @@ def _print_comparison(ours: Searched, exact: Searched) -> None:
     ):
         ratio = mine / its if name == "probes/s" else its / mine
         rows.append([name, f"{mine:,.2f}", f"{its:,.2f}", f"{ratio:.1f} times"])
-    for name, of in (("peak MB", _peak), ("of it in no file", _private)):
+    for name, of in (("peak MB", _peak), ("private MB", _private)):
         rows.append([name, _mb(of(ours.memory)), _mb(of(exact.memory)), ""])
     print_table(["searching", "facetrove", "FAISS exact", "better by"], rows)
 
@@ -182,7 +208,7 @@ def _private(memory: Memory) -> int:
 
 @dataclass(frozen=True)
 class _Point:
-    """A recipe with settings of its search, and how it does."""
+    """A recipe with a search setting, and its measured recall and speed."""
 
     recipe: Recipe
     recall: Recall
@@ -190,10 +216,11 @@ class _Point:
 
 
 def _recipes(options: argparse.Namespace) -> None:
+    """Measure several recipes, each at several search settings."""
     gallery = _gallery(options, options.count)
     gallery.make_vectors()
-    groups = 1 << round(np.log2(4 * gallery.count**0.5))
-    factories = [EXACT, f"IVF{groups},PQ64x4fs", f"IVF{groups},PQ32x4fs", f"IVF{groups},SQ8"]
+    ivf = f"IVF{1 << round(np.log2(4 * gallery.count**0.5))}"
+    factories = [EXACT, f"{ivf},PQ64x4fs", f"{ivf},PQ32x4fs", f"{ivf},SQ8"]
     if options.graph:
         factories.append("HNSW32,SQ8")
     rows, lines = [], []
@@ -226,7 +253,7 @@ def _recipes(options: argparse.Namespace) -> None:
                     [(p.recall.of_matches, p.speed.probes_per_second) for p in chosen],
                 )
             )
-    titles = ["recipe", "built s", "effort", "cand.", "recall@10", "of matches"]
+    titles = ["recipe", "build s", "effort", "candidates", "recall@10", "recall of matches"]
     print_table([*titles, "probes/s", "p50 ms", "p99 ms", "private MB"], rows)
     if options.plot:
         speeds = [speed for line in lines for _, speed in line.points]
@@ -240,7 +267,7 @@ def _recipes(options: argparse.Namespace) -> None:
 
 
 def _curve(gallery: Gallery, factory: str, effort: Effort) -> tuple[float, list[_Point]]:
-    """Train and fill a recipe, then search it with growing effort."""
+    """Build an index by a recipe in memory, and measure it at search settings of growing effort."""
     vectors = np.load(gallery.vectors_path, mmap_mode="r")
     vectors = np.asarray(vectors)
     probes = gallery.truth.probes
@@ -278,6 +305,7 @@ def _curve(gallery: Gallery, factory: str, effort: Effort) -> tuple[float, list[
 
 
 def _peers(options: argparse.Namespace) -> None:
+    """Measure facetrove and other engines, each at the settings that reach the target recall."""
     require_engines(options.engines)
     gallery = _gallery(options, options.count)
     gallery.make_vectors()
@@ -290,7 +318,7 @@ def _peers(options: argparse.Namespace) -> None:
         try:
             built = build_apart(engine, gallery, folder)
             searched = search_apart(engine, gallery, folder, effort)
-        except ProcessError as error:  # the others are still worth measuring
+        except ProcessError as error:  # go on with the other engines
             print(f"({engine.name}: {error})", flush=True)
             continue
         finally:
@@ -302,9 +330,9 @@ def _peers(options: argparse.Namespace) -> None:
     rows.append(_peer_row("FAISS exact", nothing, exact, effort.target))
     print()
     titles = ["engine", "build s", "peak MB", "private", "disk MB", "search MB", "private"]
-    titles += ["setting", "matches", "recall@10", "probes/s", "p50 ms", "p99 ms"]
+    titles += ["setting", "recall of matches", "recall@10", "probes/s", "p50 ms", "p99 ms"]
     print_table(titles, rows)
-    print(f"* does not reach {effort.target} of the matches with any setting tried")
+    print(f"* no setting that was tried reaches a recall of matches of {effort.target}")
 
 
 def _peer_row(name: str, built: Built, searched: Searched, target: float) -> list[str]:
@@ -329,6 +357,7 @@ def _peer_row(name: str, built: Built, searched: Searched, target: float) -> lis
 
 
 def _lifecycle(options: argparse.Namespace) -> None:
+    """Measure opening the index, adding faces, deleting faces, and filtered searches."""
     gallery = _gallery(options, options.count)
     _require_index(gallery)
     effort = _effort(options)
@@ -354,7 +383,7 @@ def _lifecycle(options: argparse.Namespace) -> None:
     print()
     deletions = index_lifecycle.deleting(gallery)
     print_table(
-        ["deleting", "faces", "not found after s", "out of the dataset s", "fresh process s"],
+        ["deleting", "faces", "not found after s", "removed after s", "fresh process s"],
         [
             [
                 deletion.what,
@@ -381,11 +410,12 @@ def _lifecycle(options: argparse.Namespace) -> None:
         ]
         for filtered in index_lifecycle.filtering(gallery, effort)
     ]
-    titles = ["filter", "passing", "share", "recall@10", "of matches", "probes/s", "p50 ms"]
+    titles = ["filter", "selected", "share", "recall@10", "recall of matches", "probes/s", "p50 ms"]
     print_table([*titles, "p99 ms", "first ms"], rows)
 
 
 def _print_opening(gallery: Gallery, repeats: int) -> None:
+    """Measure opening the index, with cold and warm page cache, and print the medians."""
     rows = []
     for name, cold in (("cold", True), ("warm", False)):
         found = [index_lifecycle.opening(gallery, cold=cold) for _ in range(repeats)]
@@ -401,6 +431,7 @@ def _print_opening(gallery: Gallery, repeats: int) -> None:
 
 
 def _growth(options: argparse.Namespace) -> None:
+    """Measure building and searching facetrove's index at several sizes."""
     rows, lines = [], {}
     for count in options.counts:
         gallery = _gallery(options, count)
@@ -430,7 +461,7 @@ def _growth(options: argparse.Namespace) -> None:
         ):
             lines.setdefault(name, []).append((float(count), value))
     titles = ["faces", "recipe", "build s", "peak MB", "private", "disk MB", "peak/disk"]
-    print_table([*titles, "of matches", "probes/s", "p50 ms", "p99 ms"], rows)
+    print_table([*titles, "recall of matches", "probes/s", "p50 ms", "p99 ms"], rows)
     if options.plot:
         values = [value for points in lines.values() for _, value in points]
         picture = charts.draw(
@@ -443,6 +474,7 @@ def _growth(options: argparse.Namespace) -> None:
 
 
 def _large(options: argparse.Namespace) -> None:
+    """Measure building and searching facetrove's index of a very large gallery."""
     gallery = _gallery(options, options.count, LARGE_PART_FACES)
     built = _built_index(gallery)
     _print_recipe(gallery)
@@ -450,17 +482,17 @@ def _large(options: argparse.Namespace) -> None:
     ours = search_apart(Facetrove(), gallery, gallery.index, _effort(options))
     exact = gallery.truth.probes_per_second
     rows = [
-        ["open, once built s", f"{ours.open_seconds:.2f}"],
+        ["open after build s", f"{ours.open_seconds:.2f}"],
         ["recall@1", f"{ours.recall.at_1:.4f}"],
         ["recall@10", f"{ours.recall.at_10:.4f}"],
         ["recall of matches", f"{ours.recall.of_matches:.4f}"],
         ["probes/s", f"{ours.speed.probes_per_second:,.0f}"],
         ["exact FAISS, probes/s", f"{exact:,.1f}"],
-        ["times as fast", f"{ours.speed.probes_per_second / exact:,.1f}"],
+        ["speed-up", f"{ours.speed.probes_per_second / exact:,.1f}"],
         ["latency p50 ms", f"{ours.speed.latency_ms_p50:.2f}"],
         ["latency p99 ms", f"{ours.speed.latency_ms_p99:.2f}"],
         ["peak MB", _mb(ours.memory.peak_bytes)],
-        ["of it in no file", _mb(ours.memory.private_bytes)],
+        ["private MB", _mb(ours.memory.private_bytes)],
     ]
     print_table(["searching", ""], rows)
     print(flush=True)

@@ -1,11 +1,11 @@
-"""Accuracy on LFW, through the real embed job and the real index.
+"""Accuracy on LFW, with the real embed job and the real index.
 
     python -m benchmarks.lfw_accuracy LFW_FOLDER [--embedder NAME] [--work FOLDER]
 
 LFW_FOLDER holds `photos/<Name>/<Name>_NNNN.jpg` and `pairsDevTrain.txt` (Labeled Faces in the
-Wild, View 1). The face nearest the centre stands for a photo. What is measured, and how, is what
-`facetrove evaluate pairs` and `identify` do, the latter once more with three photos of each person
-enrolled.
+Wild, View 1). The central face of each photo is used. The error rates are those of
+`facetrove evaluate pairs` and `facetrove evaluate identify`, the latter with one and with three
+photos of each person enrolled.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from facetrove.evaluation.tables import Table, accept_table, closed_set_table, o
 from indexer.build import build_index
 
 NUM_SPLITS = 50
-"""Ten differ from another ten by 0.001 at rank 1: people with a hundred photos weigh much."""
+"""Number of random splits. The rank-1 rates of two sets of ten splits differ by 0.001, because
+people with a hundred photos weigh much."""
 
 
 def central_faces(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
-    """Embedding of the face nearest the centre, by photo file name, where one is near it."""
+    """Return the embedding of each photo's central face, by the photo's name without suffix."""
     photos = dataset.photos(["width", "height"])
     faces = pa.concat_tables(dataset.faces(["photo_id", "uri", "box", "embedding"]))
     faces = faces.take(pa.array(choose_faces(faces, "central", photos)))
@@ -47,9 +48,9 @@ def central_faces(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("lfw", type=Path)
-    parser.add_argument("--embedder", default=ModelChoice.embedder)
-    parser.add_argument("--work", type=Path, help="keep dataset and index here, or continue them")
+    parser.add_argument("lfw", type=Path, help="folder of LFW's photos and pairs")
+    parser.add_argument("--embedder", default=ModelChoice.embedder, help="name of an embedder")
+    parser.add_argument("--work", type=Path, help="folder that keeps the dataset and the index")
     options = parser.parse_args()
     print_header()
     with tempfile.TemporaryDirectory() as scratch:
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def measure(lfw: Path, work_dir: Path, embedder: str) -> None:
-    """Embed, index, and print all figures."""
+    """Embed and index LFW, and print all error rates."""
     work_dir.mkdir(parents=True, exist_ok=True)
     dataset, index = work_dir / "lfw.dataset", work_dir / "lfw.index"
     start = time.perf_counter()
@@ -75,14 +76,14 @@ def measure(lfw: Path, work_dir: Path, embedder: str) -> None:
         protocol = Protocol(enrol=enrol, splits=NUM_SPLITS)
         found = evaluate_identification(index, people="folder", face="central", protocol=protocol)
         people, photos = found.closed_gallery
-        print(f"{enrol} enrolled: {people:.0f} people, {photos:.0f} photos, ", end="")
+        print(f"{enrol} enrolled per person: {people:.0f} people, {photos:.0f} photos, ", end="")
         print(f"{found.num_closed} searches in {protocol.splits} splits")
         show(closed_set_table(found))
         show(open_set_table(found))
 
 
 def show(table: Table) -> None:
-    """Print a table."""
+    """Print a table with aligned columns."""
     rows = [table.titles, *table.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -1,13 +1,14 @@
-"""What could identify people better with the same networks, and what it costs, on LFW.
+"""Identification error rates of variants of the pipeline with the same networks, and cost, on LFW.
 
     python -m benchmarks.lfw_variants LFW_FOLDER [--embedder sface-int8]
 
-Each variant embeds the face nearest the centre of every photo on one core. Rank-1: one photo of
-every person enrolled, all others searched for. FNIR: half of the people are not enrolled. Means of
-twenty splits, the same for all variants, and the mean difference to `as it is` with its standard
-deviation over the splits. *Turned*: all photos turned by up to 30 degrees.
+Each variant embeds the central face of every photo on one core. For rank-1, one photo of every
+person is enrolled and all others are searched for; for FNIR, half of the people are not enrolled.
+The table has means over twenty splits, which are the same for all variants, and the mean difference
+from the variant `as it is` with its standard deviation over the splits. *Rotated*: all photos are
+rotated by up to 30 degrees.
 
-The labels of four people are mended first; see `benchmarks/gallery_estimation.py`.
+Four wrong labels are corrected first; see `benchmarks/gallery_estimation.py`.
 """
 
 from __future__ import annotations
@@ -41,26 +42,35 @@ from facetrove.evaluation.metrics import miss_rate, threshold_at
 from facetrove.evaluation.protocol import keep_out, split_faces
 
 NUM_SPLITS = 20
+"""Number of random splits."""
+
 NUM_HALVES = 4
-TURNED_DEGREES = 30.0
+"""Number of random halvings of the people, for the mean vector of the other half."""
+
+ROTATED_DEGREES = 30.0
+"""Maximum angle by which photos are rotated."""
+
 BATCH = 32
+"""Number of photos given to the pipeline at once."""
 
 FITTED = ((38.44, 52.68), (75.06, 52.58), (57.08, 73.16), (41.24, 89.32), (72.61, 89.63))
-"""A template at the mean of YuNet's landmarks in ArcFace's crops."""
+"""A crop template with YuNet's mean landmarks in ArcFace's crops, as x, y in pixels."""
 
 ENROLLED, MIN_PHOTOS = 3, 4
+"""Number of photos enrolled per person where several are, and minimum number of a person's photos
+for that."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The faces of LFW as a variant sees them.
+    """The n central faces of LFW's photos, as a variant detects and embeds them.
 
     Attributes:
-        vectors: (n, d).
-        people: (n,) numbers.
-        norms: (n,) of the vectors as the network made them.
-        scores, sharpness: (n,) of the faces.
-        milliseconds: processor time a photo, decoding apart.
+        vectors: (n, d) embeddings of unit length.
+        people: (n,) number of each face's person.
+        norms: (n,) length of the network's vectors before they were scaled to 1.
+        scores, sharpness: (n,) quality measures of the faces.
+        milliseconds: processor time per photo without decoding.
     """
 
     vectors: NDArray[np.float32]
@@ -73,7 +83,7 @@ class Found:
 
 @contextmanager
 def changed(target: object, **values: Any) -> Iterator[None]:
-    """Attributes set to other values for a while."""
+    """Set attributes to other values while the context is open."""
     before = {name: getattr(target, name) for name in values}
     for name, value in values.items():
         setattr(target, name, value)
@@ -85,28 +95,28 @@ def changed(target: object, **values: Any) -> Iterator[None]:
 
 
 @contextmanager
-def landmarks_of_the_best_place() -> Iterator[None]:
-    """As OpenCV has them: neither a mean over many places nor seen upright."""
-    with changed(yunet_outputs, STEADY_SCORE=2.0), changed(yunet, TILTED_DEGREES=360.0):
+def landmarks_of_the_best_cell() -> Iterator[None]:
+    """Take landmarks as OpenCV does: no mean over grid cells, no second pass over tilted faces."""
+    with changed(yunet_outputs, MIN_LANDMARK_SCORE=2.0), changed(yunet, TILTED_DEGREES=360.0):
         yield
 
 
-def embed(paths: list[Path], pipeline: FacePipeline, *, turned: bool = False) -> Found:
-    """Embed the central face of each photo."""
+def embed(paths: list[Path], pipeline: FacePipeline, *, rotated: bool = False) -> Found:
+    """Embed the central face of each photo, of rotated photos if `rotated`."""
     rng = np.random.default_rng(0)
     kept: list[tuple[str, Face]] = []
     seconds = 0.0
     for start in range(0, len(paths), BATCH):
-        some = paths[start : start + BATCH]
-        images = [decode_photo(path.read_bytes()).image for path in some]
-        if turned:
+        batch = paths[start : start + BATCH]
+        images = [decode_photo(path.read_bytes()).image for path in batch]
+        if rotated:
             images = [
-                _turned(image, rng.uniform(-TURNED_DEGREES, TURNED_DEGREES)) for image in images
+                _rotated(image, rng.uniform(-ROTATED_DEGREES, ROTATED_DEGREES)) for image in images
             ]
         began = time.process_time()
         found = pipeline.find_faces(images)
         seconds += time.process_time() - began
-        for path, image, faces in zip(some, images, found, strict=True):
+        for path, image, faces in zip(batch, images, found, strict=True):
             name = path.stem
             nearest = min(faces, key=lambda face: _off_centre(face, image), default=None)
             if nearest and _off_centre(nearest, image) <= CENTRE_REACH and name not in MISLABELLED:
@@ -124,20 +134,26 @@ def embed(paths: list[Path], pipeline: FacePipeline, *, turned: bool = False) ->
 
 
 def _off_centre(face: Face, image: Image) -> float:
+    """Compute the distance of a face's centre from the image's, relative to width and height."""
     box = face.detection.box
     height, width = image.shape[:2]
     offset = ((box[0] + box[2] / 2) / width - 0.5, (box[1] + box[3] / 2) / height - 0.5)
     return float(np.hypot(*offset))
 
 
-def _turned(image: Image, degrees: float) -> Image:
+def _rotated(image: Image, degrees: float) -> Image:
+    """Rotate an image about its centre."""
     height, width = image.shape[:2]
-    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
-    return np.asarray(cv2.warpAffine(image, turn, (width, height)), np.uint8)
+    rotation = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    return np.asarray(cv2.warpAffine(image, rotation, (width, height)), np.uint8)
 
 
 def measure(found: Found) -> NDArray[np.float64]:
-    """(splits, 3) rank-1, FNIR at an FPIR of 0.01 and of 0.1."""
+    """Compute rank-1, FNIR at an FPIR of 0.01, and FNIR at an FPIR of 0.1 of each split.
+
+    Returns:
+        (splits, 3) rates.
+    """
     rows = []
     for split in range(NUM_SPLITS):
         rng = np.random.default_rng([0, split])
@@ -157,7 +173,7 @@ def measure(found: Found) -> NDArray[np.float64]:
 
 
 class Mirrored:
-    """Embeds crops and their mirror images, and averages the two."""
+    """An embedder that averages the embeddings of a crop and of its mirror image."""
 
     def __init__(self, embedder: NetworkEmbedder) -> None:
         self._embedder = embedder
@@ -166,15 +182,15 @@ class Mirrored:
         return getattr(self._embedder, name)
 
     def embed(self, crops: NDArray[Any]) -> NDArray[np.float32]:
-        """As `FaceEmbedder.embed`."""
+        """Embed (n, height, width, 3) crops; see `FaceEmbedder.embed`."""
         mirrored = np.ascontiguousarray(crops[:, :, ::-1])
         return unit_length(self._embedder.embed(crops)) + unit_length(
             self._embedder.embed(mirrored)
         )
 
 
-class OffCentre:
-    """Embeds as the published network does."""
+class WithoutMeanVector:
+    """An embedder that does not subtract the mean vector, as the published network."""
 
     def __init__(self, embedder: NetworkEmbedder) -> None:
         self._embedder = embedder
@@ -183,44 +199,48 @@ class OffCentre:
         return getattr(self._embedder, name)
 
     def embed(self, crops: NDArray[Any]) -> NDArray[np.float32]:
-        """As `FaceEmbedder.embed`."""
+        """Embed (n, height, width, 3) crops; see `FaceEmbedder.embed`."""
         return self._embedder.embed(crops) + np.float32(MEAN_VECTOR)
 
 
 def zoomed(factor: float) -> object:
-    """ArcFace's template with the face so much larger."""
+    """Return ArcFace's crop template with the face larger by a factor."""
     points = (np.array(ARCFACE_112.points) - 56) * factor + 56
     return replace(ARCFACE_112, points=tuple(map(tuple, points.tolist())))
 
 
-def held_out_centre(found: Found) -> None:
-    """One half of the people, with the centre of the other half, with that in use, and without."""
+def held_out_mean_vector(found: Found) -> None:
+    """Measure half of the people without mean vector, with the one in use, and with that of others.
+
+    The last shows whether a mean vector helps people whom it was not computed from: it is the mean
+    of the other half of the people.
+    """
     published = found.vectors * found.norms[:, None] + np.array(MEAN_VECTOR)
     results: dict[str, list[NDArray[np.float64]]] = {}
     for seed in range(NUM_HALVES):
-        others = np.random.default_rng([2, seed]).random(found.people.max() + 1) < 0.5
-        known = others[found.people]
-        people, turns = np.unique(found.people[known], return_inverse=True)
+        in_other_half = np.random.default_rng([2, seed]).random(found.people.max() + 1) < 0.5
+        others = in_other_half[found.people]
+        people, rows = np.unique(found.people[others], return_inverse=True)
         sums = np.zeros((len(people), published.shape[1]))
-        np.add.at(sums, turns, published[known])
-        means = sums / np.bincount(turns)[:, None]
-        _, renumbered = np.unique(found.people[~known], return_inverse=True)
-        for name, centre in (
-            ("no centre", np.zeros(1)),
-            ("the centre in use", np.array(MEAN_VECTOR)),
-            ("centre of the others", means.mean(axis=0)),
+        np.add.at(sums, rows, published[others])
+        means = sums / np.bincount(rows)[:, None]
+        _, renumbered = np.unique(found.people[~others], return_inverse=True)
+        for name, mean_vector in (
+            ("no mean vector", np.zeros(1)),
+            ("the mean vector in use", np.array(MEAN_VECTOR)),
+            ("mean vector of the other half", means.mean(axis=0)),
         ):
-            vectors = unit_length(published[~known] - centre)
+            vectors = unit_length(published[~others] - mean_vector)
             half = replace(found, vectors=vectors, people=renumbered.astype(np.int64))
             results.setdefault(name, []).append(measure(half).mean(axis=0))
-    print(f"\nhalf of the people, {NUM_HALVES} times")
+    print(f"\nrandom halves of the people, means over {NUM_HALVES} halves")
     for name, rows in results.items():
         rank, low, high = np.mean(rows, axis=0)
         print(f"{name:34s} rank-1 {rank:.4f}  FNIR at 0.01 {low:.4f}  at 0.1 {high:.4f}")
 
 
 def several_enrolled(found: Found) -> None:
-    """People with four photos or more: one enrolled, or three, by several rules."""
+    """Measure people with four or more photos with one or three enrolled, by several rules."""
     counts = np.bincount(found.people)
     eligible = np.flatnonzero(counts >= MIN_PHOTOS)
     results: dict[str, list[list[float]]] = {}
@@ -229,14 +249,16 @@ def several_enrolled(found: Found) -> None:
         strangers = np.isin(found.people, rng.permutation(eligible)[: len(eligible) // 2])
         for name, similarities, own, probes in _rules(found, eligible, rng):
             right = similarities[np.arange(len(probes)), own]
-            known = ~strangers[probes]
+            mated = ~strangers[probes]
             columns = np.flatnonzero(~np.isin(eligible, found.people[strangers]))
-            top = similarities[~known][:, columns].max(axis=1)
+            top = similarities[~mated][:, columns].max(axis=1)
             results.setdefault(name, []).append(
                 [float((similarities.argmax(axis=1) == own).mean())]
-                + [float(miss_rate(right[known], threshold_at(top, f))[0]) for f in (0.01, 0.1)]
+                + [float(miss_rate(right[mated], threshold_at(top, f))[0]) for f in (0.01, 0.1)]
             )
-    print(f"\n{len(eligible)} people with {MIN_PHOTOS} photos or more; of {NUM_SPLITS} splits")
+    print(
+        f"\n{len(eligible)} people with {MIN_PHOTOS} or more photos, means over {NUM_SPLITS} splits"
+    )
     for name, rows in results.items():
         rank, low, high = np.mean(rows, axis=0)
         print(f"{name:34s} rank-1 {rank:.4f}  FNIR at 0.01 {low:.4f}  at 0.1 {high:.4f}")
@@ -245,6 +267,12 @@ def several_enrolled(found: Found) -> None:
 def _rules(
     found: Found, eligible: NDArray[np.int64], rng: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]:
+    """Enrol photos of each person at random, and compare the probes with people by several rules.
+
+    Yields:
+        A rule's name, (p, people) similarities, (p,) column of the probe's person, and (p,) rows of
+        the probes.
+    """
     rows = rng.permutation(np.flatnonzero(np.isin(found.people, eligible)))
     rows = rows[np.argsort(found.people[rows], kind="stable")]
     starts = np.flatnonzero(np.diff(found.people[rows], prepend=-1))
@@ -267,8 +295,13 @@ def _rules(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("lfw", type=Path)
-    parser.add_argument("--embedder", choices=BUILT_IN_EMBEDDERS, default=ModelChoice.embedder)
+    parser.add_argument("lfw", type=Path, help="folder of LFW's photos")
+    parser.add_argument(
+        "--embedder",
+        choices=BUILT_IN_EMBEDDERS,
+        default=ModelChoice.embedder,
+        help="name of an embedder",
+    )
     options = parser.parse_args()
     print_header()
     paths = sorted(options.lfw.glob("photos/*/*.jpg"))
@@ -277,10 +310,10 @@ def main() -> None:
     assert isinstance(embedder, NetworkEmbedder)
     variants: dict[str, Callable[[], Any]] = {
         "as it is": lambda: changed(pipeline),
-        "without the centre": lambda: changed(pipeline, embedder=OffCentre(embedder)),
-        "landmarks of the best place": landmarks_of_the_best_place,
-        "no second look": lambda: changed(yunet, TILTED_DEGREES=360.0),
-        "second look at every face": lambda: changed(yunet, TILTED_DEGREES=0.0),
+        "without mean vector": lambda: changed(pipeline, embedder=WithoutMeanVector(embedder)),
+        "landmarks of the best cell": landmarks_of_the_best_cell,
+        "no second pass": lambda: changed(yunet, TILTED_DEGREES=360.0),
+        "second pass on every face": lambda: changed(yunet, TILTED_DEGREES=0.0),
         "mirrored crop averaged": lambda: changed(pipeline, embedder=Mirrored(embedder)),
         "template fitted to YuNet": lambda: changed(
             embedder, alignment=replace(ARCFACE_112, points=FITTED)
@@ -290,27 +323,27 @@ def main() -> None:
     }
     heads = ("rank-1", "difference", "FNIR 0.01", "difference", "FNIR 0.1", "difference")
     print(f"{'':42s}" + "".join(f"{head:>18s}" for head in heads) + f"{'ms/photo':>10s}")
-    for turned in (False, True):
+    for rotated in (False, True):
         reference = None
         for name, change in variants.items():
-            if turned and not name.endswith(("place", "is", "centre", "look", "every face")):
+            if rotated and not name.endswith(("cell", "is", "vector", "pass", "every face")):
                 continue
             with change():
-                found = embed(paths, pipeline, turned=turned)
+                found = embed(paths, pipeline, rotated=rotated)
             rates = measure(found)
             reference = rates if reference is None else reference
             difference = 100 * (rates - reference)
             cells = [
-                f"{100 * mean:17.2f}%{d:+10.2f} +- {deviation:.2f}"
-                for mean, d, deviation in zip(
+                f"{100 * mean:17.2f}%{d:+10.2f} +- {std:.2f}"
+                for mean, d, std in zip(
                     rates.mean(axis=0), difference.mean(axis=0), difference.std(axis=0), strict=True
                 )
             ]
-            label = f"{name}{', turned' if turned else ''}"
+            label = f"{name}{', rotated' if rotated else ''}"
             print(f"{label:42s}{''.join(cells)}{found.milliseconds:10.2f}", flush=True)
-            if name == "as it is" and not turned:
+            if name == "as it is" and not rotated:
                 upright = found
-    held_out_centre(upright)
+    held_out_mean_vector(upright)
     several_enrolled(upright)
 
 

@@ -1,9 +1,9 @@
-"""The least that photos can cost: decoding them and the networks' arithmetic, nothing else.
+"""A lower bound of the embed job's cost: decoding and the networks' arithmetic alone.
 
-The job's own steps are run once in this process, on one thread, and note the shape of every
-batch that a network gets. Then each part is timed by itself: reading and decoding the photos, and
-each network on random batches of exactly these shapes. Memory once used is kept meanwhile: taking
-it from the system anew for every photo can cost more than decoding does.
+The job's own steps run once in this process, on one thread, while the shape of every batch that a
+network gets is recorded. Then each part is timed separately: reading and decoding the photos, and
+each network on random batches of exactly these shapes. Freed memory is kept by the process
+meanwhile, because getting it from the system again for every photo can cost more than decoding.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from faces.photos.listing import list_photos
 
 @dataclass(frozen=True)
 class Limit:
-    """Processor time that photos need at least, in milliseconds a photo.
+    """The minimum processor time of photos by part, in milliseconds per photo.
 
     Attributes:
-        decode: reading and decoding, as far reduced as the pipeline wants it.
-        detect: the detector's network.
-        embed: the embedder's network.
-        steps: for comparison, everything that a worker does, by one thread in one process.
+        decode: reading and decoding photos, at the reduced size that the pipeline asks for.
+        detect: running the detector's network.
+        embed: running the embedder's network.
+        steps: for comparison, all that a worker does, on one thread.
     """
 
     decode: float
@@ -51,24 +51,24 @@ class Limit:
 
     @property
     def total(self) -> float:
-        """The limit itself: decoding and both networks."""
+        """The limit: decoding and both networks."""
         return self.decode + self.detect + self.embed
 
 
 @dataclass(frozen=True)
 class Call:
-    """One batch that a network was given."""
+    """A recorded call of a network, with the shape of its batch."""
 
     network: Network
     shape: tuple[int, ...]
 
 
 class LimitBench:
-    """Measures the limit of a folder of photos for one embedder; see the module.
+    """A measurement of the limit for a folder of photos and an embedder.
 
     Args:
-        photos: flat folder of photos and nothing else.
-        embedder: as in `faces.models.registry`.
+        photos: a folder that holds photos and nothing else.
+        embedder: the embedder's name, as in `faces.models.registry`.
     """
 
     def __init__(self, photos: Path, embedder: str) -> None:
@@ -92,7 +92,7 @@ class LimitBench:
         )
 
     def batches(self) -> str:
-        """What the networks were given, for the report: `3x 2x3x256x256` and so on."""
+        """Describe the most frequent batches of the networks, such as `3x 2x3x256x256`."""
         counted = Counter(call.shape for call in self._detector_calls + self._embedder_calls)
         return ", ".join(f"{n}x {'x'.join(map(str, shape))}" for shape, n in counted.most_common(6))
 
@@ -122,7 +122,7 @@ class LimitBench:
 
 @contextmanager
 def recorded_calls() -> Iterator[list[Call]]:
-    """The batches that networks are given while the context is open, in order."""
+    """Record the calls of networks while the context is open, in order."""
     calls: list[Call] = []
 
     def noting(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,7 +140,11 @@ def recorded_calls() -> Iterator[list[Call]]:
 
 @contextmanager
 def recorded_finer() -> Iterator[list[Callable[[], object]]]:
-    """Functions that decode again what was decoded in more detail while the context is open."""
+    """Record each photo that is decoded again in more detail while the context is open.
+
+    Yields:
+        Functions that repeat these decodings.
+    """
     again: list[Callable[[], object]] = []
     finer = Photo.finer
 
@@ -155,7 +159,7 @@ def recorded_finer() -> Iterator[list[Callable[[], object]]]:
 
 
 def _keep_freed_memory() -> None:
-    """Keep glibc from giving memory back to the system; see mallopt(3)."""
+    """Keep glibc from returning freed memory to the system; see mallopt(3)."""
     mmap_max, trim_threshold = -4, -1
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)
@@ -164,6 +168,6 @@ def _keep_freed_memory() -> None:
 
 
 def embed_like_worker(pipeline: FacePipeline, photos: Path) -> None:
-    """All that a worker of the job does with photos, but for writing the dataset."""
+    """Do all that a worker of the job does with photos, except writing the dataset."""
     cv2.setNumThreads(1)
     embed_shard(pipeline, list_photos([photos]).photos, PHOTO_SCHEMA)

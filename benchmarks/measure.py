@@ -1,4 +1,4 @@
-"""What every benchmark needs: a machine's description, timed commands."""
+"""Functions that several benchmarks use: timed commands, and printing the machine and tables."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from pathlib import Path
 from faces.core.machine import available_threads
 
 CORES = available_threads()
+"""Number of processor cores that the benchmarks use."""
 
 ORPHAN_SECONDS = 10
-"""How long processes that a command left behind may take to end."""
+"""Maximum time to wait for processes that a command left behind."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took.
+    """The cost of a command.
 
     Attributes:
-        seconds: from start to end.
-        cpu_seconds: user and system time of all its processes. Processes that it left to end
-            by themselves count on Linux only.
-        output: what it printed.
+        seconds: wall-clock time.
+        cpu_seconds: user and system time of all its processes. Processes that outlive the command
+            are counted on Linux only.
+        output: the text that it printed.
     """
 
     seconds: float
@@ -39,12 +40,13 @@ class Cost:
 
 
 def print_header() -> None:
-    """The command line and the machine, so that figures can be judged and repeated."""
+    """Print the command line and the machine, so that results can be compared and repeated."""
     print(f"$ python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}")
     print(f"{_processor()}, {CORES} cores, Python {platform.python_version()}\n")
 
 
 def _processor() -> str:
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -53,7 +55,7 @@ def _processor() -> str:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as they need, the first one to the left, the others to the right."""
+    """Print a table with its first column aligned to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     for row in (titles, *rows):
         cells = [row[0].ljust(widths[0])]
@@ -67,12 +69,14 @@ def timed_command(
     *,
     cores: int | None = None,
 ) -> Cost:
-    """Run a command and say what it took; its output is hidden unless it fails.
+    """Run a command, and measure its cost.
+
+    A command that fails ends the benchmark with the command's errors.
 
     Args:
-        command: program and arguments.
-        environment: variables besides our own.
-        cores: keep it to so many processor cores (Linux only), all by default.
+        command: the program and its arguments.
+        environment: environment variables in addition to those of this process.
+        cores: number of processor cores that it may use (Linux only); by default all.
     """
     _adopt_orphans()
     cpu_before = _children_cpu_seconds()
@@ -84,13 +88,16 @@ def timed_command(
     seconds = time.perf_counter() - start
     _wait_for_orphans()
     if finished.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{finished.stderr.decode()[-2000:]}")
+        sys.exit(
+            f"{' '.join(command)} failed with exit code {finished.returncode}:\n"
+            f"{finished.stderr.decode()[-2000:]}"
+        )
     return Cost(seconds, _children_cpu_seconds() - cpu_before, finished.stdout.decode())
 
 
 @contextmanager
 def _on_cores(count: int | None) -> Iterator[None]:
-    """Let processes started meanwhile use the first `count` of our cores only."""
+    """Restrict processes that are started in the context to `count` of our cores."""
     if count is None:
         yield
         return
@@ -108,15 +115,16 @@ def _children_cpu_seconds() -> float:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of processes whose own parent ends first, so that their time counts.
+    """Become the parent of processes whose parent ends first, so that their time is counted.
 
-    face_recognition's pool leaves its workers so. See prctl(2), PR_SET_CHILD_SUBREAPER.
+    face_recognition leaves the workers of its pool behind. See prctl(2), PR_SET_CHILD_SUBREAPER.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
 def _wait_for_orphans() -> None:
+    """Wait until the adopted processes have ended, for `ORPHAN_SECONDS` at most."""
     deadline = time.monotonic() + ORPHAN_SECONDS
     while time.monotonic() < deadline:
         try:

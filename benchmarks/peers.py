@@ -1,4 +1,4 @@
-"""The programs we compare with, run as their users run them."""
+"""The programs that facetrove is compared with, run as their users run them."""
 
 from __future__ import annotations
 
@@ -17,41 +17,45 @@ Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
 
 FACE_RECOGNITION_SIDE = 1600
-"""Pixels to which face_recognition's command shrinks larger photos; its library does not."""
+"""Maximum side in pixels to which face_recognition's command shrinks photos. Its library does not
+shrink them."""
 
 
 def face_recognition_command(photos: Path, work_dir: Path) -> list[str]:
-    """Embed a flat folder of photos with face_recognition (HOG detector), a process per core."""
-    nobody = work_dir / "nobody-known"
-    nobody.mkdir(exist_ok=True)
+    """Return the command that embeds a folder with face_recognition, one process per core."""
+    known_people = work_dir / "nobody-known"  # its command expects photos of known people
+    known_people.mkdir(exist_ok=True)
     program = Path(sys.executable).with_name("face_recognition")
-    return [str(program), "--cpus", str(CORES), str(nobody), str(photos)]
+    return [str(program), "--cpus", str(CORES), str(known_people), str(photos)]
 
 
 def deepface_command(photos: Path) -> list[str]:
-    """Embed a flat folder of photos with deepface; set `deepface_environment` for it."""
+    """Return the command that embeds a folder with deepface, in `deepface_environment`."""
     return [sys.executable, "-m", "benchmarks.deepface_represent", str(photos)]
 
 
 def deepface_environment(work_dir: Path) -> dict[str, str]:
-    """Variables with which deepface finds, in `work_dir`, the networks that we run ourselves."""
+    """Put facetrove's networks into `work_dir`; return variables by which deepface loads them."""
     weights_dir = work_dir / ".deepface" / "weights"
     if not weights_dir.is_dir():
         weights_dir.mkdir(parents=True)
         (yunet,) = fetch([YUNET_FILE], cache_dir() / "weights")
         (weights_dir / "face_detection_yunet_2023mar.onnx").symlink_to(yunet)
-        # deepface cannot run the published file of SFace, which lists its weights as inputs.
+        # deepface cannot run SFace's published file, which lists its weights as inputs.
         (weights_dir / "face_recognition_sface_2021dec.onnx").symlink_to(prepare(SFACE.source).path)
     return {"DEEPFACE_HOME": str(work_dir)}
 
 
 def deepface_boxes(photo: Path, *, align: bool) -> list[Box]:
-    """The faces that deepface finds with YuNet; `deepface_environment` must be set by now.
+    """Return the boxes of the faces that deepface detects with YuNet.
+
+    The variables of `deepface_environment` must be set.
 
     Args:
-        photo: file to look at.
-        align: deepface's default; it first surrounds the photo with a black border of half its
-            size, so that what is then shrunk to 640 pixels is twice as large.
+        photo: the photo's file.
+        align: whether to align faces, which is deepface's default. deepface then adds a black
+            border of half the photo's size before it shrinks the photo to 640 pixels, so that faces
+            become half as large.
     """
     from deepface import DeepFace
     from deepface.modules.exceptions import FaceNotDetected
@@ -65,11 +69,14 @@ def deepface_boxes(photo: Path, *, align: bool) -> list[Box]:
 
 
 def face_recognition_boxes(photo: Path, *, max_side: int | None = None) -> list[Box]:
-    """The faces that face_recognition finds with HOG, enlarging twofold first, as by default.
+    """Return the boxes of the faces that face_recognition detects with HOG.
+
+    As by default, face_recognition enlarges the photo twofold first.
 
     Args:
-        photo: file to look at.
-        max_side: shrink it to so many pixels, as face_recognition's command does.
+        photo: the photo's file.
+        max_side: maximum side in pixels to which the photo is shrunk before, as face_recognition's
+            command does; by default it is not shrunk.
     """
     import face_recognition
     import numpy as np
@@ -87,7 +94,7 @@ def face_recognition_boxes(photo: Path, *, max_side: int | None = None) -> list[
 
 
 def require_peers() -> None:
-    """Exit with advice unless the peers are installed."""
+    """End the program with advice unless deepface and face_recognition are installed."""
     peers = ("deepface", "face_recognition")
     if missing := [name for name in peers if find_spec(name) is None]:
         sys.exit(f"{' and '.join(missing)} not installed; run `make bench-setup` first")

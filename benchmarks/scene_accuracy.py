@@ -1,20 +1,20 @@
-"""How many faces are found in 12-megapixel group photos, by the size of the face.
+"""Detection rate in 12-megapixel group photos, by the width of the face.
 
     python -m benchmarks.scene_accuracy LFW_PHOTOS [--count 50] [--embedder NAME] [--peers]
 
-The photos are made from LFW_PHOTOS (see `benchmarks.scenes`), so every face in them is known;
-they go through the real embed job. A found box and a true one that overlap by 0.4 or more
-(intersection over union), best first, are one face; a found box that is left is a false face.
-IoU is the median over the faces found. A false face is counted with the nearest of the sizes,
-however much larger it is.
+The photos are composed from LFW_PHOTOS (see `benchmarks.scenes`), so the boxes of all faces in them
+are known; they go through the real embed job. A detected box and a true box with an intersection
+over union (IoU) of 0.4 or more are one face; pairs are matched in descending order of IoU. A
+detected box that is not matched is a false detection, and is counted with the nearest of the
+widths, however much larger it is. The IoU in the table is the median over detected faces.
 
-Similarity is that of a face's embedding to the same face's in the photo it was taken from, which
-goes through the same job: the median over the faces found, and the share at or above
-`SAME_PERSON`. It tells what the size of a face costs, and nothing of other photos of the person.
+Similarity compares a face's embedding with that of the same face in the photo it was taken from,
+which goes through the same job: the median over detected faces, and the share at or above
+`SAME_PERSON`. It shows the effect of the face's size, and nothing about other photos of the person.
 
-`--peers` adds deepface's YuNet, by its default (`align=True`, as `represent` finds faces) and
-without the border that aligning adds, and face_recognition's HOG, as its library is used and as
-its command does (photos shrunk to 1600 pixels).
+`--peers` adds deepface's YuNet, with alignment (its default) and without, which avoids the border
+that alignment adds; and face_recognition's HOG detector, as in its library and as in its command,
+which shrinks photos to 1600 pixels.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
 
 SAME_OVERLAP = 0.4
-"""Intersection over union from which a found box is a true face."""
+"""Minimum intersection over union of a detected box and a true box that are one face."""
 
 SAME_PERSON = 0.35
-"""The similarity at which `benchmarks.lfw_accuracy` tells people apart best."""
+"""The similarity threshold of highest accuracy in `benchmarks.lfw_accuracy`."""
 
 
 @dataclass(frozen=True, eq=False)
 class FoundFace:
-    """A box in a scene and, where the program embeds, its embedding."""
+    """A face that a program detected: its box, and its embedding if the program makes one."""
 
     box: Box
     embedding: NDArray[np.float32] | None = None
 
 
 Found = Mapping[str, Sequence[FoundFace]]
-"""What a program found, by the photo's file name."""
+"""The faces that a program detected, by the photo's file name."""
 
 
 def find_by_job(photos: Path, dataset_dir: Path, models: ModelChoice) -> Found:
-    """The faces of the embed job's dataset."""
+    """Run the embed job, and read the faces of its dataset."""
     from beam_jobs.embed_photos import embed_photos  # the peers' processes need no Beam
 
     embed_photos(photos, dataset_dir, models=models)
@@ -81,7 +81,7 @@ def find_by_job(photos: Path, dataset_dir: Path, models: ModelChoice) -> Found:
 
 
 def find_by_peer(photos: Path, find: Callable[[Path], list[Box]]) -> Found:
-    """The faces that a function finds in each photo, on all cores."""
+    """Detect the faces of each photo with a function, on all cores."""
     paths = sorted(photos.glob("*.jpg"))
     with get_context("spawn").Pool(CORES) as pool:
         boxes = pool.map(find, paths, chunksize=1)
@@ -92,6 +92,7 @@ def find_by_peer(photos: Path, find: Callable[[Path], list[Box]]) -> Found:
 
 
 def peers(photos: Path) -> dict[str, Found]:
+    """Detect the faces of each photo with the other programs."""
     return {
         "deepface": find_by_peer(photos, partial(deepface_boxes, align=True)),
         "deepface unaligned": find_by_peer(photos, partial(deepface_boxes, align=False)),
@@ -105,7 +106,7 @@ def peers(photos: Path) -> dict[str, Found]:
 def source_embeddings(
     lfw_photos: Path, truths: Sequence[TrueFace], work_dir: Path, models: ModelChoice
 ) -> dict[str, NDArray[np.float32]]:
-    """The embedding of each source photo's central face, by the photo's name."""
+    """Embed the source photos, and return the central face's embedding by the photo's name."""
     from beam_jobs.embed_photos import embed_photos
 
     linked = work_dir / "sources"
@@ -116,8 +117,10 @@ def source_embeddings(
     return central_faces(Dataset.open(work_dir / "sources.dataset"))
 
 
-def overlaps(found: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 4) and (m, 4) boxes to their (n, m) intersections over unions."""
+def intersection_over_union(
+    found: NDArray[np.float64], true: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute the (n, m) intersections over union of (n, 4) and (m, 4) boxes."""
     start = np.maximum(found[:, None, :2], true[None, :, :2])
     end = np.minimum((found[:, :2] + found[:, 2:])[:, None], (true[:, :2] + true[:, 2:])[None])
     common = (end - start).clip(0).prod(axis=2)
@@ -126,10 +129,15 @@ def overlaps(found: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[n
 
 
 def match(found: Sequence[FoundFace], true: Sequence[TrueFace]) -> list[tuple[int, int, float]]:
-    """Pairs of a found and a true face and their overlap; each is in one pair, best pairs first."""
+    """Match detected and true faces, each at most once, in descending order of overlap.
+
+    Returns:
+        For each pair, the number of the detected face, that of the true face, and their
+        intersection over union.
+    """
     if not found or not true:
         return []
-    shares = overlaps(
+    shares = intersection_over_union(
         np.array([face.box for face in found], dtype=np.float64),
         np.array([face.box for face in true], dtype=np.float64),
     )
@@ -142,13 +150,20 @@ def match(found: Sequence[FoundFace], true: Sequence[TrueFace]) -> list[tuple[in
 
 
 def nearest_width(width: float) -> int:
-    """The one of `FACE_WIDTHS` that a width is nearest to, by ratio."""
-    return min(FACE_WIDTHS, key=lambda known: abs(np.log(max(width, 1) / known)))
+    """Return the one of `FACE_WIDTHS` whose ratio to a width is nearest to 1."""
+    return min(FACE_WIDTHS, key=lambda other: abs(np.log(max(width, 1) / other)))
 
 
 @dataclass
 class Tally:
-    """What became of the faces of one width."""
+    """The detection results for faces of one width.
+
+    Attributes:
+        num_true: number of true faces.
+        num_false: number of false detections.
+        overlaps: intersection over union of each detected true face.
+        similarities: similarity of each of these faces to the face in its source photo.
+    """
 
     num_true: int = 0
     num_false: int = 0
@@ -159,12 +174,12 @@ class Tally:
 def tally(
     found: Found, truths: Sequence[TrueFace], sources: Mapping[str, NDArray[np.float32]]
 ) -> dict[int, Tally]:
-    """Count by width, for one program.
+    """Count one program's detections by the width of the face.
 
     Args:
-        found: what it found.
+        found: the faces that the program detected.
         truths: all true faces.
-        sources: as of `source_embeddings`.
+        sources: embeddings of the source photos; see `source_embeddings`.
     """
     tallies = {width: Tally() for width in FACE_WIDTHS}
     by_photo: dict[str, list[TrueFace]] = defaultdict(list)
@@ -188,7 +203,7 @@ def tally(
 
 
 def print_tallies(program: str, tallies: Mapping[int, Tally], num_photos: int) -> None:
-    """A line for each width."""
+    """Print a row for each width."""
     for width, entry in tallies.items():
         similarities = np.array(entry.similarities)
         columns = [
@@ -204,11 +219,15 @@ def print_tallies(program: str, tallies: Mapping[int, Tally], num_photos: int) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("lfw_photos", type=Path)
-    parser.add_argument("--count", type=int, default=50, help="group photos to make")
-    parser.add_argument("--faces-per-size", type=int, default=4, help="of each width, in a photo")
-    parser.add_argument("--embedder", default=ModelChoice.embedder)
-    parser.add_argument("--peers", action="store_true", help="deepface and face_recognition too")
+    parser.add_argument("lfw_photos", type=Path, help="folder of LFW's photos")
+    parser.add_argument("--count", type=int, default=50, help="number of group photos to make")
+    parser.add_argument(
+        "--faces-per-size", type=int, default=4, help="number of faces of each width in a photo"
+    )
+    parser.add_argument("--embedder", default=ModelChoice.embedder, help="name of an embedder")
+    parser.add_argument(
+        "--peers", action="store_true", help="run deepface and face_recognition too"
+    )
     options = parser.parse_args()
     print_header()
     if options.peers:

@@ -1,1 +1,1 @@
-"""One short file per user action."""
+"""Examples of the Python interface: one short program for each task."""

@@ -1,11 +1,12 @@
-"""Build an index: python -m examples.build_index DATASET INDEX."""
+"""Build the index of a dataset: python -m examples.build_index DATASET INDEX."""
 
 import sys
 
 import facetrove as ft
 
-dataset, path = sys.argv[1:]
-index = ft.build_index(dataset, path)
+dataset, index_path = sys.argv[1:]
+index = ft.build_index(dataset, index_path)
 print(f"{len(index)} faces, version {index.manifest.version}")
 for segment in index.manifest.segments:
-    print(f"{segment.num_faces} faces by {segment.recipe.factory}: {segment.recipe.reason}")
+    recipe = segment.recipe
+    print(f"{segment.num_faces} faces searched by {recipe.factory} ({recipe.reason})")

@@ -1,9 +1,10 @@
-"""Do two photos show one person? python -m examples.compare_photos PHOTO PHOTO."""
+"""Decide whether two photos show the same person: python -m examples.compare_photos A B."""
 
 import sys
 
 import facetrove as ft
 
-comparison = ft.compare(*sys.argv[1:])
-answer = {True: "yes", False: "no", None: "cannot be told"}[comparison.decision]
+a, b = sys.argv[1:]
+comparison = ft.compare(a, b)
+answer = {True: "yes", False: "no", None: "not decided"}[comparison.decision]
 print(f"similarity {comparison.similarity:.3f}; same person: {answer} ({comparison.reason})")

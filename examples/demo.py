@@ -1,4 +1,4 @@
-"""The whole path on real photos: `make demo`, or `make demo PHOTOS=folder` on your own."""
+"""Embed, index and search real photos: `make demo`, or `make demo PHOTOS=FOLDER` for your own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from pathlib import Path
 import facetrove as ft
 from facetrove.demo_photos import fetch_demo_photos
 
-MATCHES = 8
+MAX_MATCHES = 8
+"""Number of matches that the search shows, if there are as many faces."""
 
 
 def facetrove(*arguments: str | Path, capture: bool = False) -> str:
-    """Run one command as a user would, showing it first."""
+    """Run one command as a user would, and end the demo if it fails.
+
+    Args:
+        arguments: the command's arguments.
+        capture: return the command's output instead of showing it and the command.
+    """
     words = [str(argument) for argument in arguments]
     if not capture:
         print(f"\n$ facetrove {shlex.join(words)}", flush=True)
@@ -29,21 +35,28 @@ def facetrove(*arguments: str | Path, capture: bool = False) -> str:
 
 
 def first_photo_with_a_face(dataset: Path) -> Path:
+    """Return the first photo of a dataset that has a face, or end the demo if there is none."""
     uris = ft.open_dataset(dataset).faces(["uri"]).to_arrow()["uri"].to_pylist()
     photos = (Path(uri) for uri in uris if Path(uri).is_file())
     return next(photos, None) or sys.exit(
-        "no face was found in these photos, so there is nobody to look for"
+        "no face was found in these photos; name a folder with photos of people"
     )
 
 
 def main() -> None:
+    """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, help="your own folder of photos")
-    parser.add_argument("--output", type=Path, default=Path("demo-output"))
+    parser.add_argument("--photos", type=Path, help="Your own folder of photos.")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        help="Folder for the dataset, the index and the picture of matches.",
+    )
     options = parser.parse_args()
     if options.photos:
         photos, probe = options.photos.resolve(), None
-        # Two folders of one name must not end in one dataset.
+        # A digest of the whole path, so that two folders of one name get datasets of their own.
         tag = hashlib.sha256(str(photos).encode(errors="surrogateescape")).hexdigest()[:6]
         output = options.output / f"{photos.name}-{tag}"
     else:
@@ -56,7 +69,7 @@ def main() -> None:
     facetrove("index", dataset, index)
     num_faces = json.loads(facetrove("index", dataset, index, "--json", capture=True))["num_faces"]
     probe = probe or first_photo_with_a_face(dataset)
-    facetrove("search", index, probe, "-k", str(min(MATCHES, num_faces)), "--sheet", sheet)
+    facetrove("search", index, probe, "-k", str(min(MAX_MATCHES, num_faces)), "--sheet", sheet)
     print(f"\nopen {sheet} to see the faces side by side")
 
 

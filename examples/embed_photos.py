@@ -1,4 +1,4 @@
-"""Embed a folder of photos: python -m examples.embed_photos PHOTOS DATASET."""
+"""Find and embed the faces in photos: python -m examples.embed_photos PHOTOS DATASET."""
 
 import sys
 

@@ -8,17 +8,18 @@
     index = ft.build_index("faces.dataset", "faces.index")
     index.search("me.jpg", k=10).to_pandas()
 
-The names below are the public ones, and two submodules: `facetrove.beam`, whose transforms fit into
-any Beam pipeline, and `facetrove.demo_photos`. Every other module may change. A name is loaded when
-it is first used, so that `import facetrove` is quick.
+The public interface is `__all__` and two submodules: `facetrove.beam`, whose transforms fit into
+any Beam pipeline, and `facetrove.demo_photos`. Every other module may change without notice. A
+public name is imported when it is first used, so that `import facetrove` is quick.
 
-All errors are raised on purpose and say in one line what to do:
+Every error that facetrove raises on purpose is one of these, with one line that says what to do:
 
-    FaceTroveError               something a person can act on
-    +-- WrongUsageError          the call itself cannot be right: no such folder, k too large
-    +-- ContractMismatchError    embeddings made by different models were about to meet
-    +-- CorruptFileError         a file of ours is missing, truncated, altered or of another version
-    +-- ModelUnavailableError    the weights of a model cannot be had, or are not the ones expected
+    FaceTroveError               the base class: something that the user can act on
+    +-- WrongUsageError          the arguments are wrong: no such folder, k too large
+    +-- ContractMismatchError    embeddings of different models were about to be compared
+    +-- CorruptFileError         a file of a dataset or index is missing, truncated or altered, or
+    |                            has a format version that cannot be read
+    +-- ModelUnavailableError    a model's weights cannot be fetched, or have an unexpected digest
     +-- BusyError                another process is writing the same dataset or index
 """
 
@@ -75,15 +76,15 @@ if TYPE_CHECKING:
     from facetrove.finding import find_faces as find_faces
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
-    from indexer.delete import Deleted as Deleted
     from indexer.delete import DeletionPlan as DeletionPlan
+    from indexer.delete import DeletionResult as DeletionResult
     from indexer.delete import delete_faces as delete_faces
     from indexer.delete import plan_deletion as plan_deletion
     from indexer.manifest import Manifest as Manifest
     from indexer.purge import PurgeReport as PurgeReport
     from indexer.purge import purge as purge
     from indexer.thresholds import Calibration as Calibration
-    from indexer.verify import Verified as Verified
+    from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
     from search.results import CandidateList as CandidateList
@@ -110,8 +111,8 @@ __all__ = [
     "CorruptFileError",
     "Dataset",
     "DatasetCounts",
-    "Deleted",
     "DeletionPlan",
+    "DeletionResult",
     "Detection",
     "EmbedOptions",
     "EmbedSummary",
@@ -140,7 +141,7 @@ __all__ = [
     "PurgeReport",
     "Robustness",
     "Verification",
-    "Verified",
+    "VerificationResult",
     "WrongUsageError",
     "__version__",
     "build_index",
@@ -167,7 +168,7 @@ __all__ = [
     "write_contact_sheet",
 ]
 
-_HOMES = {
+_DEFINITIONS = {
     "Box": "faces.models.face:Box",
     "BusyError": "faces.core.errors:BusyError",
     "Calibration": "indexer.thresholds:Calibration",
@@ -179,7 +180,7 @@ _HOMES = {
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.store:DatasetCounts",
-    "Deleted": "indexer.delete:Deleted",
+    "DeletionResult": "indexer.delete:DeletionResult",
     "DeletionPlan": "indexer.delete:DeletionPlan",
     "Detection": "faces.models.face:Detection",
     "EmbedOptions": "beam_jobs.options:EmbedOptions",
@@ -209,7 +210,7 @@ _HOMES = {
     "PurgeReport": "indexer.purge:PurgeReport",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "Verification": "facetrove.evaluation.pairs:Verification",
-    "Verified": "indexer.verify:Verified",
+    "VerificationResult": "indexer.verify:VerificationResult",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
     "build_index": "facetrove.indexes:build_index",
     "calibrate_index": "facetrove.calibration:calibrate_index",
@@ -234,17 +235,17 @@ _HOMES = {
     "verify_index": "indexer.verify:verify_index",
     "write_contact_sheet": "search.contact_sheet:write_contact_sheet",
 }
-"""By public name, the module that has it and what it is called there."""
+"""The module and attribute that define each public name, as `module:attribute`."""
 
 
-if not TYPE_CHECKING:  # a type checker would take every name for one of ours
+if not TYPE_CHECKING:  # a type checker would accept any attribute of a module with __getattr__
 
     def __getattr__(name: str) -> object:
-        if name not in _HOMES:
+        if name not in _DEFINITIONS:
             raise AttributeError(f"module 'facetrove' has no attribute {name!r}")
-        module, _, path = _HOMES[name].partition(":")
-        found = reduce(getattr, path.split("."), import_module(module))
-        globals()[name] = found  # the next time it is found without this function
+        module, _, attribute = _DEFINITIONS[name].partition(":")
+        found = reduce(getattr, attribute.split("."), import_module(module))
+        globals()[name] = found  # so that the next access does not call __getattr__
         return found
 
 

@@ -1,4 +1,4 @@
-"""`python -m facetrove`: the command line, as the command `facetrove` runs it."""
+"""Run the command line: `python -m facetrove` is the same as the command `facetrove`."""
 
 from facetrove.cli.main import main
 

@@ -10,7 +10,7 @@
         found.without_faces | ...  # a dict for each photo in which no face was found
         found.rejected | ...       # a dict for each photo that cannot be read, with the reason
 
-`build_index_in_pieces` builds an index by a Beam pipeline of its own.
+`build_index_in_pieces` runs a Beam pipeline of its own that builds an index on many workers.
 """
 
 from __future__ import annotations
@@ -37,16 +37,32 @@ def build_index_in_pieces(
     on_progress: OnProgress = ignore_progress,
     **options: Unpack[GivenOptions],
 ) -> FaceSearcher:
-    """Build an index anew in pieces on a Beam runner, and open it.
+    """Build an index from nothing as partial indexes on a Beam runner, join them, and open it.
+
+    The result is the same as that of `facetrove.build_index` with `rebuild=True`.
 
     Args:
-        dataset, index: folders that all workers see.
-        pieces: number of pieces, each the work of one worker at a time.
-        runner_args: Beam's own flags; by default the pieces are built on this machine's cores.
-        on_progress: called with what is being done.
-        options: as of `facetrove.build_index`.
+        dataset: path of the dataset's folder, which all workers must see.
+        index: path of the index's folder, which all workers must see. The folder is made, or
+            given a new version.
+        pieces: number of partial indexes, 1 or more; a worker builds one of them at a time, so
+            give a few for each worker.
+        runner_args: Beam's own flags, such as `--runner=FlinkRunner`; by default this machine's
+            cores do the work.
+        on_progress: function called with the step that is being done.
+        options: recipe, target_recall, recall_of, memory and threshold, as for
+            `facetrove.build_index`. The recipe must have inverted lists (IVF), or be `auto`.
 
-    Raises: as `beam_jobs.index_pieces.build_index_in_pieces`.
+    Returns:
+        A searcher on the version that was published.
+
+    Raises:
+        WrongUsageError: there is no such dataset, it holds no face, an option cannot be used,
+            or `index` is the path of something else.
+        ContractMismatchError: the index holds embeddings of another model.
+        CorruptFileError: a file of the dataset is corrupt.
+        BusyError: another process is writing the index.
+        FaceTroveError: a worker failed; the index is unchanged.
     """
     index_pieces.build_index_in_pieces(
         dataset,

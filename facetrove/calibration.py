@@ -1,4 +1,4 @@
-"""Calibrate an index: measure what similarities mean in it, and keep that with it."""
+"""Calibrate an index: measure its false-positive rate by similarity, and store it in the index."""
 
 from __future__ import annotations
 
@@ -19,28 +19,32 @@ def calibrate_index(
     face: FaceChoice = "largest",
     on_progress: OnProgress = ignore_progress,
 ) -> Calibration:
-    """Measure the false-positive identification rate of an index, and publish it with the index.
+    """Measure the false-positive identification rate (FPIR) of an index, and store it in the index.
 
-    The index can be read and written while it is measured. If it has another version in the end,
-    nothing is published.
+    The index can be read and written during the measurement. If another process has published a
+    new version by the end, nothing is stored. `facetrove.evaluation.calibrate` describes the
+    method.
 
     Args:
-        index: the index's folder.
-        people: `folder`, or the column that says who is in a photo; by default `person`, where
-            that names 200 people or more and half of the faces, or else the likeness of faces.
-        by_likeness: tell people apart by the likeness of their faces, whatever labels say.
-        face: which of a photo's faces is the labelled person's: `largest`, `central` or `only`.
-        on_progress: called with the step that is being done.
+        index: path of the index's folder.
+        people: column of the photos' metadata that names the person in a photo, or `folder`, where
+            each person's photos lie in a folder of their name. None: the column `person`, if it
+            names 200 people or more and labels half of the faces; else as `by_likeness`.
+        by_likeness: ignore labels, and take each cluster of similar faces for one person.
+        face: the face of a photo that its label is for: the `largest`, the `central` one, or the
+            `only` one (photos with several faces are then left out).
+        on_progress: function called with the step that is being done.
 
     Returns:
-        What was measured, as it is published. `FaceSearcher.threshold` reads it.
+        The calibration that was stored: FPIR by similarity. `FaceSearcher.threshold` reads it.
 
     Raises:
-        WrongUsageError: there is no index, or it holds too few people to tell.
-        CorruptFileError: a file of the index is not what was written.
-        BusyError: another process is writing the index, or has changed it while it was measured.
+        WrongUsageError: there is no index at that path, the labels cannot be used, or the index
+            holds too few people.
+        CorruptFileError: a file of the index is missing, truncated or altered.
+        BusyError: another process is writing the index, or changed it during the measurement.
     """
-    require_no_writer(index)  # sooner than after some minutes
+    require_no_writer(index)  # measuring takes minutes: fail before, not after
     measured = measure_calibration(
         index, people=people, by_likeness=by_likeness, face=face, on_progress=on_progress
     )

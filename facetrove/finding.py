@@ -1,4 +1,4 @@
-"""Find the faces of one photo, without a dataset or an index."""
+"""Find and embed the faces of one photo, without a dataset or an index."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ from faces.photos.decoding import Image, Photo
 from faces.photos.reading import open_photo
 
 MODELS_KEPT = 2
-"""Detectors, and embedders, that a process keeps for the next photo: the last ones used."""
+"""Number of detectors, and of embedders, that a process keeps loaded for the next photo. Two let a
+program alternate between two choices of models without loading networks again."""
+
+BOXES_SHOWN = 3
+"""Number of faces whose boxes `repr` of `FoundFaces` shows, so that it fits into a line or two."""
 
 
 class FoundFaces(Tabular, Sequence[Face]):
-    """The faces of one photo, the surest detection first.
+    """The faces of one photo: a sequence of `Face`, by descending detection score.
 
     Attributes:
-        embeddings: (n, d) float32, unit length.
+        embeddings: (n, d) float32 embeddings of the faces, each of unit length.
     """
 
     def __init__(self, faces: Sequence[Face], dimension: int) -> None:
@@ -43,25 +47,28 @@ class FoundFaces(Tabular, Sequence[Face]):
         return len(self._faces)
 
     @overload
-    def __getitem__(self, number: int) -> Face: ...
+    def __getitem__(self, index: int) -> Face: ...
     @overload
-    def __getitem__(self, number: slice) -> FoundFaces: ...
-    def __getitem__(self, number: int | slice) -> Face | FoundFaces:
-        if isinstance(number, slice):
-            return FoundFaces(self._faces[number], self.embeddings.shape[1])
-        return self._faces[number]
+    def __getitem__(self, index: slice) -> FoundFaces: ...
+    def __getitem__(self, index: int | slice) -> Face | FoundFaces:
+        if isinstance(index, slice):
+            return FoundFaces(self._faces[index], self.embeddings.shape[1])
+        return self._faces[index]
 
     def __repr__(self) -> str:
-        boxes = ", ".join("{:.0f}x{:.0f} at {:.0f},{:.0f}".format(*_size(f)) for f in self)
-        return f"<{len(self)} face{'s' if len(self) != 1 else ''}{': ' if boxes else ''}{boxes}>"
+        count = f"{len(self)} face{'' if len(self) == 1 else 's'}"
+        boxes = [_box_in_words(face) for face in self[:BOXES_SHOWN]]
+        if len(self) > BOXES_SHOWN:
+            boxes.append("...")
+        return f"<{count}: {', '.join(boxes)}>" if boxes else f"<{count}>"
 
     def to_arrow(self) -> pa.Table:
-        """The faces as an Arrow table, a row each.
+        """Return the faces as an Arrow table with one row per face.
 
         Returns:
-            box (x, y, width, height) and landmarks (x, y five times) in pixels of the upright
-            photo, score, face_size, sharpness, brightness, yaw, pitch, roll, embedding_norm and
-            embedding, as in a dataset; see docs/embed.md.
+            Columns as in a dataset (see docs/embed.md): box (x, y, width, height) and landmarks
+            (x, y of five points) in pixels of the upright photo, score, face_size, sharpness,
+            brightness, yaw, pitch, roll, embedding_norm and embedding.
         """
         rows = [
             {
@@ -77,7 +84,7 @@ class FoundFaces(Tabular, Sequence[Face]):
         return table.append_column("embedding", column_of(self.embeddings))
 
 
-_SCHEMA = pa.schema(
+_SCHEMA = pa.schema(  # of `FoundFaces.to_arrow`, but for the embedding, whose length varies
     [
         ("box", pa.list_(pa.float32(), 4)),
         ("landmarks", pa.list_(pa.float32(), 10)),
@@ -98,40 +105,52 @@ def find_faces(
 ) -> FoundFaces:
     """Find and embed every face of one photo.
 
-    The models are loaded at the first call, which takes a moment, and kept for the next.
+    The first call loads the models, which takes some seconds; later calls reuse them.
 
     Args:
-        photo: path of a photo, or a decoded one, an array being (height, width, 3) uint8 RGB.
-        models: detector and embedder; the built-in ones by default.
-        selection: which of the faces are kept; all by default.
+        photo: path of a photo file, a `Photo`, or an upright image as a (height, width, 3) uint8
+            RGB array.
+        models: detector and embedder to use; the built-in ones by default.
+        selection: limits on the faces that are kept; all faces by default.
 
     Returns:
-        The faces, the surest detection first; none where no face is found.
+        The faces, by descending detection score; an empty sequence if no face is found.
 
     Raises:
         WrongUsageError: the photo cannot be read, or there is no such model.
-        ModelUnavailableError: the weights of a model cannot be had.
+        ModelUnavailableError: the weights of a model cannot be fetched.
     """
     pipeline = loaded_pipeline(models, selection)
-    if isinstance(photo, str | Path):  # decoded as the embed job does it
+    if isinstance(photo, str | Path):  # decode at the reduced size that the embed job would use
         photo = open_photo(Path(photo), pipeline.detector.reduction_for)
     (faces,) = pipeline.find_faces([photo])
     return FoundFaces(faces, pipeline.embedder.dimension)
 
 
 def loaded_pipeline(models: ModelChoice, selection: FaceSelection) -> FacePipeline:
-    """The pipeline of these models, each of which is loaded once in a process."""
-    sought = FaceSelection(min_face=selection.min_face, min_score=selection.min_score)
-    with _loading:  # one thread loads, the others wait for it
-        return FacePipeline(_detector(models, sought), _embedder(models), selection)
+    """Return a pipeline of models, loading only those that this process does not keep already.
+
+    Args:
+        models: detector and embedder of the pipeline.
+        selection: limits on the faces that the pipeline keeps.
+
+    Raises:
+        WrongUsageError: there is no such model.
+        ModelUnavailableError: the weights of a model cannot be fetched.
+    """
+    # The limits that the detector itself applies, so that others do not load it again.
+    detector_limits = FaceSelection(min_face=selection.min_face, min_score=selection.min_score)
+    with _loading:
+        return FacePipeline(_detector(models, detector_limits), _embedder(models), selection)
 
 
 _loading = Lock()
+"""Held while models are loaded: `lru_cache` alone would load a model once in each thread."""
 
 
 @lru_cache(MODELS_KEPT)
-def _detector(models: ModelChoice, sought: FaceSelection) -> FaceDetector:
-    return load_detector(models, sought, threads=available_threads())
+def _detector(models: ModelChoice, limits: FaceSelection) -> FaceDetector:
+    return load_detector(models, limits, threads=available_threads())
 
 
 @lru_cache(MODELS_KEPT)
@@ -139,6 +158,7 @@ def _embedder(models: ModelChoice) -> FaceEmbedder:
     return load_embedder(models, threads=available_threads())
 
 
-def _size(face: Face) -> tuple[float, float, float, float]:
+def _box_in_words(face: Face) -> str:
+    """Describe a face's box as `200x220 at 14,30`: width, height, x and y in whole pixels."""
     x, y, width, height = face.box.tolist()
-    return width, height, x, y
+    return f"{width:.0f}x{height:.0f} at {x:.0f},{y:.0f}"

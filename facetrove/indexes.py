@@ -1,4 +1,4 @@
-"""Build, compact and open an index: what comes back is something one can search."""
+"""Build or compact an index, and open it for searching."""
 
 from __future__ import annotations
 
@@ -21,19 +21,33 @@ def build_index(
     on_progress: OnProgress = ignore_progress,
     **options: Unpack[GivenOptions],
 ) -> FaceSearcher:
-    """Bring an index up to date with a dataset, and open it.
+    """Build the index of a dataset, or bring it up to date, and open it.
+
+    Only photos that are new, changed or deleted since the last build are read. An index that is up
+    to date is not changed.
 
     Args:
-        dataset: folder written by the embed job.
-        index: folder made, or given a new version. Readers of the old version keep it.
-        rebuild: build the whole index anew, whatever is there.
-        device: where the index is built and searched: `cpu`, `cuda`, or `auto`: a GPU where FAISS
-            sees one.
-        on_progress: called with what is being done.
-        options: recipe, target_recall, recall_of, memory, threshold; see docs/index.md. What is not
-            given stays as it was asked last; what is changed builds the whole index anew.
+        dataset: path of the dataset's folder.
+        index: path of the index's folder, which is made, or given a new version. Searchers that
+            are open keep the old version.
+        rebuild: build the whole index from nothing, even where an update would do.
+        device: device that builds and searches the index: `cpu`, `cuda`, or `auto`, which is a GPU
+            where FAISS sees one.
+        on_progress: function called with the step that is being done.
+        options: `recipe` (`auto`, `exact` or a FAISS factory string), `target_recall` (in (0, 1]),
+            `recall_of` (`matches` or `neighbours`), `memory` (bytes) and `threshold` (similarity,
+            [-1, 1]); see docs/index.md. An option that is not given, or is None, keeps its value of
+            the last build. A changed option builds the whole index from nothing.
 
-    Raises: as `indexer.build.build_index`.
+    Returns:
+        A searcher on the version that is now in force.
+
+    Raises:
+        WrongUsageError: there is no such dataset, it holds no face, an option or device cannot be
+            used, or `index` is the path of something else.
+        ContractMismatchError: the index holds embeddings of another model.
+        CorruptFileError: a file of the dataset is corrupt.
+        BusyError: another process is writing the index.
     """
     build.build_index(
         dataset, index, rebuild=rebuild, device=device, on_progress=on_progress, **options
@@ -44,14 +58,23 @@ def build_index(
 def compact_index(
     index: str | Path, *, device: Device = "auto", on_progress: OnProgress = ignore_progress
 ) -> FaceSearcher:
-    """Make one segment of a whole index, without deleted faces, and open it.
+    """Rewrite an index as one segment without its deleted faces, and open it.
+
+    An index that has one segment and no deleted face is not changed.
 
     Args:
-        index: the index's folder.
-        device: as of `build_index`.
-        on_progress: called with what is being done.
+        index: path of the index's folder.
+        device: device that builds and searches the index: `cpu`, `cuda`, or `auto`, which is a GPU
+            where FAISS sees one.
+        on_progress: function called with the step that is being done.
 
-    Raises: as `indexer.compact.compact_index`.
+    Returns:
+        A searcher on the version that is now in force.
+
+    Raises:
+        WrongUsageError: there is no index at that path, or no such device.
+        CorruptFileError: a file of the index is missing, truncated or altered.
+        BusyError: another process is writing the index.
     """
     compact.compact_index(index, device=device, on_progress=on_progress)
     return FaceSearcher.open(index, device=device)

@@ -1,1 +1,1 @@
-"""Dataset to index: building it, keeping it up to date, deleting, purging, verifying."""
+"""Build an index from a dataset, update it, delete and purge faces, and verify every file."""

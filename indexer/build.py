@@ -1,4 +1,4 @@
-"""Bring an index up to date with a dataset."""
+"""Build an index from a dataset, or update it with what has changed in the dataset since."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from faces.dataset.deletions import Deletions, read_deletions
 from faces.dataset.store import Dataset
 from indexer.changes import (
     Changes,
+    all_changes,
     changes_since,
     deleted_rows,
-    everything,
     indexed_photos,
     joined_photos,
     outdated_rows,
@@ -30,12 +30,19 @@ from indexer.manifest import Manifest
 from indexer.options import GivenOptions, IndexOptions
 from indexer.recipes import EXACT_UP_TO_FACES, choose_recipe, use_gpu
 from indexer.segment import Segment
-from indexer.segment_builder import Crew, SegmentBuilder, SegmentRows, faces_of_photos, live_faces
+from indexer.segment_builder import (
+    BuildWorkers,
+    SegmentBuilder,
+    SegmentRows,
+    faces_of_photos,
+    live_faces,
+)
 from indexer.segment_files import new_segment_dir, read_photos
 from indexer.thresholds import Calibration
 
 COMPACT_DELETED_SHARE = 0.3
-"""With a larger share of its faces deleted, an index is compacted when it is brought up to date."""
+"""Share of deleted rows, 0 to 1, above which an update merges all segments into one: so deleted
+rows never fill more than about this share of the files."""
 
 
 def build_index(
@@ -44,35 +51,36 @@ def build_index(
     *,
     rebuild: bool = False,
     device: Device = "auto",
-    crew: Crew | None = None,
+    workers: BuildWorkers | None = None,
     on_progress: OnProgress = ignore_progress,
     **given: Unpack[GivenOptions],
 ) -> Manifest:
-    """Bring an index up to date with a dataset; does nothing when it is.
+    """Build an index from a dataset, or update it; do nothing if it is up to date already.
 
     Args:
-        dataset: folder written by the embed job.
-        index: folder made, or given a new version. Readers of the old version keep it.
-        rebuild: build all of it anew, whatever is there.
-        device: `cpu`, `cuda`, or `auto`: a GPU where FAISS sees one.
-        crew: does the heavy steps of a build from nothing.
-        on_progress: called with what is being done.
-        given: recipe, target_recall, recall_of, memory (in bytes), threshold; see `IndexOptions`.
-            By default those that were given last. Where others are given, all is built anew.
+        dataset: path of the dataset's folder, written by `facetrove embed`.
+        index: path of the index's folder. It is created if it does not exist; otherwise a new
+            version is published in it, and readers of an older version keep theirs.
+        rebuild: build the whole index again, even where an update would do.
+        device: where vectors are clustered: `cpu`, `cuda`, or `auto` (a GPU if FAISS sees one).
+        workers: runs the expensive steps of a full build elsewhere; None: they run here.
+        on_progress: called with each step and how far it is.
+        given: recipe, target_recall, recall_of, memory (bytes), threshold; see `IndexOptions`.
+            An option left out keeps its previous value; a changed option causes a full build.
 
     Returns:
-        The manifest now in force.
+        The manifest of the index's current version.
 
     Raises:
-        WrongUsageError: no such dataset, no face in it, no such recipe, no such device, or `index`
-            is something else.
-        ContractMismatchError: the index holds another model's embeddings.
+        WrongUsageError: the dataset does not exist or holds no face, the recipe or the device
+            cannot be used, or `index` is a folder of something else.
+        ContractMismatchError: the index holds embeddings of another model.
         CorruptFileError: a file of the dataset is corrupt.
         BusyError: another process is writing the index.
     """
     source = Dataset.open(Path(dataset))
     source.require_whole()
-    use_gpu(device)  # refuses at once what cannot be had
+    use_gpu(device)  # raises before any work if there is no such device
     with IndexWriter.open(Path(index)) as writer:
         previous = writer.previous
         if previous is not None:
@@ -84,9 +92,9 @@ def build_index(
                 remedy="name a new index",
             )
         options = (IndexOptions() if previous is None else previous.wanted).changed_by(given)
-        choose_recipe(options, EXACT_UP_TO_FACES + 1, source.contract.dimension)  # refuses nonsense
+        choose_recipe(options, EXACT_UP_TO_FACES + 1, source.contract.dimension)  # fails early
         builder = SegmentBuilder(
-            writer, source.contract, source.metadata, device, on_progress, crew
+            writer, source.contract, source.metadata, device, on_progress, workers
         )
         deletions = read_deletions(source.path)
         on_progress(Progress("comparing with the dataset"))
@@ -106,8 +114,8 @@ def _first_build(
             rows = _write_everything(builder, source, folder)
             entry = builder.finish_segment(folder, rows, options)
     finally:
-        if builder.crew is not None:
-            builder.crew.finish()
+        if builder.workers is not None:
+            builder.workers.finish()
     return builder.writer.publish(
         Manifest(
             version=0,
@@ -122,24 +130,27 @@ def _first_build(
 
 
 def _calibration_kept(builder: SegmentBuilder, source: Dataset) -> Calibration | None:
-    """Carry the previous calibration over, unless the index was built from a different dataset."""
+    """Return the previous calibration, or None if the index was built from a different dataset."""
     previous = builder.writer.previous
     if previous is None or previous.calibration is None:
         return None
     try:
-        known = indexed_photos(builder.writer.path, previous.segments)["part"]
+        indexed_parts = indexed_photos(builder.writer.path, previous.segments)["part"]
     except CorruptFileError:
         return None
-    same = set(pc.unique(known).to_pylist()) & set(source.committed_parts())
-    return previous.calibration if same else None
+    shared = set(pc.unique(indexed_parts).to_pylist()) & set(source.committed_parts())
+    return previous.calibration if shared else None
 
 
 def _write_everything(builder: SegmentBuilder, source: Dataset, folder: Path) -> SegmentRows:
-    """Write all rows of a dataset. What that takes in memory is free when training begins."""
-    changes = everything(source)
+    """Write the faces and photos of the whole dataset into the folder of a new segment.
+
+    This is a function of its own so that the memory it takes is free when training begins.
+    """
+    changes = all_changes(source)
     if len(changes.photos) == 0 and builder.writer.previous is None:
         raise WrongUsageError(f"dataset {source.path} holds no face; embed photos of people")
-    read = faces_of_photos if builder.crew is None else builder.crew.read_faces
+    read = faces_of_photos if builder.workers is None else builder.workers.read_faces
     faces = read(source, changes.photos)
     return builder.write_rows(folder, faces, changes.photo_rows, changes.num_faces)
 
@@ -147,16 +158,16 @@ def _write_everything(builder: SegmentBuilder, source: Dataset, folder: Path) ->
 def _update(
     builder: SegmentBuilder, source: Dataset, previous: Manifest, deletions: Deletions
 ) -> Manifest | None:
-    """Publish what has changed; None if it takes a build from nothing."""
+    """Publish an update of the index; return None if only a full build can bring it up to date."""
     index_dir = builder.writer.path
     if source.purged != previous.dataset_purged:
-        return None  # rows that say what vanished are gone
+        return None  # the purge has removed the rows that tell which photos vanished
     try:
         segments = open_segments(index_dir, previous)
         photos = [read_photos(index_dir, entry) for entry in previous.segments]
         changes = changes_since(source, joined_photos(photos))
     except CorruptFileError:
-        return None  # building again is the remedy
+        return None  # a full build replaces the corrupt file
     if changes is None:
         return None
     same_deletions = deletions.state == previous.dataset_deletions
@@ -193,11 +204,12 @@ def _update(
 
 
 def _split(segments: Sequence[Segment], changes: Changes) -> tuple[list[Segment], list[Segment]]:
-    """Which segments stay, and which are merged with what is new.
+    """Split the segments into those that an update keeps and those that it merges.
 
-    The newest ones are merged while they are not much larger than what comes, so that there
-    are never more than some log2(n) segments, and every face is rewritten as often at most. All
-    are, where many faces were deleted.
+    Starting with the newest, a segment is merged if it has at most twice as many live faces as
+    are being written already. So an index has at most about log2(n) segments, and each face is
+    rewritten about as often. If the share of deleted rows exceeds `COMPACT_DELETED_SHARE`, all
+    segments are merged.
     """
     rows = sum(len(segment.vectors) for segment in segments)
     live = sum(segment.num_live for segment in segments)

@@ -1,4 +1,4 @@
-"""Publish what was measured of an index: a version of it that says what similarities mean."""
+"""Publish a calibration: the FPIR that an index has at each similarity, measured beforehand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from indexer.thresholds import Calibration
 
 
 def require_no_writer(index: str | Path) -> None:
-    """Raise BusyError if another process is writing an index; other errors as below."""
+    """Raise BusyError if another process is writing an index.
+
+    Raises:
+        WrongUsageError: there is no index at that path.
+        CorruptFileError: the current manifest cannot be read.
+        BusyError: another process is writing the index.
+    """
     read_current(Path(index))
     with IndexWriter.open(Path(index)):
         pass
@@ -21,23 +27,23 @@ def require_no_writer(index: str | Path) -> None:
 def publish_calibration(
     index: str | Path, calibration: Calibration, *, measured_on: Manifest
 ) -> Manifest:
-    """Publish the next version of an index: the version that was measured, with its calibration.
+    """Publish a calibration as the index's next version, which equals the measured one otherwise.
 
     Args:
-        index: the index's folder.
+        index: path of the index's folder.
         calibration: the false-positive identification rates that were measured.
-        measured_on: the manifest of the version that the calibration was measured on.
+        measured_on: the manifest of the version that the rates were measured on.
 
     Returns:
-        The manifest now in force.
+        The manifest of the new version.
 
     Raises:
         WrongUsageError: there is no index at that path.
-        CorruptFileError: the manifest in force cannot be read.
-        BusyError: another process is writing the index, or has published another version since
-            it was measured.
+        CorruptFileError: the current manifest cannot be read.
+        BusyError: another process is writing the index, or has published a version since the
+            rates were measured.
     """
-    read_current(Path(index))  # refuses what is no index before its folder is made
+    read_current(Path(index))  # raises for a missing index before the writer creates its folder
     with IndexWriter.open(Path(index)) as writer:
         manifest = writer.require_previous()
         if manifest != measured_on:

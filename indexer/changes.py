@@ -1,7 +1,7 @@
-"""What is new, changed or gone in a dataset since an index was made of it.
+"""Compare a dataset with an index: which photos and faces are new, changed or gone.
 
-An index keeps the rows of photos that it was made from (photos.arrow of its segments), so only the
-dataset's new parts are read.
+An index keeps the rows of photos that it was made from (photos.arrow of each segment), so an update
+reads only the dataset's new parts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.dataset.deletions import Deletions, face_digests
-from faces.dataset.schema import PhotoStatus, last_rows, standing_photos
+from faces.dataset.schema import PhotoStatus, current_photos, last_rows
 from faces.dataset.store import Dataset
 from indexer.faces_file import Faces, with_columns
 from indexer.manifest import SegmentEntry
@@ -25,12 +25,13 @@ from indexer.segment_files import PHOTO_COLUMNS, read_photos
 
 @dataclass(frozen=True)
 class Changes:
-    """What an update has to do.
+    """The changes in a dataset that an update of an index has to apply.
 
     Attributes:
-        photo_rows: of the parts that are new to the index, as `Dataset.photo_rows` gives them.
-        photos: photos as they now stand whose faces are to be read, with metadata.
-        outdated: (n,) string, contents of which the index must forget what it has.
+        photo_rows: rows of the parts that are new to the index, as from `Dataset.photo_rows`.
+        photos: current rows of the photos whose faces are to be read, as from `Dataset.photos`,
+            with their metadata.
+        outdated: (n,) string, photo ids whose faces are to be removed from older segments.
     """
 
     photo_rows: pa.Table
@@ -39,72 +40,77 @@ class Changes:
 
     @property
     def num_faces(self) -> int:
-        """Faces to be read."""
+        """The number of faces to be read."""
         once = self.photos.take(last_rows(self.photos, "photo_id"))
         return int(pc.sum(once["num_faces"]).as_py() or 0)
 
     @property
     def is_empty(self) -> bool:
-        """Whether the index has read everything there is."""
+        """Whether the index has read every part of the dataset."""
         return len(self.photo_rows) == 0
 
 
-def everything(source: Dataset) -> Changes:
-    """What a first build has to do."""
+def all_changes(source: Dataset) -> Changes:
+    """Return the changes that a full build applies: all photos of the dataset."""
     rows = source.photo_rows(_columns(source))
-    return Changes(rows, _embedded(standing_photos(rows)), pa.array([], pa.string()))
+    return Changes(rows, _embedded(current_photos(rows)), pa.array([], pa.string()))
 
 
-def changes_since(source: Dataset, known: pa.Table) -> Changes | None:
+def changes_since(source: Dataset, indexed: pa.Table) -> Changes | None:
     """Compare a dataset with the rows of photos that an index has read.
 
+    Args:
+        source: the dataset.
+        indexed: the rows of photos that the index was made from, as from `indexed_photos`.
+
     Returns:
-        None if parts that the index has read are gone: it is to be built anew.
+        The changes; None if parts that the index has read are gone, so that it must be built again.
     """
     parts = set(source.committed_parts())
-    known_parts = set(pc.unique(known["part"]).to_pylist())
-    if not known_parts <= parts:
+    indexed_parts = set(pc.unique(indexed["part"]).to_pylist())
+    if not indexed_parts <= parts:
         return None
-    new = source.photo_rows(_columns(source), parts=sorted(parts - known_parts))
-    known = with_columns(known, new.schema).select(new.column_names).cast(new.schema)
-    # Contents that a new row is of, and those that were where a new row now is.
+    new = source.photo_rows(_columns(source), parts=sorted(parts - indexed_parts))
+    indexed = with_columns(indexed, new.schema).select(new.column_names).cast(new.schema)
+    # Contents that the new rows belong to, and contents that these uris had before.
     new_uris = new["uri"].combine_chunks()
-    moved = known.filter(pc.is_in(known["uri"], value_set=new_uris))
+    moved = indexed.filter(pc.is_in(indexed["uri"], value_set=new_uris))
     touched = pa.concat_arrays(
         [table["photo_id"].drop_null().combine_chunks() for table in (new, moved)]
     ).unique()
-    # To know how these stand takes all rows of theirs, and of the places they ever had.
-    theirs = known.filter(pc.is_in(known["photo_id"], value_set=touched))
-    uris = pa.concat_arrays([new_uris, theirs["uri"].combine_chunks()]).unique()
-    concerned = pc.or_(
-        pc.is_in(known["uri"], value_set=uris), pc.is_in(known["photo_id"], value_set=touched)
+    # Which of these contents' photos are current depends on all their rows, and on all rows of
+    # every uri that they ever had.
+    rows_of_touched = indexed.filter(pc.is_in(indexed["photo_id"], value_set=touched))
+    uris = pa.concat_arrays([new_uris, rows_of_touched["uri"].combine_chunks()]).unique()
+    affected = pc.or_(
+        pc.is_in(indexed["uri"], value_set=uris), pc.is_in(indexed["photo_id"], value_set=touched)
     )
-    rows = pa.concat_tables([known.filter(concerned), new])
+    rows = pa.concat_tables([indexed.filter(affected), new])
     rows = rows.take(pc.sort_indices(rows["part"]))
-    standing = _embedded(standing_photos(rows))
+    standing = _embedded(current_photos(rows))
     standing = standing.filter(pc.is_in(standing["photo_id"], value_set=touched))
     return Changes(new, standing, touched)
 
 
 def indexed_photos(index_dir: Path, entries: Sequence[SegmentEntry]) -> pa.Table:
-    """The rows of photos that an index has read."""
+    """Return the rows of photos that an index has read, from all its segments."""
     return joined_photos([read_photos(index_dir, entry) for entry in entries])
 
 
 def joined_photos(tables: Sequence[pa.Table]) -> pa.Table:
-    """Rows of photos that were read at different times, null in columns that came later."""
+    """Concatenate tables of photos; columns that an older table lacks are null in its rows."""
     return pa.concat_tables(tables, promote_options="default")
 
 
 def outdated_rows(faces: Faces, changes: Changes) -> NDArray[np.bool_]:
-    """(n,) bool, which faces of a segment an update supersedes."""
+    """Return (n,) bool: which of a segment's n faces an update replaces."""
     if len(changes.outdated) == 0:
         return np.zeros(len(faces), dtype=bool)
     return rows_in(faces, "photo_id", changes.outdated)
 
 
 def deleted_rows(faces: Faces, deletions: Deletions) -> NDArray[np.bool_]:
-    """(n,) bool, which faces of a segment were deleted from the dataset."""
+    """Return (n,) bool: which of a segment's n faces were deleted from the dataset."""
     found = [
         pc.is_in(face_digests(batch.column("face_id")), value_set=deletions.digests)
         for batch in faces.batches()
@@ -113,7 +119,7 @@ def deleted_rows(faces: Faces, deletions: Deletions) -> NDArray[np.bool_]:
 
 
 def rows_in(faces: Faces, column: str, values: pa.Array) -> NDArray[np.bool_]:
-    """(n,) bool, which faces of a segment have one of some values in a column of texts."""
+    """Return (n,) bool: which of a segment's n faces have one of `values` in a string column."""
     found = [pc.is_in(batch.column(column), value_set=values) for batch in faces.batches()]
     return _joined(found)
 

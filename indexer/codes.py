@@ -18,11 +18,12 @@ from indexer.segment_files import CODES_FILE
 from indexer.vectors import RowMask, Vectors
 
 PROBES_AT_ONCE = 4096
-"""FAISS searches codes a fifth faster in blocks of thousands than in blocks of 1,024."""
+"""Probes per call of FAISS. Searching codes in blocks of thousands is a fifth faster than in blocks
+of 1,024."""
 
 
 def write_codes(folder: Path, codes: faiss.Index) -> None:
-    """Write codes.faiss."""
+    """Write a FAISS index as codes.faiss into a segment's folder."""
     with atomic_write(folder / CODES_FILE) as temporary:
         faiss.write_index(codes, str(temporary))
 
@@ -30,8 +31,13 @@ def write_codes(folder: Path, codes: faiss.Index) -> None:
 def open_codes(path: Path, entry: SegmentEntry, dimension: int) -> faiss.Index:
     """Read a segment's codes.faiss.
 
+    Args:
+        path: path of the file.
+        entry: the segment's entry in the manifest.
+        dimension: number of dimensions of an embedding.
+
     Raises:
-        CorruptFileError: it cannot be read, or is not what the manifest says.
+        CorruptFileError: the file cannot be read, or does not hold what the manifest says.
     """
     try:
         codes = faiss.read_index(str(path))
@@ -40,7 +46,11 @@ def open_codes(path: Path, entry: SegmentEntry, dimension: int) -> faiss.Index:
         raise CorruptFileError(f"{path} cannot be read ({first_line(error)}); {REBUILD}") from error
     found = (codes.ntotal, codes.d, codes.metric_type)
     if found != (entry.num_faces, dimension, faiss.METRIC_INNER_PRODUCT):
-        raise CorruptFileError(f"{path} does not hold what the manifest says; {REBUILD}")
+        expected = (entry.num_faces, dimension, faiss.METRIC_INNER_PRODUCT)
+        raise CorruptFileError(
+            f"{path} has (vectors, dimensions, metric) {found}, but its manifest says {expected}; "
+            f"{REBUILD}"
+        )
     return codes
 
 
@@ -53,13 +63,30 @@ def search_rows(
     k: int,
     mask: RowMask | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`Segment.search` among vectors and codes that may not be in a segment yet."""
+    """Find the k most similar rows for each probe, by the codes' candidates or exhaustively.
+
+    The search is exhaustive if there are no codes, or if the mask selects so few rows that
+    comparing with all of these is faster. Probes for which the codes propose fewer than k rows
+    fall back to it.
+
+    Args:
+        vectors: (n, d) embeddings of unit length.
+        codes: FAISS index of the same n rows; None: search exhaustively.
+        recipe: the search settings of `codes`.
+        probes: (p, d) embeddings of unit length.
+        k: number of rows to find for each probe.
+        mask: the rows that may be found; None: all.
+
+    Returns:
+        (p, k) exact similarities, descending, and (p, k) rows. Where fewer than k rows may be
+        found, they are padded with -inf and -1.
+    """
     num_selected = len(vectors) if mask is None else mask.count
     few = k * recipe.candidates >= num_selected or num_selected < recipe.exact_share * len(vectors)
     if codes is None or few:
         return nearest_rows(vectors, probes, k, mask)
     similarities, rows = search_codes(vectors, codes, recipe, probes, k=k, mask=mask)
-    short = rows[:, -1] < 0  # the groups looked at held fewer
+    short = rows[:, -1] < 0  # the probed inverted lists hold fewer than k rows
     if short.any():
         similarities[short], rows[short] = nearest_rows(vectors, probes[short], k, mask)
     return similarities, rows
@@ -74,17 +101,21 @@ def search_codes(
     k: int,
     mask: RowMask | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Search among the candidates that the codes propose, without an exhaustive fallback.
+    """Find the k best of the candidates that the codes propose, without an exhaustive fallback.
 
-    Arguments and result are as of `search_rows`; fewer than k rows may be found.
+    Args:
+        vectors, codes, recipe, probes, k, mask: as in `search_rows`.
+
+    Returns:
+        Similarities and rows as in `search_rows`, padded where the codes propose fewer than k.
     """
-    wanted = k * recipe.candidates
+    depth = k * recipe.candidates
     parameters = search_parameters(codes, recipe, mask)
     similarities = np.empty((len(probes), k), np.float32)
     rows = np.empty((len(probes), k), np.int64)
     for start in range(0, len(probes), PROBES_AT_ONCE):
         some = slice(start, start + PROBES_AT_ONCE)
-        _, found = codes.search(np.ascontiguousarray(probes[some]), wanted, params=parameters)
+        _, found = codes.search(np.ascontiguousarray(probes[some]), depth, params=parameters)
         similarities[some], rows[some] = best_of(vectors, probes[some], found, k)
     return similarities, rows
 
@@ -92,9 +123,25 @@ def search_codes(
 def best_of(
     vectors: Vectors, probes: Vectors, candidates: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k best of each probe's candidates, compared exactly."""
+    """Compare each probe with its candidates exactly, and return the k best.
+
+    Args:
+        vectors: (n, d) embeddings of unit length.
+        probes: (p, d) embeddings of unit length.
+        candidates: (p, m) rows for each probe; -1 is padding.
+        k: number of rows to return for each probe, up to m.
+
+    Returns:
+        (p, k) similarities, descending, and (p, k) rows; -inf and -1 for padding.
+
+    Raises:
+        CorruptFileError: a candidate is not a row of `vectors`.
+    """
     if candidates.size and not -1 <= candidates.min() <= candidates.max() < len(vectors):
-        raise CorruptFileError(f"codes.faiss names rows that are not there; {REBUILD}")
+        raise CorruptFileError(
+            f"codes.faiss proposes rows from {candidates.min()} to {candidates.max()}, but its "
+            f"segment has {len(vectors)} rows; {REBUILD}"
+        )
     products = inner_products(vectors, probes, candidates)
     if k < products.shape[1]:
         order = np.argpartition(-products, k - 1, axis=1)[:, :k]

@@ -1,4 +1,4 @@
-"""Write an index anew as one segment: to search faster, or to leave out what was deleted."""
+"""Rewrite an index as one segment, to speed up its search or to leave deleted faces out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from faces.core.progress import OnProgress, ignore_progress
 from faces.core.settings import Device
 from faces.dataset.store import Dataset
-from indexer.changes import everything, indexed_photos
+from indexer.changes import all_changes, indexed_photos
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest, SegmentEntry
 from indexer.recipes import use_gpu
@@ -22,9 +22,20 @@ from indexer.segment_builder import SegmentBuilder, live_faces
 def compact_index(
     index: str | Path, *, device: Device = "auto", on_progress: OnProgress = ignore_progress
 ) -> Manifest:
-    """Make one segment of all, without deleted faces; does nothing where there is but one.
+    """Rewrite an index as one segment without deleted faces; do nothing if it is one already.
 
-    Raises: as `build_index`.
+    Args:
+        index: path of the index's folder.
+        device: where vectors are clustered: `cpu`, `cuda`, or `auto` (a GPU if FAISS sees one).
+        on_progress: called with each step and how far it is.
+
+    Returns:
+        The manifest of the index's current version.
+
+    Raises:
+        WrongUsageError: there is no index at that path, or no such device.
+        CorruptFileError: a file of the index is corrupt.
+        BusyError: another process is writing the index.
     """
     use_gpu(device)
     with IndexWriter.open(Path(index)) as writer:
@@ -39,23 +50,23 @@ def compact_index(
 def rewrite_index(
     index: str | Path, source: Dataset, *, on_progress: OnProgress = ignore_progress
 ) -> int:
-    """Write an index anew without what was deleted, and remove every older file of it at once.
+    """Rewrite an index without deleted faces, and remove all files of older versions at once.
 
     Args:
-        index: up to date with its dataset.
-        source: the dataset, purged: the rows of its photos replace those the index keeps.
-        on_progress: called with what is being done.
+        index: path of the index's folder; the index is up to date with its dataset.
+        source: the dataset, already purged; its rows of photos replace those in the index.
+        on_progress: called with each step and how far it is.
 
     Returns:
-        How many rows of faces the files hold no more.
+        The number of rows of faces that were removed from the index's files.
     """
     with IndexWriter.open(Path(index)) as writer:
         previous = writer.require_previous()
-        known = indexed_photos(writer.path, previous.segments)
-        photos = everything(source).photo_rows
-        photos = photos.filter(pc.is_in(photos["part"], value_set=known["part"].unique()))
+        indexed = indexed_photos(writer.path, previous.segments)
+        photos = all_changes(source).photo_rows
+        photos = photos.filter(pc.is_in(photos["part"], value_set=indexed["part"].unique()))
         num_rows = sum(entry.num_faces for entry in previous.segments)
-        if previous.deletions is None and _same_rows(photos, known):
+        if previous.deletions is None and _same_rows(photos, indexed):
             if previous.dataset_purged != source.purged:
                 writer.publish(replace(previous, dataset_purged=source.purged))
             writer.remove_unused(grace_seconds=0)
@@ -73,7 +84,7 @@ def _one_segment(
     device: Device,
     on_progress: OnProgress,
 ) -> SegmentEntry:
-    """Write a segment of all live faces of a version, with these rows of photos."""
+    """Write all live faces of a version, and the given rows of photos, as one new segment."""
     segments = open_segments(writer.path, previous)
     metadata = metadata_of(segments)
     builder = SegmentBuilder(writer, previous.contract, metadata, device, on_progress)
@@ -81,9 +92,9 @@ def _one_segment(
     return builder.write_segment(faces, photos, previous.wanted, previous.num_faces)
 
 
-def _same_rows(photos: pa.Table, known: pa.Table) -> bool:
+def _same_rows(photos: pa.Table, indexed: pa.Table) -> bool:
     order = [("part", "ascending"), ("uri", "ascending")]
-    if photos.num_rows != known.num_rows or set(photos.column_names) != set(known.column_names):
+    if photos.num_rows != indexed.num_rows or set(photos.column_names) != set(indexed.column_names):
         return False
-    known = known.select(photos.column_names).cast(photos.schema)
-    return bool(photos.sort_by(order).equals(known.sort_by(order)))
+    indexed = indexed.select(photos.column_names).cast(photos.schema)
+    return bool(photos.sort_by(order).equals(indexed.sort_by(order)))

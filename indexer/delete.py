@@ -1,4 +1,4 @@
-"""Delete faces from a dataset and its indexes: a plan finds them, then is carried out."""
+"""Delete faces from a dataset and its indexes: make a plan of the faces, then carry it out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
-from faces.core.named import each_named
+from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import add_deletions, face_digest, read_deletions
-from faces.dataset.rewrite import take_out_deleted
+from faces.dataset.rewrite import remove_deleted_faces
 from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
 from indexer.changes import rows_in
@@ -25,15 +25,16 @@ from indexer.segment import metadata_of
 
 
 @dataclass(frozen=True)
-class Deleted:
-    """What a deletion did.
+class DeletionResult:
+    """The result of a deletion.
 
     Attributes:
-        num_faces: faces deleted from the dataset.
-        face_digests: of each, `faces.dataset.deletions.face_digest`, which names nobody.
-        num_faces_of_index: by index, how many of them it held.
-        still_in_dataset: a job was writing the dataset, so the rows are withheld and not taken
-            out yet; `purge` does.
+        num_faces: number of different faces that were deleted.
+        face_digests: for each of these faces `faces.dataset.deletions.face_digest`, a hash from
+            which the face cannot be identified.
+        num_faces_of_index: number of these faces that each index held, by the index's path.
+        still_in_dataset: True if another job was writing the dataset: its readers do not see the
+            faces, but their rows stay in its files until `purge`.
     """
 
     num_faces: int
@@ -44,11 +45,11 @@ class Deleted:
 
 @dataclass(frozen=True)
 class DeletionPlan:
-    """The faces that a deletion takes, found before anything is deleted. `plan_deletion` makes it.
+    """The faces that a deletion will remove, found by `plan_deletion` before anything is deleted.
 
     Attributes:
         dataset: the dataset that the faces are deleted from.
-        indexes: the folders of the indexes that they are deleted from.
+        indexes: paths of the indexes that the faces are deleted from.
         in_indexes: (n,) string, the face ids that were found in the indexes.
         in_dataset: (m,) string, the face ids that were found in the dataset.
     """
@@ -60,39 +61,44 @@ class DeletionPlan:
 
     @property
     def face_ids(self) -> pa.Array:
-        """The ids of all faces to be deleted, each once."""
+        """The ids of all faces to be deleted, (f,) string, each once."""
         return pa.concat_arrays([self.in_indexes, self.in_dataset]).unique()
 
     @property
     def num_faces(self) -> int:
-        """The number of faces to be deleted."""
+        """The number of different faces to be deleted."""
         return len(self.face_ids)
 
-    def carry_out(self, *, on_progress: OnProgress = ignore_progress) -> Deleted:
-        """Delete the planned faces: no search finds them from now on.
+    def execute(self, *, on_progress: OnProgress = ignore_progress) -> DeletionResult:
+        """Delete the planned faces, so that no search finds them any more.
 
-        Just the planned faces are deleted, also from a version of an index that was published
-        after the plan was made, and from photos embedded again since. A face that has come to
-        pass the plan's filter since then is left: nobody confirmed its deletion.
+        Exactly the planned faces are deleted, even if an index has a newer version by now or
+        their photos were embedded again. Faces that match the plan's filter only since then stay:
+        nobody has confirmed their deletion.
 
-        The dataset withholds the faces first, then each index is opened for writing once, then
-        the rows are taken out of the dataset's parts. Stopped at any point, the same plan, or a
-        new one for the same faces, finishes it.
+        The faces are first withheld from the dataset's readers, then marked as deleted in each
+        index, which is opened for writing once, then removed from the dataset's parts. If this is
+        interrupted, carrying out the same plan again, or a new one for the same faces, finishes it.
+
+        Args:
+            on_progress: called with each step and how far it is.
 
         Raises:
-            WrongUsageError: an index is not there any more.
-            ContractMismatchError: an index has become one of another model.
-            BusyError: an index is being written.
+            WrongUsageError: an index no longer exists.
+            ContractMismatchError: an index now holds embeddings of another model.
+            BusyError: another process is writing an index.
         """
         face_ids = self.face_ids
         counts = _withhold(self.dataset, self.indexes, face_ids)
         try:
-            take_out_deleted(self.dataset, lambda step, n, of: on_progress(Progress(step, n, of)))
+            remove_deleted_faces(
+                self.dataset, lambda step, n, of: on_progress(Progress(step, n, of))
+            )
         except BusyError:
             still_in_dataset = True
         else:
             still_in_dataset = False
-        return Deleted(
+        return DeletionResult(
             num_faces=len(face_ids),
             face_digests=tuple(map(face_digest, face_ids.to_pylist())),
             num_faces_of_index=counts,
@@ -109,21 +115,26 @@ def plan_deletion(
     where: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> DeletionPlan:
-    """Find the faces that a deletion would take from a dataset and its indexes; deletes nothing.
+    """Find the faces that a deletion would remove from a dataset and its indexes; delete nothing.
+
+    A face is selected if `faces`, `photos` or `where` selects it.
 
     Args:
-        dataset: the dataset's folder.
-        indexes: the folders of indexes built from it; one that is not named forgets the faces
-            when it is next brought up to date.
+        dataset: path of the dataset's folder.
+        indexes: paths of indexes built from the dataset. An index that is left out keeps the
+            faces until its next update.
         faces: face ids.
-        photos: paths, uris or photo_ids of photos, all of whose faces are meant.
-        where: a filter as in SQL's WHERE, over the columns of faces and the photos' metadata.
-            A face is meant if it is named by any of the three.
-        on_progress: called with what is being done.
+        photos: paths, uris or photo ids of photos whose faces are all selected.
+        where: a condition as in SQL's WHERE, over the columns of faces and the photos' metadata.
+        on_progress: called with each step and how far it is.
+
+    Returns:
+        The plan, whose `execute` deletes the faces.
 
     Raises:
-        WrongUsageError: no such dataset or index, no face is named, or the filter is wrong.
-        ContractMismatchError: an index is of another model.
+        WrongUsageError: the dataset or an index does not exist, none of `faces`, `photos` and
+            `where` is given, or `where` is not a valid condition.
+        ContractMismatchError: an index holds embeddings of another model than the dataset.
     """
     condition = matching(faces, photos, where)
     source, opened = open_all(dataset, indexes)
@@ -145,37 +156,53 @@ def delete_faces(
     faces: str | Sequence[str] = (),
     photos: str | Path | Sequence[str | Path] = (),
     on_progress: OnProgress = ignore_progress,
-) -> Deleted:
-    """Delete faces from a dataset and its indexes: no search finds them from now on.
+) -> DeletionResult:
+    """Delete faces from a dataset and its indexes, so that no search finds them any more.
 
-    They leave the dataset's parts too, and should their photos be embedded again, they are
-    withheld. Bytes of them stay in the indexes' files, and may in older files of the dataset, until
-    `purge`. Stopped at any point, the same call finishes it.
+    The faces are removed from the dataset's parts, and stay withheld if their photos are embedded
+    again. Until `purge`, bytes of them remain in the indexes' files, and may remain in older files
+    of the dataset. If this is interrupted, the same call finishes it.
 
     Args:
-        dataset, indexes, where, faces, photos: as in `plan_deletion`.
-        on_progress: called with what is being done.
+        dataset: path of the dataset.
+        indexes: paths of the indexes that were built from the dataset.
+        where: a condition on the faces' columns, as in SQL's WHERE; None: no condition.
+        faces: face ids.
+        photos: paths, uris or photo ids of photos, of which all faces are deleted.
+        on_progress: called with each step and how far it is.
 
-    Raises: as `plan_deletion` and `DeletionPlan.carry_out`.
+    Returns:
+        How many faces were deleted where.
+
+    Raises:
+        WrongUsageError: neither faces, photos nor a condition is given, or the condition is not
+            valid.
+        CorruptFileError: a file of the dataset or of an index is corrupt.
+        BusyError: another process writes to the dataset or to an index.
     """
     plan = plan_deletion(
         dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
     )
-    return plan.carry_out(on_progress=on_progress)
+    return plan.execute(on_progress=on_progress)
 
 
 def matching(
     faces: str | Sequence[str], photos: str | Path | Sequence[str | Path], where: str | None
 ) -> str:
-    """A filter for faces by face_id, by photo (path, uri or photo_id), or by another filter.
+    """Return a filter for faces by face id, by photo (path, uri or photo id), or by condition.
+
+    Args:
+        faces: face ids.
+        photos: paths, uris or photo ids of photos.
+        where: a condition as in SQL's WHERE; None: no further faces.
 
     Raises:
-        WrongUsageError: nothing is named: that would be every face.
+        WrongUsageError: nothing is given, which would select every face.
     """
     conditions = [] if where is None else [f"({where})"]
-    if face_ids := list(map(str, each_named(faces))):
+    if face_ids := list(map(str, as_list(faces))):
         conditions.append(any_of("face_id", face_ids))
-    if names := [str(photo) for photo in each_named(photos)]:
+    if names := [str(photo) for photo in as_list(photos)]:
         uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in names]
         conditions.append(in_photo([*uris, *names]))
     if not conditions:
@@ -186,9 +213,14 @@ def matching(
 def open_all(
     dataset: str | Path, indexes: str | Path | Sequence[str | Path]
 ) -> tuple[Dataset, list[tuple[Path, Manifest]]]:
-    """A dataset and the manifests of its indexes; refuses those of other models."""
+    """Open a dataset and read the manifests of its indexes.
+
+    Raises:
+        WrongUsageError: the dataset or an index does not exist.
+        ContractMismatchError: an index holds embeddings of another model than the dataset.
+    """
     source = Dataset.open(Path(dataset))
-    opened = [(Path(index), read_current(index)) for index in each_named(indexes)]
+    opened = [(Path(index), read_current(index)) for index in as_list(indexes)]
     for path, manifest in opened:
         _require_its_contract(source, path, manifest)
     return source, opened
@@ -207,7 +239,10 @@ def _require_its_contract(source: Dataset, index: Path, manifest: Manifest) -> N
 def _matching_in_indexes(
     opened: Sequence[tuple[Path, Manifest]], where: str, source: Dataset, on_progress: OnProgress
 ) -> pa.Array:
-    """Ids of the faces of indexes that pass; what the dataset alone knows of them is null there."""
+    """Return the ids of the live faces in indexes that match a filter.
+
+    Columns that the dataset has and an index does not have yet are null in that index.
+    """
     found = [pa.array([], pa.string())]
     for index_dir, manifest in opened:
         on_progress(Progress(f"looking through {index_dir}"))
@@ -229,14 +264,14 @@ def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:
 
 
 def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:
-    """Withhold faces from the dataset's readers, then from the indexes.
+    """Withhold faces from the dataset's readers, then mark them as deleted in the indexes.
 
-    From the indexes go with them the faces that an earlier deletion withheld and has not taken out
-    of the dataset yet: it may have been stopped before it came to the indexes, and no plan finds
-    these faces in the dataset any more.
+    The indexes also lose faces that an earlier deletion withheld and that are still in the
+    dataset's parts: that deletion may have been interrupted before it reached the indexes, and no
+    plan finds these faces in the dataset any more.
 
     Returns:
-        By index, how many of the faces it held.
+        The number of `face_ids` that each index held, by the index's path.
     """
     counts = {str(index): 0 for index in indexes}
     earlier = read_deletions(source.path).pending
@@ -254,12 +289,12 @@ def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> d
                 if len(earlier):
                     rows |= rows_in(segment.faces, "face_id", earlier)
                 segments.append(replace(segment, deleted=rows | ~segment.live()))
-            known = previous.dataset_deletions
+            compared_with = previous.dataset_deletions
             writer.publish(
                 replace(
                     previous,
                     deletions=writer.write_deletions(segments),
-                    dataset_deletions=after if known == before else known,
+                    dataset_deletions=after if compared_with == before else compared_with,
                 )
             )
     return counts

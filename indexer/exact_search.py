@@ -1,4 +1,4 @@
-"""Exact search among embeddings, memory-mapped or not: FAISS compares with every row."""
+"""Exact search among embeddings, memory-mapped or not: FAISS compares each probe with every row."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from numpy.typing import NDArray
 from indexer.vectors import RowMask, Vectors
 
 BLOCK_ROWS = 1 << 16
-"""Rows compared at a time: 32 MB of 128 numbers, which bounds memory and keeps BLAS busy."""
+"""Rows compared at a time: 32 MB at 128 dimensions, which bounds memory and keeps BLAS busy."""
 
 FEW_PROBES = 20
-"""Below, FAISS goes through the rows one by one; from here on it multiplies matrices, which needs
-the rows of a filter copied together."""
+"""From this many probes on, FAISS compares by matrix multiplication, for which the rows that a mask
+selects must be copied together; with fewer probes it compares row by row."""
 
 GATHERED_ROWS = 4096
-"""Up to so many rows of one probe are multiplied here. FAISS would start threads for it, and where
-other programs keep the cores busy, waiting for these takes milliseconds instead of 20 us."""
+"""Up to this many rows of a single probe are compared by NumPy. FAISS would start threads, and
+waiting for them takes milliseconds instead of 20 us where other programs keep the cores busy."""
 
 
 def nearest_rows(
     vectors: Vectors, probes: Vectors, k: int, mask: RowMask | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The rows nearest each probe, by comparing with all of them.
+    """Find the k rows most similar to each probe, by comparing with every row.
 
     Args:
-        vectors: (n, d).
-        probes: (p, d).
-        k: rows wanted.
-        mask: which rows may be found; all by default.
+        vectors: (n, d) embeddings of unit length.
+        probes: (p, d) embeddings of unit length.
+        k: number of rows to find for each probe.
+        mask: the rows that may be found; None: all.
 
     Returns:
-        (p, k) similarities, descending, and (p, k) rows; -inf and -1 where there are no more.
+        (p, k) similarities, descending, and (p, k) rows. Where fewer than k rows may be found,
+        they are padded with -inf and -1.
     """
     if len(probes) == 0 or len(vectors) == 0:
         shape = (len(probes), k)
@@ -57,7 +58,11 @@ def nearest_rows(
 def _blocks(
     vectors: Vectors, mask: RowMask | None
 ) -> Iterator[tuple[Vectors, int | NDArray[np.int64]]]:
-    """Stretches of rows with the number of their first; or passing rows with their numbers."""
+    """Yield blocks of the rows that may be found.
+
+    Without a mask, each block comes with the number of its first row; with a mask, with the (m,)
+    numbers of all its rows.
+    """
     if mask is None:
         for start in range(0, len(vectors), BLOCK_ROWS):
             yield vectors[start : start + BLOCK_ROWS], start
@@ -92,15 +97,15 @@ def _nearest_one_by_one(
 def inner_products(
     vectors: Vectors, probes: Vectors, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Similarities of each probe with rows of its own, read where they lie.
+    """Compute the similarities of each probe to rows of its own, without copying the rows.
 
     Args:
-        vectors: (n, d).
-        probes: (p, d).
-        rows: (p, m) numbers of rows, below n; negative ones are none.
+        vectors: (n, d) embeddings of unit length.
+        probes: (p, d) embeddings of unit length.
+        rows: (p, m) row numbers below n; negative numbers are padding.
 
     Returns:
-        (p, m) similarities, -inf for none.
+        (p, m) similarities; -inf for padding.
     """
     if len(probes) == 1 and rows.size <= GATHERED_ROWS:
         near = np.einsum("md,d->m", vectors[np.maximum(rows[0], 0)], probes[0])
@@ -120,7 +125,7 @@ def inner_products(
 
 
 def _pointer(vectors: Vectors) -> object:
-    """FAISS's pointer to an array that may be read only, as a memory map is."""
+    """Return a pointer for FAISS to an array's data; the array may be a read-only memory map."""
     if vectors.flags.writeable:
         return faiss.swig_ptr(vectors)
     return faiss.cast_integer_to_float_ptr(vectors.ctypes.data)

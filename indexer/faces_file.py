@@ -1,4 +1,4 @@
-"""A segment's faces.arrow: row by row what the embeddings are of, memory-mapped."""
+"""A segment's faces.arrow, memory-mapped: row by row, the faces that the embeddings belong to."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from faces.dataset.schema import face_schema
 from indexer.manifest import REBUILD
 
 BATCH_ROWS = 1 << 14
+"""Rows in each record batch of faces.arrow; a batch is checked as a whole when it is first read."""
 
 FEW_ROWS = 64
-"""So many rows are faster read one by one (3 us each) than picked out of their batches (10 us)."""
+"""Up to this many rows are read one by one (3 us each); more are taken from their record batches at
+once (10 us for each batch)."""
 
 FACES_SCHEMA = pa.schema(
     [
@@ -27,12 +29,12 @@ FACES_SCHEMA = pa.schema(
         pa.field("also_at", pa.list_(pa.string())),
     ]
 )
-"""What faces.arrow holds of each face: what the dataset does but the embedding, and the other
-places where its photo lies. The metadata columns of the photo follow."""
+"""The columns that faces.arrow has for every face: those of the dataset but the embedding, and
+`also_at`, the uris of the photo's other copies. The photo's metadata columns follow them."""
 
 
 def with_columns(table: pa.Table, columns: pa.Schema) -> pa.Table:
-    """A table with further columns, null where it does not have them yet."""
+    """Add the columns that a table lacks, with null in every row."""
     for column in columns:
         if column.name not in table.column_names:
             table = table.append_column(column, pa.nulls(len(table), column.type))
@@ -40,12 +42,20 @@ def with_columns(table: pa.Table, columns: pa.Schema) -> pa.Table:
 
 
 def faces_schema(metadata: pa.Schema) -> pa.Schema:
-    """Columns of faces.arrow for a dataset with metadata columns."""
+    """Return the columns of faces.arrow for a dataset with the given metadata columns."""
     return pa.schema([*FACES_SCHEMA, *metadata])
 
 
 class Faces:
-    """A faces.arrow, memory-mapped. What is read of it is checked when it is first read."""
+    """A segment's faces.arrow, memory-mapped; each record batch is checked when it is first read.
+
+    Attributes:
+        path: path of the file.
+        schema: columns of the file: `FACES_SCHEMA`, then metadata.
+
+    Raises:
+        CorruptFileError: the file is corrupt; raised when it is opened or when a batch is read.
+    """
 
     def __init__(self, path: Path, num_faces: int) -> None:
         self.path = path
@@ -55,33 +65,35 @@ class Faces:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
             self.schema: pa.Schema = self._reader.schema
             self._names = frozenset(self.schema.names)
-            wanted = {column.name: column.type for column in FACES_SCHEMA}
+            expected = {column.name: column.type for column in FACES_SCHEMA}
             types = dict(zip(self.schema.names, self.schema.types, strict=True))
-            if types | wanted != types:
-                raise pa.ArrowInvalid("it has other columns")
+            if types | expected != types:
+                raise pa.ArrowInvalid("a column is missing or has another type")
             if self._reader.num_record_batches != -(-num_faces // BATCH_ROWS):
-                raise pa.ArrowInvalid("it has another number of rows")
+                raise pa.ArrowInvalid(
+                    f"it has {self._reader.num_record_batches} batches for {num_faces} rows"
+                )
 
     def __len__(self) -> int:
         return self._num_faces
 
     def row(self, row: int, columns: Sequence[str]) -> dict[str, Any]:
-        """Columns of one face; those that are not there are left out."""
-        batch, place = self._batch(row // BATCH_ROWS), row % BATCH_ROWS
-        return {n: batch.column(n)[place].as_py() for n in columns if n in self._names}
+        """Return the given columns of one face; columns that the file lacks are left out."""
+        batch, row_in_batch = self._batch(row // BATCH_ROWS), row % BATCH_ROWS
+        return {n: batch.column(n)[row_in_batch].as_py() for n in columns if n in self._names}
 
     @cached_property
     def table(self) -> pa.Table:
-        """All rows."""
+        """All faces of the segment, in the order of its rows."""
         numbers = range(self._reader.num_record_batches)
         return pa.Table.from_batches(map(self._batch, numbers), self.schema)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows, some at a time."""
+        """Iterate over the segment's faces in record batches of `BATCH_ROWS` rows."""
         return map(self._batch, range(self._reader.num_record_batches))
 
     def values(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
-        """One column of some faces."""
+        """Return the values of one column for the faces in (m,) rows, in the order of `rows`."""
         if len(rows) <= FEW_ROWS:
             return [self.row(row, (column,))[column] for row in rows.tolist()]
         values: list[Any] = [None] * len(rows)
@@ -89,18 +101,20 @@ class Faces:
         for number in np.unique(numbers).tolist():
             here = np.flatnonzero(numbers == number)
             picked = self._batch(number).column(column).take(pa.array(rows[here] % BATCH_ROWS))
-            for place, value in zip(here.tolist(), picked.to_pylist(), strict=True):
-                values[place] = value
+            for position, value in zip(here.tolist(), picked.to_pylist(), strict=True):
+                values[position] = value
         return values
 
     def _batch(self, number: int) -> pa.RecordBatch:
         if number not in self._checked:
             with self._corruption_named():
                 batch = self._reader.get_batch(number)
-                batch.validate(full=True)  # offsets that point outside would be read as memory
+                batch.validate(full=True)  # an offset out of range would read foreign memory
                 expected = min(BATCH_ROWS, self._num_faces - number * BATCH_ROWS)
-                if batch.num_rows != expected or _has_unwanted_nulls(batch):
-                    raise pa.ArrowInvalid("a batch does not hold what it should")
+                if batch.num_rows != expected or _has_forbidden_nulls(batch):
+                    raise pa.ArrowInvalid(
+                        f"batch {number} has {batch.num_rows} rows instead of {expected}, or a null"
+                    )
             self._checked[number] = batch
         return self._checked[number]
 
@@ -114,7 +128,7 @@ class Faces:
             ) from error
 
 
-def _has_unwanted_nulls(batch: pa.RecordBatch) -> bool:
+def _has_forbidden_nulls(batch: pa.RecordBatch) -> bool:
     return any(
         batch.column(column.name).null_count for column in batch.schema if not column.nullable
     )

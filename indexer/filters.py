@@ -1,8 +1,8 @@
-"""Filters: a condition on a face's columns, written as in SQL's WHERE.
+"""Filters: conditions on the columns of faces, written as in SQL's WHERE.
 
-DuckDB parses and evaluates it over the memory-mapped metadata: its dialect is documented, knows
-dates, lists and patterns, and answers over a million faces in milliseconds. It is given the faces
-alone: no file, no network, no Python variable can be reached from a filter.
+DuckDB parses and evaluates them over the memory-mapped faces: its dialect is documented, has dates,
+lists and patterns, and it answers over a million faces in milliseconds. It is given the table of
+faces only, so a filter can reach no file, no network and no Python variable.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError, first_line
 
 ROW = "facetrove_row"
+"""Name of the temporary column of row numbers, by which DuckDB says which rows match."""
 
 
 def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
-    """Which faces a filter lets pass.
+    """Return which faces match a filter.
 
     Args:
-        faces: n rows.
-        where: a condition such as `person = 'Ann' AND taken >= DATE '2020-01-01'`. A face for
-            which it is unknown, as a null makes it, does not pass.
+        faces: n rows of faces.
+        where: a condition such as `person = 'Ann' AND taken >= DATE '2020-01-01'`. Where a null
+            makes the condition unknown, the face does not match, as in SQL.
 
     Returns:
         (n,) bool.
 
     Raises:
-        WrongUsageError: it is no condition, or names a column that is not there.
+        WrongUsageError: `where` is not a condition, or names a column that does not exist.
     """
     import duckdb
 
@@ -44,7 +45,7 @@ def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
             columns = ", ".join(faces.column_names)
             raise WrongUsageError(
                 f"the filter {where!r} cannot be applied ({first_line(error)}); write it as in "
-                f"SQL's WHERE, with texts in single quotes, over the columns {columns}"
+                f"SQL's WHERE, with strings in single quotes, over the columns {columns}"
             ) from error
     return mask
 
@@ -56,15 +57,16 @@ _SAFE: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
+"""DuckDB's settings under which a filter cannot reach files, extensions or Python variables."""
 
 
 def any_of(column: str, values: Sequence[str]) -> str:
-    """A filter for faces with one of some texts in a column."""
+    """Return a filter for faces whose string column has one of the values."""
     return f"{column} IN ({', '.join(map(_quoted, values))})"
 
 
 def in_photo(uris: Sequence[str]) -> str:
-    """A filter for the faces of photos, by uri or photo_id, wherever their copies lie."""
+    """Return a filter for the faces of photos, given by uri or photo id; copies count too."""
     listed = ", ".join(map(_quoted, uris))
     return f"(uri IN ({listed}) OR photo_id IN ({listed}) OR list_has_any(also_at, [{listed}]))"
 

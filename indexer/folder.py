@@ -1,4 +1,4 @@
-"""The index folder: opening a version, and the one writer's right to publish the next."""
+"""The index folder: open a version's segments; hold the lock and publish the next version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from faces.core.errors import CorruptFileError, WrongUsageError
-from faces.core.files import PRIVATE, remove_temporaries, writer_lock
+from faces.core.files import PRIVATE_DIR_MODE, remove_temporary_files, writer_lock
 from faces.core.kinds import is_index
 from faces.core.settings import Device
 from indexer.layout import (
@@ -40,8 +40,8 @@ from indexer.manifest import (
 from indexer.segment import Segment, open_segment
 
 GRACE_SECONDS = 300.0
-"""So long the files of a version stay when the next is in force, for readers that are just
-opening it. A reader that has opened a version needs its files no more than by the maps it holds."""
+"""Seconds for which the files of a version stay after a newer one is published, for readers that
+are just opening it. A reader that has opened a version has its files mapped, and needs no grace."""
 
 
 def open_segments(
@@ -51,16 +51,19 @@ def open_segments(
     *,
     device: Device = "cpu",
 ) -> list[Segment]:
-    """Open all segments of a version, with their deletions.
+    """Open all segments of a version, with their deleted rows.
 
     Args:
-        index_dir: the index's folder.
+        index_dir: path of the index's folder.
         manifest: the version's manifest.
         opened: segments that are open already and are used again.
-        device: where the segments are to be searched.
+        device: where the segments will be searched.
+
+    Returns:
+        The segments, oldest first.
 
     Raises:
-        CorruptFileError: naming the file that is not what was written.
+        CorruptFileError: a file is not what was written; the message names it.
     """
     deletions = read_deletions(index_dir, manifest.deletions)
     by_id = {s.entry.segment_id: replace(s, deleted=None) for s in opened}
@@ -71,22 +74,28 @@ def open_segments(
             segment = open_segment(index_dir, entry, manifest.contract.dimension, device)
         if (rows := deletions.pop(entry.segment_id, None)) is not None:
             if not 0 <= rows.min() <= rows.max() < entry.num_faces:
-                raise CorruptFileError(f"index {index_dir} deletes rows that are not there")
+                raise CorruptFileError(
+                    f"index {index_dir} deletes rows {rows.min()} to {rows.max()} of segment "
+                    f"{entry.segment_id}, which has {entry.num_faces} rows"
+                )
             deleted = np.zeros(entry.num_faces, dtype=bool)
             deleted[rows] = True
             segment = replace(segment, deleted=deleted)
         segments.append(segment)
     if deletions:
-        raise CorruptFileError(f"index {index_dir} deletes rows of segments that are not there")
+        raise CorruptFileError(
+            f"index {index_dir} deletes rows of segments that it does not have: "
+            f"{', '.join(sorted(deletions))}"
+        )
     return segments
 
 
 class IndexWriter:
-    """The right to write an index, held by one process at a time. Use `open`.
+    """The right to write an index, which one process holds at a time. Use `open`.
 
     Attributes:
-        path: the index's folder.
-        previous: the manifest in force; None where there is none that can be read.
+        path: path of the index's folder.
+        previous: the current manifest; None if there is none, or if it is corrupt.
     """
 
     def __init__(self, path: Path, previous: Manifest | None) -> None:
@@ -96,15 +105,15 @@ class IndexWriter:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[IndexWriter]:
-        """Hold the lock of an index; makes its folder if there is none.
+        """Hold the lock of an index for writing; make its folder if there is none.
 
         Raises:
-            WrongUsageError: the folder is something else, or of a newer facetrove.
-            BusyError: another process is writing it.
+            WrongUsageError: the folder is not an index's, or was written by a newer facetrove.
+            BusyError: another process is writing the index.
         """
         _require_index_or_empty(path)
         existed = path.exists()
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIR_MODE)
         try:
             with writer_lock(path, what=f"index {path}", name=LOCK):
                 writer = cls(path, _read_previous(path))
@@ -115,20 +124,23 @@ class IndexWriter:
                 _remove_failed(path)
 
     def require_previous(self) -> Manifest:
-        """The manifest in force.
+        """Return the current manifest.
 
         Raises:
             WrongUsageError: there is no index yet.
-            CorruptFileError: it cannot be read.
+            CorruptFileError: the manifest cannot be read.
         """
         return read_current(self.path) if self.previous is None else self.previous
 
     def publish(self, manifest: Manifest, *, grace_seconds: float = GRACE_SECONDS) -> Manifest:
-        """Make a manifest the one in force, as the next version.
+        """Publish a manifest as the index's next version.
 
         Args:
-            manifest: its version and date are set here.
-            grace_seconds: how long older versions keep their files.
+            manifest: the manifest; its `version` and `created` are set here.
+            grace_seconds: how long, in seconds, the files of older versions stay.
+
+        Returns:
+            The manifest as it was published.
         """
         manifest = replace(
             manifest,
@@ -141,16 +153,16 @@ class IndexWriter:
         return manifest
 
     def write_deletions(self, segments: Sequence[Segment]) -> DeletionsEntry | None:
-        """List the deleted rows of segments in a new file."""
+        """Write the deleted rows of segments to a new file; return None if there are none."""
         rows = {s.entry.segment_id: np.flatnonzero(~s.live()).astype(np.int64) for s in segments}
         return write_deletions(self.path, rows)
 
     def remove_unused(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Remove files of versions that are out of force, and what killed writers left."""
+        """Remove files that only older versions use, and files that killed writers left."""
         if self.previous is None:
-            return  # what there is may be of use to somebody who mends it
-        remove_temporaries(self.path)
-        remove_temporaries(deletions_dir(self.path))
+            return  # without a readable manifest, files may be needed to repair the index by hand
+        remove_temporary_files(self.path)
+        remove_temporary_files(deletions_dir(self.path))
         shutil.rmtree(work_dir(self.path), ignore_errors=True)
         kept = [self.previous]
         for path, superseded in _older_manifests(self.path, self.previous.version):
@@ -174,9 +186,10 @@ class IndexWriter:
 
 
 def _older_manifests(index_dir: Path, version: int) -> list[tuple[Path, float]]:
-    """Manifests but for the one in force, and when (since 1970) each was superseded.
+    """Return the paths of all manifests but the current one, and when each was superseded.
 
-    A later one than that in force is what a writer left that was killed before it was.
+    Times are in seconds since 1970. A version above the current one was left by a writer that was
+    killed before it published it; its time is 0, so that it is removed at once.
     """
     numbers = sorted(manifest_versions(index_dir))
     older = []
@@ -190,9 +203,9 @@ def _older_manifests(index_dir: Path, version: int) -> list[tuple[Path, float]]:
 
 
 def _require_index_or_empty(index_dir: Path) -> None:
-    """Refuse any folder that holds something an index does not: a slip must not cost files."""
+    """Refuse a folder that holds foreign files: a mistyped path must not cost anyone a file."""
     if not index_dir.exists() or manifest_named_by(current_line(index_dir)):
-        return  # whatever else lies in an index, as file managers leave it, is not touched
+        return  # foreign files in an index, such as file managers leave, are never touched
     if not index_dir.is_dir() or not all(map(is_index_entry, index_dir.iterdir())):
         raise WrongUsageError(
             f"{index_dir} exists and is not a facetrove index; name a new or empty folder"
@@ -200,7 +213,7 @@ def _require_index_or_empty(index_dir: Path) -> None:
 
 
 def _read_previous(index_dir: Path) -> Manifest | None:
-    """The manifest in force; None where there is none that can be read, so one is built anew."""
+    """Return the current manifest; None if there is none or it is corrupt."""
     if not is_index(index_dir):
         return None
     try:
@@ -210,7 +223,7 @@ def _read_previous(index_dir: Path) -> Manifest | None:
 
 
 def _remove_failed(index_dir: Path) -> None:
-    """Leave no empty folder where a first build failed."""
+    """Remove the lock and the empty folders that a failed first build leaves."""
     (index_dir / LOCK).unlink(missing_ok=True)
     for folder in (segments_dir(index_dir), index_dir):
         with suppress(OSError):

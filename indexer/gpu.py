@@ -1,4 +1,4 @@
-"""Exact search on a GPU: a segment's embeddings in its memory."""
+"""Exact search on a GPU, with a segment's embeddings in the GPU's memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from indexer.recipes import ADD_ROWS, use_gpu
 from indexer.vectors import Vectors
 
 MAX_MATCHES = 2048
-"""FAISS's GPU search finds no more for each probe."""
+"""Largest number of rows that FAISS's GPU search finds for each probe."""
 
 
 class GpuVectors:
-    """Embeddings in the memory of a GPU."""
+    """A segment's embeddings in the memory of a GPU."""
 
     def __init__(self, vectors: Vectors) -> None:
         self._resources = faiss.StandardGpuResources()
@@ -25,20 +25,28 @@ class GpuVectors:
             self._index.add(np.ascontiguousarray(vectors[start : start + ADD_ROWS]))
 
     def nearest(self, probes: Vectors, k: int) -> NDArray[np.int64]:
-        """(p, k) rows nearest each of (p, d) probes, -1 for none; k up to `MAX_MATCHES`."""
+        """Find the k rows most similar to each probe, without a mask.
+
+        Args:
+            probes: (p, d) embeddings of unit length.
+            k: number of rows to find, up to `MAX_MATCHES`.
+
+        Returns:
+            (p, k) rows, best first; -1 where there are no more.
+        """
         _, rows = self._index.search(np.ascontiguousarray(probes), k)
         return np.asarray(rows, dtype=np.int64)
 
 
 def on_gpu(vectors: Vectors, device: Device) -> GpuVectors | None:
-    """Embeddings brought to a GPU; None where they are to be searched on the processor.
+    """Copy embeddings to a GPU; return None if they are to be searched on the CPU.
 
     Args:
-        vectors: (n, d).
-        device: `auto`: where there is a GPU and they fit its memory.
+        vectors: (n, d) embeddings.
+        device: `cpu`, `cuda`, or `auto` (a GPU if FAISS sees one whose memory they fit).
 
     Raises:
-        WrongUsageError: a GPU was asked for, and there is none, or they do not fit it.
+        WrongUsageError: `device` is `cuda`, and FAISS sees no GPU or they do not fit its memory.
     """
     if not use_gpu(device) or len(vectors) == 0:
         return None
@@ -47,7 +55,7 @@ def on_gpu(vectors: Vectors, device: Device) -> GpuVectors | None:
     except RuntimeError as error:
         if device == "cuda":
             raise WrongUsageError(
-                f"{len(vectors):,} embeddings cannot be brought to the GPU ({first_line(error)}); "
+                f"{len(vectors):,} embeddings cannot be copied to the GPU ({first_line(error)}); "
                 "leave the device out, or give cpu"
             ) from error
         return None

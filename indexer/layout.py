@@ -1,10 +1,10 @@
-"""The layout of an index folder: the one place where the names of its files are spelled.
+"""The layout of an index's folder: the one module that spells the names of its files.
 
-INDEX/CURRENT                   which manifest is in force; see indexer.manifest
-INDEX/manifest-<version>.json   what a version of the index is; see indexer.manifest
+INDEX/CURRENT                   names the current manifest; see indexer.manifest
+INDEX/manifest-<version>.json   describes a version of the index; see indexer.manifest
 INDEX/segments/<id>/            the files of a segment; see indexer.segment_files
 INDEX/deletions/<id>.arrow      the deleted rows of a version; see indexer.manifest
-INDEX/work/                     partial indexes, while an index is built in pieces
+INDEX/work/                     partial indexes, while a build with --pieces runs
 INDEX/.lock                     held by the one process that writes
 """
 
@@ -26,63 +26,63 @@ _SEGMENTS, _DELETIONS, _WORK = "segments", "deletions", "work"
 
 
 def current_path(index_dir: Path) -> Path:
-    """The file that names the manifest in force."""
+    """Return the path of CURRENT, the file that names the current manifest."""
     return index_dir / INDEX_MARKER
 
 
 def manifest_name(version: int) -> str:
-    """The file name of a version's manifest."""
+    """Return the file name of a version's manifest."""
     return f"manifest-{version:06d}.json"
 
 
 def manifest_versions(index_dir: Path) -> list[int]:
-    """The versions whose manifests lie in an index folder, in force or not; in no order."""
+    """Return the versions whose manifests are in an index's folder, current or not, unsorted."""
     matches = (MANIFEST_NAME.fullmatch(path.name) for path in index_dir.iterdir())
     return [int(match[1]) for match in matches if match]
 
 
 def segments_dir(index_dir: Path) -> Path:
-    """The folder of all segments' folders."""
+    """Return the path of the folder that has a folder for each segment."""
     return index_dir / _SEGMENTS
 
 
 def segment_dir(index_dir: Path, segment_id: str) -> Path:
-    """The folder of a segment's files."""
+    """Return the path of the folder with a segment's files."""
     return segments_dir(index_dir) / segment_id
 
 
 def deletions_dir(index_dir: Path) -> Path:
-    """The folder of the files that list deleted rows."""
+    """Return the path of the folder with the files that list deleted rows."""
     return index_dir / _DELETIONS
 
 
 def work_dir(index_dir: Path) -> Path:
-    """The folder of partial indexes, while an index is built in pieces."""
+    """Return the path of the folder of partial indexes, used while a build with --pieces runs."""
     return index_dir / _WORK
 
 
 def new_id() -> str:
-    """A name, never used before, of a segment or of a file of deleted rows."""
+    """Return a new random id for a segment or a file of deleted rows: 12 hexadecimal digits."""
     return uuid4().hex[:12]
 
 
 def is_id(name: str) -> bool:
-    """Whether a name is one that `new_id` gives."""
+    """Return whether a name has the form of an id from `new_id`."""
     return _ID.fullmatch(name) is not None
 
 
 def is_deletions_name(name: str) -> bool:
-    """Whether a name is that of a file of deleted rows."""
+    """Return whether a name has the form of a file of deleted rows."""
     return name.endswith(".arrow") and is_id(name.removesuffix(".arrow"))
 
 
 def new_deletions_name() -> str:
-    """The name of a new file of deleted rows."""
+    """Return a name for a new file of deleted rows."""
     return f"{new_id()}.arrow"
 
 
 def is_index_entry(path: Path) -> bool:
-    """Whether a file or folder is one that lies at the top of an index folder."""
+    """Return whether a path at the top of an index's folder is one that facetrove writes there."""
     if path.name == _SEGMENTS:
         return (
             path.is_dir()

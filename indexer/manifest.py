@@ -1,11 +1,11 @@
-"""The index folder's manifests and CURRENT. The one place that knows their format.
+"""An index's manifests and CURRENT: the one module that reads and writes their formats.
 
-    CURRENT                   one line: name and sha256 of the manifest in force
-    manifest-<version>.json   what the index is, with the digest of every file
-    deletions/<id>.arrow      rows of segments that were deleted: segment, row
+    CURRENT                   one line: name and sha256 of the current manifest
+    manifest-<version>.json   describes a version of the index, with the digest of every file
+    deletions/<id>.arrow      the deleted rows of a version: columns segment, row
 
-A version is published by writing its files, then its manifest, then CURRENT, each whole or
-not at all: whatever interrupts that, CURRENT names a complete version.
+Publishing a version writes its files, then its manifest, then CURRENT, each of them whole or not at
+all: wherever it is interrupted, CURRENT names a complete version.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from faces.core.arrow_files import write_arrow
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
-from faces.core.files import PRIVATE, atomic_write
+from faces.core.files import PRIVATE_DIR_MODE, atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.kinds import is_dataset, is_index
 from indexer.layout import (
@@ -43,38 +43,41 @@ from indexer.options import IndexOptions, Recipe
 from indexer.thresholds import Calibration
 
 FORMAT_VERSION = 3
+"""Version of the index format that this module writes and reads."""
+
 METRIC = "inner_product"
+"""The only metric of an index; of unit vectors it is the cosine similarity."""
 
 REBUILD = "build the index again with --rebuild"
-"""What helps against every corruption."""
+"""What to do about any corrupt file of an index; error messages end in it."""
 
 
 @dataclass(frozen=True)
 class FileDigest:
-    """Size and sha256 of a file, by which it is recognised as whole."""
+    """Size in bytes and sha256 of a file, by which corruption is detected."""
 
     num_bytes: int
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> FileDigest:
-        """Describe a file as it is now."""
+        """Compute the digest of a file."""
         return cls(path.stat().st_size, sha256_of(path))
 
     def require(self, path: Path) -> None:
-        """Raise CorruptFileError, naming the file, unless it is the one described."""
+        """Raise CorruptFileError, naming the file, unless its size and sha256 are these."""
         self.require_size(path)
         try:
             sha256 = sha256_of(path)
-        except FileNotFoundError as error:  # a writer removes what is out of force
+        except FileNotFoundError as error:  # a writer may have removed an old version's file
             raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
         if sha256 != self.sha256:
             raise CorruptFileError(
-                f"{path} differs from what was written (its sha256 is another); {REBUILD}"
+                f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
             )
 
     def require_size(self, path: Path) -> None:
-        """The same by the file's size alone, which is cheap."""
+        """Raise CorruptFileError, unless its size is this; quicker than `require`."""
         try:
             num_bytes = path.stat().st_size
         except FileNotFoundError as error:
@@ -88,22 +91,23 @@ class FileDigest:
 
 @dataclass(frozen=True)
 class Measured:
-    """How a segment's recipe did on faces drawn from it, against exact search.
+    """Recall and speed of a segment's search, measured with faces of the segment as probes.
 
-    A probe's own row is left out of both answers, or every recipe would look good. Settings were
-    tuned on other probes than these.
+    Recall is relative to exact search. A probe's own row is left out of both results: every recipe
+    finds it. The settings of the search were tuned with other probes than these.
 
     Attributes:
-        recall_at_1, recall_at_10: share of the exact nearest 1 and 10 found, in [0, 1].
-        recall_of_matches: share found of those of the ten nearest that are above `threshold`;
-            None where no threshold is known, or nothing is above.
-        threshold: the operating threshold, a similarity.
-        num_probes: how many were drawn.
-        num_matches: of all probes, what `recall_of_matches` is a share of.
-        probes_per_second: in batches, on the machine that built it; likewise the others.
-        exact_probes_per_second: by exact search.
-        latency_ms_p50, latency_ms_p99: of one probe at a time.
-        num_threads: that these were measured with.
+        recall_at_1, recall_at_10: share of the exact 1 and 10 nearest faces found, [0, 1].
+        recall_of_matches: share found of those of the ten nearest faces that reach `threshold`,
+            [0, 1]; None if there is no threshold, or no face reaches it.
+        threshold: the operating threshold, a similarity; None: none is defined for the model.
+        num_probes: number of probes.
+        num_matches: number of faces that `recall_of_matches` is a share of, over all probes.
+        probes_per_second: speed of the search in batches, on the machine that built the index.
+        exact_probes_per_second: speed of exact search in batches, on the same machine.
+        latency_ms_p50, latency_ms_p99: median and 99th percentile of the milliseconds that the
+            search of a single probe takes, on the same machine.
+        num_threads: number of FAISS's threads in these measurements.
     """
 
     recall_at_1: float
@@ -121,16 +125,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class SegmentEntry:
-    """A segment in a manifest.
+    """The entry of a segment in a manifest.
 
     Attributes:
-        segment_id: its folder's name.
-        num_faces: its rows, deleted ones too.
-        num_photos: rows of photos read for it.
-        recipe: how it is searched.
-        measured: how exact that is; None if exact.
-        files: its files by name.
-        built_on: `cpu` or `cuda`.
+        segment_id: id of the segment, which is its folder's name.
+        num_faces: number of rows of faces, deleted ones included.
+        num_photos: number of rows of photos that were read for the segment.
+        recipe: how the segment is searched.
+        measured: recall and speed of the search; None if exact search was chosen without trying
+            another recipe.
+        files: size and sha256 of the segment's files, by file name.
+        built_on: where the vectors were clustered, `cpu` or `cuda`.
     """
 
     segment_id: str
@@ -144,7 +149,13 @@ class SegmentEntry:
 
 @dataclass(frozen=True)
 class DeletionsEntry:
-    """Rows that were deleted: the file that lists them, and how many."""
+    """The entry of a file of deleted rows in a manifest.
+
+    Attributes:
+        name: name of the file.
+        num_faces: number of rows that the file lists.
+        file: size and sha256 of the file.
+    """
 
     name: str
     num_faces: int
@@ -153,19 +164,21 @@ class DeletionsEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One version of an index.
+    """The description of one version of an index.
 
     Attributes:
-        version: from 1, one more with every publication.
-        contract: of the embeddings.
-        wanted: the options in force.
-        segments: oldest first.
-        deletions: rows of them that were deleted; None: none.
-        dataset_deletions: `faces.dataset.deletions.Deletions.state` of the dataset, when it was
-            compared.
-        dataset_purged: `Dataset.purged` then.
-        calibration: what similarities mean here, where that was measured.
-        created: when, in UTC, ISO 8601.
+        version: number of the version, from 1, increased by 1 with every publication.
+        contract: the models and preprocessing that made the index's embeddings.
+        wanted: the options that the index is built with.
+        segments: the segments, oldest first.
+        deletions: the file that lists the segments' deleted rows; None: no row is deleted.
+        dataset_deletions: `faces.dataset.deletions.Deletions.state` of the dataset when the index
+            was last compared with it.
+        dataset_purged: `Dataset.purged` of the dataset at that time.
+        calibration: the index's FPIR by similarity; None: it has not been calibrated.
+        metric: always `inner_product`.
+        format_version: version of the format of the index's files.
+        created: time of publication in UTC, ISO 8601.
     """
 
     version: int
@@ -182,12 +195,12 @@ class Manifest:
 
     @property
     def num_faces(self) -> int:
-        """Faces in all segments that were not deleted."""
+        """The number of faces in all segments, deleted ones excluded."""
         deleted = 0 if self.deletions is None else self.deletions.num_faces
         return sum(segment.num_faces for segment in self.segments) - deleted
 
     def files(self) -> Iterator[Path]:
-        """The paths of all files of this version, relative to the index's folder."""
+        """Iterate over the paths of this version's files, relative to the index's folder."""
         here = Path()
         yield current_path(here)
         yield here / manifest_name(self.version)
@@ -198,7 +211,7 @@ class Manifest:
 
 
 def publish(index_dir: Path, manifest: Manifest) -> None:
-    """Make a version the one in force. Its segments must be there already."""
+    """Write a version's manifest and make it the current one; its other files must exist."""
     path = index_dir / manifest_name(manifest.version)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
@@ -207,10 +220,13 @@ def publish(index_dir: Path, manifest: Manifest) -> None:
 
 
 def read_current(index: str | Path) -> Manifest:
-    """The manifest in force, checked against the digest in CURRENT.
+    """Read the current manifest, and check it against the sha256 in CURRENT.
+
+    Args:
+        index: path of the index's folder.
 
     Raises:
-        WrongUsageError: there is no index in the folder.
+        WrongUsageError: there is no index at that path, or a newer facetrove wrote it.
         CorruptFileError: CURRENT or the manifest is not what was written.
     """
     index_dir = Path(index)
@@ -221,7 +237,7 @@ def read_current(index: str | Path) -> Manifest:
                 f"`facetrove index {index_dir} INDEX`"
             )
         if index_dir.is_file():
-            raise WrongUsageError(f"{index_dir} is a file, and no index; the index is named first")
+            raise WrongUsageError(f"{index_dir} is a file, not an index; name the index first")
         problem = "is not a facetrove index" if index_dir.exists() else "does not exist"
         raise WrongUsageError(
             f"{index_dir} {problem}; make one with `facetrove index DATASET INDEX`"
@@ -234,11 +250,15 @@ def read_current(index: str | Path) -> Manifest:
 
 
 def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
-    """A version's manifest, checked against its digest if that is given.
+    """Read a version's manifest.
+
+    Args:
+        path: path of the manifest.
+        sha256: sha256 that the manifest must have; None: it is not checked.
 
     Raises:
-        WrongUsageError: it is of a newer facetrove.
-        CorruptFileError: it is not what was written.
+        WrongUsageError: a newer facetrove wrote the manifest.
+        CorruptFileError: the manifest is not what was written.
     """
     try:
         content = path.read_bytes()
@@ -246,7 +266,7 @@ def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
         raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise CorruptFileError(
-            f"{path} differs from what was written (its sha256 is another); {REBUILD}"
+            f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
         )
     return _parse(content, path)
 
@@ -255,13 +275,13 @@ _CURRENT_LINE = re.compile(rf"({MANIFEST_NAME.pattern}) (?P<sha256>[0-9a-f]{{64}
 
 
 def manifest_named_by(line: bytes) -> tuple[str, str] | None:
-    """The name and the sha256 of the manifest that a line of CURRENT names; None: of none."""
+    """Return the name and sha256 of the manifest that a line of CURRENT names, or None."""
     match = _CURRENT_LINE.fullmatch(line)
     return None if match is None else (match[1].decode(), match["sha256"].decode())
 
 
 def current_line(index_dir: Path) -> bytes:
-    """What CURRENT says now; nothing where it is missing."""
+    """Return the content of CURRENT, at most 200 bytes of it; empty if the file is missing."""
     try:
         return current_path(index_dir).read_bytes()[:200]
     except (FileNotFoundError, NotADirectoryError):
@@ -271,7 +291,7 @@ def current_line(index_dir: Path) -> bytes:
 def write_deletions(
     index_dir: Path, rows: Mapping[str, NDArray[np.int64]]
 ) -> DeletionsEntry | None:
-    """List deleted rows by segment in a new file; None where there are none."""
+    """Write deleted rows, given by segment id, to a new file; return None if there are none."""
     tables = [
         pa.table({"segment": pa.repeat(name, len(numbers)), "row": np.sort(numbers)})
         for name, numbers in rows.items()
@@ -281,17 +301,20 @@ def write_deletions(
         return None
     table = pa.concat_tables(tables).combine_chunks()
     folder = deletions_dir(index_dir)
-    folder.mkdir(exist_ok=True, mode=PRIVATE)
+    folder.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
     name = new_deletions_name()
     write_arrow(folder / name, table)
     return DeletionsEntry(name, len(table), FileDigest.of(folder / name))
 
 
 def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, NDArray[np.int64]]:
-    """Deleted rows by segment.
+    """Read the deleted rows of a version.
+
+    Returns:
+        (n,) int64 row numbers by segment id.
 
     Raises:
-        CorruptFileError: the file is not what was written.
+        CorruptFileError: the file is missing or is not what was written.
     """
     if entry is None:
         return {}
@@ -300,7 +323,7 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
     try:
         with pa.memory_map(str(path)) as file:
             table = pa.ipc.open_file(file).read_all()
-    except OSError as error:  # a writer removes what is out of force
+    except OSError as error:  # a writer may have removed an old version's file
         raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
     segments = table["segment"].to_numpy()
     rows = table["row"].to_numpy()
@@ -310,9 +333,9 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
 def _parse_segment(entry: Any) -> SegmentEntry:
     segment_id, measured = entry.pop("segment_id"), entry.pop("measured")
     if not isinstance(segment_id, str) or not is_id(segment_id):
-        raise ValueError(f"a segment is called {segment_id!r}")
+        raise ValueError(f"segment_id is {segment_id!r} instead of 12 hexadecimal digits")
     if type(entry["num_faces"]) is not int or entry["num_faces"] < 0:
-        raise ValueError("a segment has no number of faces")
+        raise ValueError(f"num_faces of segment {segment_id} is {entry['num_faces']!r}")
     return SegmentEntry(
         segment_id=segment_id,
         recipe=Recipe(**entry.pop("recipe")),
@@ -326,7 +349,7 @@ def _parse_deletions(entry: Any) -> DeletionsEntry | None:
     if entry is None:
         return None
     if not is_deletions_name(entry["name"]):
-        raise ValueError(f"a file of deletions is called {entry['name']!r}")
+        raise ValueError(f"the file of deleted rows is named {entry['name']!r}")
     return DeletionsEntry(entry["name"], int(entry["num_faces"]), FileDigest(**entry["file"]))
 
 
@@ -347,7 +370,7 @@ def _parse(content: bytes, path: Path) -> Manifest:
                 f"{FORMAT_VERSION}); update facetrove"
             )
         if version != FORMAT_VERSION or document["metric"] != METRIC:
-            raise ValueError(f"format version {version!r}")
+            raise ValueError(f"format version {version!r} instead of {FORMAT_VERSION}")
         return Manifest(
             contract=ModelContract.from_json(document.pop("contract"), source=str(path)),
             wanted=IndexOptions(**document.pop("wanted")),

@@ -1,8 +1,8 @@
 """The options of an index, and the recipes by which its segments are searched.
 
-Inner product on unit vectors is the only metric. `exact` compares with every face. Any other
-recipe is a FAISS factory string: its index proposes candidates, and these are compared exactly,
-so similarities are exact always and only the choice of candidates is approximate.
+The only metric is the inner product of unit vectors. The recipe `exact` compares a probe with every
+face. Any other recipe is a FAISS factory string: its index proposes candidates, which are compared
+with the probe exactly. So similarities are always exact; only the choice of candidates is not.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ RecallOf = Literal["matches", "neighbours"]
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """The options of an index; stored with it, and in force until others are given.
+    """The options of an index, stored in its manifest and kept until others are given.
 
     Attributes:
         recipe: `auto`, `exact` or a FAISS factory string.
-        target_recall: least share of what exact search finds, in (0, 1].
-        recall_of: what is counted: `matches`, those of the ten nearest that are above the
-            operating threshold, or all ten `neighbours`, which are mostly strangers.
-        memory_bytes: what the search may hold in memory, vectors on disk apart; None: anything.
-        threshold: least similarity of a match; None: the model's, at the gallery's size.
+        target_recall: smallest acceptable share of what exact search finds, in (0, 1].
+        recall_of: which faces the recall counts: `matches`, those of the ten nearest that reach
+            the operating threshold, or all ten `neighbours`, which are mostly strangers.
+        memory_bytes: largest size in bytes of what a search holds in memory, the memory-mapped
+            embeddings not counted; None: no limit.
+        threshold: the operating threshold, a similarity; None: see
+            `indexer.thresholds.operating_threshold`.
+
+    Raises:
+        WrongUsageError: `target_recall` is out of range.
     """
 
     recipe: str = AUTO
@@ -43,7 +48,7 @@ class IndexOptions:
             )
 
     def changed_by(self, given: GivenOptions) -> IndexOptions:
-        """A copy with every option of `given` that is not None applied."""
+        """Return a copy with every option of `given` that is not None applied."""
         changes: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
         if "memory" in changes:
             changes["memory_bytes"] = changes.pop("memory")
@@ -51,9 +56,10 @@ class IndexOptions:
 
 
 class GivenOptions(TypedDict, total=False):
-    """Options of an index as a caller gives them; those missing or None stay as they were.
+    """The options of an index as a caller gives them; a missing one or None keeps its value.
 
-    They are the fields of `IndexOptions`, under the command's names: `memory` is in bytes.
+    These are the fields of `IndexOptions` by the names of the command's options; `memory`, in
+    bytes, is `memory_bytes` there.
     """
 
     recipe: str | None
@@ -65,16 +71,16 @@ class GivenOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a segment is searched.
+    """A method and its settings by which a segment is searched.
 
     Attributes:
-        factory: `exact`, or the FAISS factory string of its candidates.
-        nprobe: groups looked at, of recipes that group faces.
-        ef_search: faces kept in view, of graphs.
-        candidates: candidates compared exactly for every match wanted.
-        exact_share: where a filter leaves a smaller share of the faces, comparing with all of
-            these is faster.
-        reason: why this one.
+        factory: `exact`, or the FAISS factory string of the index that proposes candidates.
+        nprobe: number of inverted lists that are searched for each probe; None: not IVF.
+        ef_search: size of the candidate queue of a graph search (efSearch); None: not HNSW.
+        candidates: number of candidates that are compared exactly for each match asked for.
+        exact_share: share of the segment's rows, [0, 1]; if a mask selects a smaller one, exact
+            search among these rows is faster.
+        reason: why this recipe was chosen, for people.
     """
 
     factory: str = EXACT
@@ -86,5 +92,5 @@ class Recipe:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every face is compared."""
+        """Whether a search compares with every face."""
         return self.factory == EXACT

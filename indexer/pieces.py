@@ -1,7 +1,7 @@
-"""Pieces of an index that is built by many: each the embeddings, faces and codes of some parts.
+"""Partial indexes, which workers build from some of a dataset's parts and the driver merges.
 
-<piece>.d/vectors.npy, faces.arrow   as of a segment
-<piece>.d/codes.faiss                a FAISS index of these rows, with the common quantiser
+<piece>.d/vectors.npy, faces.arrow   as in a segment
+<piece>.d/codes.faiss                a FAISS index of these rows, made with the common quantiser
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.core.files import PRIVATE
+from faces.core.files import PRIVATE_DIR_MODE
 from faces.dataset.store import Dataset
 from indexer.codes import write_codes
 from indexer.faces_file import Faces
@@ -25,18 +25,19 @@ from indexer.vectors import load_vectors
 
 
 def _folder(piece: Path) -> Path:
+    """Return the folder with the files of a partial index."""
     return piece.with_name(f"{piece.name}.d")
 
 
 def write_piece(piece: Path, source: Dataset, batches: Iterable[FaceBatch]) -> None:
-    """Write a piece's embeddings and faces; again, if a worker was lost meanwhile."""
+    """Write the embeddings and faces of a partial index, replacing what a lost worker left."""
     folder = _folder(piece)
-    folder.mkdir(exist_ok=True, mode=PRIVATE)
+    folder.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
     write_faces(folder, batches, source.contract.dimension, source.metadata)
 
 
 def read_piece(piece: Path, source: Dataset) -> Iterator[FaceBatch]:
-    """Read them again."""
+    """Iterate over the embeddings and faces of a partial index in the order of their rows."""
     folder = _folder(piece)
     vectors = load_vectors(folder / VECTORS_FILE)
     start = 0
@@ -46,21 +47,21 @@ def read_piece(piece: Path, source: Dataset) -> Iterator[FaceBatch]:
 
 
 def write_trained(codes: faiss.Index, path: Path) -> None:
-    """Keep a trained FAISS index for those who encode pieces.
+    """Write a trained, empty FAISS index, which workers read to encode partial indexes.
 
     Raises:
-        WrongUsageError: FAISS cannot join indexes of its kind.
+        WrongUsageError: FAISS cannot merge indexes of this kind, as it has no inverted lists.
     """
     if not isinstance(unwrapped(codes), faiss.IndexIVF):
         raise WrongUsageError(
-            "an index is built in pieces only by recipes that group faces; choose auto or one "
-            "with IVF, or build it at once"
+            "partial indexes can be merged only for recipes with inverted lists; choose auto or "
+            "one with IVF, or build without --pieces"
         )
     faiss.write_index(codes, str(path))
 
 
 def encode_piece(trained: Path, piece: Path) -> None:
-    """Write a piece's codes on one thread, by a quantiser trained for all."""
+    """Encode the embeddings of a partial index with the common quantiser, on one thread."""
     faiss.omp_set_num_threads(1)
     codes = faiss.read_index(str(trained))
     for _ in add(codes, load_vectors(_folder(piece) / VECTORS_FILE)):
@@ -69,40 +70,41 @@ def encode_piece(trained: Path, piece: Path) -> None:
 
 
 def join_codes(codes: faiss.Index, piece: Path) -> None:
-    """Append a piece's codes, its rows counted on from those that are there."""
+    """Append the codes of a partial index to the whole index, after the rows it has already."""
     part = faiss.read_index(str(_folder(piece) / CODES_FILE))
     _join_full_blocks(codes, part)
     codes.merge_from(part, codes.ntotal)
 
 
 def _join_full_blocks(codes: faiss.Index, part: faiss.Index) -> None:
-    """Join those groups that FAISS, up to 1.15 at least, would write beyond the end of.
+    """Merge those inverted lists that FAISS, at least up to 1.15, would write past the end of.
 
-    Fast-scan codes lie in blocks of 32 faces. Where a group's faces are a multiple of a block's
-    bytes, `BlockInvertedLists::add_entries` copies as many blocks as there are of both.
+    Fast-scan codes are stored in blocks of 32 faces. If the number of faces in a list is a multiple
+    of a block's size in bytes, `BlockInvertedLists::add_entries` copies as many blocks as both
+    lists have together.
     """
     lists, others = (
         faiss.downcast_InvertedLists(unwrapped(index).invlists) for index in (codes, part)
     )
     if not isinstance(lists, faiss.BlockInvertedLists):
         return
-    for number in range(lists.nlist):
-        before, more = lists.list_size(number), others.list_size(number)
+    for list_number in range(lists.nlist):
+        before, more = lists.list_size(list_number), others.list_size(list_number)
         if before == 0 or more == 0 or before % lists.block_size:
             continue
-        ids = np.concatenate([_ids(lists, number), _ids(others, number) + codes.ntotal])
-        blocks = np.concatenate([_blocks(lists, number), _blocks(others, number)])
+        ids = np.concatenate([_ids(lists, list_number), _ids(others, list_number) + codes.ntotal])
+        blocks = np.concatenate([_blocks(lists, list_number), _blocks(others, list_number)])
         for emptied in (lists, others):
-            emptied.resize(number, 0)
-        lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(blocks))
+            emptied.resize(list_number, 0)
+        lists.add_entries(list_number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(blocks))
 
 
-def _ids(lists: faiss.BlockInvertedLists, number: int) -> NDArray[np.int64]:
-    """A copy of the rows in a group."""
-    return np.array(faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)))
+def _ids(lists: faiss.BlockInvertedLists, list_number: int) -> NDArray[np.int64]:
+    """Return a copy of the row numbers in an inverted list."""
+    return np.array(faiss.rev_swig_ptr(lists.get_ids(list_number), lists.list_size(list_number)))
 
 
-def _blocks(lists: faiss.BlockInvertedLists, number: int) -> NDArray[np.uint8]:
-    """A copy of the blocks of codes in a group."""
-    num_blocks = -(-lists.list_size(number) // lists.n_per_block)
-    return np.array(faiss.rev_swig_ptr(lists.get_codes(number), num_blocks * lists.block_size))
+def _blocks(lists: faiss.BlockInvertedLists, list_number: int) -> NDArray[np.uint8]:
+    """Return a copy of the blocks of codes in an inverted list."""
+    num_blocks = -(-lists.list_size(list_number) // lists.n_per_block)
+    return np.array(faiss.rev_swig_ptr(lists.get_codes(list_number), num_blocks * lists.block_size))

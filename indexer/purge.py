@@ -1,4 +1,4 @@
-"""Purge: remove what was deleted from every byte of a dataset and its indexes, and report it."""
+"""Purge a dataset and its indexes: remove every byte of deleted faces, check that, and report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from faces.core.errors import CorruptFileError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import face_digests, read_deletions
 from faces.dataset.layout import is_dataset_file
-from faces.dataset.rewrite import embedding_digests, purge_dataset, take_out_deleted
+from faces.dataset.rewrite import (
+    Leftovers,
+    embedding_digests,
+    purge_dataset,
+    remove_deleted_faces,
+)
 from faces.dataset.schema import PHOTO_SCHEMA, embedding_matrix, face_schema, read_table
 from faces.dataset.store import Dataset
 from indexer.build import build_index
@@ -31,22 +36,24 @@ from indexer.segment_files import PHOTOS_FILE, VECTORS_FILE, read_photos
 
 @dataclass(frozen=True)
 class PurgeReport:
-    """What a purge removed and how it was checked, to be filed.
+    """The record of a purge: what was removed, and how the absence of it was checked.
 
     Attributes:
-        dataset, indexes: folders purged.
-        started, finished: in UTC, ISO 8601.
-        num_faces_removed: rows of faces taken out of the dataset's files.
-        num_photos_removed: likewise of photos.
-        num_index_rows_removed: by index, rows of faces that its files held and hold no more.
-        deleted_face_digests: of all faces deleted from this dataset on request so far. They name
-            nobody; a face_id known from elsewhere is recognised by
+        dataset: path of the dataset that was purged.
+        indexes: paths of the indexes that were purged.
+        started, finished: times in UTC, ISO 8601.
+        num_faces_removed: number of rows of faces removed from the dataset's files.
+        num_photos_removed: number of rows of photos removed from the dataset's files.
+        num_index_rows_removed: number of rows of faces removed from each index's files, by the
+            index's path.
+        deleted_face_digests: digests of all faces ever deleted from this dataset on request. No
+            face can be identified from them; one whose face id is at hand is recognised by
             sha256("facetrove deleted " + face_id).
-        files_checked: files read again afterwards.
-        faces_checked: rows of faces in them, each compared with what was removed.
-        not_found: what was looked for in them.
-        unknown_files: files in the folders that facetrove does not know, and did not look into.
-        limits: what a purge cannot reach.
+        files_checked: number of files that were read again after the removal.
+        faces_checked: number of rows of faces in these files, each compared with what was removed.
+        not_found: one line for each kind of removed data that these files were searched for.
+        unknown_files: paths of files in these folders that are not facetrove's; not searched.
+        limits: one line for each kind of copy that a purge cannot reach.
     """
 
     dataset: str
@@ -64,16 +71,17 @@ class PurgeReport:
     limits: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields, for machines."""
+        """Return the fields as a dictionary for `json.dump`."""
         return asdict(self)
 
 
 LIMITS = (
-    "Backups, snapshots of the file system and copies of these folders are not reached.",
-    "Blocks that the files occupied are released to the file system; overwriting them is its "
-    "matter.",
+    "Backups, file-system snapshots and other copies of these folders are not reached.",
+    "Disk blocks of the removed files are released, and may not be overwritten yet; that is up to "
+    "the file system.",
     "The photos themselves are untouched, and so are indexes that were not named.",
 )
+"""The copies of faces that a purge cannot reach, for `PurgeReport.limits`."""
 
 
 def purge(
@@ -82,13 +90,24 @@ def purge(
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> PurgeReport:
-    """Remove what was deleted, superseded or dropped from every file of a dataset and its indexes.
+    """Remove deleted and superseded faces and photos from all files of a dataset and its indexes.
 
-    Brings the indexes up to date first. Older versions of them are removed at once: a search that
-    is just being opened looks again. Stopped at any point, the same call finishes it.
+    The indexes are updated first. Their older versions are removed at once; a reader that is just
+    opening one opens the new version instead. If this is interrupted, the same call finishes it.
 
-    Raises: as `delete_faces`; CorruptFileError where something is found afterwards that should not
-        be there.
+    Args:
+        dataset: path of the dataset's folder.
+        indexes: paths of indexes built from the dataset.
+        on_progress: called with each step and how far it is.
+
+    Returns:
+        The record of what was removed and checked.
+
+    Raises:
+        WrongUsageError: the dataset or an index does not exist.
+        ContractMismatchError: an index holds embeddings of another model than the dataset.
+        BusyError: another process is writing the dataset or an index.
+        CorruptFileError: a file is corrupt, or still holds removed data when it is checked.
     """
     started = _now()
     source, opened = open_all(dataset, indexes)
@@ -96,7 +115,7 @@ def purge(
     def on_part(step: str, number: int, count: int) -> None:
         on_progress(Progress(step, number, count))
 
-    take_out_deleted(source, on_part)
+    remove_deleted_faces(source, on_part)
     for index_dir, _ in opened:
         build_index(source.path, index_dir, on_progress=on_progress)
     dead = [_dead_faces(index_dir) for index_dir, _ in opened]
@@ -106,17 +125,7 @@ def purge(
     for index_dir, _ in opened:
         removed[str(index_dir)] = rewrite_index(index_dir, source, on_progress=on_progress)
     on_progress(Progress("checking that nothing is left"))
-    traces = _Traces(
-        face_digests=read_deletions(source.path).digests,
-        face_ids=pa.concat_arrays([leftovers.face_ids, *(ids for ids, _ in dead)]).unique(),
-        photo_ids=leftovers.photo_ids,
-        uris=leftovers.uris,
-        embeddings=pa.concat_arrays([leftovers.embeddings, *(found for _, found in dead)]).unique(),
-    )
-    search = _Search(traces)
-    search.look_in_dataset(source)
-    for index_dir, _ in opened:
-        search.look_in_index(index_dir)
+    search = _search_for_traces(source, [path for path, _ in opened], leftovers, dead)
     return PurgeReport(
         dataset=str(source.path),
         indexes=tuple(str(path) for path, _ in opened),
@@ -125,10 +134,10 @@ def purge(
         num_faces_removed=leftovers.num_faces,
         num_photos_removed=leftovers.num_photos,
         num_index_rows_removed=removed,
-        deleted_face_digests=tuple(traces.face_digests.to_pylist()),
+        deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),
         files_checked=search.num_files,
         faces_checked=search.num_faces,
-        not_found=traces.named(),
+        not_found=search.traces.named(),
         unknown_files=tuple(search.unknown_files),
         limits=LIMITS,
     )
@@ -139,7 +148,7 @@ def _now() -> str:
 
 
 def _dead_faces(index_dir: Path) -> tuple[pa.Array, pa.Array]:
-    """Ids and embeddings of faces that an index's files hold, and that it never returns."""
+    """Return ids and embedding digests of faces that are only in deleted rows of an index."""
     ids, embeddings, live = [pa.array([], pa.string())], [pa.array([], pa.binary())], []
     for segment in open_segments(index_dir, read_current(index_dir)):
         is_live, column = segment.live(), segment.faces.table["face_id"]
@@ -147,7 +156,7 @@ def _dead_faces(index_dir: Path) -> tuple[pa.Array, pa.Array]:
         embeddings.append(embedding_digests(segment.vectors[~is_live]))
         live.append(column.filter(pa.array(is_live)).combine_chunks())
     dead = pa.table({"face_id": pa.concat_arrays(ids), "embedding": pa.concat_arrays(embeddings)})
-    # A face whose photo was given another name is there again, in a newer segment.
+    # A face whose photo was moved has a live row in a newer segment.
     alive = pc.is_in(dead["face_id"], value_set=pa.concat_arrays([ids[0], *live]))
     dead = dead.filter(pc.invert(alive))
     return dead["face_id"].combine_chunks(), dead["embedding"].combine_chunks()
@@ -155,7 +164,15 @@ def _dead_faces(index_dir: Path) -> tuple[pa.Array, pa.Array]:
 
 @dataclass(frozen=True)
 class _Traces:
-    """What must not be found any more."""
+    """The removed data that no file may hold any more.
+
+    Attributes:
+        face_digests: (n,) string, digests of all faces ever deleted on request.
+        face_ids: (n,) string, ids of the faces that this purge removed.
+        photo_ids: (n,) string, ids of the photos that this purge removed.
+        uris: (n,) string, uris of the photos that this purge removed.
+        embeddings: (n,) binary, digests of the embeddings that this purge removed.
+    """
 
     face_digests: pa.Array
     face_ids: pa.Array
@@ -164,7 +181,7 @@ class _Traces:
     embeddings: pa.Array
 
     def named(self) -> tuple[str, ...]:
-        """A line for each kind of trace, with the number of them; it names nobody."""
+        """Describe each kind of removed data and its amount in a line that identifies nobody."""
         return (
             f"a face_id of any of the {len(self.face_digests)} faces deleted so far, by its digest",
             f"a face_id removed now ({len(self.face_ids)} of them)",
@@ -176,7 +193,14 @@ class _Traces:
 
 @dataclass
 class _Search:
-    """Looks for traces in every file, as it is stored."""
+    """A search for removed data in all files as they are stored.
+
+    Attributes:
+        traces: the removed data.
+        num_files: number of files searched so far.
+        num_faces: number of rows of faces searched so far.
+        unknown_files: paths of files that are not facetrove's.
+    """
 
     traces: _Traces
     num_files: int = 0
@@ -184,7 +208,7 @@ class _Search:
     unknown_files: list[str] = field(default_factory=list)
 
     def look_in_dataset(self, dataset: Dataset) -> None:
-        """Read every part again."""
+        """Search every part of a dataset; raise CorruptFileError where removed data is found."""
         for part in dataset.committed_parts():
             path = dataset.part_path("photos", part)
             photos = read_table(path, PHOTO_SCHEMA)
@@ -198,7 +222,7 @@ class _Search:
         self._note_unknown(dataset.path, is_dataset_file)
 
     def look_in_index(self, index_dir: Path) -> None:
-        """Read every file of the version in force again."""
+        """Search every file of an index; raise CorruptFileError where removed data is found."""
         manifest = read_current(index_dir)
         for segment in open_segments(index_dir, manifest):
             for batch, vectors in segment.rows():
@@ -233,11 +257,42 @@ class _Search:
     ) -> None:
         if len(traces) and pc.any(pc.is_in(values, value_set=traces)).as_py():
             raise CorruptFileError(
-                f"{path} still holds, in its column {column}, what was to be purged; run "
-                "`facetrove purge` again, and if that does not help, build the index anew"
+                f"{path} still holds removed data in its column {column}; run "
+                "`facetrove purge` again, and if that does not help, build the index again"
             )
 
-    def _note_unknown(self, folder: Path, is_known: Callable[[str], bool]) -> None:
+    def _note_unknown(self, folder: Path, is_ours: Callable[[str], bool]) -> None:
         for path in sorted(folder.rglob("*")):
-            if not path.is_dir() and not is_known(path.relative_to(folder).as_posix()):
+            if not path.is_dir() and not is_ours(path.relative_to(folder).as_posix()):
                 self.unknown_files.append(str(path))
+
+
+def _search_for_traces(
+    source: Dataset,
+    index_dirs: Sequence[Path],
+    leftovers: Leftovers,
+    dead: Sequence[tuple[pa.Array, pa.Array]],
+) -> _Search:
+    """Search a dataset and its indexes for removed data.
+
+    Args:
+        source: the purged dataset.
+        index_dirs: paths of the purged indexes.
+        leftovers: what was removed from the dataset.
+        dead: what was removed from each index, as from `_dead_faces`.
+
+    Raises:
+        CorruptFileError: a file still holds removed data.
+    """
+    traces = _Traces(
+        face_digests=read_deletions(source.path).digests,
+        face_ids=pa.concat_arrays([leftovers.face_ids, *(ids for ids, _ in dead)]).unique(),
+        photo_ids=leftovers.photo_ids,
+        uris=leftovers.uris,
+        embeddings=pa.concat_arrays([leftovers.embeddings, *(found for _, found in dead)]).unique(),
+    )
+    search = _Search(traces)
+    search.look_in_dataset(source)
+    for index_dir in index_dirs:
+        search.look_in_index(index_dir)
+    return search

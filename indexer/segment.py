@@ -1,4 +1,4 @@
-"""A segment opened for searching."""
+"""A segment of an index, opened for searching."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from indexer.faces_file import FACES_SCHEMA, Faces, with_columns
 from indexer.filters import rows_matching
 from indexer.gpu import MAX_MATCHES, GpuVectors, on_gpu
 from indexer.layout import segment_dir
-from indexer.manifest import SegmentEntry
+from indexer.manifest import REBUILD, SegmentEntry
 from indexer.segment_files import CODES_FILE, FACES_FILE, PHOTOS_FILE, VECTORS_FILE
 from indexer.vectors import RowMask, Vectors, open_vectors
 
 DIGESTED_BYTES = 64_000_000
-"""Files up to this size are digested when they are opened, which takes 30 ms at most. So is
-codes.faiss of any size, which FAISS reads in trust; the others are safe to read whatever is in
-them, and `verify` digests them all."""
+"""Size in bytes up to which a file's sha256 is checked when it is opened; that takes at most 30 ms.
+The sha256 of codes.faiss is always checked, as FAISS trusts what it reads. Other large files are
+safe to read whatever they hold, and only `verify` checks their sha256."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment opened for searching.
+    """A segment of an index, opened for searching.
 
     Attributes:
-        path: its folder.
-        entry: what the manifest says of it.
-        vectors: (n, d) float32, memory-mapped.
-        codes: FAISS index over the same rows; None if exact.
-        faces: its n faces.
-        deleted: (n,) bool, faces deleted since; None: none.
-        gpu: the embeddings on a GPU, which then compares with all of them; None: not there.
+        path: path of the segment's folder.
+        entry: the segment's entry in the manifest.
+        vectors: (n, d) float32 embeddings of unit length, memory-mapped.
+        codes: FAISS index of the same rows; None: the segment is searched exactly.
+        faces: the n faces, memory-mapped.
+        deleted: (n,) bool, rows that are deleted; None: none is.
+        gpu: copy of the embeddings on a GPU, for exact search there; None: there is none.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Segment:
 
     @property
     def num_live(self) -> int:
-        """Faces that were not deleted."""
+        """The number of faces that are not deleted."""
         return len(self.vectors) if self._live is None else self._live.count
 
     @cached_property
@@ -61,23 +61,26 @@ class Segment:
         return None if self.deleted is None else RowMask(~self.deleted)
 
     def rows(self) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
-        """All faces and their embeddings, some at a time, deleted ones too."""
+        """Iterate over all faces, deleted ones included, and their embeddings, batch by batch."""
         start = 0
         for batch in self.faces.batches():
             yield batch, self.vectors[start : start + len(batch)]
             start += len(batch)
 
     def mask(self, where: str, metadata: pa.Schema) -> NDArray[np.bool_]:
-        """(n,) bool, which faces a filter lets pass and were not deleted.
+        """Return (n,) bool: which faces match a filter and are not deleted.
 
         Args:
-            where: as of `indexer.filters.rows_matching`.
-            metadata: columns that may be asked for, null if this segment does not have them.
+            where: a condition, as in `indexer.filters.rows_matching`.
+            metadata: columns that the filter may use; null if this segment does not have them.
+
+        Raises:
+            WrongUsageError: `where` is not a condition, or names a column that does not exist.
         """
         return rows_matching(with_columns(self.faces.table, metadata), where) & self.live()
 
     def live(self) -> NDArray[np.bool_]:
-        """(n,) bool, which faces were not deleted."""
+        """Return (n,) bool: which faces are not deleted."""
         if self.deleted is None:
             return np.ones(len(self.vectors), dtype=bool)
         return ~self.deleted
@@ -85,19 +88,19 @@ class Segment:
     def search(
         self, probes: Vectors, k: int, mask: RowMask | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The rows most similar to each probe.
+        """Find the k rows most similar to each probe.
 
         Args:
-            probes: (p, d) of unit length.
-            k: rows wanted.
-            mask: which rows may be found; by default all that were not deleted.
+            probes: (p, d) embeddings of unit length.
+            k: number of rows to find for each probe.
+            mask: the rows that may be found; None: all that are not deleted.
 
         Returns:
-            (p, k) exact similarities, descending, and (p, k) rows; -inf and -1 where fewer than
-            k rows pass.
+            (p, k) exact similarities, descending, and (p, k) rows. Where fewer than k rows may be
+            found, they are padded with -inf and -1.
 
         Raises:
-            CorruptFileError: vectors or codes are not what was written.
+            CorruptFileError: the vectors or codes are not what was written.
         """
         if mask is None:
             mask = self._live
@@ -112,12 +115,12 @@ class Segment:
     def _search(
         self, probes: Vectors, k: int, mask: RowMask | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        num_unwanted = 0 if mask is None else len(self.vectors) - mask.count
-        if self.gpu is None or k + num_unwanted > MAX_MATCHES:
+        num_masked = 0 if mask is None else len(self.vectors) - mask.count
+        if self.gpu is None or k + num_masked > MAX_MATCHES:
             recipe = self.entry.recipe
             return search_rows(self.vectors, self.codes, recipe, probes, k=k, mask=mask)
-        # The GPU knows no filter: it finds so many more that enough are left.
-        found = self.gpu.nearest(probes, min(k + num_unwanted, len(self.vectors)))
+        # FAISS's GPU index takes no mask: find so many more rows that k are left after masking.
+        found = self.gpu.nearest(probes, min(k + num_masked, len(self.vectors)))
         if mask is not None:
             found = np.where(mask.rows[found], found, -1)
         short = max(0, k - found.shape[1])
@@ -128,21 +131,26 @@ class Segment:
 def open_segment(
     index_dir: Path, entry: SegmentEntry, dimension: int, device: Device = "cpu"
 ) -> Segment:
-    """Open a segment, checking what is cheap to check (see `DIGESTED_BYTES`).
+    """Open a segment, and check its files as far as that is quick (see `DIGESTED_BYTES`).
 
     Args:
-        index_dir: of the index.
-        entry: of the segment.
-        dimension: numbers in an embedding.
-        device: where it is to be searched.
+        index_dir: path of the index's folder.
+        entry: the segment's entry in the manifest.
+        dimension: number of dimensions of an embedding.
+        device: where the segment will be searched: `cpu`, `cuda`, or `auto` (a GPU if FAISS sees
+            one whose memory the embeddings fit).
 
     Raises:
-        CorruptFileError: naming the file that is not what was written.
+        WrongUsageError: `device` is `cuda`, and FAISS sees no GPU or they do not fit its memory.
+        CorruptFileError: a file is not what was written; the message names it.
     """
     folder = segment_dir(index_dir, entry.segment_id)
-    wanted = {VECTORS_FILE, FACES_FILE, PHOTOS_FILE}
-    if entry.files.keys() != (wanted if entry.recipe.is_exact else {*wanted, CODES_FILE}):
-        raise CorruptFileError(f"the manifest of {index_dir} lacks files of segment {folder.name}")
+    expected = {VECTORS_FILE, FACES_FILE, PHOTOS_FILE}
+    if entry.files.keys() != (expected if entry.recipe.is_exact else {*expected, CODES_FILE}):
+        raise CorruptFileError(
+            f"the manifest of {index_dir} names other files for segment {folder.name} "
+            f"({', '.join(entry.files)}) than its recipe needs; {REBUILD}"
+        )
     for name, digest in entry.files.items():
         if digest.num_bytes <= DIGESTED_BYTES or name == CODES_FILE:
             digest.require(folder / name)
@@ -160,7 +168,7 @@ def open_segment(
 
 
 def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
-    """The metadata columns of all segments' faces."""
+    """Return the metadata columns that any of the segments has."""
     columns: dict[str, pa.Field] = {}
     for segment in segments:
         columns |= {

@@ -1,4 +1,4 @@
-"""Build a segment: write its rows, then train, fill and measure what proposes candidates in it."""
+"""Build a segment: write its rows, then train, fill, tune and measure its FAISS index."""
 
 from __future__ import annotations
 
@@ -37,25 +37,26 @@ from indexer.tuning import tune
 from indexer.vectors import open_vectors
 
 MIN_FACES_TUNED = 16
-"""Fewer are compared exactly whatever is asked: there are no probes to tune a recipe with."""
+"""Smallest number of faces for which an approximate recipe is built. With fewer there are too few
+probes to tune it, and exact search is used whatever the recipe."""
 
 
-class Crew(Protocol):
-    """Does the heavy steps of a build elsewhere; see `beam_jobs.index_pieces`."""
+class BuildWorkers(Protocol):
+    """Workers elsewhere that run the expensive steps of a build; see `beam_jobs.index_pieces`."""
 
     def read_faces(self, source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
-        """The faces of photos, in the order of the dataset's parts."""
+        """Iterate over the faces of photos, in the order of the dataset's parts."""
 
     def fill(self, codes: faiss.Index) -> None:
-        """Add to a trained FAISS index all faces that were read, in their order."""
+        """Add all faces that were read to a trained FAISS index, in the same order."""
 
     def finish(self) -> None:
-        """Clear up."""
+        """Remove the files of the build; called whether it succeeded or failed."""
 
 
 @dataclass(frozen=True)
 class SegmentRows:
-    """How many rows of faces and photos a segment has."""
+    """The numbers of rows of faces and of photos in a segment."""
 
     num_faces: int
     num_photos: int
@@ -63,23 +64,32 @@ class SegmentRows:
 
 @dataclass(frozen=True)
 class SegmentBuilder:
-    """What all steps of a build share."""
+    """The context that all steps of building a segment share.
+
+    Attributes:
+        writer: the right to write the index.
+        contract: the models and preprocessing that made the embeddings.
+        metadata: the columns of the photos' metadata.
+        device: where vectors are clustered: `cpu`, `cuda`, or `auto` (a GPU if FAISS sees one).
+        on_progress: called with each step and how far it is.
+        workers: runs the expensive steps of a full build elsewhere; None: they run here.
+    """
 
     writer: IndexWriter
     contract: ModelContract
     metadata: pa.Schema
     device: Device
     on_progress: OnProgress
-    crew: Crew | None = None
+    workers: BuildWorkers | None = None
 
     @property
-    def in_force(self) -> IndexOptions | None:
-        """The options of the index as it was before."""
+    def previous_options(self) -> IndexOptions | None:
+        """The options of the index's previous version; None if there is none."""
         return None if self.writer.previous is None else self.writer.previous.wanted
 
     @property
     def calibration(self) -> Calibration | None:
-        """Of the index as it was before."""
+        """The calibration of the index's previous version; None if there is none."""
         return None if self.writer.previous is None else self.writer.previous.calibration
 
     def write_segment(
@@ -91,14 +101,17 @@ class SegmentBuilder:
         *,
         is_whole: bool = True,
     ) -> SegmentEntry:
-        """Write a segment; it counts once a manifest that names it is published.
+        """Write a segment, which becomes part of the index when a manifest with it is published.
 
         Args:
-            batches: its faces.
-            photos: the rows of photos read for it.
+            batches: the segment's faces.
+            photos: the rows of photos that were read for the segment.
             options: the options of the index.
-            num_faces: how many there will be, where that is known.
-            is_whole: as of `finish_segment`.
+            num_faces: number of faces, for reporting progress; None: not known.
+            is_whole: whether the segment will be the whole index; see `finish_segment`.
+
+        Returns:
+            The segment's entry for a manifest.
         """
         with new_segment_dir(self.writer.path) as folder:
             rows = self.write_rows(folder, batches, photos, num_faces)
@@ -107,7 +120,7 @@ class SegmentBuilder:
     def write_rows(
         self, folder: Path, batches: Iterator[FaceBatch], photos: pa.Table, num_faces: int | None
     ) -> SegmentRows:
-        """Write what a segment holds, as of `write_segment`."""
+        """Write the embeddings, faces and photos of a segment; see `write_segment`."""
         write_photos(folder, photos)
         counted = self._counted(batches, num_faces)
         return SegmentRows(
@@ -117,16 +130,19 @@ class SegmentBuilder:
     def finish_segment(
         self, folder: Path, rows: SegmentRows, options: IndexOptions, *, is_whole: bool = True
     ) -> SegmentEntry:
-        """Train, fill and measure what proposes candidates in a segment.
+        """Train, fill and measure the FAISS index of a segment whose rows are written.
 
         Args:
-            folder: with its rows.
-            rows: how many there are.
+            folder: path of the segment's folder.
+            rows: numbers of rows in the segment.
             options: the options of the index.
-            is_whole: whether it is all there is. A few faces added to others are compared
-                exactly, whatever the recipe.
+            is_whole: whether the segment will be the whole index. If not, up to
+                `EXACT_UP_TO_FACES` faces are searched exactly, whatever the recipe.
+
+        Returns:
+            The segment's entry for a manifest.
         """
-        pa.default_memory_pool().release_unused()  # what reading took
+        pa.default_memory_pool().release_unused()  # memory that reading the faces took
         if not is_whole and rows.num_faces <= EXACT_UP_TO_FACES:
             options = replace(options, recipe=AUTO)
         recipe, measured = self._write_codes(folder, options, rows.num_faces)
@@ -154,19 +170,19 @@ class SegmentBuilder:
         if recipe.is_exact:
             return recipe, None
         if count < MIN_FACES_TUNED:
-            return Recipe(reason="so few faces are compared at once"), None
+            return Recipe(reason=f"{count} faces are too few for {recipe.factory}"), None
         vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
         self.on_progress(Progress(f"training {recipe.factory}"))
         try:
             codes = train(recipe, vectors, device=self.device)
         except WrongUsageError:
-            if options != self.in_force:
+            if options != self.previous_options:
                 raise
-            # It could be trained once; that faces were deleted since is no reason to refuse.
+            # The recipe could be trained before: deleting faces must not make an update fail.
             return Recipe(reason=f"{recipe.factory} cannot be trained on so few faces"), None
         self.on_progress(Progress(f"adding to {recipe.factory}", 0, count))
-        if self.crew is not None:
-            self.crew.fill(codes)
+        if self.workers is not None:
+            self.workers.fill(codes)
         else:
             for done in add(codes, vectors):
                 self.on_progress(Progress(f"adding to {recipe.factory}", done, count))
@@ -181,7 +197,11 @@ class SegmentBuilder:
 
 
 def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
-    """The faces of some rows of `Dataset.photos`, metadata included, in the order of the parts.
+    """Iterate over the faces of photos, metadata included, in the order of the dataset's parts.
+
+    Args:
+        source: the dataset.
+        photos: rows as from `Dataset.photos`.
 
     Raises:
         CorruptFileError: a file is corrupt, or an embedding does not have length 1.
@@ -191,19 +211,19 @@ def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
         vectors = embedding_matrix(table)
         if not has_unit_length(vectors).all():
             raise CorruptFileError(
-                f"dataset {source.path} holds an embedding that does not have length 1: it was "
-                "written by something else; embed the photos into a new dataset"
+                f"dataset {source.path} holds an embedding that does not have length 1: it was not "
+                "written by facetrove; embed the photos into a new dataset"
             )
         yield FaceBatch(vectors, table)
 
 
 def live_faces(segments: Sequence[Segment], metadata: pa.Schema) -> Iterator[FaceBatch]:
-    """The faces of segments that were not deleted."""
+    """Iterate over the faces of segments that are not deleted, with the given metadata columns."""
     schema = faces_schema(metadata)
     for segment in segments:
         live, start = segment.live(), 0
         for batch, vectors in segment.rows():
-            inside = live[start : start + len(batch)]
-            table = pa.Table.from_batches([batch]).filter(pa.array(inside))
-            yield FaceBatch(vectors[inside], with_columns(table, schema))
+            is_live = live[start : start + len(batch)]
+            table = pa.Table.from_batches([batch]).filter(pa.array(is_live))
+            yield FaceBatch(vectors[is_live], with_columns(table, schema))
             start += len(batch)

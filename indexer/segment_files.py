@@ -1,11 +1,11 @@
-"""A segment's files, on their way to disk. The one place that knows their names.
+"""The files of a segment: the one module that spells their names.
 
     vectors.npy    the embeddings; see indexer.vectors
-    faces.arrow    row by row what they are embeddings of; see indexer.faces_file
-    photos.arrow   the dataset's rows of photos that were read for it
-    codes.faiss    a FAISS index of the same rows, which proposes candidates; not if exact
+    faces.arrow    the faces, row by row as the embeddings; see indexer.faces_file
+    photos.arrow   the dataset's rows of photos that were read for the segment
+    codes.faiss    a FAISS index of the same rows, which proposes candidates; none if exact
 
-A segment never changes once written.
+A segment's files never change once they are written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.arrow_files import write_arrow
-from faces.core.files import PRIVATE, atomic_write, sync_dir
+from faces.core.files import PRIVATE_DIR_MODE, atomic_write, sync_dir
 from indexer.faces_file import BATCH_ROWS, faces_schema
 from indexer.layout import new_id, segment_dir
 from indexer.manifest import FileDigest, SegmentEntry
@@ -30,15 +30,16 @@ VECTORS_FILE, FACES_FILE = "vectors.npy", "faces.arrow"
 PHOTOS_FILE, CODES_FILE = "photos.arrow", "codes.faiss"
 
 PHOTO_COLUMNS = ("uri", "photo_id", "width", "height", "status", "is_copy", "num_faces", "part")
+"""The columns of photos.arrow beside the photos' metadata."""
 
 
 @dataclass(frozen=True)
 class FaceBatch:
-    """Some faces on their way into a segment.
+    """A batch of faces to be written into a segment.
 
     Attributes:
-        vectors: (m, d) float32 of unit length.
-        faces: m rows of `faces_schema`.
+        vectors: (m, d) float32 embeddings of unit length.
+        faces: m rows with the columns of `indexer.faces_file.faces_schema`.
     """
 
     vectors: Vectors
@@ -47,11 +48,11 @@ class FaceBatch:
 
 @contextmanager
 def new_segment_dir(index_dir: Path) -> Iterator[Path]:
-    """A new segment's folder; it is removed again if it is not finished."""
+    """Make a folder for a new segment; remove it again if the `with` block raises."""
     folder = segment_dir(index_dir, new_id())
-    folder.parent.mkdir(exist_ok=True, mode=PRIVATE)
+    folder.parent.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
     sync_dir(index_dir)
-    folder.mkdir(mode=PRIVATE)
+    folder.mkdir(mode=PRIVATE_DIR_MODE)
     try:
         yield folder
         sync_dir(folder.parent)
@@ -63,7 +64,14 @@ def new_segment_dir(index_dir: Path) -> Iterator[Path]:
 def write_faces(
     folder: Path, batches: Iterable[FaceBatch], dimension: int, metadata: pa.Schema
 ) -> int:
-    """Write vectors.npy and faces.arrow; gives the number of faces."""
+    """Write vectors.npy and faces.arrow; return the number of faces.
+
+    Args:
+        folder: path of the segment's folder.
+        batches: the segment's faces.
+        dimension: number of dimensions of an embedding.
+        metadata: the columns of the photos' metadata.
+    """
     schema = faces_schema(metadata)
     with (
         write_vectors(folder / VECTORS_FILE, dimension) as vectors,
@@ -89,28 +97,32 @@ def _write_batch(writer: pa.RecordBatchWriter, table: pa.Table) -> None:
 
 
 def write_photos(folder: Path, photos: pa.Table) -> None:
-    """Write photos.arrow: rows of `Dataset.photo_rows`, which let the next update compare."""
+    """Write photos.arrow from rows of `Dataset.photo_rows`, for the next update to compare with."""
     for name in ("status", "part"):
-        place = photos.schema.get_field_index(name)
+        column_index = photos.schema.get_field_index(name)
         column = photos[name]
         if not pa.types.is_dictionary(column.type):
             column = pa.chunked_array([column.combine_chunks().dictionary_encode()])
-        photos = photos.set_column(place, name, column.unify_dictionaries())
+        photos = photos.set_column(column_index, name, column.unify_dictionaries())
     write_arrow(folder / PHOTOS_FILE, photos.combine_chunks())
 
 
 def read_photos(index_dir: Path, entry: SegmentEntry) -> pa.Table:
-    """The rows of photos.arrow, texts in full."""
+    """Read photos.arrow, with its dictionary-encoded columns as plain strings.
+
+    Raises:
+        CorruptFileError: the file is not what was written.
+    """
     path = segment_dir(index_dir, entry.segment_id) / PHOTOS_FILE
     entry.files[PHOTOS_FILE].require(path)
     with pa.memory_map(str(path)) as file:
         photos = pa.ipc.open_file(file).read_all()
     for name in ("status", "part"):
-        place = photos.schema.get_field_index(name)
-        photos = photos.set_column(place, name, pc.cast(photos[name], pa.string()))
+        column_index = photos.schema.get_field_index(name)
+        photos = photos.set_column(column_index, name, pc.cast(photos[name], pa.string()))
     return photos
 
 
 def digests(folder: Path) -> dict[str, FileDigest]:
-    """Digests of a finished segment's files, by name."""
+    """Compute the digests of a finished segment's files, by file name."""
     return {path.name: FileDigest.of(path) for path in sorted(folder.iterdir())}

@@ -1,4 +1,4 @@
-"""An index opened: the segments of one version as one gallery."""
+"""A snapshot of an index: one version, opened, with all its segments as one gallery."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from indexer.segment import Segment, metadata_of
 from indexer.vectors import RowMask, Vectors
 
 OPEN_ATTEMPTS = 5
-"""A writer may remove an old version while it is being opened: then CURRENT names a newer one."""
+"""How often opening a version is tried: meanwhile a writer may remove it and publish another."""
 
 FILTERS_KEPT = 8
-"""Filters whose result is kept, for a searcher that is asked the same again."""
+"""Number of recent filters whose masks are kept, for searches that repeat a filter."""
 
 RowMasks = list[RowMask | None]
-"""For each segment the rows that a filter lets pass; None: all that were not deleted."""
+"""A mask for each segment; None in place of one selects all rows that are not deleted."""
 
 
 class Snapshot:
-    """One version of an index, opened: all its faces as one gallery. Use `open`.
+    """One version of an index, opened, with all its faces as one gallery. Use `open`.
 
-    A *place* is a face's row, counted through all segments, deleted faces included.
+    The *position* of a face is its row number counted through all segments, oldest first, deleted
+    rows included.
 
     Attributes:
-        line: the line of CURRENT by which the version was found; another line, another version.
+        line: content of CURRENT when the version was opened; it differs for another version.
         manifest: the version's manifest.
         segments: the version's segments, opened, oldest first.
         metadata: the columns of the photos' metadata, beside the columns that every face has.
-        mask: called with a filter, or with None for no filter, gives which rows it lets pass, as
-            `RowMasks`; the results of the last `FILTERS_KEPT` filters are kept.
+        masks: function of a filter, or of None for no filter, that returns its `RowMasks`. The
+            results for the last `FILTERS_KEPT` filters are kept.
     """
 
     def __init__(self, line: bytes, manifest: Manifest, segments: Sequence[Segment]) -> None:
@@ -53,16 +54,17 @@ class Snapshot:
 
     @classmethod
     def open(cls, index: str | Path, device: Device, opened: Sequence[Segment] = ()) -> Snapshot:
-        """Open the version of an index that is in force.
+        """Open the current version of an index.
 
         Args:
-            index: the index's folder.
-            device: where its segments are to be searched.
+            index: path of the index's folder.
+            device: where the segments will be searched: `cpu`, `cuda`, or `auto` (a GPU if FAISS
+                sees one whose memory the embeddings fit).
             opened: segments that are open already and are used again.
 
         Raises:
-            WrongUsageError: there is no index at that path.
-            CorruptFileError: a file is missing, truncated or altered; names it.
+            WrongUsageError: there is no index at that path, or no such device.
+            CorruptFileError: a file is missing, truncated or altered; the message names it.
         """
         index_dir = Path(index)
         for attempt in range(OPEN_ATTEMPTS):
@@ -83,7 +85,7 @@ class Snapshot:
         return [RowMask(segment.mask(where, self.metadata)) for segment in self.segments]
 
     def num_selected(self, mask: RowMasks) -> int:
-        """The number of faces that may be found, of a filter's result."""
+        """Return the number of faces that masks select."""
         return sum(
             segment.num_live if rows is None else rows.count
             for segment, rows in zip(self.segments, mask, strict=True)
@@ -92,15 +94,19 @@ class Snapshot:
     def nearest(
         self, probes: Vectors, k: int, mask: RowMasks
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The faces most similar to each probe.
+        """Find the k faces most similar to each probe.
 
         Args:
             probes: (p, d) embeddings of unit length.
-            k: faces wanted for each probe.
-            mask: which faces may be found, by segment; see `masks`.
+            k: number of faces to find for each probe.
+            mask: the faces that may be found, as from `masks`.
 
         Returns:
-            (p, k) similarities, descending, and (p, k) places; -inf and -1 where there are no more.
+            (p, k) similarities, descending, and (p, k) positions. Where fewer than k faces may be
+            found, they are padded with -inf and -1.
+
+        Raises:
+            CorruptFileError: vectors or codes are not what was written.
         """
         found = [
             (similarities, np.where(rows < 0, -1, rows + start))
@@ -110,60 +116,67 @@ class Snapshot:
         if len(found) == 1:
             return found[0]
         similarities = np.concatenate([part[0] for part in found], axis=1)
-        places = np.concatenate([part[1] for part in found], axis=1)
+        positions = np.concatenate([part[1] for part in found], axis=1)
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(similarities, order, 1), np.take_along_axis(places, order, 1)
+        return np.take_along_axis(similarities, order, 1), np.take_along_axis(positions, order, 1)
 
-    def face(self, place: int, columns: Sequence[str]) -> dict[str, Any]:
-        """The values of a face's columns; columns that its segment does not have are left out."""
-        segment, row = self._segment(place)
+    def face(self, position: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Return the values of a face's columns; columns that its segment lacks are left out."""
+        segment, row = self._segment(position)
         return segment.faces.row(row, columns)
 
-    def embeddings(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The (n, d) embeddings of the faces at (n,) places."""
-        embeddings = np.empty((len(places), self.manifest.contract.dimension), np.float32)
-        numbers = np.searchsorted(self._starts, places, side="right") - 1
+    def embeddings(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the (n, d) float32 embeddings of the faces at (n,) positions."""
+        embeddings = np.empty((len(positions), self.manifest.contract.dimension), np.float32)
+        numbers = np.searchsorted(self._starts, positions, side="right") - 1
         for number in np.unique(numbers).tolist():
             here = numbers == number
-            embeddings[here] = self.segments[number].vectors[places[here] - self._starts[number]]
+            embeddings[here] = self.segments[number].vectors[positions[here] - self._starts[number]]
         return embeddings
 
     def fpirs_of(self, similarities: NDArray[np.floating]) -> NDArray[np.float64] | None:
-        """(n,) the lowest FPIR at which matches of (n,) similarities would still be returned.
+        """Compute the lowest FPIR at which matches of given similarities would still be returned.
 
-        None where the index is not calibrated for its present size.
+        Args:
+            similarities: (n,) similarities, in [-1, 1].
+
+        Returns:
+            (n,) FPIR, in (0, 1]; None if the index is not calibrated for its present size.
         """
         calibration = self.manifest.calibration
         if calibration is None:
             return None
         try:
             return calibration.fpir_of(similarities, self.manifest.num_faces)
-        except WrongUsageError:  # the index has grown or shrunk too much since
+        except WrongUsageError:  # the number of faces has changed too much since calibration
             return None
 
     def fpir_of(self, similarity: float) -> float | None:
-        """The same of one match."""
+        """Compute the lowest FPIR at which a match of one similarity would still be returned.
+
+        Returns None if the index is not calibrated for its present size.
+        """
         fpirs = self.fpirs_of(np.array([similarity]))
         return None if fpirs is None else float(fpirs[0])
 
     def live(self) -> NDArray[np.bool_]:
-        """(n,) bool, whether the face at each place was not deleted."""
+        """Return (n,) bool: whether the face at each position is not deleted."""
         return np.concatenate([np.zeros(0, bool), *(segment.live() for segment in self.segments)])
 
-    def values(self, column: str, places: NDArray[np.int64]) -> list[Any]:
-        """A column's values of the faces at (n,) places; None where a segment lacks the column."""
-        values: list[Any] = [None] * len(places)
-        numbers = np.searchsorted(self._starts, places, side="right") - 1
+    def values(self, column: str, positions: NDArray[np.int64]) -> list[Any]:
+        """Return a column's values for the faces at (n,) positions; None where it is missing."""
+        values: list[Any] = [None] * len(positions)
+        numbers = np.searchsorted(self._starts, positions, side="right") - 1
         for number in np.unique(numbers).tolist():
             faces, here = self.segments[number].faces, np.flatnonzero(numbers == number)
             if column in faces.schema.names:
-                found = faces.values(column, places[here] - self._starts[number])
+                found = faces.values(column, positions[here] - self._starts[number])
                 for answer, value in zip(here.tolist(), found, strict=True):
                     values[answer] = value
         return values
 
-    def place_of(self, face_id: str) -> int | None:
-        """The place of a face that was not deleted, by its face id; None: there is none."""
+    def position_of(self, face_id: str) -> int | None:
+        """Return the position of the live face with a face id; None if there is no such face."""
         for segment, start in zip(self.segments, self._starts, strict=False):
             rows = np.flatnonzero(
                 rows_in(segment.faces, "face_id", pa.array([face_id])) & segment.live()
@@ -172,6 +185,6 @@ class Snapshot:
                 return int(start + rows[0])
         return None
 
-    def _segment(self, place: int) -> tuple[Segment, int]:
-        number = int(np.searchsorted(self._starts, place, side="right")) - 1
-        return self.segments[number], place - int(self._starts[number])
+    def _segment(self, position: int) -> tuple[Segment, int]:
+        number = int(np.searchsorted(self._starts, position, side="right")) - 1
+        return self.segments[number], position - int(self._starts[number])

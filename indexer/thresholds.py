@@ -1,9 +1,10 @@
-"""Where to draw the line: from which similarity on a match is worth a look.
+"""Thresholds: the similarity from which two faces count as a match.
 
-A gallery of n faces answers a stranger with n chances to look alike, so a threshold is stated as
-the share of strangers' searches that it lets get an answer: the false-positive identification rate
-(FPIR; ISO/IEC 19795-1, NIST FRTE Part 2). `facetrove calibrate` measures that on a gallery and
-keeps it with the index. Until then `operating_threshold` goes by what is known of the model.
+Every face of a gallery is a chance to be taken for somebody else. So the threshold of a search is
+stated by its false-positive identification rate (FPIR; ISO/IEC 19795-1, NIST FRTE Part 2), which is
+the share of searches for people who are not enrolled that return a match. `facetrove calibrate`
+measures the FPIR of an index by similarity and stores it with the index. Without a calibration,
+`operating_threshold` uses rates that were measured for the model.
 """
 
 from __future__ import annotations
@@ -17,27 +18,30 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError
 
 FPIR = 0.01
-"""Of `operating_threshold`."""
+"""The FPIR at which `operating_threshold` sets the threshold: one search in a hundred."""
 
 MAX_GROWTH = 2.0
-"""A calibration serves an index that has grown or shrunk by this factor; beyond, who is in it may
-have changed too."""
+"""Largest factor by which an index may have grown or shrunk since its calibration. Beyond it, the
+people in the index may have changed too."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The false-positive identification rate of an index, by similarity.
+    """The false-positive identification rate (FPIR) of an index, by similarity.
 
     Attributes:
-        method: measured on `people` with labels, or on the `gallery` itself, its faces grouped by
-            likeness; see `facetrove.evaluation.calibrate`.
-        num_faces: of the gallery that it is for.
-        num_people: different people, or groups of like faces, that were compared.
-        num_comparisons: pairs of faces of two people that were compared.
-        similarities: ascending.
-        rates: FPIR with these as thresholds, descending, in (0, 1). Nothing is said beyond the
-            last: the faces compared do not carry further.
-        created: when, in UTC, ISO 8601.
+        method: how faces were assigned to people: `people`, by labels, or `gallery`, by clustering
+            similar faces of the gallery; see `facetrove.evaluation.calibrate`.
+        num_faces: number of faces in the gallery that was measured.
+        num_people: number of people, or of clusters of similar faces, that were compared.
+        num_comparisons: number of pairs of faces of different people that were compared.
+        similarities: thresholds, ascending, [-1, 1].
+        rates: the FPIR at each of these thresholds, descending, (0, 1). The last is the lowest
+            rate that this number of people supports.
+        created: time of the calibration in UTC, ISO 8601.
+
+    Raises:
+        ValueError: a field is out of range or not in order.
     """
 
     method: Literal["people", "gallery"]
@@ -62,48 +66,66 @@ class Calibration:
             and 0 < rates[-1] < rates[0] < 1
             and -1 <= similarities[0] <= similarities[-1] <= 1
         ):
-            raise ValueError("a calibration does not make sense")
+            raise ValueError(
+                "a calibration does not make sense: its similarities must ascend in [-1, 1] and "
+                "its rates descend in (0, 1)"
+            )
 
     def min_fpir(self, num_faces: int) -> float:
-        """The lowest FPIR that is known for a gallery of so many faces.
+        """Return the lowest FPIR that the calibration supports for a gallery of `num_faces` faces.
 
-        Raises: as `threshold`.
+        Args:
+            num_faces: number of faces in the gallery now.
+
+        Raises:
+            WrongUsageError: the size of the gallery has changed by more than `MAX_GROWTH`.
         """
         return float(self._rates_of(num_faces)[-1])
 
     def threshold(self, fpir: float, num_faces: int) -> float:
-        """The least similarity of a match at an FPIR.
+        """Return the smallest similarity of a match at an FPIR.
 
         Args:
-            fpir: share of strangers' searches that may get an answer.
-            num_faces: in the gallery now.
+            fpir: share of searches for people who are not enrolled that may return a match, from
+                `min_fpir` to below 1.
+            num_faces: number of faces in the gallery now.
+
+        Returns:
+            The similarity, in [-1, 1].
 
         Raises:
-            WrongUsageError: the calibration does not reach there, or the gallery is another.
+            WrongUsageError: the calibration does not support this rate, or the size of the
+                gallery has changed by more than `MAX_GROWTH`.
         """
         rates = self._rates_of(num_faces)
         if not rates[-1] * (1 - 1e-9) <= fpir < 1:
             raise WrongUsageError(
-                f"an FPIR of {fpir:g} cannot be promised: the {self.num_people:,} "
-                f"{'people' if self.method == 'people' else 'groups of like faces'} that were "
-                f"compared carry from {rounded_up(rates[-1]):g} to 1; ask for a rate in between"
+                f"cannot guarantee FPIR {fpir:g}: a calibration on {self.num_people:,} "
+                f"{'people' if self.method == 'people' else 'clusters of similar faces'} supports "
+                f"rates from {rounded_up(rates[-1]):g} to 1; ask for a rate in between"
                 + (", or calibrate with more labelled people" if fpir < 1 else "")
             )
-        # Linear in the logarithm of the rate, as similarities of strangers nearly are.
+        # Interpolate over the logarithm of the rate, in which similarities are nearly linear.
         return float(np.interp(-np.log(fpir), -np.log(rates), self.similarities))
 
     def fpir_of(self, similarities: NDArray[np.floating], num_faces: int) -> NDArray[np.float64]:
-        """(n,) the lowest FPIR at which matches of (n,) similarities would still be returned.
+        """Compute the lowest FPIR at which matches of given similarities would still be returned.
 
-        It is never lower than `min_fpir`, where what is known ends.
+        Args:
+            similarities: (n,) similarities, in [-1, 1].
+            num_faces: number of faces in the gallery now.
 
-        Raises: as `threshold`.
+        Returns:
+            (n,) FPIR, from `min_fpir` to 1.
+
+        Raises:
+            WrongUsageError: the size of the gallery has changed by more than `MAX_GROWTH`.
         """
         logs = np.log(self._rates_of(num_faces))
         return np.asarray(np.exp(np.interp(similarities, self.similarities, logs, left=0.0)))
 
     def _rates_of(self, num_faces: int) -> NDArray[np.float64]:
-        """Rates for a gallery of another size: n faces are n chances."""
+        """Return the rates for a gallery of another size, every face being an equal chance."""
         growth = num_faces / self.num_faces
         if not 1 / MAX_GROWTH <= growth <= MAX_GROWTH:
             raise WrongUsageError(
@@ -114,7 +136,7 @@ class Calibration:
 
 
 def rounded_up(rate: float) -> float:
-    """A rate that a person can type, not below it: two digits."""
+    """Round a rate up to two significant digits, so that a person can type it."""
     step = 10.0 ** (np.floor(np.log10(rate)) - 1)
     return float(f"{np.ceil(rate / step - 1e-9) * step:.2g}")
 
@@ -123,28 +145,33 @@ _SFACE = (
     *((0.119, -1.0), (0.218, -2.0), (0.292, -3.0), (0.355, -4.0), (0.412, -5.0), (0.463, -6.0)),
     *((0.506, -7.0), (0.544, -8.0), (0.577, -9.0)),
 )
-"""Measured on Labeled Faces in the Wild down to 1e-6; below, on generated faces (see
-benchmarks/README.md): an extrapolation."""
+"""For SFace: similarity, and log10 of the share of pairs of different people that reach it. Down to
+1e-6 measured on Labeled Faces in the Wild; below, extrapolated with generated faces (see
+benchmarks/README.md)."""
 
-NON_MATED = {"sface": _SFACE, "sface-int8": _SFACE}  # float's are within 0.005 of these
-"""By embedder: similarities t, and log10 of the share of pairs of different people above t."""
+NON_MATED = {"sface": _SFACE, "sface-int8": _SFACE}
+"""By embedder, the points of its non-mated similarity distribution, as in `_SFACE`. Those of
+sface-int8 are within 0.005 of these."""
 
 
 def operating_threshold(
     embedder: str, num_faces: int, calibration: Calibration | None = None
 ) -> float | None:
-    """The similarity from which on a match counts, at `FPIR`; None where nothing is known.
+    """Return the smallest similarity of a match at the FPIR `FPIR`, in [-1, 1].
 
     Args:
-        embedder: its name.
-        num_faces: in the gallery.
-        calibration: of the index, if there is one.
+        embedder: name of the embedder.
+        num_faces: number of faces in the gallery.
+        calibration: the index's calibration, which is used if it supports that rate.
+
+    Returns:
+        The threshold; None without a calibration if the embedder is not in `NON_MATED`.
     """
     if calibration is not None:
         try:
             return calibration.threshold(FPIR, num_faces)
         except WrongUsageError:
-            pass  # it does not reach there: go by the model
+            pass  # the rates of the embedder have to do
     if embedder not in NON_MATED or num_faces == 0:
         return None
     similarities, shares = np.array(NON_MATED[embedder]).T
@@ -152,14 +179,14 @@ def operating_threshold(
 
 
 def verification_threshold(embedder: str, far: float) -> float | None:
-    """The similarity from which on two faces count as one person's in a 1:1 comparison.
+    """Return the similarity from which two faces count as one person's in a 1:1 comparison.
 
     Args:
-        embedder: its name.
+        embedder: name of the embedder.
         far: false accept rate: share of pairs of different people that reach the threshold.
 
     Returns:
-        None where nothing was measured for this embedder, or not down to this rate.
+        The threshold, in [-1, 1]; None if nothing was measured for the embedder at this rate.
     """
     if embedder not in NON_MATED:
         return None

@@ -1,7 +1,7 @@
-"""How exact a recipe is, and which settings of its search reach a target fastest.
+"""Tune the search settings of a recipe: find the fastest that reach the target recall.
 
-Probes are faces of the gallery, their own rows left out of every answer. Settings are tuned on one
-set of probes and measured on another.
+Probes are faces of the gallery, whose own rows are left out of every result. Settings are tuned on
+one set of probes and measured on another.
 """
 
 from __future__ import annotations
@@ -25,55 +25,69 @@ from indexer.recipes import SEED, sample_rows, unwrapped
 from indexer.vectors import Vectors
 
 TUNING_PROBES, TESTING_PROBES = 3_000, 1_000
+"""Number of faces to tune the settings with, and number of others to measure them with."""
 
 T = TypeVar("T")
 
 RECALL_AT = 10
+"""Number of nearest faces that recall is measured on."""
+
 CANDIDATES = (4, 8, 16, 32)
+"""Values of `Recipe.candidates` to try."""
+
 EF_SEARCH = (16, 32, 64, 128, 256, 512)
+"""Values of `Recipe.ef_search` to try."""
+
 LATENCY_PROBES = 200
+"""Number of probes that are timed one at a time."""
 
 MARGIN = 1
-"""Standard errors by which the target is to be reached: of many settings tried, the fastest that
-seems to reach it is one that chance has favoured."""
+"""Safety margin in standard errors: the recall must exceed the target by it. The fastest of many
+settings that seem to reach the target is biased upwards."""
 
-WORTH_IT = 1.2
-"""An approximate recipe must be so many times as fast as exact search, or exact is chosen."""
+MIN_SPEEDUP = 1.2
+"""Smallest speedup over exact search for which `auto` keeps an approximate recipe."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Probes and what exact search finds for them.
+    """The ground truth of recall: probes, and the rows that exact search finds for them.
 
     Attributes:
-        probes: (p, d).
-        similarities, rows: (p, k) of the nearest, descending, their own row left out.
-        own: (p,) row of each probe.
-        seconds_per_probe: what exact search took in a batch.
+        probes: (p, d) embeddings of unit length.
+        similarities: (p, k) similarities of the nearest rows, descending.
+        rows: (p, k) the nearest rows, without each probe's own row.
+        own: (p,) the row that each probe is a copy of.
+        seconds_per_probe: time that exact search took per probe, in one batch.
     """
 
     probes: Vectors
     similarities: NDArray[np.float32]
     rows: NDArray[np.int64]
-    own: NDArray[np.int64]
+    own_rows: NDArray[np.int64]
     seconds_per_probe: float
 
 
-def exact_truth(vectors: Vectors, own: NDArray[np.int64]) -> Truth:
-    """Search exactly for faces of the gallery."""
-    probes = np.ascontiguousarray(vectors[own])
+def exact_truth(vectors: Vectors, own_rows: NDArray[np.int64]) -> Truth:
+    """Take faces of the gallery as probes, and find their nearest rows by exact search.
+
+    Args:
+        vectors: (n, d) embeddings of the gallery, of unit length.
+        own: (p,) the rows to take as probes.
+    """
+    probes = np.ascontiguousarray(vectors[own_rows])
     began = time.perf_counter()
     similarities, rows = nearest_rows(vectors, probes, min(RECALL_AT + 1, len(vectors)))
     seconds = (time.perf_counter() - began) / len(probes)
-    similarities, rows = _without_own(similarities, rows, own)
-    return Truth(probes, similarities, rows, own, seconds)
+    similarities, rows = _without_own_rows(similarities, rows, own_rows)
+    return Truth(probes, similarities, rows, own_rows, seconds)
 
 
-def _without_own(
-    similarities: NDArray[np.float32], rows: NDArray[np.int64], own: NDArray[np.int64]
+def _without_own_rows(
+    similarities: NDArray[np.float32], rows: NDArray[np.int64], own_rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Drop each probe's own row, or the last where its own is not among them."""
-    drop = rows == own[:, None]
+    """Drop each probe's own row from its results, or the last row if its own is not among them."""
+    drop = rows == own_rows[:, None]
     drop[~drop.any(axis=1), -1] = True
     shape = (len(rows), rows.shape[1] - 1)
     return similarities[~drop].reshape(shape), rows[~drop].reshape(shape)
@@ -81,23 +95,30 @@ def _without_own(
 
 @dataclass(frozen=True)
 class Recall:
-    """Shares found of the exact nearest 1, 10, and of the matches; and how many these are."""
+    """The recall of a search: the shares of what exact search finds that it found.
+
+    Attributes:
+        at_1, at_10: share of the exact 1 and 10 nearest faces found, [0, 1].
+        of_matches: share found of those of the ten nearest that reach the threshold, [0, 1]; None
+            if there is no threshold, or no face reaches it.
+        num_matches: number of faces that `of_matches` is a share of.
+        num_neighbours: number of faces that `at_10` is a share of.
+    """
 
     at_1: float
     at_10: float
     of_matches: float | None
     num_matches: int
-
     num_neighbours: int
 
     def of(self, options: IndexOptions) -> float:
-        """The one that the target is for: matches where there are some to go by."""
+        """Return the recall that the target is for; `at_10` if there are no matches to count."""
         if options.recall_of == "matches" and self.of_matches is not None:
             return self.of_matches
         return self.at_10
 
     def reaches(self, options: IndexOptions) -> bool:
-        """Whether it reaches the target by `MARGIN`, so that other probes bear it out."""
+        """Return whether the recall exceeds the target by `MARGIN` standard errors."""
         share, count = self.of(options), self.num_neighbours
         if options.recall_of == "matches" and self.of_matches is not None:
             count = self.num_matches
@@ -105,17 +126,17 @@ class Recall:
 
 
 def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Recall:
-    """Compare an answer with exact search.
+    """Compute the recall of a search's results.
 
     Args:
-        truth: the probes.
-        rows: (p, k + 1) rows found for them, their own among them.
-        threshold: least similarity of a match.
+        truth: the probes and their exact results.
+        rows: (p, k + 1) rows found for the probes, their own rows not left out.
+        threshold: smallest similarity of a match; None: no matches are counted.
     """
     if truth.rows.shape[1] == 0:
         return Recall(1.0, 1.0, None, 0, 1)
-    _, rows = _without_own(np.zeros(rows.shape, np.float32), rows, truth.own)
-    # Sorted sets of one probe each, told apart by an offset, so that one lookup serves all.
+    _, rows = _without_own_rows(np.zeros(rows.shape, np.float32), rows, truth.own_rows)
+    # An offset for each probe makes its rows distinct from other probes', so that one `isin` does.
     span = np.int64(max(rows.max(initial=0), truth.rows.max(initial=0)) + 2)
     offsets = span * np.arange(len(rows))[:, None]
     found = np.isin(truth.rows + offsets, np.where(rows < 0, -1, rows + offsets))
@@ -139,40 +160,42 @@ def tune(
     options: IndexOptions,
     threshold: float | None,
 ) -> tuple[Recipe, Measured]:
-    """Find the fastest settings that reach the target, or the nearest to it, and measure them.
+    """Find the fastest search settings that reach the target recall, and measure them.
 
     Args:
-        codes: filled, over the rows of `vectors`.
-        recipe: what it was made by.
-        vectors: (n, d).
-        options: the target.
-        threshold: least similarity of a match, at this gallery's size.
+        codes: FAISS index with all rows of `vectors`.
+        recipe: the recipe that the index was made from.
+        vectors: (n, d) embeddings of the gallery, of unit length.
+        options: the options of the index, with the target recall.
+        threshold: smallest similarity of a match in a gallery of this size; None: not known.
 
     Returns:
-        The recipe with its settings, or the exact one where that is the best way to the target
-        and the choice is ours; and how it does.
+        The recipe with its settings, and their recall and speed. If none reach the target, the
+        settings with the highest recall; but if the recipe is `auto`, exact search, also if the
+        settings are less than `WORTH_IT` times as fast.
     """
-    both = sample_rows(len(vectors), TUNING_PROBES + TESTING_PROBES, SEED + 1)
-    both = np.random.default_rng(SEED).permutation(both)
-    split = -(-len(both) * TUNING_PROBES // (TUNING_PROBES + TESTING_PROBES))
-    tuning = exact_truth(vectors, both[:split])
-    testing = exact_truth(vectors, both[min(split, len(both) - 1) :])
+    drawn = sample_rows(len(vectors), TUNING_PROBES + TESTING_PROBES, SEED + 1)
+    drawn = np.random.default_rng(SEED).permutation(drawn)
+    split = -(-len(drawn) * TUNING_PROBES // (TUNING_PROBES + TESTING_PROBES))
+    tuning = exact_truth(vectors, drawn[:split])
+    testing = exact_truth(vectors, drawn[min(split, len(drawn) - 1) :])
     tuned, reached = _fastest(codes, recipe, vectors, options, truth=tuning, threshold=threshold)
     measured = _measure(codes, tuned, vectors, testing, threshold)
     speedup = measured.probes_per_second / measured.exact_probes_per_second
     tuned = replace(tuned, exact_share=min(1.0, 1 / speedup))
-    if options.recipe == AUTO and (not reached or speedup < WORTH_IT):
-        best = f"{measured.probes_per_second:,.0f} probes/s, recall {_said(measured, options)}"
+    if options.recipe == AUTO and (not reached or speedup < MIN_SPEEDUP):
+        best = f"{measured.probes_per_second:,.0f} probes/s, recall {_recall_of(measured, options)}"
         return Recipe(
             reason=f"exact search is the best way to the target ({recipe.factory}: {best})"
         ), _measure(None, Recipe(), vectors, testing, threshold)
     if not reached:
-        reason = f"the target of {options.target_recall} cannot be met; this is the nearest"
+        reason = f"target recall {options.target_recall} cannot be met; these settings come closest"
         tuned = replace(tuned, reason=f"{tuned.reason}; {reason}")
     return tuned, measured
 
 
-def _said(measured: Measured, options: IndexOptions) -> str:
+def _recall_of(measured: Measured, options: IndexOptions) -> str:
+    """Return the recall that the target is for, as text."""
     if options.recall_of == "matches" and measured.recall_of_matches is not None:
         return f"{measured.recall_of_matches:.4f} of matches"
     return f"{measured.recall_at_10:.4f} of the ten nearest"
@@ -187,7 +210,10 @@ def _fastest(
     truth: Truth,
     threshold: float | None,
 ) -> tuple[Recipe, bool]:
-    """The fastest settings that reach the target, or those nearest to it; and whether any does."""
+    """Return the fastest settings that reach the target, or else those with the highest recall.
+
+    The second value says whether any settings reach the target.
+    """
 
     def found_by(settings: Recipe) -> Recall:
         _, rows = search_rows(vectors, codes, settings, truth.probes, k=RECALL_AT + 1)
@@ -196,21 +222,21 @@ def _fastest(
     reaching: list[tuple[float, Recipe]] = []
     nearest: tuple[float, Recipe] = (-1.0, recipe)
     for candidates in CANDIDATES:
-        efforts = list(_effort(codes, replace(recipe, candidates=candidates, exact_share=0.0)))
-        least = bisect_left(efforts, True, key=lambda e: found_by(e).reaches(options))
-        if least == len(efforts):
-            most = found_by(efforts[-1]).of(options)
-            nearest = max(nearest, (most, efforts[-1]), key=itemgetter(0))
+        settings = list(_settings(codes, replace(recipe, candidates=candidates, exact_share=0.0)))
+        first = bisect_left(settings, True, key=lambda tried: found_by(tried).reaches(options))
+        if first == len(settings):
+            highest = found_by(settings[-1]).of(options)
+            nearest = max(nearest, (highest, settings[-1]), key=itemgetter(0))
         else:
-            seconds = min(_seconds(found_by, efforts[least]) for _ in range(2))
-            reaching.append((seconds, efforts[least]))
+            seconds = min(_seconds(found_by, settings[first]) for _ in range(2))
+            reaching.append((seconds, settings[first]))
     if not reaching:
         return nearest[1], False
     return min(reaching, key=itemgetter(0))[1], True
 
 
-def _effort(codes: faiss.Index, recipe: Recipe) -> Iterator[Recipe]:
-    """Settings of growing effort, for one number of candidates: the recall grows with them."""
+def _settings(codes: faiss.Index, recipe: Recipe) -> Iterator[Recipe]:
+    """Yield settings of growing effort, whose recall grows too, for one number of candidates."""
     inner = unwrapped(codes)
     if isinstance(inner, faiss.IndexIVF):
         steps = 2 ** np.arange(0, np.log2(inner.nlist), 0.25)

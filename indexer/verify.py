@@ -1,4 +1,4 @@
-"""Check every byte of an index, and that what it says agrees with its dataset."""
+"""Verify an index: check every byte of its files, and compare its faces with the dataset's."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ from indexer.segment_files import read_photos
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What a check found.
+class VerificationResult:
+    """The result of verifying an index.
 
     Attributes:
-        index, dataset: what was compared; the dataset only if it was named.
-        version: of the index.
-        num_files, num_bytes: read and digested.
-        num_faces: that can be found.
-        problems: what is wrong, one line each; empty: nothing is.
+        index: path of the index.
+        dataset: path of the dataset that the index was compared with; None: it was not compared.
+        version: number of the index's version that was checked.
+        num_files: number of files read; the segments' files and the file of deleted rows.
+        num_bytes: total size in bytes of the segments' files.
+        num_faces: number of faces in the index, deleted ones excluded.
+        problems: one line for each problem; empty if the index is sound.
     """
 
     index: str
@@ -45,7 +47,7 @@ class Verified:
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields, for machines."""
+        """Return the fields as a dictionary for `json.dump`."""
         return asdict(self)
 
 
@@ -54,17 +56,23 @@ def verify_index(
     dataset: str | Path | None = None,
     *,
     on_progress: OnProgress = ignore_progress,
-) -> Verified:
-    """Check an index: the digest of every file, its rows, and that they agree.
+) -> VerificationResult:
+    """Verify an index: the sha256 of every file, the files' agreement, and the dataset's faces.
+
+    Later checks are left out if an earlier one finds a problem.
 
     Args:
-        index: the index; it may be in use.
-        dataset: if named, that the index holds just its faces, with the same embeddings.
-        on_progress: called with what is being done.
+        index: path of the index's folder; the index may be in use.
+        dataset: path of the dataset that the index was built from, to check that both hold the
+            same faces with the same values and embeddings; None: the index alone is checked.
+        on_progress: called with each step and how far it is.
+
+    Returns:
+        The counts and problems found; problems are not raised.
 
     Raises:
-        WrongUsageError: there is no index, or no dataset, at that path.
-        CorruptFileError: the manifest cannot be read, so that nothing else can be checked.
+        WrongUsageError: there is no index, or no dataset, at the given path.
+        CorruptFileError: the current manifest or the dataset's header cannot be read.
     """
     path = Path(index)
     manifest = read_current(path)
@@ -76,7 +84,7 @@ def verify_index(
         source = Dataset.open(Path(dataset))
         problems += _check(lambda: _differences(path, manifest, source))
     files = [digest for entry in manifest.segments for digest in entry.files.values()]
-    return Verified(
+    return VerificationResult(
         index=str(path),
         dataset=None if dataset is None else str(dataset),
         version=manifest.version,
@@ -88,6 +96,7 @@ def verify_index(
 
 
 def _check(find: Callable[[], Iterator[str]]) -> list[str]:
+    """Return the problems that a check finds, or the error that stops it as the only one."""
     try:
         return list(find())
     except FaceTroveError as error:
@@ -95,7 +104,7 @@ def _check(find: Callable[[], Iterator[str]]) -> list[str]:
 
 
 def _corrupt_files(index_dir: Path, manifest: Manifest, on_progress: OnProgress) -> Iterator[str]:
-    """Files that are not what was written."""
+    """Yield a line for each file that is not what was written."""
     for entry in manifest.segments:
         for name, digest in entry.files.items():
             path = segment_dir(index_dir, entry.segment_id) / name
@@ -107,7 +116,7 @@ def _corrupt_files(index_dir: Path, manifest: Manifest, on_progress: OnProgress)
 
 
 def _contradictions(index_dir: Path, manifest: Manifest, on_progress: OnProgress) -> Iterator[str]:
-    """Where whole files do not agree with each other."""
+    """Yield a line for each contradiction between files that are not corrupt."""
     seen = [pa.array([], pa.string())]
     for segment in open_segments(index_dir, manifest):
         on_progress(Progress(f"checking the rows of segment {segment.path.name}"))
@@ -119,25 +128,31 @@ def _contradictions(index_dir: Path, manifest: Manifest, on_progress: OnProgress
         live = pa.array(segment.live())
         seen.append(segment.faces.table["face_id"].filter(live).combine_chunks())
         if segment.codes is not None and segment.codes.ntotal != len(segment.vectors):
-            yield f"{segment.path} proposes candidates among other rows than it has"
+            yield (
+                f"{segment.path} has codes of {segment.codes.ntotal} faces and "
+                f"{len(segment.vectors)} embeddings"
+            )
         if len(read_photos(index_dir, segment.entry)) != segment.entry.num_photos:
-            yield f"{segment.path} has another number of photos than its manifest says"
+            yield (
+                f"{segment.path} has another number of photos than the "
+                f"{segment.entry.num_photos} that its manifest says"
+            )
     face_ids = pa.concat_arrays(seen)
     if len(face_ids) != manifest.num_faces:
-        yield f"{index_dir} holds {len(face_ids)} faces, its manifest says {manifest.num_faces}"
+        yield f"{index_dir} holds {len(face_ids)} faces; its manifest says {manifest.num_faces}"
     if len(face_ids.unique()) != len(face_ids):
-        yield f"{index_dir} holds a face twice"
+        yield f"{index_dir} holds a face more than once"
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Landmarks that a detector did not find are NaN, which is equal to nothing."""
+    """Return whether two values are equal, where NaN equals NaN: missing landmarks are NaN."""
     if isinstance(one, list) and isinstance(other, list) and one and isinstance(one[0], float):
         return np.array_equal(one, other, equal_nan=True)
     return bool(one == other)
 
 
 def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterator[str]:
-    """Where an index and its dataset do not hold the same."""
+    """Yield a line for each kind of difference between an index and its dataset."""
     require_same_contract(
         source.contract,
         manifest.contract,
@@ -153,15 +168,15 @@ def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterat
     missing = others = 0
     for table in source.faces([*columns, "embedding"]):
         vectors = embedding_matrix(table)
-        places = [where.pop(face_id, None) for face_id in table["face_id"].to_pylist()]
-        missing += places.count(None)
+        stored = [where.pop(face_id, None) for face_id in table["face_id"].to_pylist()]
+        missing += stored.count(None)
         rows = table.select(columns).to_pylist()
-        for place, row, vector in zip(places, rows, vectors, strict=True):
-            if place is not None:
-                segment, number = place
-                face = segment.faces.row(number, columns)
-                same = all(_equal(face.get(name), value) for name, value in row.items())
-                others += not (same and np.array_equal(segment.vectors[number], vector))
+        for found, expected, vector in zip(stored, rows, vectors, strict=True):
+            if found is not None:
+                segment, row = found
+                face = segment.faces.row(row, columns)
+                same = all(_equal(face.get(name), value) for name, value in expected.items())
+                others += not (same and np.array_equal(segment.vectors[row], vector))
     update = f"`facetrove index {source.path} {index_dir}` brings it up to date"
     if missing:
         yield f"{index_dir} lacks {missing} faces of {source.path}; {update}"

@@ -1,1 +1,1 @@
-"""Look faces up in an index, and draw what was found."""
+"""Search an index for similar faces, and draw the results on contact sheets."""

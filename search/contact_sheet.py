@@ -1,4 +1,4 @@
-"""A picture of search results: each probe face beside its matches."""
+"""Contact sheets: a picture of search results, with each probe's face beside its matches."""
 
 from __future__ import annotations
 
@@ -19,25 +19,38 @@ from faces.photos.uris import photo_name
 from search.results import Probe
 
 SHEET_MARK = "facetrove contact sheet"
-EXIF_SOFTWARE = 0x0131  # Exif 2.32: the program that made a picture
-MAX_SIDE = 16_383  # pixels, WebP's limit
+"""Value of the Exif tag `EXIF_SOFTWARE` by which contact sheets are recognised."""
+
+EXIF_SOFTWARE = 0x0131
+"""The Exif 2.32 tag that names the program that made a picture."""
+
+MAX_SIDE = 16_383
+"""Largest width and height in pixels, which is WebP's limit."""
+
 SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-TILE = 160  # pixels, side of a face
+TILE = 160
+"""Side of a face's tile in pixels; the gaps and captions below are in pixels too."""
+
 GAP = 16
 CAPTION_HEIGHT = 44
 MATCHES_PER_ROW = 6
-CONTEXT = 1.6  # a tile shows the face's box, made square, and so much around it
+CONTEXT = 1.6
+"""Side of the square that a tile shows, relative to the longer side of the face's box."""
+
 BACKGROUND, INK, FAINT, ACCENT = "#ffffff", "#1c1c1e", "#6e6e73", "#0a5fb4"
 FONT = ImageFont.load_default(15)
 SMALL_FONT = ImageFont.load_default(12)
 
 
 def draw_contact_sheet(photo: Photo | Image, probes: Sequence[Probe]) -> PIL.Image.Image:
-    """Draw one band per probe: its face to the left, its matches in rows to the right.
+    """Draw a contact sheet: a band for each probe, its face to the left, its matches to the right.
 
     Args:
-        photo: the photo asked about; an array is (height, width, 3) uint8 RGB.
-        probes: what a search of it returned.
+        photo: the photo that was searched for; an array is (height, width, 3) uint8 RGB.
+        probes: the result of the search, at least one probe.
+
+    Returns:
+        The sheet, as an RGB picture.
     """
     photo = as_photo(photo)
     bands = [_draw_band(photo, number, probe) for number, probe in enumerate(probes, start=1)]
@@ -51,13 +64,18 @@ def draw_contact_sheet(photo: Photo | Image, probes: Sequence[Probe]) -> PIL.Ima
 
 
 def require_picture_name(path: Path) -> None:
-    """Raise WrongUsageError unless a contact sheet can be written under that name.
+    """Raise WrongUsageError unless a contact sheet can be written to a path.
 
-    Only an earlier contact sheet is ever replaced: a slip must not cost anyone a photo.
+    An existing file is replaced only if it is a contact sheet: a mistyped path must not cost
+    anyone a photo.
+
+    Raises:
+        WrongUsageError: the suffix is not one of `SHEET_SUFFIXES`, the file exists and is no
+            contact sheet, or its folder does not exist.
     """
     if path.suffix.lower() not in SHEET_SUFFIXES:
         raise WrongUsageError(
-            f"{path} does not say a picture format; end it in one of {', '.join(SHEET_SUFFIXES)}"
+            f"{path} does not name a picture format; end it in one of {', '.join(SHEET_SUFFIXES)}"
         )
     if path.exists() and not _is_contact_sheet(path):
         raise WrongUsageError(f"{path} exists and is no contact sheet; name another file")
@@ -66,7 +84,18 @@ def require_picture_name(path: Path) -> None:
 
 
 def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[Probe]) -> None:
-    """Draw a contact sheet to a file; its ending says the format (.jpg, .png, .webp...)."""
+    """Draw a contact sheet and write it to a file, whose suffix decides the format.
+
+    Args:
+        path: path of the file, ending in .jpg, .jpeg, .png or .webp; only an earlier contact
+            sheet is replaced.
+        photo: the photo that was searched for; an array is (height, width, 3) uint8 RGB.
+        probes: the result of the search, at least one probe.
+
+    Raises:
+        WrongUsageError: the file cannot be written at this path, or the sheet would be larger
+            than `MAX_SIDE`.
+    """
     require_picture_name(path)
     sheet = draw_contact_sheet(photo, probes)
     if max(sheet.size) > MAX_SIDE:
@@ -102,9 +131,9 @@ def _draw_band(photo: Photo, number: int, probe: Probe) -> PIL.Image.Image:
     _caption(draw, (GAP, GAP + TILE), f"face {number}", "in the photo asked about", ACCENT)
     divider = GAP + step_x + GAP // 2
     draw.line((divider, GAP, divider, band.height - GAP), fill="#d2d2d7")
-    for place, match in enumerate(probe.matches):
-        left = 2 * GAP + step_x + place % MATCHES_PER_ROW * step_x
-        top = GAP + place // MATCHES_PER_ROW * step_y
+    for cell, match in enumerate(probe.matches):
+        left = 2 * GAP + step_x + cell % MATCHES_PER_ROW * step_x
+        top = GAP + cell // MATCHES_PER_ROW * step_y
         band.paste(face_tile_of(match.uri, match.box, match.also_at), (left, top))
         title = f"{match.rank}.  {match.similarity:.3f}"
         _caption(draw, (left, top + TILE), title, photo_name(match.uri), INK)
@@ -125,17 +154,20 @@ def _caption(
 
 
 def face_tile_of(uri: str, box: Box, also_at: Sequence[str] = ()) -> PIL.Image.Image:
-    """A square picture of a face, or of the reason why its photo cannot be shown.
+    """Draw a square picture of a face, or of the reason why its photo cannot be shown.
 
     Args:
-        uri: of the photo.
-        box: of the face in it.
-        also_at: other places of the same photo.
+        uri: uri of the photo.
+        box: box of the face, in pixels of the photo.
+        also_at: uris of the photo's other copies, tried if it cannot be read.
+
+    Returns:
+        An RGB picture with sides of `TILE` pixels.
     """
     text = ""
-    for place in (uri, *also_at):
+    for copy in (uri, *also_at):
         try:
-            return _face_tile(decode_photo(read_photo(place)), box)
+            return _face_tile(decode_photo(read_photo(copy)), box)
         except PhotoRejectedError as error:
             text = text or f"photo not shown:\n{error.reason.value}"
     tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")
@@ -144,7 +176,7 @@ def face_tile_of(uri: str, box: Box, also_at: Sequence[str] = ()) -> PIL.Image.I
 
 
 def _face_tile(photo: Photo, whole_box: Box) -> PIL.Image.Image:
-    """The square around a face; grey where it reaches beyond the photo."""
+    """Cut out the square around a face, and fill it with grey where it reaches beyond the photo."""
     image = photo.image
     box = Box(*(value / photo.reduction for value in whole_box))
     side = max(2, round(CONTEXT * max(box.width, box.height)))

@@ -1,4 +1,4 @@
-"""What a search answers with: probes with candidate lists of matches, which turn into tables."""
+"""The results of a search: probes with candidate lists of matches, which convert to tables."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from indexer.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Match:
-    """One enrolled face that resembles a probe.
+    """An enrolled face that is similar to a probe.
 
     Attributes:
-        rank: place in the candidate list, from 1.
-        similarity: inner product of the two unit embeddings, [-1, 1], higher is nearer.
-        uri: the photo it is in.
-        box: where in that photo.
-        face_id: its name in dataset and index.
-        photo_id: sha256 of the photo's content.
-        score: how sure the detector was of the face, [0, 1].
-        also_at: other places where the same file lies.
-        person: who it is, where that is known: the photo's column `person`.
-        metadata: the photo's other columns, from photo lists.
-        fpir: the lowest false-positive identification rate at which it would still be returned,
-            as far down as the index is calibrated; None where it is not.
+        rank: rank in the candidate list, from 1 for the most similar.
+        similarity: inner product of the two unit-length embeddings, [-1, 1]; higher is nearer.
+        uri: uri of the photo that shows the face.
+        box: box of the face: x, y, width, height in pixels of the upright photo.
+        face_id: id of the face in the dataset and the index.
+        photo_id: sha256 of the photo's content, in hexadecimal.
+        score: the detector's confidence in the face, [0, 1].
+        also_at: uris of the photo's other copies.
+        person: who the photo shows, from its metadata column `person`; None: not given.
+        metadata: the photo's other metadata, from photo lists, by column.
+        fpir: the lowest false-positive identification rate at which the match would still be
+            returned, in (0, 1] and not below the calibration's lowest; None: not calibrated.
     """
 
     rank: int
@@ -47,7 +47,7 @@ class Match:
     fpir: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields, for machines; dates as ISO 8601."""
+        """Return the fields as a dictionary for `json.dump`; dates are ISO 8601 strings."""
         metadata = {
             name: value.isoformat() if hasattr(value, "isoformat") else value
             for name, value in self.metadata.items()
@@ -56,44 +56,47 @@ class Match:
 
 
 class CandidateList(Tabular, Sequence[Match]):
-    """The matches of one probe, best first. What they are is read when they are looked at.
+    """The matches of one probe, most similar first; a match's fields are read when it is accessed.
+
+    A candidate list is a sequence of `Match`; a slice of it is a candidate list that keeps the
+    ranks.
 
     Attributes:
-        similarities: (m,) float32, descending.
+        similarities: (m,) float32 similarities of the m matches, descending, [-1, 1].
     """
 
     def __init__(
         self,
         snapshot: Snapshot,
         similarities: NDArray[np.float32],
-        places: NDArray[np.int64],
+        positions: NDArray[np.int64],
         first_rank: int = 1,
     ) -> None:
         self._snapshot = snapshot
-        self.similarities = np.minimum(similarities, 1.0)  # rounding may exceed it
-        self._places = places
+        self.similarities = np.minimum(similarities, 1.0)  # rounding can exceed 1
+        self._positions = positions
         self._first_rank = first_rank
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._positions)
 
     @overload
-    def __getitem__(self, place: int) -> Match: ...
+    def __getitem__(self, index: int) -> Match: ...
     @overload
-    def __getitem__(self, place: slice) -> CandidateList: ...
-    def __getitem__(self, place: int | slice) -> Match | CandidateList:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
+    def __getitem__(self, index: slice) -> CandidateList: ...
+    def __getitem__(self, index: int | slice) -> Match | CandidateList:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
             if step != 1:
-                raise ValueError("a candidate list has no steps")
+                raise ValueError(f"step is {step}; a slice of a candidate list must have step 1")
             some = slice(start, stop)
             return CandidateList(
                 self._snapshot,
                 self.similarities[some],
-                self._places[some],
+                self._positions[some],
                 self._first_rank + start,
             )
-        number = range(len(self))[place]
+        number = range(len(self))[index]
         return self._match(number)
 
     def __iter__(self) -> Iterator[Match]:
@@ -104,22 +107,22 @@ class CandidateList(Tabular, Sequence[Match]):
 
     @property
     def face_ids(self) -> list[str]:
-        """(m,) of the matches; faster than to ask each."""
-        return self._snapshot.values("face_id", self._places)
+        """The face ids of the m matches; faster than reading them match by match."""
+        return self._snapshot.values("face_id", self._positions)
 
     def to_arrow(self) -> pa.Table:
-        """The matches as an Arrow table, a row each.
+        """Return the matches as an Arrow table with a row for each.
 
         Returns:
-            rank, similarity, uri, box (x, y, width, height), face_id, photo_id, score, also_at,
-            fpir, and the photos' metadata, `person` among it. A column of metadata that is called
-            like one of these is called `photo_<name>`.
+            Columns rank, similarity, uri, box (x, y, width, height in pixels), face_id, photo_id,
+            score, also_at, fpir, and the photos' metadata, `person` included. A metadata column
+            that has one of these names is called `photo_<name>`.
         """
         return _matches_table(self._snapshot, [self]).drop_columns(["probe"])
 
     def _match(self, number: int) -> Match:
         names = self._snapshot.metadata.names
-        face = self._snapshot.face(int(self._places[number]), (*_COLUMNS, *names))
+        face = self._snapshot.face(int(self._positions[number]), (*_COLUMNS, *names))
         metadata = {name: face.get(name) for name in names}
         person = metadata.pop("person", None)
         similarity = float(self.similarities[number])
@@ -151,12 +154,12 @@ _COLUMNS = tuple(_COLUMN_TYPES)
 
 @dataclass(frozen=True)
 class Probe:
-    """One face of the photo asked about, and its matches.
+    """A face of the photo that was searched for, and its matches.
 
     Attributes:
-        box: where it is in the photo.
-        score: how sure the detector is of it, [0, 1].
-        matches: its candidate list.
+        box: box of the face: x, y, width, height in pixels of the upright photo.
+        score: the detector's confidence in the face, [0, 1].
+        matches: the face's candidate list.
     """
 
     box: Box
@@ -164,7 +167,7 @@ class Probe:
     matches: CandidateList
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields, for machines."""
+        """Return the fields as a dictionary for `json.dump`."""
         return {
             "box": self.box._asdict(),
             "score": self.score,
@@ -176,10 +179,10 @@ _Item = TypeVar("_Item")
 
 
 class _Results(Tabular, Sequence[_Item]):
-    """Answers in the order of what was asked, which turn into one table.
+    """A sequence of results in the order of the probes, which converts to one table.
 
     Attributes:
-        snapshot: the version of the index that answered.
+        snapshot: the version of the index that was searched.
     """
 
     def __init__(self, items: Sequence[_Item], snapshot: Snapshot) -> None:
@@ -199,54 +202,60 @@ class _Results(Tabular, Sequence[_Item]):
         return self._items[number]
 
     def __eq__(self, other: object) -> bool:
-        """Whether a sequence holds the same answers in the same order."""
+        """Return whether another sequence holds equal results in the same order."""
         return isinstance(other, Sequence) and self._items == list(other)
 
-    __hash__ = None  # type: ignore[assignment]  # as of lists
+    __hash__ = None  # type: ignore[assignment]  # a list has none either
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._items!r})"
 
 
 class Probes(_Results[Probe]):
-    """The faces of the photo asked about, each with its matches, the surest detection first."""
+    """The faces of the photo that was searched for, with their matches, highest score first."""
 
     def to_arrow(self) -> pa.Table:
-        """All matches as an Arrow table: `probe`, the face asked about, counted from 0, and the
-        columns of `CandidateList.to_arrow`.
+        """Return the matches of all probes as an Arrow table.
+
+        Returns:
+            Column `probe`, the number of the face in this sequence from 0, and the columns of
+            `CandidateList.to_arrow`.
         """
         return _matches_table(self.snapshot, [probe.matches for probe in self])
 
 
 class CandidateLists(_Results[CandidateList]):
-    """A candidate list for each embedding asked about, in their order."""
+    """The candidate lists of the embeddings that were searched for, in the order of these."""
 
     def to_arrow(self) -> pa.Table:
-        """All matches as an Arrow table: `probe`, the embedding asked about, counted from 0, and
-        the columns of `CandidateList.to_arrow`.
+        """Return the matches of all embeddings as an Arrow table.
+
+        Returns:
+            Column `probe`, the number of the embedding from 0, and the columns of
+            `CandidateList.to_arrow`.
         """
         return _matches_table(self.snapshot, list(self))
 
 
 def _matches_table(snapshot: Snapshot, lists: Sequence[CandidateList]) -> pa.Table:
-    """The matches of many candidate lists of one snapshot, read column by column."""
+    """Read the matches of several candidate lists of one snapshot, column by column."""
     lengths = np.array([len(matches) for matches in lists], dtype=np.int64)
     ranks = [np.arange(len(m), dtype=np.int32) + np.int32(m._first_rank) for m in lists]
     similarities = np.concatenate([np.empty(0, np.float32), *(m.similarities for m in lists)])
-    places = np.concatenate([np.empty(0, np.int64), *(m._places for m in lists)])
+    positions = np.concatenate([np.empty(0, np.int64), *(m._positions for m in lists)])
     columns: dict[str, pa.Array] = {
         "probe": pa.array(np.repeat(np.arange(len(lists), dtype=np.int32), lengths)),
         "rank": pa.array(np.concatenate([np.empty(0, np.int32), *ranks])),
         "similarity": pa.array(similarities),
     }
     for name, kind in _COLUMN_TYPES.items():
-        columns[name] = pa.array(snapshot.values(name, places), kind)
+        columns[name] = pa.array(snapshot.values(name, positions), kind)
     fpirs = snapshot.fpirs_of(similarities)
-    columns["fpir"] = pa.nulls(len(places), pa.float64()) if fpirs is None else pa.array(fpirs)
-    ours, theirs = set(columns), set(snapshot.metadata.names)
+    columns["fpir"] = pa.nulls(len(positions), pa.float64()) if fpirs is None else pa.array(fpirs)
+    taken, metadata_names = set(columns), set(snapshot.metadata.names)
     for column in snapshot.metadata:
         name = column.name
-        while name in ours or (name != column.name and name in theirs):
+        while name in taken or (name != column.name and name in metadata_names):
             name = f"photo_{name}"
-        columns[name] = pa.array(snapshot.values(column.name, places), column.type)
+        columns[name] = pa.array(snapshot.values(column.name, positions), column.type)
     return pa.table(columns)

@@ -1,4 +1,4 @@
-"""Look faces up in an index."""
+"""Search an index for faces like those of a photo, like embeddings, or like a face in it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ _GROUP_COLUMN = {"photo": "photo_id", "person": "person"}
 
 PROBES_AT_ONCE = 4096  # bounds the memory of a batch of any size
 FIRST_DEPTH, DEEPER = 64, 4
+"""Candidates fetched first where any number may match, and the factor by which more are fetched."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of an index beside the probes.
+    """The conditions of a search, beside its probes.
 
     Attributes:
-        k: matches wanted; None: all above a least similarity, or `DEFAULT_K`.
-        where: a filter, as in SQL's WHERE, over the columns of faces; see docs/search.md.
-        min_similarity: least similarity of a match, [-1, 1].
-        one_per: at most one match, the best, from each photo or of each person.
-        fpir: share of searches for people who are not in the index that may get an answer,
-            (0, 1); with both this and `min_similarity` the stricter holds.
+        k: number of matches for each probe; None: see `FaceSearcher.search`.
+        where: a condition as in SQL's WHERE, over the columns of faces; see docs/search.md.
+        min_similarity: smallest similarity of a match, [-1, 1].
+        one_per: `photo` or `person`: only the best match from each.
+        fpir: share of searches for people who are not enrolled that may return a match, (0, 1);
+            the stricter of this and `min_similarity` counts.
     """
 
     k: int | None = None
@@ -56,10 +57,10 @@ class Query:
 
 
 class FaceSearcher:
-    """An index, opened. Use `open`.
+    """An index opened for searching. Use `open`.
 
-    Safe to share between threads. It answers from the version that was in force when it was
-    opened, whatever is published meanwhile, until `refresh`.
+    A searcher can be shared between threads. It searches the version of the index that was
+    current when it was opened, until `refresh`.
     """
 
     def __init__(self, path: Path, snapshot: Snapshot, device: Device) -> None:
@@ -69,28 +70,28 @@ class FaceSearcher:
 
     @classmethod
     def open(cls, index: str | Path, *, device: Device = "auto") -> FaceSearcher:
-        """Open the version of an index that is in force now.
+        """Open the current version of an index.
+
+        The structure and size of every file are checked, and the sha256 of small files and of
+        codes.faiss; `facetrove verify` checks everything.
 
         Args:
-            index: its folder.
-            device: `cpu`, `cuda`, or `auto`: a GPU where FAISS sees one and the embeddings fit its
-                memory; there every search compares with all of them. See `device`.
-
-        Checks the structure of every file, its size, and its digest if it is small or FAISS's;
-        `facetrove verify` checks everything.
+            index: path of the index's folder.
+            device: `cpu`, `cuda`, or `auto` (a GPU if FAISS sees one whose memory the embeddings
+                fit). On a GPU, a search compares with every face.
 
         Raises:
             WrongUsageError: there is no index at that path, or no such device.
-            CorruptFileError: a file is missing, truncated or altered; names it.
+            CorruptFileError: a file is missing, truncated or altered; the message names it.
         """
         path = Path(index)
-        use_gpu(device)  # refuses what cannot be had
+        use_gpu(device)  # raises before any work if there is no such device
         return cls(path, Snapshot.open(path, device), device)
 
     def refresh(self) -> bool:
-        """Move on to the version now in force; whether there was a newer one.
+        """Open the current version of the index; return whether it is a newer one.
 
-        Raises: as `open`; the searcher then stays with the version it has.
+        Raises: the errors of `open`; the searcher then keeps the version that it has.
         """
         before = self._snapshot
         if current_line(self.path) == before.line:
@@ -100,30 +101,30 @@ class FaceSearcher:
 
     @property
     def manifest(self) -> Manifest:
-        """Of the version that is open."""
+        """The manifest of the version that is open."""
         return self._snapshot.manifest
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
-        """Where it searches: `cuda` if all of the index is on a GPU."""
+        """Where the embeddings are searched: `cuda` if all are on a GPU, otherwise `cpu`."""
         segments = self._snapshot.segments
         return "cuda" if segments and all(segment.gpu for segment in segments) else "cpu"
 
     @property
     def contract(self) -> ModelContract:
-        """What the index's embeddings were made by."""
+        """The models and preprocessing that made the index's embeddings."""
         return self.manifest.contract
 
     def __repr__(self) -> str:
         return f"<index {self.path}: {len(self):,} faces, version {self.manifest.version}>"
 
     def __len__(self) -> int:
-        """Faces in the index."""
+        """Return the number of faces in the index."""
         return self.manifest.num_faces
 
     @cached_property
     def pipeline(self) -> FacePipeline:
-        """The index's own model, loaded when the first photo is searched."""
+        """The models that made the index, loaded when the first photo is searched for."""
         return load_pipeline_for(self.contract, contract_owner=f"index {self.path}")
 
     def search(
@@ -136,33 +137,31 @@ class FaceSearcher:
         one_per: OnePer | None = None,
         fpir: float | None = None,
     ) -> Probes:
-        """Find the faces most like each face of a photo.
+        """Find the faces most similar to each face of a photo.
 
         Args:
-            photo: path of a photo, or a decoded one, an array being (height, width, 3) uint8 RGB.
-            k: matches wanted per face, 1 to the number of faces in the index; by default
-                `DEFAULT_K`, or all faces of a smaller index, or with `min_similarity` or
-                `fpir` all matches.
-            where: a filter; only faces that pass are matches: `person = 'Ann'`,
-                `starts_with(uri, '/archive/2019/') AND sharpness > 0.3`.
-            min_similarity: least similarity of a match, [-1, 1].
-            one_per: `photo` or `person`: the best match of each only; faces of unknown people
-                count for themselves.
-            fpir: only matches as similar as a stranger finds in at most this share of
-                searches (0 to 1), as `facetrove calibrate` measured on this index; see
-                `threshold`. A filter makes false positives rarer still.
+            photo: path of a photo, or a decoded one; an array is (height, width, 3) uint8 RGB.
+            k: number of matches per face, from 1 to the number of faces in the index. None: all
+                matches if `min_similarity` or `fpir` is given, otherwise up to `DEFAULT_K`.
+            where: a condition on faces as in SQL's WHERE, such as `person = 'Ann'` or
+                `starts_with(uri, '/archive/2019/') AND sharpness > 0.3`; None: all faces.
+            min_similarity: smallest similarity of a match, [-1, 1].
+            one_per: `photo` or `person`: only the best match from each; a face without a person
+                counts as a person of its own.
+            fpir: share of searches for people who are not enrolled that may return a match,
+                (0, 1), by the index's calibration; see `threshold`. A filter lowers it further.
 
         Returns:
-            One probe per face of the photo, the surest detection first; none if no face is
-            found. Each has k matches, fewer only where no more faces pass.
+            A probe for each face of the photo, highest score first; empty if no face is found.
+            A probe has fewer than k matches only if fewer faces meet the conditions.
 
         Raises:
-            WrongUsageError: the photo cannot be read, k or the filter is wrong, or the index is
-                not calibrated so far.
-            ContractMismatchError: the index was made by models of another version.
+            WrongUsageError: the photo cannot be read, k, the filter or another condition is not
+                valid, or the index is not calibrated for `fpir`.
+            ContractMismatchError: the installed models differ from those that made the index.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
-        if isinstance(photo, str | Path):  # decoded as the job does it
+        if isinstance(photo, str | Path):  # decoded at reduced size, as when it is embedded
             photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
         (faces,) = self.pipeline.find_faces([photo])
         dimension = self.contract.dimension
@@ -186,17 +185,18 @@ class FaceSearcher:
         one_per: OnePer | None = None,
         fpir: float | None = None,
     ) -> CandidateLists:
-        """Find the faces most like each of many embeddings.
+        """Find the faces most similar to each of many embeddings.
 
         Args:
-            embeddings: (n, d) float32 of unit length, made by the index's own model.
+            embeddings: (n, d) float32 of unit length, made by the models of the index.
             k, where, min_similarity, one_per, fpir: as in `search`.
 
         Returns:
             n candidate lists, in the order of the embeddings.
 
         Raises:
-            WrongUsageError: the shape, the length of a vector, k or the filter is wrong.
+            WrongUsageError: the embeddings have another shape or length, or a condition is not
+                valid.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
         return self._answer(self._checked(embeddings), query)
@@ -211,36 +211,38 @@ class FaceSearcher:
         one_per: OnePer | None = None,
         fpir: float | None = None,
     ) -> CandidateList:
-        """Find more faces like one in the index, itself left out.
+        """Find the faces most similar to a face of the index, which itself is left out.
 
         Args:
-            face_id: as in `Match.face_id`.
+            face_id: id of the face, as in `Match.face_id`.
             k, where, min_similarity, one_per, fpir: as in `search`.
 
         Raises:
-            WrongUsageError: no such face, or k or the filter is wrong.
+            WrongUsageError: the index has no such face, or a condition is not valid.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
         snapshot = self._snapshot
-        place = snapshot.place_of(face_id)
-        if place is None:
+        position = snapshot.position_of(face_id)
+        if position is None:
             raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")
-        (matches,) = self._answer(snapshot.embeddings(np.array([place])), query, without=place)
+        probe = snapshot.embeddings(np.array([position]))
+        (matches,) = self._answer(probe, query, without=position)
         return matches
 
     @property
     def min_fpir(self) -> float | None:
-        """The lowest false-positive identification rate that is known; None: not calibrated."""
+        """The lowest FPIR, in (0, 1], that the calibration supports; None: not calibrated."""
         return self._snapshot.fpir_of(1.0)
 
     def threshold(self, fpir: float) -> float:
-        """The least similarity of a match at a false-positive identification rate.
+        """Return the smallest similarity of a match at a false-positive identification rate.
 
         Args:
-            fpir: share of searches for people who are not in the index that may get an answer.
+            fpir: share of searches for people who are not enrolled that may return a match, from
+                `min_fpir` to below 1.
 
         Raises:
-            WrongUsageError: the index is not calibrated, or not for this rate or size.
+            WrongUsageError: the index is not calibrated, or not for this rate or its present size.
         """
         calibration = self.manifest.calibration
         if calibration is None:
@@ -258,27 +260,28 @@ class FaceSearcher:
         return CandidateLists(answers, snapshot)
 
     def _checked_query(self, query: Query) -> Query:
-        k, most = query.k, len(self)
+        k, num_faces = query.k, len(self)
         if query.one_per is not None and query.one_per not in _GROUP_COLUMN:
             raise WrongUsageError(f"one_per is {query.one_per!r}; give 'photo' or 'person'")
         if query.one_per == "person" and "person" not in self._snapshot.metadata.names:
             raise WrongUsageError(
-                f"index {self.path} knows no people; embed with a photo list that has a column "
-                "person"
+                f"index {self.path} has no column person; embed with a photo list that has a "
+                "column person"
             )
         if query.min_similarity is not None and not -1 <= query.min_similarity <= 1:
             raise WrongUsageError(
-                f"the least similarity is {query.min_similarity}; give one from -1 to 1"
+                f"min_similarity is {query.min_similarity}; give a similarity from -1 to 1"
             )
-        if k is not None and not 1 <= k <= most:
+        if k is not None and not 1 <= k <= num_faces:
             raise WrongUsageError(
-                f"k is {k}; index {self.path} holds {most} faces; ask for 1 to {most} matches"
+                f"k is {k}; index {self.path} holds {num_faces} faces; ask for 1 to {num_faces} "
+                "matches"
             )
         if query.fpir is not None:
-            least = self.threshold(query.fpir)
+            min_similarity = self.threshold(query.fpir)
             if query.min_similarity is not None:
-                least = max(least, query.min_similarity)
-            query = replace(query, min_similarity=least)
+                min_similarity = max(min_similarity, query.min_similarity)
+            query = replace(query, min_similarity=min_similarity)
         return query
 
     def _checked(self, embeddings: ArrayLike) -> NDArray[np.float32]:
@@ -299,7 +302,7 @@ class FaceSearcher:
 
 
 class _Answering:
-    """Answers a query for some probes: looks deeper where the first look does not suffice."""
+    """A search for one block of probes, which fetches more candidates until k are matches."""
 
     def __init__(
         self, snapshot: Snapshot, probes: Vectors, query: Query, without: int | None
@@ -314,24 +317,24 @@ class _Answering:
         self.k = self.available if unlimited else min(query.k or DEFAULT_K, self.available)
 
     def lists(self) -> list[CandidateList]:
-        """One candidate list for each probe."""
-        answers = [CandidateList(self.snapshot, _NO_SIMILARITIES, _NO_PLACES)] * len(self.probes)
+        """Return a candidate list for each probe."""
+        answers = [CandidateList(self.snapshot, _NO_SIMILARITIES, _NO_POSITIONS)] * len(self.probes)
         open_ = np.arange(len(self.probes))
         depth = self._first_depth()
         while len(open_) and depth:
-            similarities, places = self.snapshot.nearest(self.probes[open_], depth, self.masks)
+            similarities, positions = self.snapshot.nearest(self.probes[open_], depth, self.masks)
             if self._takes_all:
                 return [
                     CandidateList(self.snapshot, *pair)
-                    for pair in zip(similarities, places, strict=True)
+                    for pair in zip(similarities, positions, strict=True)
                 ]
             unfinished = []
             for number, row in enumerate(open_.tolist()):
-                kept, is_finished = self._select(similarities[number], places[number])
+                kept, is_finished = self._select(similarities[number], positions[number])
                 if is_finished or depth >= self.available:
                     kept = kept[: self.k]
                     answers[row] = CandidateList(
-                        self.snapshot, similarities[number, kept], places[number, kept]
+                        self.snapshot, similarities[number, kept], positions[number, kept]
                     )
                 else:
                     unfinished.append(row)
@@ -341,7 +344,7 @@ class _Answering:
 
     @property
     def _takes_all(self) -> bool:
-        """Whether the k nearest are the answer, without a further condition."""
+        """Whether each of the k nearest faces is a match, as there is no further condition."""
         conditions = (self.query.min_similarity, self.query.one_per, self.without)
         return all(condition is None for condition in conditions)
 
@@ -354,26 +357,26 @@ class _Answering:
         return min(depth, self.available)
 
     def _select(
-        self, similarities: NDArray[np.float32], places: NDArray[np.int64]
+        self, similarities: NDArray[np.float32], positions: NDArray[np.int64]
     ) -> tuple[NDArray[np.intp], bool]:
-        """Which of a probe's candidates are matches, and whether these are all it can want."""
-        wanted = places >= 0  # padding
+        """Return the numbers of the candidates that are matches, and whether these suffice."""
+        is_match = positions >= 0  # negative positions are padding
         is_finished = False
         if self.query.min_similarity is not None:
             above = similarities >= self.query.min_similarity
             is_finished = not above.all()
-            wanted &= above
+            is_match &= above
         if self.without is not None:
-            wanted &= places != self.without
-        kept = np.flatnonzero(wanted)
+            is_match &= positions != self.without
+        kept = np.flatnonzero(is_match)
         if self.query.one_per is not None:
-            groups = self.snapshot.values(_GROUP_COLUMN[self.query.one_per], places[kept])
+            groups = self.snapshot.values(_GROUP_COLUMN[self.query.one_per], positions[kept])
             kept = kept[_firsts(groups)]
         return kept, is_finished or len(kept) >= self.k
 
 
 def _firsts(groups: Sequence[str | None]) -> list[int]:
-    """Numbers of the first of each group, and of all that belong to none."""
+    """Return the numbers of each group's first item, and of all items whose group is None."""
     seen: set[str] = set()
     firsts = []
     for number, group in enumerate(groups):
@@ -386,4 +389,4 @@ def _firsts(groups: Sequence[str | None]) -> list[int]:
 
 
 _NO_SIMILARITIES = np.empty(0, np.float32)
-_NO_PLACES = np.empty(0, np.int64)
+_NO_POSITIONS = np.empty(0, np.int64)

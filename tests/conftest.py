@@ -1,4 +1,4 @@
-"""Fixtures: real photos, the real pipeline, and a dataset and index made once for all tests."""
+"""Fixtures for all tests: real photos, the real pipeline, and datasets and indexes made once."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ TOGETHER = {
     "tests/faces/models/test_weights.py",
     "tests/facetrove/cli/test_index_and_search.py",
     "tests/facetrove/evaluation/test_corruptions.py",
+    "tests/facetrove/test_docs.py",
+    "tests/facetrove/test_notebook.py",
 }
-"""Modules whose tests share what takes long to make: all of one go to one test process."""
+"""Modules with slow fixtures: all tests of such a module run in one process, to make them once."""
 
 
 class Scheduling(LoadScopeScheduling):
-    """Gives each test to whichever process is free, and some modules as a whole.
+    """A scheduler that gives single tests to free processes, but keeps some modules together.
 
     xdist's own `--dist loadgroup` and `xdist_group` have no effect with pytest 9.
     """
@@ -46,26 +48,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with long tests first, so that all test processes have work until the end."""
+    """Run modules with slow tests first, so that all test processes have work until the end."""
     with_long_tests = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in with_long_tests)
 
 
 def pytest_collection_finish() -> None:
-    """Spare Python looking through all that was loaded whenever it collects garbage."""
+    """Exempt all imported modules from garbage collection, which then takes less time."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def demo_photos() -> Path:
-    """Folder of nine real photos: four of one president, three of others, two of nobody."""
+    """The folder of nine real photos: four of one president, three of others, two of nobody."""
     return fetch_demo_photos()[0]
 
 
 @pytest.fixture(scope="session")
 def probe_photo() -> Path:
-    """Another portrait of the president."""
+    """A portrait of the president that is not among `demo_photos`."""
     return fetch_demo_photos()[1]
 
 
@@ -76,7 +78,7 @@ def pipeline() -> FacePipeline:
 
 @pytest.fixture(scope="session")
 def lfw() -> Path:
-    """LFW's photos and pairs, where FACETROVE_TEST_DATA says (see README)."""
+    """The folder of LFW's photos and pairs, in FACETROVE_TEST_DATA; skips the test without it."""
     data = os.environ.get("FACETROVE_TEST_DATA")
     if not data:
         pytest.skip("FACETROVE_TEST_DATA is not set; see README, Tests")
@@ -85,19 +87,19 @@ def lfw() -> Path:
 
 @pytest.fixture(scope="session")
 def lfw_dataset(shared_dir: Path, lfw: Path) -> Path:
-    """All of LFW's photos embedded by the real command. Read only."""
+    """The dataset of all LFW photos, embedded by the real command. Tests must not change it."""
     return embedded_once(shared_dir / "lfw.dataset", lfw / "photos", timeout=600)
 
 
 @pytest.fixture(scope="session")
 def lfw_index(shared_dir: Path, lfw_dataset: Path) -> Path:
-    """The index of `lfw_dataset`. Read only."""
+    """The index of `lfw_dataset`. Tests must not change it."""
     return indexed_once(shared_dir / "lfw.index", lfw_dataset)
 
 
 @pytest.fixture(scope="session")
 def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all test processes see."""
+    """A folder that all test processes share."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(exist_ok=True)
@@ -106,19 +108,22 @@ def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_dataset(shared_dir: Path, demo_photos: Path) -> Path:
-    """The demo photos embedded by the real command. Read only: copy it to change it."""
+    """The dataset of `demo_photos`, embedded by the real command. Copy it to change it."""
     return embedded_once(shared_dir / "demo.dataset", demo_photos)
 
 
 @pytest.fixture(scope="session")
 def demo_index(shared_dir: Path, demo_dataset: Path) -> Path:
-    """The index of `demo_dataset`. Read only: copy it to change it."""
+    """The index of `demo_dataset`. Copy it to change it."""
     return indexed_once(shared_dir / "demo.index", demo_dataset)
 
 
 @pytest.fixture(scope="session")
 def small_collection(shared_dir: Path, demo_photos: Path) -> Path:
-    """So many small photos that a job takes seconds: the demo's, at several sizes and qualities."""
+    """A folder of 160 small photos, which a job takes seconds to embed.
+
+    They are the demo photos at several sizes and JPEG qualities.
+    """
     folder = shared_dir / "small-collection"
     with FileLock(shared_dir / "small-collection.lock"):
         if not folder.exists():
@@ -138,7 +143,7 @@ def small_collection(shared_dir: Path, demo_photos: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def slow_photo(shared_dir: Path) -> Path:
-    """Noise that keeps a worker for a second or two, so that a run can be disturbed meanwhile."""
+    """A large photo of noise that takes a worker a second or two: time to interrupt a run."""
     path = shared_dir / "slow" / "slow.png"
     with FileLock(shared_dir / "slow.lock"):
         if not path.exists():
@@ -150,5 +155,5 @@ def slow_photo(shared_dir: Path) -> Path:
 
 @pytest.fixture
 def contract() -> ModelContract:
-    """A contract of no real model, with short embeddings."""
+    """A contract of an imaginary model with 8 dimensions."""
     return ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=8)

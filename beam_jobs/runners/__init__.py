@@ -1,1 +1,1 @@
-"""Runners of Beam pipelines: `select.run_pipeline` runs one wherever Beam's flags say."""
+"""Running Beam pipelines: `select.run_pipeline` uses the runner that Beam's flags name."""

@@ -1,8 +1,8 @@
-"""Beam's in-process runner with worker processes, made fit for long jobs.
+"""Beam's in-process runner with worker processes, made robust for long jobs.
 
-Beam's own way of starting worker processes waits for ever when one of them is killed, and
-leaves them behind when the driver is. Here a lost worker ends the run with an error, and
-workers end with their driver.
+Beam's own runner waits for ever when a worker process is killed, and leaves worker processes
+running when the driver is killed. Here a lost worker ends the run with an error, and workers end
+with their driver.
 """
 
 from __future__ import annotations
@@ -24,52 +24,53 @@ from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from beam_jobs.runners.job_pipeline import JobPipeline
 from beam_jobs.runners.local_worker import CHECK_SECONDS
 from faces.core.errors import FaceTroveError, WrongUsageError
 
 _BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
-"""They complain, too, when the process they read from dies."""
+"""Names of Beam's threads that also raise when the worker process that they read from dies."""
 
 
 _KEEP_MEMORY = ("MALLOC_MMAP_THRESHOLD_=200000000", "MALLOC_TRIM_THRESHOLD_=300000000")
-"""Have glibc keep the memory of a photo for the next: getting it from the system page by page takes
-half as long as decoding a large JPEG."""
+"""Settings in bytes that make glibc keep the memory of a photo for the next photo: getting it from
+the system page by page takes half as long as decoding a large JPEG."""
 
 
 class WorkerLostError(FaceTroveError):
-    """A worker process ended before its work did: killed, crashed, or out of memory."""
+    """A worker process ended early: it was killed, crashed, or ran out of memory."""
 
 
 def run_locally(
     build: Callable[[beam.Pipeline], object], *, workers: int, beam_args: Sequence[str] = ()
 ) -> None:
-    """Run a pipeline on worker processes of this machine.
+    """Build a pipeline and run it to its end on worker processes of this machine.
 
     Args:
-        build: puts the steps into the pipeline.
-        workers: how many processes.
-        beam_args: further flags for Beam.
+        build: function that adds the steps to a pipeline.
+        workers: number of worker processes, 1 or more.
+        beam_args: further command-line flags of Apache Beam.
 
     Raises:
-        WrongUsageError: Beam knows no such flag.
-        WorkerLostError: a worker process died; all the others have been told to stop.
-        Exception: whatever Beam raises for a step that failed.
+        WrongUsageError: Apache Beam has no such flag.
+        WorkerLostError: a worker process died; all the others have been stopped.
+        Exception: whatever Beam raises for a failed step.
     """
-    with tempfile.TemporaryDirectory(prefix="facetrove-") as wanted_dir:
-        worker = [sys.executable, "-m", "beam_jobs.runners.local_worker", wanted_dir]
-        # Ctrl-C reaches the driver, which ends its workers; they must not hear it themselves.
+    with tempfile.TemporaryDirectory(prefix="facetrove-") as keep_alive_dir:
+        worker = [sys.executable, "-m", "beam_jobs.runners.local_worker", keep_alive_dir]
+        # Ctrl-C must reach only the driver, which ends its workers.
         command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
         environment = SubprocessSDKEnvironment.from_command_string(command)
         options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
         _require_listed(options)
-        pipeline = beam.Pipeline(FnApiRunner(default_environment=environment), options=options)
+        pipeline = JobPipeline(FnApiRunner(default_environment=environment), options=options)
         build(pipeline)
         failures: list[BaseException] = []
 
         def run_and_wait() -> None:
             try:
                 pipeline.run().wait_until_finish()
-            except BaseException as error:  # handed over to the caller's thread
+            except BaseException as error:  # raised again in the caller's thread
                 failures.append(error)
 
         runner = threading.Thread(target=run_and_wait, daemon=True)
@@ -80,16 +81,16 @@ def run_locally(
             if failures:
                 raise failures[0]
     if lost.is_set():
-        time.sleep(2 * CHECK_SECONDS)  # the other workers now see that their folder is gone
+        time.sleep(2 * CHECK_SECONDS)  # until the other workers have seen that their folder is gone
         raise WorkerLostError("a worker process was killed or crashed")
 
 
 @contextmanager
 def _noticing_lost_workers() -> Iterator[threading.Event]:
-    """Set an event when one of Beam's threads that wait for a worker process fails.
+    """Yield an event that is set when a Beam thread that waits for a worker process fails.
 
-    Beam has no other sign: the exception ends that thread and nobody looks at it. Meanwhile
-    Beam's own log is silent: what a user needs to know comes as an exception.
+    Beam gives no other sign: the exception ends that thread and is not handled. While the context
+    is open, Beam's log is silent, because users get exceptions instead.
     """
     lost = threading.Event()
     usual_hook = threading.excepthook
@@ -105,32 +106,35 @@ def _noticing_lost_workers() -> Iterator[threading.Event]:
     threading.excepthook = notice
     logger.setLevel(logging.CRITICAL + 1)
     yield lost
-    # After a loss, a failure or an interruption Beam's threads end later, each with its own
-    # complaint: those stay unheard. Only a run that went well leaves everything as it was.
+    # After a lost worker, a failure or an interruption, Beam's threads end later, each with an
+    # exception, which must stay silent. So only a run that succeeded restores hook and level.
     if not lost.is_set():
         threading.excepthook = usual_hook
         logger.setLevel(usual_level)
 
 
 def _require_listed(options: PipelineOptions) -> None:
-    """Beam passes over flags that it does not know, and with them over slips of the finger."""
+    """Raise WrongUsageError for a flag that Beam does not have: Beam itself ignores it."""
     logger = logging.getLogger("apache_beam.options.pipeline_options")
-    logger.disabled = True  # it would print what we are about to say
+    logger.disabled = True  # it would print what the error says
     try:
-        known = options.get_all_options(drop_default=True)
+        existing = options.get_all_options(drop_default=True)
         given = options.get_all_options(drop_default=True, retain_unknown_options=True)
     finally:
         logger.disabled = False
-    if strange := sorted(given.keys() - known.keys()):
+    if unknown := sorted(given.keys() - existing.keys()):
         raise WrongUsageError(
-            f"Apache Beam knows no option --{strange[0]}; options of another runner need its "
+            f"Apache Beam has no option --{unknown[0]}; options of another runner need its "
             "--runner=... too"
         )
 
 
 @contextmanager
 def _listening_on_this_machine_only() -> Iterator[None]:
-    """Beam's servers for its workers would listen on all networks, for anyone to connect to."""
+    """Make Beam's servers for its workers listen on the loopback interface only.
+
+    By default they listen on all networks, where anyone can connect to them.
+    """
     modules = (worker_handlers, local_job_service)
     for module in modules:
         module.grpc = _LocalGrpc()
@@ -142,13 +146,13 @@ def _listening_on_this_machine_only() -> Iterator[None]:
 
 
 class _LocalGrpc:
-    """The module grpc, whose servers listen on the loopback interface instead of on all."""
+    """A substitute for the module grpc, whose servers listen on the loopback interface only."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(grpc, name)
 
     def server(self, *args: Any, **kwargs: Any) -> Any:
-        """See `grpc.server`."""
+        """Return a `grpc.server` whose insecure ports are on the loopback interface."""
         server = grpc.server(*args, **kwargs)
         usual = server.add_insecure_port
         server.add_insecure_port = lambda address: usual(address.replace("[::]", "localhost"))

@@ -1,4 +1,4 @@
-"""A worker process of the local runner: Beam's own, but quiet and never left behind."""
+"""A worker process of the local runner: Beam's worker, but silent, and it ends with its driver."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from types import ModuleType
 from beam_jobs.in_flight import clear_in_flight
 
 CHECK_SECONDS = 0.3
-"""How often a worker looks whether it is still wanted."""
+"""Seconds between two checks whether the driver is still running."""
 
 
-def serve_beam(wanted_dir: Path) -> None:
-    """Serve the driver until it says stop, is gone, or takes `wanted_dir` away."""
-    # With no handler, the first warning would make Python install one that prints everything.
-    # What matters reaches the driver through Beam.
+def serve_beam(keep_alive_dir: Path) -> None:
+    """Serve the driver until it stops this worker, ends, or removes `keep_alive_dir`."""
+    # Without a handler, the first warning would make Python print all log messages. Those that
+    # matter reach the driver through Beam.
     logging.getLogger().addHandler(logging.NullHandler())
-    # Beam prints the trace of every failure, which the driver gets and puts in a sentence anyway,
-    # and image decoders print what they think of a photo, which has its row.
+    # Beam prints the traceback of every failure, which the driver gets too and reports in one line.
+    # Image decoders print warnings about photos, whose rows have the reasons.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     watch = threading.Thread(
-        target=_end_when_unwanted, args=(wanted_dir, os.getppid()), daemon=True
+        target=_end_with_driver, args=(keep_alive_dir, os.getppid()), daemon=True
     )
     watch.start()
     beam = _load_beam()
@@ -34,14 +34,17 @@ def serve_beam(wanted_dir: Path) -> None:
         beam.main([])
         exit_code = 0
     finally:
-        # Not by way of destructors: threads of gRPC may still be running, and C++ then aborts.
+        # Without destructors: gRPC threads may still be running, which makes C++ abort.
         os._exit(exit_code)
 
 
 def _load_beam() -> ModuleType:
-    """Beam's worker. Beam loads pandas where that is installed, which takes a third as long again;
-    what our jobs give Beam has nothing of it."""
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # not to be had, for a moment
+    """Import Beam's worker without pandas.
+
+    Beam imports pandas where it is installed, which makes the import a third slower. The elements
+    of our jobs have no pandas types.
+    """
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # makes importing it fail
     try:
         from apache_beam.runners.worker import sdk_worker_main
     finally:
@@ -49,9 +52,12 @@ def _load_beam() -> ModuleType:
     return sdk_worker_main  # type: ignore[no-any-return]
 
 
-def _end_when_unwanted(wanted_dir: Path, driver: int) -> None:
-    """A driver that is killed cannot tell its workers; they would wait for it for ever."""
-    while os.getppid() == driver and wanted_dir.is_dir():
+def _end_with_driver(keep_alive_dir: Path, driver: int) -> None:
+    """End this process when the driver's process ended or `keep_alive_dir` was removed.
+
+    A driver that is killed cannot stop its workers, which would wait for it for ever.
+    """
+    while os.getppid() == driver and keep_alive_dir.is_dir():
         time.sleep(CHECK_SECONDS)
     clear_in_flight()
     os._exit(1)

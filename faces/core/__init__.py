@@ -1,1 +1,1 @@
-"""What every room stands on: errors, files, hashing, progress, contracts, settings."""
+"""The code that every other package builds on: errors, files, hashing, progress, settings."""

@@ -1,4 +1,4 @@
-"""Arrow files that are whole or absent."""
+"""Write Arrow files atomically: a file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from faces.core.files import atomic_write
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:
-    """Write a table as an Arrow file, whole or not at all; readers can map the file into memory."""
+    """Write a table atomically as an Arrow IPC file, which readers can memory-map.
+
+    Args:
+        path: path of the file; an existing file is replaced.
+        table: the rows to write.
+    """
     with (
         atomic_write(path) as temporary,
         pa.OSFile(str(temporary), "wb") as file,

@@ -1,4 +1,7 @@
-"""What made an embedding, written down: embeddings of different contracts never meet."""
+"""The model contract: a record of all models and preprocessing that determine an embedding.
+
+Only embeddings of equal contracts are compared or stored together.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ from typing import Any
 from faces.core.errors import ContractMismatchError, CorruptFileError
 
 PREPROCESSING_VERSION = 3
-"""Raised whenever decoding, detection scale, alignment or normalisation change embeddings."""
+"""Version of the preprocessing; raise it whenever a change of decoding, detection scale, alignment
+or normalisation changes embeddings."""
 
 MAX_DIMENSION = 65_536
-"""More than any face network has; a file that says more is corrupt."""
+"""Maximum number of dimensions of an embedding. No face network has as many, so a file that states
+more is corrupt."""
 
 
 @dataclass(frozen=True)
 class ModelContract:
-    """Exactly what turned photos into vectors. Two contracts are compatible when equal.
+    """The models and the preprocessing that turned photos into embeddings.
+
+    Embeddings can be compared only if their contracts are equal.
 
     Attributes:
         detector: name of the face detector, as in `faces.models.registry`.
@@ -24,8 +31,8 @@ class ModelContract:
         alignment: name of the crop template, as in `faces.models.alignment`.
         embedder: name of the face embedder, as in `faces.models.registry`.
         embedder_digest: sha256 of the embedder's weights file, hexadecimal.
-        dimension: numbers in an embedding.
-        preprocessing_version: see `PREPROCESSING_VERSION`.
+        dimension: number of dimensions of an embedding, from 1 to `MAX_DIMENSION`.
+        preprocessing_version: version of the preprocessing, see `PREPROCESSING_VERSION`.
     """
 
     detector: str
@@ -37,12 +44,21 @@ class ModelContract:
     preprocessing_version: int = PREPROCESSING_VERSION
 
     def to_json(self) -> dict[str, str | int]:
-        """The fields as they are stored."""
+        """Return the contract's fields as a JSON object, the form in which files store them."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Any, *, source: str) -> ModelContract:
-        """Read a contract from parsed JSON; `source` names the file in the error."""
+        """Return the contract that a parsed JSON document holds.
+
+        Args:
+            document: the parsed JSON, of any type.
+            source: name of the file that the document came from, for the error message.
+
+        Raises:
+            CorruptFileError: the document has other fields than a contract, a value has the wrong
+                type, or `dimension` is out of range.
+        """
         expected = {field.name: int if field.type == "int" else str for field in fields(cls)}
         if (
             not isinstance(document, dict)
@@ -51,23 +67,35 @@ class ModelContract:
             or not 1 <= document["dimension"] <= MAX_DIMENSION
         ):
             raise CorruptFileError(
-                f"{source} holds no valid model contract (expected the fields "
-                f"{', '.join(expected)}); it is corrupt or of another version of facetrove"
+                f"{source} does not hold a valid model contract (expected the fields "
+                f"{', '.join(expected)}); it is corrupt or was written by another version of "
+                "facetrove"
             )
         return cls(**document)
 
     def __str__(self) -> str:
         digest = f"{self.detector_digest[:6]}/{self.embedder_digest[:6]}"
         return (
-            f"{self.detector}+{self.embedder} ({self.dimension} numbers, {self.alignment} crops, "
-            f"weights {digest}, preprocessing {self.preprocessing_version})"
+            f"{self.detector}+{self.embedder} ({self.dimension} dimensions, "
+            f"{self.alignment} crops, weights {digest}, preprocessing {self.preprocessing_version})"
         )
 
 
 def require_same_contract(
     ours: ModelContract, theirs: ModelContract, *, ours_name: str, theirs_name: str, remedy: str
 ) -> None:
-    """Raise ContractMismatchError naming both contracts and the `remedy` unless they are equal."""
+    """Raise ContractMismatchError unless two contracts are equal; the message names both.
+
+    Args:
+        ours: the contract in use.
+        theirs: the contract to check against `ours`.
+        ours_name: what has the contract `ours`, such as "this run", for the message.
+        theirs_name: what has the contract `theirs`, such as "dataset d", for the message.
+        remedy: what the user should do next; ends the message.
+
+    Raises:
+        ContractMismatchError: the contracts differ.
+    """
     if ours != theirs:
         raise ContractMismatchError(
             f"{ours_name} was made by {ours} but {theirs_name} by {theirs}: "

@@ -1,41 +1,48 @@
-"""The errors facetrove raises on purpose: one small tree with one base.
+"""The errors that facetrove raises on purpose: one small tree with one base class.
 
-Every message says what is wrong, with which value, what was expected and what to do
-next, in one line: the command line prints it as it is.
+Each message says in one line what is wrong, which value is wrong, what was expected and what to do
+next; the command line prints the message unchanged.
 """
 
 
 class FaceTroveError(Exception):
-    """Something a person can act on. The command line exits 1."""
+    """An error that the user can act on; the command line exits with status 1."""
 
 
 class WrongUsageError(FaceTroveError):
-    """The call itself cannot be right: no such folder, k too large... The command line exits 2."""
+    """An error in the call itself, such as a missing folder or a k that is too large.
+
+    The command line exits with status 2.
+    """
 
 
 class ContractMismatchError(FaceTroveError):
-    """Embeddings made by different models were about to meet."""
+    """An error raised before embeddings of different model contracts are mixed or compared."""
 
 
 class CorruptFileError(FaceTroveError):
-    """A file of ours is missing, truncated, altered or of a format this version cannot read."""
+    """An error about a file that is missing, truncated, altered or of an unsupported format."""
 
 
 class ModelUnavailableError(FaceTroveError):
-    """The weights of a model cannot be had, or are not the ones expected."""
+    """An error about model weights that cannot be obtained or are not the expected ones."""
 
 
 class BusyError(FaceTroveError):
-    """Another process is writing the same dataset or index."""
+    """An error raised because another process is writing the same dataset or index."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line: its name if it says nothing."""
+    """Return the first line of an error's message, or the error's class name if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def cause_of(error: BaseException) -> str:
-    """Why something failed, in one line: what the system says, or what the library says."""
+    """Return the cause of an error in one line.
+
+    The cause is the operating system's message for an OSError that has one, else the first line of
+    the error's own message.
+    """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return first_line(error)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, then renamed."""
+"""Write files atomically, and lock folders for one writer at a time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from filelock import FileLock, Timeout
 from faces.core.errors import BusyError
 
 TEMPORARY_SUFFIX = ".tmp"
+"""Ending of the names of files that are not complete yet."""
 
 LOCK_FILE = ".lock"
-"""File by which the one writer of a folder is held; it stays."""
+"""Name of the lock file in a folder with one writer. The file stays when the lock is released."""
 
-PRIVATE = 0o700
-"""Mode of the folders we make: faces are nobody else's business."""
+PRIVATE_DIR_MODE = 0o700
+"""Mode of the folders that facetrove creates: access for the owner only, as faces are personal
+data."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success its content is on disk under `path`.
+    """Yield a temporary path beside `path`, and rename that file to `path` on success.
 
-    The content reaches the disk before the name does, so not even a power cut leaves a
-    half-written file under a final name. On an error the temporary file is removed.
+    The content is flushed to disk before the rename, so not even a power cut leaves a
+    half-written file under the final name. On an error the temporary file is removed.
+
+    Args:
+        path: final path of the file; an existing file is replaced.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
     try:
@@ -41,7 +46,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def sync_dir(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the system has a way to."""
+    """Flush a folder's entries to disk, so that renames in the folder survive a power cut.
+
+    On systems that cannot open a folder, such as Windows, this does nothing.
+    """
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_DIRECTORY)
         try:
@@ -50,23 +58,36 @@ def sync_dir(folder: Path) -> None:
             os.close(descriptor)
 
 
-def temporaries(folder: Path, of: str = "*") -> list[Path]:
-    """What killed processes left behind of files of that name in a folder, or others write now."""
+def temporary_files(folder: Path, of: str = "*") -> list[Path]:
+    """Return the temporary files in a folder: left by killed processes, or being written now.
+
+    Args:
+        folder: the folder to look in, without its subfolders.
+        of: final name of the files, as a glob pattern.
+    """
     return list(folder.glob(f".{of}.*{TEMPORARY_SUFFIX}"))
 
 
-def remove_temporaries(folder: Path, of: str = "*") -> None:
-    """Remove `temporaries`. Only the holder of the lock under which they are written may."""
-    for path in temporaries(folder, of):
+def remove_temporary_files(folder: Path, of: str = "*") -> None:
+    """Remove the files that `temporary_files` returns.
+
+    Only the holder of the lock under which these files are written may call this function.
+    """
+    for path in temporary_files(folder, of):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def writer_lock(folder: Path, *, what: str, name: str = LOCK_FILE) -> Iterator[None]:
-    """Hold a folder's writer lock. The system frees it when its process ends, however it ends.
+    """Hold a folder's writer lock; the operating system releases it when the process ends.
+
+    Args:
+        folder: the folder to lock.
+        what: what the lock protects, such as "dataset d", for the error message.
+        name: name of the lock file in the folder.
 
     Raises:
-        BusyError: another process holds it.
+        BusyError: another process holds the lock.
     """
     try:
         with FileLock(folder / name, timeout=0):

@@ -1,4 +1,4 @@
-"""The SHA-256 digest of a file."""
+"""Compute the SHA-256 digest of a file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, hexadecimal."""
+    """Return the SHA-256 digest of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""What a folder is: a dataset or an index, told by the one file that marks it.
+"""Tell what kind of folder a path is: a dataset or an index, each marked by one file.
 
-Both names stand here, so that a room which may not import the other's can still say that a folder
-of the wrong kind was named. How the rest of each folder is laid out only its own room knows.
+Both file names stand here, so that a package that may not import the other kind's package can
+still report a folder of the wrong kind. Only a folder's own package knows the rest of its layout.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 DATASET_MARKER = "dataset.json"
-"""File in a dataset's folder, there from its first run on."""
+"""Name of the file that marks a dataset's folder; the dataset's first run creates it."""
 
 INDEX_MARKER = "CURRENT"
-"""File in an index's folder, there from its first version on."""
+"""Name of the file that marks an index's folder; the index's first version creates it."""
 
 
 def is_dataset(path: str | Path) -> bool:
-    """Whether a path is the folder of a dataset."""
+    """Return whether a path is a dataset's folder."""
     return (Path(path) / DATASET_MARKER).is_file()
 
 
 def is_index(path: str | Path) -> bool:
-    """Whether a path is the folder of an index."""
+    """Return whether a path is an index's folder."""
     return (Path(path) / INDEX_MARKER).is_file()

@@ -1,4 +1,4 @@
-"""Arguments that name one thing or several, here or for workers elsewhere."""
+"""Normalise arguments: one name or several to a list, and paths to absolute ones."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def each_named(named: str | Path | Sequence[str | Path]) -> list[str | Path]:
-    """What is named, one by one: a single text is one name, not its letters."""
+def as_list(named: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """Return the given names as a list; a single string or path is one name."""
     return [named] if isinstance(named, str | Path) else list(named)
 
 
 def absolute(path: str | Path) -> Path:
-    """A path as workers that have another current folder can use it; links are not followed."""
+    """Return an absolute path, which workers with another current folder can use too.
+
+    Symbolic links are not resolved.
+    """
     return Path(os.path.abspath(path))

@@ -1,4 +1,4 @@
-"""Progress of long work, as every job reports it."""
+"""The progress reports of long jobs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one step of a job is.
+    """A report of how far one step of a job has come.
 
     Attributes:
         step: what the job is doing now, as a phrase: "embedding", "reading faces".
-        done: items of this step that are done.
-        total: items that the step has to do; None where the number is not known.
-        unit: what the items are, in the plural: `faces`, `photos`.
-        counts: further counts that belong to the step, by what was counted: `faces`, `rejected`.
+        done: number of items of this step that are done.
+        total: number of items that this step has in all; None where it cannot be told.
+        unit: plural noun for the items, such as "faces" or "photos".
+        counts: further counts of this step by what was counted, such as "faces" or "rejected".
     """
 
     step: str
@@ -26,8 +26,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-"""Called now and then with the job's progress, from the job's own thread or another."""
+"""Callback that a job calls now and then with its progress, from its own thread or another."""
 
 
 def ignore_progress(_: Progress) -> None:
-    """The `OnProgress` of a caller that does not want to know."""
+    """Ignore a progress report: the `OnProgress` of callers that want no reports."""

@@ -1,4 +1,4 @@
-"""Settings that several rooms share: limits on photos, the selection of faces, devices."""
+"""The settings that several packages share: limits on photos, selection of faces, devices."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """Limits on the photos that are tried; a photo beyond one of them is rejected as too large.
+    """The limits on photo files; a photo beyond one of the limits is rejected as too large.
 
     Attributes:
-        max_bytes: size in bytes of the largest file that is read; 150 million pixels take 450
-            million, uncompressed.
-        max_pixels: number of pixels of the largest photo that is decoded: as large cameras make.
-        max_memory: bytes that one photo may take at the peak of decoding, its content included.
-            Enough for 150 million pixels of a JPEG, 130 million of a colour PNG, 85 million of an
-            uncompressed TIFF, 75 million of a HEIC and 40 million of a WebP.
+        max_bytes: maximum size of a photo file in bytes. The default holds 150 million pixels of
+            uncompressed RGB, which take 450 million bytes.
+        max_pixels: maximum number of pixels of a photo, width times height. The default is what
+            the largest cameras make.
+        max_memory: maximum memory in bytes that one photo may take at the peak of decoding, the
+            file's content included. The default is enough for 150 million pixels of a JPEG, 130
+            million of a colour PNG, 85 million of an uncompressed TIFF, 75 million of a HEIC and
+            40 million of a WebP.
     """
 
     max_bytes: int = 500_000_000
@@ -26,14 +28,17 @@ class PhotoLimits:
 
 @dataclass(frozen=True)
 class FaceSelection:
-    """Which of the faces that a detector finds are kept.
+    """The criteria by which detected faces are kept.
 
     Attributes:
-        min_face: shorter side of the box in pixels of the photo; large photos are searched so
-            that faces of this size are found. None: searched for 48, smaller ones kept.
-        max_faces: the largest so many of a photo; None: all.
-        min_score: detector's least score, [0, 1]; None: the detector's own.
-        min_sharpness: see `faces.models.quality`; 0: all.
+        min_face: minimum length of the shorter side of a face's box, in pixels of the photo; large
+            photos are searched at a scale at which faces of this size are found. None: the scale is
+            that for 48 pixels, and smaller faces are kept if found.
+        max_faces: maximum number of faces of one photo, of which the largest are kept; None: no
+            maximum.
+        min_score: minimum detection score of a face, in [0, 1]; None: the detector's default.
+        min_sharpness: minimum sharpness of a face, as `faces.models.quality` measures it; 0: no
+            minimum.
     """
 
     min_face: int | None = None
@@ -47,13 +52,13 @@ class FaceSelection:
 
 
 Device = Literal["auto", "cpu", "cuda"]
-"""Where an index is built or searched; auto: on a GPU where FAISS sees one."""
+"""Device on which an index is built or searched. auto: a GPU where FAISS sees one, else the CPU."""
 
 ModelDevice = Literal["auto", "cpu", "cuda", "tensorrt", "coreml", "openvino"]
-"""Where a network is to run. cpu: on the processor, by the engine that is fastest there. openvino:
-on the processor, by OpenVINO whether it is fastest or not. auto: on an NVIDIA card where ONNX
-Runtime sees one, else as cpu."""
+"""Device on which a network runs. auto: an NVIDIA GPU where ONNX Runtime sees one, else as cpu.
+cpu: the CPU, by the engine that is fastest for this network. openvino: the CPU, always by OpenVINO.
+cuda, tensorrt, coreml: the device of ONNX Runtime's execution provider of that name."""
 
 Precision = Literal["fp32", "fp16"]
-"""fp16: half the numbers' bits, on a card or on Apple's chips; embeddings differ in the third
-digit."""
+"""Floating-point precision in which a network computes. fp16: half precision, only with the
+devices cuda, tensorrt and coreml; embeddings then differ from those of fp32 in the third digit."""

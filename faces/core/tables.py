@@ -1,4 +1,4 @@
-"""Results that turn into tables."""
+"""The base class of results that turn into tables."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 class Tabular:
-    """A result that turns into a table. Whatever inherits this says how in `to_arrow`."""
+    """A result that turns into tables; a subclass implements `to_arrow`."""
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
+        """Return the rows as an Arrow table."""
         raise NotImplementedError
 
     def to_pandas(self) -> pd.DataFrame:
-        """The rows as a pandas data frame; columns as of `to_arrow`."""
+        """Return the rows as a pandas data frame, with the columns of `to_arrow`."""
         return self.to_arrow().to_pandas()
 
     def to_list(self) -> list[dict[str, Any]]:
-        """The rows as dictionaries; columns as of `to_arrow`."""
+        """Return the rows as dictionaries, with the columns of `to_arrow` as keys."""
         rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
         return rows

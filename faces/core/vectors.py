@@ -1,4 +1,4 @@
-"""Scaling vectors to unit length, and telling whether they have it."""
+"""Scale vectors to unit length, and check that vectors have unit length."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNIT_LENGTH_TOLERANCE = 1e-3
-"""How far from 1 the length of a stored embedding may be. Rounding to float32 gives less than 1e-6
-for a few hundred dimensions."""
+"""Maximum difference from 1 of a stored embedding's length. Rounding to float32 causes less than
+1e-6 for a few hundred dimensions."""
 
 
 def has_unit_length(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Tell which vectors have length 1, as far as `UNIT_LENGTH_TOLERANCE`.
+    """Return which vectors have length 1, within `UNIT_LENGTH_TOLERANCE`.
 
     Args:
-        vectors: (n, d).
+        vectors: the vectors, (n, d) floating point.
 
     Returns:
-        (n,) bool; False for a vector with a NaN.
+        (n,) bool, one value per vector; False for a vector with a NaN.
     """
-    off = np.abs(np.linalg.norm(vectors, axis=1) - 1.0)
-    return np.asarray(off <= UNIT_LENGTH_TOLERANCE)
+    differences = np.abs(np.linalg.norm(vectors, axis=1) - 1.0)
+    return np.asarray(differences <= UNIT_LENGTH_TOLERANCE)
 
 
 def unit_length(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """Scale each vector to length 1.
 
     Args:
-        vectors: (n, d), as a network returned them.
+        vectors: the vectors as a network returned them, (n, d) floating point.
 
     Returns:
-        (n, d) float32.
+        The scaled vectors, (n, d) float32.
 
     Raises:
-        ValueError: a vector is zero or not finite, which no face network should produce.
+        ValueError: a vector has length 0 or is not finite, which no face network should return.
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or (lengths == 0).any():

@@ -1,1 +1,1 @@
-"""The dataset on disk: photos and faces as Parquet."""
+"""A dataset on disk: photos and face embeddings in Parquet files."""

@@ -1,12 +1,12 @@
-"""What was deleted from a dataset on request and may never come back.
+"""The faces that were deleted from a dataset on request, which must never come back.
 
-    DATASET/deletions.parquet   face_id of what is still to be taken out of the parts, and of
-                                all that was ever deleted a digest, which names nobody
+    DATASET/deletions.parquet   a digest of every face_id ever deleted, which identifies nobody,
+                                and the face_id itself while its rows are still in the parts
 
-A face deleted is withheld from then on: from readers while its rows are still there, and from
-every part that is written later, should its photo be embedded again. A content that lost all its
-faces has a digest too, "content:" before it, and gets no faces any more: found again, they might be
-numbered otherwise.
+A deleted face is withheld from then on: from readers while its rows are still in the parts, and
+from every part written later, in case its photo is embedded again. A content that lost all its
+faces has a digest too, prefixed "content:", and gets no faces any more: if it were searched again,
+its faces might be numbered differently and so have other face_ids.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.errors import BusyError, CorruptFileError
-from faces.core.files import atomic_write, remove_temporaries, temporaries, writer_lock
+from faces.core.files import atomic_write, remove_temporary_files, temporary_files, writer_lock
 from faces.dataset.layout import DELETIONS_FILE, DELETIONS_LOCK
 from faces.dataset.schema import PhotoStatus, read_table, write_table
 
-_OF_CONTENT = "content:"
+_CONTENT_PREFIX = "content:"
+"""Prefix of the digests of contents, which tells them from the digests of faces."""
 
 _SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
 
 
 @dataclass(frozen=True)
 class Deletions:
-    """What was deleted from a dataset.
+    """The faces that were deleted from a dataset on request.
 
     Attributes:
-        pending: (n,) string, face ids whose rows may still be in the parts.
-        digests: (m,) string, `face_digest` of every face ever deleted, sorted.
-        emptied: (e,) string, `content_digest` of every content that lost all its faces so.
+        pending: (n,) string, the face_ids of deleted faces whose rows may still be in the parts.
+        digests: (m,) string, sorted, the `face_digest` of every face ever deleted.
+        emptied: (e,) string, the `content_digest` of every content all of whose faces were deleted.
     """
 
     pending: pa.Array
@@ -45,37 +46,37 @@ class Deletions:
     emptied: pa.Array
 
     def all_digests(self) -> list[str]:
-        """Of faces and contents."""
+        """Return the digests of deleted faces, then of emptied contents."""
         digests: list[str] = [*self.digests.to_pylist(), *self.emptied.to_pylist()]
         return digests
 
     @property
     def state(self) -> str:
-        """Equal while nothing more is deleted."""
+        """A digest of all deleted faces, which changes only when further faces are deleted."""
         return hashlib.sha256("".join(self.digests.to_pylist()).encode()).hexdigest()
 
 
 def face_digest(face_id: str) -> str:
-    """By which a deleted face is recognised again: hexadecimal, 64 characters."""
+    """Return the digest by which a deleted face is recognised: 64 hexadecimal characters."""
     return hashlib.sha256(f"facetrove deleted {face_id}".encode()).hexdigest()
 
 
 def content_digest(photo_id: str) -> str:
-    """By which a content that lost all its faces is recognised again."""
+    """Return the digest by which a content that lost all its faces is recognised."""
     digest = hashlib.sha256(f"facetrove emptied {photo_id}".encode()).hexdigest()
-    return f"{_OF_CONTENT}{digest}"
+    return f"{_CONTENT_PREFIX}{digest}"
 
 
 def face_digests(face_ids: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """`face_digest` of each of (n,) face ids."""
+    """Return the (n,) string `face_digest` of each of n face_ids."""
     return pa.array(map(face_digest, face_ids.to_pylist()), pa.string())
 
 
 def read_deletions(dataset_dir: Path) -> Deletions:
-    """What was deleted from the dataset in a folder.
+    """Read which faces were deleted from a dataset.
 
     Raises:
-        CorruptFileError: the file cannot be read: what was deleted could come back.
+        CorruptFileError: the file cannot be read, so deleted faces could come back.
     """
     path = dataset_dir / DELETIONS_FILE
     if not path.exists():
@@ -88,19 +89,22 @@ def read_deletions(dataset_dir: Path) -> Deletions:
             "backup, or embed into a new dataset without the photos that were deleted"
         ) from error
     digests = rows["digest"].combine_chunks()
-    of_content = pc.starts_with(digests, _OF_CONTENT)
+    is_content = pc.starts_with(digests, _CONTENT_PREFIX)
     return Deletions(
         rows["face_id"].drop_null().combine_chunks(),
-        digests.filter(pc.invert(of_content)),
-        digests.filter(of_content),
+        digests.filter(pc.invert(is_content)),
+        digests.filter(is_content),
     )
 
 
 def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]:
-    """Withhold faces from now on; their rows are still to be taken out of the parts.
+    """Withhold faces from now on. Their rows are still to be removed from the parts.
 
     Returns:
-        `Deletions.state` before and after.
+        The values of `Deletions.state` before and after.
+
+    Raises:
+        BusyError: another process is writing the deletions.
     """
     with _sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
@@ -111,12 +115,12 @@ def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]
 
 
 def copy_deletions(source_dir: Path, dataset_dir: Path) -> None:
-    """Withhold from a dataset too what was ever deleted from another."""
+    """Withhold from a dataset all faces that were ever deleted from the dataset `source_dir`."""
     _add_digests(dataset_dir, read_deletions(source_dir).all_digests())
 
 
 def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
-    """Give contents no faces from now on: all that they had were deleted."""
+    """Record contents all of whose faces were deleted, so that they get no faces any more."""
     _add_digests(dataset_dir, list(map(content_digest, photo_ids.to_pylist())))
 
 
@@ -129,7 +133,7 @@ def _add_digests(dataset_dir: Path, digests: Sequence[str]) -> None:
 
 
 def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
-    """Say that the rows of pending faces are in no part any more; only their digests are kept."""
+    """Record that pending faces are in no part any more, and keep only their digests."""
     with _sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         pending = sorted({*before.pending.to_pylist()} - {*face_ids.to_pylist()})
@@ -137,17 +141,17 @@ def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
 
 
 def clear_leftovers(dataset_dir: Path) -> None:
-    """Remove what killed writers left, which may name deleted faces; not while one is writing."""
-    if temporaries(dataset_dir, of=DELETIONS_FILE):  # else the lock is left to those who write
+    """Remove temporary files of killed writers, which may hold face_ids, if no writer is active."""
+    if temporary_files(dataset_dir, of=DELETIONS_FILE):  # otherwise do not compete for the lock
         with suppress(BusyError), _sole_writer(dataset_dir):
             pass
 
 
 @contextmanager
 def _sole_writer(dataset_dir: Path) -> Iterator[None]:
-    """Hold the lock under which deletions are written, beside whoever writes the parts."""
+    """Hold the lock of the deletions file, which is apart from the lock of the dataset."""
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
-        remove_temporaries(dataset_dir, of=DELETIONS_FILE)
+        remove_temporary_files(dataset_dir, of=DELETIONS_FILE)
         yield
 
 
@@ -161,7 +165,7 @@ def _write(dataset_dir: Path, pending: list[str], digests: Iterable[str]) -> Non
 def withhold_deleted(
     dataset_dir: Path, photos: pa.Table, faces: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
-    """A part's photos and faces without those faces that were deleted before."""
+    """Return a part's photos and faces without the faces that were deleted on request."""
     deletions = read_deletions(dataset_dir)
     if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
         return photos, faces
@@ -175,31 +179,32 @@ def withhold_deleted(
 def without_faces(
     photos: pa.Table, faces: pa.Table, deleted: pa.Array
 ) -> tuple[pa.Table, pa.Table]:
-    """A part's photos and faces without some of the faces, the photos' counts being corrected.
+    """Return photos and faces with some faces removed and the photos' face counts corrected.
 
     Args:
         photos: rows of photos.
-        faces: rows of faces; those of a photo are all here, or none.
-        deleted: (n,) bool, which faces to leave out.
+        faces: n rows of faces, with all faces of a photo or none.
+        deleted: (n,) bool, the mask of the faces to remove.
     """
-    touched = faces["photo_id"].filter(deleted).unique()
+    reduced = faces["photo_id"].filter(deleted).unique()
     faces = faces.filter(pc.invert(deleted))
-    return with_face_counts(photos, touched, faces["photo_id"].value_counts()), faces
+    return with_face_counts(photos, reduced, faces["photo_id"].value_counts()), faces
 
 
-def with_face_counts(photos: pa.Table, touched: pa.Array, left: pa.StructArray) -> pa.Table:
-    """Photos of which some have lost faces.
+def with_face_counts(photos: pa.Table, reduced: pa.Array, remaining: pa.StructArray) -> pa.Table:
+    """Return photos with the face counts and statuses of contents that lost faces corrected.
 
     Args:
         photos: rows of photos.
-        touched: (n,) string, contents that have lost some.
-        left: how many faces contents have now, as of `value_counts`; none if not listed.
+        reduced: (n,) string, photo_ids of the contents that lost faces.
+        remaining: numbers of faces that are left by photo_id, from Arrow's `value_counts`; a
+            content that is not listed has none left.
     """
-    affected = pc.is_in(photos["photo_id"], value_set=touched)
+    affected = pc.is_in(photos["photo_id"], value_set=reduced)
     if not pc.any(affected).as_py():
         return photos
-    place = pc.index_in(photos["photo_id"], value_set=left.field("values"))
-    counts = pc.fill_null(left.field("counts").take(place), 0).cast(pa.int32())
+    content = pc.index_in(photos["photo_id"], value_set=remaining.field("values"))
+    counts = pc.fill_null(remaining.field("counts").take(content), 0).cast(pa.int32())
     counts = pc.if_else(affected, counts, photos["num_faces"])
     emptied = pc.and_(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value), pc.equal(counts, 0))
     columns = {
@@ -208,6 +213,6 @@ def with_face_counts(photos: pa.Table, touched: pa.Array, left: pa.StructArray) 
         "is_copy": pc.and_(photos["is_copy"], pc.invert(emptied)),
     }
     for name, column in columns.items():
-        place = photos.schema.get_field_index(name)
-        photos = photos.set_column(place, photos.schema.field(place), column)
+        position = photos.schema.get_field_index(name)
+        photos = photos.set_column(position, photos.schema.field(position), column)
     return photos

@@ -1,4 +1,4 @@
-"""What a dataset settled, and the run that may write it: its file dataset.json."""
+"""The file dataset.json: a dataset's settings, and the run that may write to the dataset."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from faces.dataset.layout import HEADER_FILE
 from faces.photos.metadata import METADATA_TYPES
 
 FORMAT_VERSION = 3
+"""Version of the dataset format. Datasets of any other version are refused."""
 
 NO_METADATA = pa.schema([])
 
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """What a dataset is made of, settled when it is begun or written.
+    """The settings of a dataset, set when it is created or when a run writes to it.
 
     Attributes:
-        contract: models that make the dataset's embeddings.
-        selection: faces that are kept.
-        metadata: columns that photo lists add to the photos.
-        limits: limits of the photos that the last run tried; None while a run with others goes on.
-        purged: the last run that took out rows which an index may not have read; empty: none.
+        contract: models and preprocessing that make the dataset's embeddings.
+        selection: which of the detected faces are kept.
+        metadata: schema of the columns that photo lists add to the photos.
+        limits: limits on photos that the last finished run applied; None while a run with other
+            limits is unfinished.
+        purged: name of the last run that removed rows which an index may not have read; "" if
+            there was none.
     """
 
     contract: ModelContract
@@ -40,7 +43,7 @@ class DatasetSettings:
     purged: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as they are stored."""
+        """Return the settings as a JSON object, as dataset.json stores them."""
         return {
             "contract": self.contract.to_json(),
             "selection": asdict(self.selection),
@@ -54,7 +57,7 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
     """Read the settings of an existing dataset.
 
     Raises:
-        CorruptFileError: the file cannot be read, or is of another version.
+        CorruptFileError: dataset.json cannot be read, or is of another format version.
     """
     header = _read_header(dataset_dir)
     source = str(dataset_dir / HEADER_FILE)
@@ -72,16 +75,16 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
 
 
 def run_in_force(dataset_dir: Path) -> Any:
-    """The name of the run that may commit parts to a dataset now.
+    """Return the name of the run in force: the only one that may commit parts to a dataset.
 
     Raises:
-        CorruptFileError: as of `read_settings`.
+        CorruptFileError: dataset.json cannot be read, or is of another format version.
     """
     return _read_header(dataset_dir).get("run")
 
 
 def write_header(dataset_dir: Path, settings: DatasetSettings, run: str) -> None:
-    """Write what a dataset settled, and the run in force; whole or not at all."""
+    """Write dataset.json atomically: the dataset's settings and the run in force."""
     header = {"format_version": FORMAT_VERSION, **settings.to_json(), "run": run}
     with atomic_write(dataset_dir / HEADER_FILE) as temporary:
         temporary.write_text(json.dumps(header, indent=2) + "\n")
@@ -97,6 +100,6 @@ def _read_header(dataset_dir: Path) -> dict[str, Any]:
         found = document.get("format_version") if isinstance(document, dict) else None
         raise CorruptFileError(
             f"{header_path} has format version {found!r}, this facetrove reads {FORMAT_VERSION}; "
-            "it is corrupt or of another version of facetrove: embed into a new dataset"
+            "it is corrupt or was made by another version of facetrove: embed into a new dataset"
         )
     return document

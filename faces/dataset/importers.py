@@ -1,10 +1,9 @@
-"""Embeddings that other programs kept: deepface's datastores, lists of face_recognition encodings.
+"""Importers of other programs' embeddings: deepface's datastores and face_recognition's encodings.
 
-deepface's are `ds_model_..._detector_....npz`, .feather or .parquet, as `DeepFace.find` leaves them
-in a folder of photos. Encodings come as JSON, Parquet or arrays of an .npz, an object or row for
-each face: `path`, `encoding` (128 numbers) and `location` (top, right, bottom, left, as
-face_recognition gives it).
-Pickles are programs and are never read.
+A datastore is a file `ds_model_..._detector_....npz`, .feather or .parquet, which `DeepFace.find`
+writes into a folder of photos. Encodings are read from JSON, Parquet or the arrays of an .npz, with
+an object or row for each face: `path`, `encoding` (128 dimensions) and `location` (top, right,
+bottom, left in pixels, as face_recognition gives it). Pickles are programs and are never read.
 """
 
 from __future__ import annotations
@@ -40,47 +39,49 @@ from faces.models.choice import (
 )
 from faces.models.deepface_weights import DETECTORS, RECOGNISERS
 from faces.models.face import Detection, GivenFace
-from faces.models.pipeline import FacePipeline, overlaps
+from faces.models.pipeline import FacePipeline, intersection_over_union
 from faces.photos.decoding import decode_photo
-from faces.photos.folders import look_at
+from faces.photos.folders import stat_photo
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_path, photo_uri
 
 SUFFIXES = (".npz", ".feather", ".parquet", ".json")
-_PICKLES = (".pkl", ".pickle", ".dat", ".p")
+"""Suffixes of the files that can be imported."""
+
+_PICKLE_SUFFIXES = (".pkl", ".pickle", ".dat", ".p")
 
 _DEEPFACE_NAME = re.compile(
     r"ds_model_(?P<model>.+)_detector_(?P<detector>.+)_(?P<aligned>aligned|unaligned)"
     r"_normalization_(?P<normalization>.+)_expand_(?P<expand>\d+)"
 )
 _DEEPFACE_BOX = ("target_x", "target_y", "target_w", "target_h")
-_ENCODING_SIZE = 128
+_ENCODING_DIMENSION = 128
 
-MAX_TRIED, ENOUGH_COMPARED = 64, 8
-"""Photos that are embedded again to compare, at most, and faces that suffice."""
+MAX_CHECKED_PHOTOS, ENOUGH_CHECKED_FACES = 64, 8
+"""`require_agreement` embeds at most so many photos, and stops after so many compared faces."""
 
-SAME_BOX = 0.7
-"""Boxes that overlap so much (intersection over union) are of one face."""
+MIN_OVERLAP = 0.7
+"""Least intersection over union of two boxes of the same face."""
 
-LARGEST = 1e15
-"""Numbers of a store are below, and an embedding's largest above one part of it: the squares of
-thousands of them can be added in float32, which ends at 1e38."""
+MAX_VALUE = 1e15
+"""Bound of absolute values in a file; an embedding's largest is above 1 / `MAX_VALUE` too. So the
+sum of the squares of thousands of values fits into float32, whose largest value is 3e38."""
 
 MIN_AGREEMENT = 0.99
-"""Similarity of a stored embedding and the same face's of now."""
+"""Least median similarity of the file's embeddings and those that the model makes of the faces."""
 
 
 @dataclass(frozen=True, eq=False)
-class StoredFaces:
-    """The faces of a store: a `faces.dataset.reembedding.FaceSource`.
+class ImportedFaces:
+    """A `faces.dataset.reembedding.FaceSource` of the faces in another program's file.
 
     Attributes:
-        path: of the store.
-        models: what made it.
-        rows: `uri` of the photo; `box` as of `Detection.box`; `embedding`, of any length
-            where there is a face; `has_face`: a row without is a photo in which none was found.
+        path: path of the file.
+        models: models that made the embeddings.
+        rows: table with the photo's `uri`; `box` as in `Detection.box`; `embedding`, of any length
+            above 0; `has_face`, false in the row of a photo in which no face was found.
     """
 
     path: Path
@@ -88,45 +89,45 @@ class StoredFaces:
     rows: pa.Table
 
     def listing(self) -> PhotoListing:
-        """The photos of the store, as they are now.
+        """List the photos that the file names, as they are on disk now.
 
         Raises:
-            WrongUsageError: none of them is there.
+            WrongUsageError: none of the photos exists.
         """
         uris = pc.unique(self.rows["uri"]).sort().to_pylist()
-        files = [look_at(str(photo_path(uri))) for uri in uris]
+        files = [stat_photo(str(photo_path(uri))) for uri in uris]
         if max(file.num_bytes for file in files) < 0:
             raise WrongUsageError(
-                f"none of the photos that {self.path} names is there, as {uris[0]}; name the "
-                "folder that its names start from with --base"
+                f"none of the photos that {self.path} names is there, for example {uris[0]}; "
+                "give the folder that its relative paths start from with --base"
             )
         columns = dict(zip(LISTING_SCHEMA.names, zip(*files, strict=True), strict=True))
         photos = pa.table(columns, schema=LISTING_SCHEMA)
         return PhotoListing(photos, (), pa.array(np.arange(len(photos))))
 
     def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[_MappedFaces, pa.Table]:
-        """See `FaceSource`: a file that workers map instead of reading the store each."""
+        """Write a file that workers memory-map; see `FaceSource.prepared`."""
         path = work_dir / "known-faces.arrow"
         write_arrow(path, self.rows)
         return _MappedFaces(path), to_do
 
     def given_photos(self, to_do: pa.Table) -> GivenPhotos:
-        """See `FaceSource`."""
+        """Return the given faces of photos to do; see `FaceSource.given_photos`."""
         return _given_photos(self.rows, to_do)
 
 
 @dataclass(frozen=True)
 class _MappedFaces:
-    """The faces of a store in a file of rows."""
+    """A `FaceSource` of `ImportedFaces.rows` in an Arrow file."""
 
     path: Path
 
     def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[_MappedFaces, pa.Table]:
-        """See `FaceSource`."""
+        """Return this source and the photos unchanged; see `FaceSource.prepared`."""
         return self, to_do
 
     def given_photos(self, to_do: pa.Table) -> GivenPhotos:
-        """See `FaceSource`."""
+        """Read the given faces of photos to do; see `FaceSource.given_photos`."""
         with pa.memory_map(str(self.path)) as file:
             return _given_photos(pa.ipc.open_file(file).read_all(), to_do)
 
@@ -134,38 +135,41 @@ class _MappedFaces:
 def _given_photos(rows: pa.Table, to_do: pa.Table) -> GivenPhotos:
     rows = rows.filter(pc.is_in(rows["uri"], value_set=to_do["uri"].combine_chunks()))
     found: defaultdict[str, list[GivenFace]] = defaultdict(list)
-    unknown = np.full((5, 2), np.nan, np.float32)
+    no_landmarks = np.full((5, 2), np.nan, np.float32)
     boxes, embeddings = matrix_of(rows["box"]), matrix_of(rows["embedding"])
-    for uri, box, embedding, face in zip(
+    for uri, box, embedding, has_face in zip(
         rows["uri"].to_pylist(), boxes, embeddings, rows["has_face"].to_pylist(), strict=True
     ):
         faces = found[uri]
-        if face:  # the program kept no score, but it had found a face
-            faces.append(GivenFace(Detection(box, unknown, 1.0), embedding=embedding))
+        if has_face:  # the file has no score, but the program detected the face
+            faces.append(GivenFace(Detection(box, no_landmarks, 1.0), embedding=embedding))
     return {uri: GivenPhoto(faces) for uri, faces in found.items()}
 
 
-def read_store(path: str | Path, base: str | Path) -> StoredFaces:
-    """Read what another program kept.
+def read_embeddings_file(path: str | Path, base: str | Path) -> ImportedFaces:
+    """Read faces and embeddings from a file that another program wrote.
 
     Args:
-        path: the file.
-        base: folder that relative names of photos start from.
+        path: path of the file, whose name ends in one of `SUFFIXES`.
+        base: folder that relative paths of photos start from.
 
     Raises:
-        WrongUsageError: it is no such file, or was made in a way that is not known here.
+        WrongUsageError: the file is missing, is of another kind, has impossible values, or was made
+            by models or settings that facetrove does not have.
     """
     path, base = Path(path), Path(base)
     suffix = path.suffix.lower()
-    if suffix in _PICKLES:
+    if suffix in _PICKLE_SUFFIXES:
         raise WrongUsageError(
-            f"{path} is a pickle, and reading one runs whatever program is in it; convert it where "
-            "it comes from, see docs/models.md"
+            f"{path} is a pickle, and reading one runs whatever program is in it; convert it with "
+            "the program that wrote it, see docs/models.md"
         )
     if suffix not in SUFFIXES:
-        raise WrongUsageError(f"{path} is no store; known are files in {', '.join(SUFFIXES)}")
+        raise WrongUsageError(
+            f"{path} cannot be imported; name a file that ends in {', '.join(SUFFIXES)}"
+        )
     if not path.is_file():
-        raise WrongUsageError(f"there is no file {path}")
+        raise WrongUsageError(f"there is no file {path}; name the file that has the embeddings")
     try:
         return _read(path, base, _READERS[suffix](path))
     except _UNREADABLE as error:
@@ -176,7 +180,7 @@ def read_store(path: str | Path, base: str | Path) -> StoredFaces:
         ) from error
 
 
-def _read(path: Path, base: Path, columns: dict[str, Any]) -> StoredFaces:
+def _read(path: Path, base: Path, columns: dict[str, Any]) -> ImportedFaces:
     if {"identity", "embedding", *_DEEPFACE_BOX} <= columns.keys():
         models, rows = _deepface_models(path), _deepface_rows(columns)
     elif {"path", "encoding", "location"} <= columns.keys():
@@ -189,7 +193,7 @@ def _read(path: Path, base: Path, columns: dict[str, Any]) -> StoredFaces:
             f"{path} is neither a datastore of deepface nor a list of face_recognition encodings "
             f"with path, encoding and location; it has {', '.join(map(str, columns)) or 'nothing'}"
         )
-    return _checked(path, base, models, rows)
+    return _validated(path, base, models, rows)
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -228,6 +232,7 @@ _UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error, pa.ArrowException),
 )
+"""Errors that the readers raise on corrupt files and on files of another kind."""
 
 _READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     ".npz": _read_npz,
@@ -238,27 +243,30 @@ _READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def _deepface_models(path: Path) -> ModelChoice:
-    """The models that a datastore's name speaks of."""
-    said = _DEEPFACE_NAME.fullmatch(path.stem)
-    if said is None:
+    """Return the models that the name of a deepface datastore names."""
+    named = _DEEPFACE_NAME.fullmatch(path.stem)
+    if named is None:
         raise WrongUsageError(
             f"{path} has lost the name by which deepface says what made it "
-            "(ds_model_..._detector_...); give it back that name"
+            "(ds_model_..._detector_...); rename it back"
         )
     embedders = {name.replace("-", "").lower(): name for name in RECOGNISERS}
-    embedder, detector = embedders.get(said["model"]), said["detector"]
+    embedder, detector = embedders.get(named["model"]), named["detector"]
     if embedder is None or detector not in DETECTORS:
-        raise WrongUsageError(f"{path} was made by a model of deepface that is not known here")
-    if (said["aligned"], said["normalization"], said["expand"]) != ("aligned", "base", "0"):
         raise WrongUsageError(
-            f"{path} was made without alignment, by another normalization or of expanded boxes, "
+            f"{path} was made by deepface's {named['model']} and detector {detector}; facetrove "
+            "lacks one of them; embed the photos again"
+        )
+    if (named["aligned"], named["normalization"], named["expand"]) != ("aligned", "base", "0"):
+        raise WrongUsageError(
+            f"{path} was made without alignment, with another normalization or expanded boxes, "
             "which facetrove does not do; embed the photos again"
         )
     return ModelChoice(DEEPFACE + detector, DEEPFACE + embedder, alignment=DEEPFACE_ALIGNMENT)
 
 
 _Rows = list[tuple[str, "list[float] | None", "list[float] | None"]]
-"""Photo, box and embedding of each row; None: no face."""
+"""Path of the photo, box and embedding of each row; None: no face was found in the photo."""
 
 
 def _deepface_rows(columns: dict[str, Any]) -> _Rows:
@@ -274,16 +282,16 @@ def _encoding_rows(columns: dict[str, Any]) -> _Rows:
     for name, vector, location in zip(
         columns["path"], columns["encoding"], columns["location"], strict=True
     ):
-        if not isinstance(vector, list | np.ndarray) or len(vector) != _ENCODING_SIZE:
-            raise ValueError(f"an encoding of face_recognition has {_ENCODING_SIZE} numbers")
+        if not isinstance(vector, list | np.ndarray) or len(vector) != _ENCODING_DIMENSION:
+            raise ValueError(f"face_recognition's encodings have {_ENCODING_DIMENSION} dimensions")
         top, right, bottom, left = (float(value) for value in location)
         rows.append((name, [left, top, right - left, bottom - top], list(vector)))
     return rows
 
 
-def _checked(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> StoredFaces:
+def _validated(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> ImportedFaces:
     if not rows:
-        raise WrongUsageError(f"{path} holds nothing")
+        raise WrongUsageError(f"{path} has no rows; name a file with embeddings")
     dimension = next((len(vector) for _, _, vector in rows if vector is not None), 1)
     boxes = np.zeros((len(rows), 4), np.float32)
     embeddings = np.zeros((len(rows), dimension), np.float32)
@@ -298,80 +306,87 @@ def _checked(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> Stored
         values = np.asarray(vector, np.float64)
         if values.shape != (dimension,) or not np.isfinite(values).all() or not values.any():
             raise WrongUsageError(
-                f"{path}, row {number}: its embedding is not {dimension} finite numbers, not all 0"
+                f"{path}, row {number}: its embedding is not {dimension} finite values, not all 0"
             )
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
             raise WrongUsageError(f"{path}, row {number}: its box has no extent")
         largest = np.abs(values).max()
-        if not (np.abs(box).max() < LARGEST and 1 / LARGEST < largest < LARGEST):
-            raise WrongUsageError(f"{path}, row {number}: its numbers are too large or too small")
+        if not (np.abs(box).max() < MAX_VALUE and 1 / MAX_VALUE < largest < MAX_VALUE):
+            raise WrongUsageError(f"{path}, row {number}: its values are too large or too small")
         boxes[number], embeddings[number], has_face[number] = box, values, True
     if not 2 <= dimension <= MAX_DIMENSION and has_face.any():
-        raise WrongUsageError(f"{path}: embeddings of {dimension} numbers cannot be")
+        raise WrongUsageError(
+            f"{path}: embeddings have {dimension} dimensions, expected 2 to {MAX_DIMENSION}"
+        )
     columns = {
         "uri": pa.array(uris, pa.string()),
         "box": column_of(boxes),
         "embedding": column_of(embeddings),
         "has_face": pa.array(has_face),
     }
-    return StoredFaces(path, models, pa.table(columns))
+    return ImportedFaces(path, models, pa.table(columns))
 
 
-def require_agreement(stored: StoredFaces, listing: PhotoListing, pipeline: FacePipeline) -> None:
-    """Embed some faces of a store anew, and compare.
+def require_agreement(
+    imported: ImportedFaces, listing: PhotoListing, pipeline: FacePipeline
+) -> None:
+    """Embed some imported faces again, and require that their embeddings are as in the file.
 
     Raises:
-        ContractMismatchError: the model here makes other embeddings, or another number of numbers.
-        WrongUsageError: no photo of the store can be read, so nobody knows.
+        ContractMismatchError: the model makes other embeddings, or of another dimension.
+        WrongUsageError: at most half of the faces were detected again, or no photo can be read.
     """
-    made, dimension = pipeline.contract.dimension, stored.rows["embedding"].type.list_size
-    has_faces = pc.any(stored.rows["has_face"]).as_py()
+    made, dimension = pipeline.contract.dimension, imported.rows["embedding"].type.list_size
+    has_faces = pc.any(imported.rows["has_face"]).as_py()
     if has_faces and dimension != made:
         raise ContractMismatchError(
-            f"{stored.path} has embeddings of {dimension} numbers and "
-            f"{stored.models.embedder} makes {made}: it was made by another model"
+            f"{imported.path} has embeddings of dimension {dimension} and "
+            f"{imported.models.embedder} makes {made}: it was made by another model"
         )
     compared: list[float] = []
     num_tried = 0
     photos = listing.photos.filter(pc.greater_equal(listing.photos["num_bytes"], 0))
-    for start in range(0, min(len(photos), MAX_TRIED), 8):
+    for start in range(0, min(len(photos), MAX_CHECKED_PHOTOS), 8):
         block = photos.slice(start, 8)
-        known = stored.given_photos(block)
+        given = imported.given_photos(block)
         for uri in block["uri"].to_pylist():
-            similarities = _similarities(known[uri].faces, uri, pipeline)
+            similarities = _similarities(given[uri].faces, uri, pipeline)
             if similarities is not None:
                 compared += similarities
-                num_tried += len(known[uri].faces)
-        if len(compared) >= ENOUGH_COMPARED:
+                num_tried += len(given[uri].faces)
+        if len(compared) >= ENOUGH_CHECKED_FACES:
             break
     if has_faces and len(compared) <= num_tried / 2:
         raise WrongUsageError(
-            f"of {num_tried} faces of {stored.path} {len(compared)} are found in their places, "
-            "so it cannot be seen whether its embeddings are this model's; see that --base names "
-            "the folder of the very photos, and that boxes are those of upright photos"
+            f"{len(compared)} of {num_tried} faces of {imported.path} are detected at their boxes, "
+            "too few to tell whether its embeddings are this model's; check that --base names the "
+            "folder of the same photos, and that boxes are in pixels of the upright photos"
         )
     if compared and np.median(compared) < MIN_AGREEMENT:
         raise ContractMismatchError(
-            f"the embeddings of {stored.path} are not those that {stored.models.embedder} makes "
-            f"here (similarity {np.median(compared):.3f} instead of 1): it was made by other "
-            "weights, another version or other settings; embed the photos again"
+            f"the embeddings of {imported.path} are not those that {imported.models.embedder} "
+            f"makes here (median similarity {np.median(compared):.3f} instead of 1): it was made "
+            "by other weights, another version or other settings; embed the photos again"
         )
 
 
 def _similarities(
-    known: Sequence[GivenFace], uri: str, pipeline: FacePipeline
+    given: Sequence[GivenFace], uri: str, pipeline: FacePipeline
 ) -> list[float] | None:
-    """Of the embeddings of known faces of a photo and those made of it now; None: no photo."""
+    """Return the similarities of given embeddings to those of the faces detected at their boxes.
+
+    Given faces that are not detected again have none. None: the photo cannot be read.
+    """
     try:
-        photo = decode_photo(read_photo(uri)) if known else None
+        photo = decode_photo(read_photo(uri)) if given else None
     except PhotoRejectedError:
         return None
     (found,) = pipeline.find_faces([photo]) if photo else [[]]
     boxes = np.array([face.detection.box for face in found]).reshape(-1, 4)
     similarities = []
-    for face in known:
-        same = np.flatnonzero(overlaps(boxes, face.detection.box) >= SAME_BOX)
+    for face in given:
+        same = np.flatnonzero(intersection_over_union(boxes, face.detection.box) >= MIN_OVERLAP)
         if len(same) and face.embedding is not None:
-            (stored,) = unit_length(face.embedding[np.newaxis])
-            similarities.append(max(float(stored @ found[i].embedding) for i in same))
+            (imported,) = unit_length(face.embedding[np.newaxis])
+            similarities.append(max(float(imported @ found[i].embedding) for i in same))
     return similarities

@@ -1,4 +1,4 @@
-"""Faces known before a job begins: where they are, and perhaps their embeddings."""
+"""Faces that are given before a job begins: detections, and perhaps embeddings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from faces.dataset.store import Dataset
 from faces.models.face import Detection, GivenFace
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 
-PLACE_COLUMNS = ("known_photo_id", "known_faces_part")
-"""Columns of a photo to do that say where its faces are."""
+SOURCE_COLUMNS = ("known_photo_id", "known_faces_part")
+"""Columns that `DatasetFaces` adds to the photos to do: a photo's photo_id in the source dataset,
+and the name of the part of the source dataset that has its faces."""
 
 
 @dataclass(frozen=True)
 class GivenPhoto:
-    """All faces of a photo that was searched before; none where it has none.
+    """All faces of a photo in which faces were detected before.
 
     Attributes:
-        faces: these.
-        photo_id: of the content they are in; None: of whatever is there now.
+        faces: the photo's faces; empty where none was found.
+        photo_id: sha256 of the content that the faces are in. If the photo's content is another
+            now, faces are detected anew. None: the faces are taken whatever the content is.
     """
 
     faces: Sequence[GivenFace]
@@ -36,57 +38,63 @@ class GivenPhoto:
 
 
 GivenPhotos = Mapping[str, GivenPhoto]
-"""By uri."""
+"""Photos with given faces, by uri. A photo that is missing has its faces detected."""
 
 
 class FaceSource(Protocol):
-    """What knows faces of photos. Sent to workers."""
+    """A source of given faces. It is sent to workers."""
 
     def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[FaceSource, pa.Table]:
-        """The source as workers are to have it, and the photos with columns that it wants."""
+        """Return the source to send to workers, and `to_do` with the columns that it needs.
+
+        Args:
+            to_do: photos to do, see `beam_jobs.plan.Plan`.
+            work_dir: folder for files that all workers can read.
+        """
         ...
 
     def given_photos(self, to_do: pa.Table) -> GivenPhotos:
-        """What is known of photos to do."""
+        """Return the given faces of photos to do, which have the columns from `prepared`."""
         ...
 
 
 @dataclass(frozen=True)
 class DatasetFaces:
-    """The faces of an existing dataset, to be embedded again: a `FaceSource`."""
+    """A `FaceSource` of the faces of an existing dataset, which are to be re-embedded."""
 
     dataset: Dataset
 
     def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[DatasetFaces, pa.Table]:
-        """See `FaceSource`.
+        """Add `SOURCE_COLUMNS` to the photos to do; see `FaceSource.prepared`.
 
-        Photos all of whose faces were deleted are searched again; what is found is withheld.
+        Photos all of whose faces were deleted are not given: their faces are detected anew, and
+        withheld when the part is written.
         """
         photos = self.dataset.photos([])
         embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
-        # Those whose part was lost are searched again.
+        # Faces whose part was lost are detected anew.
         embedded = pc.and_(embedded, pc.is_valid(photos["faces_part"]))
         without = pc.equal(photos["status"], PhotoStatus.NO_FACE.value)
         photos = photos.filter(pc.or_(embedded, without))
-        place = pc.index_in(to_do["uri"], value_set=photos["uri"].combine_chunks())
-        for name, column in zip(PLACE_COLUMNS, ("photo_id", "faces_part"), strict=True):
-            to_do = to_do.append_column(name, photos[column].take(place))
+        row = pc.index_in(to_do["uri"], value_set=photos["uri"].combine_chunks())
+        for name, column in zip(SOURCE_COLUMNS, ("photo_id", "faces_part"), strict=True):
+            to_do = to_do.append_column(name, photos[column].take(row))
         return self, to_do
 
     def given_photos(self, to_do: pa.Table) -> GivenPhotos:
-        """See `FaceSource`.
+        """Read the given faces of photos to do; see `FaceSource.given_photos`.
 
         Raises:
-            CorruptFileError: a part of the dataset cannot be read.
+            CorruptFileError: a part of the source dataset cannot be read.
         """
         names = ("face_id", "photo_id", "box", "landmarks", "score")
         columns = pa.schema([face_schema(1).field(name) for name in names])
-        ids = to_do[PLACE_COLUMNS[0]]
+        photo_ids = to_do[SOURCE_COLUMNS[0]]
         found: defaultdict[str, list[GivenFace]] = defaultdict(list)
-        for part in to_do[PLACE_COLUMNS[1]].drop_null().unique().to_pylist():
+        for part in to_do[SOURCE_COLUMNS[1]].drop_null().unique().to_pylist():
             table = read_table(self.dataset.part_path("faces", part), columns)
-            wanted = pc.is_in(table["photo_id"], value_set=ids.combine_chunks())
-            for row in table.filter(wanted).to_pylist():
+            asked = pc.is_in(table["photo_id"], value_set=photo_ids.combine_chunks())
+            for row in table.filter(asked).to_pylist():
                 detection = Detection(
                     np.array(row["box"], np.float32),
                     np.array(row["landmarks"], np.float32).reshape(5, 2),
@@ -95,22 +103,22 @@ class DatasetFaces:
                 found[row["photo_id"]].append(GivenFace(detection, row["face_id"]))
         return {
             uri: GivenPhoto(found[photo_id], photo_id)
-            for uri, photo_id in zip(to_do["uri"].to_pylist(), ids.to_pylist(), strict=True)
+            for uri, photo_id in zip(to_do["uri"].to_pylist(), photo_ids.to_pylist(), strict=True)
             if photo_id is not None
         }
 
 
 def list_dataset(source: Dataset) -> PhotoListing:
-    """The photos of a dataset as a job's photos, in the order of its parts."""
+    """Return the current photos of a dataset as the listing of a job, in the dataset's order."""
     photos = source.photos([*LISTING_SCHEMA.names, *source.metadata.names])
     listed = photos.select([*LISTING_SCHEMA.names, *source.metadata.names])
     return PhotoListing(listed, (), pa.array(np.arange(len(listed))))
 
 
 def require_same_detector(source: Dataset, ours: ModelContract) -> None:
-    """Raise ContractMismatchError unless a dataset's faces are as `ours` would find them."""
+    """Raise ContractMismatchError unless a dataset's faces were detected as `ours` detects."""
     theirs = source.contract
-    found_by = replace(
+    with_their_detector = replace(
         ours,
         detector=theirs.detector,
         detector_digest=theirs.detector_digest,
@@ -118,7 +126,7 @@ def require_same_detector(source: Dataset, ours: ModelContract) -> None:
     )
     require_same_contract(
         ours,
-        found_by,
+        with_their_detector,
         ours_name="this run",
         theirs_name=f"the faces of dataset {source.path}",
         remedy="leave --detector out, or name the photos instead of the dataset",

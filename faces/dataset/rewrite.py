@@ -1,4 +1,4 @@
-"""Take faces out of a dataset's files: what was deleted, and what nobody refers to any more."""
+"""Rewriting a dataset's parts without deleted faces, superseded rows and dropped photos."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from faces.dataset.deletions import (
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.schema import (
     PhotoStatus,
+    current_photos,
     embedding_matrix,
     face_schema,
     last_rows,
-    places_of_contents,
+    one_row_per_content,
     read_report,
     read_table,
-    standing_photos,
     with_report,
     write_table,
 )
@@ -40,15 +40,21 @@ from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 
 OnPart = Callable[[str, int, int], None]
+"""Called before each part with the step's name, the number of parts done and the number of all."""
 
 
-def take_out_deleted(dataset: Dataset, on_part: OnPart = lambda *_: None) -> int:
-    """Take the rows of faces that were deleted out of every part; gives the parts rewritten.
+def remove_deleted_faces(dataset: Dataset, on_part: OnPart = lambda *_: None) -> int:
+    """Remove the rows of deleted faces from all parts, and return how many parts had some.
 
-    Stopped at any point, it is finished by the next call; meanwhile readers do not see the faces.
+    If it is stopped at any point, the next call finishes it; readers do not see deleted faces in
+    the meantime.
+
+    Args:
+        dataset: the dataset.
+        on_part: called before each part is searched.
 
     Raises:
-        BusyError: a job is writing the dataset.
+        BusyError: another process is writing the dataset.
     """
     with writer_lock(dataset.path, what=f"dataset {dataset.path}"):
         pending = read_deletions(dataset.path).pending
@@ -56,73 +62,79 @@ def take_out_deleted(dataset: Dataset, on_part: OnPart = lambda *_: None) -> int
             return 0
         parts = dataset.committed_parts()
         columns = pa.schema([face_schema(1).field(name) for name in ("face_id", "photo_id")])
-        concerned, tables = [], []
+        affected, tables = [], []
         for number, part in enumerate(parts):
             on_part("looking for deleted faces", number, len(parts))
             faces = read_table(dataset.part_path("faces", part), columns)
             if pc.any(pc.is_in(faces["face_id"], value_set=pending)).as_py():
-                concerned.append(part)
+                affected.append(part)
                 tables.append(faces)
         if tables:
             faces = pa.concat_tables(tables)
             deleted = pc.is_in(faces["face_id"], value_set=pending)
-            touched = faces["photo_id"].filter(deleted).unique()
-            left = faces.filter(pc.invert(deleted)).group_by(columns.names).aggregate([])
-            emptied = touched.filter(_not_in(touched, [left["photo_id"]]))
+            reduced = faces["photo_id"].filter(deleted).unique()
+            # Grouping counts a face once that several parts have.
+            remaining = faces.filter(pc.invert(deleted)).group_by(columns.names).aggregate([])
+            emptied = reduced.filter(_not_in(reduced, [remaining["photo_id"]]))
             add_emptied(dataset.path, emptied)
-            # Photos first: as long as the faces are there, all this can be found out again.
-            _count_again(dataset, parts, touched, left["photo_id"].value_counts())
-            for part in concerned:
+            # Photos first: while the faces are still there, a stopped call can be repeated.
+            _correct_counts(dataset, parts, reduced, remaining["photo_id"].value_counts())
+            for part in affected:
                 path = dataset.part_path("faces", part)
                 table = read_table(path, face_schema(dataset.contract.dimension))
                 gone = pc.is_in(table["face_id"], value_set=pending)
                 replace_faces(path, table.filter(pc.invert(gone)))
         settle_deletions(dataset.path, pending)
-        return len(concerned)
+        return len(affected)
 
 
 def follow_deletions(dataset: Dataset, source_dir: Path) -> None:
-    """Delete from a dataset what was deleted from the one that its faces were taken from.
+    """Delete from a re-embedded dataset the faces that were deleted from its source dataset.
 
-    Stopped at any point, it is finished by the next call.
+    If it is stopped at any point, the next call finishes it.
+
+    Args:
+        dataset: the dataset to delete from.
+        source_dir: folder of the dataset that the faces were taken from.
 
     Raises:
-        BusyError: a job is writing the dataset.
+        BusyError: another process is writing the dataset.
     """
-    theirs = read_deletions(source_dir).digests
-    if not len(theirs):
+    source_digests = read_deletions(source_dir).digests
+    if not len(source_digests):
         return
-    concerned: list[str] = []
+    face_ids: list[str] = []
     for table in dataset.faces(["face_id"]):
-        deleted = pc.is_in(face_digests(table["face_id"]), value_set=theirs)
-        concerned += table["face_id"].filter(deleted).to_pylist()
-    if concerned:
-        add_deletions(dataset.path, concerned)
-    take_out_deleted(dataset)
+        deleted = pc.is_in(face_digests(table["face_id"]), value_set=source_digests)
+        face_ids += table["face_id"].filter(deleted).to_pylist()
+    if face_ids:
+        add_deletions(dataset.path, face_ids)
+    remove_deleted_faces(dataset)
 
 
-def _count_again(
-    dataset: Dataset, parts: Iterable[str], touched: pa.Array, left: pa.StructArray
+def _correct_counts(
+    dataset: Dataset, parts: Iterable[str], reduced: pa.Array, remaining: pa.StructArray
 ) -> None:
-    """Correct the rows of photos that lost faces, copies included."""
+    """Rewrite the rows of photos that lost faces, copies included; see `with_face_counts`."""
     for part in parts:
         path = dataset.part_path("photos", part)
         photos = read_table(path, dataset.photo_schema)
-        counted = with_face_counts(photos, touched, left)
+        counted = with_face_counts(photos, reduced, remaining)
         if counted is not photos:
             replace_photos(path, counted)
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What lay in a dataset's files without being part of it, and was taken out.
+    """The rows that a purge removed because they were not part of the current dataset.
 
     Attributes:
-        num_faces, num_photos: rows.
-        num_parts: parts rewritten.
-        face_ids: faces that are nowhere in the dataset any more.
-        embeddings: theirs, as `embedding_digests` gives them.
-        photo_ids, uris: contents and photos that are named nowhere in the dataset any more.
+        num_faces, num_photos: numbers of rows removed.
+        num_parts: number of parts rewritten.
+        face_ids: (n,) string, removed faces that no part has any more.
+        embeddings: (n,) binary, the `embedding_digests` of the faces `face_ids`.
+        photo_ids: (m,) string, contents that no row of photos has any more.
+        uris: (u,) string, uris that no row of photos has any more.
     """
 
     num_faces: int
@@ -135,33 +147,37 @@ class Leftovers:
 
 
 def embedding_digests(vectors: NDArray[np.float32]) -> pa.Array:
-    """A digest of each of (n, d) embeddings' bytes, by which it is recognised exactly."""
+    """Return an (n,) binary digest of the bytes of each of (n, d) float32 embeddings."""
     rows = np.ascontiguousarray(vectors, dtype="<f4")
     return pa.array([hashlib.blake2b(row, digest_size=16).digest() for row in rows], pa.binary())
 
 
 def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftovers:
-    """Take out of every part what is not part of the dataset as it stands.
+    """Remove from all parts the rows and uris that are not part of the current dataset.
 
-    That is superseded rows of photos and faces, rows of photos that vanished and were dropped,
-    rows of photos all of whose faces were deleted, and names of places where a photo was before.
-    Stopped at any point, it is finished by the next call.
+    These are superseded rows of photos and faces, rows of photos that vanished and were dropped,
+    rows of photos all of whose faces were deleted, and uris at which a photo is no longer. If it is
+    stopped at any point, the next call finishes it.
+
+    Args:
+        dataset: the dataset.
+        on_part: called before each part is read.
 
     Raises:
-        BusyError: a job is writing the dataset.
+        BusyError: another process is writing the dataset.
     """
     with DatasetWriter.open(dataset.path, dataset.settings) as writer:
         work_dir = dataset.path / WORK_DIR
-        if work_dir.is_dir():  # of a job that was killed
+        if work_dir.is_dir():  # a killed job left it
             shutil.rmtree(work_dir)
         rows = dataset.photo_rows()
         if _give_rows_to_orphans(writer, rows):
             rows = dataset.photo_rows()
-        stands = _stands(rows)
-        gone_rows, kept_rows = rows.filter(pa.array(~stands)), rows.filter(pa.array(stands))
+        current = _is_current(rows)
+        gone_rows, kept_rows = rows.filter(pa.array(~current)), rows.filter(pa.array(current))
         if pc.any(_not_in(gone_rows["uri"], [kept_rows["uri"]])).as_py():
             writer.begin_purge()
-        rewritten = _rewrite_parts(dataset, stands, _places(kept_rows), on_part)
+        rewritten = _rewrite_parts(dataset, current, _contents(kept_rows), on_part)
         writer.finish(None)
     gone_faces = rewritten.gone_faces
     nowhere = gone_faces.filter(_not_in(gone_faces["face_id"], rewritten.kept_ids))
@@ -178,16 +194,16 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
     )
 
 
-def _places(standing_rows: pa.Table) -> pa.Table:
-    """For each content with faces: its first place, and the part that has its faces."""
-    embedded = standing_photos(standing_rows)
+def _contents(current_rows: pa.Table) -> pa.Table:
+    """Return photo_id, first uri, and faces_part of each content that has faces."""
+    embedded = current_photos(current_rows)
     embedded = embedded.filter(pc.equal(embedded["status"], PhotoStatus.EMBEDDED.value))
     embedded = embedded.sort_by([("photo_id", "ascending"), ("uri", "ascending")])
-    return places_of_contents(embedded.select(["photo_id", "uri", "faces_part"]))
+    return one_row_per_content(embedded.select(["photo_id", "uri", "faces_part"]))
 
 
 class _Rewritten(NamedTuple):
-    """What rewriting all parts took out, and the ids of the faces that were kept."""
+    """The result of rewriting all parts: what was removed, and the ids of the faces kept."""
 
     num_parts: int
     gone_faces: pa.Table
@@ -195,15 +211,15 @@ class _Rewritten(NamedTuple):
 
 
 def _rewrite_parts(
-    dataset: Dataset, stands: NDArray[np.bool_], places: pa.Table, on_part: OnPart
+    dataset: Dataset, current: NDArray[np.bool_], contents: pa.Table, on_part: OnPart
 ) -> _Rewritten:
-    """Leave only the rows in the parts that stand; parts of which all rows do stay as they are.
+    """Keep only current rows in the parts. A part whose rows are all current is not rewritten.
 
     Args:
         dataset: the dataset.
-        stands: (n,) whether each row of photos stands, through all parts.
-        places: contents with faces, as of `_places`.
-        on_part: called before each part.
+        current: (n,) bool, whether each row of photos is current, in the order of the parts.
+        contents: the contents that have faces, from `_contents`.
+        on_part: called before each part is read.
     """
     removed = [face_schema(dataset.contract.dimension).empty_table()]
     kept_ids, num_parts, start = [], 0, 0
@@ -211,90 +227,95 @@ def _rewrite_parts(
     for number, part in enumerate(parts):
         on_part("purging the dataset", number, len(parts))
         photos = read_table(dataset.part_path("photos", part), dataset.photo_schema)
-        stand_here = stands[start : start + len(photos)]
+        current_here = current[start : start + len(photos)]
         start += len(photos)
         faces_path = dataset.part_path("faces", part)
         faces = read_table(faces_path, face_schema(dataset.contract.dimension))
-        kept, gone = _kept_faces(faces, places, part)
+        kept, gone = _split_faces(faces, contents, part)
         kept_ids.append(kept["face_id"])
-        # Rows are left out or named otherwise. (Whole tables with NaN are never equal.)
+        # Only these columns can differ. Whole tables are never equal where they have NaN.
         same = all(kept[name].equals(faces[name]) for name in ("face_id", "uri"))
         if not same:
             removed.append(gone)
             replace_faces(faces_path, kept)
-        if not stand_here.all():
-            replace_photos(dataset.part_path("photos", part), photos.filter(pa.array(stand_here)))
-        num_parts += int(not stand_here.all() or not same)
+        if not current_here.all():
+            replace_photos(dataset.part_path("photos", part), photos.filter(pa.array(current_here)))
+        num_parts += int(not current_here.all() or not same)
     return _Rewritten(num_parts, pa.concat_tables(removed), kept_ids)
 
 
 def _not_in(values: pa.Array | pa.ChunkedArray, kept: Sequence[pa.ChunkedArray]) -> pa.Array:
-    """(n,) bool: which values are in none of some columns."""
+    """Return an (n,) bool mask of the values that are in none of the columns `kept`."""
     value_set = pa.concat_arrays(
         [pa.array([], pa.string()), *(chunk for column in kept for chunk in column.chunks)]
     )
     return pc.invert(pc.is_in(values, value_set=value_set))
 
 
-def _stands(rows: pa.Table) -> NDArray[np.bool_]:
-    """(n,) bool: which rows of photos say how a photo now stands, deleted ones apart."""
-    stands = np.zeros(len(rows), dtype=bool)
-    stands[last_rows(rows, "uri").to_numpy()] = True
+def _is_current(rows: pa.Table) -> NDArray[np.bool_]:
+    """Return an (n,) bool mask of the newest rows of each uri that are neither gone nor deleted."""
+    current = np.zeros(len(rows), dtype=bool)
+    current[last_rows(rows, "uri").to_numpy()] = True
     gone = pa.array([PhotoStatus.GONE.value, PhotoStatus.DELETED.value])
-    stands &= ~pc.is_in(rows["status"], value_set=gone).to_numpy()
-    return stands
+    current &= ~pc.is_in(rows["status"], value_set=gone).to_numpy()
+    return current
 
 
 def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
-    """Write contents anew whose faces belong to a row that does not stand any more.
+    """Write a part for contents whose faces are owned by a row that is no longer current.
 
-    Takes all rows of photos; gives whether any was added.
+    Such a content was at two uris: the uri whose row owned the faces now has another photo or
+    vanished, and the other uri's row is only a copy. The new part makes the copy the owner.
 
-    Such are photos that lay in two places: the place that had the faces in its part was given
-    to another photo, or vanished, and the other place is but a copy.
+    Args:
+        writer: the run that writes the part.
+        rows: all rows of photos, superseded ones too.
+
+    Returns:
+        Whether there was any such content.
     """
     dataset = writer.dataset
-    standing = rows.filter(pa.array(_stands(rows)))
-    owners = standing.filter(pc.invert(standing["is_copy"]))["photo_id"].drop_null()
-    copies = pc.and_(standing["is_copy"], pc.equal(standing["status"], PhotoStatus.EMBEDDED.value))
+    current = rows.filter(pa.array(_is_current(rows)))
+    owners = current.filter(pc.invert(current["is_copy"]))["photo_id"].drop_null()
+    copies = pc.and_(current["is_copy"], pc.equal(current["status"], PhotoStatus.EMBEDDED.value))
     orphaned = pc.and_(
-        copies, pc.invert(pc.is_in(standing["photo_id"], value_set=owners.combine_chunks()))
+        copies, pc.invert(pc.is_in(current["photo_id"], value_set=owners.combine_chunks()))
     )
-    orphans = standing.filter(orphaned).sort_by([("photo_id", "ascending"), ("uri", "ascending")])
+    orphans = current.filter(orphaned).sort_by([("photo_id", "ascending"), ("uri", "ascending")])
     if len(orphans) == 0:
         return False
-    photos = standing_photos(rows)
+    photos = current_photos(rows)
     photos = photos.filter(
         pc.is_in(photos["photo_id"], value_set=orphans["photo_id"].combine_chunks())
     )
     columns = face_schema(dataset.contract.dimension).names
     faces = pa.concat_tables(dataset.faces(columns, photos=photos))
-    firsts = places_of_contents(orphans).select(dataset.photo_schema.names)
-    place = firsts.schema.get_field_index("is_copy")
-    is_owner = pa.array([False] * len(firsts))
-    firsts = firsts.set_column(place, firsts.schema.field(place), is_owner)
-    writer.write_part(writer.part_name(0), firsts, faces, {})
+    owners_now = one_row_per_content(orphans).select(dataset.photo_schema.names)
+    column = owners_now.schema.get_field_index("is_copy")
+    is_copy = pa.array([False] * len(owners_now))
+    owners_now = owners_now.set_column(column, owners_now.schema.field(column), is_copy)
+    writer.write_part(writer.part_name(0), owners_now, faces, {})
     return True
 
 
-def _kept_faces(faces: pa.Table, places: pa.Table, part: str) -> tuple[pa.Table, pa.Table]:
-    """Faces of a part that stand, named after the first place of their photo; and the others."""
-    here = places.filter(pc.equal(places["faces_part"], part))
-    place = pc.index_in(faces["photo_id"], value_set=here["photo_id"].combine_chunks())
-    kept, gone = faces.filter(pc.is_valid(place)), faces.filter(pc.is_null(place))
+def _split_faces(faces: pa.Table, contents: pa.Table, part: str) -> tuple[pa.Table, pa.Table]:
+    """Split a part's faces into current ones, with the first uri of their content, and others."""
+    here = contents.filter(pc.equal(contents["faces_part"], part))
+    content = pc.index_in(faces["photo_id"], value_set=here["photo_id"].combine_chunks())
+    kept, gone = faces.filter(pc.is_valid(content)), faces.filter(pc.is_null(content))
     column = faces.schema.get_field_index("uri")
-    uris = here["uri"].take(place.drop_null())
+    uris = here["uri"].take(content.drop_null())
     return kept.set_column(column, faces.schema.field(column), uris), gone
 
 
 def replace_faces(path: Path, faces: pa.Table) -> None:
-    """Put other faces into a part, whole or not at all."""
+    """Replace the faces of a part atomically."""
     with atomic_write(path) as temporary:
         write_table(faces, temporary)
 
 
 def replace_photos(path: Path, photos: pa.Table) -> None:
-    """Put other photos into a part; what making it took stays on record."""
+    """Replace the photos of a part atomically, keeping its number of faces and its times."""
     report = read_report(path)
     with atomic_write(path) as temporary:
         write_table(with_report(photos, report.num_faces, report.seconds), temporary)

@@ -1,7 +1,7 @@
-"""An existing dataset: its photos and faces as they now stand, read from its parts.
+"""An existing dataset: its current photos and faces, read from its parts.
 
-Where two parts speak of the same uri, the newer one holds. See `faces.dataset.layout` for the
-files, and `faces.dataset.writing` for how they come to be.
+Where several parts have a row for the same uri, the row of the newest part is the current one.
+`faces.dataset.layout` describes the files, and `faces.dataset.writing` writes them.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from faces.dataset.schema import (
     PHOTO_SCHEMA,
     PartReport,
     PhotoStatus,
+    current_photos,
     embedding_matrix,
     face_schema,
     last_rows,
-    places_of_contents,
+    one_row_per_content,
     read_report,
     read_table,
-    standing_photos,
-    stretches,
+    value_runs,
 )
 
 
 @dataclass(frozen=True)
 class DatasetCounts:
-    """What is in a dataset.
+    """Numbers of photos and faces in a dataset.
 
     Attributes:
-        num_photos: photos seen, every place of a copied one.
-        num_faces: faces found, those of copies once.
-        num_copies: photos whose content another photo has too.
-        by_status: photos by `PhotoStatus`.
-        by_reason: rejected photos by `RejectReason`.
+        num_photos: number of photos, rejected ones and copies included.
+        num_faces: number of faces, those of photos with the same content counted once.
+        num_copies: number of photos beyond the first of each content.
+        by_status: number of photos by `faces.dataset.schema.PhotoStatus`.
+        by_reason: number of rejected photos by `faces.photos.rejection.RejectReason`.
     """
 
     num_photos: int
@@ -61,11 +61,11 @@ class DatasetCounts:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset that exists, by `open`.
+    """An existing dataset, as `Dataset.open` returns it.
 
     Attributes:
         path: the dataset's folder.
-        settings: what was settled when it was begun or last written.
+        settings: the dataset's settings as they were when it was opened.
     """
 
     path: Path
@@ -75,9 +75,12 @@ class Dataset:
     def open(cls, path: str | Path) -> Dataset:
         """Open an existing dataset.
 
+        Args:
+            path: the dataset's folder.
+
         Raises:
-            WrongUsageError: there is none at `path`.
-            CorruptFileError: its dataset.json cannot be read.
+            WrongUsageError: there is no dataset at `path`.
+            CorruptFileError: dataset.json cannot be read, or is of another format version.
         """
         path = Path(path)
         if not is_dataset(path):
@@ -91,92 +94,115 @@ class Dataset:
 
     @property
     def contract(self) -> ModelContract:
-        """The models that made the dataset's embeddings."""
+        """The models and preprocessing that made the dataset's embeddings."""
         return self.settings.contract
 
     @property
     def selection(self) -> FaceSelection:
-        """The faces that were kept."""
+        """The rule by which detected faces were kept."""
         return self.settings.selection
 
     @property
     def metadata(self) -> pa.Schema:
-        """The columns that photo lists added to the dataset's photos."""
+        """The schema of the columns that photo lists added to the dataset's photos."""
         return self.settings.metadata
 
     @property
     def limits(self) -> PhotoLimits | None:
-        """See `DatasetSettings.limits`."""
+        """The limits on photos that the last finished run applied; see `DatasetSettings`."""
         return self.settings.limits
 
     @property
     def purged(self) -> str:
-        """See `DatasetSettings.purged`."""
+        """The name of the last run that removed rows, or ""; see `DatasetSettings`."""
         return self.settings.purged
 
     def require_selection(self, selection: FaceSelection) -> None:
-        """Raise WrongUsageError unless this dataset's faces were selected so."""
+        """Check that the dataset's faces were selected by a selection.
+
+        Args:
+            selection: the selection to compare with the dataset's.
+
+        Raises:
+            WrongUsageError: the dataset's selection is another.
+        """
         if selection != self.selection:
             raise WrongUsageError(
                 f"dataset {self.path} was begun with other limits for faces "
                 f"({self.selection}; now {selection}); give the same "
-                "ones, or none, or name a new dataset"
+                "limits, leave them out, or name a new dataset"
             )
 
     def with_metadata(self, columns: pa.Schema) -> Dataset:
-        """The same dataset with further metadata columns, where they are new.
+        """Return a copy of this dataset with those of `columns` added that its metadata lacks.
+
+        Args:
+            columns: names and types of metadata columns.
 
         Raises:
-            WrongUsageError: the dataset has one by that name and of another type.
+            WrongUsageError: the dataset's column of that name cannot hold values of the new type.
         """
         metadata = self.metadata
         for field in columns:
-            place = metadata.get_field_index(field.name)
-            if place < 0:
+            position = metadata.get_field_index(field.name)
+            if position < 0:
                 metadata = metadata.append(field)
-            elif not _holds_values_of(metadata.field(place).type, field.type):
+            elif not _holds_values_of(metadata.field(position).type, field.type):
                 raise WrongUsageError(
                     f"column {field.name!r} is {field.type} in the photo list and "
-                    f"{metadata.field(place).type} in dataset {self.path}; make them the same"
+                    f"{metadata.field(position).type} in dataset {self.path}; make them the same"
                 )
         return Dataset(self.path, replace(self.settings, metadata=metadata))
 
     def part_path(self, kind: PartKind, part: str) -> Path:
-        """The path of a part's file of `photos` or `faces`."""
+        """Return the path of a part's file of photos or of faces.
+
+        Args:
+            kind: "photos" or "faces".
+            part: the part's name.
+        """
         return part_path(self.path, kind, part)
 
     def committed_parts(self) -> list[str]:
-        """The names of the parts that count, oldest first."""
+        """Return the names of the committed parts, oldest first."""
         return sorted(committed_parts(self.path))
 
     @property
     def photo_schema(self) -> pa.Schema:
-        """The columns of the dataset's photos: `PHOTO_SCHEMA` and metadata."""
+        """The columns of the dataset's photos: those of `PHOTO_SCHEMA`, then the metadata."""
         return pa.schema([*PHOTO_SCHEMA, *self.metadata])
 
     def photos(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The photos as they now stand, one row for each uri.
+        """Return the current photos, one row for each uri.
 
         Args:
-            columns: read only these of `photo_schema`.
+            columns: names of the columns of `photo_schema` to read; None: all.
 
         Returns:
-            The columns, and with them uri, photo_id, status, is_copy and two more: `part`, which
-            the row is in, and `faces_part`, which the faces of its content are in.
+            A table of uri, photo_id, status, is_copy, the columns asked for, and two more: `part`,
+            the name of the part that has the row, and `faces_part`, the name of the part that has
+            the faces of the photo's content, null where there is none.
+
+        Raises:
+            CorruptFileError: a part cannot be read.
         """
-        return standing_photos(self.photo_rows(columns))
+        return current_photos(self.photo_rows(columns))
 
     def photo_rows(
         self, columns: Sequence[str] | None = None, *, parts: Sequence[str] | None = None
     ) -> pa.Table:
-        """All rows of photos as they were written, superseded ones too, oldest part first.
+        """Return all rows of photos as they were written, superseded ones too, oldest part first.
 
         Args:
-            columns: as of `photos`.
-            parts: only of these, by default of all committed ones.
+            columns: names of the columns of `photo_schema` to read; None: all.
+            parts: names of the parts to read; None: all committed parts.
 
         Returns:
-            The columns, with them uri, photo_id, status and is_copy, and `part`.
+            A table of uri, photo_id, status, is_copy, the columns asked for, and `part`, the name
+            of the part that has the row.
+
+        Raises:
+            CorruptFileError: a part cannot be read.
         """
         names = self.photo_schema.names if columns is None else list(columns)
         names = list(dict.fromkeys(["uri", "photo_id", "status", "is_copy", *names]))
@@ -190,39 +216,51 @@ class Dataset:
     def faces(
         self, columns: Sequence[str] | None = None, *, photos: pa.Table | None = None
     ) -> FaceTables:
-        """The faces of the photos as they now stand, one table per part, oldest first.
+        """Return the faces of the current photos, one table per part, oldest part first.
 
-        Faces of photos with equal content come once. `uri` is the first of the places where the
-        content now is, and the further column `also_at` lists the others.
+        Photos with the same content have their faces returned once: `uri` is the first uri of the
+        content in sorted order, and the column `also_at` lists its other uris.
 
         Args:
-            columns: of `face_schema`, `also_at` and the photos' metadata, which is that of the
-                first place; all but metadata by default.
-            photos: an earlier answer of `photos`, with the metadata wanted: give the faces as
-                they stood then, whatever has been written since. Some rows of it, all those of
-                a content or none: the faces of these alone.
+            columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
+                values are those of the photo `uri`; None: all but the metadata.
+            photos: an earlier result of `photos` that has the metadata columns asked for: the faces
+                are those of that state, whatever has been written since. A subset of its rows
+                selects the faces of these photos; it must have all rows of a content or none.
+                None: the photos that are current when the faces are read.
 
         Returns:
-            The faces, read when they are iterated over or made one table of.
+            The faces. Files are read when the result is iterated over or turned into one table,
+            which raises CorruptFileError where a part cannot be read.
         """
         names = [*face_schema(1).names, "also_at"] if columns is None else list(columns)
         return FaceTables(self, names, photos)
 
     def embeddings(self) -> NDArray[np.float32]:
-        """The (n, d) float32 embeddings of all faces, of unit length, in the order of `faces`."""
+        """Return the embeddings of all faces: (n, d) float32, unit length, ordered as `faces`."""
         return embedding_matrix(self.faces(["embedding"]).to_arrow())
 
     def counts(self) -> DatasetCounts:
-        """Count photos and faces."""
+        """Count the current photos and their faces."""
         return count_photos(self.photos(COUNTED_COLUMNS))
 
     def report(self, part: str) -> PartReport:
-        """What making a part took."""
+        """Read the counts and times of a part.
+
+        Args:
+            part: the part's name.
+
+        Raises:
+            CorruptFileError: the part's photos file cannot be read.
+        """
         return read_report(self.part_path("photos", part))
 
     def runs(self) -> list[dict[str, Any]]:
-        """What each finished run wrote about itself, oldest first; see
-        `faces.dataset.writing.DatasetWriter.finish`."""
+        """Return the summaries of all finished runs, oldest first, each a JSON object.
+
+        Raises:
+            CorruptFileError: a summary cannot be read.
+        """
         records = []
         for path in record_paths(self.path):
             try:
@@ -231,28 +269,35 @@ class Dataset:
                 record = None
             if not isinstance(record, dict):
                 raise CorruptFileError(
-                    f"{path} is corrupt; delete it, it is a record and nothing depends on it"
+                    f"{path} is corrupt; delete it: it is a summary of a run, and nothing needs it"
                 )
             records.append(record)
         return records
 
     def require_whole(self) -> None:
-        """Raise CorruptFileError if a committed part has lost its faces file."""
+        """Check that each part that has its photos file has its faces file too.
+
+        Raises:
+            CorruptFileError: a part's faces file is missing.
+        """
         for part in sorted(part_names(self.path, "photos") - part_names(self.path, "faces")):
             raise CorruptFileError(
                 f"{self.part_path('faces', part)} is missing; run `facetrove embed` with the same "
-                "photos again and it will be made anew"
+                "photos again to write it anew"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class FaceTables(Tabular):
-    """Faces of a dataset, by `Dataset.faces`: iterated over, tables of one part each.
+    """The faces of a dataset, as `Dataset.faces` returns them: iterating reads one part at a time.
+
+    Each iteration yields Arrow tables with the columns asked for, one for each part that has faces
+    of the photos, and reads the files again.
 
     Attributes:
         dataset: the dataset.
         columns: names of the columns.
-        photos: the photos whose faces they are, as of `Dataset.photos`; None: all that there are
+        photos: rows of `Dataset.photos` whose faces are read; None: the photos that are current
             when the faces are read.
     """
 
@@ -265,40 +310,41 @@ class FaceTables(Tabular):
         schema = face_schema(dataset.contract.dimension)
         metadata = [name for name in names if name in dataset.metadata.names]
         photos = dataset.photos(metadata) if self.photos is None else self.photos
-        of_place = ["uri", "also_at", *metadata]
-        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in of_place]
+        from_photos = ["uri", "also_at", *metadata]
+        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in from_photos]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
         embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
         pending = read_deletions(dataset.path).pending
-        for part, start, count in stretches(embedded["faces_part"]):
-            places = places_of_contents(embedded.slice(start, count))
+        for part, start, count in value_runs(embedded["faces_part"]):
+            contents = one_row_per_content(embedded.slice(start, count))
             path = dataset.part_path("faces", part)
             table = read_table(path, pa.schema([schema.field(name) for name in read]))
-            place = pc.index_in(table["photo_id"], value_set=places["photo_id"])
-            wanted = pc.is_valid(place)
+            content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])
+            kept = pc.is_valid(content)
             if len(pending):
-                wanted = pc.and_not(wanted, pc.is_in(table["face_id"], value_set=pending))
-            table, place = table.filter(wanted), place.filter(wanted)
-            for name in of_place:
-                table = table.append_column(name, places[name].take(place))
+                kept = pc.and_not(kept, pc.is_in(table["face_id"], value_set=pending))
+            table, content = table.filter(kept), content.filter(kept)
+            for name in from_photos:
+                table = table.append_column(name, contents[name].take(content))
             yield table.select(names)
 
     def to_arrow(self) -> pa.Table:
-        """All faces in one Arrow table."""
+        """Return all faces as one Arrow table; without rows where there are no faces."""
         also_at = pa.field("also_at", pa.list_(pa.string()))
         schema = face_schema(self.dataset.contract.dimension)
-        known = {field.name: field for field in (*schema, also_at, *self.dataset.metadata)}
-        none = pa.schema([known[name] for name in self.columns]).empty_table()
+        fields = {field.name: field for field in (*schema, also_at, *self.dataset.metadata)}
+        empty = pa.schema([fields[name] for name in self.columns]).empty_table()
         tables = list(self)
-        return pa.concat_tables(tables) if tables else none
+        return pa.concat_tables(tables) if tables else empty
 
 
 COUNTED_COLUMNS = ("num_faces", "reason")
+"""Columns that `count_photos` needs beside those that `Dataset.photos` always returns."""
 
 
 def count_photos(photos: pa.Table) -> DatasetCounts:
-    """Count rows of `Dataset.photos`, with `COUNTED_COLUMNS` at least, and the faces in them."""
+    """Count photos and their faces, given rows of `Dataset.photos` with `COUNTED_COLUMNS`."""
     contents = photos.filter(pc.is_valid(photos["photo_id"]))
     once = contents.take(last_rows(contents, "photo_id"))
     return DatasetCounts(
@@ -311,7 +357,7 @@ def count_photos(photos: pa.Table) -> DatasetCounts:
 
 
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
-    """Whether a column can take values of another type: text takes what reads the same again."""
+    """Return whether a column can hold values: text can hold those that read back the same."""
     as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
     return bool(column == values or as_text)
 

@@ -1,4 +1,4 @@
-"""Writing a dataset: one run at a time may begin or continue it, and adds parts."""
+"""Writing a dataset: one run at a time creates or continues it, by adding parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
-from faces.core.files import PRIVATE, atomic_write, remove_temporaries, writer_lock
+from faces.core.files import PRIVATE_DIR_MODE, atomic_write, remove_temporary_files, writer_lock
 from faces.core.kinds import is_dataset
 from faces.dataset.deletions import clear_leftovers, withhold_deleted
 from faces.dataset.header import DatasetSettings, run_in_force, write_header
@@ -35,11 +35,13 @@ from faces.dataset.store import Dataset
 
 @dataclass
 class DatasetWriter:
-    """One run's right to add parts, by `open`. Sent to workers: it holds names alone.
+    """The right of one run to add parts to a dataset, as `DatasetWriter.open` gives it.
+
+    A writer is sent to worker processes, so it holds a path, settings and a name, but no open file.
 
     Attributes:
-        dataset: the dataset written to, as this run settles it.
-        run: beginning of the names of this run's parts.
+        dataset: the dataset that is written to, with the settings of this run.
+        run: name of the run, which is the prefix of the names of its parts.
     """
 
     dataset: Dataset
@@ -48,53 +50,56 @@ class DatasetWriter:
     @classmethod
     @contextmanager
     def open(cls, path: str | Path, settings: DatasetSettings) -> Iterator[DatasetWriter]:
-        """Hold a dataset's lock for one run of a job; begins the dataset if it is new.
+        """Hold a dataset's writer lock for one run, and create the dataset if it is new.
 
         Args:
             path: the dataset's folder.
-            settings: what the run is to write. The contract, the selection and the metadata
-                columns must be what an existing dataset has, but for columns that are new.
+            settings: settings of the run. If the dataset exists, its contract and selection must
+                be the same; metadata columns that it lacks are added.
 
         Raises:
-            WrongUsageError: the path is something else, or other faces were selected.
+            WrongUsageError: the path is neither a dataset nor an empty folder, or the dataset has
+                another selection, or a metadata column of another type.
             ContractMismatchError: the dataset was made by another model.
-            BusyError: another run is writing it.
+            BusyError: another process is writing the dataset.
         """
         path = Path(path)
-        require_place(path)
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+        require_dataset_path(path)
+        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIR_MODE)
         with writer_lock(path, what=f"dataset {path}"):
             in_force = settings
             if is_dataset(path):
                 existing = Dataset.open(path)
-                settings = _joined(settings, existing)
+                settings = _merged_settings(settings, existing)
                 same_limits = existing.limits == settings.limits
                 in_force = settings if same_limits else replace(settings, limits=None)
             for name in FOLDERS:
-                (path / name).mkdir(exist_ok=True, mode=PRIVATE)
+                (path / name).mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
             yield cls(Dataset(path, settings), _begin_run(path, in_force))
 
     def part_name(self, shard: int) -> str:
-        """The name of the part that a shard of this run becomes, shards numbered from 0."""
+        """Return the name of the part of one shard of this run; shards are numbered from 0."""
         return f"{self.run}-{shard:06d}"
 
     def committed_parts(self) -> set[str]:
-        """The names of this run's parts that are committed so far."""
+        """Return the names of the parts that this run has committed so far."""
         return committed_parts(self.dataset.path, self.run)
 
     def write_part(
         self, part: str, photos: pa.Table, faces: pa.Table, seconds: Mapping[str, float]
     ) -> None:
-        """Commit one shard: its faces, then its photos. Writing a part again replaces it.
+        """Commit one part: its faces, then its photos. Writing a part again replaces it.
+
+        Faces that were deleted on request are left out.
 
         Args:
-            part: the part's name, as of `part_name`.
+            part: the part's name, from `part_name`.
             photos: rows of the dataset's `photo_schema`.
             faces: rows of `face_schema`.
-            seconds: seconds that it took, by stage.
+            seconds: seconds spent on the part, by stage.
 
         Raises:
-            BusyError: another run has taken the dataset over.
+            BusyError: another run has taken over the dataset.
         """
         photos, faces = withhold_deleted(self.dataset.path, photos, faces)
         photos = with_report(photos, len(faces), seconds)
@@ -108,13 +113,13 @@ class DatasetWriter:
                 raise BusyError(f"another run has taken over dataset {self.dataset.path}")
 
     def begin_purge(self) -> None:
-        """Say that this run takes out rows that an index may not have read."""
+        """Record in dataset.json that this run removes rows which an index may not have read."""
         purged = replace(self.dataset.settings, purged=self.run)
         self.dataset = Dataset(self.dataset.path, purged)
         write_header(self.dataset.path, purged, self.run)
 
     def finish(self, record: dict[str, Any] | None) -> None:
-        """Everything was done; keep a record of the run, a JSON document, for `Dataset.runs`."""
+        """Record that the run is finished, with its summary, a JSON object, for `Dataset.runs`."""
         write_header(self.dataset.path, self.dataset.settings, self.run)
         if record is None:
             return
@@ -122,8 +127,8 @@ class DatasetWriter:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def require_place(path: str | Path) -> None:
-    """Raise WrongUsageError unless there is a dataset at a path or one could be begun there."""
+def require_dataset_path(path: str | Path) -> None:
+    """Raise WrongUsageError unless a path is a dataset, or one could be created there."""
     path = Path(path)
     if not is_dataset(path) and path.exists() and not could_become_dataset(path):
         raise WrongUsageError(
@@ -132,8 +137,13 @@ def require_place(path: str | Path) -> None:
         )
 
 
-def _joined(settings: DatasetSettings, existing: Dataset) -> DatasetSettings:
-    """The settings of a run as they are to be written, on top of what is there."""
+def _merged_settings(settings: DatasetSettings, existing: Dataset) -> DatasetSettings:
+    """Return the settings of a run on an existing dataset, with the metadata columns of both.
+
+    Raises:
+        ContractMismatchError: the dataset was made by another model.
+        WrongUsageError: the dataset has another selection, or a metadata column of another type.
+    """
     require_same_contract(
         settings.contract,
         existing.contract,
@@ -142,25 +152,25 @@ def _joined(settings: DatasetSettings, existing: Dataset) -> DatasetSettings:
         remedy="choose the dataset's own model or name a new dataset",
     )
     existing.require_selection(settings.selection)
-    joined = existing.with_metadata(settings.metadata).settings
-    return replace(joined, limits=settings.limits)
+    merged = existing.with_metadata(settings.metadata).settings
+    return replace(merged, limits=settings.limits)
 
 
 def _begin_run(path: Path, settings: DatasetSettings) -> str:
-    """Take a dataset over from earlier runs and clear what they left unfinished.
+    """Put a new run in force, remove unfinished files of earlier runs, and return the run's name.
 
-    The name of the run goes into dataset.json, and workers look there before they commit: a worker
-    of an earlier run that outlived it can then commit nothing any more.
+    The name is written to dataset.json, which workers read before they commit, so that a worker
+    that outlived an earlier run can no longer commit anything.
     """
     latest = max((int(name.split("-")[1]) for name in committed_parts(path)), default=0)
     run = f"part-{latest + 1:06d}-{uuid4().hex[:8]}"
     write_header(path, settings, run)
-    remove_temporaries(path, of=HEADER_FILE)
-    remove_temporaries(path / RUNS_DIR)
+    remove_temporary_files(path, of=HEADER_FILE)
+    remove_temporary_files(path / RUNS_DIR)
     clear_leftovers(path)
     committed = committed_parts(path)
     for kind in PART_KINDS:
-        remove_temporaries(path / kind)
+        remove_temporary_files(path / kind)
         for name in part_names(path, kind) - committed:
             part_path(path, kind, name).unlink()
     return run

@@ -1,1 +1,1 @@
-"""The networks: detectors, embedders, alignment, measures."""
+"""Face detectors, embedders, alignment and quality measures."""

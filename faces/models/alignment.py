@@ -1,6 +1,6 @@
-"""Alignment: cut a face out of an image in the way an embedder learned faces.
+"""Face alignment: warping a face to the crop that an embedder was trained on.
 
-Most networks of today were trained on faces warped so that five landmarks fall on given places.
+Most embedders are trained on faces warped so that five landmarks fall on fixed template points.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from faces.models.choice import DEEPFACE_ALIGNMENT
 from faces.photos.decoding import Image
 
 Crop = NDArray[np.uint8] | NDArray[np.float32]
-"""(height, width, 3) RGB, or many of them, 0 to 255: uint8, or float32 where an alignment does not
-round."""
+"""One crop (height, width, 3) or a batch of crops (n, height, width, 3): RGB, 0 to 255; uint8, or
+float32 from an alignment that does not round."""
 
 
 class Alignment(Protocol):
-    """A way to cut out faces.
+    """A method of warping faces to crops.
 
     Attributes:
-        name: stored in the model contract.
-        width, height: of its crops, in pixels.
+        name: the method's name in the model contract.
+        width, height: size of the crops in pixels.
     """
 
     @property
@@ -37,36 +37,43 @@ class Alignment(Protocol):
     def height(self) -> int: ...  # noqa: D102
 
     def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
-        """Pixels of the crop per pixel of the image: under 1 for a face larger than the crop."""
+        """Return the scale of a face from image to crop, in crop pixels per image pixel.
+
+        The scale is under 1 for a face that is larger than the crop.
+
+        Args:
+            box: (4,) float32, see `Detection.box`.
+            landmarks: (5, 2) float32, see `Detection.landmarks`.
+        """
         ...
 
     def crop(self, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> Crop:
-        """Cut one face out of an image.
+        """Warp one face of an image to a crop.
 
         Args:
             image: (height, width, 3) uint8 RGB.
-            box: (4,) float32 as of `Detection.box`, in pixels of `image`.
-            landmarks: (5, 2) float32 as of `Detection.landmarks`, in pixels of `image`; NaN where
-                the detector has none.
+            box: (4,) float32 box in pixels of `image`, see `Detection.box`.
+            landmarks: (5, 2) float32 landmarks in pixels of `image`, see `Detection.landmarks`; NaN
+                for a landmark that the detector does not give.
 
         Returns:
-            (height, width, 3) RGB; what lies outside the image is black.
+            (height, width, 3) RGB crop; pixels from outside the image are black.
         """
         ...
 
 
 @dataclass(frozen=True)
 class AlignmentTemplate:
-    """Where the five landmarks belong in an embedder's input: an `Alignment`.
+    """An `Alignment` that maps five landmarks to fixed points of the crop.
 
     The similarity transform (rotation, scale, translation) is the least-squares fit of the
-    landmarks to the template (Umeyama, IEEE PAMI 13(4), 1991), of those there are, of which two
-    suffice; without them the box is laid where boxes mostly lie. A face much larger than the crop
-    is first shrunk by area averaging, since bilinear sampling alone would skip pixels.
+    detected landmarks to the template points (Umeyama, IEEE PAMI 13(4), 1991). Two landmarks
+    suffice; with fewer, the box is mapped to `USUAL_BOX` instead. A face at least twice as large
+    as in the crop is first reduced by area averaging, since bilinear sampling would skip pixels.
 
     Attributes:
-        name: stored in the model contract.
-        width, height: of the crop in pixels.
+        name: the template's name in the model contract.
+        width, height: size of the crop in pixels.
         points: five (x, y) in pixels of the crop, in the order of `Detection.landmarks`.
     """
 
@@ -76,25 +83,25 @@ class AlignmentTemplate:
     points: tuple[tuple[float, float], ...]
 
     def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
-        """See `Alignment`."""
-        return _enlargement(self._transform(box, landmarks))
+        """Return the scale of the similarity transform; see `Alignment.pixels_needed`."""
+        return _scale(self._transform(box, landmarks))
 
     def crop(
         self, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        """See `Alignment`."""
+        """Warp one face to the template; see `Alignment.crop`."""
         return warped(image, self._transform(box, landmarks), (self.width, self.height))
 
     def _transform(
         self, box: NDArray[np.float32], landmarks: NDArray[np.float32]
     ) -> NDArray[np.float64]:
-        """The (2, 3) matrix from pixels of the image to pixels of the crop."""
+        """Compute the (2, 3) matrix from image pixels to crop pixels."""
         points = np.asarray(self.points)
-        known = np.isfinite(landmarks).all(axis=1)
-        if known.sum() >= 2:
-            return similarity_transform(landmarks[known], points[known])
-        to_ours = similarity_transform(np.asarray(ARCFACE_112.points), points)
-        corners = USUAL_BOX @ to_ours[:, :2].T + to_ours[:, 2]
+        detected = np.isfinite(landmarks).all(axis=1)
+        if detected.sum() >= 2:
+            return similarity_transform(landmarks[detected], points[detected])
+        from_arcface = similarity_transform(np.asarray(ARCFACE_112.points), points)
+        corners = USUAL_BOX @ from_arcface[:, :2].T + from_arcface[:, 2]
         return similarity_transform(_corners(box), corners)
 
 
@@ -110,34 +117,39 @@ ARCFACE_112 = AlignmentTemplate(
         (70.7299, 92.2041),
     ),
 )
-"""The template of ArcFace (Deng et al., CVPR 2019), also used by OpenCV's FaceRecognizerSF."""
+"""The 112x112 template of ArcFace (Deng et al., CVPR 2019), which OpenCV's FaceRecognizerSF uses
+too."""
 
 
 def arcface_template(side: int) -> AlignmentTemplate:
-    """ArcFace's template for square crops of another size."""
+    """Return ArcFace's template scaled to square crops of `side` pixels."""
     scale = side / ARCFACE_112.width
     points = tuple((x * scale, y * scale) for x, y in ARCFACE_112.points)
     return AlignmentTemplate(f"arcface-{side}", side, side, points)
 
 
 def five_point_alignment(default: Alignment) -> Alignment:
-    """Five landmarks on a template, for crops of the size that an embedder's own alignment has.
+    """Return the five-point alignment for an embedder.
+
+    Args:
+        default: the embedder's default alignment. It is returned itself if it is a template;
+            otherwise it gives the size of the crops.
 
     Raises:
-        WrongUsageError: there is no template of that size.
+        WrongUsageError: the crops are not square, so ArcFace's template does not fit them.
     """
     if isinstance(default, AlignmentTemplate):
         return default
     if default.width != default.height:
         raise WrongUsageError(
-            f"no five-point template is known for crops of {default.width}x{default.height}; use "
-            f"--alignment {DEEPFACE_ALIGNMENT}"
+            f"there is no five-point template for crops of {default.width}x{default.height}, only "
+            f"for square ones; use --alignment {DEEPFACE_ALIGNMENT}"
         )
     return arcface_template(default.width)
 
 
 USUAL_BOX = np.array([(15.0, 13.0), (95.0, 13.0), (95.0, 119.5), (15.0, 119.5)])
-"""Corners of YuNet's box in crops of `ARCFACE_112`, the median of 500 LFW photos."""
+"""Corners (x, y) of the median YuNet box in `ARCFACE_112` crops, in pixels, over 500 LFW photos."""
 
 
 def _corners(box: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -146,21 +158,25 @@ def _corners(box: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
-def _enlargement(transform: NDArray[np.float64]) -> float:
+def _scale(transform: NDArray[np.float64]) -> float:
     return float(np.hypot(transform[0, 0], transform[1, 0]))
 
 
 def warped(image: Image, transform: NDArray[np.float64], size: tuple[int, int]) -> Image:
-    """Cut a part out of an image, turned and scaled; black beyond it.
+    """Warp an image by a similarity transform.
 
-    What becomes less than half as large is averaged first: bilinear sampling would skip pixels.
+    If the transform scales to half the size or less, the image is area-averaged first, since
+    bilinear sampling would skip pixels.
 
     Args:
         image: (height, width, 3) uint8.
-        transform: (2, 3) from pixels of it to pixels of the result, a similarity.
-        size: width and height of the result.
+        transform: (2, 3) similarity transform from pixels of `image` to pixels of the result.
+        size: (width, height) of the result in pixels.
+
+    Returns:
+        (height, width, 3) uint8; pixels from outside `image` are black.
     """
-    shrink = int(1.0 / max(_enlargement(transform), 1e-6))
+    shrink = int(1.0 / max(_scale(transform), 1e-6))
     if shrink >= 2:
         image, transform = _shrink_around_crop(image, transform, size, shrink)
     crop = cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR)
@@ -170,18 +186,25 @@ def warped(image: Image, transform: NDArray[np.float64], size: tuple[int, int]) 
 def similarity_transform(
     source: NDArray[np.floating], target: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """The (2, 3) matrix that rotates, scales and moves `source` nearest to `target`.
+    """Fit the similarity transform from `source` points to `target` points by least squares.
 
-    Points are (n, 2). As complex numbers the fit is ordinary least squares in one unknown
-    factor, which is Umeyama's solution in the plane (reflections excluded).
+    With points as complex numbers, the fit is ordinary least squares in one unknown factor, which
+    is Umeyama's solution in the plane (reflections excluded).
+
+    Args:
+        source, target: (n, 2) corresponding points.
+
+    Returns:
+        (2, 3) matrix of rotation, scale and translation. The scale is 1 and the rotation 0 if all
+        source points coincide.
     """
     source_points = np.asarray(source, dtype=np.float64)
     target_points = np.asarray(target, dtype=np.float64)
     source_mean, target_mean = source_points.mean(axis=0), target_points.mean(axis=0)
-    centred = (source_points - source_mean) @ (1, 1j)
-    wanted = (target_points - target_mean) @ (1, 1j)
-    spread = np.vdot(centred, centred).real
-    factor = np.vdot(centred, wanted) / spread if spread > 0 else 1.0
+    centred_source = (source_points - source_mean) @ (1, 1j)
+    centred_target = (target_points - target_mean) @ (1, 1j)
+    spread = np.vdot(centred_source, centred_source).real
+    factor = np.vdot(centred_source, centred_target) / spread if spread > 0 else 1.0
     rotation = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
     return np.column_stack([rotation, target_mean - rotation @ source_mean])
 
@@ -189,7 +212,17 @@ def similarity_transform(
 def _shrink_around_crop(
     image: Image, transform: NDArray[np.float64], size: tuple[int, int], shrink: int
 ) -> tuple[Image, NDArray[np.float64]]:
-    """The part of `image` under the crop, `shrink` times smaller, and the transform for it."""
+    """Reduce the part of `image` that the crop shows, by an integer factor.
+
+    Args:
+        image: (height, width, 3) uint8.
+        transform: (2, 3) matrix from pixels of `image` to pixels of the crop.
+        size: (width, height) of the crop in pixels.
+        shrink: reduction factor, 2 or more.
+
+    Returns:
+        The reduced part, and the (2, 3) matrix from its pixels to pixels of the crop.
+    """
     to_image = cv2.invertAffineTransform(transform)
     corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size]) @ to_image[:, :2].T
     corners += to_image[:, 2]
@@ -202,7 +235,7 @@ def _shrink_around_crop(
         return image, transform  # the crop lies outside the image
     part = part[: new_height * shrink, : new_width * shrink]
     shrunk = cv2.resize(part, (new_width, new_height), interpolation=cv2.INTER_AREA)
-    # A pixel centre at x in the image lies at (x - left + 0.5) / shrink - 0.5 in the shrunk part.
+    # A pixel centre at x in the image lies at (x - left + 0.5) / shrink - 0.5 in the reduced part.
     offset = np.array([left, top]) + (shrink - 1) / 2
     adjusted = np.column_stack(
         [transform[:, :2] * shrink, transform[:, 2] + transform[:, :2] @ offset]

@@ -1,4 +1,4 @@
-"""The family of built-in models: YuNet and SFace, which need nothing but facetrove."""
+"""The family of built-in models, YuNet and SFace, which need no optional package."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What there is to know of each model before it is chosen, and whether it is on this machine.
+"""Model cards: licence, accuracy, size and speed of every model, to choose one by.
 
-Licences are those of the weights as their publishers state them, and accuracies on LFW what they
-publish; "measured" ones are ours. Sizes of files that are not here are approximate.
+Licences are those of the weights, as their publishers state them. Accuracies on LFW are the
+published ones, except those that say "measured", which are facetrove's. File sizes are approximate
+until the file is on this machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from faces.core.errors import WrongUsageError
 from faces.core.vectors import unit_length
 from faces.models import deepface_weights
 from faces.models.choice import DEEPFACE, ModelChoice
-from faces.models.custom_models import remembered_models
+from faces.models.custom_models import cached_models
 from faces.models.engines import ENGINES
 from faces.models.pipeline import FaceDetector, FaceEmbedder
 from faces.models.registry import load_detector, load_embedder
@@ -24,25 +25,28 @@ from faces.models.weights import prepared_path, recorded_milliseconds, smooth_im
 from faces.photos.decoding import Photo
 
 Commercial = Literal["yes", "no", "unclear"]
+"""Whether a licence allows commercial use; unclear: ask a lawyer."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One model.
+    """A detector or embedder, with the facts to choose it by.
 
     Attributes:
-        name: as `facetrove embed` takes it.
-        kind: detector or embedder.
-        dimension: numbers in an embedding; None for a detector.
-        input: its crops' width, height and colour order; of a detector, what it does with photos.
+        name: the model's name, as `facetrove embed --detector` and `--embedder` take it.
+        kind: "detector" or "embedder".
+        dimension: number of dimensions of an embedding; None for a detector.
+        input: width, height and colour order of an embedder's crops, such as "112x112 RGB"; "" for
+            a detector.
         origin: where the weights come from.
-        num_bytes: of the weights; None where it is not known.
-        licence: of the weights.
-        commercial: whether that allows commercial use; unclear: ask a lawyer.
-        lfw: accuracy on LFW's pairs, as published; None where nobody did.
-        lfw_source: who says so.
-        here: whether the weights are on this machine.
-        faces_per_second: measured on this machine, on one core, once it was prepared here.
+        num_bytes: size of the weights in bytes; None where it is not known.
+        licence: licence of the weights.
+        commercial: whether that licence allows commercial use: "yes", "no", or "unclear".
+        lfw: published accuracy on LFW's pairs, in [0, 1]; None where none is published.
+        lfw_source: who published that accuracy.
+        here: whether this machine has the weights, and the packages of a deepface detector.
+        faces_per_second: an embedder's speed on one core of this machine, timed when it was
+            prepared; None before that, and for a detector.
     """
 
     name: str
@@ -94,9 +98,9 @@ _EMBEDDERS: tuple[tuple[str, int, str, Commercial, float | None, str], ...] = (
     ("SFace", 39, "Apache-2.0", "yes", 0.9940, "OpenCV Zoo"),
     ("VGG-Face", 580, "CC BY-NC 4.0", "no", 0.9895, "Parkhi, BMVC 2015"),
 )
-"""deepface's name, millions of bytes, licence, commercial use, LFW and its source. Of networks
-trained on photos that were gathered for research alone, commercial use is unclear whatever the
-licence."""
+"""deepface's embedders: name in deepface, megabytes, licence, commercial use, accuracy on LFW and
+its source. Commercial use is unclear, whatever the licence, where a network was trained on photos
+that were gathered for research only."""
 
 _DETECTORS: tuple[tuple[str, str, Commercial], ...] = (
     ("centerface", "MIT", "yes"),
@@ -110,25 +114,33 @@ _DETECTORS: tuple[tuple[str, str, Commercial], ...] = (
     ("yolo", "AGPL-3.0", "unclear"),
     ("yunet", "MIT", "yes"),
 )
+"""deepface's detectors: name in deepface, licence, commercial use. "yolo" stands for all versions
+and sizes of YOLO."""
 
 
 def list_models() -> list[ModelCard]:
-    """Every model there is: built in, deepface's, and those of one's own used on this machine."""
-    return [*_built_in(), *_deepface_embedders(), *_deepface_detectors(), *_own()]
+    """List every model: the built-in ones, deepface's, and custom models used on this machine.
+
+    Returns:
+        A card for each model. Custom models come last, the newest of them first. deepface's models
+        are listed even where deepface is not installed.
+    """
+    return [*_built_in(), *_deepface_embedders(), *_deepface_detectors(), *_custom()]
 
 
 def check_model(name: str) -> tuple[ModelCard, dict[str, str]]:
-    """Fetch and prepare one model, run it once, and say what it is.
+    """Fetch and prepare one model, run it once, and return its card.
 
     Args:
-        name: of a model, or the path of a file that describes one.
+        name: the model's name, or the path of a TOML file that describes a custom model.
 
     Returns:
-        Its card, and by name: its digest, what it runs on, and how its crops are made.
+        The model's card, and a dict of further facts: "digest" (of the weights), "runs on" (engine
+        and device) and, for an embedder, "alignment" (its name).
 
     Raises:
-        WrongUsageError: there is none of that name, or it cannot be run.
-        ModelUnavailableError: its weights cannot be had.
+        WrongUsageError: there is no model of that name, or the model cannot be run.
+        ModelUnavailableError: the model's weights cannot be fetched.
     """
     cards = {card.name: card for card in list_models()}
     model: FaceDetector | FaceEmbedder
@@ -143,9 +155,12 @@ def check_model(name: str) -> tuple[ModelCard, dict[str, str]]:
         try:
             unit_length(vectors)
         except ValueError as error:
-            raise WrongUsageError(f"model {name} cannot be used: {error}") from error
+            raise WrongUsageError(
+                f"model {name} cannot be used as an embedder: {error}; choose another network"
+            ) from error
         found = {"alignment": alignment.name}
-    cards = {card.name: card for card in reversed(list_models())}  # of own models the newest
+    # Of custom models with one name, the newest, which is listed first, has to be set last.
+    cards = {card.name: card for card in reversed(list_models())}
     found |= {"digest": model.weights_digest, "runs on": model.runs_on}
     return cards[model.name], found
 
@@ -179,9 +194,9 @@ def _deepface_embedders() -> Iterator[ModelCard]:
 
 
 def _deepface_detectors() -> Iterator[ModelCard]:
-    known = {name: (licence, commercial) for name, licence, commercial in _DETECTORS}
+    terms = {name: (licence, commercial) for name, licence, commercial in _DETECTORS}
     for name, parts in deepface_weights.DETECTORS.items():
-        licence, commercial = known["yolo" if name.startswith("yolo") else name]
+        licence, commercial = terms["yolo" if name.startswith("yolo") else name]
         files = [deepface_weights.weights_folder() / file for file in parts.files]
         found = [path for path in files if path.is_file()]
         yield ModelCard(
@@ -197,8 +212,8 @@ def _deepface_detectors() -> Iterator[ModelCard]:
         )
 
 
-def _own() -> Iterator[ModelCard]:
-    for model in remembered_models():
+def _custom() -> Iterator[ModelCard]:
+    for model in cached_models():
         path = prepared_path(model.cache_name)
         yield ModelCard(
             model.name,
@@ -207,7 +222,7 @@ def _own() -> Iterator[ModelCard]:
             f"{model.width}x{model.height} {'BGR' if model.bgr else 'RGB'}",
             model.origin or model.network,
             path.stat().st_size if path.is_file() else None,
-            model.licence or "not said",
+            model.licence or "not stated",
             "unclear",
             here=path.is_file(),
             faces_per_second=_faces_per_second(model.cache_name),
@@ -215,7 +230,11 @@ def _own() -> Iterator[ModelCard]:
 
 
 def _faces_per_second(cache_name: str) -> float | None:
-    """Of the fastest engine, as it was timed when the network was prepared."""
+    """Compute the speed of the fastest CPU engine, as timed when the network was prepared.
+
+    Returns:
+        Faces per second on one core; None if the network was not prepared on this machine.
+    """
     milliseconds = recorded_milliseconds(cache_name) or {}
-    here = [taken for engine, taken in milliseconds.items() if engine in ENGINES]
-    return round(1000 / min(here), 1) if here else None
+    on_cpu = [taken for engine, taken in milliseconds.items() if engine in ENGINES]
+    return round(1000 / min(on_cpu), 1) if on_cpu else None

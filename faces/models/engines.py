@@ -1,7 +1,7 @@
-"""The seam to the libraries that run networks: float arrays in, float arrays out.
+"""Inference engines: the libraries that run networks, behind one interface of float32 arrays.
 
-OpenVINO and ONNX Runtime are imported nowhere else, and here by the first network that runs on
-them: a process holds only the engines that it uses.
+OpenVINO and ONNX Runtime are imported nowhere else. Each is imported by the first network that runs
+on it, so that a process loads only the engines that it uses.
 """
 
 from __future__ import annotations
@@ -20,31 +20,46 @@ from faces.core.settings import ModelDevice
 from faces.models.placement import PROVIDERS, Placement
 
 Batch = NDArray[np.float32]
+"""Float32 input or output of a network, whose first axis runs over the batch."""
 
 
 class Network(Protocol):
     """A loaded network with one input."""
 
     def run(self, batch: Batch) -> dict[str, Batch]:
-        """A float32 batch to every output by its name, a row for each of the batch's."""
+        """Run the network on a batch.
+
+        Args:
+            batch: (n, ...) float32.
+
+        Returns:
+            Each output, (n, ...) float32, by its name in the graph.
+        """
         ...
 
 
 class OpenVinoNetwork:
-    """Intel's engine, also the fastest for convolutions on AMD processors we measured."""
+    """A `Network` run by OpenVINO on the CPU.
+
+    OpenVINO is Intel's engine, and the fastest for convolutions on the AMD CPUs measured too.
+
+    Args:
+        path: path of the ONNX file.
+        threads: number of CPU cores to use.
+    """
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        # OpenVINO would report its use to its makers, over the network, when it is imported.
+        # OpenVINO would report its use over the internet if it could import its telemetry.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            # Pinned, the threads of several worker processes would all sit on the first cores.
+            # With pinning, the threads of all worker processes would share the first cores.
             "ENABLE_CPU_PINNING": False,
-            # Left to itself OpenVINO computes in bfloat16 where the processor has it; that
-            # moves embeddings by far more than any two engines differ.
+            # By default OpenVINO computes in bfloat16 where the CPU supports it, which changes
+            # embeddings by far more than any two engines differ.
             "INFERENCE_PRECISION_HINT": "f32",
         }
         core = openvino.Core()
@@ -54,22 +69,25 @@ class OpenVinoNetwork:
         self._in_use = threading.Lock()  # a request serves one thread at a time
 
     def run(self, batch: Batch) -> dict[str, Batch]:
-        """See `Network`."""
+        """Run the network on a batch; see `Network.run`."""
         with self._in_use:
             values = [np.array(value) for value in self._request.infer([batch]).to_tuple()]
         return dict(zip(self._outputs, values, strict=True))
 
 
 class OnnxRuntimeNetwork:
-    """Microsoft's engine: runs everywhere, the fastest on networks of few channels.
+    """A `Network` run by ONNX Runtime, on the CPU or an accelerator.
+
+    ONNX Runtime is Microsoft's engine. It runs everywhere, and is the fastest on networks with few
+    channels.
 
     Args:
-        path: of the ONNX file.
-        threads: processor cores to use.
-        placement: None: on the processor.
+        path: path of the ONNX file.
+        threads: number of CPU cores to use.
+        placement: the accelerator, a device of `PROVIDERS`, and its precision; None: the CPU.
 
     Raises:
-        WrongUsageError: the device that was asked for cannot be had.
+        WrongUsageError: ONNX Runtime cannot use the device.
     """
 
     def __init__(self, path: Path, *, threads: int, placement: Placement | None = None) -> None:
@@ -78,46 +96,58 @@ class OnnxRuntimeNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors are raised; the rest is advice to the file's maker
+        options.log_severity_level = 4  # errors are raised; warnings are for the file's publisher
         providers: list[object] = ["CPUExecutionProvider"]
         model: str | bytes = str(path)
         if placement is not None:
             provider = _require_provider(placement.device)
             providers.insert(0, (provider, _provider_options(placement)))
             if placement.precision == "fp16" and placement.device == "cuda":
-                model = _in_half_precision(path)
+                model = _to_half_precision(path)
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         used = self._session.get_providers()[0]
-        if placement is not None and used != provider:  # it would go on with another
+        # Where a provider fails to start, ONNX Runtime only warns and goes on with the next.
+        if placement is not None and used != provider:
             raise WrongUsageError(
                 f"ONNX Runtime cannot use {provider} here and would run on {used} instead: the "
-                f"driver or a library is missing; use --device cpu, or see that "
-                f"{placement.device} works"
+                f"driver or a library is missing; use --device cpu, or install what "
+                f"{placement.device} needs"
             )
         self._session.disable_fallback()
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, batch: Batch) -> dict[str, Batch]:
-        """See `Network`."""
+        """Run the network on a batch; see `Network.run`."""
         values = self._session.run(self._outputs, {self._input: batch})
         return dict(zip(self._outputs, values, strict=True))
 
 
 class OneAtATime:
-    """A network whose graph takes one input at a time, made to look as if it took batches."""
+    """A `Network` that runs a graph with a fixed batch size of one, row by row.
+
+    Args:
+        network: the network that takes one row at a time.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     def run(self, batch: Batch) -> dict[str, Batch]:
-        """See `Network`."""
+        """Run the network on each row of a batch; see `Network.run`."""
         rows = [self._network.run(row[np.newaxis]) for row in batch]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 class OpenCvNetwork:
-    """OpenCV's engine, for which the built-in files were made: slow, and the reference for them."""
+    """A `Network` run by OpenCV, for which the built-in networks were published.
+
+    It is slow, and serves as the reference that the other engines are checked against.
+
+    Args:
+        path: path of the ONNX file.
+        input_name: name of the graph's input.
+    """
 
     def __init__(self, path: Path, *, input_name: str) -> None:
         self._input = input_name
@@ -125,7 +155,7 @@ class OpenCvNetwork:
         self._outputs = list(self._network.getUnconnectedOutLayersNames())
 
     def run(self, batch: Batch) -> dict[str, Batch]:
-        """See `Network`."""
+        """Run the network on a batch; see `Network.run`."""
         self._network.setInput(batch, self._input)
         values = self._network.forward(self._outputs)
         return {name: np.array(value) for name, value in zip(self._outputs, values, strict=True)}
@@ -135,14 +165,14 @@ ENGINES: dict[str, type[OpenVinoNetwork] | type[OnnxRuntimeNetwork]] = {
     "openvino": OpenVinoNetwork,
     "onnxruntime": OnnxRuntimeNetwork,
 }
-"""The engines that run networks on the processor."""
+"""The engines that run networks on the CPU, by the names that records of prepared networks use."""
 
 
-def placement_here(placement: Placement) -> Placement:
-    """What a placement comes to on this machine: auto becomes cuda or cpu.
+def resolve_placement(placement: Placement) -> Placement:
+    """Resolve the device "auto" to "cuda" or "cpu", and check that another device is supported.
 
     Raises:
-        WrongUsageError: the device that was asked for cannot be had.
+        WrongUsageError: the ONNX Runtime installed here was not built for the device.
     """
     if placement.device == "auto":
         return Placement("cuda" if _has_cuda() else "cpu")
@@ -152,7 +182,7 @@ def placement_here(placement: Placement) -> Placement:
 
 
 def _has_cuda() -> bool:
-    """Whether there is a card and ONNX Runtime was built for cards."""
+    """Tell whether this machine has an NVIDIA GPU and ONNX Runtime was built for CUDA."""
     if not Path("/dev/nvidiactl").exists():
         return False
     import onnxruntime
@@ -166,11 +196,11 @@ def _require_provider(device: ModelDevice) -> str:
     provider, package = PROVIDERS[device]
     available = onnxruntime.get_available_providers()
     if provider not in available:
-        here = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
+        supported = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
         needed = f"{package}, installed in place of onnxruntime" if package else "a Mac"
         raise WrongUsageError(
-            f"device {device} needs {needed}; the ONNX Runtime installed here has {here}; "
-            "use --device cpu"
+            f"device {device} needs {needed}; the ONNX Runtime installed here supports only "
+            f"{supported}; use --device cpu"
         )
     return provider
 
@@ -182,12 +212,16 @@ def _provider_options(placement: Placement) -> dict[str, str]:
         low = "1" if placement.precision == "fp16" else "0"
         return {"ModelFormat": "MLProgram", "AllowLowPrecisionAccumulationOnGPU": low}
     if placement.device == "cuda":
-        return {"use_tf32": "0"}  # else products have 10 bits, as in half precision
+        return {"use_tf32": "0"}  # TF32 has 10 bits of mantissa, no more than half precision
     return {}
 
 
-def _in_half_precision(path: Path) -> bytes:
-    """The network computing in float16, its input and outputs in float32 as before."""
+def _to_half_precision(path: Path) -> bytes:
+    """Convert a network to float16, except its input and outputs, which stay float32.
+
+    Returns:
+        The converted ONNX file's content.
+    """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -196,16 +230,23 @@ def _in_half_precision(path: Path) -> bytes:
 
 
 def output_shapes(path: Path, batch: Batch) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's outputs, by their names, for the first input of a batch.
+    """Run a network on the first row of a batch, to find the shapes of its outputs.
+
+    Args:
+        path: path of the ONNX file.
+        batch: (n, ...) float32 input, n at least 1.
+
+    Returns:
+        Each output's shape, by the output's name.
 
     Raises:
         WrongUsageError: ONNX Runtime cannot run the file on such an input.
     """
     try:
         outputs = OnnxRuntimeNetwork(path, threads=1).run(batch[:1])
-    except Exception as error:  # of ONNX Runtime's own, which share no base
+    except Exception as error:  # ONNX Runtime's errors share no base class
         raise WrongUsageError(
             f"{path} cannot be run by ONNX Runtime on an input of shape {(1, *batch.shape[1:])} "
-            f"({first_line(error)})"
+            f"({first_line(error)}); fetch or export the network again"
         ) from error
     return {name: values.shape for name, values in outputs.items()}

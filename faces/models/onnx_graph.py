@@ -1,4 +1,4 @@
-"""Rewriting ONNX graphs: fold what is constant, free the batch size."""
+"""Rewriting ONNX graphs: constant folding, a dynamic batch size, and quantisation."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from onnx.reference import ReferenceEvaluator
 from faces.core.errors import WrongUsageError, first_line
 
 CHANNELS = 3
-"""Colours of a crop."""
+"""Number of colour channels of a crop."""
 
 
 def load_folded(path: Path) -> onnx.ModelProto:
-    """Load a model and replace every node that depends on constants alone by its value.
+    """Load a model and fold its constants: each node that depends on constants becomes its value.
 
-    Dequantised weights become plain float initializers; Dropout, idle at inference, goes; and
-    inputs that repeat initializers or feed nothing go too, so that the data is the one input.
+    Dequantised weights become plain float initializers. Dropout nodes are removed, since they do
+    nothing at inference. Inputs that repeat initializers or are unused are removed too, so that the
+    data is the only input left.
     """
     model = onnx.load(path)
     graph = model.graph
     constants = {entry.name: entry for entry in graph.initializer}
     foldable, kept = [], []
     renamed: dict[str, str] = {}
-    known = set(constants)
+    constant_names = set(constants)
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
         if node.op_type == "Dropout":
             renamed[node.output[0]] = node.input[0]
-        elif known.issuperset(node.input):
+        elif constant_names.issuperset(node.input):
             foldable.append(node)
-            known.update(node.output)
+            constant_names.update(node.output)
         else:
             kept.append(node)
     needed = {name for node in kept for name in node.input}
-    wanted = [name for node in foldable for name in node.output if name in needed]
-    folded = _evaluate(model, foldable, wanted)
+    outputs = [name for node in foldable for name in node.output if name in needed]
+    folded = _evaluate(model, foldable, outputs)
     initializers = [entry for name, entry in constants.items() if name in needed]
     initializers += [numpy_helper.from_array(value, name) for name, value in folded.items()]
     inputs = [entry for entry in graph.input if entry.name in needed - set(constants)]
@@ -56,7 +57,11 @@ def load_folded(path: Path) -> onnx.ModelProto:
 def _evaluate(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], outputs: list[str]
 ) -> dict[str, NDArray[np.generic]]:
-    """Run constant nodes by ONNX's own reference implementation."""
+    """Run constant nodes by ONNX's reference implementation.
+
+    Returns:
+        The value of each of `outputs`, by name.
+    """
     if not outputs:
         return {}
     graph = onnx.helper.make_graph(
@@ -73,77 +78,86 @@ def _evaluate(
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model to a file."""
+    """Write a model to an ONNX file."""
     path.write_bytes(model.SerializeToString())
 
 
 def first_input(path: Path) -> str:
-    """The name of a graph's first input."""
+    """Return the name of the first input of a graph."""
     return str(onnx.load(path).graph.input[0].name)
 
 
 def crop_input_shape(network: Path) -> tuple[int | None, ...]:
-    """The four sizes of the input of a network for crops; None where a size is open.
+    """Return the shape of the input of a network for crops.
+
+    Args:
+        network: path of the ONNX file.
+
+    Returns:
+        Four sizes, in the graph's order; None for a dynamic size.
 
     Raises:
-        WrongUsageError: the file is no such network.
+        WrongUsageError: the file is not an ONNX file, or not a network for crops.
     """
     try:
         graph = onnx.load(network, load_external_data=False).graph
-    except Exception as error:  # of protobuf's own
+    except Exception as error:  # protobuf's own errors
         raise WrongUsageError(
-            f"{network} is no ONNX file ({first_line(error)}); export the network to ONNX first"
+            f"{network} is not an ONNX file ({first_line(error)}); export the network to ONNX first"
         ) from error
     if any(entry.data_location == onnx.TensorProto.EXTERNAL for entry in graph.initializer):
         raise WrongUsageError(
-            f"{network} keeps its weights in another file; save it as one: "
+            f"{network} keeps its weights in another file; save both as one file: "
             "onnx.save(onnx.load(path), new_path)"
         )
-    held = {entry.name for entry in graph.initializer}
-    inputs = [entry for entry in graph.input if entry.name not in held]
+    initializer_names = {entry.name for entry in graph.initializer}
+    inputs = [entry for entry in graph.input if entry.name not in initializer_names]
     sizes = (
         [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim] if inputs else []
     )
     if len(inputs) != 1 or len(sizes) != 4 or CHANNELS not in (sizes[1], sizes[3]):
         found = ", ".join(f"{entry.name} {sizes}" for entry in inputs)
         raise WrongUsageError(
-            f"{network} is no network for crops: it should have one input, (n, 3, height, width) "
-            f"or (n, height, width, 3), and has {found or 'none'}"
+            f"{network} is not a network for crops: it should have one input, (n, 3, height, "
+            f"width) or (n, height, width, 3), and has {found or 'none'}; choose another network"
         )
     if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or sizes[0] not in (None, 1):
         raise WrongUsageError(
-            f"{network} takes {sizes[0]} inputs at once, or others than float32; export it for "
-            "float32 and a batch size of 1 or any"
+            f"{network} has batch size {sizes[0] or 'dynamic'} or an input that is not float32; "
+            "export it with a float32 input and a batch size that is 1 or dynamic"
         )
     return tuple(sizes)
 
 
 def has_free_batch(path: Path) -> bool:
-    """Whether a model's one input takes batches of any size."""
+    """Tell whether a model has a dynamic batch size; the model must have one data input."""
     graph = onnx.load(path, load_external_data=False).graph
-    held = {entry.name for entry in graph.initializer}
-    data = next(entry for entry in graph.input if entry.name not in held)
+    initializer_names = {entry.name for entry in graph.initializer}
+    data = next(entry for entry in graph.input if entry.name not in initializer_names)
     return not data.type.tensor_type.shape.dim[0].dim_value
 
 
 def free_batch(model: onnx.ModelProto, *, image_size: bool = False) -> onnx.ModelProto:
-    """Change a graph made for a batch of one so that it takes any batch.
+    """Make the batch size of a graph dynamic.
 
-    Reshape targets that spell out the batch (a leading 1) copy it from their input instead.
+    Reshape targets that begin with a batch size of 1 copy it from their input instead.
 
     Args:
-        model: changed in place. Its one input is (1, channels, height, width).
-        image_size: free height and width too, and with them the middle axis of the targets,
-            which counts places on the image.
+        model: the model, which is changed in place. It has one input, (1, channels, height, width).
+        image_size: make height and width dynamic too, and with them the second axis of the Reshape
+            targets, which runs over the cells of a grid on the image.
+
+    Returns:
+        `model`.
     """
     graph = model.graph
     targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
     for entry in graph.initializer:
         target = numpy_helper.to_array(entry).copy()
         if entry.name in targets and len(target) >= 2 and target[0] == 1:
-            target[0] = 0  # ONNX: the same as in the input
+            target[0] = 0  # in ONNX: copy the size from the input
             if image_size:
-                target[1] = -1  # ONNX: whatever is left
+                target[1] = -1  # in ONNX: infer the size from the rest
             entry.CopyFrom(numpy_helper.from_array(target, entry.name))
     for value in (*graph.input, *graph.output):
         dims = value.type.tensor_type.shape.dim
@@ -158,9 +172,15 @@ def free_batch(model: onnx.ModelProto, *, image_size: bool = False) -> onnx.Mode
 
 
 def fold_batch_norm(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Multiply each BatchNormalization that follows a convolution into its weights and bias.
+    """Fold each BatchNormalization after a convolution into the convolution's weights and bias.
 
-    Changes the model in place. The network computes the same; what is left can be quantised.
+    The network computes the same, and its convolutions can then be quantised.
+
+    Args:
+        model: the model, which is changed in place.
+
+    Returns:
+        `model`.
     """
     graph = model.graph
     weights = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
@@ -186,25 +206,28 @@ def fold_batch_norm(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantised_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that `quantise` computes in whole numbers, in the order of the graph."""
+    """List the nodes that `quantise` computes in 8-bit integers, in the order of the graph."""
     return [node for node in model.graph.node if node.op_type in {"Conv", "Gemm"}]
 
 
 def quantise(
-    model: onnx.ModelProto, input_ranges: Sequence[tuple[float, float]], max_of_a_pair: int
+    model: onnx.ModelProto, input_ranges: Sequence[tuple[float, float]], max_pair_sum: int
 ) -> onnx.ModelProto:
-    """Let convolutions and matrix products compute in 8-bit whole numbers.
+    """Quantise convolutions and matrix products to 8-bit integers.
 
-    Each of their inputs becomes uint8 over a given range, and their weights int8, symmetric,
-    one scale for every output channel (Jacob et al., CVPR 2018). Nothing is inserted behind
-    them, so that engines fuse what follows (bias, PReLU, the next quantisation).
+    Each of their inputs becomes uint8 over a given range. Their weights become int8, symmetric,
+    with one scale for each output channel (Jacob et al., CVPR 2018). No node is inserted after
+    them, so that engines can fuse what follows (bias, PReLU, the next quantisation).
 
     Args:
-        model: changed in place; batch norms folded.
-        input_ranges: (smallest, largest) value of the input of each of `quantised_nodes`.
-        max_of_a_pair: whole weights are scaled so that no two of one sign add up to more.
-            Processors without VNNI instructions add two products of a uint8 and an int8 in 16
-            bits, and saturate; 128 * 255 just fits, and rounding may add one.
+        model: the model, which is changed in place; its batch norms must be folded.
+        input_ranges: (min, max) of the input values of each of `quantised_nodes`.
+        max_pair_sum: maximum sum of the absolute values of any two integer weights of one sign in
+            an output channel. CPUs without VNNI instructions add two products of a uint8 and an
+            int8 in 16 bits, and saturate; 128 * 255 just fits, and rounding may add one to a sum.
+
+    Returns:
+        `model`.
     """
     weights = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
     ranges = dict(
@@ -215,7 +238,7 @@ def quantise(
         if node.output[0] in ranges:
             low, high = ranges[node.output[0]]
             nodes += _quantise_input(node, min(low, 0.0), max(high, 0.0), weights)
-            nodes += _quantise_weight(node, weights, max_of_a_pair)
+            nodes += _quantise_weight(node, weights, max_pair_sum)
         nodes.append(node)
     _replace_nodes(model, nodes, weights)
     return model
@@ -238,13 +261,13 @@ def _quantise_input(
 
 
 def _quantise_weight(
-    node: onnx.NodeProto, weights: dict[str, NDArray[np.generic]], max_of_a_pair: int
+    node: onnx.NodeProto, weights: dict[str, NDArray[np.generic]], max_pair_sum: int
 ) -> list[onnx.NodeProto]:
     name = f"{node.output[0]}_weight"
     weight = np.asarray(weights[node.input[1]], dtype=np.float32)  # output channels first
-    scale = _weight_scales(weight.reshape(len(weight), -1), max_of_a_pair)
-    whole = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
-    weights[f"{name}_whole"] = whole.astype(np.int8)
+    scale = _weight_scales(weight.reshape(len(weight), -1), max_pair_sum)
+    quantised = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
+    weights[f"{name}_whole"] = quantised.astype(np.int8)
     weights[f"{name}_scale"] = scale.astype(np.float32)
     weights[f"{name}_zero"] = np.zeros(len(scale), dtype=np.int8)
     node.input[1] = f"{name}_real"
@@ -252,12 +275,20 @@ def _quantise_weight(
     return [onnx.helper.make_node("DequantizeLinear", inputs, [f"{name}_real"], axis=0)]
 
 
-def _weight_scales(weight: NDArray[np.float32], max_of_a_pair: int) -> NDArray[np.float32]:
-    """(n,) scales of the rows of (n, m) weights, see `quantise`."""
+def _weight_scales(weight: NDArray[np.float32], max_pair_sum: int) -> NDArray[np.float32]:
+    """Compute the int8 scale of each output channel; see `quantise`.
+
+    Args:
+        weight: (n, m) weights, a row for each output channel.
+        max_pair_sum: see `quantise`.
+
+    Returns:
+        (n,) float32 scales, each over 0.
+    """
     ordered = np.sort(weight, axis=1)
     largest, smallest = ordered[:, -2:].clip(0, None), ordered[:, :2].clip(None, 0)
     pairs = np.maximum(largest.sum(axis=1), -smallest.sum(axis=1))
-    scale = np.maximum(np.abs(weight).max(axis=1) / 127, pairs / max_of_a_pair)
+    scale = np.maximum(np.abs(weight).max(axis=1) / 127, pairs / max_pair_sum)
     scale[scale == 0] = 1.0
     return np.asarray(scale, dtype=np.float32)
 
@@ -267,11 +298,11 @@ def _replace_nodes(
     nodes: Sequence[onnx.NodeProto],
     weights: Mapping[str, NDArray[np.generic]],
 ) -> None:
-    """Give a graph other nodes, and of the weights those that they use."""
+    """Replace a graph's nodes, and its initializers by those of `weights` that the nodes use."""
     used = {name for node in nodes for name in node.input}
     entries = [numpy_helper.from_array(weights[name], name) for name in weights if name in used]
     graph = model.graph
-    # Copies: clearing the field would empty the nodes that come from it.
+    # Clearing the field would empty nodes that come from it, so they are copied first.
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(copies)

@@ -1,4 +1,4 @@
-"""Photos in, faces with unit embeddings out: a detector and an embedder joined."""
+"""The face pipeline: a detector and an embedder that turn photos into embedded faces."""
 
 from __future__ import annotations
 
@@ -21,34 +21,56 @@ from faces.models.quality import face_qualities
 from faces.photos.decoding import REDUCTIONS, Image, Photo, as_photo
 
 BLOCK_CROPS = 256
-"""Crops held at once; a mosaic may have thousands of faces."""
+"""Maximum number of crops in memory at once, since a photo may have thousands of faces."""
 
 MAX_ENLARGED = 1.1
-"""Crops are not enlarged further than this out of a reduced photo: it is decoded again."""
+"""Maximum scale from a reduced photo to a crop, in crop pixels per pixel. A larger scale would blur
+the crop, so the photo is then decoded again with more detail."""
 
 
 class FaceDetector(Protocol):
-    """Finds faces. Photos of one call may differ in size; speed comes from many at once."""
+    """A face detector.
+
+    Attributes:
+        name: the detector's name in the model contract.
+        weights_digest: hexadecimal sha256 in the model contract.
+        runs_on: the engine and device that the detector runs on, in words.
+    """
 
     name: str
     weights_digest: str
     runs_on: str
 
     def reduction_for(self, longer_side: int) -> int:
-        """How far a photo may be reduced (1, 2, 4 or 8) before faces are missed for it.
+        """Return how far a photo may be reduced (1, 2, 4 or 8) without faces being missed.
 
         Args:
-            longer_side: of the whole photo, in pixels.
+            longer_side: longer side of the whole photo in pixels.
         """
         ...
 
     def detect(self, photos: Sequence[Photo]) -> list[list[Detection]]:
-        """The faces of each photo, best score first, in pixels of the whole photo."""
+        """Detect the faces of each photo.
+
+        Args:
+            photos: photos of any sizes; many in one call are faster than one by one.
+
+        Returns:
+            The detections of each photo, highest score first, in pixels of the whole photo.
+        """
         ...
 
 
 class FaceEmbedder(Protocol):
-    """Turns aligned crops into vectors."""
+    """A face embedder.
+
+    Attributes:
+        name: the embedder's name in the model contract.
+        weights_digest: hexadecimal sha256 in the model contract.
+        runs_on: the engine and device that the embedder runs on, in words.
+        dimension: number of dimensions of an embedding.
+        alignment: the alignment that crops are made with.
+    """
 
     name: str
     weights_digest: str
@@ -57,16 +79,28 @@ class FaceEmbedder(Protocol):
     alignment: Alignment
 
     def embed(self, crops: Crop) -> NDArray[np.float32]:
-        """(n, height, width, 3) RGB crops to (n, dimension) float32, finite, of any length."""
+        """Embed aligned crops.
+
+        Args:
+            crops: (n, height, width, 3) RGB, 0 to 255.
+
+        Returns:
+            (n, dimension) float32 vectors, finite and of any length.
+        """
         ...
 
 
 class FacePipeline:
-    """A detector and an embedder as one thing that jobs and searchers hold.
+    """A detector and an embedder, joined to turn photos into embedded faces.
+
+    Args:
+        detector: finds the faces.
+        embedder: embeds the faces' crops.
+        selection: which of the detected faces are kept.
 
     Attributes:
-        seconds: how long each stage has taken so far: decode (again, in more detail), detect,
-            align (and measure), embed.
+        seconds: time in seconds that each stage has taken so far: "detect"; "decode" (again, with
+            more detail); "align", which includes the quality measures; "embed".
     """
 
     def __init__(
@@ -82,7 +116,7 @@ class FacePipeline:
 
     @property
     def contract(self) -> ModelContract:
-        """What its embeddings are made by."""
+        """The contract of the embeddings that the pipeline makes."""
         return ModelContract(
             detector=self.detector.name,
             detector_digest=self.detector.weights_digest,
@@ -94,30 +128,39 @@ class FacePipeline:
 
     @property
     def runs_on(self) -> dict[str, str]:
-        """By the names of its models, the engine and device that each runs on."""
+        """The engine and device that each model runs on, by the model's name."""
         return {model.name: model.runs_on for model in (self.detector, self.embedder)}
 
     def find_faces(
         self,
         images: Sequence[Photo | Image],
-        known: Sequence[Sequence[GivenFace] | None] | None = None,
+        given: Sequence[Sequence[GivenFace] | None] | None = None,
     ) -> list[list[Face]]:
-        """The faces of each photo, in the order of the detector; no face gives [].
-
-        Boxes and landmarks are in pixels of the whole photo, however far it was reduced.
+        """Detect, align, measure and embed the faces of photos.
 
         Args:
-            images: photos.
-            known: for each of them its faces, or None where they are to be found.
+            images: photos, decoded.
+            given: for each photo its faces if they were detected earlier, or None to detect them
+                now; None: detect the faces of all photos.
+
+        Returns:
+            The selected faces of each photo, in the detector's order; [] for a photo without any.
+            Boxes and landmarks are in pixels of the whole photo, also where the photo was reduced.
+            A given face that has an embedding keeps it, scaled to unit length.
+
+        Raises:
+            WrongUsageError: an image is not a (height, width, 3) uint8 array.
+            PhotoRejectedError: a reduced photo cannot be decoded again with more detail.
+            ValueError: a vector is zero or not finite, so it cannot be scaled to unit length.
         """
         photos = [as_photo(image) for image in images]
-        known = known or [None] * len(photos)
+        given = given or [None] * len(photos)
         with self.seconds.spent_on("detect"):
-            unknown = [photo for photo, faces in zip(photos, known, strict=True) if faces is None]
-            detected = iter(self.detector.detect(unknown) if unknown else [])
+            to_detect = [photo for photo, faces in zip(photos, given, strict=True) if faces is None]
+            detected = iter(self.detector.detect(to_detect) if to_detect else [])
         found = [
             self._selected(list(map(GivenFace, next(detected))) if faces is None else list(faces))
-            for faces in known
+            for faces in given
         ]
         crops = (
             crop
@@ -134,7 +177,11 @@ class FacePipeline:
         ]
 
     def reduction_for(self, faces: Sequence[GivenFace]) -> int:
-        """How far a photo may be reduced (1, 2, 4 or 8) for crops of these faces."""
+        """Return the largest reduction (1, 2, 4 or 8) of a photo for crops of full detail.
+
+        Args:
+            faces: faces of the photo, in pixels of the whole photo.
+        """
         needed = (
             self._alignment_of(face).pixels_needed(face.detection.box, face.detection.landmarks)
             for face in faces
@@ -143,22 +190,27 @@ class FacePipeline:
         return next((r for r in REDUCTIONS if detail * r <= MAX_ENLARGED), 1)
 
     def _alignment_of(self, face: GivenFace) -> Alignment:
-        """What is embedded already is only measured."""
+        """Return the embedder's alignment, or ArcFace's for a face that is embedded already.
+
+        A face that is embedded already is cropped only for its quality measures.
+        """
         return self.embedder.alignment if face.embedding is None else ARCFACE_112
 
     def _embedded(self, crops: Sequence[_Crops]) -> list[Face | None]:
-        """A face for each of its crops; None where it is not sharp enough."""
+        """Measure and embed a block of crops.
+
+        Returns:
+            The face of each crop; None for a face under the selection's minimum sharpness.
+        """
         with self.seconds.spent_on("align"):
             qualities = _qualities(crops)
         sharp = [quality.sharpness >= self.selection.min_sharpness for quality in qualities]
         with self.seconds.spent_on("embed"):
             kept = list(compress(crops, sharp))
-            made = iter(
-                self._embed([crop.embedded for crop in kept if crop.face.embedding is None])
-            )
+            new = iter(self._embed([crop.to_embed for crop in kept if crop.face.embedding is None]))
             vectors = np.array(
                 [
-                    next(made) if crop.face.embedding is None else crop.face.embedding
+                    next(new) if crop.face.embedding is None else crop.face.embedding
                     for crop in kept
                 ],
                 dtype=np.float32,
@@ -181,7 +233,7 @@ class FacePipeline:
         return faces
 
     def _crops(self, photo: Photo, faces: Sequence[GivenFace]) -> Iterator[_Crops]:
-        """The aligned faces of one photo, decoded in more detail where a face needs it."""
+        """Align the faces of one photo, which is decoded again where a face needs more detail."""
         if faces and photo.reduction > 1:
             with self.seconds.spent_on("decode"):
                 photo = photo.finer(self.reduction_for(faces))
@@ -190,13 +242,13 @@ class FacePipeline:
             with self.seconds.spent_on("align"):
                 box, landmarks = face.detection.box / scale, face.detection.landmarks / scale
                 alignment = self._alignment_of(face)
-                embedded = alignment.crop(photo.image, box, landmarks)
-                measured = (
-                    np.asarray(embedded, np.uint8)
+                to_embed = alignment.crop(photo.image, box, landmarks)
+                to_measure = (
+                    np.asarray(to_embed, np.uint8)
                     if alignment == ARCFACE_112
                     else ARCFACE_112.crop(photo.image, box, landmarks)
                 )
-            yield _Crops(face, embedded, measured)
+            yield _Crops(face, to_embed, to_measure)
 
     def _embed(self, crops: list[Crop]) -> NDArray[np.float32]:
         if not crops:
@@ -205,17 +257,25 @@ class FacePipeline:
 
 
 class _Crops(NamedTuple):
+    """The two crops of a face.
+
+    Attributes:
+        face: the face.
+        to_embed: the crop for the embedder.
+        to_measure: (112, 112, 3) uint8 crop for `faces.models.quality`.
+    """
+
     face: GivenFace
-    embedded: Crop
-    measured: Image  # as `faces.models.quality` wants it
+    to_embed: Crop
+    to_measure: Image
 
 
 class StageSeconds(Counter[str]):
-    """Seconds by the name of a stage."""
+    """Time in seconds spent on each stage, by the stage's name."""
 
     @contextmanager
     def spent_on(self, stage: str) -> Iterator[None]:
-        """Add the time that the block takes."""
+        """Add the time that the `with` block takes to a stage."""
         start = perf_counter()
         try:
             yield
@@ -229,16 +289,26 @@ def _qualities(crops: Sequence[_Crops]) -> list[FaceQuality]:
     columns = face_qualities(
         np.stack([crop.face.detection.box for crop in crops]),
         np.stack([crop.face.detection.landmarks for crop in crops]),
-        np.stack([crop.measured for crop in crops]),
+        np.stack([crop.to_measure for crop in crops]),
     )
     names, rows = list(columns), zip(*(values.tolist() for values in columns.values()), strict=True)
     return [FaceQuality(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-def overlaps(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) intersection over union of (n, 4) boxes with one more."""
-    corners = np.maximum(boxes[:, :2], box[:2])
+def intersection_over_union(
+    boxes: NDArray[np.float32], box: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Compute the intersection over union of each of many boxes with one box.
+
+    Args:
+        boxes: (n, 4) x, y, width, height.
+        box: (4,) x, y, width, height in the same pixels.
+
+    Returns:
+        (n,) float32 in [0, 1]; NaN where both boxes have no area.
+    """
+    starts = np.maximum(boxes[:, :2], box[:2])
     ends = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
-    shared = np.prod(np.clip(ends - corners, 0, None), axis=1)
-    together = np.prod(boxes[:, 2:], axis=1) + np.prod(box[2:]) - shared
-    return np.asarray(shared / together)
+    intersection = np.prod(np.clip(ends - starts, 0, None), axis=1)
+    union = np.prod(boxes[:, 2:], axis=1) + np.prod(box[2:]) - intersection
+    return np.asarray(intersection / union)

@@ -1,4 +1,4 @@
-"""The device and the precision that networks run in, as a user asks for them."""
+"""The device and the floating-point precision that a user chooses for the networks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
     "coreml": ("CoreMLExecutionProvider", ""),
 }
-"""ONNX Runtime's execution provider for each device, and the package that has it; "": the usual
-one, on a Mac."""
+"""ONNX Runtime's execution provider for each accelerator, and the package on PyPI that contains the
+provider; "": the package onnxruntime on a Mac."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where networks run.
+    """The device and precision that networks run with.
 
     Attributes:
-        device: see `ModelDevice`.
-        precision: see `Precision`; of cuda, tensorrt and coreml.
+        device: see `faces.core.settings.ModelDevice`.
+        precision: see `faces.core.settings.Precision`; "fp16" needs a device of `PROVIDERS`.
+
+    Raises:
+        WrongUsageError: there is no such device, or it does not support the precision.
     """
 
     device: ModelDevice = "auto"

@@ -1,12 +1,13 @@
-"""Preparing networks: once for each machine, then they are read from the cache.
+"""Preparing networks, once on each machine: rewrite the graph, check it, and time the engines.
 
-The built-in ones are OpenCV's, which store block-quantised weights behind DequantizeLinear, for a
-batch of one and (YuNet) one image size. Prepared, the weights are plain float32 and batch and
-image size are free. Of any other network only a batch size of one is freed, where it then still
-computes the same. Preparing ends with a check that every engine agrees with the original file,
-and with a stopwatch that finds the fastest engine on this processor.
+The built-in networks are published by OpenCV, with block-quantised weights behind DequantizeLinear,
+for a batch size of 1 and (YuNet) one image size. Preparing makes their weights plain float32, and
+their batch and image size dynamic. Of any other network, preparing changes only a batch size of 1
+to a dynamic one, if the network then computes the same. Finally, the outputs of every engine are
+compared with those of the published file, and the engines are timed to find the fastest on this
+CPU. Later processes read the prepared network from the cache.
 
-`onnx` is loaded where a network is made, so by the first process that uses it.
+`onnx` is imported only while a network is being prepared.
 """
 
 from __future__ import annotations
@@ -35,25 +36,32 @@ from faces.models.engines import (
     OnnxRuntimeNetwork,
     OpenCvNetwork,
     output_shapes,
-    placement_here,
+    resolve_placement,
 )
 from faces.models.placement import PROVIDERS, Placement
 from faces.models.weights import NetworkSource, PreparedNetwork, Rewrite, prepared_path
 
 HALF_PRECISION_TOLERANCE = 0.03
-"""As of `NetworkSource.tolerance`, for fp16."""
+"""Minimum tolerance of the comparison of fp16 outputs with the CPU's; see
+`NetworkSource.tolerance`."""
 
 _log = logging.getLogger(__name__)
 
 
 def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> PreparedNetwork:
-    """The network of a source, made now if it is not in the cache.
+    """Return a prepared network from the cache, or prepare it now.
+
+    Args:
+        source: the published network, and how it is prepared.
+        placement: device and precision that the network will run with. Where device "auto" means a
+            GPU that cannot run the network, the CPU is used instead.
 
     Raises:
-        ModelUnavailableError: it cannot be fetched, or preparing changed what it computes.
-        WrongUsageError: the file is no network that can be run, or not on that device.
+        ModelUnavailableError: the published file cannot be fetched, or an engine computes something
+            else than the published file.
+        WrongUsageError: the file is not a network that can be run, or not on that device.
     """
-    asked, placement = placement, placement_here(placement)
+    requested, placement = placement, resolve_placement(placement)
     path = prepared_path(source.name)
     record_path = path.with_suffix(".json")
     with FileLock(record_path.with_suffix(".lock")):
@@ -64,13 +72,14 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
             try:
                 record = _try_device(source, placement, record, record_path)
             except WrongUsageError as error:
-                if asked.device != "auto":
+                if requested.device != "auto":
                     raise
-                _log.warning("%s; running on the processor instead", error)
+                _log.warning("%s; running on the CPU instead", error)
                 placement = Placement("cpu")
     if placement.device == "openvino" and "openvino" not in record["milliseconds"]:
         raise WrongUsageError(
-            f"OpenVINO cannot run {source.name}, or computes something else; use --device cpu"
+            f"OpenVINO cannot run {source.name}, or its outputs differ from the published file's; "
+            "use --device cpu"
         )
     return PreparedNetwork(
         path,
@@ -82,14 +91,19 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
 
 
 def _from_cache(record_path: Path, source: NetworkSource) -> dict[str, Any] | None:
-    """What a record says, if it and its file are whole."""
+    """Read the record of a prepared network.
+
+    Returns:
+        The record; None if it is missing or invalid, or is not of this source, or if the prepared
+        file has another digest than the record says.
+    """
     try:
         record: dict[str, Any] = json.loads(record_path.read_text())
-        whole = record["source"] == source.digest and record["sha256"] == sha256_of(
+        valid = record["source"] == source.digest and record["sha256"] == sha256_of(
             record_path.with_suffix(".onnx")
         )
         complete = {"engine", "one_at_a_time", "milliseconds"} <= record.keys()
-        return record if whole and complete else None
+        return record if valid and complete else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -122,7 +136,7 @@ def _write_record(record: dict[str, Any], record_path: Path) -> None:
 
 
 def _rewrite(original: Path, draft: Path, rewrite: Rewrite) -> None:
-    """Write the network that is run, out of a published one."""
+    """Rewrite the published graph of a built-in network, and write the result to `draft`."""
     from faces.models.onnx_graph import (
         fold_batch_norm,
         free_batch,
@@ -133,12 +147,19 @@ def _rewrite(original: Path, draft: Path, rewrite: Rewrite) -> None:
 
     model = free_batch(load_folded(original), image_size=rewrite.image_size)
     if rewrite.input_ranges:
-        quantise(fold_batch_norm(model), rewrite.input_ranges, rewrite.max_of_a_pair)
+        quantise(fold_batch_norm(model), rewrite.input_ranges, rewrite.max_pair_sum)
     write_model(model, draft)
 
 
 def _check_and_time_all(source: NetworkSource, original: Path, draft: Path) -> dict[str, float]:
-    """Milliseconds on each engine; every one of them must agree with OpenCV on the original."""
+    """Check every engine against OpenCV on the published file, and time it.
+
+    Returns:
+        Milliseconds that a row of the sample takes, by the engine's name.
+
+    Raises:
+        ModelUnavailableError: an engine's outputs differ from OpenCV's.
+    """
     from faces.models.onnx_graph import first_input
 
     sample = source.sample()
@@ -153,11 +174,12 @@ def _check_and_time_all(source: NetworkSource, original: Path, draft: Path) -> d
 def _with_free_batch(
     source: NetworkSource, original: Path, draft: Path
 ) -> tuple[bool, dict[str, float]]:
-    """Write the network that is run: with a free batch size if it then computes the same.
+    """Write the network to `draft`, with a dynamic batch size if it then computes the same.
 
     Returns:
-        Whether it takes one input at a time, and milliseconds on each engine that agrees with
-        ONNX Runtime on the original.
+        Whether the written network keeps a batch size of 1; and milliseconds that a row of the
+        sample takes, by the name of each engine that agrees with ONNX Runtime on the published
+        file.
     """
     from faces.models.onnx_graph import free_batch, has_free_batch, load_folded, write_model
 
@@ -171,8 +193,8 @@ def _with_free_batch(
         else:
             write_model(free_batch(load_folded(original)), draft)
         return False, _check_and_time_some(source, draft, sample, expected)
-    except Exception as error:  # graphs may hold their batch size anywhere
-        _log.info("%s takes one face at a time (%s)", source.name, first_line(error))
+    except Exception as error:  # any node may depend on the batch size, and fail in its own way
+        _log.info("%s keeps a batch size of 1 (%s)", source.name, first_line(error))
     shutil.copyfile(original, draft)
     return True, _check_and_time_some(source, draft, sample, expected, one_at_a_time=True)
 
@@ -185,7 +207,21 @@ def _check_and_time_some(
     *,
     one_at_a_time: bool = False,
 ) -> dict[str, float]:
-    """Milliseconds on each engine that agrees; ONNX Runtime must."""
+    """Check each engine, and time those that agree with the published file.
+
+    Args:
+        source: the network's source, for its tolerance and name.
+        draft: path of the prepared network.
+        sample: (n, ...) float32 input.
+        expected: the published file's outputs for each row of the sample, by name.
+        one_at_a_time: whether the prepared network has a batch size of 1.
+
+    Returns:
+        Milliseconds that a row of the sample takes, by the name of each engine that agrees.
+
+    Raises:
+        ModelUnavailableError: ONNX Runtime does not agree.
+    """
     milliseconds = {}
     for name, engine in ENGINES.items():
         try:
@@ -194,26 +230,34 @@ def _check_and_time_some(
             milliseconds[name] = _check_and_time(
                 network, sample, expected, source.tolerance, source.name
             )
-        except Exception as error:  # an engine may not know every operation
+        except Exception as error:  # an engine may not support every operation
             if name == "onnxruntime":
                 raise
-            _log.info("%s is not run by %s (%s)", source.name, name, first_line(error))
+            _log.info("%s cannot be run by %s (%s)", source.name, name, first_line(error))
     return milliseconds
 
 
 def _try_device(
     source: NetworkSource, placement: Placement, record: dict[str, Any], record_path: Path
 ) -> dict[str, Any]:
-    """The record with what a device takes, once its outputs are found equal to the processor's."""
+    """Check an accelerator's outputs against the CPU's, and add its time to the record.
+
+    Returns:
+        The new record, which is written too.
+
+    Raises:
+        ModelUnavailableError: the outputs differ.
+        WrongUsageError: the network cannot run on the device.
+    """
     path = record_path.with_suffix(".onnx")
     sample = source.sample()
-    here = PreparedNetwork(path, record["engine"], Placement("cpu"), record["one_at_a_time"], {})
-    there = replace(here, placement=placement)
-    expected = [here.open(threads=1).run(sample)]
+    on_cpu = PreparedNetwork(path, record["engine"], Placement("cpu"), record["one_at_a_time"], {})
+    on_device = replace(on_cpu, placement=placement)
+    expected = [on_cpu.open(threads=1).run(sample)]
     half = placement.precision == "fp16"
     tolerance = max(source.tolerance, HALF_PRECISION_TOLERANCE) if half else source.tolerance
     key = _key(placement)
-    network = there.open(threads=1)
+    network = on_device.open(threads=1)
     taken = _check_and_time(network, sample, expected, tolerance, f"{source.name} ({key})")
     record = {**record, "milliseconds": {**record["milliseconds"], key: taken}}
     _write_record(record, record_path)
@@ -231,22 +275,40 @@ def _check_and_time(
     tolerance: float,
     what: str,
 ) -> float:
-    """Milliseconds that an input takes, once a sample's outputs are found to be as expected."""
+    """Check a network's outputs for a sample, then time the network.
+
+    Args:
+        network: the network to check.
+        sample: (n, ...) float32 input.
+        expected: expected outputs by name, whose rows together are those of the sample.
+        tolerance: see `NetworkSource.tolerance`.
+        what: name of the network or engine, for the error message.
+
+    Returns:
+        Milliseconds that a row of the sample takes.
+
+    Raises:
+        ModelUnavailableError: an output differs by more than the tolerance.
+    """
     for output, values in network.run(sample).items():
-        wanted: NDArray[np.float32] = np.concatenate([rows[output] for rows in expected])
-        same_shape = values.shape == wanted.shape
-        largest = np.abs(values - wanted).max() if same_shape else np.inf
-        difference = largest / max(1.0, np.abs(wanted).max())
+        reference: NDArray[np.float32] = np.concatenate([rows[output] for rows in expected])
+        same_shape = values.shape == reference.shape
+        largest = np.abs(values - reference).max() if same_shape else np.inf
+        difference = largest / max(1.0, np.abs(reference).max())
         if not difference <= tolerance:
             raise ModelUnavailableError(
-                f"{what} differs from the published file by {difference:.2g} in output {output}: "
-                "this processor or engine version computes it wrongly; please report it"
+                f"{what} differs from the published file by {difference:.2g} in output {output}, "
+                f"more than {tolerance:g}: this device or engine version computes it wrongly; "
+                "please report it"
             )
     return _median_milliseconds(network, sample) / len(sample)
 
 
 def _median_milliseconds(network: Network, batch: Batch) -> float:
-    """Of seven rounds, or of as many as two seconds allow, but three."""
+    """Compute the median time of a run in milliseconds.
+
+    The network runs seven times, or fewer if that takes over two seconds, but at least three times.
+    """
     seconds: list[float] = []
     while len(seconds) < 3 or (len(seconds) < 7 and sum(seconds) < 2):
         start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""How good a detected face is: its size, sharpness, brightness and pose, with units.
+"""Quality measures of a detected face: size, sharpness, brightness and pose.
 
-None of this needs a network. The pose is that of a rigid face of five points, so it tells a
-frontal face from a half profile; it is no replacement for a trained head-pose estimator.
+They need no network. The pose is that of a rigid model of five points, so it tells a frontal face
+from a half profile, but is no replacement for a trained head-pose estimator.
 """
 
 from __future__ import annotations
@@ -14,28 +14,32 @@ from faces.models.face import FaceQuality
 from faces.photos.decoding import Image
 
 CROP_SIZE = 112
-"""Side in pixels of the crops measured here, as `faces.models.alignment.ARCFACE_112` makes them."""
+"""Side in pixels of the measured crops, as `faces.models.alignment.ARCFACE_112` makes them."""
 
 FACE_CENTRE = (56, 68)
 FACE_HALF_AXES = (34, 44)
-"""Ellipse of the crop's pixels that are measured: forehead to chin, without the hair and
-background at the sides. Read off the mean of 2276 aligned photos of LFW."""
+"""Centre (x, y) and half axes, in pixels of the crop, of the ellipse that is measured. It reaches
+from forehead to chin, without the hair and background at the sides, as read off the mean of 2276
+aligned LFW photos."""
 
 LAPLACIAN_SIDE, LAPLACIAN_GAIN = 5, 64
-"""Side in pixels of the Laplacian's kernel, and how much its integer numbers are too large: it is
-the second derivative (1, 0, -2, 0, 1) / 4 one way, smoothed by (1, 4, 6, 4, 1) / 16 the other,
-and both ways summed. A kernel of 3 pixels would see mostly what noise and resampling leave in the
-finest detail: with it the same face 150 and 175 pixels wide differs by 30%, with this by 5%."""
+"""Side in pixels of the Laplacian kernel, and the factor that its integer coefficients are too
+large by. The kernel is the second derivative (1, 0, -2, 0, 1) / 4 along one axis, smoothed by
+(1, 4, 6, 4, 1) / 16 along the other, summed over both axes. A 3-pixel kernel would measure mostly
+noise and resampling in the finest detail: with it, the sharpness of one face 150 and 175 pixels
+wide differs by 30%, with this one by 5%."""
 
 MIN_CONTRAST = 10.0
-"""Standard deviation of luma, 0 to 255, under which variation counts as noise rather than as a
-face: in LFW nineteen faces of twenty have over 22."""
+"""Standard deviation of luma (0 to 255) below which variation counts as noise instead of as a face.
+Nineteen of twenty LFW faces have over 22."""
 
 OUTSIDE_SIDE = 9
-"""Black squares of so many pixels are taken for what alignment fills in outside the photo."""
+"""Side in pixels of the black squares that are taken for the area outside the photo, which
+alignment fills with black."""
 
 OUTSIDE_MARGIN = 3
-"""Pixels beside them that the edge has touched: interpolation reaches one, the Laplacian two."""
+"""Pixels around the area outside the photo that are not measured either: interpolation spreads the
+edge by one pixel, the Laplacian by two."""
 
 FACE_MODEL = (
     (-0.500, 0.000, 0.0),
@@ -44,20 +48,21 @@ FACE_MODEL = (
     (-0.426, 0.996, 0.0),
     (0.426, 0.996, 0.0),
 )
-"""Five (x, y, z) of a face that looks at the camera, in the order of `Detection.landmarks`.
+"""Landmarks (x, y, z) of a model face that looks at the camera, in the order of
+`Detection.landmarks`.
 
-x to the right, y down, z away from the camera; the unit is the distance between the eyes.
+The axes point right, down and away from the camera; the unit is the distance between the eyes.
 
-x and y are YuNet's own landmarks, the median of 504 LFW photos made symmetric, since YuNet
-places the eyes lower and further apart and the mouth higher than ArcFace's template. Thus the
-neutral pose is that of LFW's median face, and "frontal" means "as people of press photos mostly
-look at the camera".
+x and y are the median of YuNet's landmarks in 504 LFW photos, made symmetric, since YuNet places
+the eyes lower and further apart and the mouth higher than ArcFace's template. Thus the neutral pose
+is that of LFW's median face, and "frontal" means the way most people look at the camera in press
+photos.
 
-The eyes and the mouth corners are taken as one plane, and the nose's height above it is YuNet's
-too: when a face turns by an angle a, the eyes' distance shrinks by cos(a) while the nose leaves
-the midline by z sin(a), so the former squared falls linearly with the latter squared, and the
-slope gives z: 0.50 from the eyes and 0.51 from the mouth corners of 2276 LFW photos. The
-canonical face of MediaPipe, a model of another origin, has 0.54.
+The eyes and the mouth corners are assumed to lie in one plane. The nose's height z above that plane
+is estimated from YuNet's landmarks too: when a face turns by an angle a, the distance between the
+eyes shrinks by cos(a), and the nose moves off the midline by z sin(a). So the squared distance
+falls linearly with the squared offset, and the slope gives z: 0.50 from the eyes and 0.51 from the
+mouth corners of 2276 LFW photos. MediaPipe's canonical face, a model of another origin, has 0.54.
 """
 
 _MEASURED: NDArray[np.uint8] = cv2.ellipse(
@@ -69,18 +74,18 @@ _AFFINE_FIT = np.linalg.pinv(np.asarray(FACE_MODEL) - np.mean(FACE_MODEL, axis=0
 def face_quality(
     box: NDArray[np.floating], landmarks: NDArray[np.floating], crop: Image
 ) -> FaceQuality:
-    """The quality of one face.
+    """Measure the quality of one face.
 
     Args:
         box: (4,) x, y, width, height in pixels of the full-size photo.
-        landmarks: (5, 2) as of `Detection.landmarks`, in pixels of the full-size photo.
-        crop: (112, 112, 3) uint8 RGB, as `ARCFACE_112` makes it.
+        landmarks: (5, 2) in pixels of the full-size photo, see `Detection.landmarks`.
+        crop: (112, 112, 3) uint8 RGB crop made by `faces.models.alignment.ARCFACE_112`.
 
     Returns:
-        Finite numbers whatever the input: a box without extent or with sides that are not
-        finite has size 0, a flat crop sharpness 0, and landmarks on one point or not finite
-        angles of 0, but for the roll of two eyes alone. Landmarks on one line give angles
-        within the ranges and without meaning.
+        The quality, finite whatever the input. The face size is 0 if the box has a side that is 0,
+        negative or not finite; the sharpness of a flat crop is 0. The angles are 0 if the landmarks
+        coincide or are not finite, but two finite eyes still give a roll. Landmarks on one line
+        give angles within their ranges, but without meaning.
     """
     measures = face_qualities(box[np.newaxis], landmarks[np.newaxis], crop[np.newaxis])
     return FaceQuality(**{name: float(values[0]) for name, values in measures.items()})
@@ -89,15 +94,15 @@ def face_quality(
 def face_qualities(
     boxes: NDArray[np.floating], landmarks: NDArray[np.floating], crops: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
-    """The quality of many faces, as columns of a table.
+    """Measure the quality of many faces.
 
     Args:
-        boxes: (n, 4), see `face_quality`.
-        landmarks: (n, 5, 2).
-        crops: (n, 112, 112, 3) uint8 RGB.
+        boxes: (n, 4) boxes, see `face_quality`.
+        landmarks: (n, 5, 2) landmarks, see `face_quality`.
+        crops: (n, 112, 112, 3) uint8 RGB crops, see `face_quality`.
 
     Returns:
-        By the names of `FaceQuality`'s attributes, (n,) float32 each, finite.
+        A column of (n,) finite float32 values for each attribute of `FaceQuality`, by its name.
     """
     pixels = np.array([_sharpness_and_brightness(crop) for crop in crops]).reshape(-1, 2)
     angles = head_poses(landmarks)
@@ -113,32 +118,33 @@ def face_qualities(
 
 
 def head_poses(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Which way faces look, from five landmarks each.
+    """Estimate head poses from five landmarks each.
 
-    `FACE_MODEL` is fitted by weak perspective: the affine map to the image by least squares
+    `FACE_MODEL` is fitted by weak perspective: first the affine map to the image by least squares
     (the POS step of DeMenthon and Davis, "Model-Based Object Pose in 25 Lines of Code", IJCV
-    15, 1995), then the nearest map that only rotates and scales, by singular values. Its rotation
-    is Rz(roll) Ry(yaw) Rx(pitch), the order of 300W-LP and AFLW2000-3D (Zhu et al., CVPR 2016):
-    roll is the tilt of the line between the eyes, so turning the photo changes roll alone.
+    15, 1995), then the nearest map that only rotates and scales, by singular value decomposition.
+    Its rotation is Rz(roll) Ry(yaw) Rx(pitch), the order of 300W-LP and AFLW2000-3D (Zhu et al.,
+    CVPR 2016): roll is the tilt of the line between the eyes, so turning the photo changes roll
+    alone.
 
-    How far to trust it. Exact landmarks of a face of these proportions give exact angles; a
-    nose longer by a tenth gives a yaw larger by about a tenth; seen from 60 cm, perspective
-    adds up to 2 degrees; noise of 3% of the eyes' distance gives some 4 degrees of yaw and pitch.
-    With YuNet's landmarks, the same LFW photo mirrored or at half size gives angles that differ by
-    5 degrees of yaw, 4 of pitch and 3 of roll (standard deviation). YuNet draws faces upright: of
-    a photo turned by 20 degrees its landmarks turn by 10 only, so true roll is about twice the
-    roll given here. The model's scale of yaw and pitch rests on the landmarks' own geometry;
-    no measured head poses were at hand to check it. Beyond some 45 degrees of yaw the hidden
+    Accuracy: exact landmarks of a face with the model's proportions give exact angles. A nose that
+    is longer by a tenth gives a yaw that is larger by about a tenth; perspective, seen from 60 cm,
+    adds up to 2 degrees; landmark noise of 3% of the distance between the eyes gives some 4 degrees
+    of yaw and pitch. With YuNet's landmarks, one LFW photo mirrored or at half size gives angles
+    that differ by 5 degrees of yaw, 4 of pitch and 3 of roll (standard deviation). YuNet places
+    landmarks too upright: in a photo turned by 20 degrees they turn by only 10, so the true roll is
+    about twice the estimated one. The scale of yaw and pitch follows from the landmarks' geometry
+    and was not checked against measured head poses. Beyond some 45 degrees of yaw, the hidden
     landmarks are guesses. LFW: yaw 5% -27, median 1, 95% 26; pitch -8, 0, 8; roll -4, -1, 2.
 
     Args:
-        landmarks: (n, 5, 2) as of `Detection.landmarks`; any scale.
+        landmarks: (n, 5, 2) at any scale, see `Detection.landmarks`.
 
     Returns:
-        (n, 3) yaw, pitch, roll in degrees, signs and ranges as of `FaceQuality`; finite.
+        (n, 3) finite yaw, pitch and roll in degrees, with the signs and ranges of `FaceQuality`.
     """
-    points = _finite(_with_eyes_alone(landmarks))
-    points -= points[:, :1]  # exactly 0 where all are one point; the fit does not see the shift
+    points = _finite(_complete_from_eyes(landmarks))
+    points -= points[:, :1]  # coinciding points become exactly 0; the fit ignores translation
     affine = points.transpose(0, 2, 1) @ _AFFINE_FIT
     left, _, right = np.linalg.svd(affine, full_matrices=False)
     (xx, xy, xz), (yx, yy, yz) = (left @ right).transpose(1, 2, 0)  # the rotation's first rows
@@ -148,10 +154,14 @@ def head_poses(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.degrees(np.stack([yaw, pitch, roll], axis=1)))
 
 
-def _with_eyes_alone(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Landmarks of which some are not known made those of a frontal face with these eyes.
+def _complete_from_eyes(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Complete partial landmarks: put those of a frontal face with the same eyes in their place.
 
-    Where the eyes are not known either, all are one point.
+    Args:
+        landmarks: (n, 5, 2); NaN or infinite where a detector does not give a landmark.
+
+    Returns:
+        (n, 5, 2). Where an eye is missing too, all five landmarks coincide.
     """
     points = np.array(landmarks, dtype=np.float64)
     partial = ~np.isfinite(points).all(axis=(1, 2))
@@ -166,7 +176,7 @@ def _with_eyes_alone(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _sharpness_and_brightness(crop: Image) -> tuple[float, float]:
-    """Two of the attributes of `FaceQuality`, measured where the crop shows the photo."""
+    """Measure the sharpness and brightness, as in `FaceQuality`, of a (112, 112, 3) uint8 crop."""
     luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     region = _measured_region(luma)
     brightness, contrast = (value[0, 0] for value in cv2.meanStdDev(luma, mask=region))
@@ -176,9 +186,15 @@ def _sharpness_and_brightness(crop: Image) -> tuple[float, float]:
 
 
 def _measured_region(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(112, 112) mask of the face, less what lies outside the photo; maybe empty.
+    """Compute the mask of the face region, without the area outside the photo.
 
-    The border of a photo would count as a sharp edge, and what is beyond it as darkness.
+    That area would count as darkness, and the border of the photo as a sharp edge.
+
+    Args:
+        luma: (112, 112) uint8.
+
+    Returns:
+        (112, 112) uint8 mask, 255 where the crop is measured; it may be 0 everywhere.
     """
     black = np.asarray(luma == 0, dtype=np.uint8)
     if not black.any():
@@ -190,6 +206,6 @@ def _measured_region(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _finite(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What is not finite becomes 0."""
-    numbers = np.asarray(values, dtype=np.float64)
-    return np.where(np.isfinite(numbers), numbers, 0.0)
+    """Replace values that are not finite by 0."""
+    array = np.asarray(values, dtype=np.float64)
+    return np.where(np.isfinite(array), array, 0.0)

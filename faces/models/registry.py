@@ -1,8 +1,7 @@
-"""The models by name: a detector and an embedder become a pipeline.
+"""The registry of models: detectors and embedders are found by name, and joined to a pipeline.
 
-Another family of models is a module of its own that ends in a `ModelFamily`, and a line in
-`FAMILIES`; another way to cut crops is a line in `_ALIGNMENTS` and a name in
-`faces.models.choice`.
+To add a family of models, write a module that ends in its `ModelFamily`, and add a line to
+`FAMILIES`. To add an alignment, add a line to `_ALIGNMENTS` and a name to `faces.models.choice`.
 """
 
 from __future__ import annotations
@@ -26,14 +25,15 @@ from faces.models.family import EmbedderModel
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
 
 FAMILIES = (built_in.FAMILY, deepface_models.FAMILY, custom_models.FAMILY)
-"""All families, in the order in which a name is looked for in them."""
+"""All families, in the order in which an embedder's name is looked up in them."""
 
 _ALIGNMENTS: dict[str, Callable[[Alignment], Alignment]] = {
     FIVE_POINT_ALIGNMENT: five_point_alignment,
     DEEPFACE_ALIGNMENT: deepface_models.deepface_alignment,
     FACE_RECOGNITION_ALIGNMENT: dlib_models.face_recognition_alignment,
 }
-"""Ways to cut crops: functions that take an embedder's own way, for the size of its crops."""
+"""Alignments by name: functions that make the alignment for an embedder from the embedder's default
+alignment, which gives the size of the crops."""
 
 
 def load_pipeline(
@@ -42,16 +42,17 @@ def load_pipeline(
     selection: FaceSelection = FaceSelection(),
     threads: int | None = None,
 ) -> FacePipeline:
-    """Load a detector and an embedder.
+    """Load a detector and an embedder as a pipeline.
 
     Args:
-        choice: which ones.
-        selection: which faces to keep.
-        threads: processor cores to use, all that this process may use by default.
+        choice: the models, their alignment, and where they run.
+        selection: which of the detected faces are kept.
+        threads: number of CPU cores to use; None: all that this process may use.
 
     Raises:
-        WrongUsageError: there is no model of that name, or it cannot be used so.
-        ModelUnavailableError: its weights cannot be had.
+        WrongUsageError: there is no model or alignment of that name, or the model does not support
+            the alignment, device or precision.
+        ModelUnavailableError: a model's weights or package are missing and cannot be fetched.
     """
     threads = threads or available_threads()
     return FacePipeline(
@@ -64,7 +65,7 @@ def load_pipeline(
 def load_detector(
     choice: ModelChoice, selection: FaceSelection = FaceSelection(), *, threads: int
 ) -> FaceDetector:
-    """Load the detector of a choice; see `load_pipeline`."""
+    """Load the detector of a choice; see `load_pipeline` for arguments and errors."""
     loaders = {name: load for family in FAMILIES for name, load in family.detectors.items()}
     _require_listed("detector", choice.detector, tuple(loaders))
     load = loaders[choice.detector]
@@ -72,7 +73,7 @@ def load_detector(
 
 
 def load_embedder(choice: ModelChoice, *, threads: int) -> FaceEmbedder:
-    """Load the embedder of a choice; see `load_pipeline`."""
+    """Load the embedder of a choice; see `load_pipeline` for arguments and errors."""
     model = find_embedder(choice.embedder, choice.embedder_digest)
     alignment = model.alignment
     if choice.alignment is not None:
@@ -85,34 +86,42 @@ def find_embedder(name: str, digest: str | None = None) -> EmbedderModel:
     """Find an embedder without loading it.
 
     Args:
-        name: the embedder's name, or the path of a file that describes one.
-        digest: of several models of one's own by one name, this one; the newest by default.
+        name: the embedder's name, or the path of a TOML file that describes a custom model.
+        digest: hexadecimal digest that tells custom models of one name apart; None: the newest.
+
+    Raises:
+        WrongUsageError: there is no embedder of that name, or the TOML file is invalid.
+        ModelUnavailableError: the weights cannot be fetched, or this machine does not have the
+            custom model with that digest.
     """
     for family in FAMILIES:
         if (model := family.find_embedder(name, digest)) is not None:
             return model
-    known = [known_name for family in FAMILIES for known_name in family.embedders]
-    raise _unknown("embedder", name, known)
+    listed = [listed_name for family in FAMILIES for listed_name in family.embedders]
+    raise _not_listed("embedder", name, listed)
 
 
-def _require_listed(kind: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise _unknown(kind, name, known)
+def _require_listed(kind: str, name: str, listed: Sequence[str]) -> None:
+    if name not in listed:
+        raise _not_listed(kind, name, listed)
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> WrongUsageError:
-    return WrongUsageError(f"no {kind} is called {name!r}; choose from {', '.join(known)}")
+def _not_listed(kind: str, name: str, listed: Sequence[str]) -> WrongUsageError:
+    return WrongUsageError(f"no {kind} is called {name!r}; choose from {', '.join(listed)}")
 
 
 def load_pipeline_for(contract: ModelContract, *, contract_owner: str) -> FacePipeline:
     """Load the pipeline that made existing embeddings, to compare new photos with them.
 
     Args:
-        contract: of the embeddings.
-        contract_owner: what they are, for messages: "index 'faces.index'".
+        contract: the contract of the existing embeddings.
+        contract_owner: what contains them, for error messages, such as "index 'faces.index'".
 
     Raises:
-        ContractMismatchError: this version of facetrove or of the weights would make others.
+        ContractMismatchError: the models here have another contract, since facetrove or the
+            weights are of another version.
+        WrongUsageError: there is no model of a name in the contract.
+        ModelUnavailableError: a model's weights or package are missing and cannot be fetched.
     """
     pipeline = load_pipeline(ModelChoice.of_contract(contract))
     require_same_contract(

@@ -1,4 +1,4 @@
-"""SFace: crops of 112x112 pixels to 128 numbers, in float or in 8-bit arithmetic."""
+"""SFace, an embedder of 112x112 crops in 128 dimensions, in float or in 8-bit arithmetic."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from faces.models.embedder import EmbedderSpec
 from faces.models.weights import SFACE_FILE, Rewrite, published
 
 BATCH_SIZE = 4
-"""Crops run at once: as many as stay in a core's cache between layers (measured: 14.3 ms a face
-for 1 and for 16, 13.5 for 4)."""
+"""Number of crops in a batch on a CPU, as many as fit into a core's cache between layers (measured:
+13.5 ms a face with 4, 14.3 ms with 1 and with 16)."""
 
 
 INPUT_RANGES = (
@@ -44,8 +44,8 @@ INPUT_RANGES = (
     (-0.7552, 8.329),
     (-0.5553, 0.5971),
 )
-"""Inputs of SFace's layers, by which they are quantised: the medians over 500 faces of each
-face's smallest and largest value, found by `benchmarks/sface_constants.py`."""
+"""Ranges (min, max) to which the inputs of SFace's layers are quantised: the medians, over 500
+faces, of a face's smallest and largest value. Computed by `benchmarks/sface_constants.py`."""
 
 MEAN_VECTOR = (
     *(-0.82, -0.22, 0.43, 0.24, 0.61, 0.40, 0.20, 0.21),
@@ -65,14 +65,15 @@ MEAN_VECTOR = (
     *(-0.35, -0.05, 0.60, 0.38, -0.34, -0.03, 0.17, -0.04),
     *(-0.28, -0.48, 0.60, -0.15, 0.47, -0.41, -0.22, 0.28),
 )
-"""The mean of the network's vectors over 2,181 people of LFW, found likewise. All faces have it in
-common, so it tells nobody apart: without it, a fifth fewer are missed at an FPIR of 0.01."""
+"""Mean vector, (128,), of the network's outputs over 2,181 people of LFW, computed by
+`benchmarks/sface_constants.py`. It is subtracted, since what all faces have in common tells nobody
+apart: at FPIR 0.01, the FNIR falls by a fifth."""
 
 
-MAX_OF_A_PAIR = 127
-"""See `faces.models.onnx_graph.quantise`: with it all processors give the same embeddings; without,
-those
-without VNNI gave a similarity of 0.90 to the float network's instead of 0.996."""
+MAX_PAIR_SUM = 127
+"""Maximum sum of two integer weights; see `faces.models.onnx_graph.quantise`. With this limit, all
+CPUs give the same embeddings. Without it, embeddings on CPUs without VNNI had a similarity of 0.90
+to the float network's, instead of 0.996."""
 
 
 def _digest(*parts: object) -> str:
@@ -86,20 +87,21 @@ SFACE = EmbedderSpec(
     alignment=ARCFACE_112,
     dimension=128,
     output="fc1",
+    # The input is RGB, 0 to 255, as by default: the graph itself scales it.
     mean_vector=MEAN_VECTOR,
-    batch_size=BATCH_SIZE,  # RGB 0 to 255: the graph itself scales
+    batch_size=BATCH_SIZE,
     rewrite=Rewrite(),
 )
-"""The network in float arithmetic, as published but for the centre; see `faces.models.weights` for
+"""SFace in float arithmetic, as published, less the mean vector; see `faces.models.weights` for its
 source and licence."""
 
 SFACE_INT8 = replace(
     SFACE,
     name="sface-int8",
-    digest=_digest(SFACE_FILE.sha256, INPUT_RANGES, MAX_OF_A_PAIR, MEAN_VECTOR),
-    rewrite=Rewrite(input_ranges=INPUT_RANGES, max_of_a_pair=MAX_OF_A_PAIR),
-    # Measured: 0.22 on these images, 0.07 (similarity 0.997) on faces.
+    digest=_digest(SFACE_FILE.sha256, INPUT_RANGES, MAX_PAIR_SUM, MEAN_VECTOR),
+    rewrite=Rewrite(input_ranges=INPUT_RANGES, max_pair_sum=MAX_PAIR_SUM),
+    # Measured differences: 0.22 on the generated images, 0.07 (similarity 0.997) on faces.
     tolerance=0.35,
 )
-"""The network in 8-bit arithmetic: 2.4 times as fast on a processor with VNNI instructions. Its
-embeddings are like the float network's, but of another contract."""
+"""SFace in 8-bit arithmetic, 2.4 times as fast on a CPU with VNNI instructions. The embeddings are
+close to the float network's, but have another contract."""

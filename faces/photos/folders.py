@@ -1,4 +1,4 @@
-"""The photos of folders."""
+"""List the photos of local folders."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faces.core.errors import WrongUsageError, cause_of
-from faces.photos.listed import Found, below, listed_places
+from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.names import has_photo_ending
 from faces.photos.photo_tables import photo_table
 from faces.photos.uris import PhotoFile, escape_path, photo_uri
 
 
-def find_in_folder(source: str, path: Path) -> Found:
-    """The photos below a folder, which is listed whole; `source` is how it was named.
+def find_in_folder(source: str, path: Path) -> SourceListing:
+    """List the photos below a folder, in its subfolders too; the folder becomes a complete root.
+
+    Args:
+        source: the folder as the user named it, for messages.
+        path: path of the folder.
 
     Raises:
-        WrongUsageError: the folder cannot be read.
+        WrongUsageError: the folder itself cannot be read.
     """
     folder = os.path.abspath(path)
     try:
@@ -28,13 +32,19 @@ def find_in_folder(source: str, path: Path) -> Found:
         ) from error
     skipped: list[str] = []
     photos = photo_table(photos_below(folder, skipped))
-    return Found(
-        source, photos, listed_places(below(folder), map(below, skipped), escape=escape_path)
+    return SourceListing(
+        source, photos, complete_roots(below(folder), map(below, skipped), escape=escape_path)
     )
 
 
 def photos_below(folder: str, skipped: list[str]) -> Iterator[PhotoFile]:
-    """Look at the photos of a folder; add the subfolders not looked at to `skipped`."""
+    """Yield the photos below a folder, and an entry for each subfolder that cannot be read.
+
+    Args:
+        folder: absolute path of the folder.
+        skipped: list to which the paths of subfolders are added that were not searched: links to
+            folders, and folders that are empty or cannot be read.
+    """
     waiting = [folder]
     while waiting:
         folder = waiting.pop()
@@ -50,21 +60,24 @@ def photos_below(folder: str, skipped: list[str]) -> Iterator[PhotoFile]:
                     elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112
                         skipped.append(entry.path)
                     elif has_photo_ending(entry.name):
-                        yield look_at(entry.path)
-            if is_empty:  # a place for a disk that is not there looks like this
+                        yield stat_photo(entry.path)
+            if is_empty:  # the mount point of a disk that is not mounted looks like this
                 skipped.append(folder)
         except FileNotFoundError:
-            continue  # removed since we saw it
-        except OSError:  # it still counts: the job will say why it cannot be read
+            continue  # the folder was removed since its parent was read
+        except OSError:  # listed nevertheless, so that the job rejects it with a reason
             skipped.append(folder)
             yield PhotoFile(_path_uri(folder), -1, -1)
 
 
-def look_at(path: str) -> PhotoFile:
-    """A file as a photo seen from outside, whatever it is."""
+def stat_photo(path: str) -> PhotoFile:
+    """Return the uri, size and modification time of whatever is at a path.
+
+    Size and time are -1 where the path cannot be examined.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116
-    except (OSError, ValueError):  # it still counts: the job will say why it cannot be read
+    except (OSError, ValueError):  # listed nevertheless, so that the job rejects it with a reason
         return PhotoFile(_path_uri(path), -1, -1)
     return PhotoFile(_path_uri(path), status.st_size, status.st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""The photos of a job as they were listed, and the places that were listed whole."""
+"""The photos listed for a job, and the folders and archives that were listed completely."""
 
 from __future__ import annotations
 
@@ -16,129 +16,148 @@ from faces.photos.names import HIDDEN, PHOTO_ENDING
 from faces.photos.uris import is_path, photo_path
 
 PhotoTable: TypeAlias = pa.Table
-"""Photos, one row per uri, sorted by the bytes of the uri: `LISTING_SCHEMA`, then metadata."""
+"""Table of photos with one row per uri, sorted by the UTF-8 bytes of the uri. Its columns are those
+of `LISTING_SCHEMA`, then metadata."""
 
 LISTING_SCHEMA = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),  # see faces.photos.uris.photo_uri
-        pa.field("num_bytes", pa.int64(), nullable=False),  # -1: could not be told
-        pa.field("mtime_ns", pa.int64(), nullable=False),  # since 1970; -1: could not be told
+        pa.field("num_bytes", pa.int64(), nullable=False),  # -1: unknown
+        pa.field("mtime_ns", pa.int64(), nullable=False),  # since 1970; -1: unknown
     ]
 )
 
 
 @dataclass(frozen=True)
-class ListedPlace:
-    """A folder or archive that was listed whole, as the uris of the photos in it look.
+class CompleteRoot:
+    """A folder or archive that was listed completely, described by the uris of its photos.
 
     Attributes:
-        prefix: how they begin: a folder's uri and "/".
-        suffix: how they end: "::" and an archive.
-        skipped: beginnings of those in it that were not looked at: below subfolders that could
-            not be read or are empty, as where a disk is missing, and below links to folders.
+        prefix: prefix of the uris: a folder's uri and "/"; for an archive "tar://" or "zip://", and
+            the folder in it and "/", if only a folder was listed.
+        suffix: suffix of the uris of an archive's members: "::" and the archive; else empty.
+        skipped: prefixes of uris below `prefix` that were not listed: those below links to folders,
+            and below subfolders that cannot be read or are empty, as where a disk is not mounted.
     """
 
     prefix: str
     suffix: str = ""
     skipped: tuple[str, ...] = ()
 
-    def holds(self, uris: pa.Array) -> NDArray[np.bool_]:
-        """Which of (n,) uris would have been listed if they were still there: (n,) bool."""
-        held = _mask(pc.starts_with(uris, os.fsencode(self.prefix)))
+    def covers(self, uris: pa.Array) -> NDArray[np.bool_]:
+        """Return which uris would have been listed here if the photos still existed.
+
+        Args:
+            uris: (n,) string.
+
+        Returns:
+            (n,) bool.
+        """
+        covered = _mask(pc.starts_with(uris, os.fsencode(self.prefix)))
         if self.suffix:
-            held &= _mask(pc.ends_with(uris, os.fsencode(self.suffix)))
-        for beginning in self.skipped:
-            held &= ~_mask(pc.starts_with(uris, os.fsencode(beginning)))
-        rows = np.flatnonzero(held)
+            covered &= _mask(pc.ends_with(uris, os.fsencode(self.suffix)))
+        for prefix in self.skipped:
+            covered &= ~_mask(pc.starts_with(uris, os.fsencode(prefix)))
+        rows = np.flatnonzero(covered)
         uris = uris.take(pa.array(rows))
         end = -len(self.suffix) if self.suffix else None
         names = pc.utf8_slice_codeunits(uris, len(self.prefix), end)
         photos = _mask(pc.match_substring_regex(names, PHOTO_ENDING))
         for row in np.flatnonzero(~photos):
-            photos[row] = self._was_folder(uris[row].as_py())
-        held[rows] = photos & ~_mask(pc.match_substring_regex(names, HIDDEN))
-        return held
+            photos[row] = self._may_be_folder(uris[row].as_py())
+        covered[rows] = photos & ~_mask(pc.match_substring_regex(names, HIDDEN))
+        return covered
 
-    def _was_folder(self, uri: str) -> bool:
-        """Whether a name without a photo's ending can have been that of an unreadable subfolder.
+    def _may_be_folder(self, uri: str) -> bool:
+        """Return whether a uri without a photo's ending may be that of an unreadable subfolder.
 
-        If a file is there, it was named by itself.
+        Where the uri is that of a file, a source named this file itself.
         """
         return not self.suffix and is_path(uri) and not os.path.isfile(photo_path(uri))  # noqa: PTH113
 
 
 @dataclass(frozen=True)
 class PhotoListing:
-    """The photos of a job, as they were when they were listed.
+    """The photos of a job at the time of listing.
 
     Attributes:
-        photos: see `PhotoTable`.
-        roots: what was listed completely; it tells which photos of a dataset have vanished.
-        reading_order: (n,) int64, rows of `photos` in the order to read them in: sorted, but
-            members of archives come archive by archive, each in the order they lie in it.
-            In any other, a compressed archive is unpacked from its start again and again, and
-            the table of an archive is read again and again.
+        photos: the n photos, see `PhotoTable`.
+        roots: the folders and archives that were listed completely; by them, `covers` tells which
+            photos of a dataset have vanished.
+        reading_order: (n,) int64, row numbers of `photos` in the order in which to read the photos:
+            sorted by uri, but members of archives come last, archive by archive and in the
+            archive's own order. In another order, a compressed archive would be decompressed from
+            its start, or an archive's table read, many times.
     """
 
     photos: PhotoTable
-    roots: tuple[ListedPlace, ...]
+    roots: tuple[CompleteRoot, ...]
     reading_order: pa.Array
 
     def covers(self, uris: pa.Array | pa.ChunkedArray) -> pa.Array:
-        """Whether this listing would have listed each uri if the photo still existed.
+        """Return which uris this listing would contain if the photos still existed.
 
-        That is so for photos in it, and for what lies in a folder or archive listed whole. It
-        is not so for what else photo lists and patterns might have named.
+        These are the uris in `photos` and all uris below a folder or archive that was listed
+        completely, but not uris that a photo list or pattern may have named earlier. A photo that
+        is covered but not in `photos` has vanished.
 
         Args:
-            uris: (n,) string.
+            uris: (m,) string.
 
         Returns:
-            (n,) bool. What is covered, and not in `photos`, has vanished.
+            (m,) bool.
         """
         if isinstance(uris, pa.ChunkedArray):
             uris = uris.combine_chunks()
         covered = _mask(pc.is_in(uris, value_set=self.photos["uri"].combine_chunks()))
         for root in self.roots:
             rows = np.flatnonzero(~covered)
-            covered[rows] = root.holds(uris.take(pa.array(rows)))
+            covered[rows] = root.covers(uris.take(pa.array(rows)))
         return pa.array(covered)
 
 
 @dataclass(frozen=True)
-class Found:
-    """The photos that one source gave.
+class SourceListing:
+    """The photos of one source, such as a folder or a photo list.
 
     Attributes:
-        source: the source as it was named.
-        photos: a row for each photo, in any order.
-        roots: see `PhotoListing`.
-        in_archive: whether the rows are in the order in which they lie in an archive.
+        source: the source as the user named it.
+        photos: a row for each photo, in any order: columns of `LISTING_SCHEMA`, then metadata.
+        roots: the folder or archive that was listed completely, if any; see `PhotoListing`.
+        in_archive: whether the photos are members of one archive; then the rows are in the
+            archive's order.
     """
 
     source: str
     photos: pa.Table
-    roots: tuple[ListedPlace, ...] = ()
+    roots: tuple[CompleteRoot, ...] = ()
     in_archive: bool = False
 
 
-def listed_places(
+def complete_roots(
     prefix: str, skipped: Iterable[str] = (), *, suffix: str = "", escape: Callable[[str], str]
-) -> tuple[ListedPlace, ...]:
-    """A place, and the same place as it looks in uris that had to be escaped."""
-    beginnings = tuple(skipped)
+) -> tuple[CompleteRoot, ...]:
+    """Return the `CompleteRoot` of a folder or archive, and the one for uris that are escaped.
+
+    Args:
+        prefix: prefix of the unescaped uris.
+        skipped: prefixes of the unescaped uris that were not listed.
+        suffix: suffix of the unescaped uris.
+        escape: function that escapes a uri that is not valid Unicode.
+    """
+    skipped_prefixes = tuple(skipped)
     escaped_suffix = escape(suffix).removeprefix(escape(""))
     return (
-        ListedPlace(prefix, suffix, beginnings),
-        ListedPlace(escape(prefix), escaped_suffix, tuple(map(escape, beginnings))),
+        CompleteRoot(prefix, suffix, skipped_prefixes),
+        CompleteRoot(escape(prefix), escaped_suffix, tuple(map(escape, skipped_prefixes))),
     )
 
 
 def below(folder: str) -> str:
-    """How the names of what lies in a folder begin: the folder's name and one "/"."""
+    """Return the prefix of all paths below a folder: the folder's path and one "/"."""
     return folder.rstrip("/") + "/"
 
 
 def _mask(booleans: pa.Array) -> NDArray[np.bool_]:
-    """A copy that may be written to; null is false."""
+    """Return Arrow booleans as a writable NumPy mask; null becomes False."""
     return np.array(pc.fill_null(booleans, False).to_numpy(zero_copy_only=False), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""What to embed: folders, archives, photo lists, patterns and URLs to one table of photos."""
+"""List the photos of folders, archives, photo lists, patterns and URLs in one table."""
 
 from __future__ import annotations
 
@@ -14,58 +14,62 @@ import pyarrow as pa
 from faces.core.errors import WrongUsageError, cause_of
 from faces.photos.archive_listing import find_in_archive
 from faces.photos.archives import ARCHIVE_SUFFIXES, MemberUrl, archive_scheme
-from faces.photos.folders import find_in_folder, look_at, photos_below
-from faces.photos.listed import Found, PhotoListing, below
+from faces.photos.folders import find_in_folder, photos_below, stat_photo
+from faces.photos.listed import PhotoListing, SourceListing, below
 from faces.photos.lists import LIST_SUFFIXES, read_photo_list
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
-from faces.photos.photo_tables import distinct, joined, photo_table
+from faces.photos.photo_tables import join_sources, merge_duplicates, photo_table
 from faces.photos.uris import PhotoFile, is_file_uri, is_path, is_url, photo_path, unescape_url
 from faces.photos.url_listing import find_url
 
-_MAGIC = re.compile(r"[*?\[]")
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def list_photos(sources: Sequence[str | Path]) -> PhotoListing:
-    """Every photo of folders, archives, photo lists, patterns, URLs and single files.
+    """List every photo of folders, archives, photo lists, patterns, URLs and single files.
 
-    Files are taken by their ending (`PHOTO_SUFFIXES`, in any case) unless they are named one by
-    one. Names that start with a dot are passed over. Links to folders are not followed, links to
-    files are. What cannot be looked at, a subfolder too, is a row without size and time: the job
-    will say why it cannot be read.
+    Files are selected by their ending (`PHOTO_SUFFIXES`, in any case) unless a source names them
+    one by one. Names that start with a dot are skipped. Links to files are followed, links to
+    folders are not. A file or subfolder that cannot be examined is listed with size and time -1,
+    so that the job rejects it with a reason.
 
-    A photo of several sources is one row. Its metadata is that of the photo lists that name it.
+    A photo of several sources has one row, with the metadata of all photo lists that name it.
 
     Args:
-        sources: each one, in this order, a URL that fsspec knows (a folder there or one
-            object; "tar://::/path/of/archive", "tar://folder::s3://bucket/archive.tar"); a
-            folder; a file ending in `ARCHIVE_SUFFIXES`: its members; a file ending in
-            `LIST_SUFFIXES`: see `faces.photos.lists`; any other file: a photo; a pattern with
-            `*`, `?`, `[]` or `**`, of photos and folders.
+        sources: what to list. The first of these that fits a source decides how it is listed:
+            a URL that fsspec supports, of a folder, an object, an archive
+            ("tar://::/path/of/archive") or a folder in one
+            ("tar://folder::s3://bucket/archive.tar");
+            the path of a folder;
+            a file ending in `ARCHIVE_SUFFIXES`, whose members are listed;
+            a file ending in `LIST_SUFFIXES`, a photo list, see `faces.photos.lists`;
+            any other file, which is taken for a photo;
+            a pattern with `*`, `?`, `[]` or `**` that matches photos and folders.
 
     Raises:
-        WrongUsageError: a source does not exist, cannot be listed or holds no photo, or photo
+        WrongUsageError: a source does not exist, cannot be listed or has no photos, or photo
             lists contradict each other.
         CorruptFileError: an archive or Parquet file is corrupt.
     """
     if not sources:
-        raise WrongUsageError(f"no source of photos was named; name {_NAMEABLE}")
-    found = [_find(source) for source in sources]
-    for part in found:
-        if not len(part.photos):  # a disk that is not there looks like a folder without photos
+        raise WrongUsageError(f"no source of photos was named; name {_SOURCE_KINDS}")
+    listings = [_list_source(source) for source in sources]
+    for listing in listings:
+        if not len(listing.photos):  # the mount point of an unmounted disk looks like this
             endings = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES))
             raise WrongUsageError(
-                f"no photos under {part.source}; looked for files ending in {endings}"
+                f"no photos under {listing.source}; looked for files ending in {endings}"
             )
-    return joined(found)
+    return join_sources(listings)
 
 
-_NAMEABLE = (
+_SOURCE_KINDS = (
     f"a folder, an archive ({', '.join(ARCHIVE_SUFFIXES)}), a photo list "
     f"({', '.join(LIST_SUFFIXES)}), a photo, a pattern like 'photos/**/*.jpg' or a URL"
 )
 
 
-def _find(source: str | Path) -> Found:
+def _list_source(source: str | Path) -> SourceListing:
     text = unescape_url(os.fspath(source))
     if is_url(text):
         return find_url(text)
@@ -73,59 +77,63 @@ def _find(source: str | Path) -> Found:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        if _MAGIC.search(text):
-            return _find_pattern(text)
-        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-        problem = "does not exist" if gone else f"cannot be looked at ({cause_of(error)})"
-        raise WrongUsageError(f"{text} {problem}; name {_NAMEABLE}") from error
+        if _WILDCARD.search(text):
+            return _list_pattern(text)
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        problem = "does not exist" if is_missing else f"cannot be examined ({cause_of(error)})"
+        raise WrongUsageError(f"{text} {problem}; name {_SOURCE_KINDS}") from error
     if stat.S_ISDIR(mode):
         return find_in_folder(text, path)
     if stat.S_ISREG(mode):
         if (scheme := archive_scheme(path.name)) is not None:
             return find_in_archive(text, MemberUrl(scheme, "", os.path.abspath(path)))
         if path.name.lower().endswith(LIST_SUFFIXES):
-            return _find_in_list(text, path)
-    return Found(text, photo_table([look_at(os.path.abspath(path))]))
+            return _list_photo_list(text, path)
+    return SourceListing(text, photo_table([stat_photo(os.path.abspath(path))]))
 
 
-def _find_pattern(pattern: str) -> Found:
-    """What a pattern matches. Folders in it are listed, but not as places listed whole."""
+def _list_pattern(pattern: str) -> SourceListing:
+    """List the photos that match a pattern, and those below folders that match it.
+
+    The folders do not become complete roots, so a photo that the pattern matches no longer does
+    not count as vanished.
+    """
     photos: list[PhotoFile] = []
     tables: list[pa.Table] = []
-    listed: str | None = None  # the last folder: "**" matches all that is in it once more
+    last_folder: str | None = None  # "**" matches a folder and then what is below it, too
     matches = set(map(os.path.abspath, glob.glob(pattern, recursive=True)))  # noqa: PTH207
-    for path in sorted(matches, key=_parts):
-        if listed is not None and path.startswith(below(listed)):
+    for path in sorted(matches, key=_path_parts):
+        if last_folder is not None and path.startswith(below(last_folder)):
             continue
         if os.path.isdir(path):  # noqa: PTH112
-            listed = path
+            last_folder = path
             tables.append(photo_table(photos_below(path, [])))
         elif has_photo_ending(path):
-            photos.append(look_at(path))
+            photos.append(stat_photo(path))
     table = pa.concat_tables([*tables, photo_table(photos)])
     if not len(table):
         raise WrongUsageError(
             f"{pattern} matches no photo and no folder with photos; patterns match photos and "
-            f"folders by name; else name {_NAMEABLE}"
+            f"folders by name; else name {_SOURCE_KINDS}"
         )
-    return Found(pattern, table)
+    return SourceListing(pattern, table)
 
 
-def _parts(path: str) -> list[str]:
-    """Sorts a folder just before what is in it."""
+def _path_parts(path: str) -> list[str]:
+    """Return a sort key that puts a folder directly before its contents."""
     return path.split("/")
 
 
-def _find_in_list(source: str, path: Path) -> Found:
-    named = read_photo_list(path)
-    uris = (uri for chunk in named["uri"].chunks for uri in chunk.to_pylist())
-    photos = photo_table(map(_look_at_listed, uris))
-    for field in list(named.schema)[1:]:
-        photos = photos.append_column(field, named[field.name])
-    return Found(source, distinct(photos, conflicts=source, nulls_conflict=True))
+def _list_photo_list(source: str, path: Path) -> SourceListing:
+    listed = read_photo_list(path)
+    uris = (uri for chunk in listed["uri"].chunks for uri in chunk.to_pylist())
+    photos = photo_table(map(_stat_listed, uris))
+    for field in list(listed.schema)[1:]:
+        photos = photos.append_column(field, listed[field.name])
+    return SourceListing(source, merge_duplicates(photos, conflicts=source, nulls_conflict=True))
 
 
-def _look_at_listed(uri: str) -> PhotoFile:
+def _stat_listed(uri: str) -> PhotoFile:
     if not is_path(uri):
-        return PhotoFile(uri, -1, -1)  # a question to a server for each would take hours
-    return look_at(os.fspath(photo_path(uri)) if is_file_uri(uri) else uri)
+        return PhotoFile(uri, -1, -1)  # a request to a server for each photo would take hours
+    return stat_photo(os.fspath(photo_path(uri)) if is_file_uri(uri) else uri)

@@ -1,4 +1,4 @@
-"""Photo lists: text, CSV and Parquet files that name photos, and may say more about each."""
+"""Read photo lists: text, CSV and Parquet files that name photos, with or without metadata."""
 
 from __future__ import annotations
 
@@ -19,40 +19,48 @@ from faces.photos.remote import require_readable_scheme
 from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url, url_scheme
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".parquet")
-"""File names with these endings, in any case, are taken for photo lists."""
+"""Endings of file names, in any case, that are taken for photo lists."""
 
 NAME_COLUMNS = ("uri", "path")
-"""What the column that names the photos may be called."""
+"""Names that the column with the photos' names may have."""
 
-_BLOCK_BYTES = 16 << 20  # a field, quoted text with line ends say, may not be longer
-_TEXT_CHUNK_ROWS = 1 << 16
+_BLOCK_BYTES = 16 << 20
+"""Bytes of a CSV that are parsed at a time, and so the maximum length of one value."""
 
+_CHUNK_ROWS = 1 << 16
+"""Photos per chunk of the table, so that few uris are Python objects at a time."""
+
+# Regular expressions of the values by which the type of a CSV's column is chosen.
 _INTEGER = r"\A(?:0|-?[1-9][0-9]*)\z"
-# Fifteen digits, so that no two numbers of a column become one.
+# At most 15 digits before the point, so that a float64 holds its integer part exactly.
 _NUMBER = r"\A-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]+)?\z"
 _BOOLEAN = r"\A(?:true|false|True|False|TRUE|FALSE)\z"
 _DATE = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 
 def read_photo_list(path: Path) -> pa.Table:
-    r"""The photos that a list names, in its order, and what it says about them.
+    r"""Read the names and the metadata of the photos in a photo list, in the list's order.
 
-    In a text file, a line is a name, in whatever encoding file names have. A CSV (UTF-8; with
-    tabs: .tsv) or Parquet file has a column `uri` or `path`; its other columns are metadata.
-    Relative paths are relative to the list's folder.
+    Each line of a text file is a name, in the encoding of file names. A CSV file (UTF-8; separated
+    by tabs in a .tsv) or Parquet file has a column `uri` or `path`, and its other columns are
+    metadata. Relative paths are relative to the list's folder.
 
-    A column of a CSV is int64 if every value in it reads the same when written again (so "007"
-    stays text), else float64 if every value is a plain number of at most 15 digits before the
-    point, else bool (true, false), else date32 (YYYY-MM-DD), else string. Empty is null.
+    A CSV column gets the first type that fits all its values: int64 if each value is written as an
+    integer prints ("007" stays text); float64 if each value is a decimal number of at most 15
+    digits before the point; bool (true, false); date32 (YYYY-MM-DD); else string. An empty value
+    is null.
+
+    Args:
+        path: path of the photo list; its ending, one of `LIST_SUFFIXES`, decides the format.
 
     Returns:
-        `uri` (string, see `faces.photos.uris.photo_uri`; repeated if the list repeats it), then the
-        metadata: string, int64, float64, bool, date32, timestamp[us], or null where a CSV's
-        column has no value at all.
+        A table with a row per entry of the list: `uri` (string, see `faces.photos.uris.photo_uri`;
+        duplicates are kept), then the metadata columns (string, int64, float64, bool, date32 or
+        timestamp[us]; null for a column without any value).
 
     Raises:
-        WrongUsageError: it cannot be used as it is; says what to change.
-        CorruptFileError: a Parquet file is corrupt.
+        WrongUsageError: the list cannot be used as it is; the message says what to change.
+        CorruptFileError: the Parquet file is corrupt.
     """
     try:
         if path.suffix.lower() == ".txt":
@@ -63,7 +71,7 @@ def read_photo_list(path: Path) -> pa.Table:
         uris = _uris(names, path)
     except OSError as error:
         raise WrongUsageError(
-            f"{path} cannot be read ({error.strerror or error}); check that it is yours to read"
+            f"{path} cannot be read ({error.strerror or error}); check that you may read it"
         ) from error
     table = pa.table({"uri": uris})
     for name, column in zip(metadata.column_names, metadata.columns, strict=True):
@@ -77,7 +85,7 @@ def _text_lines(path: Path) -> Iterator[str]:
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
             text = text.removesuffix(b"\n").removesuffix(b"\r")
             if b"\0" in text:
-                raise WrongUsageError(f"{path} is no plain text (UTF-16?); save it as UTF-8")
+                raise WrongUsageError(f"{path} is not plain text (UTF-16?); save it as UTF-8")
             if text.strip():
                 yield os.fsdecode(text)
 
@@ -88,7 +96,7 @@ def _uris(names: Iterable[str], path: Path) -> pa.ChunkedArray:
     chunks, uris = [], []
     for name in names:
         uris.append(_uri(name, folder, schemes))
-        if len(uris) == _TEXT_CHUNK_ROWS:
+        if len(uris) == _CHUNK_ROWS:
             chunks.append(pa.array(uris, pa.string()))
             uris = []
     return pa.chunked_array([*chunks, pa.array(uris, pa.string())], pa.string())
@@ -99,19 +107,19 @@ def _uri(name: str, folder: str, schemes: set[str]) -> str:
     if not is_url(url):
         return photo_uri(name if is_file_uri(name) else os.path.join(folder, name))  # noqa: PTH118
     member = split_member_url(url)
-    place = url if member is None else member.target
-    scheme = url_scheme(place)
-    if is_url(place) and scheme not in schemes:
-        require_readable_scheme(place)  # better now than at every photo
+    file_url = url if member is None else member.target
+    scheme = url_scheme(file_url)
+    if is_url(file_url) and scheme not in schemes:
+        require_readable_scheme(file_url)  # one error now, instead of one for each photo
         schemes.add(scheme)
     return photo_uri(url)
 
 
-_SEPARATED = "; separate columns by commas, or by tabs in a .tsv"
+_SEPARATOR_HINT = "; separate columns by commas, or by tabs in a .tsv"
 
 
 def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table]:
-    """The names of the photos, and all other columns."""
+    """Split a photo list's table into the photos' names and the metadata columns."""
     columns = table.column_names
     for name in columns:
         if columns.count(name) > 1:
@@ -123,12 +131,12 @@ def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table
         problem = "has both a column `uri` and a column `path`" if found else "names no photos"
         raise WrongUsageError(
             f"{path} {problem}; exactly one column must be called `uri` or `path` "
-            f"(it has {', '.join(columns)}{_SEPARATED if ';' in columns[0] else ''})"
+            f"(it has {', '.join(columns)}{_SEPARATOR_HINT if ';' in columns[0] else ''})"
         )
     for name in columns:
         if name in RESERVED_COLUMNS and name not in found:
             raise WrongUsageError(
-                f"{path} has a column {name!r}, which is what datasets call one of their own; "
+                f"{path} has a column {name!r}, a name that is reserved for a column of datasets; "
                 "rename it"
             )
     names = table[found[0]]
@@ -139,7 +147,7 @@ def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table
     if names.null_count:
         row = pc.index(pc.is_null(names), value=True).as_py() + 1
         raise WrongUsageError(
-            f"{path}: row {row} names no photo; fill in its {found[0]} or drop it"
+            f"{path}: row {row} names no photo; fill in its {found[0]} or remove the row"
         )
     values = (value for chunk in names.chunks for value in chunk.to_pylist())
     return values, table.drop_columns(found)
@@ -168,7 +176,7 @@ def _read_csv(path: Path) -> pa.Table:
         cause = first_line(error)
         if "UTF8" in cause:
             raise WrongUsageError(f"{path} is not UTF-8; save it as CSV in UTF-8") from error
-        raise WrongUsageError(f"{path} is no proper CSV ({cause}); mend it") from error
+        raise WrongUsageError(f"{path} is not a valid CSV file ({cause}); correct it") from error
     typed = [
         column if name in NAME_COLUMNS else _typed(column)
         for name, column in zip(columns, table.columns, strict=True)
@@ -177,19 +185,22 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def _require_text(path: Path) -> None:
-    """Refuse what would be read as something else without a word."""
+    """Raise WrongUsageError for a CSV that the parser would misread without an error."""
     num_quotes = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             if b"\0" in block:
                 raise WrongUsageError(f"{path} is not UTF-8 (UTF-16?); save it as CSV in UTF-8")
             num_quotes += block.count(b'"')
-    if num_quotes % 2:  # all that follows would be one value
-        raise WrongUsageError(f"{path} has a quotation mark without its partner; mend it")
+    if num_quotes % 2:  # the rest of the file would be one value
+        raise WrongUsageError(f"{path} has an unclosed quotation mark; close or remove it")
 
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of text as the narrowest type that keeps what it says; null if it says nothing."""
+    """Convert a text column of a CSV to the narrowest type that keeps all its values.
+
+    A column without any value gets the type null.
+    """
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column))])
     if _all_match(column, _INTEGER):
@@ -210,44 +221,45 @@ def _all_match(column: pa.ChunkedArray, pattern: str) -> bool:
 def _cast_or_keep(column: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray:
     try:
         return column.cast(to)
-    except pa.ArrowInvalid:  # beyond 64 bits, or no day of the calendar
+    except pa.ArrowInvalid:  # an integer beyond 64 bits, or a date that does not exist
         return column
 
 
 def _read_parquet(path: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:  # not read_table: it makes columns of folder names
+        # read_table would add columns for folders with names such as year=2020.
+        with pq.ParquetFile(path) as file:
             table = file.read()
     except (ValueError, pa.ArrowException) as error:
         raise CorruptFileError(
-            f"{path} is corrupt or no Parquet file ({first_line(error)}); make it again"
+            f"{path} is corrupt or not a Parquet file ({first_line(error)}); create it again"
         ) from error
     columns = [
-        _plain(column, f"{path}: column {name!r}")
+        _to_metadata_type(column, f"{path}: column {name!r}")
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
     return pa.Table.from_arrays(columns, names=table.column_names)
 
 
-def _plain(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """A column in the one of our types that holds it."""
+def _to_metadata_type(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """Convert a column of a Parquet file to the type of METADATA_TYPES that holds its values."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    target = _plain_type(kind)
+    target = _metadata_type(kind)
     if target is None:
         raise WrongUsageError(
-            f"{where} is of type {column.type}, which cannot be kept; "
-            "make it text, numbers, true/false, dates or times, or drop it"
+            f"{where} is of type {column.type}, which metadata cannot have; "
+            "convert it to text, numbers, true/false, dates or times, or remove it"
         )
     try:
-        # Nanoseconds are cut to microseconds; anything else must fit.
+        # Timestamps are truncated to microseconds; any other value must fit its new type.
         return column.cast(kind).cast(target, safe=not pa.types.is_timestamp(kind))
     except pa.ArrowInvalid as error:
         raise WrongUsageError(
-            f"{where} does not fit {target} ({first_line(error)}); make it text"
+            f"{where} does not fit {target} ({first_line(error)}); convert it to text"
         ) from error
 
 
-def _plain_type(kind: pa.DataType) -> pa.DataType | None:
+def _metadata_type(kind: pa.DataType) -> pa.DataType | None:
     types: list[tuple[Any, pa.DataType]] = [
         (pa.types.is_string, pa.string()),
         (pa.types.is_large_string, pa.string()),
@@ -259,4 +271,4 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
         (pa.types.is_timestamp, pa.timestamp("us")),
         (pa.types.is_null, pa.null()),
     ]
-    return next((ours for is_kind, ours in types if is_kind(kind)), None)
+    return next((target for is_kind, target in types if is_kind(kind)), None)

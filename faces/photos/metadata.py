@@ -1,4 +1,4 @@
-"""Columns that photo lists add to photos: their types, and the names they may not have."""
+"""The metadata columns that photo lists add to photos: allowed types and reserved names."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ METADATA_TYPES = {
         pa.timestamp("us"),
     )
 }
-"""Types of the columns that photo lists may add to a dataset's photos, by their stored names."""
+"""Arrow types that metadata columns may have, by the name that dataset.json stores."""
 
 RESERVED_COLUMNS = frozenset(
     {
-        # Of a photo: faces.dataset.schema.PHOTO_SCHEMA.
+        # Columns of photos: faces.dataset.schema.PHOTO_SCHEMA.
         *("uri", "num_bytes", "mtime_ns", "photo_id", "width", "height", "num_faces"),
         *("status", "reason", "is_copy"),
-        # Of a face: faces.dataset.schema.face_schema.
+        # Columns of faces: faces.dataset.schema.face_schema.
         *("face_id", "box", "landmarks", "score", "face_size", "sharpness", "brightness"),
         *("yaw", "pitch", "roll", "embedding_norm", "embedding"),
-        # What reading a dataset adds: faces.dataset.store.Dataset.photos and faces.
+        # Columns that reading a dataset adds: faces.dataset.store.Dataset.photos and faces.
         *("part", "faces_part", "also_at"),
-        # What listing and planning a job add.
+        # Columns that listing photos and planning a job add.
         *("reading_order", "result_before"),
     }
 )
-"""Names of the program's own columns: a photo list may not have one of its own by such a name."""
+"""Names of facetrove's own columns, which no metadata column of a photo list may have."""

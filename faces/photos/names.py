@@ -1,4 +1,4 @@
-"""Which names are taken for photos: by their ending, and not hidden."""
+"""The file names that are listed as photos: those with a photo's ending that are not hidden."""
 
 from __future__ import annotations
 
@@ -8,30 +8,35 @@ PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
     *(".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"),
 )
-"""File names with these endings are taken for photos; their content decides what they are."""
+"""Endings of file names that are listed as photos, in any case. The format of a photo is detected
+from its content."""
 
-# Both patterns are read alike by Python and by RE2, which Arrow uses.
+# Both patterns mean the same to Python and to RE2, the regular expressions of Arrow.
 
 PHOTO_ENDING = f"(?i)(?:{'|'.join(map(re.escape, PHOTO_SUFFIXES))})$"
-"""Pattern of a name that ends in one of `PHOTO_SUFFIXES`, in any case."""
+"""Regular expression that finds one of `PHOTO_SUFFIXES`, in any case, at the end of a name."""
 
 HIDDEN = r"(?:^|/)(?:\.[^./]|\.\.[^/])"
-"""Pattern of a path with a part that starts with a dot; "." and "..", which archives have in names,
-hide nothing."""
+"""Regular expression that finds a path part that starts with a dot. The parts "." and "..", which
+names in archives may have, do not count as hidden."""
 
 _find_hidden = re.compile(HIDDEN).search
 
 
 def has_photo_ending(name: str) -> bool:
-    """Whether a name ends as those of photos do."""
+    """Return whether a name ends in one of `PHOTO_SUFFIXES`, in any case."""
     return name.lower().endswith(PHOTO_SUFFIXES)
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a path has a part that starts with a dot."""
+    """Return whether a path has a part that starts with a dot, other than "." and ".."."""
     return _find_hidden(path) is not None
 
 
-def is_wanted(path: str) -> bool:
-    """Whether the file at a path below a folder or in an archive is taken for a photo."""
+def is_listed_as_photo(path: str) -> bool:
+    """Return whether a file is listed as a photo: it has a photo's ending and is not hidden.
+
+    Args:
+        path: path of the file, relative to the listed folder or within the archive.
+    """
     return has_photo_ending(path) and not is_hidden(path)

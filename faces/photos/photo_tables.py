@@ -1,4 +1,4 @@
-"""Tables of photos: made of files, and joined to one row per photo."""
+"""Build tables of photos, and join those of several sources to one row per photo."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.errors import WrongUsageError
-from faces.photos.listed import LISTING_SCHEMA, Found, PhotoListing
+from faces.photos.listed import LISTING_SCHEMA, PhotoListing, SourceListing
 from faces.photos.uris import PhotoFile
 
-_PLACE = "reading_order"  # reserved: no metadata is called so
+_POSITION = "reading_order"
+"""Temporary column: 0, or the position of an archive's member among all members, from 1. The name
+is reserved, so no metadata column has it."""
+
 _CHUNK_ROWS = 1 << 16
+"""Photos per chunk of a table, so that few are Python objects at a time."""
 
 
 def photo_table(files: Iterable[PhotoFile]) -> pa.Table:
-    """Photos as a table of `LISTING_SCHEMA`, a chunk at a time, so that few stay objects."""
+    """Return photo files as a table with the columns of `LISTING_SCHEMA`."""
     waiting = iter(files)
     batches = iter(lambda: list(islice(waiting, _CHUNK_ROWS)), [])
     return pa.Table.from_batches(
@@ -33,42 +37,43 @@ def photo_table(files: Iterable[PhotoFile]) -> pa.Table:
     )
 
 
-def joined(found: Sequence[Found]) -> PhotoListing:
-    """The listing of all sources together.
+def join_sources(listings: Sequence[SourceListing]) -> PhotoListing:
+    """Join the photos of all sources in one listing.
 
     Raises:
         WrongUsageError: the metadata of two sources contradict each other.
     """
-    metadata = _metadata_fields(found)
+    metadata = _metadata_fields(listings)
     tables, start = [], 1
-    for part in found:
-        place = np.zeros(len(part.photos), dtype=np.int64)
-        if part.in_archive:
-            place += np.arange(start, start + len(place))
-            start += len(place)
-        tables.append(_with_columns(part.photos, metadata).append_column(_PLACE, pa.array(place)))
+    for listing in listings:
+        positions = np.zeros(len(listing.photos), dtype=np.int64)
+        if listing.in_archive:
+            positions += np.arange(start, start + len(positions))
+            start += len(positions)
+        table = _with_metadata(listing.photos, metadata)
+        tables.append(table.append_column(_POSITION, pa.array(positions)))
     photos = pa.concat_tables(tables)
-    if len(found) > 1:
-        photos = distinct(photos, conflicts="the photo lists, taken together")
+    if len(listings) > 1:
+        photos = merge_duplicates(photos, conflicts="the photo lists, taken together")
     photos = photos.take(pc.sort_indices(photos, sort_keys=[("uri", "ascending")]))
-    order = pa.array(np.argsort(photos[_PLACE].to_numpy(), kind="stable"))
+    order = pa.array(np.argsort(photos[_POSITION].to_numpy(), kind="stable"))
     schema = pa.schema([*LISTING_SCHEMA, *metadata])
-    roots = tuple(root for part in found for root in part.roots)
-    return PhotoListing(photos.drop_columns([_PLACE]).cast(schema), roots, order)
+    roots = tuple(root for listing in listings for root in listing.roots)
+    return PhotoListing(photos.drop_columns([_POSITION]).cast(schema), roots, order)
 
 
-def _metadata_fields(found: Sequence[Found]) -> list[pa.Field]:
-    """The metadata columns of all sources, in the order they come."""
+def _metadata_fields(listings: Sequence[SourceListing]) -> list[pa.Field]:
+    """Return the metadata columns of all sources, in order of first appearance."""
     types: dict[str, tuple[pa.DataType, str]] = {}
-    for part in found:
-        for field in list(part.photos.schema)[len(LISTING_SCHEMA) :]:
-            kind, source = types.get(field.name, (pa.null(), part.source))
+    for listing in listings:
+        for field in list(listing.photos.schema)[len(LISTING_SCHEMA) :]:
+            kind, source = types.get(field.name, (pa.null(), listing.source))
             if pa.types.is_null(kind):
-                types[field.name] = (field.type, part.source)
+                types[field.name] = (field.type, listing.source)
             elif not pa.types.is_null(field.type) and field.type != kind:
                 raise WrongUsageError(
                     f"column {field.name!r} is {kind} in {source} but {field.type} in "
-                    f"{part.source}; make them alike or rename one"
+                    f"{listing.source}; use one type in both or rename one column"
                 )
     return [
         pa.field(name, pa.string() if pa.types.is_null(kind) else kind)
@@ -76,38 +81,41 @@ def _metadata_fields(found: Sequence[Found]) -> list[pa.Field]:
     ]
 
 
-def _with_columns(photos: pa.Table, metadata: Sequence[pa.Field]) -> pa.Table:
-    """A table with all metadata columns, null where it had none."""
+def _with_metadata(photos: pa.Table, metadata: Sequence[pa.Field]) -> pa.Table:
+    """Return a table of photos with all metadata columns; those that it lacks are null."""
     table = photos.select(LISTING_SCHEMA.names)
     for field in metadata:
-        known = field.name in photos.column_names and not pa.types.is_null(
+        has_values = field.name in photos.column_names and not pa.types.is_null(
             photos.schema.field(field.name).type
         )
-        values = photos[field.name] if known else pa.nulls(len(photos), field.type)
+        values = photos[field.name] if has_values else pa.nulls(len(photos), field.type)
         table = table.append_column(field, values)
     return table
 
 
-def distinct(photos: pa.Table, *, conflicts: str, nulls_conflict: bool = False) -> pa.Table:
-    """One row per uri, with the metadata that its rows have.
+def merge_duplicates(photos: pa.Table, *, conflicts: str, nulls_conflict: bool = False) -> pa.Table:
+    """Merge the rows of each uri to one row with the metadata of all of them.
 
     Args:
-        photos: `LISTING_SCHEMA`, metadata, and `_PLACE` or not.
-        conflicts: what to blame if two rows of a photo say different things.
-        nulls_conflict: having a value and having none are different things too.
+        photos: the columns of `LISTING_SCHEMA`, metadata columns and, optionally, `_POSITION`.
+        conflicts: name of the source of conflicting values, for the error message.
+        nulls_conflict: whether a value and a null conflict too.
+
+    Raises:
+        WrongUsageError: two rows of one uri have different values in a metadata column.
     """
     if pc.count_distinct(photos["uri"]).as_py() == len(photos):
         return photos
     metadata = [
         field.name
         for field in list(photos.schema)[len(LISTING_SCHEMA) :]
-        if field.name != _PLACE and not pa.types.is_null(field.type)
+        if field.name != _POSITION and not pa.types.is_null(field.type)
     ]
     mode = "all" if nulls_conflict else "only_valid"
     grouped = photos.group_by("uri", use_threads=False).aggregate(
         [
             *(("num_bytes", "max"), ("mtime_ns", "max")),
-            *([(_PLACE, "max")] if _PLACE in photos.column_names else []),
+            *([(_POSITION, "max")] if _POSITION in photos.column_names else []),
             *((name, "first", pc.ScalarAggregateOptions(skip_nulls=True)) for name in metadata),
             *((name, "count_distinct", pc.CountOptions(mode=mode)) for name in metadata),
         ]
@@ -117,7 +125,7 @@ def distinct(photos: pa.Table, *, conflicts: str, nulls_conflict: bool = False) 
         if len(differing):
             raise WrongUsageError(
                 f"{conflicts}: {differing['uri'][0].as_py()} is named with different values of "
-                f"{name!r}; name it once or make them alike"
+                f"{name!r}; name it once or give it the same value each time"
             )
     columns = []
     for field in photos.schema:

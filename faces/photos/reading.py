@@ -1,4 +1,4 @@
-"""Photos by name: naming them, reading them, wherever they lie."""
+"""Read the contents of photos: local files, members of archives and remote objects."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from faces.photos.remote import open_binary
 from faces.photos.uris import is_url, photo_path, photo_uri, unescape_url
 
 OPEN_ARCHIVES = 8
-"""Archives whose tables of members a process keeps; the oldest goes when another is opened."""
+"""Maximum number of archives that a process keeps open, with their tables of members. To open one
+more, the least recently used one is dropped."""
 
 
 def read_photo(uri: str, max_bytes: int = PhotoLimits.max_bytes) -> bytes:
-    """A photo's content.
+    """Read a photo's content.
 
     Args:
-        uri: see `photo_uri`.
-        max_bytes: a larger file is not read.
+        uri: the photo's uri, see `faces.photos.uris.photo_uri`.
+        max_bytes: maximum size of the photo in bytes; a larger one is rejected.
 
     Raises:
-        PhotoRejectedError: it cannot be read, is larger, or changed meanwhile.
-        WrongUsageError: the package for its URLs is not installed.
+        PhotoRejectedError: the photo cannot be read, is too large, or changed while it was read.
+        WrongUsageError: the uri's URL scheme is unsupported, or its package is not installed.
     """
     url = unescape_url(uri)
     try:
@@ -49,7 +50,7 @@ def read_photo(uri: str, max_bytes: int = PhotoLimits.max_bytes) -> bytes:
         raise PhotoRejectedError(
             RejectReason.READ_ERROR, error.strerror or type(error).__name__
         ) from error
-    except Exception as error:  # corrupt archives and failing networks raise nearly anything
+    except Exception as error:  # corrupt archives and failing networks raise nearly any exception
         raise PhotoRejectedError(
             RejectReason.READ_ERROR, f"{type(error).__name__}: {error}"
         ) from error
@@ -65,17 +66,17 @@ def _read_file(path: Path, max_bytes: int) -> bytes:
         after = os.fstat(file.fileno())
     sizes = {before.st_size, len(content), after.st_size}
     if len(sizes) > 1 or before.st_mtime_ns != after.st_mtime_ns:
-        raise PhotoRejectedError(RejectReason.CHANGED, "it was written to while it was read")
+        raise PhotoRejectedError(RejectReason.CHANGED, "the file was written to while it was read")
     return content
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would keep us for ever
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would block
 
 
 def _read_object(url: str, max_bytes: int) -> bytes:
     with open_binary(url) as file:
-        size: int | None = getattr(file, "size", None)  # some servers do not tell
+        size: int | None = getattr(file, "size", None)  # None: the server does not tell
         if size is not None:
             _require_size(size, max_bytes)
         return _require_whole(file.read(max_bytes + 1), size, max_bytes)
@@ -88,7 +89,7 @@ def _read_member(url: MemberUrl, max_bytes: int) -> bytes:
     if not is_url(url.target):
         status = Path(url.target).stat()
         version = (status.st_size, status.st_mtime_ns)
-    archive = _kept_archive(url.scheme, url.target, version, os.getpid())
+    archive = _cached_archive(url.scheme, url.target, version, os.getpid())
     if isinstance(archive, str):
         raise PhotoRejectedError(RejectReason.READ_ERROR, archive)
     try:
@@ -102,13 +103,22 @@ def _read_member(url: MemberUrl, max_bytes: int) -> bytes:
 
 
 @lru_cache(maxsize=OPEN_ARCHIVES)
-def _kept_archive(
+def _cached_archive(
     scheme: str, target: str, version: tuple[int, int], process: int
 ) -> Archive | str:
-    """An archive with its table, read once in a process and again when it has changed.
+    """Open an archive, or take it from this process's cache.
 
-    Or what is wrong with it: a corrupt one would else be searched again for each member.
-    Processes that fork do not share one: they would move each other's place in the file.
+    Args:
+        scheme: "tar" or "zip".
+        target: path or URL of the archive.
+        version: size in bytes and modification time in nanoseconds of a local archive, so that a
+            changed archive is opened again; (0, 0) for a remote one.
+        process: id of this process, since a forked process must not use its parent's file: the
+            two share one file position.
+
+    Returns:
+        The archive; or, for a corrupt archive, the error message, which is cached too so that the
+        archive is not read again for each of its members.
     """
     if not is_url(target) and not Path(target).is_file():
         raise PhotoRejectedError(RejectReason.READ_ERROR, f"{target} is not a regular file")
@@ -124,23 +134,22 @@ def _require_size(size: int, max_bytes: int) -> None:
 
 
 def _require_whole(content: bytes, size: int | None, max_bytes: int) -> bytes:
-    _require_size(len(content), max_bytes)  # the size told may be wrong
+    _require_size(len(content), max_bytes)  # the announced size may be wrong
     if size is not None and len(content) < size:
-        raise PhotoRejectedError(
-            RejectReason.CHANGED, f"{size} bytes were announced, {len(content)} came"
-        )
+        raise PhotoRejectedError(RejectReason.CHANGED, f"expected {size} bytes, got {len(content)}")
     return content
 
 
 def open_photo(path: Path, reduction_for: Callable[[int], int] = lambda _: 1) -> Photo:
-    """Read and decode one photo that a person named.
+    """Read and decode one photo that a user named.
 
     Args:
-        path: of the photo.
-        reduction_for: see `faces.photos.decoding.decode_photo`.
+        path: path of the photo.
+        reduction_for: function that chooses the reduction, see
+            `faces.photos.decoding.decode_photo`.
 
     Raises:
-        WrongUsageError: there is no such file, or it is no photo; says why.
+        WrongUsageError: the file does not exist or is not a usable photo; the message says why.
     """
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"

@@ -1,4 +1,4 @@
-"""Why a photo has no result."""
+"""The reasons for which photos are rejected."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """Why a photo has no result. A closed set: it is stored in datasets."""
+    """The reason why a photo was rejected. Datasets store the values, so they must not change."""
 
     READ_ERROR = "read_error"  # the file could not be opened or read
-    CHANGED = "changed_while_read"  # it was written to meanwhile
-    EMPTY_FILE = "empty_file"  # zero bytes
-    UNSUPPORTED_FORMAT = "unsupported_format"  # not an image format that we decode
-    TRUNCATED = "truncated"  # an image of a known format that ends early
-    DAMAGED = "corrupt"  # an image of a known format, corrupt in another way
-    TOO_LARGE = "too_large"  # over the limit of bytes or pixels
-    TOO_SMALL = "too_small"  # its shorter side is under MIN_SIDE pixels
-    NOT_PROCESSED = "not_processed"  # no memory for it, or the networks failed on it alone
-    CRASHED = "crashed"  # worker processes died on it, again and again
+    CHANGED = "changed_while_read"  # the file was written to while it was read
+    EMPTY_FILE = "empty_file"  # the file has zero bytes
+    UNSUPPORTED_FORMAT = "unsupported_format"  # not an image in one of PHOTO_FORMATS
+    TRUNCATED = "truncated"  # an image in one of PHOTO_FORMATS whose data end early
+    CORRUPT = "corrupt"  # an image in one of PHOTO_FORMATS, corrupt in another way
+    TOO_LARGE = "too_large"  # over a limit of bytes, pixels, decoding memory or JPEG scans
+    TOO_SMALL = "too_small"  # the shorter side is under MIN_SIDE pixels
+    NOT_PROCESSED = "not_processed"  # memory ran out, or the networks failed on this photo alone
+    CRASHED = "crashed"  # worker processes crashed on it repeatedly: quarantined
 
 
 TRANSIENT_REASONS = (RejectReason.READ_ERROR, RejectReason.CHANGED, RejectReason.NOT_PROCESSED)
-"""These may have passed when the job runs again."""
+"""Transient reasons, which may no longer apply later: the next run tries such photos again."""
 
 
 class PhotoRejectedError(Exception):
-    """A photo that cannot become an image.
+    """An error about a photo that cannot be read or decoded, with the reason of the rejection.
 
-    Not a FaceTroveError: in a job it becomes a row of the dataset, and only a photo that a
-    person named becomes a message.
+    This is not a FaceTroveError: a job stores the rejection as a row of the dataset, and only
+    where a user named a single photo is it translated to a WrongUsageError.
+
+    Attributes:
+        reason: the reason that datasets store.
     """
 
     def __init__(self, reason: RejectReason, detail: str) -> None:

@@ -1,4 +1,4 @@
-"""Files by URL, through fsspec."""
+"""Access to files that URLs name, through fsspec."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from faces.photos.uris import is_url, url_scheme
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+_PACKAGE_OF_MODULE = {"smbclient": "smbprotocol", "libarchive": "libarchive-c"}
+"""Package to install for a module whose own name is that of an unrelated package on PyPI."""
+
 
 def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
-    """The fsspec filesystem that a URL names, the same each time in a process, and the path there.
+    """Return the fsspec filesystem of a URL, and the path that the URL names there.
+
+    In one process, fsspec returns the same filesystem object each time.
 
     Raises:
-        WrongUsageError: nobody knows the scheme, or the package for it is not installed.
+        WrongUsageError: the URL's scheme is unsupported, or its package is not installed.
         Exception: nearly any, if the filesystem cannot be reached.
     """
     import fsspec
 
     kind = require_readable_scheme(url)
     try:
-        # Not fsspec's url_to_fs: it takes names with "::" apart.
+        # fsspec's url_to_fs would split paths that contain "::".
         filesystem = fsspec.filesystem(url_scheme(url), **kind._get_kwargs_from_urls(url))
     except ImportError as error:
         raise _missing_package(url, error) from error
@@ -35,10 +40,10 @@ def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def require_readable_scheme(url: str) -> type[AbstractFileSystem]:
-    """The kind of filesystem that a URL names; touches nothing there.
+    """Return the fsspec class for a URL's scheme, without contacting the filesystem.
 
     Raises:
-        WrongUsageError: nobody knows the scheme, or the package for it is not installed.
+        WrongUsageError: the URL's scheme is unsupported, or its package is not installed.
     """
     import fsspec
 
@@ -49,8 +54,8 @@ def require_readable_scheme(url: str) -> type[AbstractFileSystem]:
         kind: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
     except ValueError as error:
         raise WrongUsageError(
-            f"{url} begins with {scheme}://, which is not known; "
-            "known are s3://, gs://, abfs://, https:// and others of fsspec"
+            f"{url} begins with {scheme}://, which is not supported; "
+            "supported are s3://, gs://, abfs://, https:// and others of fsspec"
         ) from error
     except ImportError as error:
         raise _missing_package(url, error) from error
@@ -59,25 +64,34 @@ def require_readable_scheme(url: str) -> type[AbstractFileSystem]:
 
 def _missing_package(url: str, error: ImportError) -> WrongUsageError:
     cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
-    package = (cause.name or url_scheme(url)).partition(".")[0]
+    module = (cause.name or url_scheme(url)).partition(".")[0]
+    package = _PACKAGE_OF_MODULE.get(module, module)
     return WrongUsageError(
         f"{url} needs a package that is not installed; run `pip install {package}`"
     )
 
 
-def open_binary(place: str) -> BinaryIO:
-    """Open the file at a path or URL for reading; raises nearly anything if that fails."""
-    if is_url(place):
-        filesystem, path = filesystem_of(place)
+def open_binary(path_or_url: str) -> BinaryIO:
+    """Open the file at a path or URL for reading; nearly any exception is raised on failure."""
+    if is_url(path_or_url):
+        filesystem, path = filesystem_of(path_or_url)
         return cast(BinaryIO, filesystem.open(path, "rb"))
-    return Path(place).open("rb")
+    return Path(path_or_url).open("rb")
 
 
 def objects_below(filesystem: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:
-    """All that lies below a path, by path.
+    """List all objects below a path, in its subfolders too.
 
-    Filesystems with a way of their own ask for all at once, and raise if they may not. fsspec's
-    general way passes over subfolders that it may not read, so we walk ourselves then.
+    A filesystem with its own `find` lists all objects at once, and raises an error where it has no
+    permission. fsspec's general `find` silently skips subfolders that it may not read, so that
+    this function walks the folders itself, without hidden folders and links to folders.
+
+    Args:
+        filesystem: the filesystem to list.
+        path: path of a folder there.
+
+    Returns:
+        What the filesystem tells about each object (its fsspec "info"), by the object's path.
     """
     from fsspec import AbstractFileSystem
     from fsspec.asyn import AsyncFileSystem
@@ -99,18 +113,24 @@ def objects_below(filesystem: AbstractFileSystem, path: str) -> dict[str, dict[s
             elif not (
                 info.get("islink")
                 or is_hidden(name.rstrip("/").rpartition("/")[2])
-                or name.rstrip("/") == folder.rstrip("/")  # some list the folder itself
+                or name.rstrip("/") == folder.rstrip("/")  # some filesystems list the folder itself
             ):
                 waiting.append(name)
     return found
 
 
 _MTIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")
+"""Keys of the modification time in the info of fsspec's filesystems, in order of preference."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def mtime_ns_of(info: dict[str, Any]) -> int:
-    """When an object was last changed, from what its filesystem tells; -1 if it does not."""
+    """Return an object's modification time in nanoseconds since 1970; -1 if unknown.
+
+    Args:
+        info: what the object's filesystem tells about the object.
+    """
     value = next((info[key] for key in _MTIME_KEYS if info.get(key) is not None), None)
     if isinstance(value, str):
         try:

@@ -1,4 +1,4 @@
-"""Names of photos in datasets and answers: paths, URLs and members of archives."""
+"""The uris by which datasets and results name photos: paths, URLs and members of archives."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from faces.photos.archives import split_member_url
 _FILE_SCHEME = "file://"
 
 _ESCAPED_URL = "escaped:"
+"""Prefix of a URL whose bytes are percent-encoded, because they are not valid Unicode."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class PhotoFile(NamedTuple):
-    """A photo as seen from outside; a change in any field means that it must be read again.
+    """The uri, size and modification time of a photo; if any of them changes, it is read again.
 
     Attributes:
-        uri: see `photo_uri`.
-        num_bytes: its size; -1 where it could not be told.
-        mtime_ns: time of last change, nanoseconds since 1970; -1 where it could not be told.
-            Of an archive's member, the archive's.
+        uri: the photo's uri, see `photo_uri`.
+        num_bytes: size of the photo file in bytes; -1 if unknown.
+        mtime_ns: modification time in nanoseconds since 1970; -1 if unknown. A member of an
+            archive has the archive's.
     """
 
     uri: str
@@ -33,33 +34,33 @@ class PhotoFile(NamedTuple):
 
 
 def is_url(text: str) -> bool:
-    """Whether a name is a URL, not a path or a file:// URI, which is our way to write a path."""
+    """Return whether a name is a URL; a file:// URI is not, since it stands for a path."""
     return _URL.match(text) is not None and not is_file_uri(text)
 
 
 def url_scheme(url: str) -> str:
-    """The scheme of a URL: what stands before "://"."""
+    """Return the scheme of a URL, the text before "://"."""
     return url.partition("://")[0]
 
 
 def is_path(uri: str) -> bool:
-    """Whether a photo is named by its path: see `photo_path`."""
+    """Return whether a photo's uri stands for a path, which `photo_path` returns."""
     return not is_url(unescape_url(uri))
 
 
 def is_file_uri(text: str) -> bool:
-    """Whether a name is a path written as a percent-encoded file:// URI."""
+    """Return whether a name is a path that is written as a percent-encoded file:// URI."""
     return text.startswith(_FILE_SCHEME)
 
 
 def photo_uri(photo: str | Path) -> str:
-    """The name of a photo in datasets and answers: its absolute path, or its URL.
+    """Return the uri of a photo: its absolute path, or its URL.
 
-    What is no valid Unicode is escaped: such a path becomes a percent-encoded file:// URI, such
-    a URL (as of a member of an archive) "escaped:" and its bytes, percent-encoded.
+    A name that is not valid Unicode is escaped: a path becomes a percent-encoded file:// URI, and
+    a URL (such as that of a member of an archive) becomes "escaped:" and its percent-encoded bytes.
 
     Args:
-        photo: a path, or a str with a URL, or a str with a file:// URI.
+        photo: the photo's path, or a str with its URL or its file:// URI.
     """
     if isinstance(photo, str):
         if is_url(photo):
@@ -70,14 +71,14 @@ def photo_uri(photo: str | Path) -> str:
 
 
 def photo_path(uri: str) -> Path:
-    """The path that `photo_uri` named; makes no sense of a URL."""
+    """Return the path that a uri stands for; the uri must not be a URL (see `is_path`)."""
     if is_file_uri(uri):
         return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix(_FILE_SCHEME))))
     return Path(uri)
 
 
 def photo_name(uri: str) -> str:
-    """The last part of a photo's name: of its path, its URL, or its name in an archive."""
+    """Return the file name of a photo: the last part of its path, URL or member name."""
     url = unescape_url(uri)
     member = split_member_url(url)
     if member is not None:
@@ -86,17 +87,17 @@ def photo_name(uri: str) -> str:
 
 
 def escape_path(path: str) -> str:
-    """A path as a percent-encoded file:// URI, which `photo_path` undoes."""
+    """Return a path as a percent-encoded file:// URI; `photo_path` is the inverse."""
     return _FILE_SCHEME + quote_from_bytes(os.fsencode(path))
 
 
 def escape_url(url: str) -> str:
-    """A URL as "escaped:" and its bytes, percent-encoded, which `unescape_url` undoes."""
+    """Return a URL as "escaped:" and its percent-encoded bytes; `unescape_url` is the inverse."""
     return _ESCAPED_URL + quote_from_bytes(os.fsencode(url))
 
 
 def unescape_url(uri: str) -> str:
-    """The URL that `escape_url` escaped; any other uri as it is."""
+    """Return the URL that `escape_url` escaped; return any other uri unchanged."""
     if not uri.startswith(_ESCAPED_URL):
         return uri
     return os.fsdecode(unquote_to_bytes(uri.removeprefix(_ESCAPED_URL)))

@@ -1,4 +1,4 @@
-"""The photos of folders and objects that a URL names."""
+"""List the photos of a folder, an archive or a single object that a URL names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
 from faces.photos.archive_listing import find_in_archive
 from faces.photos.archives import MemberUrl, archive_scheme, split_member_url
-from faces.photos.listed import Found, below, listed_places
+from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.lists import LIST_SUFFIXES
-from faces.photos.names import is_wanted
+from faces.photos.names import is_listed_as_photo
 from faces.photos.photo_tables import photo_table
 from faces.photos.remote import filesystem_of, mtime_ns_of, objects_below
 from faces.photos.uris import (
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 
-def find_url(url: str) -> Found:
-    """The photos of a folder elsewhere, an archive, or one object.
+def find_url(url: str) -> SourceListing:
+    """List the photos of a remote folder or an archive, or one remote object.
 
     Raises:
-        WrongUsageError: there is nothing, or it cannot be listed.
-        CorruptFileError: an archive is corrupt.
+        WrongUsageError: nothing exists at the URL, or it cannot be listed.
+        CorruptFileError: the URL names an archive that is corrupt.
     """
     member = split_member_url(url)
     if member is not None:
@@ -40,49 +40,51 @@ def find_url(url: str) -> Found:
         return find_in_archive(url, member._replace(target=target))
     try:
         filesystem, path = filesystem_of(url)
-        filesystem.invalidate_cache()  # or it would answer what it found the last time
+        filesystem.invalidate_cache()  # a cached listing may be out of date
         uri = photo_uri(filesystem.unstrip_protocol(path))
         if is_path(uri):
-            raise WrongUsageError(f"{url} is a file or folder here; name its path, {path}")
-        # The uris are all that workers get.
-        complete = filesystem_of(unescape_url(uri)) == (filesystem, path)
+            raise WrongUsageError(f"{url} is a local file or folder; name its path, {path}")
+        # Workers get nothing but the uris, so these must lead to the same filesystem.
+        uri_is_complete = filesystem_of(unescape_url(uri)) == (filesystem, path)
         info = filesystem.info(path)
         is_folder = info["type"] == "directory"
-        infos = objects_below(filesystem, path) if complete and is_folder else {path: info}
+        infos = objects_below(filesystem, path) if uri_is_complete and is_folder else {path: info}
     except FaceTroveError:
         raise
     except FileNotFoundError as error:
         raise WrongUsageError(f"{url} does not exist; name a folder or a photo there") from error
-    except Exception as error:  # foreign filesystems raise nearly anything
+    except Exception as error:  # fsspec's filesystems raise nearly any exception
         raise WrongUsageError(
             f"{url} cannot be listed ({cause_of(error)}); check the address, your credentials "
             "and the network"
         ) from error
-    if not complete:
+    if not uri_is_complete:
         raise WrongUsageError(
-            f"{url} holds more than {url_scheme(uri)}:// URLs of photos can say (a host, "
-            "a user); mount it, or copy the photos here"
+            f"{url} has parts, such as a host or a user, that the {url_scheme(uri)}:// URLs of its "
+            "photos cannot have; mount it, or copy the photos to this machine"
         )
     if is_folder:
         return _photos_of_folder(url, filesystem, path, infos)
     if (scheme := archive_scheme(path)) is not None:
         return find_in_archive(url, MemberUrl(scheme, "", uri))
     if path.lower().endswith(LIST_SUFFIXES):
-        raise WrongUsageError(f"{url} is a photo list elsewhere; copy it here and name the copy")
-    return Found(url, photo_table([_object(uri, info)]))
+        raise WrongUsageError(
+            f"{url} is a remote photo list; copy it to this machine and name the copy"
+        )
+    return SourceListing(url, photo_table([_object(uri, info)]))
 
 
 def _photos_of_folder(
     url: str, filesystem: AbstractFileSystem, path: str, infos: dict[str, dict[str, Any]]
-) -> Found:
+) -> SourceListing:
     folder = below(path) if path.strip("/") else path
     files = (
         _object(photo_uri(filesystem.unstrip_protocol(name)), info)
         for name, info in infos.items()
-        if info.get("type") != "directory" and is_wanted(name.removeprefix(folder))
+        if info.get("type") != "directory" and is_listed_as_photo(name.removeprefix(folder))
     )
-    roots = listed_places(filesystem.unstrip_protocol(folder), escape=escape_url)
-    return Found(url, photo_table(files), roots)
+    roots = complete_roots(filesystem.unstrip_protocol(folder), escape=escape_url)
+    return SourceListing(url, photo_table(files), roots)
 
 
 def _object(uri: str, info: dict[str, Any]) -> PhotoFile:

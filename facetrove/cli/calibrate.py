@@ -1,4 +1,4 @@
-"""`facetrove calibrate`: measure what similarities mean in an index."""
+"""`facetrove calibrate`: measure the false-positive rate of an index by similarity."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ from indexer.manifest import read_current
     "--fpir",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="RATE",
-    help="Also say the threshold at this rate; fail if the faces do not carry so far.",
+    help="Also print the similarity threshold at this false-positive rate; fail if the index has "
+    "too few people to measure it.",
 )
 @people_option
 @click.option(
-    "--by-likeness", is_flag=True, help="Go by the likeness of faces whatever labels say."
+    "--by-likeness",
+    is_flag=True,
+    help="Ignore labels, and take each cluster of similar faces for one person.",
 )
 @face_option("largest")
 @json_option
@@ -39,12 +42,16 @@ def calibrate(
     face: FaceChoice,
     as_json: bool,
 ) -> None:
-    """Measure how similar strangers look in INDEX, and keep that with it.
+    """Measure the false-positive rate of INDEX by similarity, and store it in the index.
 
-    Afterwards `facetrove search --fpir 0.01` gives only matches as similar as somebody who is not
-    in the index finds in one search of a hundred, and every match says at which rate it would
-    still be given. Goes by labelled people, 200 or more with half of the faces, or else by the
-    likeness of the faces. Do it again when the index has become twice as large.
+    The false-positive identification rate (FPIR) of a similarity threshold is the share of
+    searches for people who are not in the index that return a match all the same. Afterwards
+    `facetrove search --fpir 0.01` returns only matches above the threshold of that rate, and every
+    match shows the lowest rate at which it would still be returned.
+
+    The people in the index are those that labels name, if these name 200 people or more and half
+    of the faces; else each cluster of similar faces is taken for one person. Calibrate again when
+    the index has become twice or half as large.
 
     \b
     Examples:
@@ -58,15 +65,15 @@ def calibrate(
     manifest = read_current(index)
     threshold = None if fpir is None else calibration.threshold(fpir, manifest.num_faces)
     if as_json:
-        asked = {} if fpir is None else {"fpir": fpir, "threshold": threshold}
-        print_json({"index": str(index), **asked, "calibration": asdict(calibration)})
+        at_fpir = {} if fpir is None else {"fpir": fpir, "threshold": threshold}
+        print_json({"index": str(index), **at_fpir, "calibration": asdict(calibration)})
         return
     if calibration.method == "gallery" and not by_likeness:
         click.echo(
-            "no labels of 200 people and half of the faces (column person, or --people): went by "
-            "the likeness of faces"
+            "each cluster of similar faces was taken for one person, because there are no labels "
+            "(column person, or --people) for 200 people and half of the faces"
         )
     click.echo(f"{printable(str(index))} (version {manifest.version})")
     show_calibration(calibration, manifest.num_faces)
     if threshold is not None:
-        click.echo(f"at an FPIR of {fpir:g} matches count from similarity {threshold:.3f} on")
+        click.echo(f"the threshold at FPIR {fpir:g} is similarity {threshold:.3f}")

@@ -1,4 +1,4 @@
-"""`facetrove compact`: make one segment of all of an index."""
+"""`facetrove compact`: rewrite an index as one segment."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from indexer.compact import compact_index
 @device_option
 @json_option
 def compact(index: Path, device: Device, as_json: bool) -> None:
-    """Write INDEX anew as one segment, without the faces that were deleted or are out of date.
+    """Rewrite INDEX as one segment, without faces that are deleted or out of date.
 
-    Searches are fastest then. Bringing an index up to date merges small segments by itself.
+    An index of one segment is searched fastest. This is rarely needed: `facetrove index` merges
+    small segments by itself.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`facetrove compare`: whether two photos show one person."""
+"""`facetrove compare`: decide whether two photos show the same person."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from facetrove.comparison import compare as compare_photos
     default=1,
     show_default=True,
     metavar="NUMBER",
-    help="Which face of photo A, counted from the largest.",
+    help="Face of photo A to compare, counted from the largest.",
 )
 @click.option(
     "--face-b",
@@ -32,14 +32,14 @@ from facetrove.comparison import compare as compare_photos
     default=1,
     show_default=True,
     metavar="NUMBER",
-    help="Which face of photo B, counted from the largest.",
+    help="Face of photo B to compare, counted from the largest.",
 )
 @click.option(
     "--embedder",
     default="sface-int8",
     show_default=True,
-    help="Model that embeds the faces, by its name, or a file MODEL.toml that describes your own "
-    "(see docs/models.md).",
+    help="Model that embeds the faces: a name that `facetrove models` lists, or a file MODEL.toml "
+    "that describes a custom model (see docs/models.md).",
 )
 @model_device_option
 @json_option
@@ -52,11 +52,11 @@ def compare(
     device: ModelDevice,
     as_json: bool,
 ) -> None:
-    """Compare a face of photo A with a face of photo B: the similarity, and whether they show one
-    person.
+    """Compare a face of photo A with one of photo B, and say whether they show the same person.
 
-    The decision is made at a false accept rate of 0.001 where the model's threshold for it is
-    known, and says what it rests on. The exit code is 0 whatever the decision.
+    The decision is made at a false accept rate of 0.001, with a note on how its threshold was
+    measured; there is none for a model whose threshold is not known. The exit code is 0 whatever
+    the decision.
 
     \b
     Examples:
@@ -78,11 +78,11 @@ def compare(
 
 
 def _face_in_words(face: ComparedFace, photo: Path) -> str:
-    """A face that was compared: `the largest face of a.jpg (1 of 3, 200x220 at 14,30)`."""
+    """Describe a compared face: `the largest face of a.jpg (1 of 3, 200x220 at 14,30)`."""
     x, y, width, height = (round(value) for value in face.box)
     named = "the largest face" if face.number == 1 else f"face {face.number}"
-    place = f"{face.number} of {face.num_faces}, {width}x{height} at {x},{y}"
-    return f"{named} of {shown_path(photo)} ({place})"
+    details = f"{face.number} of {face.num_faces}, {width}x{height} at {x},{y}"
+    return f"{named} of {shown_path(photo)} ({details})"
 
 
 def _decision_in_words(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""What `embed`, `import` and `info` alike say about the photos and faces of a dataset."""
+"""Text about the photos and faces of a dataset, which `embed`, `import` and `info` print."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from facetrove.cli.text import counted, printable
 
 
 def show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
-    """Print how many photos have no face, were deleted, are copies or were rejected.
+    """Print how many photos have no face, lost their faces, are copies or were rejected.
 
     Args:
-        counts: of the photos.
-        of_copies: what to say of photos whose content another photo has: `whose content ...`.
+        counts: counts of the photos to describe.
+        of_copies: end of the line about copies, after `2 photos`.
     """
     if no_face := counts.by_status.get("no_face"):
         click.echo(f"  {counted(no_face, 'photo')} without a face")
@@ -26,10 +26,10 @@ def show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
 
 
 def faces_of_photos(counts: DatasetCounts) -> str:
-    """The faces and photos of a dataset: `7 faces of 9 photos`."""
+    """Return the numbers of faces and photos in words: `7 faces of 9 photos`."""
     return f"{counted(counts.num_faces, 'face')} of {counted(counts.num_photos, 'photo')}"
 
 
 def photo_rate(num_photos: int, seconds: float) -> str:
-    """The speed of a run: `71.3 photos/s`."""
+    """Return the speed of a run in words: `71.3 photos/s`."""
     return f"{num_photos / max(seconds, 0.001):,.1f} photos/s"

@@ -19,7 +19,15 @@ from facetrove.cli.terminal import embed_progress
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The models that the command names; None: as the dataset's, or the built-in ones."""
+    """The models that the command's options name.
+
+    Attributes:
+        detector: name of the detector; None: the dataset's, or the built-in one.
+        embedder: name or TOML file of the embedder; None: the dataset's, or the built-in one.
+        alignment: name of the alignment; None: the one that the embedder was trained with.
+        device: device that runs the models.
+        precision: floating-point precision of the models.
+    """
 
     detector: str | None
     embedder: str | None
@@ -28,7 +36,7 @@ class ModelOptions:
     precision: Precision
 
     def applied_to(self, models: ModelChoice) -> ModelChoice:
-        """A copy of `models` with every option that is given."""
+        """Return a copy of `models` with every option applied that is not None."""
         changed = models.with_changes(
             detector=self.detector, embedder=self.embedder, alignment=self.alignment
         )
@@ -40,18 +48,20 @@ model_options = gathered(
     ModelOptions,
     click.option(
         "--detector",
-        help="Model that finds faces (see `facetrove models`).  [default: the dataset's, or yunet]",
+        help="Model that detects faces: a name that `facetrove models` lists.  [default: the "
+        "dataset's, or yunet]",
     ),
     click.option(
         "--embedder",
-        help="Model that embeds them, by its name, or a file MODEL.toml that describes your own "
-        "(see docs/models.md).  [default: the dataset's, or sface-int8]",
+        help="Model that embeds faces: a name that `facetrove models` lists, or a file MODEL.toml "
+        "that describes a custom model (see docs/models.md).  [default: the dataset's, or "
+        "sface-int8]",
     ),
     click.option(
         "--alignment",
         type=click.Choice(["five-point", "deepface", "face_recognition"]),
-        help="How faces are cut out: by landmarks on the model's template, or as these programs "
-        "do.  [default: as the model was trained]",
+        help="How a face is warped to the embedder's input: by five landmarks, or as deepface or "
+        "face_recognition does it.  [default: as the embedder was trained]",
     ),
     model_device_option,
     click.option(
@@ -59,7 +69,7 @@ model_options = gathered(
         type=click.Choice(["fp32", "fp16"]),
         default="fp32",
         show_default=True,
-        help="Of the arithmetic on cards and Apple's chips.",
+        help="Floating-point precision on GPUs and Apple silicon.",
     ),
 )
 
@@ -70,7 +80,7 @@ def _selection(
     min_score: float | None,
     min_sharpness: float | None,
 ) -> FaceSelection | None:
-    """The faces to keep; None if no option says so."""
+    """Return the limits on the faces to keep; None if no option gives one."""
     given = (min_face, max_faces, min_score, min_sharpness)
     if all(value is None for value in given):
         return None
@@ -84,30 +94,32 @@ selection_options = gathered(
         "--min-face",
         type=click.IntRange(min=1),
         metavar="PIXELS",
-        help="Leave out smaller faces, and search large photos finely enough for faces of this "
-        "size.  [default: search for 48, keep smaller ones found]",
+        help="Leave out faces whose box has a shorter side, and search large photos finely enough "
+        "for faces of this size.  [default: search for 48, and keep smaller faces that are found]",
     ),
     click.option(
         "--max-faces",
         type=click.IntRange(min=1),
         metavar="COUNT",
-        help="Keep the largest faces of a photo only.",
+        help="Keep at most this many faces of a photo, the largest.  [default: all]",
     ),
     click.option(
         "--min-score",
         type=click.FloatRange(0, 1),
-        help="Leave out faces that the detector is less sure of.  [default: 0.7]",
+        help="Leave out faces with a lower detection score.  [default: the detector's, 0.7 for "
+        "yunet]",
     ),
     click.option(
         "--min-sharpness",
         type=click.FloatRange(min=0),
-        help="Leave out blurred faces (see docs/embed.md).",
+        help="Leave out faces with a lower sharpness, from 0 to 1 (see docs/embed.md).  "
+        "[default: 0]",
     ),
 )
 
 
 def _limits(max_pixels: int | None, max_bytes: int | None, max_memory: int | None) -> PhotoLimits:
-    """The limits of the photos tried."""
+    """Return the limits on photos, with the default where an option is not given."""
     return PhotoLimits(
         max_bytes or PhotoLimits.max_bytes,
         max_pixels or PhotoLimits.max_pixels,
@@ -122,19 +134,19 @@ limit_options = gathered(
         "--max-pixels",
         type=click.IntRange(min=1),
         metavar="COUNT",
-        help="Reject larger photos.  [default: 150000000]",
+        help="Reject photos with more pixels.  [default: 150000000]",
     ),
     click.option(
         "--max-bytes",
         type=click.IntRange(min=1),
         metavar="BYTES",
-        help="Reject larger files.  [default: 500000000]",
+        help="Reject photo files with more bytes.  [default: 500000000]",
     ),
     click.option(
         "--max-memory",
         type=click.IntRange(min=1),
         metavar="BYTES",
-        help="Reject photos that take more to decode, in a worker.  [default: 750000000]",
+        help="Reject photos that need more memory to decode.  [default: 750000000]",
     ),
 )
 
@@ -143,11 +155,15 @@ run_options = gathered(
     EmbedOptions,
     selection_options,
     limit_options,
-    click.option("--retry-rejected", is_flag=True, help="Try all rejected photos again."),
+    click.option(
+        "--retry-rejected",
+        is_flag=True,
+        help="Try every rejected photo again, not only those that could not be read.",
+    ),
     click.option(
         "--drop-vanished",
         is_flag=True,
-        help="Drop the faces of photos that are no longer where they were.",
+        help="Remove photos from the dataset that no longer exist, with their faces.",
     ),
 )
 
@@ -156,12 +172,16 @@ run_options = gathered(
 @click.argument("photos_and_dataset", nargs=-1, metavar="PHOTOS... DATASET [-- RUNNER_OPTIONS]")
 @model_options
 @run_options
-@click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only print how many photos are new, changed or vanished; embed nothing.",
+)
 @workers_option
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Cores that each worker uses.  [default: its share of them]",
+    help="Threads per worker process.  [default: an equal share of the cores]",
 )
 @json_option
 def embed(
@@ -173,23 +193,24 @@ def embed(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Find and embed every face in PHOTOS; keep them in the folder DATASET.
+    """Find and embed every face in PHOTOS, and write them to the dataset folder DATASET.
 
     PHOTOS are folders, photos, archives (.tar, .zip), photo lists (.txt, .csv, .parquet), patterns
-    in quotes ("scans/*/*.tif") or addresses of object stores (s3://bucket/folder). Folders are
-    searched recursively; names that start with a dot and links to folders are passed over. A
-    list names a photo in each line, or in its column `uri` or `path`; its other columns go with
-    the photos into the dataset.
+    in quotes ("scans/*/*.tif") or URLs of object stores (s3://bucket/folder). Folders are searched
+    recursively, except for names that start with a dot and links to folders. A photo list has a
+    photo in each line, or in its column `uri` or `path`; its other columns are stored in the
+    dataset as metadata of the photos.
 
-    Run it again at any time: it continues where it was stopped, takes new and changed photos
-    and passes over those it has done. Photos that cannot be read are counted with the reason and
-    do not stop the job.
+    Run the command again at any time: it continues where it was stopped, embeds new and changed
+    photos, and skips those already in the dataset. A photo that cannot be read does not stop the
+    job; it is recorded as rejected, with the reason. Options that limit the faces to keep, such as
+    --min-face, belong to the dataset: later runs use the same limits.
 
-    If PHOTOS is a dataset, its faces are embedded again, with another EMBEDDER, without being
-    looked for again.
+    If PHOTOS is another dataset, its faces are embedded again with the model of --embedder; they
+    are not detected again.
 
-    RUNNER_OPTIONS, after `--` and written --name=value, go to Apache Beam: another runner and its
-    settings.
+    RUNNER_OPTIONS, written --name=value after `--`, are passed to Apache Beam, to run the job on
+    another runner such as Flink.
 
     \b
     Examples:
@@ -222,10 +243,14 @@ def embed(
 
 
 def _split(words: tuple[str, ...]) -> tuple[list[str], Path, list[str]]:
-    """The photos, the dataset and the runner's options among the command's words."""
+    """Split the command's arguments into photos, dataset and runner options.
+
+    Raises:
+        click.UsageError: there are fewer than two names.
+    """
     named = [word for word in words if not word.startswith("--")]
     runner_options = [word for word in words if word.startswith("--")]
     if len(named) < 2:
-        raise click.UsageError("name the photos and, last, the dataset")
+        raise click.UsageError("give the photos first and the dataset last")
     *photos, dataset = named
     return photos, Path(dataset), runner_options

@@ -1,4 +1,4 @@
-"""What `embed` and `import` say about a run of the embed job."""
+"""Text about a run of the embed job, which `embed` and `import` print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facetrove.cli.text import counted, printable
 
 
 def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
-    """Print what a run of the embed job would do."""
+    """Print how many photos a run of the embed job would embed."""
     if as_json:
         print_json(asdict(found))
         return
@@ -22,8 +22,8 @@ def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
     for count, what in (
         (found.num_new, "new"),
         (found.num_changed, "changed since they were embedded"),
-        (found.num_retried, "rejected before, to be tried again"),
-        (found.num_unchanged, "in the dataset already"),
+        (found.num_retried, "rejected before, and to be tried again"),
+        (found.num_unchanged, "already in the dataset"),
     ):
         if count:
             click.echo(f"  {count:,} {what}")
@@ -31,19 +31,19 @@ def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
 
 
 def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool) -> None:
-    """Print what a run of the embed job did."""
+    """Print what a run of the embed job did, and what the dataset now holds."""
     if as_json:
         print_json({"dataset": str(dataset), **asdict(summary)})
         return
     found, done = summary.found, summary.done
     if found.num_unchanged:
-        click.echo(f"passed over {counted(found.num_unchanged, 'photo')} done before")
+        click.echo(f"skipped {counted(found.num_unchanged, 'photo')} already in the dataset")
     if done.num_photos:
         click.echo(
             f"embedded {faces_of_photos(done)} in {summary.seconds:,.0f} s "
             f"({photo_rate(done.num_photos, summary.seconds)})"
         )
-        show_outcomes(done, of_copies="whose content was known already")
+        show_outcomes(done, of_copies="with the same content as another, not embedded again")
     elif not summary.num_dropped:
         click.echo("nothing is new")
     if summary.num_dropped:
@@ -54,13 +54,14 @@ def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool
 
 
 def _show_missing(found: ft.PhotosFound) -> None:
+    """Print how many photos of the dataset cannot be accessed now, and how many vanished."""
     if found.num_out_of_reach:
         click.echo(
-            f"{counted(found.num_out_of_reach, 'photo')} cannot be reached now; what is known of "
-            "them stays"
+            f"{counted(found.num_out_of_reach, 'photo')} cannot be accessed now; the dataset keeps "
+            "their rows"
         )
     if found.num_vanished:
         click.echo(
-            f"{counted(found.num_vanished, 'photo')} of the dataset no longer where they were "
-            "(--drop-vanished drops their faces)"
+            f"{counted(found.num_vanished, 'photo')} of the dataset vanished: not found any more "
+            "(--drop-vanished removes them from the dataset)"
         )

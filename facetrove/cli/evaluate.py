@@ -1,4 +1,4 @@
-"""`facetrove evaluate`: how well a model and an index do; a group of commands."""
+"""`facetrove evaluate`: the group of commands that measure error rates."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ import click
 from facetrove.cli.lazy_group import LazyCommand, LazyGroup
 
 EVALUATIONS = {
-    "identify": LazyCommand("evaluate_identify:identify", "1:N: who is it, and is it anybody?"),
-    "pairs": LazyCommand("evaluate_pairs:pairs", "1:1: are two photos of one person?"),
+    "identify": LazyCommand(
+        "evaluate_identify:identify", "Measure 1:N identification in an index."
+    ),
+    "pairs": LazyCommand("evaluate_pairs:pairs", "Measure 1:1 verification on pairs of photos."),
     "robustness": LazyCommand(
-        "evaluate_robustness:robustness", "1:N under corruption of the photos.", quiet=True
+        "evaluate_robustness:robustness",
+        "Measure identification with corrupted probe photos.",
+        quiet=True,
     ),
 }
+"""The commands of the group by name."""
 
 
 @click.group(cls=LazyGroup, lazy_commands=EVALUATIONS)
 def evaluate() -> None:
-    """Measure how well a model and an index do on your photos.
+    """Measure the error rates of a model and an index on your own photos.
 
     \b
-    pairs        are these two photos of one person? (LFW's protocol, or your own pairs)
-    identify     who is it? Among enrolled people, and among people who are not enrolled
-    robustness   the same under corruption: compression, blur, noise, rotation, covered eyes...
+    pairs        Do two photos show the same person? (LFW's protocol, or your own pairs)
+    identify     Who is in the photo, if it is anybody in the index?
+    robustness   The same, with blurred, dark, rotated or otherwise corrupted photos.
 
-    See docs/evaluation.md.
+    docs/evaluation.md explains the measures and how the people in the photos are named.
     """

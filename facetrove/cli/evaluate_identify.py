@@ -1,4 +1,4 @@
-"""`facetrove evaluate identify`: 1:N, who somebody is, and whether it is anybody."""
+"""`facetrove evaluate identify`: measure 1:N identification in an index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facetrove.cli.evaluation_options import (
     run_options,
     where_option,
 )
-from facetrove.cli.evaluation_text import Evaluated, show_table, show_wrong, tell
+from facetrove.cli.evaluation_text import Evaluated, show_result, show_table, show_wrong
 from facetrove.cli.terminal import index_progress
 from facetrove.evaluation.identify import Identification, evaluate_identification
 from facetrove.evaluation.protocol import Protocol
@@ -37,7 +37,7 @@ from indexer.manifest import read_current
     default=1,
     show_default=True,
     metavar="COUNT",
-    help="Photos enrolled of each person who has more.",
+    help="Number of photos to enrol of each person who has more.",
 )
 @click.option(
     "--splits",
@@ -45,7 +45,7 @@ from indexer.manifest import read_current
     default=10,
     show_default=True,
     metavar="COUNT",
-    help="Random splits, taken together.",
+    help="Number of random splits into enrolled and probe photos, whose results are pooled.",
 )
 @click.option(
     "--strangers",
@@ -53,7 +53,7 @@ from indexer.manifest import read_current
     default=0.5,
     show_default=True,
     metavar="SHARE",
-    help="Share of the people who are not enrolled in the open set.",
+    help="Share of the people who are left unenrolled in the open-set test.",
 )
 @where_option
 @breakdown_options
@@ -68,11 +68,11 @@ def identify(
     breakdown: Breakdown,
     run: Run,
 ) -> None:
-    """Measure how well INDEX finds the people in it, and nobody for people who are not.
+    """Measure how often INDEX finds the right person, and how often it finds one for a stranger.
 
-    Some photos of each person are enrolled and the others searched for, through the index itself
-    and comparing with every face, so that what the index misses is seen beside what the model
-    does.
+    Some photos of each person are enrolled, and the others are searched for through the index.
+    Where INDEX is approximate, the same searches are also answered by comparing with every enrolled
+    face, to tell errors of the index from errors of the model.
 
     \b
     Examples:
@@ -92,30 +92,32 @@ def identify(
             on_progress=on_progress,
         )
     evaluated = Evaluated(index, read_current(index).contract)
-    tell(result, evaluated, run, show=_show_identification, examples=breakdown.examples > 0)
+    show_result(result, evaluated, run, show=_show_identification, examples=breakdown.examples > 0)
 
 
 def _show_identification(result: Identification) -> None:
+    """Print the error rates in the closed and the open set, and where the errors are."""
     protocol = result.protocol
     click.echo(
         f"{result.num_faces:,} labelled photos of {result.num_people:,} people; "
-        f"{result.num_unlabelled:,} photos with faces left out for want of a label or of its face"
+        f"{result.num_unlabelled:,} other photos with faces left out (no label, or no face that "
+        "it is for)"
     )
     click.echo(
-        f"closed set: {result.num_closed:,} searches in {protocol.splits} splits, among "
+        f"closed set: {result.num_closed:,} searches in {protocol.splits} splits, in a gallery of "
         f"{result.closed_gallery[0]:,.0f} people with {result.closed_gallery[1]:,.0f} photos"
     )
     show_table(closed_set_table(result))
     click.echo(
         f"open set: {result.num_mated:,} searches for enrolled people and "
-        f"{result.num_non_mated:,} for strangers, among {result.open_gallery[0]:,.0f} people with "
-        f"{result.open_gallery[1]:,.0f} photos"
+        f"{result.num_non_mated:,} for strangers, in a gallery of "
+        f"{result.open_gallery[0]:,.0f} people with {result.open_gallery[1]:,.0f} photos"
     )
     show_table(open_set_table(result))
     if result.grouped_at is not None:
-        click.echo(f"at an FPIR of {result.grouped_at:g}:")
+        click.echo(f"at the threshold of FPIR {result.grouped_at:g}:")
         for column, errors in result.groups.items():
             show_table(group_table(column, errors, "FNIR", "FPIR"))
         show_table(reject_table(result.qualities, "FNIR"))
     for answer in result.worst:
-        show_wrong(answer, "missed" if answer.mated else "a stranger")
+        show_wrong(answer, "false negative" if answer.mated else "false positive")

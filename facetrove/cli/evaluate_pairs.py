@@ -1,4 +1,4 @@
-"""`facetrove evaluate pairs`: 1:1, whether two photos are of one person."""
+"""`facetrove evaluate pairs`: measure 1:1 verification on a list of pairs of photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facetrove.cli.evaluation_options import (
     face_option,
     run_options,
 )
-from facetrove.cli.evaluation_text import Evaluated, show_table, show_wrong, tell
+from facetrove.cli.evaluation_text import Evaluated, show_result, show_table, show_wrong
 from facetrove.evaluation.labels import FaceChoice
 from facetrove.evaluation.pair_lists import read_pairs
 from facetrove.evaluation.pairs import Verification, evaluate_pairs
@@ -29,7 +29,8 @@ from facetrove.evaluation.tables import accept_table, group_table, reject_table,
     "--threshold-from",
     type=click.Path(path_type=Path),
     metavar="PAIRS",
-    help="Take the threshold from these pairs, instead of ten folds (LFW's View 1).",
+    help="Choose the threshold on this other list of pairs (as in LFW's View 1), instead of by "
+    "ten-fold cross-validation.",
 )
 @breakdown_options
 @run_options
@@ -41,10 +42,11 @@ def pairs(
     breakdown: Breakdown,
     run: Run,
 ) -> None:
-    """Measure how well the embeddings of DATASET tell whether two photos show one person.
+    """Measure how well the embeddings of DATASET tell whether two photos show the same person.
 
-    PAIRS is LFW's pairs.txt, pairsDevTrain.txt or pairsDevTest.txt, or a .csv with the columns
-    photo1, photo2 and same (1 or 0), and if you like fold, person1, person2 and others for --by.
+    PAIRS is LFW's pairs.txt, pairsDevTrain.txt or pairsDevTest.txt, or a .csv file with the columns
+    photo1, photo2 and same (1 or 0). The columns fold, person1 and person2 are optional; others
+    can be named with --by.
 
     \b
     Examples:
@@ -61,28 +63,35 @@ def pairs(
         seed=run.seed,
     )
     evaluated = Evaluated(dataset, Dataset.open(dataset).contract)
-    tell(result, evaluated, run, show=_show_verification, examples=breakdown.examples > 0)
+    show_result(result, evaluated, run, show=_show_verification, examples=breakdown.examples > 0)
 
 
 def _show_verification(result: Verification) -> None:
+    """Print accuracy, error rates and where the errors are."""
     click.echo(
-        f"{result.num_mated:,} pairs of one person, {result.num_non_mated:,} of two; "
-        f"{result.num_without_face:,} with a photo in which no face was found"
+        f"{result.num_mated:,} pairs of one person and {result.num_non_mated:,} of two; in "
+        f"{result.num_without_face:,} of them a photo has no detected face"
     )
     folds = {
         "list": f"over the list's {len(result.fold_accuracies)} folds",
         "drawn": f"over {len(result.fold_accuracies)} folds drawn at random",
-        "other list": f"at the threshold of the other list, {result.fold_thresholds[0]:.3f}",
+        "other list": f"at threshold {result.fold_thresholds[0]:.3f}, chosen on the other list",
     }[result.folds]
     error = result.accuracy_error
     spread = "" if error is None else f" +- {error:.4f} (standard error)"
     click.echo(f"accuracy {result.accuracy:.4f}{spread} {folds}")
-    click.echo(f"equal error rate {said(result.equal_error_rate)}, area {result.area:.4f}")
+    click.echo(
+        f"equal error rate {said(result.equal_error_rate)}, area under the ROC curve "
+        f"{result.area:.4f}"
+    )
     show_table(accept_table(result))
     if result.grouped_at is not None:
-        click.echo(f"at a FAR of {result.grouped_at:g}, pairs without a face left out:")
+        click.echo(
+            f"at the threshold of FAR {result.grouped_at:g}, without pairs that lack a detected "
+            "face:"
+        )
         for column, errors in result.groups.items():
             show_table(group_table(column, errors, "FRR", "FAR"))
         show_table(reject_table(result.qualities, "FRR"))
     for answer in result.worst:
-        show_wrong(answer, "one person" if answer.mated else "two people")
+        show_wrong(answer, "false reject" if answer.mated else "false accept")

@@ -1,4 +1,4 @@
-"""`facetrove evaluate robustness`: 1:N under corruption of the photos."""
+"""`facetrove evaluate robustness`: measure identification with corrupted probe photos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from facetrove.cli.evaluation_options import Labels, Run, label_options, run_options, where_option
-from facetrove.cli.evaluation_text import Evaluated, show_table, tell
+from facetrove.cli.evaluation_text import Evaluated, show_result, show_table
 from facetrove.cli.terminal import index_progress
 from facetrove.evaluation.robustness import Robustness, evaluate_robustness
 from facetrove.evaluation.tables import corruption_table
@@ -19,12 +19,13 @@ from indexer.manifest import read_current
 @label_options
 @click.option(
     "--corruption",
-    "--damage",  # its name in older versions
+    "--damage",  # the option's name in older versions
     "corruptions",
     multiple=True,
     metavar="NAME",
-    help="Only this: compression, blur, noise, small, dark, bright, rotation, 'eyes covered', "
-    "'mouth covered'.  [default: all]",
+    help="Only this kind of corruption: compression, blur, noise, small, dark, bright, rotation, "
+    "'eyes covered' or 'mouth covered'. May be given several times; --damage is its former name.  "
+    "[default: all]",
 )
 @click.option(
     "--probes",
@@ -32,7 +33,7 @@ from indexer.manifest import read_current
     default=300,
     show_default=True,
     metavar="COUNT",
-    help="Photos of enrolled people to corrupt, and as many of strangers.",
+    help="Number of photos of enrolled people to corrupt, and of photos of strangers.",
 )
 @where_option
 @run_options
@@ -44,10 +45,11 @@ def robustness(
     where: str | None,
     run: Run,
 ) -> None:
-    """Measure what corruption of the photos searched for does to identification in INDEX.
+    """Measure how much corruption of the probe photos impairs identification in INDEX.
 
-    Faces are cut out of their photos, which must be where they were, corrupted at stated strengths,
-    looked for by the detector again, and searched for among uncorrupted ones. Takes some minutes.
+    Faces are cut out of their photos, which must still be at their paths, corrupted at several
+    strengths, detected again, and searched for among the uncorrupted faces of half of the people.
+    This takes some minutes.
 
     \b
     Examples:
@@ -66,15 +68,17 @@ def robustness(
             on_progress=on_progress,
         )
     evaluated = Evaluated(index, read_current(index).contract)
-    tell(result, evaluated, run, show=_show_robustness)
+    show_result(result, evaluated, run, show=_show_robustness)
 
 
 def _show_robustness(result: Robustness) -> None:
+    """Print the detection and error rates under each corruption."""
     click.echo(
-        f"{result.num_mated:,} photos of enrolled people and {result.num_strangers:,} of "
-        f"strangers, among {result.gallery[0]:,} people; threshold {result.threshold:.3f}, at an "
-        f"FPIR of 0.01 of all {result.num_clean:,} uncorrupted photos of strangers"
+        f"{result.num_mated:,} probe photos of enrolled people and {result.num_strangers:,} of "
+        f"strangers, in a gallery of {result.gallery[0]:,} people; threshold "
+        f"{result.threshold:.3f}, which has FPIR 0.01 on all {result.num_clean:,} uncorrupted "
+        "photos of strangers"
     )
     if result.num_unreadable:
-        click.echo(f"{result.num_unreadable:,} photos could not be read any more, and are left out")
+        click.echo(f"{result.num_unreadable:,} photos can no longer be read, and were left out")
     show_table(corruption_table(result))

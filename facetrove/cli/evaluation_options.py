@@ -1,4 +1,4 @@
-"""Options that `evaluate` and `calibrate` have, and what every evaluation is told."""
+"""Options that several commands of `evaluate`, and `calibrate`, have in common."""
 
 from __future__ import annotations
 
@@ -14,28 +14,42 @@ from facetrove.evaluation.page import require_report_name
 people_option = click.option(
     "--people",
     metavar="COLUMN",
-    help="Column that says who is in a photo, or `folder`: each person's photos lie in a folder "
-    "of their name.  [default: the column person]",
+    help="Column of the photo lists that names the person in a photo, or `folder`: each person's "
+    "photos lie in a folder of their name.  [default: the column person]",
 )
-where_option = click.option("--where", help="Only faces that pass a filter, as of a search.")
+where_option = click.option(
+    "--where",
+    metavar="FILTER",
+    help="Evaluate only faces that match this filter, such as \"album = '2019'\"; see "
+    "docs/search.md.",
+)
 
 
 def face_option(default: FaceChoice | None) -> Decorator:
-    """Which of several faces in a photo is meant."""
+    """Return the option that says which face of a photo its label is for.
+
+    Args:
+        default: value where the option is not given; None: it depends on the list of pairs.
+    """
     return click.option(
         "--face",
         type=click.Choice(["largest", "central", "only"]),
         default=default,
         show_default=default is not None,
-        help="The face that a photo's label is for: the largest, the one at the centre, or that of "
-        "photos with one face only."
+        help="The face that a photo's label is for: the largest, the one at the centre, or the "
+        "only one (photos with several faces are left out)."
         + ("" if default else "  [default: central for LFW's lists, else largest]"),
     )
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Who is in a photo, and which of its faces that is."""
+    """The options that say who is in a photo, and which of its faces is that person's.
+
+    Attributes:
+        people: column that names the person, or `folder`; None: the column `person`.
+        face: the face of a photo that its label is for.
+    """
 
     people: str | None
     face: FaceChoice
@@ -46,7 +60,12 @@ label_options = gathered("labels", Labels, people_option, face_option("largest")
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What is told beside the error rates: groups by these columns, and so many wrong answers."""
+    """The options that ask for details beside the overall error rates.
+
+    Attributes:
+        by: columns by whose values error rates are broken down.
+        examples: number of the worst errors of each kind to name.
+    """
 
     by: tuple[str, ...]
     examples: int
@@ -59,24 +78,32 @@ breakdown_options = gathered(
         "--by",
         multiple=True,
         metavar="COLUMN",
-        help="Also tell error rates by the groups of a column.",
+        help="Also print the error rates for each value of this column. May be given several "
+        "times.",
     ),
     click.option(
         "--examples",
         type=click.IntRange(min=0),
         default=0,
         metavar="COUNT",
-        help="Name so many of the worst errors of each kind, and show their faces in the report.",
+        show_default=True,
+        help="Number of the worst errors of each kind to print with their photos' names, and with "
+        "their faces in the report.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of an evaluation: the file of its report, the seed of its draws, how it is printed.
+    """The options of a run of an evaluation.
+
+    Attributes:
+        report: path of the HTML report to write; None: no report.
+        seed: seed of the random splits and of the bootstrap, 0 or more.
+        as_json: whether to print the result as one JSON document.
 
     Raises:
-        WrongUsageError: no report can be written to that file.
+        WrongUsageError: no report can be written to that path.
     """
 
     report: Path | None
@@ -94,14 +121,14 @@ run_options = gathered(
     click.option(
         "--report",
         type=click.Path(path_type=Path),
-        help="Also write a web page with plots and definitions, all in this one file (.html).",
+        help="Also write a report to this file (.html): a web page with plots and definitions.",
     ),
     click.option(
         "--seed",
         type=click.IntRange(min=0),
         default=0,
         show_default=True,
-        help="Of what is drawn.",
+        help="Seed of the random splits and the bootstrap.",
     ),
     json_option,
 )

@@ -1,4 +1,4 @@
-"""What all commands of `evaluate` tell alike: page, document, tables, wrong answers."""
+"""Output that all commands of `evaluate` share: report page, JSON document, tables, errors."""
 
 from __future__ import annotations
 
@@ -29,13 +29,18 @@ Result = TypeVar("Result", Verification, Identification, Robustness)
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What was evaluated, and what made its embeddings."""
+    """The dataset or index that was evaluated.
+
+    Attributes:
+        source: path of its folder.
+        contract: models that made its embeddings.
+    """
 
     source: Path
     contract: ModelContract
 
 
-def tell(
+def show_result(
     result: Result,
     evaluated: Evaluated,
     run: Run,
@@ -43,14 +48,17 @@ def tell(
     show: Callable[[Result], None],
     examples: bool = False,
 ) -> None:
-    """Write a result's page, if a report was asked for, and print the result.
+    """Print the result of an evaluation, and write its report if one was asked for.
 
     Args:
-        result: what an evaluation measured.
+        result: the result to print.
         evaluated: the dataset or index that was evaluated.
-        run: what the command was told.
-        show: prints the result for people.
-        examples: whether the page is to show the faces of the worst errors.
+        run: options that say how to print the result and where to write the report.
+        show: function that prints the result as tables.
+        examples: whether the report shows the faces of the worst errors.
+
+    Raises:
+        WrongUsageError: the report cannot be written.
     """
     source, contract = evaluated.source, evaluated.contract
     if run.report is not None:
@@ -74,7 +82,10 @@ def tell(
 
 
 def _options() -> dict[str, str]:
-    """What was asked, so that it can be asked again; of a filter, which may name somebody, that."""
+    """Return the command's options as text, so that the evaluation can be repeated.
+
+    A filter may name a person, so only the fact that there was one is returned.
+    """
     given = click.get_current_context().params
     names = (
         "people",
@@ -87,17 +98,22 @@ def _options() -> dict[str, str]:
         "by",
         "seed",
     )
-    said = {name: given[name] for name in names if given.get(name) not in (None, ())}
+    options = {name: given[name] for name in names if given.get(name) not in (None, ())}
     if given.get("where") is not None:
-        said["where"] = "a filter"
+        options["where"] = "a filter"
     return {
         name: " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name, value in said.items()
+        for name, value in options.items()
     }
 
 
 def show_wrong(answer: WrongAnswer, kind: str) -> None:
-    """Print a wrong answer of some kind, with the photos of both faces."""
+    """Print an error with its similarity and the photos of both faces.
+
+    Args:
+        answer: the error.
+        kind: name of its kind, such as `false accept`.
+    """
     both = f"{shown_uri(answer.uri)}  {shown_uri(answer.other_uri)}"
     click.echo(f"{answer.similarity:.3f}  {kind}: {both}")
 

@@ -1,4 +1,4 @@
-"""`facetrove import`: take over embeddings that deepface or face_recognition computed."""
+"""`facetrove import`: import embeddings that deepface or face_recognition computed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from facetrove.cli.terminal import embed_progress
     type=click.Path(path_type=Path),
     default=Path(),
     metavar="FOLDER",
-    help="Where relative names of photos start from.  [default: here]",
+    help="Folder that relative paths of photos in STORE start from.  [default: the current folder]",
 )
 @workers_option
 @json_option
 def import_store(
     store: Path, dataset: Path, base: Path, workers: int | None, as_json: bool
 ) -> None:
-    """Take over the faces and embeddings in STORE into the folder DATASET.
+    """Import the faces and embeddings in the file STORE into the dataset folder DATASET.
 
     STORE is a datastore of deepface (ds_model_....npz, .feather or .parquet), or a list of
-    face_recognition encodings (.json, .parquet or .npz with path, encoding and location). Some
-    faces are embedded anew to see that the model here is the same. Pickles are not read; see
-    docs/models.md.
+    face_recognition encodings (.json, .parquet or .npz with path, encoding and location). The
+    photos are read again, and some faces are embedded again to check that the model here gives the
+    same embeddings. Pickle files are refused, because reading one runs code; docs/models.md says
+    how to convert them.
 
     \b
     Example:

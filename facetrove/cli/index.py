@@ -24,7 +24,7 @@ def _given_options(
     threshold: float | None,
     memory: int | None,
 ) -> GivenOptions:
-    """What is asked of the index; what is None stays as it was asked last."""
+    """Return the options of the index; one that is None keeps its value of the last build."""
     return {
         "recipe": recipe,
         "target_recall": target_recall,
@@ -39,29 +39,34 @@ recipe_options = gathered(
     _given_options,
     click.option(
         "--recipe",
-        help="auto, exact (compares with every face), or a FAISS factory string such as "
-        "IVF4096,PQ64x4fs or HNSW32,SQ8.  [default: what was asked last, or auto]",
+        help="How the index is searched: auto, exact (compare with every face), or a FAISS factory "
+        "string such as IVF4096,PQ64x4fs or HNSW32,SQ8.  [default: that of the last build, or "
+        "auto]",
     ),
     click.option(
         "--target-recall",
         type=click.FloatRange(0, 1, min_open=True),
-        help="Share to be found of what exact search finds.  [default: 0.999]",
+        help="Recall to reach: share of the results of exact search that must be found.  [default: "
+        "that of the last build, or 0.999]",
     ),
     click.option(
         "--recall-of",
         type=click.Choice(["matches", "neighbours"]),
-        help="What the target counts: those of the ten nearest above the threshold, or all ten, "
-        "most of them strangers.  [default: matches]",
+        help="Results that the recall counts: matches (those of the ten nearest faces above the "
+        "threshold), or all ten neighbours, most of which are strangers.  [default: that of the "
+        "last build, or matches]",
     ),
     click.option(
         "--threshold",
         type=click.FloatRange(-1, 1),
-        help="Least similarity of a match.  [default: the model's, for a gallery of this size]",
+        help="Minimum similarity of a match when recall is measured.  [default: that of the last "
+        "build; else by calibration, or the model's for this number of faces]",
     ),
     click.option(
         "--memory",
         type=Size(),
-        help="What searching may hold in memory, as 4GiB; embeddings stay on disk.",
+        help="Memory limit of a search, such as 4GiB, without the embeddings, which stay on disk.  "
+        "[default: that of the last build, or none]",
     ),
 )
 
@@ -72,11 +77,17 @@ recipe_options = gathered(
 @click.argument("runner_options", nargs=-1, metavar="[-- RUNNER_OPTIONS]")
 @recipe_options
 @device_option
-@click.option("--rebuild", is_flag=True, help="Build all of it anew.")
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Build the whole index from nothing, even if an update would do.",
+)
 @click.option(
     "--pieces",
     type=click.IntRange(min=1),
-    help="Build it anew in so many pieces, by Apache Beam: on all machines of a cluster.",
+    metavar="COUNT",
+    help="Build the whole index from nothing as this many partial indexes, with Apache Beam, which "
+    "can use all machines of a cluster.",
 )
 @json_option
 def index(
@@ -91,8 +102,11 @@ def index(
 ) -> None:
     """Build the index INDEX of the faces in DATASET, or bring it up to date.
 
-    Only what is new, changed or deleted is read. Searches may go on meanwhile: they see the old
-    version until the new one is whole.
+    An update reads only photos that are new, changed or deleted. Searches can go on meanwhile: they
+    use the old version until the new one is complete. Options are stored in the index and hold for
+    later updates; changing one builds the whole index from nothing.
+
+    RUNNER_OPTIONS, written --name=value after `--`, are passed to Apache Beam with --pieces.
 
     \b
     Examples:
@@ -101,10 +115,10 @@ def index(
     """
     if pieces is not None:
         if device == "cuda":
-            raise WrongUsageError("an index is built in pieces on processors; leave --device out")
+            raise WrongUsageError("--pieces builds on CPUs only; leave out --device cuda")
         manifest = _build_in_pieces(dataset, index, pieces, runner_options, given)
     elif runner_options:
-        raise WrongUsageError("options of a runner go with --pieces")
+        raise WrongUsageError("runner options are for --pieces; add it, or leave them out")
     else:
         with index_progress() as on_progress:
             manifest = build_index(
@@ -120,7 +134,10 @@ def _build_in_pieces(
     runner_options: tuple[str, ...],
     given: GivenOptions,
 ) -> Manifest:
-    """Build an index by Beam, which is imported for this alone: it takes a second."""
+    """Build an index from nothing as partial indexes, and return its manifest.
+
+    Beam takes a second to import, so this function imports it.
+    """
     quiet_libraries()
     from beam_jobs.index_pieces import build_index_in_pieces
 

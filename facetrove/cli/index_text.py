@@ -1,4 +1,4 @@
-"""What `index`, `compact`, `info` and `calibrate` say about an index."""
+"""Text about an index, which `index`, `compact`, `info` and `calibrate` print."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from indexer.thresholds import Calibration, rounded_up
 
 
 def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
-    """Print what an index now holds and how exact it is."""
+    """Print how many faces an index holds, its calibration, and its recall."""
     if as_json:
         print_json({"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)})
         return
@@ -25,17 +25,17 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
     )
     if manifest.deletions is not None:
         click.echo(
-            f"{counted(manifest.deletions.num_faces, 'row')} of its files besides are deleted or "
-            "out of date, and never found"
+            "deleted or out-of-date rows that are still in its files, and that searches skip: "
+            f"{manifest.deletions.num_faces:,}"
         )
     if (calibration := manifest.calibration) is not None:
         show_calibration(calibration, manifest.num_faces)
     approximate = [entry for entry in manifest.segments if not entry.recipe.is_exact]
     num_exact = sum(e.num_faces for e in manifest.segments if e.recipe.is_exact)
     if not approximate:
-        click.echo("every search compares with every face, so nothing is missed (recall 1)")
+        click.echo("search is exact: it compares with every face")
     elif num_exact:
-        click.echo(f"{counted(num_exact, 'face')} are all compared in every search")
+        click.echo(f"{counted(num_exact, 'face')} searched exactly (every one is compared)")
     for entry in manifest.segments:
         if not entry.recipe.is_exact:
             _show_approximate(entry)
@@ -44,52 +44,63 @@ def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
 
 
 def show_calibration(calibration: Calibration, num_faces: int) -> None:
-    """Print what similarities mean in an index of `num_faces` faces."""
-    people = {"people": "labelled people", "gallery": "groups of like faces"}[calibration.method]
+    """Print the similarity thresholds of an index at some false-positive rates.
+
+    Args:
+        calibration: the index's calibration.
+        num_faces: number of faces in the index now; where it differs too much from that of the
+            calibration, the advice to calibrate again is printed instead.
+    """
+    people = {"people": "labelled people", "gallery": "clusters of similar faces"}[
+        calibration.method
+    ]
     try:
-        least = rounded_up(calibration.min_fpir(num_faces))
-        shown = [*(rate for rate in (0.1, 0.01, 0.001) if rate > least), least]
+        min_fpir = rounded_up(calibration.min_fpir(num_faces))
+        shown = [*(rate for rate in (0.1, 0.01, 0.001) if rate > min_fpir), min_fpir]
         lines = [f"{calibration.threshold(rate, num_faces):.3f} at {rate:g}" for rate in shown]
     except FaceTroveError as error:
         click.echo(str(error))
         return
     click.echo(
-        f"calibrated by {calibration.num_people:,} {people}, {calibration.num_comparisons:,} "
-        f"comparisons: similarity {', '.join(lines)} FPIR, the smallest rate to ask for"
+        f"calibrated on {calibration.num_people:,} {people} ({calibration.num_comparisons:,} "
+        f"comparisons); similarity thresholds by FPIR: {', '.join(lines)} (the lowest FPIR that "
+        "--fpir accepts)"
     )
 
 
 def _show_approximate(entry: SegmentEntry) -> None:
-    """Print how a segment is searched and how exact that is."""
+    """Print how an approximate segment is searched, with its measured recall and speed."""
     recipe, measured = entry.recipe, entry.measured
     settings = [
         f"{name} {value}"
         for name, value in (("nprobe", recipe.nprobe), ("efSearch", recipe.ef_search))
         if value is not None
     ]
-    settings.append(f"{recipe.candidates} candidates a match compared exactly")
-    settings.append(f"built on the {'GPU' if entry.built_on == 'cuda' else 'processor'}")
+    settings.append(f"{recipe.candidates} candidates per match compared exactly")
+    settings.append(f"built on the {'GPU' if entry.built_on == 'cuda' else 'CPU'}")
     faces = counted(entry.num_faces, "face")
-    click.echo(f"{faces} by {printable(recipe.factory)} ({', '.join(settings)})")
+    click.echo(f"{faces} searched by {printable(recipe.factory)} ({', '.join(settings)})")
     if measured is None:
         return
-    of_matches = "no match among them is above the threshold"
-    if measured.recall_of_matches is not None:
+    if measured.threshold is None:
+        of_matches = "matches not counted, because no threshold is known for the model"
+    elif measured.recall_of_matches is None:
+        of_matches = f"no match at or above similarity {measured.threshold:.3f} to count"
+    else:
         of_matches = (
-            f"{measured.recall_of_matches:.4f} of {measured.num_matches:,} matches above "
-            f"{measured.threshold:.3f}"
+            f"{measured.recall_of_matches:.4f} of {measured.num_matches:,} matches at or above "
+            f"similarity {measured.threshold:.3f}"
         )
-    elif measured.threshold is None:
-        of_matches = "the model's threshold is not known"
     click.echo(
-        f"  found of what exact search finds, measured with {measured.num_probes:,} of its faces: "
-        f"{of_matches}; {measured.recall_at_1:.4f} of the nearest, {measured.recall_at_10:.4f} of "
-        "the ten nearest"
+        f"  recall against exact search, measured with {measured.num_probes:,} of its faces: "
+        f"{of_matches}; {measured.recall_at_1:.4f} of the nearest faces (recall@1), "
+        f"{measured.recall_at_10:.4f} of the ten nearest (recall@10)"
     )
     click.echo(
-        f"  {measured.probes_per_second:,.0f} probes/s in batches (exact search: "
-        f"{measured.exact_probes_per_second:,.0f}), one probe {measured.latency_ms_p50:.1f} ms, "
-        f"99% within {measured.latency_ms_p99:.1f} ms, on {measured.num_threads} threads"
+        f"  speed on {measured.num_threads} threads: {measured.probes_per_second:,.0f} probes/s in "
+        f"batches (exact search: {measured.exact_probes_per_second:,.0f}); a single probe takes "
+        f"{measured.latency_ms_p50:.1f} ms (median), {measured.latency_ms_p99:.1f} ms (99th "
+        "percentile)"
     )
     if recipe.reason:
         click.echo(f"  {printable(recipe.reason)}")

@@ -1,4 +1,4 @@
-"""`facetrove info`: what is in a dataset or an index."""
+"""`facetrove info`: describe a dataset or an index."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from indexer.manifest import read_current
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path), metavar="DATASET_OR_INDEX")
-@click.option("--rejected", is_flag=True, help="List the rejected photos with their reasons.")
+@click.option("--rejected", is_flag=True, help="List a dataset's rejected photos with the reasons.")
 @json_option
 def info(dataset: Path, rejected: bool, as_json: bool) -> None:
-    """Say what is in a dataset: photos, faces, rejects, what made it, and its last run. Or what
-    is in an index, and how exact it is.
+    """Describe a dataset or an index, whichever DATASET_OR_INDEX is.
+
+    Of a dataset it prints the numbers of photos, faces and rejected photos, the models that made
+    it, and its last run; of an index the number of faces, the calibration, and the recall.
 
     \b
     Examples:
@@ -43,7 +45,7 @@ def info(dataset: Path, rejected: bool, as_json: bool) -> None:
 
 
 def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
-    """Print what is in a dataset."""
+    """Print a dataset's counts, models, limits, metadata columns and last run."""
     counts, runs = dataset.counts(), dataset.runs()
     if as_json:
         document = {
@@ -55,11 +57,11 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         print_json(document)
         return
     click.echo(f"{printable(str(dataset.path))} holds {faces_of_photos(counts)}")
-    show_outcomes(counts, of_copies="whose content another has too")
+    show_outcomes(counts, of_copies="with the same content as another")
     contract = dataset.contract
     models = printable(f"{contract.detector} and {contract.embedder}")
     crops = printable(contract.alignment)
-    click.echo(f"made by {models} ({contract.dimension} numbers a face, {crops} crops)")
+    click.echo(f"made by {models} ({contract.dimension} dimensions, {crops} crops)")
     if dataset.selection != type(dataset.selection)():
         click.echo(f"faces kept: {dataset.selection}")
     if len(dataset.metadata):
@@ -72,14 +74,14 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
 
 
 def _last_run(record: dict[str, Any]) -> str:
-    """What a run wrote about itself; a record may be of another version, or spoilt."""
+    """Describe a run by its record, which may be of another version of facetrove, or corrupt."""
     try:
         num_photos, seconds = int(record["done"]["num_photos"]), float(record["seconds"])
         stages = ", ".join(f"{name} {time:,.1f}" for name, time in record["stage_seconds"].items())
         text = (
-            f"began {record['started']} and did {counted(num_photos, 'photo')} "
+            f"began {record['started']} and processed {counted(num_photos, 'photo')} "
             f"in {seconds:,.0f} s ({photo_rate(num_photos, seconds)})\n"
-            f"  seconds over all its workers: {stages}"
+            f"  seconds by stage, summed over all workers: {stages}"
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return "left a record that cannot be read"
@@ -87,7 +89,7 @@ def _last_run(record: dict[str, Any]) -> str:
 
 
 def _show_rejected(dataset: Dataset, *, as_json: bool) -> None:
-    """Print the rejected photos, reason first."""
+    """Print a dataset's rejected photos, sorted by reason and then by uri."""
     photos = dataset.photos(["reason"])
     rejected = photos.filter(pc.is_valid(photos["reason"])).select(["reason", "uri"])
     rows = rejected.sort_by([("reason", "ascending"), ("uri", "ascending")]).to_pylist()

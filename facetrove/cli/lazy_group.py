@@ -1,7 +1,7 @@
 """A click group that imports a command's module when that command is called.
 
-After click's documentation, "Complex Applications", "Lazily Loading Subcommands". Beam, FAISS and
-the networks' engines take seconds to import; `facetrove --help` needs none of them.
+The pattern is that of click's documentation, "Complex Applications", "Lazily Loading Subcommands".
+Beam, FAISS and the inference engines take seconds to import; `facetrove --help` needs none of them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ from click.shell_completion import CompletionItem
 
 
 class LazyCommand(NamedTuple):
-    """A command that has not been imported.
+    """A command whose module has not been imported.
 
     Attributes:
-        place: the module in `facetrove.cli` and the command in it: `embed:embed`.
-        short_help: the command's line in the group's help.
-        quiet: whether libraries must be silenced before the module is imported.
+        target: module in `facetrove.cli` and the command's name in it, as `embed:embed`.
+        short_help: one line about the command for the group's help.
+        quiet: whether to silence the libraries that the module imports, of which Beam logs a lot.
     """
 
-    place: str
+    target: str
     short_help: str
     quiet: bool = False
 
 
 class LazyGroup(click.Group):
-    """A group of commands whose modules are imported one by one, when a command is called.
+    """A group of commands that imports a command's module when that command is called.
 
-    `commands` holds the names and short helps alone; `get_command` gives the real commands.
+    `commands` holds placeholders with the names and short helps; `get_command` returns the real
+    commands.
+
+    Attributes:
+        lazy_commands: the commands by name.
     """
 
     def __init__(self, *args: Any, lazy_commands: Mapping[str, LazyCommand], **kwargs: Any) -> None:
@@ -43,13 +47,13 @@ class LazyGroup(click.Group):
             self.add_command(click.Command(name, short_help=lazy.short_help))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command's module and return the command; None if there is no such command."""
+        """Import a command's module, and return the command or None if there is no such command."""
         lazy = self.lazy_commands.get(cmd_name)
         if lazy is None:
             return None
         if lazy.quiet:
             quiet_libraries()
-        module, name = lazy.place.split(":")
+        module, name = lazy.target.split(":")
         command = getattr(import_module(f"facetrove.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
@@ -71,9 +75,9 @@ class LazyGroup(click.Group):
 
 
 def quiet_libraries() -> None:
-    """Keep what Beam tells itself off the terminal; errors reach the user as exceptions.
+    """Keep log messages and warnings of libraries off the terminal; call before importing Beam.
 
-    Call before Beam is imported.
+    Errors still reach the user, as exceptions.
     """
     logging.basicConfig(level=logging.CRITICAL)
     warnings.simplefilter("ignore")

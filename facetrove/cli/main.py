@@ -1,4 +1,4 @@
-"""`facetrove`: the table of its commands, and how it ends."""
+"""The command `facetrove`: the table of its subcommands, its error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -13,30 +13,34 @@ from facetrove.cli.lazy_group import LazyCommand, LazyGroup
 from facetrove.cli.text import printable
 
 EXIT_FAILED, EXIT_WRONG_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+"""Exit codes: 2 is also click's for wrong usage, and 130 is a shell's for SIGINT (128 + 2)."""
 
 COMMANDS = {
-    "calibrate": LazyCommand("calibrate:calibrate", "Measure what similarities mean in an index."),
-    "compact": LazyCommand("compact:compact", "Make one segment of all of an index."),
-    "compare": LazyCommand("compare:compare", "Say whether two photos show one person."),
-    "delete": LazyCommand("delete:delete", "Delete faces; no search finds them any more."),
+    "calibrate": LazyCommand(
+        "calibrate:calibrate", "Measure the false-positive rate of an index by similarity."
+    ),
+    "compact": LazyCommand("compact:compact", "Rewrite an index as one segment."),
+    "compare": LazyCommand("compare:compare", "Say whether two photos show the same person."),
+    "delete": LazyCommand("delete:delete", "Delete faces from a dataset and its indexes."),
     "embed": LazyCommand("embed:embed", "Find and embed the faces of photos.", quiet=True),
     "evaluate": LazyCommand(
-        "evaluate:evaluate", "Measure how well a model and an index do on your photos."
+        "evaluate:evaluate", "Measure the error rates of a model and an index on your photos."
     ),
     "import": LazyCommand(
         "import_store:import_store",
-        "Take over embeddings of deepface or face_recognition.",
+        "Import embeddings of deepface or face_recognition into a dataset.",
         quiet=True,
     ),
     "index": LazyCommand("index:index", "Build the index of a dataset, or bring it up to date."),
-    "info": LazyCommand("info:info", "Say what is in a dataset or an index."),
+    "info": LazyCommand("info:info", "Describe a dataset or an index."),
     "models": LazyCommand(
-        "models:models", "List the models: licences, accuracy, speed, and what is here."
+        "models:models", "List the models with their licences, accuracy and speed."
     ),
-    "purge": LazyCommand("purge:purge", "Remove deleted faces from every byte, with a report."),
+    "purge": LazyCommand("purge:purge", "Remove deleted faces from all files, with a report."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
-    "verify": LazyCommand("verify:verify", "Check every byte of an index."),
+    "verify": LazyCommand("verify:verify", "Check that an index is intact."),
 }
+"""The commands by name, in the order of the help."""
 
 
 @click.group(
@@ -56,7 +60,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line, and end with exit code 0 (done), 1 (failed), 2 (wrong usage) or 130.
+
+    Exit code 130 means interrupted. An error is printed to stderr as one line.
+    """
     try:
         cli.main(prog_name="facetrove", standalone_mode=False)
     except click.exceptions.Abort:
@@ -69,17 +76,18 @@ def main() -> None:
         _fail(str(error), EXIT_WRONG_USAGE)
     except FaceTroveError as error:
         _fail(str(error), EXIT_FAILED)
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
     except MemoryError:
         _fail(
             "there is not enough memory; close other programs, or use fewer --workers", EXIT_FAILED
         )
-    except OSError as error:  # a full disk, no permission: the message names the file
+    except OSError as error:  # such as a full disk; its message names the file
         _fail(str(error), EXIT_FAILED)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
+    """Print an error message as one line to stderr, and end with an exit code."""
     click.echo(f"facetrove: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(exit_code)

@@ -1,4 +1,4 @@
-"""`facetrove models`: which models there are, and whether one runs here."""
+"""`facetrove models`: list the models, or check one of them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from facetrove.cli.text import printable
 @click.argument("model", required=False)
 @json_option
 def models(model: str | None, as_json: bool) -> None:
-    """List the models that find and embed faces, or fetch and check one of them, MODEL.
+    """List the models that detect and embed faces, or fetch MODEL and check that it runs.
 
-    MODEL is a name of the list, or a file ending in .toml that describes your own network (see
-    docs/models.md). Licences are those of the weights: see that yours allows what you do.
+    MODEL is a name from the list, or a file ending in .toml that describes a custom model (see
+    docs/models.md). The licences are those of the weights: check that a model's licence allows your
+    use of it.
 
     \b
     Examples:
@@ -36,22 +37,22 @@ def models(model: str | None, as_json: bool) -> None:
 
 
 def _show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
-    """Print what there is to choose from."""
+    """Print a table of the embedders and one of the detectors."""
     if as_json:
         print_json({"models": [asdict(card) for card in cards]})
         return
     for kind in ("embedder", "detector"):
         table = Table(box=None, pad_edge=False, header_style="none")
         of_embedders = {
-            "numbers": lambda card: str(card.dimension),
+            "dimensions": lambda card: str(card.dimension),
             "input": lambda card: card.input,
             "faces/s": lambda card: _or_nothing(card.faces_per_second, ",.0f"),
             "LFW": lambda card: _or_nothing(card.lfw, ".4f"),
-            "says": lambda card: card.lfw_source,
+            "LFW source": lambda card: card.lfw_source,
         }
         columns: dict[str, Callable[[ModelCard], str]] = {
             kind: lambda card: card.name,
-            "here": lambda card: "yes" if card.here else "",
+            "fetched": lambda card: "yes" if card.here else "",
             "MB": lambda card: _or_nothing(card.num_bytes and card.num_bytes / 1e6, ",.1f"),
             **(of_embedders if kind == "embedder" else {}),
             "commercial": lambda card: card.commercial,
@@ -59,8 +60,8 @@ def _show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
             "weights": lambda card: card.origin,
         }
         for title in columns:
-            right = title in ("MB", "numbers", "input", "faces/s", "LFW")
-            folded = title in ("says", "licence", "weights")
+            right = title in ("MB", "dimensions", "input", "faces/s", "LFW")
+            folded = title in ("LFW source", "licence", "weights")
             table.add_column(
                 title,
                 justify="right" if right else "left",
@@ -73,8 +74,9 @@ def _show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
         print_table(table)
         click.echo()
     click.echo(
-        "LFW: accuracy on its pairs as published, not comparable to the last digit; faces/s: "
-        "measured here, on one core.\ndocs/models.md says which to choose."
+        "LFW: accuracy on the pairs of Labeled Faces in the Wild, as the LFW source states it; "
+        "small differences mean nothing.\nfaces/s: measured on one core of this machine.\n"
+        "docs/models.md says which model to choose."
     )
 
 
@@ -83,14 +85,14 @@ def _or_nothing(value: float | None, form: str) -> str:
 
 
 def _show_model(card: ModelCard, found: dict[str, str], *, as_json: bool) -> None:
-    """Print all that is known of one model that was run."""
+    """Print the card of a model, and what `check_model` found by running it."""
     if as_json:
         print_json({**asdict(card), **found})
         return
     size = "" if card.num_bytes is None else f", {card.num_bytes / 1e6:,.1f} MB"
     lines = {
         "model": f"{card.name} ({card.kind}), ready",
-        "embeddings": "" if card.dimension is None else f"{card.dimension} numbers",
+        "embeddings": "" if card.dimension is None else f"{card.dimension} dimensions",
         "input": card.input,
         **found,
         "weights": f"{card.origin}{size}",
@@ -98,7 +100,7 @@ def _show_model(card: ModelCard, found: dict[str, str], *, as_json: bool) -> Non
         "LFW": "" if card.lfw is None else f"{card.lfw:.4f} ({card.lfw_source})",
         "speed": ""
         if card.faces_per_second is None
-        else f"{card.faces_per_second:,.0f} faces/s on one core here",
+        else f"{card.faces_per_second:,.0f} faces/s on one core of this machine",
     }
     for name, text in lines.items():
         if text:

@@ -1,4 +1,4 @@
-"""Options that several commands have, and how options that travel together become one argument."""
+"""Options that several commands have, and a decorator that makes several options one argument."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ Decorator = Callable[[CommandFunction], CommandFunction]
 
 
 def gathered(into: str, make: Callable[..., object], *options: Decorator) -> Decorator:
-    """One decorator for options that travel together, and one argument for the command.
+    """Return a decorator that adds several options, and passes their values as one argument.
 
     Args:
         into: name of the command's argument.
-        make: makes the argument from the options' values: a dataclass, or a function. Its
-            parameters have the options' names.
-        options: `click.option` of each, in the order of the help.
+        make: dataclass or function that makes the argument; its parameters have the options' names.
+        options: decorators made by `click.option`, in the order of the help.
     """
     names = list(inspect.signature(make).parameters)
 
@@ -40,7 +39,10 @@ def gathered(into: str, make: Callable[..., object], *options: Decorator) -> Dec
 
 
 class Size(click.ParamType[int]):
-    """A number of bytes: 500000000, 500MB, 4GiB."""
+    """A parameter type for numbers of bytes, written as 500000000, 500MB or 4GiB.
+
+    MB is 10^6 bytes; MiB, and M alone, are 2^20.
+    """
 
     name = "SIZE"
     units: ClassVar = {"": 1, "B": 1} | {
@@ -52,7 +54,7 @@ class Size(click.ParamType[int]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """The bytes of a size as it is written."""
+        """Return the number of bytes that a written size stands for."""
         match = re.fullmatch(r"([0-9.]+) ?([A-Za-z]*)", str(value))
         try:
             assert match is not None
@@ -66,20 +68,21 @@ device_option = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where to do the work; auto: on a GPU where there is one.",
+    help="Device to use; auto is a GPU where FAISS sees one, else the CPU.",
 )
 model_device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "coreml", "openvino"]),
     default="auto",
     show_default=True,
-    help="Where the models run; auto: on an NVIDIA card where ONNX Runtime sees one.",
+    help="Device that runs the models; auto is an NVIDIA GPU where ONNX Runtime sees one, else the "
+    "CPU.",
 )
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Worker processes on this machine.  [default: one per core]",
+    help="Number of worker processes on this machine.  [default: one per core]",
 )
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document, for machines."
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
 )

@@ -1,4 +1,4 @@
-"""`facetrove purge`: remove deleted faces from every byte, with a report."""
+"""`facetrove purge`: remove the bytes of deleted faces from all files, with a report."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from facetrove.cli.text import counted, printable
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
-    help="Keep the report in this new file, as JSON.",
+    help="Also write the report as JSON to this file, which must not exist yet.",
 )
 @json_option
 def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json: bool) -> None:
-    """Remove what was deleted from every file of DATASET and every INDEX named.
+    """Remove the bytes of deleted faces from every file of DATASET and of each INDEX.
 
-    Also goes what was superseded: earlier faces of photos that changed, photos that vanished and
-    were dropped. Afterwards every file is read again, and a report says what was removed, when,
-    and what was looked for; it names nobody.
+    Superseded rows are removed too: earlier faces of photos that changed, and photos that vanished
+    and were dropped. Afterwards every file is read again to check that nothing is left. The report
+    says what was removed, when, and what was checked; it names no person and no photo.
 
     \b
     Example:
       facetrove purge faces.dataset faces.index --report purge.json
     """
     if report is not None:
-        _require_new_file(report)  # before: what is gone cannot be reported a second time
+        _require_new_file(report)  # before purging, because a purge cannot be reported twice
     with index_progress() as on_progress:
         done = ft.purge(dataset, indexes, on_progress=on_progress)
     if report is not None:
@@ -46,39 +46,42 @@ def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json
 
 
 def _require_new_file(path: Path) -> None:
-    """Raise WrongUsageError unless a file can be made at a path and nothing is there."""
+    """Raise WrongUsageError unless a new file can be made at a path."""
     if path.exists() or path.is_symlink():
         raise WrongUsageError(f"{path} exists; name a new file for the report")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise WrongUsageError(f"no file can be made in {path.parent}; name another folder")
+        raise WrongUsageError(
+            f"the folder {path.parent} does not exist or is not writable; name another folder for "
+            "the report"
+        )
 
 
 def _write_report(path: Path, report: ft.PurgeReport) -> None:
-    """Keep the report of a purge in a file."""
+    """Write the report of a purge to a file, as JSON."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n")
 
 
 def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
-    """Print what a purge removed, and how that was checked."""
+    """Print how many rows a purge removed, and what it checked afterwards."""
     if as_json:
         print_json(report.to_json())
         return
     click.echo(
         f"{printable(report.dataset)}: removed "
         f"{counted(report.num_faces_removed, 'row')} of faces and "
-        f"{report.num_photos_removed:,} of photos; "
+        f"{counted(report.num_photos_removed, 'row')} of photos; "
         f"{counted(len(report.deleted_face_digests), 'face')} deleted so far"
     )
     for index, count in report.num_index_rows_removed.items():
         click.echo(f"{printable(index)}: removed {counted(count, 'row')} of faces")
     click.echo(
-        f"then read {counted(report.files_checked, 'file')} with "
-        f"{counted(report.faces_checked, 'face')} again and did not find"
+        f"checked afterwards: {counted(report.files_checked, 'file')} with "
+        f"{counted(report.faces_checked, 'face')} hold none of:"
     )
     for trace in report.not_found:
         click.echo(f"  {trace}")
     for name in report.unknown_files:
-        click.echo(f"not ours, and not looked into: {printable(name)}")
+        click.echo(f"not checked, because it is no file of facetrove: {printable(name)}")
     for limit in report.limits:
         click.echo(limit)

@@ -1,4 +1,4 @@
-"""`facetrove search`: find the faces most like those in a photo."""
+"""`facetrove search`: find the faces of an index that are most similar to those in a photo."""
 
 from __future__ import annotations
 
@@ -27,25 +27,33 @@ query_options = gathered(
     click.option(
         "-k",
         type=int,
-        help="Matches per face.  [default: 10, or all of a smaller index; all with "
-        "--min-similarity or --fpir]",
+        metavar="COUNT",
+        help="Number of matches per face.  [default: 10, or all faces of a smaller index; all "
+        "matches with --min-similarity or --fpir]",
     ),
     click.option(
         "--where",
-        help="Only faces that pass a filter, as \"album = '2019'\"; see docs/search.md.",
+        metavar="FILTER",
+        help="Search only faces that match this filter, such as \"album = '2019'\"; see "
+        "docs/search.md.",
     ),
-    click.option("--min-similarity", type=click.FloatRange(-1, 1), help="Only matches above."),
+    click.option(
+        "--min-similarity",
+        type=click.FloatRange(-1, 1),
+        help="Return only matches with at least this similarity.",
+    ),
     click.option(
         "--fpir",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         metavar="RATE",
-        help="Only matches as similar as a stranger finds in this share of searches, as 0.01; see "
-        "`facetrove calibrate`.",
+        help="Return only matches above the threshold of this false-positive rate, such as 0.01: "
+        "the share of searches for people who are not in the index that return a match. The index "
+        "must be calibrated (see `facetrove calibrate`).",
     ),
     click.option(
         "--one-per",
         type=click.Choice(["photo", "person"]),
-        help="The best match of each photo, or person, only.",
+        help="Return only the best match of each photo, or of each person.",
     ),
 )
 
@@ -53,12 +61,15 @@ query_options = gathered(
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("photo", type=click.Path(path_type=Path), required=False)
-@click.option("--face", metavar="FACE_ID", help="More like this face of the index.")
+@click.option(
+    "--face", metavar="FACE_ID", help="Search for this face of the index instead of a photo."
+)
 @query_options
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path),
-    help="Also draw the faces and their matches into this picture (.jpg, .png, .webp).",
+    help="Also draw the faces and their matches side by side, in this picture file (.jpg, .png, "
+    ".webp).",
 )
 @device_option
 @json_option
@@ -71,7 +82,11 @@ def search(
     device: Device,
     as_json: bool,
 ) -> None:
-    """Find the faces in INDEX most like each face in PHOTO.
+    """Find the faces in INDEX that are most similar to each face in PHOTO.
+
+    Similarity lies between -1 and 1; higher is nearer. Which similarity tells one person from two
+    depends on the model and the index: `facetrove calibrate` measures how often searches for
+    strangers reach it.
 
     \b
     Examples:
@@ -80,13 +95,16 @@ def search(
       facetrove search faces.index me.jpg --fpir 0.01
     """
     if (photo is None) == (face is None):
-        raise WrongUsageError("name a photo, or a face with --face")
+        raise WrongUsageError("give either a photo to search for, or a face with --face")
     if sheet is not None:
         require_picture_name(sheet)
         if photo is None:
-            raise WrongUsageError("a contact sheet shows the faces of a photo; name one")
+            raise WrongUsageError(
+                "--sheet shows the faces of a photo; give a photo instead of --face, or leave "
+                "--sheet out"
+            )
     searcher = FaceSearcher.open(index, device=device)
-    shown = _Shown.by(searcher, query, as_json=as_json)
+    shown = _Shown.of(searcher, query, as_json=as_json)
     if photo is None:
         assert face is not None
         matches = searcher.search_face(face, **vars(query))
@@ -108,39 +126,48 @@ def search(
 
 @dataclass(frozen=True)
 class _Shown:
-    """What is said of every search, and how.
+    """What is printed about a search beside its matches, and how.
 
     Attributes:
-        device: where the search was done.
-        line: the FPIR asked for, and the least similarity that it means; None: not asked for.
-        min_fpir: the lowest FPIR that the index can tell; None: it is not calibrated.
-        as_json: print a document for machines.
+        device: device that answered the search.
+        fpir_threshold: the FPIR of the query and the similarity threshold that it stands for;
+            None: the query has no FPIR.
+        min_fpir: lowest FPIR that the index's calibration covers; None: it is not calibrated.
+        as_json: whether to print one JSON document.
     """
 
     device: str
-    line: tuple[float, float] | None
+    fpir_threshold: tuple[float, float] | None
     min_fpir: float | None
     as_json: bool
 
     @classmethod
-    def by(cls, searcher: FaceSearcher, query: Query, *, as_json: bool) -> _Shown:
-        """What a searcher says of a query."""
-        line = None if query.fpir is None else (query.fpir, searcher.threshold(query.fpir))
-        return cls(searcher.device, line, searcher.min_fpir, as_json)
+    def of(cls, searcher: FaceSearcher, query: Query, *, as_json: bool) -> _Shown:
+        """Describe how a searcher answers a query.
+
+        Raises:
+            WrongUsageError: the query has an FPIR that the index's calibration does not cover.
+        """
+        fpir_threshold = None
+        if query.fpir is not None:
+            fpir_threshold = query.fpir, searcher.threshold(query.fpir)
+        return cls(searcher.device, fpir_threshold, searcher.min_fpir, as_json)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of the printed document that every search has."""
-        line = {} if self.line is None else {"max_fpir": self.line[0], "threshold": self.line[1]}
-        return {"device": self.device, **line}
+        """Return the fields that the JSON document of every search has."""
+        if self.fpir_threshold is None:
+            return {"device": self.device}
+        fpir, threshold = self.fpir_threshold
+        return {"device": self.device, "max_fpir": fpir, "threshold": threshold}
 
 
 def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:
-    """Print the matches of each face of a photo as a table."""
+    """Print a table of matches for each face of a photo, or all as one JSON document."""
     if shown.as_json:
         found = [probe.to_json() for probe in probes]
         print_json({"photo": str(photo), **shown.to_json(), "probes": found})
         return
-    _say_where(shown)
+    _print_conditions(shown)
     for number, probe in enumerate(probes, start=1):
         x, y, width, height = (round(value) for value in probe.box)
         _print_matches(
@@ -152,30 +179,38 @@ def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:
 
 
 def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None:
-    """Print the matches of a face of the index as a table."""
+    """Print the matches of a face of the index as a table, or as one JSON document."""
     if shown.as_json:
         found = [match.to_json() for match in matches]
         print_json({"face_id": face_id, **shown.to_json(), "matches": found})
         return
-    _say_where(shown)
-    _print_matches(f"more like face {printable(face_id)}", matches, shown.min_fpir)
+    _print_conditions(shown)
+    _print_matches(f"most similar to face {printable(face_id)}", matches, shown.min_fpir)
 
 
-def _say_where(shown: _Shown) -> None:
+def _print_conditions(shown: _Shown) -> None:
+    """Print the device of a search if it is a GPU, and the threshold if an FPIR was asked for."""
     if shown.device == "cuda":
         click.echo("searched on the GPU")
-    if shown.line is not None:
-        fpir, threshold = shown.line
+    if shown.fpir_threshold is not None:
+        fpir, threshold = shown.fpir_threshold
         click.echo(
-            f"matches from similarity {threshold:.3f} on: {100 * fpir:.3g}% of the searches for "
-            "people who are not in the index get one"
+            f"matches have similarity {threshold:.3f} or more: {100 * fpir:.3g}% of searches for "
+            "people who are not in the index return one"
         )
 
 
 def _print_matches(title: str, matches: Sequence[Match], min_fpir: float | None) -> None:
+    """Print matches as a table with a title.
+
+    Args:
+        title: line above the table.
+        matches: matches of one face, best first.
+        min_fpir: lowest FPIR that the calibration covers; None: print no column FPIR.
+    """
     click.echo(title)
     if not len(matches):
-        click.echo("nobody was found")
+        click.echo("no match was found")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
@@ -192,12 +227,12 @@ def _print_matches(title: str, matches: Sequence[Match], min_fpir: float | None)
         x, y, width, height = (round(value) for value in match.box)
         name = shown_uri(match.uri)
         if match.also_at:
-            name += f" (and in {counted(len(match.also_at), 'other place')})"
+            name += f" (and {counted(len(match.also_at), 'other file')} of the same content)"
         person = [Text(printable(match.person or ""))] if has_people else []
         table.add_row(
             str(match.rank),
             f"{match.similarity:.3f}",
-            *([] if min_fpir is None else [_said_fpir(match.fpir, min_fpir)]),
+            *([] if min_fpir is None else [_fpir_in_words(match.fpir, min_fpir)]),
             f"{x},{y}",
             f"{width}x{height}",
             *person,
@@ -206,7 +241,8 @@ def _print_matches(title: str, matches: Sequence[Match], min_fpir: float | None)
     print_table(table)
 
 
-def _said_fpir(fpir: float | None, least: float) -> str:
+def _fpir_in_words(fpir: float | None, min_fpir: float) -> str:
+    """Return a match's FPIR as text, `<=0.01` where the calibration does not reach lower."""
     if fpir is None:
         return ""
-    return f"<={fpir:.2g}" if fpir <= least else f"{fpir:.2g}"
+    return f"<={fpir:.2g}" if fpir <= min_fpir else f"{fpir:.2g}"

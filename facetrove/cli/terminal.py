@@ -1,4 +1,4 @@
-"""What commands print with: results to stdout, progress to stderr and only on a terminal."""
+"""Printing for all commands: results to stdout, progress to stderr and only on a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from facetrove.cli.text import counted, printable
 
 
 class _RateColumn(ProgressColumn):
-    """Photos per second."""
+    """A column of a progress bar that shows photos per second."""
 
     def render(self, task: Task) -> Text:
         if not task.completed or not task.elapsed:
@@ -39,7 +39,7 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def embed_progress() -> Iterator[OnProgress]:
-    """A progress bar of the embed job: counts, rate and time left; gives the function to call."""
+    """Show a progress bar of the embed job, and yield the function that updates it."""
     columns = (
         TextColumn("embedding"),
         BarColumn(),
@@ -62,9 +62,7 @@ def embed_progress() -> Iterator[OnProgress]:
 
 @contextmanager
 def index_progress() -> Iterator[OnProgress]:
-    """A progress bar of work on an index: its step, faces, rate and time left; gives the function
-    to call.
-    """
+    """Show a progress bar of work on an index, and yield the function that updates it."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -91,32 +89,33 @@ def index_progress() -> Iterator[OnProgress]:
 
 
 def _progress_bar(*columns: ProgressColumn) -> ProgressBar:
+    """Make a progress bar on stderr that disappears at the end, and is not shown in a pipe."""
     console = Console(stderr=True)
     return ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_table(table: Table) -> None:
-    """Print a table, folded to the terminal's width if there is one."""
+    """Print a table, folded to the terminal's width if stdout is a terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 10_000  # lines are for another program then: not ours to fold
+        console.width = 10_000  # another program reads the lines, which must not be folded
     with console.capture() as captured:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print a document for machines."""
+    """Print a JSON document."""
     click.echo(json.dumps(document, indent=2))
 
 
 def shown_uri(uri: str) -> str:
-    """A photo's name as a person reads it."""
+    """Return a photo's uri as a person reads it: a path, or a URL without percent-encoding."""
     return shown_path(photo_path(uri)) if is_path(uri) else printable(unescape_url(uri))
 
 
 def shown_path(path: Path) -> str:
-    """A path, printable, relative to the current folder if it lies in it."""
+    """Return a printable path, relative to the current folder if it lies in that folder."""
     here = Path.cwd()
     shown = path.relative_to(here) if len(here.parts) > 1 and path.is_relative_to(here) else path
     return printable(str(shown))

@@ -1,6 +1,7 @@
-"""Words of the command line: names that cannot drive a terminal, and counts with their nouns.
+"""Text that the command line prints: names without control characters, and counts with nouns.
 
-Apart from `terminal`, for what ends with an error need not wait for tables and progress bars.
+This module is separate from `terminal`, which imports rich, so that an error message need not wait
+for that.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import os
 
 
 def printable(text: str) -> str:
-    """A text with control characters escaped: a name must not be able to drive the terminal."""
+    """Return a text with control characters escaped, so that a file's name cannot send any."""
     text = os.fsencode(text).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun, in the plural where that is due: `1 face`, `2,000 faces`."""
+    """Return a count with its noun, in the plural unless it is 1: `1 face`, `2,000 faces`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""`facetrove verify`: check every byte of an index."""
+"""`facetrove verify`: check that an index is intact and agrees with its dataset."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import counted, printable
 
 EXIT_PROBLEMS_FOUND = 1
+"""Exit code of a check that ran and found problems."""
 
 
 @click.command()
@@ -20,9 +21,11 @@ EXIT_PROBLEMS_FOUND = 1
 @click.argument("dataset", type=click.Path(path_type=Path), required=False)
 @json_option
 def verify(index: Path, dataset: Path | None, as_json: bool) -> None:
-    """Check the digest of every file of INDEX, that its rows agree, and with DATASET if named.
+    """Check that every file of INDEX is intact, and that its rows agree with those of DATASET.
 
-    Exit code 1 where something is wrong; it says which file, and what to do.
+    The digest of every file is computed, and the rows of the files are compared with each other
+    and, if DATASET is given, with the faces of that dataset. The exit code is 1 if a problem is
+    found; each is printed with the file and what to do.
 
     \b
     Example:
@@ -35,8 +38,8 @@ def verify(index: Path, dataset: Path | None, as_json: bool) -> None:
         sys.exit(EXIT_PROBLEMS_FOUND)
 
 
-def _show_verified(verified: ft.Verified, *, as_json: bool) -> None:
-    """Print what a check of an index found."""
+def _show_verified(verified: ft.VerificationResult, *, as_json: bool) -> None:
+    """Print the problems that a check of an index found, or that there are none."""
     if as_json:
         print_json(verified.to_json())
         return
@@ -48,7 +51,7 @@ def _show_verified(verified: ft.Verified, *, as_json: bool) -> None:
         if verified.dataset is not None:
             agrees = f", and agrees with {printable(verified.dataset)}"
         click.echo(
-            f"{name} (version {verified.version}) is whole{agrees}: "
+            f"{name} (version {verified.version}) is intact{agrees}: "
             f"{counted(verified.num_files, 'file')}, {verified.num_bytes:,} bytes, "
             f"{counted(verified.num_faces, 'face')}"
         )

@@ -1,1 +1,1 @@
-"""How well a model and an index work on your own photos, and where to draw the line."""
+"""Error rates of a model and an index on labelled photos, and the calibration of an index."""

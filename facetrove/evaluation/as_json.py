@@ -1,4 +1,4 @@
-"""Results of an evaluation as a JSON document."""
+"""Conversion of evaluation results to JSON documents."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ import numpy as np
 from facetrove.evaluation.metrics import ErrorCurve, Rate
 
 HISTOGRAM_BINS = np.linspace(-1, 1, 201)
+"""Edges of the histogram bins, as similarities."""
+
 SCORES = ("mated", "non_mated")
-"""Fields with a similarity for each comparison, of which a histogram is given."""
+"""Fields that hold one similarity per comparison or search. JSON has a histogram of each instead,
+which stays short."""
 
 
 class JsonResult:
-    """A dataclass that is the result of an evaluation."""
+    """The base of the dataclasses that hold the result of an evaluation."""
 
     def to_json(self) -> dict[str, Any]:
-        """Give the result as a JSON object."""
+        """Return the result as a JSON object, one key per field; infinite and NaN become null."""
         return dict(as_json(self))
 
 
 def as_json(value: Any) -> Any:
-    """Give dataclasses, arrays and rates as what JSON has; infinite and unknown numbers as null.
+    """Convert dataclasses, arrays and rates to JSON values; infinite and NaN numbers become null.
 
-    A field's key is its name, or what its metadata has under `json`.
+    A dataclass becomes an object whose keys are the field names, or the names that the fields'
+    metadata give under `json`.
     """
     if isinstance(value, Rate):
         low, high = value.interval
@@ -54,11 +58,12 @@ def as_json(value: Any) -> Any:
 
 
 def _histogram(similarities: np.ndarray) -> dict[str, Any]:
-    found = similarities[np.isfinite(similarities)]
-    counts, _ = np.histogram(found, HISTOGRAM_BINS)
+    """Count similarities by bin, and apart those of -inf: nobody is in the candidate list."""
+    finite = similarities[np.isfinite(similarities)]
+    counts, _ = np.histogram(finite, HISTOGRAM_BINS)
     return {
         "from": -1,
         "bin_width": 0.01,
         "counts": counts.tolist(),
-        "num_not_found": len(similarities) - len(found),
+        "num_not_found": len(similarities) - len(finite),
     }

@@ -1,4 +1,4 @@
-"""Where the errors are: by group of people or photos, by the quality of faces, and the worst."""
+"""Error rates broken down by group and by face quality, and the worst single errors."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from numpy.typing import NDArray
 
 from facetrove.evaluation.metrics import Bootstrap, Rate, share
 
-NUM_TENTHS = 10
+NUM_DECILES = 10
+"""Number of quantile bins (deciles) of a quality measure."""
+
 REJECTED = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Shares of the worst faces that are left out, for the curve of error versus reject."""
+"""Shares of the lowest-quality faces left out: the x axis of the error-versus-reject curves."""
 
 
 @dataclass(frozen=True)
 class GroupErrors:
-    """Error rates of one group at the threshold of all.
+    """The error rates of one group, at the threshold that was chosen over all groups together.
 
     Attributes:
-        group: its name.
-        num_mated, num_non_mated: comparisons or searches of it.
-        false_negative: share of the mated that are missed; None: there are none.
-        false_positive: share of the non-mated that are answered; None: there are none.
+        group: the group's name, a value of the column to group by.
+        num_mated, num_non_mated: numbers of the group's comparisons (1:1) or searches (1:N).
+        false_negative: share of the mated ones below the threshold (FRR or FNIR); None without
+            mated ones.
+        false_positive: share of the non-mated ones at or above the threshold (FAR or FPIR); None
+            without non-mated ones.
     """
 
     group: str
@@ -36,16 +40,16 @@ class GroupErrors:
 
 @dataclass(frozen=True)
 class QualityErrors:
-    """What a measure of a face's quality says about misses, at the threshold of all.
+    """False negatives by a quality measure of the face, at the threshold chosen over all faces.
 
     Attributes:
-        measure: its name; a higher value is better.
-        ends: (9,) values between the tenths.
-        tenths: (10,) share of mated ones missed, in the worst tenth first.
-        rejected: `REJECTED`.
-        false_negative: share missed among the rest, when so many of the worst are left out
-            (the curve of error versus reject: Grother and Tabassi, "Performance of Biometric
-            Quality Measures", IEEE PAMI 29(4), 2007).
+        measure: the measure's name, such as `sharpness`; a higher value is better quality.
+        ends: (9,) values of the measure that separate its deciles, ascending.
+        tenths: (10,) false-negative rate within each decile, lowest quality first.
+        rejected: (6,) shares of faces left out, `REJECTED`.
+        false_negative: (6,) false-negative rate of the faces that remain when each of these shares
+            of lowest quality is left out: the error-versus-reject curve (Grother and Tabassi,
+            "Performance of Biometric Quality Measures", IEEE PAMI 29(4), 2007).
     """
 
     measure: str
@@ -56,19 +60,22 @@ class QualityErrors:
 
     @property
     def name(self) -> str:
-        """Of the measure, as people read it."""
+        """The measure's name with spaces, for tables and plots."""
         return self.measure.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """Two faces that were taken for one person's and are not, or the other way round.
+    """A false positive or a false negative, as the two faces that were compared.
 
     Attributes:
-        uri, box: of the face searched for, or the first of a pair.
-        other_uri, other_box: of the face it was compared with, or the nearest of somebody else.
-        similarity: of the two.
-        mated: whether the person is the same, or is there to be found.
+        uri, box: photo and box (x, y, width, height in pixels) of the probe, or of a pair's first
+            face.
+        other_uri, other_box: photo and box of a pair's second face, or, of a search, of the most
+            similar enrolled face of another person.
+        similarity: similarity of these two faces, [-1, 1].
+        mated: True for a false negative (the pair shows one person, or the probe's person is
+            enrolled), False for a false positive.
     """
 
     uri: str
@@ -81,14 +88,14 @@ class WrongAnswer:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Where the errors are, at the threshold of one false-positive rate.
+    """The errors at the threshold of one false-positive rate, by group and by quality.
 
     Attributes:
-        at: the false-positive rate (FAR or FPIR) whose threshold groups and qualities are compared
-            at; None: there are too few non-mated comparisons to tell, and they are not.
-        groups: error rates of each group, by the column that tells them apart.
-        qualities: misses by each measure of a face's quality.
-        worst: the worst errors, if they are asked for.
+        at: the false-positive rate (FAR or FPIR) whose threshold is used; None where there are too
+            few non-mated comparisons to measure it, and then groups and qualities are empty.
+        groups: the error rates of each group, by column to group by.
+        qualities: the false-negative rates by each quality measure.
+        worst: the worst errors of each kind, as many as were asked for.
     """
 
     at: float | None
@@ -106,29 +113,30 @@ def by_group(
     people: NDArray[np.int64],
     bootstrap: Bootstrap,
 ) -> list[GroupErrors]:
-    """Error rates by group, largest group first.
+    """Compute the error rates of each group, largest group first.
 
     Args:
-        similarities: (n,) of comparisons, or of each search the one that counts.
-        mated: (n,) bool.
-        groups: (n,) their names.
-        threshold: of all.
-        people: (n,), or (n, 2) of comparisons, by their numbers.
-        bootstrap: over these people.
+        similarities: (n,) similarities of comparisons, or of searches: to the probe's own person
+            in a mated search, the highest in a non-mated one.
+        mated: (n,) bool, whether the comparison or search is mated.
+        groups: (n,) name of the group that each comparison or search belongs to.
+        threshold: similarity from which on a comparison or search is positive, for all groups.
+        people: (n,) person number of each search, or (n, 2) person numbers of each comparison.
+        bootstrap: bootstrap over these people.
     """
     encoded = pa.array(groups, pa.string()).dictionary_encode()
-    numbers = encoded.indices.to_numpy()
+    codes = encoded.indices.to_numpy()
     found = []
-    for number in np.argsort(-np.bincount(numbers), kind="stable").tolist():
-        here = numbers == number
+    for code in np.argsort(-np.bincount(codes), kind="stable").tolist():
+        in_group = codes == code
         rates = []
         for kind in (True, False):
-            some = np.flatnonzero(here & (mated == kind))
-            wrong = (similarities[some] >= threshold) != kind
-            rates.append(share(wrong, people[some], bootstrap) if len(some) else None)
-        num_mated = int((here & mated).sum())
-        name = encoded.dictionary[number].as_py()
-        found.append(GroupErrors(name, num_mated, int(here.sum()) - num_mated, *rates))
+            rows = np.flatnonzero(in_group & (mated == kind))
+            wrong = (similarities[rows] >= threshold) != kind
+            rates.append(share(wrong, people[rows], bootstrap) if len(rows) else None)
+        num_mated = int((in_group & mated).sum())
+        name = encoded.dictionary[code].as_py()
+        found.append(GroupErrors(name, num_mated, int(in_group.sum()) - num_mated, *rates))
     return found
 
 
@@ -140,21 +148,21 @@ def by_quality(
     people: NDArray[np.int64],
     bootstrap: Bootstrap,
 ) -> list[QualityErrors]:
-    """What each measure says about misses.
+    """Compute the false-negative rates by each quality measure.
 
     Args:
-        mated: (n,) similarities to the right person, one or more.
-        quality: (n,) of each measure.
-        threshold: below, it is a miss.
-        people: (n,) or (n, 2), as of `by_group`.
-        bootstrap: over these people.
+        mated: (n,) similarities of mated comparisons or searches, n >= 1.
+        quality: (n,) values of each measure, by its name; higher is better.
+        threshold: similarity below which a mated comparison or search is a false negative.
+        people: (n,) or (n, 2) person numbers, as for `by_group`.
+        bootstrap: bootstrap over these people.
     """
     missed = mated < threshold
     found = []
     for measure, values in quality.items():
         order = np.argsort(values, kind="stable")
-        tenths = np.array_split(missed[order], NUM_TENTHS)
-        firsts = np.cumsum([len(tenth) for tenth in tenths])[:-1]
+        deciles = np.array_split(missed[order], NUM_DECILES)
+        firsts = np.cumsum([len(decile) for decile in deciles])[:-1]
         curve = []
         for rejected in REJECTED:
             kept = order[round(rejected * len(order)) :]
@@ -163,7 +171,7 @@ def by_quality(
             QualityErrors(
                 measure,
                 ends=tuple(values[order][firsts.clip(max=len(order) - 1)].astype(float).tolist()),
-                tenths=tuple(float(t.mean()) if len(t) else float("nan") for t in tenths),
+                tenths=tuple(float(d.mean()) if len(d) else float("nan") for d in deciles),
                 rejected=REJECTED,
                 false_negative=tuple(curve),
             )

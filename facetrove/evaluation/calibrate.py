@@ -1,19 +1,20 @@
-"""Calibration: which similarity strangers reach in an index, measured on the faces in it.
+"""Calibration: measure the FPIR of an index by threshold, on the faces in the index itself.
 
-A face of the gallery, compared with everybody's but its own person's, is what a stranger is. Of
-each such probe the highest similarity is kept, and of all pairs how many reach each similarity;
-`facetrove.evaluation.strangers` makes a curve of FPIR by similarity out of these. The curve ends at
-a tenth of the least FPIR that is measured: nothing is promised beyond.
+A face of the gallery, compared with the faces of everybody but its own person, is a non-mated
+probe. The highest similarity of each such probe is kept, and a histogram of the similarities of all
+pairs; `facetrove.evaluation.strangers` fits a curve of FPIR by similarity to both. The curve ends
+at a tenth of the lowest FPIR that the probes measure directly; no threshold is given beyond it.
 
-**Whose faces they are** labels tell, where there are enough. Else the gallery itself does: pairs of
-one person are some at the upper end and none at the lower, so the lower half of all similarities
-gives the bulk of the strangers', which is Gaussian (`facetrove.evaluation.comparisons`). Faces are
-linked where strangers' would be so alike in one search of a hundred, and linked faces, directly or
-through others, are taken for one person (`facetrove.evaluation.likeness`). What that cuts off are
-similarities beyond the link, and the fit does not use these.
+**Which faces are of one person** is known from labels where enough faces have one. Otherwise the
+gallery is clustered. Pairs of one person are few and lie at the upper end of all similarities, so
+the lower half shows the distribution of non-mated similarities, whose bulk is Gaussian
+(`facetrove.evaluation.comparisons`). Two faces are linked from the similarity on that a non-mated
+search would reach at an FPIR of 0.01, and faces linked directly or through others are taken for one
+person, which is single-linkage clustering (`facetrove.evaluation.likeness`). Clustering removes
+non-mated similarities above the link from the measurement; the fit uses only lower ones.
 
-Measuring writes nothing: `facetrove.calibration` publishes what was measured. docs/evaluation.md
-has what came of it on real people that were not in the gallery.
+Nothing is written here: `facetrove.calibration` publishes the result. docs/evaluation.md compares
+calibrated with actual rates, for real people who were not in the gallery.
 """
 
 from __future__ import annotations
@@ -34,17 +35,19 @@ from indexer.manifest import Manifest
 from indexer.snapshot import Snapshot
 from indexer.thresholds import MAX_GROWTH, Calibration
 
-PEOPLE_AT_LEAST = 100
-"""People whose highest similarity must reach one that the fit uses: a tenth of error."""
+MIN_FALSE_POSITIVES = 100
+"""Expected number of people with a false positive at the lowest FPIR that is measured directly. Its
+relative standard error is then a tenth."""
 
-DECADE = 10.0
-"""How far below what is measured the curve goes on."""
+EXTRAPOLATION = 10.0
+"""Factor between the lowest FPIR that is measured directly and the end of the fitted curve."""
 
-MIN_FPIR_LINKED = 0.1
-"""Where faces are grouped by likeness, nothing below is measured: links cut off what is near
-`likeness.LINK_FPIR`."""
+MIN_FPIR_CLUSTERED = 0.1
+"""Lowest FPIR that is measured directly where people are clusters of similar faces: clustering
+removes similarities near the one of `likeness.LINK_FPIR`."""
 
 NUM_POINTS = 80
+"""Number of points of the stored curve."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class MeasuredCalibration:
 
     Attributes:
         calibration: the index's false-positive identification rate, by similarity.
-        manifest: that version.
+        manifest: the manifest of the version that was measured.
     """
 
     calibration: Calibration
@@ -72,18 +75,21 @@ def measure_calibration(
 
     Args:
         index: the index's folder.
-        people: `folder`, or the column that says who is in a photo; by default `person`, where
-            that says it of `MIN_PEOPLE` people or more and of half of the faces, or else the
-            gallery itself.
-        by_likeness: go by the gallery itself whatever labels say.
+        people: `folder`, or the column with the name of the person in a photo. By default
+            `person`, if that column names at least `MIN_PEOPLE` people and labels at least half of
+            the faces; otherwise people are clusters of similar faces.
+        by_likeness: use clusters of similar faces even where faces are labelled.
         face: which of a photo's faces is the labelled person's.
         on_progress: called with the step that is being done.
 
     Raises:
-        WrongUsageError: there is no index, or it holds too few people to tell.
+        WrongUsageError: there is no index, or it holds too few people to measure.
     """
     if by_likeness and people is not None:
-        raise WrongUsageError("go by labelled people or by the likeness of faces, not by both")
+        raise WrongUsageError(
+            f"people are either those that {people!r} names or clusters of similar faces; give "
+            "either --people or --by-likeness"
+        )
     version = Snapshot.open(Path(index), "cpu")
     labels = None
     if not by_likeness:
@@ -93,7 +99,8 @@ def measure_calibration(
         calibration = _measured(version, labels, on_progress)
     except ValueError as error:
         raise WrongUsageError(
-            f"the faces of index {index} are too much alike to tell strangers by"
+            f"index {index} cannot be calibrated: its faces are too similar to each other to "
+            "measure the similarities of different people; index more different people"
         ) from error
     return MeasuredCalibration(calibration, version.manifest)
 
@@ -101,15 +108,15 @@ def measure_calibration(
 def _labels(
     index: Path, version: Snapshot, people: str | None, face: FaceChoice
 ) -> LabelledFaces | None:
-    """Read the labelled faces; None where there are too few to go by.
+    """Read the labelled faces; return None where there are too few for a calibration.
 
     Raises:
-        WrongUsageError: `people` is given and there are too few.
+        WrongUsageError: `people` is given and it labels too few people or faces.
     """
     if people is None and "person" not in version.metadata.names:
         return None
     labels = labelled_faces(index, version, people=people, face=face)
-    num_people, num_labelled = len(labels.names), len(labels.places)
+    num_people, num_labelled = len(labels.names), len(labels.index_rows)
     num_faces = version.manifest.num_faces
     if num_people >= MIN_PEOPLE and num_labelled * MAX_GROWTH >= num_faces:
         return labels
@@ -117,37 +124,39 @@ def _labels(
         return None
     raise WrongUsageError(
         f"{people!r} names {num_people:,} people of index {index} in {num_labelled:,} of "
-        f"{num_faces:,} faces; a calibration by people takes {MIN_PEOPLE} people and half of the "
-        "faces; go --by-likeness of the faces"
+        f"{num_faces:,} faces; a calibration by labels takes at least {MIN_PEOPLE} people and half "
+        "of the faces; calibrate with --by-likeness, which needs no labels"
     )
 
 
 def _measured(
     version: Snapshot, labels: LabelledFaces | None, on_progress: OnProgress
 ) -> Calibration:
+    """Calibrate by labelled people, or where `labels` is None by clusters of similar faces."""
     if labels is not None:
-        compared = Comparisons.of(version, labels.places, labels.people, on_progress)
+        compared = Comparisons.of(version, labels.index_rows, labels.people, on_progress)
         return _calibration(compared, "people")
-    places = np.flatnonzero(version.live())
-    compared = Comparisons.of(version, places, np.arange(len(places)), on_progress)
+    rows = np.flatnonzero(version.live())
+    compared = Comparisons.of(version, rows, np.arange(len(rows)), on_progress)
     return _calibration(replace(compared, people=people_by_likeness(compared)), "gallery")
 
 
 def _calibration(compared: Comparisons, method: Method) -> Calibration:
-    """Measure how similar different people look, and state it for the whole gallery."""
+    """Measure the non-mated similarities of a gallery, and state the FPIR for all its faces."""
     num_people = len(np.unique(compared.people[compared.probes]))
     if num_people < MIN_PEOPLE:
-        what = "people" if method == "people" else "groups of like faces"
+        what = "people" if method == "people" else "clusters of similar faces"
         raise too_few(f"faces of {num_people} {what}")
-    measured = PEOPLE_AT_LEAST / num_people
+    min_measured = MIN_FALSE_POSITIVES / num_people
     if method == "gallery":
-        measured = max(measured, MIN_FPIR_LINKED)
+        min_measured = max(min_measured, MIN_FPIR_CLUSTERED)
     strangers = Strangers.among(compared, method)
-    rates = np.geomspace(0.99, measured / DECADE, NUM_POINTS)
-    similarities = strangers.thresholds(rates, measured)
+    rates = np.geomspace(0.99, min_measured / EXTRAPOLATION, NUM_POINTS)
+    similarities = strangers.thresholds(rates, min_measured)
     rates = rates[: len(similarities)]
     num_faces = compared.version.manifest.num_faces
-    growth = num_faces / len(compared.places)  # unlabelled faces are chances too
+    # A search compares its probe with the unlabelled faces too.
+    growth = num_faces / len(compared.index_rows)
     rates = -np.expm1(growth * np.log1p(-rates))
     kept = rates < 1 - 1e-9
     return Calibration(

@@ -1,7 +1,7 @@
-"""Controlled corruption of a photo of a face: what cameras, scanners, screens and hands do to it.
+"""Controlled corruptions of the photo of a face, such as JPEG compression, blur or covered eyes.
 
-A face is cut out with what is around it and shrunk, where it is larger, to `FACE_SIDE` pixels, so
-that a strength means the same whatever the photo's size.
+A face is cut out of its photo together with its surroundings, and shrunk to `FACE_SIDE` pixels if
+it is larger, so that a strength means the same whatever the photo's size.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 from faces.photos.decoding import Image
 
 FACE_SIDE = 112
-"""Longest shorter side of the face's box, in pixels; embedders see about so many."""
+"""Maximum of the shorter side of a face's box, in pixels: about the size of embedders' input."""
 
 CONTEXT = 2.6
-"""Side of what is cut out, in sides of the box; a face in LFW has as much around it."""
+"""Side of the square window, as a multiple of the box's longer side. Photos of LFW have about as
+much around a face."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceWindow:
-    """A face and what is around it.
+    """A square window of a photo around one face.
 
     Attributes:
-        image: (height, width, 3) uint8 RGB.
-        box: (4,) float32 of the face, in pixels of it.
-        landmarks: (5, 2) float32, likewise.
+        image: (side, side, 3) uint8 RGB.
+        box: (4,) float32 x, y, width, height of the face, in pixels of the window.
+        landmarks: (5, 2) float32 x, y of the face's landmarks, in pixels of the window.
     """
 
     image: Image
@@ -40,7 +41,13 @@ class FaceWindow:
     def cut(
         cls, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]
     ) -> FaceWindow:
-        """Cut a face out of its photo; black where that ends."""
+        """Cut the window around a face out of its photo, black beyond the photo's edges.
+
+        Args:
+            image: (height, width, 3) uint8 RGB, the upright photo.
+            box: (4,) float32 x, y, width, height of the face, in pixels of the photo.
+            landmarks: (5, 2) float32, in pixels of the photo.
+        """
         side = max(2, round(CONTEXT * float(max(box[2:]))))
         left, top = (round(float(box[i] + box[2 + i] / 2) - side / 2) for i in (0, 1))
         height, width = image.shape[:2]
@@ -56,26 +63,26 @@ class FaceWindow:
         return moved if scale >= 1 else moved.resized(scale)
 
     def resized(self, scale: float) -> FaceWindow:
-        """The same, larger or smaller."""
+        """Return the window resized by a factor, with its box and landmarks."""
         side = max(1, round(self.image.shape[0] * scale))
         image = cv2.resize(self.image, (side, side), interpolation=cv2.INTER_AREA)
         factor = np.float32(side / self.image.shape[0])
         return FaceWindow(np.asarray(image, np.uint8), self.box * factor, self.landmarks * factor)
 
     def with_image(self, image: NDArray[np.generic]) -> FaceWindow:
-        """The same place, other pixels."""
+        """Return a window of the same box and landmarks with another image."""
         return FaceWindow(np.asarray(image, np.uint8), self.box, self.landmarks)
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind of corruption.
+    """One kind of corruption of a face's photo.
 
     Attributes:
-        name: of it.
-        unit: what a strength is.
-        strengths: tried, mildest first.
-        apply: what it does, given a strength and a source of chance.
+        name: the corruption's name, as the option takes it.
+        unit: the unit of a strength, in words.
+        strengths: the strengths that are measured, mildest first.
+        apply: corrupts a window, given a strength and a random generator.
     """
 
     name: str
@@ -92,12 +99,12 @@ def _compress(window: FaceWindow, quality: float, _: np.random.Generator) -> Fac
     )
 
 
-def _blur(window: FaceWindow, deviation: float, _: np.random.Generator) -> FaceWindow:
-    return window.with_image(cv2.GaussianBlur(window.image, (0, 0), deviation))
+def _blur(window: FaceWindow, std: float, _: np.random.Generator) -> FaceWindow:
+    return window.with_image(cv2.GaussianBlur(window.image, (0, 0), std))
 
 
-def _add_noise(window: FaceWindow, deviation: float, rng: np.random.Generator) -> FaceWindow:
-    noise = rng.normal(0, deviation, window.image.shape)
+def _add_noise(window: FaceWindow, std: float, rng: np.random.Generator) -> FaceWindow:
+    noise = rng.normal(0, std, window.image.shape)
     return window.with_image((window.image + noise).round().clip(0, 255))
 
 
@@ -129,7 +136,13 @@ def _cover_mouth(window: FaceWindow, share: float, _: np.random.Generator) -> Fa
 
 
 def _covered(window: FaceWindow, middle: NDArray[np.float32], share: float) -> FaceWindow:
-    """A black bar across the face, so high a share of it, along the line of the eyes."""
+    """Draw a black bar across the face, parallel to the line between the eyes.
+
+    Args:
+        window: the face.
+        middle: (2,) x, y of the bar's centre, in pixels.
+        share: height of the bar, as a share of the box's height.
+    """
     across = window.landmarks[1] - window.landmarks[0]
     angle = float(np.degrees(np.arctan2(across[1], across[0])))
     width, height = (float(side) for side in window.box[2:])
@@ -142,13 +155,16 @@ def _covered(window: FaceWindow, middle: NDArray[np.float32], share: float) -> F
 CORRUPTIONS = (
     Corruption("compression", "JPEG quality", (50, 20, 10, 5), _compress),
     Corruption("blur", "standard deviation in pixels", (1, 2, 3, 4), _blur),
-    Corruption("noise", "standard deviation, of 255", (5, 10, 25, 50), _add_noise),
+    Corruption("noise", "standard deviation in grey levels, of 255", (5, 10, 25, 50), _add_noise),
     Corruption("small", "width of the face in pixels", (64, 40, 28, 20), _shrink),
-    Corruption("dark", "factor", (0.5, 0.25, 0.12, 0.06), _scale_light),
-    Corruption("bright", "factor", (1.5, 2, 3, 4), _scale_light),
+    Corruption("dark", "factor of brightness", (0.5, 0.25, 0.12, 0.06), _scale_light),
+    Corruption("bright", "factor of brightness", (1.5, 2, 3, 4), _scale_light),
     Corruption("rotation", "degrees", (15, 30, 60, 90, 180), _rotate),
-    Corruption("eyes covered", "height of the bar, of the face's", (0.1, 0.2, 0.3), _cover_eyes),
     Corruption(
-        "mouth covered", "height of the bar, of the face's", (0.15, 0.3, 0.45), _cover_mouth
+        "eyes covered", "height of the bar / height of the face", (0.1, 0.2, 0.3), _cover_eyes
+    ),
+    Corruption(
+        "mouth covered", "height of the bar / height of the face", (0.15, 0.3, 0.45), _cover_mouth
     ),
 )
+"""All corruptions, in the order of the report."""

@@ -1,13 +1,14 @@
-"""1:N identification: who is this? Searches among enrolled people, closed set and open set.
+"""1:N identification: error rates of searches in a gallery of enrolled people.
 
-Each split enrols some photos of each person and searches for the others, in the index itself: a
-filter leaves the enrolled faces. Closed set: everybody searched for is enrolled. Open set: a share
-of the people is not, and searches for these should find nobody.
+Each random split enrols some photos of each person and searches for the other photos. Searches run
+in the index itself, with a mask that selects the enrolled faces. In the closed set, everybody
+searched for is enrolled. In the open set, a share of the people ("strangers") is not enrolled, and
+searches for them should return nobody.
 
-Terms and rates are those of NIST's FRTE Part 2 (Grother, Ngan, Hanaoka, NISTIR 8271): a search
-answers with a candidate list of `gallery.CANDIDATES` people at most; FPIR is the share of non-mated
-searches with any candidate at or above the threshold, FNIR the share of mated searches whose person
-is not among the candidates at or above it.
+Terms and rates are those of NIST's FRTE Part 2 (Grother, Ngan, Hanaoka, NISTIR 8271). A search
+returns a candidate list of at most `gallery.CANDIDATES` people. FPIR is the share of non-mated
+searches that return any candidate at or above the threshold. FNIR is the share of mated searches
+whose person is not among the candidates at or above the threshold.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from facetrove.evaluation.breakdown import (
     by_quality,
 )
 from facetrove.evaluation.gallery import Gallery, Searches, search_all
-from facetrove.evaluation.labels import FaceChoice, LabelledFaces, in_words, labelled_faces
+from facetrove.evaluation.labels import FaceChoice, LabelledFaces, group_names, labelled_faces
 from facetrove.evaluation.metrics import (
     Bootstrap,
     ErrorCurve,
@@ -49,34 +50,40 @@ from facetrove.evaluation.protocol import Protocol, keep_out, split_faces
 from indexer.snapshot import Snapshot
 
 MAX_RANK = 20
+"""The last rank of the CMC."""
+
 FALSE_POSITIVE_RATES = (1e-1, 1e-2, 3e-3)
-"""At which FNIR is given, where enough people are searched for that are not enrolled."""
+"""FPIRs at which FNIR is reported, each where enough people are strangers (`MIN_STRANGERS`)."""
 
 MIN_STRANGERS = 3
-"""So many people at least must be answered falsely at a rate, or it is not given."""
+"""Minimum of FPIR times the number of different strangers for FNIR to be reported at that FPIR."""
 
 GROUPED_AT = (1e-2, 1e-1)
-"""FPIR at whose threshold groups and qualities are compared: the first that can be told."""
+"""FPIRs for the error rates by group and quality: the first at which FNIR is reported is used."""
 
 MAX_GROUPS = 50
-"""Of a column to group by; more say nothing, and it is likely not one of groups."""
+"""Maximum number of groups in a column to group by. A column with more, such as one of names or
+dates, hardly names groups, and each would be too small for an error rate."""
 
 MAX_SEARCHES = 10_000
-"""In a split, of each kind; more would tell little more, and the bootstrap holds all in memory."""
+"""Maximum number of searches per split and kind (closed set, mated, non-mated). More would hardly
+narrow the intervals, and the bootstrap holds all of them in memory."""
 
 STEPS = {"model": "comparing with every face", "index": "searching through the index"}
+"""Names of the steps of progress, by way to search."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What one way to search achieves.
+    """The error rates of one way to search a gallery.
 
     Attributes:
-        rank_one, rank_five: share of closed-set searches whose person is so far in front.
-        match_rates: (20,) the same by rank, the CMC.
-        false_negative: FNIR by FPIR, in the open set; None where too few people are not enrolled.
-        thresholds: similarities of these.
-        curve: FPIR and FNIR by threshold, the DET.
+        rank_one, rank_five: share of closed-set searches whose person has rank 1, or rank 1 to 5.
+        match_rates: (20,) share of closed-set searches whose person has at most rank 1, 2, ..., 20:
+            the cumulative match characteristic (CMC).
+        false_negative: open-set FNIR by FPIR; None where there are too few strangers.
+        thresholds: similarity threshold at each of these FPIRs; None where FNIR is.
+        curve: open-set FPIR and FNIR by threshold, the DET curve.
     """
 
     rank_one: Rate
@@ -89,21 +96,26 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Identification(JsonResult):
-    """How well people are found, and strangers are not.
+    """The result of `evaluate_identification`: closed-set and open-set error rates.
 
     Attributes:
-        protocol: how it was tried.
-        num_people, num_faces: labelled.
-        num_unlabelled: photos with faces that were passed over: no label, or no one face.
-        closed_gallery, open_gallery: (people, faces) enrolled, a mean over the splits.
-        num_closed, num_mated, num_non_mated: searches in all splits: closed set, open set.
-        model: accuracy when every enrolled face is compared.
-        index: accuracy through the index; None where it compares with every face anyway.
-        mated, non_mated: similarities in the open set: to the right person, and the highest.
-        grouped_at: FPIR at whose threshold groups and qualities are compared; None: there are too
-            few strangers, and they are not.
-        groups, qualities: see `facetrove.evaluation.breakdown`.
-        worst: the worst errors, if they are asked for.
+        protocol: the protocol's options.
+        num_people, num_faces: numbers of labelled people and of their labelled faces.
+        num_unlabelled: number of photos with faces that were left out because they have no label,
+            or no face that the option `face` selects.
+        closed_gallery, open_gallery: (people, faces) enrolled, as means over the splits.
+        num_closed: number of closed-set searches in all splits.
+        num_mated, num_non_mated: numbers of open-set searches in all splits, by kind.
+        model: error rates of comparing each probe with every enrolled face.
+        index: error rates of searching through the index; None where it compares every face anyway.
+        mated: (num_mated,) float32 similarities of the mated open-set searches to the probe's
+            person; -inf where the person is not in the candidate list.
+        non_mated: (num_non_mated,) float32 highest similarity of each non-mated open-set search.
+        grouped_at: the FPIR whose threshold is used for groups and qualities; None where there are
+            too few strangers, and then both are empty.
+        groups: error rates by group, for each column of `by`; see `GroupErrors`.
+        qualities: error rates by quality measure of the probe; see `QualityErrors`.
+        worst: the worst errors of each kind, as many as were asked for; see `WrongAnswer`.
     """
 
     protocol: Protocol
@@ -136,20 +148,23 @@ def evaluate_identification(
     examples: int = 0,
     on_progress: OnProgress = ignore_progress,
 ) -> Identification:
-    """Measure how well an index finds the people in it, and nobody for those who are not.
+    """Measure how well an index identifies labelled people, in the closed and in the open set.
 
     Args:
         index: the index's folder.
-        people: `folder`, or the column that says who is in a photo; by default `person`.
-        face: which of a photo's faces is the labelled person's.
-        where: a filter, as of a search; only faces that pass it are used.
-        protocol: how identification is tried.
-        by: columns of the faces; error rates are also given for each of their values.
-        examples: how many of the worst errors of each kind to name.
+        people: `folder`, or the column with the name of the person in a photo; by default `person`.
+        face: which of a photo's faces is the labelled person's: `largest`; `central`, the one
+            nearest the photo's centre; or `only`, the face of a photo with no other.
+        where: a filter, as in a search; only faces that match it are enrolled or searched for.
+        protocol: the options of the experiment.
+        by: columns of the faces to group by; error rates are also computed for each of their
+            values, by the probe.
+        examples: maximum number of worst errors of each kind to return.
         on_progress: called with the step that is being done.
 
     Raises:
-        WrongUsageError: the labels do not suffice.
+        WrongUsageError: there is no index, no such column, or too few labelled people.
+        CorruptFileError: a file of the index is not what was written.
     """
     version = Snapshot.open(Path(index), "cpu")
     faces = labelled_faces(Path(index), version, people=people, face=face, where=where)
@@ -161,11 +176,11 @@ def evaluate_identification(
     accuracies = {way: _accuracy(trials, bootstrap) for way, trials in found.items()}
     answers = "index" if "index" in found else "model"
     trials, thresholds = found[answers], accuracies[answers].thresholds
-    errors = _broken_down(trials.open_set, thresholds, faces, by, examples, bootstrap)
+    errors = _breakdown_of(trials.open_set, thresholds, faces, by, examples, bootstrap)
     return Identification(
         protocol=protocol,
         num_people=len(faces.names),
-        num_faces=len(faces.places),
+        num_faces=len(faces.index_rows),
         num_unlabelled=faces.num_unlabelled,
         closed_gallery=trials.closed_gallery,
         open_gallery=trials.open_gallery,
@@ -184,13 +199,13 @@ def evaluate_identification(
 
 
 def _require_probes(faces: LabelledFaces, protocol: Protocol, index: str | Path) -> None:
-    """Raise WrongUsageError unless two people have photos that are not enrolled."""
+    """Raise WrongUsageError unless at least two people have a photo that is not enrolled."""
     counts = np.bincount(faces.people, minlength=1)
     if (counts > protocol.enrol).sum() < 2:
         raise WrongUsageError(
             f"of {len(faces.names)} labelled people of index {index} fewer than two have more than "
-            f"{protocol.enrol} photos; there is nobody to search for (--people says where names "
-            "are)"
+            f"{protocol.enrol} photos, so there are no probes; label more photos, or give --people "
+            "the column that has the names"
         )
 
 
@@ -204,7 +219,7 @@ def _require_columns(faces: LabelledFaces, by: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Trials:
-    """The searches of all splits, and how many (people, faces) were enrolled, as a mean."""
+    """The searches of all splits, with the mean numbers of (people, faces) that were enrolled."""
 
     closed_set: Searches
     open_set: Searches
@@ -213,19 +228,19 @@ class _Trials:
 
     @property
     def mated(self) -> Searches:
-        """The open set's searches for people who are enrolled."""
+        """The mated searches of the open set: the probe's person is enrolled."""
         return self.open_set.where(self.open_set.mated)
 
     @property
     def strangers(self) -> Searches:
-        """The open set's searches for people who are not enrolled."""
+        """The non-mated searches of the open set: the probe's person is not enrolled."""
         return self.open_set.where(~self.open_set.mated)
 
 
 def _try_ways(
     version: Snapshot, faces: LabelledFaces, protocol: Protocol, on_progress: OnProgress
 ) -> dict[str, _Trials]:
-    """Search by comparing with every face, and through the index's codes where it has some."""
+    """Run all searches comparing every face, and again through the index's codes if it has any."""
     galleries = {"model": Gallery(version, faces)}
     if any(segment.codes is not None for segment in version.segments):
         galleries["index"] = Gallery(version, faces, through_codes=True)
@@ -236,7 +251,7 @@ def _try_ways(
 
 
 def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnProgress) -> _Trials:
-    """Search in all splits of a protocol."""
+    """Run the searches of all splits; raise WrongUsageError where one lacks a kind of face."""
     faces = gallery.faces
     closed, opened, sizes = [], [], []
     for number in range(protocol.splits):
@@ -250,13 +265,13 @@ def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnPro
         kinds = [rng.permutation(rows) for rows in drawn]
         if not len(enrolled) or not all(map(len, kinds)):
             raise WrongUsageError(
-                f"with {len(faces.names)} labelled people and a share of {protocol.strangers} "
-                "of strangers a split has nobody enrolled, nobody to search for, or no stranger; "
-                "label more people, or choose another share"
+                f"with {len(faces.names)} labelled people, of whom a share of {protocol.strangers} "
+                "are strangers, a split has no enrolled face, no mated probe or no non-mated "
+                "probe; label more people, or choose another share (--strangers)"
             )
         sizes.append(_size(faces, enrolled))
-        some = np.concatenate([kind[:MAX_SEARCHES] for kind in kinds])
-        opened.append(search_all(gallery, enrolled, some))
+        chosen = np.concatenate([kind[:MAX_SEARCHES] for kind in kinds])
+        opened.append(search_all(gallery, enrolled, chosen))
     means = np.array(sizes, float).reshape(-1, 2, 2).mean(axis=0).tolist()
     return _Trials(
         Searches.joined(closed), Searches.joined(opened), tuple(means[0]), tuple(means[1])
@@ -264,10 +279,12 @@ def _try_all(protocol: Protocol, gallery: Gallery, step: str, on_progress: OnPro
 
 
 def _size(faces: LabelledFaces, enrolled: NDArray[np.int64]) -> tuple[int, int]:
+    """Count the people and the faces of a gallery."""
     return len(np.unique(faces.people[enrolled])), len(enrolled)
 
 
 def _accuracy(trials: _Trials, bootstrap: Bootstrap) -> Accuracy:
+    """Compute the error rates of one way to search."""
     closed, mated, strangers = trials.closed_set, trials.mated, trials.strangers
     num_strangers = len(np.unique(strangers.people))
     rates: dict[float, Rate | None] = {}
@@ -289,13 +306,14 @@ def _accuracy(trials: _Trials, bootstrap: Bootstrap) -> Accuracy:
 
 
 def _within(searches: Searches, rank: int) -> NDArray[np.bool_]:
+    """Tell of each search whether the probe's person has at most a rank."""
     return (searches.ranks >= 1) & (searches.ranks <= rank)
 
 
 def false_negative_rate(
     mated: Searches, strangers: Searches, fpir: float, bootstrap: Bootstrap
 ) -> Rate:
-    """FNIR at the threshold that gives strangers an FPIR, both counted anew in each replicate."""
+    """Compute FNIR at the threshold of an FPIR, which each bootstrap replicate determines anew."""
 
     def replicate(some: Bootstrap) -> NDArray[np.floating]:
         thresholds = threshold_at(strangers.wrong, fpir, some.weights(strangers.people))
@@ -305,7 +323,7 @@ def false_negative_rate(
     return rate(value, in_chunks(bootstrap, replicate), len(np.unique(mated.people)))
 
 
-def _broken_down(
+def _breakdown_of(
     searches: Searches,
     thresholds: dict[float, float | None],
     faces: LabelledFaces,
@@ -313,7 +331,7 @@ def _broken_down(
     examples: int,
     bootstrap: Bootstrap,
 ) -> Breakdown:
-    """Tell the errors of the open set apart, at the first FPIR of `GROUPED_AT` that is known."""
+    """Break the open-set errors down, at the first FPIR of `GROUPED_AT` that has a threshold."""
     mated, strangers = searches.where(searches.mated), searches.where(~searches.mated)
     at = next((fpir for fpir in GROUPED_AT if thresholds[fpir] is not None), None)
     threshold = float(threshold_at(strangers.wrong, at or GROUPED_AT[0])[0])
@@ -324,7 +342,7 @@ def _broken_down(
         column: by_group(
             searches.deciding,
             searches.mated,
-            _groups(faces, column, searches.faces),
+            _groups_of(faces, column, searches.faces),
             threshold=threshold,
             people=searches.people,
             bootstrap=bootstrap,
@@ -341,12 +359,12 @@ def _broken_down(
     return Breakdown(at, groups, qualities, worst)
 
 
-def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[str]:
-    """Name the group of each face at some rows, by a column."""
-    groups = in_words(faces.column(column).take(pa.array(rows)))
+def _groups_of(faces: LabelledFaces, column: str, probes: NDArray[np.int64]) -> list[str]:
+    """Name the group of each probe; raise WrongUsageError where the column has too many values."""
+    groups = group_names(faces.column(column).take(pa.array(probes)))
     if len(set(groups)) > MAX_GROUPS:
         raise WrongUsageError(
-            f"column {column!r} has more than {MAX_GROUPS} values; group by one with fewer"
+            f"column {column!r} has more than {MAX_GROUPS} values; group by a column with fewer"
         )
     return groups
 
@@ -354,23 +372,23 @@ def _groups(faces: LabelledFaces, column: str, rows: NDArray[np.int64]) -> list[
 def _worst(
     searches: Searches, faces: LabelledFaces, threshold: float, count: int
 ) -> list[WrongAnswer]:
-    """Strangers with the most similar wrong answer, and misses with the most similar other face."""
+    """Select up to `count` errors of each kind by highest similarity, each pair of faces once."""
     if not count:
         return []
     uris, boxes = faces.column("uri").to_pylist(), faces.column("box").to_pylist()
     found = []
     for kind in (False, True):
         wrong = searches.right < threshold if kind else searches.wrong >= threshold
-        some = searches.where((searches.mated == kind) & wrong & (searches.wrong_faces >= 0))
-        order = np.argsort(-some.wrong, kind="stable")
-        both = np.sort(np.stack([some.faces, some.wrong_faces], axis=1)[order], axis=1)
-        _, firsts = np.unique(both, axis=0, return_index=True)  # each pair once
+        errors = searches.where((searches.mated == kind) & wrong & (searches.wrong_faces >= 0))
+        order = np.argsort(-errors.wrong, kind="stable")
+        both = np.sort(np.stack([errors.faces, errors.wrong_faces], axis=1)[order], axis=1)
+        _, firsts = np.unique(both, axis=0, return_index=True)
         for row in order[np.sort(firsts)][:count].tolist():
-            probe, other = int(some.faces[row]), int(some.wrong_faces[row])
+            probe, other = int(errors.faces[row]), int(errors.wrong_faces[row])
             found.append(
                 WrongAnswer(
                     *(uris[probe], tuple(boxes[probe]), uris[other], tuple(boxes[other])),
-                    similarity=float(some.wrong[row]),
+                    similarity=float(errors.wrong[row]),
                     mated=kind,
                 )
             )

@@ -1,4 +1,4 @@
-"""Whose faces are in an index or a dataset, as far as labels tell."""
+"""Labels: which person each face of an index or a dataset is of."""
 
 from __future__ import annotations
 
@@ -22,48 +22,51 @@ from indexer.faces_file import faces_schema, with_columns
 from indexer.snapshot import Snapshot
 
 FaceChoice = Literal["largest", "central", "only"]
+"""Which face of a photo its label names; see `choose_faces`."""
 
 FOLDER = "folder"
-"""As the place of labels: the name of the folder that a photo is in."""
+"""Value of the option `people` that takes the name of a photo's folder as its label."""
 
 CENTRE_REACH = 0.16
-"""The centre of a face that is called central lies within this share of the photo's width and
-height from the photo's centre. In LFW, whose photos are centred on their person, it is within 0.12
-in all but two photos, and in these the person was not found."""
+"""Maximum distance of a central face's centre from the photo's centre, with x as a share of the
+photo's width and y of its height. In LFW, whose photos are centred on the person, it is at most
+0.12 in all but two photos, and in those two the person's face was not detected."""
 
 MEASURES = ("score", "face_size", "sharpness", "brightness", "embedding_norm")
-"""Columns by which error rates are told apart; a higher value is taken for better."""
+"""Columns of the faces that are quality measures; a higher value is taken for better quality."""
 
 SAME_MEASURE = 1e-5
-"""Values that differ by no larger a share are the same but for rounding."""
+"""Maximum range of a measure, relative to its largest absolute value, that counts as rounding."""
 
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """Faces of people whose names are known, one of each photo at most.
+    """The labelled faces of an index, at most one per photo.
 
     Attributes:
-        places: (n,) int64, where they are: places of a `Snapshot`, or rows of `table`.
-        people: (n,) int64, whose they are, people numbered from 0.
-        names: of the people.
-        table: all faces there are, with all columns but the embedding.
-        num_unlabelled: photos that had a face, and no label or not one face to choose.
+        index_rows: (n,) int64 row of each face in `table`, and so in the index, counted through all
+            its segments.
+        people: (n,) int64 number of each face's person, from 0.
+        names: (num_people,) name of each person, by that number.
+        table: all faces of the index, deleted ones included, with all columns but the embedding.
+        num_unlabelled: number of photos with faces of which none is labelled: the photo has no
+            label, or no face that `FaceChoice` selects.
     """
 
-    places: NDArray[np.int64]
+    index_rows: NDArray[np.int64]
     people: NDArray[np.int64]
     names: tuple[str, ...]
     table: pa.Table
     num_unlabelled: int
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """(n,) of a column of the faces."""
-        return self.table[name].take(pa.array(self.places))
+        """Return the (n,) values of a column for the labelled faces."""
+        return self.table[name].take(pa.array(self.index_rows))
 
     @property
     def quality(self) -> dict[str, NDArray[np.float32]]:
-        """(n,) of each measure; see `quality_of`."""
-        return quality_of(self.table.select([*MEASURES, "yaw"]).take(pa.array(self.places)))
+        """The (n,) values of each quality measure, by its name; see `quality_of`."""
+        return quality_of(self.table.select([*MEASURES, "yaw"]).take(pa.array(self.index_rows)))
 
 
 def labelled_faces(
@@ -74,17 +77,17 @@ def labelled_faces(
     face: FaceChoice = "largest",
     where: str | None = None,
 ) -> LabelledFaces:
-    """The labelled faces of an index.
+    """Read the labelled faces of an index.
 
     Args:
-        index: its folder.
-        version: the version of it that is open.
-        people: `folder`, or the column that says who is in a photo; by default `person`.
+        index: the index's folder.
+        version: the version of the index that is open.
+        people: `folder`, or the column with the name of the person in a photo; by default `person`.
         face: which of a photo's faces is the labelled one.
-        where: a filter that these must pass, as of a search.
+        where: a filter, as in a search; only faces that match it are read.
 
     Raises:
-        WrongUsageError: nothing says who is in the photos.
+        WrongUsageError: there is no such column, or it cannot hold names.
     """
     metadata = version.metadata
     tables = [with_columns(segment.faces.table, metadata) for segment in version.segments]
@@ -99,14 +102,14 @@ def labelled_faces(
 
 
 def _photo_sizes(index: Path, version: Snapshot) -> pa.Table:
-    """photo_id, width and height of the photos with faces."""
+    """Return photo_id, width and height of the index's photos with faces."""
     photos = indexed_photos(index, [segment.entry for segment in version.segments])
     photos = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
     names = ["photo_id", "width", "height"]
     if not set(names) <= set(photos.column_names) or photos["width"].null_count:
         raise WrongUsageError(
-            f"index {index} does not know how large its photos are, as --face central needs; "
-            "build it again with --rebuild"
+            f"index {index} does not hold the width and height of its photos, which --face central "
+            "needs; build it again with --rebuild"
         )
     return photos.select(names)
 
@@ -120,35 +123,39 @@ def _labelled(
     photos: pa.Table | None,
     source: str,
 ) -> LabelledFaces:
-    """The labelled ones among some rows of faces; see `labelled_faces`."""
+    """Select the labelled faces among the faces at some rows of a table; see `labelled_faces`."""
     candidates = table.select(["photo_id", "box"]).take(pa.array(rows))
     chosen = rows[choose_faces(candidates, face, photos)]
     labels = labels_of(table, chosen, people, source=source)
-    known = np.flatnonzero(pc.is_valid(labels).to_numpy(zero_copy_only=False))
-    # By content, so that what is drawn of them does not depend on the order in an index.
-    contents = table["photo_id"].take(pa.array(chosen[known]))
-    known = known[pc.sort_indices(contents).to_numpy()]
-    labels = labels.take(pa.array(known))
+    labelled = np.flatnonzero(pc.is_valid(labels).to_numpy(zero_copy_only=False))
+    # Sorted by content, so that random splits do not depend on the order of faces in an index.
+    contents = table["photo_id"].take(pa.array(chosen[labelled]))
+    labelled = labelled[pc.sort_indices(contents).to_numpy()]
+    labels = labels.take(pa.array(labelled))
     names = pc.unique(labels).sort()
     return LabelledFaces(
-        places=chosen[known],
+        index_rows=chosen[labelled],
         people=pc.index_in(labels, value_set=names).to_numpy().astype(np.int64),
         names=tuple(names.to_pylist()),
         table=table,
-        num_unlabelled=pc.count_distinct(candidates["photo_id"]).as_py() - len(known),
+        num_unlabelled=pc.count_distinct(candidates["photo_id"]).as_py() - len(labelled),
     )
 
 
 def choose_faces(
     table: pa.Table, face: FaceChoice, photos: pa.Table | None = None
 ) -> NDArray[np.int64]:
-    """Rows of the one face of each photo that its label is for, where there is such a one.
+    """Select the one face of each photo that the photo's label names.
 
     Args:
-        table: faces.
-        face: `largest` by the area of its box, `central`: nearest the photo's centre and within
-            `CENTRE_REACH` of it, or `only`: of photos with one face.
-        photos: photo_id, width and height of all, for `central`.
+        table: faces, with the columns photo_id and box.
+        face: `largest` selects the face with the largest box area; `central` the face nearest the
+            photo's centre, if it is within `CENTRE_REACH` of it; `only` the face of a photo that
+            has no other.
+        photos: photo_id, width and height of all photos; needed for `central`.
+
+    Returns:
+        Rows of the selected faces in `table`, ascending; a photo without such a face has none.
     """
     if len(table) == 0:
         return np.zeros(0, np.int64)
@@ -163,8 +170,8 @@ def choose_faces(
         order_by = -boxes[:, 2] * boxes[:, 3]
     else:
         assert photos is not None
-        place = pc.index_in(photo_ids.dictionary, value_set=photos["photo_id"].combine_chunks())
-        sides = [photos[name].take(place).to_numpy()[numbers] for name in ("width", "height")]
+        photo_row = pc.index_in(photo_ids.dictionary, value_set=photos["photo_id"].combine_chunks())
+        sides = [photos[name].take(photo_row).to_numpy()[numbers] for name in ("width", "height")]
         centres = boxes[:, :2] + boxes[:, 2:] / 2
         order_by = np.hypot(centres[:, 0] / sides[0] - 0.5, centres[:, 1] / sides[1] - 0.5)
         possible = order_by <= CENTRE_REACH
@@ -176,10 +183,16 @@ def choose_faces(
 def labels_of(
     table: pa.Table, rows: NDArray[np.int64], people: str | None, *, source: str
 ) -> pa.Array:
-    """Who is in the photos of some faces: texts, null where nobody says.
+    """Read the label of each face at some rows, as text; null where its photo has none.
+
+    Args:
+        table: faces, with the column uri and the column of labels.
+        rows: rows of faces in `table`.
+        people: `folder`, the column of labels, or None for the column `person`.
+        source: the index or dataset that the faces are from, for messages.
 
     Raises:
-        WrongUsageError: there is no such column.
+        WrongUsageError: there is no such column, or its values cannot be names.
     """
     if people == FOLDER:
         uris = table["uri"].take(pa.array(rows)).combine_chunks().dictionary_encode()
@@ -188,31 +201,32 @@ def labels_of(
     column = people or "person"
     if column not in table.column_names:
         raise WrongUsageError(
-            f"{source} has no column {column!r} that says who is in a photo (there are "
-            f"{', '.join(table.column_names)}); embed with a photo list that has one, or give "
-            "--people folder where each person's photos lie in a folder of their own"
+            f"{source} has no column {column!r} with the names of people (its columns are "
+            f"{', '.join(table.column_names)}); embed a photo list that has one, or give --people "
+            "folder if each person's photos lie in a folder of their own"
         )
     try:
         labels = pc.cast(table[column].take(pa.array(rows)).combine_chunks(), pa.string())
         return pc.if_else(pc.equal(labels, ""), pa.scalar(None, pa.string()), labels)
     except pa.ArrowException as error:
         raise WrongUsageError(
-            f"column {column!r} of {source} does not say who is in a photo: it holds "
-            f"{table[column].type}"
+            f"column {column!r} of {source} holds values of type {table[column].type}; expected "
+            "names as text; give --people another column"
         ) from error
 
 
-def drawn_turns(
+def shuffled_by_person(
     people: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw the faces of each person in random order.
+    """Group faces by person, each person's faces in random order.
 
     Args:
-        people: (n,) whose face each is.
-        rng: source of chance.
+        people: (n,) number of each face's person.
+        rng: random generator.
 
     Returns:
-        (n,) rows, person by person, and the turn of each, a person's first being 0.
+        (n,) positions of the faces, person by person, and (n,) rank of each among the faces of its
+        person, from 0.
     """
     order = rng.permutation(len(people))
     order = order[np.argsort(people[order], kind="stable")]
@@ -220,15 +234,16 @@ def drawn_turns(
     return order, np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
 
 
-def in_words(values: pa.ChunkedArray) -> list[str]:
-    """The values of a column as names of groups."""
+def group_names(values: pa.ChunkedArray) -> list[str]:
+    """Return the values of a column as names of groups; null becomes `unknown`."""
     return ["unknown" if value is None else str(value) for value in values.to_pylist()]
 
 
 def quality_of(table: pa.Table) -> dict[str, NDArray[np.float32]]:
-    """(n,) of each of `MEASURES`, and of how frontal a face is: less the angle of its yaw.
+    """Return the (n,) values of each quality measure that varies among n faces, by its name.
 
-    Measures that are the same of all faces say nothing and are left out.
+    The measures are `MEASURES` and `frontality`, which is minus the absolute yaw in degrees.
+    Measures with one value for all faces are left out, as nothing can be compared by them.
     """
     measures = {name: table[name].to_numpy() for name in MEASURES}
     measures["frontality"] = -np.abs(table["yaw"].to_numpy())
@@ -240,12 +255,15 @@ def quality_of(table: pa.Table) -> dict[str, NDArray[np.float32]]:
 
 
 def folder_of(uri: str) -> str | None:
-    """The name of the folder that a photo is in; None where it is in none."""
+    """Return the name of the folder that a photo is in, or None where it is in none."""
     return path_of(uri).parent.name or None
 
 
 def path_of(uri: str) -> PurePosixPath:
-    """Where a photo lies in its file system, archive or bucket, in letters that can be printed."""
+    """Return a photo's path in its file system, archive or bucket.
+
+    Bytes that are no valid UTF-8 appear as backslash escapes, so that the path can be printed.
+    """
     url = unescape_url(uri)
     member = split_member_url(url)
     if member is not None:

@@ -1,4 +1,4 @@
-"""Faces grouped by likeness, in place of labels that say whose faces they are."""
+"""Clusters of similar faces, which stand for people where faces have no labels."""
 
 from __future__ import annotations
 
@@ -14,77 +14,90 @@ from facetrove.evaluation.comparisons import BLOCK, Comparisons
 from indexer.snapshot import RowMasks
 
 LINK_FPIR = 0.01
-"""FPIR, in a gallery of all faces, of the similarity from which on two faces are linked."""
+"""FPIR, in a gallery of all faces, whose similarity is the minimum for a link between two faces."""
 
 LINKS_FOLLOWED = 64
-"""Nearest faces of a linked face that are looked at, in galleries too large to compare all."""
+"""Number of nearest faces among which links of a linked face are sought, in galleries too large to
+compare all pairs."""
 
-MAX_WAITING = 2_000_000
-"""Links kept until they are worked in: 32 MB."""
+MAX_PENDING_LINKS = 2_000_000
+"""Maximum number of links that are collected before clusters are merged: 32 MB."""
 
 
 def people_by_likeness(compared: Comparisons) -> NDArray[np.int64]:
-    """Take faces that are linked, directly or through others, for one person's.
+    """Cluster the faces by single linkage, so that a cluster stands for a person.
 
     Returns:
-        (n,) number of each face's group, from 0.
+        (n,) number of each face's cluster, from 0.
     """
-    num_faces = len(compared.places)
-    groups = _Groups(num_faces)
-    link = compared.bulk.similarity_at(LINK_FPIR / num_faces)
+    num_faces = len(compared.index_rows)
+    clusters = _Clusters(num_faces)
+    min_similarity = compared.bulk.similarity_at(LINK_FPIR / num_faces)
     linked = np.zeros(num_faces, bool)
-    for probes, rows, similarities in compared.blocks("grouping faces by likeness"):
-        first, second = np.nonzero(similarities >= link)
-        groups.join(probes[first], rows[second])
+    for probes, rows, similarities in compared.blocks("clustering faces by similarity"):
+        first, second = np.nonzero(similarities >= min_similarity)
+        clusters.link(probes[first], rows[second])
         linked[rows[second]] = True
-    if len(compared.probes) < num_faces:  # follow the links one step further
+    if len(compared.probes) < num_faces:
+        # Faces that are no probes have not been compared with each other. Those that are linked to
+        # a probe may have links of their own: follow these one step further.
         linked[compared.probes] = False
-        for first, second in _links_of(compared, np.flatnonzero(linked), link):
-            groups.join(first, second)
-    return groups.numbers()
+        for first, second in _links_of(compared, np.flatnonzero(linked), min_similarity):
+            clusters.link(first, second)
+    return clusters.numbers()
 
 
 def _links_of(
-    compared: Comparisons, rows: NDArray[np.int64], link: float
+    compared: Comparisons, rows: NDArray[np.int64], min_similarity: float
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Search the index for the faces that some are linked with; gives rows of both."""
-    version, places = compared.version, compared.places
-    k = min(LINKS_FOLLOWED, len(places))
-    everywhere: RowMasks = [None] * len(version.segments)
+    """Search the index for the faces that some faces are linked to.
+
+    Args:
+        compared: the faces of the gallery.
+        rows: positions of the faces whose links are sought.
+        min_similarity: minimum similarity of two linked faces.
+
+    Yields:
+        Positions of the two faces of each link.
+    """
+    version, index_rows = compared.version, compared.index_rows
+    k = min(LINKS_FOLLOWED, len(index_rows))
+    all_faces: RowMasks = [None] * len(version.segments)
     for start in range(0, len(rows), BLOCK[0]):
         compared.on_progress(Progress("following links", start, len(rows)))
-        some = rows[start : start + BLOCK[0]]
-        similarities, found = version.nearest(compared.embeddings(some), k, everywhere)
-        first, second = np.nonzero((similarities >= link) & (found >= 0))
-        yield some[first], np.searchsorted(places, found[first, second])
+        batch = rows[start : start + BLOCK[0]]
+        similarities, found = version.nearest(compared.embeddings(batch), k, all_faces)
+        first, second = np.nonzero((similarities >= min_similarity) & (found >= 0))
+        yield batch[first], np.searchsorted(index_rows, found[first, second])
 
 
-class _Groups:
-    """Faces joined into groups, by pairs."""
+class _Clusters:
+    """Clusters of faces that grow as links between faces are added."""
 
     def __init__(self, num_faces: int) -> None:
-        self._groups = np.arange(num_faces)
-        self._waiting: list[NDArray[np.int64]] = []
-        self._num_waiting = 0
+        self._clusters = np.arange(num_faces)
+        self._pending: list[NDArray[np.int64]] = []
+        self._num_pending = 0
 
-    def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
-        """Put the faces of each of some pairs into one group."""
-        pairs = np.sort(np.stack([self._groups[first], self._groups[second]], axis=1), axis=1)
+    def link(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
+        """Join the clusters of the (m,) faces `first` and the (m,) faces `second`, pair by pair."""
+        pairs = np.sort(np.stack([self._clusters[first], self._clusters[second]], axis=1), axis=1)
         pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
-        self._waiting.append(pairs)
-        self._num_waiting += len(pairs)
-        if self._num_waiting > MAX_WAITING:
+        self._pending.append(pairs)
+        self._num_pending += len(pairs)
+        if self._num_pending > MAX_PENDING_LINKS:
             self._merge()
 
     def numbers(self) -> NDArray[np.int64]:
-        """Number the groups from 0, and give each face's, (n,)."""
+        """Number the clusters from 0 without gaps, and return the (n,) number of each face's."""
         self._merge()
-        return np.unique(self._groups, return_inverse=True)[1].astype(np.int64)
+        return np.unique(self._clusters, return_inverse=True)[1].astype(np.int64)
 
     def _merge(self) -> None:
-        pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._waiting])
-        self._waiting, self._num_waiting = [], 0
-        count = len(self._groups)
+        """Join the clusters of all pending links."""
+        pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._pending])
+        self._pending, self._num_pending = [], 0
+        count = len(self._clusters)
         graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
         _, numbers = connected_components(graph.tocsr(), directed=False)
-        self._groups = numbers[self._groups].astype(np.int64)
+        self._clusters = numbers[self._clusters].astype(np.int64)

@@ -1,12 +1,13 @@
-"""Error rates of comparisons and searches, from similarities alone.
+"""Error rates of comparisons (1:1) and searches (1:N), computed from similarities.
 
 Terms are those of ISO/IEC 19795-1:2021 and of NIST's FRTE (Face Recognition Technology Evaluation)
-Part 2, Identification. A similarity at the threshold counts as above it.
+Part 2, Identification. A similarity equal to the threshold is positive: at or above counts.
 
-Intervals come from a bootstrap over people, not over comparisons: photos of one person succeed and
-fail together. A person drawn twice counts twice, and a comparison of two people as often as the
-product of both (the vertex bootstrap, recommended for 1:1 error rates by Fogliato, Patil, Perona,
-"Confidence Intervals for Error Rates in 1:1 Matching Tasks", IJCV 2024).
+Confidence intervals come from a bootstrap over people, not over comparisons, because the photos of
+one person tend to succeed or fail together. A person drawn twice counts twice, and a comparison of
+two people counts as often as the product of both their counts (the vertex bootstrap, recommended
+for 1:1 error rates by Fogliato, Patil, Perona, "Confidence Intervals for Error Rates in 1:1
+Matching Tasks", IJCV 2024).
 """
 
 from __future__ import annotations
@@ -21,19 +22,31 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 CONFIDENCE = 0.95
+"""Confidence level of all intervals."""
+
 REPLICATES = 500
-"""Of a bootstrap: the ends of an interval are then known to a tenth of its width."""
+"""Number of bootstrap replicates. The ends of an interval are then accurate to a tenth of its
+width."""
 
 
 class Interval(NamedTuple):
-    """Where a rate lies with a probability of `CONFIDENCE`."""
+    """A confidence interval of a rate, at the level `CONFIDENCE`.
+
+    Attributes:
+        low, high: the ends of the interval, in [0, 1].
+    """
 
     low: float
     high: float
 
 
 class Rate(NamedTuple):
-    """A share, and how well it is known."""
+    """An error rate, or another share of trials, with its confidence interval.
+
+    Attributes:
+        value: the rate, in [0, 1].
+        interval: the confidence interval, which contains the value.
+    """
 
     value: float
     interval: Interval
@@ -41,12 +54,13 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class ErrorCurve:
-    """Two error rates against each other, by thresholds.
+    """The false-positive and false-negative rates at m thresholds: a ROC or DET curve.
 
     Attributes:
-        thresholds: (m,) similarities, descending.
-        false_positive: (m,) share of non-mated comparisons (FAR) or searches (FPIR) at or above.
-        false_negative: (m,) share of mated ones below: FRR, or FNIR.
+        thresholds: (m,) similarities, descending; the first is infinite.
+        false_positive: (m,) share of the non-mated comparisons (FAR) or searches (FPIR) at or above
+            each threshold, ascending.
+        false_negative: (m,) share of the mated ones below each threshold (FRR or FNIR), descending.
     """
 
     thresholds: NDArray[np.float64]
@@ -55,8 +69,8 @@ class ErrorCurve:
 
     @property
     def equal_error_rate(self) -> float:
-        """Where both rates are equal, on the line between the thresholds beside that."""
-        gap = self.false_positive - self.false_negative  # ascends from -1 or so
+        """The rate where both rates are equal, interpolated linearly between two thresholds."""
+        gap = self.false_positive - self.false_negative  # ascending
         after = int(np.argmax(gap >= 0))
         if after == 0:
             return float(self.false_positive[0])
@@ -67,35 +81,48 @@ class ErrorCurve:
 
     @property
     def area(self) -> float:
-        """Under the curve of true against false positives: that a mated similarity is higher."""
+        """The area under the ROC curve, in [0, 1].
+
+        It is the probability that a mated similarity exceeds a non-mated one, ties counting half.
+        """
         return float(np.trapezoid(1 - self.false_negative, self.false_positive))
 
     def thinned(self, count: int = 400) -> ErrorCurve:
-        """The same curve with at most so many points, close together where rates are small."""
+        """Return the curve at some of its thresholds, which lie closer where rates are small.
+
+        Args:
+            count: how many of the m thresholds to keep; both ends are kept besides.
+        """
         if len(self.thresholds) <= count:
             return self
         floor = 1 / len(self.thresholds)
-        place = -np.log(self.false_positive + floor) + np.log(self.false_negative + floor)
-        wanted = np.linspace(place[0], place[-1], count)
-        kept = np.unique(np.searchsorted(-place, -wanted).clip(0, len(place) - 1))
-        kept = np.union1d(kept, [0, len(place) - 1])
+        # Equal steps along the logarithms of both rates.
+        position = -np.log(self.false_positive + floor) + np.log(self.false_negative + floor)
+        wanted = np.linspace(position[0], position[-1], count)
+        kept = np.unique(np.searchsorted(-position, -wanted).clip(0, len(position) - 1))
+        kept = np.union1d(kept, [0, len(position) - 1])
         return ErrorCurve(
             self.thresholds[kept], self.false_positive[kept], self.false_negative[kept]
         )
 
 
 def error_curve(mated: Floats, non_mated: Floats) -> ErrorCurve:
-    """Error rates at every threshold where one changes.
+    """Compute both error rates at every threshold where one of them changes.
 
     Args:
-        mated: (m,) similarities of comparisons, or of a search to the right person; -inf: none.
-        non_mated: (n,) those to somebody else; of a search the highest.
+        mated: (m,) similarities of mated comparisons, or of mated searches to the probe's person;
+            -inf where the person is not in the candidate list.
+        non_mated: (n,) similarities of non-mated comparisons, or the highest of each non-mated
+            search; -inf where the candidate list is empty.
 
     Raises:
-        ValueError: one of them is empty.
+        ValueError: `mated` or `non_mated` is empty.
     """
     if not len(mated) or not len(non_mated):
-        raise ValueError("error rates take mated and non-mated similarities")
+        raise ValueError(
+            f"there are {len(mated)} mated and {len(non_mated)} non-mated similarities; error "
+            "rates need at least one of each"
+        )
     values = np.unique(np.concatenate([mated, non_mated]).astype(np.float64))[::-1]
     thresholds = np.concatenate([[np.inf], values[np.isfinite(values)]])
     return ErrorCurve(
@@ -106,7 +133,7 @@ def error_curve(mated: Floats, non_mated: Floats) -> ErrorCurve:
 
 
 def share_from(similarities: Floats, thresholds: Floats | float) -> NDArray[np.float64]:
-    """Share of (n,) similarities at or above each threshold."""
+    """Compute the share of (n,) similarities at or above each of some thresholds."""
     ascending = np.sort(similarities)
     below = np.searchsorted(ascending, thresholds, side="left")
     return np.asarray(1 - below / len(ascending))
@@ -115,15 +142,16 @@ def share_from(similarities: Floats, thresholds: Floats | float) -> NDArray[np.f
 def threshold_at(
     non_mated: Floats, rate: float, weights: Floats | None = None
 ) -> NDArray[np.float64]:
-    """The lowest threshold at which no more than a share of similarities is at or above it.
+    """Compute the lowest threshold whose false-positive rate does not exceed a rate.
 
     Args:
-        non_mated: (n,).
-        rate: the share.
-        weights: (r, n) how much each counts, in r replicates; all the same by default.
+        non_mated: (n,) similarities of non-mated comparisons, or the highest of each search.
+        rate: maximum share of them at or above the threshold, in [0, 1].
+        weights: (r, n) weight of each similarity in r bootstrap replicates; by default all equal.
 
     Returns:
-        (r,), or (1,) without weights: just above a similarity, or -inf where all may be above.
+        (r,) thresholds, or (1,) without weights. A threshold is the next floating-point number
+        above a similarity, or -inf where no threshold is needed.
     """
     order = np.argsort(-non_mated, kind="stable")
     descending = np.asarray(non_mated)[order]
@@ -131,7 +159,7 @@ def threshold_at(
     reached = np.cumsum(counted, axis=1, dtype=np.float64)
     too_many = reached > rate * reached[:, -1:] * (1 + 1e-12)
     first = np.argmax(too_many, axis=1)
-    # The next number of the same precision, with which it is going to be compared.
+    # The next number in the precision of the similarities that the threshold is compared with.
     just_above = np.nextafter(descending, descending.dtype.type(np.inf))[first]
     return np.where(too_many.any(axis=1), just_above.astype(np.float64), -np.inf)
 
@@ -139,7 +167,16 @@ def threshold_at(
 def miss_rate(
     mated: Floats, thresholds: NDArray[np.float64], weights: Floats | None = None
 ) -> NDArray[np.float64]:
-    """(r,) share of (n,) mated similarities below each of (r,) thresholds, under (r, n) weights."""
+    """Compute the false-negative rate at one threshold per bootstrap replicate.
+
+    Args:
+        mated: (n,) similarities of mated comparisons, or of mated searches to the probe's person.
+        thresholds: (r,) thresholds.
+        weights: (r, n) weight of each similarity in each replicate; by default all equal.
+
+    Returns:
+        (r,) share of the mated similarities below the threshold, in [0, 1].
+    """
     below = mated[None, :] < thresholds[:, None]
     if weights is None:
         return np.asarray(below.mean(axis=1))
@@ -149,17 +186,17 @@ def miss_rate(
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How often each person counts in each replicate.
+    """The replicates of a bootstrap over people.
 
     Attributes:
-        counts: (r, people) float32.
+        counts: (r, num_people) float32, how often each person was drawn in each of r replicates.
     """
 
     counts: NDArray[np.float32]
 
     @classmethod
     def of(cls, num_people: int, *, seed: int = 0, replicates: int = REPLICATES) -> Bootstrap:
-        """Draw as many people as there are, with replacement, so many times."""
+        """Draw `num_people` people with replacement, in each of `replicates` replicates."""
         rng = np.random.default_rng(seed)
         counts = np.empty((replicates, num_people), np.float32)
         for row in counts:
@@ -169,11 +206,12 @@ class Bootstrap:
     def weights(
         self, first: NDArray[np.integer], second: NDArray[np.integer] | None = None
     ) -> NDArray[np.float32]:
-        """(r, n) weights of comparisons, by the numbers of the people in each.
+        """Compute the (r, n) weight of each comparison or search in each replicate.
 
         Args:
-            first: (n,) people.
-            second: (n,) those they are compared with; None, or the same person: nobody else.
+            first: (n,) person number of each search, or of each comparison's first face.
+            second: (n,) person number of each comparison's second face. Where it is the same
+                person, and for searches (None), the weight is that of one person.
         """
         weights = self.counts[:, first]
         if second is None:
@@ -182,18 +220,19 @@ class Bootstrap:
 
 
 def rate(value: float, replicates: NDArray[np.floating], num_people: int) -> Rate:
-    """A rate with its bootstrap interval.
+    """Combine a rate and its bootstrap replicates into a rate with a confidence interval.
 
     Args:
-        value: the rate.
-        replicates: (r,) of it; NaN where a replicate has nobody to tell.
-        num_people: that it was measured on, or comparisons, where these are fewer. Where all or
-            none failed every replicate says the same; then the interval reaches 3 / people further
-            ("rule of three", Hanley and Lippman-Hand, JAMA 1983).
+        value: the rate, in [0, 1].
+        replicates: (r,) rate in each replicate; NaN where a replicate drew no trials.
+        num_people: number of people that the rate was measured on, or of trials where these are
+            fewer. If the rate is 0 or 1, it is the same in every replicate, and the interval
+            reaches 3 / num_people beyond it instead (the "rule of three": Hanley and Lippman-Hand,
+            JAMA 1983).
     """
     tail = (1 - CONFIDENCE) / 2
-    known = replicates[np.isfinite(replicates)]
-    ends = np.quantile(known, [tail, 1 - tail]) if len(known) else (value, value)
+    finite = replicates[np.isfinite(replicates)]
+    ends = np.quantile(finite, [tail, 1 - tail]) if len(finite) else (value, value)
     low, high = min(float(ends[0]), value), max(float(ends[1]), value)
     reach = min(1.0, 3 / max(num_people, 1))
     if value == 0:
@@ -204,14 +243,14 @@ def rate(value: float, replicates: NDArray[np.floating], num_people: int) -> Rat
 
 
 def share(happened: NDArray[np.bool_], people: NDArray[np.integer], bootstrap: Bootstrap) -> Rate:
-    """The share of trials in which something happened, with its interval.
+    """Compute the share of trials in which something happened, with its confidence interval.
 
     Args:
-        happened: (n,) bool, one or more.
-        people: (n,) whose trial each was; (n, 2) of comparisons, by their numbers.
-        bootstrap: over these people.
+        happened: (n,) bool, n >= 1.
+        people: (n,) person number of each search, or (n, 2) person numbers of each comparison.
+        bootstrap: bootstrap over these people.
     """
-    if people.ndim == 1:  # all trials of a person count alike: their sums suffice
+    if people.ndim == 1:  # all trials of a person have one weight, so sums by person suffice
         size = bootstrap.counts.shape[1]
         successes = np.bincount(people, happened, minlength=size)
         reached = bootstrap.counts @ successes.astype(np.float32)
@@ -228,21 +267,33 @@ def share(happened: NDArray[np.bool_], people: NDArray[np.integer], bootstrap: B
     return rate(float(happened.mean()), replicates, num_people)
 
 
-def match_rates(ranks: NDArray[np.integer], most: int) -> NDArray[np.float64]:
-    """(most,) share of searches whose right answer has at most rank 1, 2, ...: the CMC.
+def match_rates(ranks: NDArray[np.integer], max_rank: int) -> NDArray[np.float64]:
+    """Compute the cumulative match characteristic (CMC) of closed-set searches.
 
     Args:
-        ranks: (n,) of the right person, from 1; 0: not in the candidate list.
-        most: the last rank.
+        ranks: (n,) rank of the probe's person, from 1; 0 where not in the candidate list.
+        max_rank: the last rank of the curve.
+
+    Returns:
+        (max_rank,) share of searches in which that rank is 1, at most 2, at most 3, ...
     """
-    counts = np.bincount(ranks[(ranks >= 1) & (ranks <= most)], minlength=most + 1)[1:]
+    counts = np.bincount(ranks[(ranks >= 1) & (ranks <= max_rank)], minlength=max_rank + 1)[1:]
     return np.cumsum(counts) / len(ranks)
 
 
 def in_chunks(
     bootstrap: Bootstrap, work: Callable[[Bootstrap], NDArray[np.floating]], size: int = 50
 ) -> NDArray[np.floating]:
-    """(r, ...) what `work` makes of the replicates, some at a time, which bounds memory."""
+    """Apply a function to the bootstrap replicates in chunks, which bounds memory.
+
+    Args:
+        bootstrap: r replicates.
+        work: computes an array with a first axis of length s from s of the replicates.
+        size: maximum number of replicates in a chunk.
+
+    Returns:
+        The arrays concatenated, (r, ...).
+    """
     parts = [
         work(Bootstrap(bootstrap.counts[start : start + size]))
         for start in range(0, len(bootstrap.counts), size)

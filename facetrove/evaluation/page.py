@@ -1,6 +1,6 @@
-"""One self-contained HTML page about an evaluation: for people to read, and to cite.
+"""A self-contained HTML report page about an evaluation.
 
-It loads nothing and runs nothing: plots are SVG and faces JPEG in the page itself.
+The page loads nothing and runs no script: plots (SVG) and faces (JPEG) are in the page itself.
 """
 
 from __future__ import annotations
@@ -22,46 +22,57 @@ if TYPE_CHECKING:
     from facetrove.evaluation.tables import Table
 
 REPORT_MARK = '<meta name="generator" content="facetrove evaluation">'
+"""Tag near the beginning of every report, by which a file is recognised as one before it is
+replaced."""
 
 DEFINITIONS = {
-    "Similarity": "Inner product of two embeddings of length 1, from -1 to 1; higher is nearer.",
-    "Mated, non-mated": "A comparison or search is mated where the person is the same, or is "
-    "enrolled; else non-mated (ISO/IEC 19795-1:2021).",
-    "FAR, FRR": "False accept rate: share of non-mated pairs at or above a threshold. False reject "
-    "rate: share of mated pairs below it. A photo in which no face is found is rejected (failure "
-    "to acquire counts; ISO/IEC 19795-1:2021). TAR is 1 - FRR.",
-    "Equal error rate": "Where FAR and FRR are the same.",
-    "Accuracy in ten folds": "Each fold is answered at the threshold that is best on the other "
-    "nine; the mean of the ten, with its standard error (Huang, Ramesh, Berg, Learned-Miller: "
-    "Labeled Faces in the Wild, Technical Report 07-49, University of Massachusetts, 2007).",
-    "Rank-1, CMC": "Share of closed-set searches whose person comes first; the cumulative match "
-    "characteristic is the same for the first 1, 2, ... people.",
-    "FPIR, FNIR": "In the open set, false-positive identification rate: share of non-mated "
-    "searches with any candidate at or above a threshold. False-negative identification rate: "
-    "share of mated searches whose person is not among the candidates at or above it. Candidate "
-    "lists hold 20 people (Grother, Ngan, Hanaoka: FRVT Part 2: Identification, NISTIR 8271, "
-    "2019; now FRTE 1:N).",
-    "DET": "Detection error tradeoff: FNIR against FPIR, both logarithmic.",
-    "Error versus reject": "FNIR or FRR of what is left when the worst faces by a measure are left "
-    "out, at a fixed threshold (Grother, Tabassi: Performance of Biometric Quality Measures, IEEE "
-    "PAMI 29(4), 2007). A measure is worth rejecting by where the curve falls.",
-    "Intervals": "95%, by a bootstrap over people: all photos of a person are drawn together "
-    "(vertex bootstrap; Fogliato, Patil, Perona: Confidence Intervals for Error Rates in 1:1 "
-    "Matching Tasks, IJCV 2024). Where all or none failed it reaches 3 / people further (rule of "
-    "three).",
+    "Similarity": "Inner product of two embeddings of unit length, from -1 to 1; higher is more "
+    "similar. A comparison or candidate at or above a threshold is positive.",
+    "Mated, non-mated": "A pair is mated if it shows one person, and non-mated if it shows two. A "
+    "search is mated if the person in the probe photo is enrolled in the gallery, and non-mated if "
+    "not (ISO/IEC 19795-1:2021).",
+    "FAR, FRR": "False accept rate: share of non-mated pairs with a similarity at or above the "
+    "threshold. False reject rate: share of mated pairs below the threshold. Pairs with a photo in "
+    "which no face is found are rejected, so failures to acquire are included (ISO/IEC "
+    "19795-1:2021). The true accept rate TAR is 1 - FRR.",
+    "Equal error rate": "The rate at the threshold where FAR and FRR are equal.",
+    "Accuracy in ten folds": "Share of pairs classified correctly, where each fold is classified "
+    "at the threshold that is best on the other nine: the mean over the ten folds, with its "
+    "standard error (Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild, Technical "
+    "Report 07-49, University of Massachusetts, 2007).",
+    "Rank-1, CMC": "In the closed set, everybody searched for is enrolled. Rank-1 is the share of "
+    "searches in which the person in the probe photo is the first candidate. The cumulative match "
+    "characteristic (CMC) is the share in which that person is among the first 1, 2, ... "
+    "candidates.",
+    "FPIR, FNIR": "In the open set, some of the people searched for are not enrolled. "
+    "False-positive identification rate: share of non-mated searches that return any candidate at "
+    "or above the threshold. False-negative identification rate: share of mated searches in which "
+    "the person is not among the candidates at or above the threshold. Candidate lists hold at "
+    "most 20 people (Grother, Ngan, Hanaoka: FRVT Part 2: Identification, NISTIR 8271, 2019; now "
+    "FRTE 1:N).",
+    "DET": "Detection error tradeoff curve: FNIR against FPIR, both logarithmic.",
+    "Error versus reject": "FRR or FNIR of the faces that remain when the faces of lowest quality "
+    "by a measure are left out, at a fixed threshold (Grother, Tabassi: Performance of Biometric "
+    "Quality Measures, IEEE PAMI 29(4), 2007). Where the curve falls, rejecting faces by that "
+    "measure reduces errors.",
+    "Intervals": "95% confidence intervals from a bootstrap over people: all photos of a person "
+    "are drawn together (vertex bootstrap; Fogliato, Patil, Perona: Confidence Intervals for Error "
+    "Rates in 1:1 Matching Tasks, IJCV 2024). For a rate of 0 or 1 the interval reaches 3 / people "
+    "beyond it (rule of three; Hanley, Lippman-Hand, JAMA 1983).",
 }
+"""Definitions of terms, printed on the pages that use them."""
 
 
 @dataclass
 class Page:
-    """What a page says, top down.
+    """The content of a report page, from top to bottom.
 
     Attributes:
-        title: of the page.
-        lead: what it comes to, in a sentence or two.
-        facts: figures to see first, with what they are.
-        body: HTML of the sections.
-        terms: names of `DEFINITIONS` that it uses.
+        title: the page's title.
+        lead: the result in a sentence or two.
+        facts: the main figures as text, by their names.
+        body: the HTML of the sections.
+        terms: the keys of `DEFINITIONS` whose definitions end the page.
     """
 
     title: str
@@ -71,26 +82,34 @@ class Page:
     terms: Sequence[str] = ()
 
     def add(self, heading: str, *parts: str) -> None:
-        """Add a section."""
+        """Add a section.
+
+        Args:
+            heading: the heading as plain text.
+            parts: the section's content as HTML.
+        """
         self.body.append(f"<section><h2>{escape(heading)}</h2>{''.join(parts)}</section>")
 
 
 def require_report_name(path: Path) -> None:
-    """Raise WrongUsageError unless a report can be written there.
+    """Raise WrongUsageError unless a report can be written to a path.
 
-    Only an earlier report is ever replaced.
+    An existing file is replaced only if it is a report.
     """
     if path.suffix.lower() not in (".html", ".htm"):
-        raise WrongUsageError(f"{path} is to be a web page; end its name in .html")
+        raise WrongUsageError(
+            f"report {path} does not end in .html; a report is a web page: end its name in .html"
+        )
     if not path.parent.is_dir():
         raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
     if path.is_dir():
         raise WrongUsageError(f"{path} is a folder; name a file")
     if path.exists() and REPORT_MARK not in _beginning(path):
-        raise WrongUsageError(f"{path} exists and is no report of facetrove; name another file")
+        raise WrongUsageError(f"{path} exists and is not a report of facetrove; name another file")
 
 
 def _beginning(path: Path) -> str:
+    """Read the first 1,000 characters of a file."""
     with path.open(encoding="utf-8", errors="replace") as file:
         return file.read(1000)
 
@@ -98,14 +117,17 @@ def _beginning(path: Path) -> str:
 def write_page(
     path: Path, page: Page, *, source: str, contract: ModelContract, options: Mapping[str, str]
 ) -> None:
-    """Write a page.
+    """Write a report page.
 
     Args:
-        path: as of `require_report_name`.
-        page: what it says.
-        source: what was evaluated: a folder's name.
-        contract: of its embeddings.
-        options: what was asked, by name.
+        path: the file to write; see `require_report_name`.
+        page: the content of the page.
+        source: the name of the index or dataset that was evaluated.
+        contract: the model contract of its embeddings.
+        options: the options of the evaluation, by name.
+
+    Raises:
+        WrongUsageError: the report cannot be written to that path.
     """
     require_report_name(path)
     facts = "".join(
@@ -116,12 +138,12 @@ def write_page(
         f"<dt>{escape(name)}</dt><dd>{escape(DEFINITIONS[name])}</dd>" for name in page.terms
     )
     models = (
-        f"{contract.detector} finds faces, {contract.embedder} embeds them "
-        f"({contract.dimension} numbers, {contract.alignment} crops, weights "
-        f"{contract.embedder_digest[:12]}, preprocessing {contract.preprocessing_version})"
+        f"Detector {contract.detector}; embedder {contract.embedder} "
+        f"({contract.dimension} dimensions, alignment {contract.alignment}, weights "
+        f"{contract.embedder_digest[:12]}, preprocessing version {contract.preprocessing_version})"
     )
-    asked = "Asked: " + ", ".join(f"{name} {value}" for name, value in options.items())
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    asked = "Options: " + ", ".join(f"{name} {value}" for name, value in options.items())
+    created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     with atomic_write(path) as temporary:
         temporary.write_text(
             "<!doctype html>\n"
@@ -134,7 +156,7 @@ def write_page(
             f"<div class=facts>{facts}</div></header>{''.join(page.body)}"
             f"<section><h2>Definitions</h2><dl>{terms}</dl></section>"
             f"<footer>{escape(source)}. {escape(asked)}. {escape(models)}. facetrove "
-            f"{package_version('facetrove')}, {made}.</footer></main></body></html>\n",
+            f"{package_version('facetrove')}, {created}.</footer></main></body></html>\n",
             encoding="utf-8",
         )
 
@@ -164,13 +186,13 @@ footer{margin-top:40px;color:#56565b;font-size:13px;border-top:1px solid #d2d2d7
 
 
 def _with_small_interval(value: str) -> str:
-    """A rate in large letters, what stands in brackets behind it in small ones."""
+    """Mark up a figure so that its interval, in brackets behind it, is shown in small letters."""
     number, _, interval = escape(value).partition(" (")
     return f"{number}<small>{interval.removesuffix(')')}</small>" if interval else number
 
 
 def table(shown: Table) -> str:
-    """Give a table as HTML."""
+    """Return a table as HTML."""
     head = "".join(f"<th>{escape(title)}</th>" for title in shown.titles)
     cells = (
         f"<tr>{''.join(f'<td>{escape(value)}</td>' for value in row)}</tr>" for row in shown.rows
@@ -182,12 +204,12 @@ def table(shown: Table) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Give a text as an HTML paragraph."""
+    """Return plain text as an HTML paragraph."""
     return f"<p>{escape(text)}</p>"
 
 
 def figure(svg: str, caption: str) -> str:
-    """Give a plot, an SVG document, as an HTML figure with its caption."""
+    """Return an SVG document as an HTML figure with a caption."""
     content = base64.b64encode(svg.encode()).decode()
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{content}">'
@@ -196,5 +218,5 @@ def figure(svg: str, caption: str) -> str:
 
 
 def plots(*figures: str) -> str:
-    """Put figures beside each other."""
+    """Return figures beside each other, as HTML."""
     return f"<div class=plots>{''.join(figures)}</div>"

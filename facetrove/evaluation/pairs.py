@@ -1,8 +1,8 @@
-"""1:1 verification: are these two photos of one person?
+"""1:1 verification: error rates of deciding whether two photos show one person.
 
-LFW's protocol is that of its technical report (Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces
-in the Wild", UMass 07-49): of ten folds each is answered by the threshold that is best on the other
-nine; the accuracy is the mean of the ten, with its standard error.
+The protocol is that of LFW's technical report (Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces
+in the Wild", UMass 07-49): each of ten folds is classified at the threshold that is best on the
+other nine, and the accuracy is the mean over the ten folds, with its standard error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from facetrove.evaluation.folds import (
     answer_in_folds,
     best_threshold,
 )
-from facetrove.evaluation.labels import FaceChoice, in_words
+from facetrove.evaluation.labels import FaceChoice, group_names
 from facetrove.evaluation.metrics import (
     Bootstrap,
     ErrorCurve,
@@ -49,37 +49,43 @@ from facetrove.evaluation.pair_faces import PairFaces
 from facetrove.evaluation.pair_lists import Pairs, read_pairs
 
 MIN_PAIRS = 2
+"""Minimum number of mated, and of non-mated, pairs in a list."""
+
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
-"""At which the true accept rate is given, where there are enough non-mated pairs."""
+"""FARs at which the true accept rate is reported, each with at least 1 / FAR non-mated pairs."""
 
 GROUPED_AT = 1e-2
-"""False accept rate whose threshold groups and qualities are compared at."""
+"""FAR whose threshold is used for error rates by group and quality."""
 
 
 @dataclass(frozen=True)
 class Verification(JsonResult):
-    """How well a model tells whether two photos show one person.
+    """The result of `evaluate_pairs`: accuracy and error rates of 1:1 verification.
 
     Attributes:
-        num_mated, num_non_mated: pairs.
-        num_without_face: of all, pairs with a photo in which no face was found; they count as not
-            called one person.
-        accuracy: mean of the folds, each at the threshold that is best on the others.
-        accuracy_error: standard error of that mean.
-        folds: where these are from: the `list`'s, or `drawn` at random; `other list`: no folds, one
-            threshold from another list of pairs.
-        fold_accuracies, fold_thresholds: of each.
-        equal_error_rate: where false accepts and false rejects are equally many.
-        area: under the curve of true against false accepts.
-        true_accept_rates: by false accept rate; None where there are too few non-mated pairs.
-        thresholds: of these false accept rates.
-        curve: false accept and false reject rates.
-        mated, non_mated: similarities.
-        grouped_at: false accept rate at whose threshold groups and qualities are compared; None:
-            there are too few non-mated pairs, and they are not.
-        groups, qualities: see `facetrove.evaluation.breakdown`. Pairs without a face have
-            no quality.
-        worst: the worst errors, if they are asked for.
+        num_mated, num_non_mated: numbers of pairs of one person and of two people.
+        num_without_face: number of pairs with a photo in which no face was found. They are
+            rejected: called two people.
+        accuracy: mean over the folds of the share of pairs classified correctly, each fold at the
+            threshold that is best on the other folds.
+        accuracy_error: standard error of that mean; None where there is one fold.
+        folds: where the folds are from: the `list` of pairs, or `drawn` at random. With
+            `other list` there is one fold with all pairs, and its threshold is from another list.
+        fold_accuracies, fold_thresholds: accuracy and threshold (a similarity) of each fold.
+        equal_error_rate: the rate where the false accept and the false reject rate are equal.
+        area: area under the ROC curve, in [0, 1].
+        true_accept_rates: true accept rate (TAR) by false accept rate (FAR); None where there are
+            fewer than 1 / FAR non-mated pairs.
+        thresholds: similarity threshold at each of these FARs; None where the TAR is.
+        curve: false accept and false reject rates by threshold.
+        mated, non_mated: (num_mated,) and (num_non_mated,) float32 similarities of the pairs; -1
+            where no face was found in a photo.
+        grouped_at: the FAR whose threshold is used for groups and qualities; None where there are
+            too few non-mated pairs, and then both are empty.
+        groups: error rates by group, for each column of `by`; see `GroupErrors`.
+        qualities: error rates by quality measure, the lower value of the two faces; see
+            `QualityErrors`. Pairs without a face are left out.
+        worst: the worst errors of each kind, as many as were asked for; see `WrongAnswer`.
     """
 
     num_mated: int
@@ -118,16 +124,20 @@ def evaluate_pairs(
     Args:
         dataset: the folder of a dataset that has the photos of the pairs.
         pairs: the list of pairs, or the path of its file, which `read_pairs` then reads.
-        face: which face of a photo is meant; by default the central one of LFW's lists, and else
-            the largest.
-        threshold_from: a list of pairs to take the threshold from, as LFW's View 1 does.
-        by: columns of the list, or of the dataset's photos; error rates are also given for each of
-            their values.
-        examples: how many of the worst errors of each kind to name.
-        seed: seed of folds that are drawn, and of intervals.
+        face: which face of a photo is compared: `largest`; `central`, the one nearest the photo's
+            centre; or `only`, the face of a photo with no other. By default `central` for LFW's
+            lists, and otherwise `largest`.
+        threshold_from: another list of pairs, or its path: all pairs are classified at the
+            threshold that is best on it, instead of in folds, as in LFW's View 1.
+        by: columns to group by, of the list or of the dataset's photos; error rates are also
+            computed for each of their values.
+        examples: maximum number of worst errors of each kind to return.
+        seed: seed of folds that are drawn, and of the bootstrap.
 
     Raises:
-        WrongUsageError: a photo of the list is not in the dataset, or a kind of pair is missing.
+        WrongUsageError: there is no dataset, a photo of a list is not in the dataset, a column does
+            not exist, or there are fewer than two mated or two non-mated pairs.
+        CorruptFileError: a file of the dataset is not what was written.
     """
     pairs = _read(pairs)
     threshold_from = None if threshold_from is None else _read(threshold_from)
@@ -141,18 +151,19 @@ def evaluate_pairs(
         answers = answer_in_folds(compared.similarities, compared.mated, pairs.folds, seed=seed)
     else:
         answers = _answered_at_threshold_of(threshold_from, compared)
-    return _verification(compared, answers, _broken_down(compared, by, examples))
+    return _verification(compared, answers, _breakdown_of(compared, by, examples))
 
 
 def _read(pairs: Pairs | str | Path) -> Pairs:
+    """Read a list of pairs, unless it has been read."""
     return read_pairs(pairs) if isinstance(pairs, str | Path) else pairs
 
 
 def _photo_columns(by: Sequence[str], pairs: Pairs, source: Dataset) -> list[str]:
-    """Choose the columns to group by that the photos have and the list has not.
+    """Choose the columns to group by that have to be read from the dataset's photos.
 
     Raises:
-        WrongUsageError: neither has such a column.
+        WrongUsageError: neither the list nor the photos have such a column.
     """
     columns = [name for name in by if name in source.metadata.names and name not in pairs.columns]
     for name in by:
@@ -164,15 +175,15 @@ def _photo_columns(by: Sequence[str], pairs: Pairs, source: Dataset) -> list[str
 
 @dataclass(frozen=True)
 class _Compared:
-    """Pairs of photos whose faces were compared.
+    """The n pairs of a list with the similarities of their faces.
 
     Attributes:
-        pairs: the list.
-        faces: the faces of its photos.
-        rows: (n, 2) rows of the pairs' faces; negative where no face was found.
-        similarities: (n,) of the pairs.
-        people: (n, 2) numbers of the people in the photos.
-        bootstrap: over these people.
+        pairs: the list of pairs.
+        faces: the faces of the list's photos.
+        rows: (n, 2) rows of the pairs' faces in `faces`; negative where no face was found.
+        similarities: (n,) similarities of the pairs.
+        people: (n, 2) numbers of the people in the two photos.
+        bootstrap: bootstrap over these people.
     """
 
     pairs: Pairs
@@ -187,13 +198,13 @@ class _Compared:
         """Compare the two faces of each pair.
 
         Raises:
-            WrongUsageError: there are too few pairs of a kind.
+            WrongUsageError: there are fewer than `MIN_PAIRS` mated or non-mated pairs.
         """
         num_mated = int(pairs.mated.sum())
         if min(num_mated, len(pairs) - num_mated) < MIN_PAIRS:
             raise WrongUsageError(
-                f"the list has {num_mated} pairs of one person and {len(pairs) - num_mated} of "
-                f"two; it needs {MIN_PAIRS} of each at least"
+                f"the list has {num_mated} pairs of one person and {len(pairs) - num_mated} of two "
+                f"people; expected at least {MIN_PAIRS} of each; add pairs to the list"
             )
         rows, people = faces.rows_of(pairs), _people_numbers(pairs)
         bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)
@@ -201,22 +212,22 @@ class _Compared:
 
     @property
     def mated(self) -> NDArray[np.bool_]:
-        """(n,) whether a pair shows one person."""
+        """(n,) bool, whether a pair shows one person."""
         return self.pairs.mated
 
     @property
-    def of_one(self) -> NDArray[np.float32]:
-        """Similarities of the pairs of one person."""
+    def mated_similarities(self) -> NDArray[np.float32]:
+        """The similarities of the mated pairs."""
         return self.similarities[self.mated]
 
     @property
-    def of_two(self) -> NDArray[np.float32]:
-        """Similarities of the pairs of two people."""
+    def non_mated_similarities(self) -> NDArray[np.float32]:
+        """The similarities of the non-mated pairs."""
         return self.similarities[~self.mated]
 
 
 def _answered_at_threshold_of(other: Pairs, compared: _Compared) -> FoldAnswers:
-    """Answer all pairs at the threshold that is best on another list."""
+    """Classify all pairs at the threshold that is best on another list."""
     similarities = compared.faces.similarities(compared.faces.rows_of(other))
     threshold = best_threshold(similarities, other.mated)
     accuracy = accuracy_at(compared.similarities, compared.mated, threshold)
@@ -224,8 +235,8 @@ def _answered_at_threshold_of(other: Pairs, compared: _Compared) -> FoldAnswers:
 
 
 def _verification(compared: _Compared, answers: FoldAnswers, errors: Breakdown) -> Verification:
-    """Compute the error rates, and put the result together."""
-    mated, non_mated = compared.of_one, compared.of_two
+    """Compute the error rates and assemble the result."""
+    mated, non_mated = compared.mated_similarities, compared.non_mated_similarities
     curve = error_curve(mated, non_mated)
     rates = {far: _true_accept_rate(compared, far) for far in FALSE_ACCEPT_RATES}
     return Verification(
@@ -255,69 +266,77 @@ def _verification(compared: _Compared, answers: FoldAnswers, errors: Breakdown) 
 
 
 def _people_numbers(pairs: Pairs) -> NDArray[np.int64]:
-    """(n, 2) who is in the photos, by numbers; where that is not known, told by the mated pairs."""
-    names = pairs.people or _linked(pairs)
+    """Return the (n, 2) numbers of the people in the photos of n pairs."""
+    names = pairs.people or _people_by_mated_pairs(pairs)
     encoded = pa.array([name for pair in names for name in pair], pa.string()).dictionary_encode()
     return np.asarray(encoded.indices.to_numpy().astype(np.int64).reshape(-1, 2))
 
 
-def _linked(pairs: Pairs) -> list[tuple[str, str]]:
-    """A name for each photo's person: photos that some pair says show one person are one's."""
-    heads: dict[str, str] = {}
+def _people_by_mated_pairs(pairs: Pairs) -> list[tuple[str, str]]:
+    """Name the person in each photo after one of the person's photos, where a list has no names.
 
-    def head(name: str) -> str:
-        while (above := heads.setdefault(name, name)) != name:
-            name = above
+    Photos that mated pairs connect, directly or through other photos, show one person (union-find).
+    """
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (parent := parents.setdefault(name, name)) != name:
+            name = parent
         return name
 
     for (first, second), mated in zip(pairs.photos, pairs.mated.tolist(), strict=True):
         if mated:
-            heads[head(second)] = head(first)
-    return [(head(first), head(second)) for first, second in pairs.photos]
+            parents[root(second)] = root(first)
+    return [(root(first), root(second)) for first, second in pairs.photos]
 
 
 def _true_accept_rate(compared: _Compared, far: float) -> Rate | None:
-    """Compute the true accept rate at a FAR; None where not one non-mated pair may be accepted."""
-    mated, non_mated, bootstrap = compared.of_one, compared.of_two, compared.bootstrap
+    """Compute the TAR at a FAR; None where that FAR allows not even one false accept."""
+    mated, non_mated = compared.mated_similarities, compared.non_mated_similarities
     if len(non_mated) * far < 1:
         return None
-    people, strangers = compared.people[compared.mated, 0], compared.people[~compared.mated]
+    mated_people = compared.people[compared.mated, 0]
+    non_mated_people = compared.people[~compared.mated]
 
     def replicate(some: Bootstrap) -> NDArray[np.floating]:
-        weights = some.weights(strangers[:, 0], strangers[:, 1])
+        weights = some.weights(non_mated_people[:, 0], non_mated_people[:, 1])
         thresholds = threshold_at(non_mated, far, weights)
-        return 1 - miss_rate(mated, thresholds, some.weights(people))
+        return 1 - miss_rate(mated, thresholds, some.weights(mated_people))
 
     value = float(share_from(mated, threshold_at(non_mated, far))[0])
-    return rate(value, in_chunks(bootstrap, replicate), len(np.unique(people)))
+    replicates = in_chunks(compared.bootstrap, replicate)
+    return rate(value, replicates, len(np.unique(mated_people)))
 
 
 def _equal_error_rate(compared: _Compared) -> Rate:
+    """Compute the equal error rate, with its confidence interval."""
     order = np.argsort(-compared.similarities, kind="stable")
-    of_one, people = compared.mated[order], compared.people[order]
+    is_mated, people = compared.mated[order], compared.people[order]
     last_of_equals = np.append(np.diff(compared.similarities[order]) != 0, True)
 
     def replicate(some: Bootstrap) -> NDArray[np.floating]:
         weights = some.weights(people[:, 0], people[:, 1]).astype(np.float64)
-        accepted = np.cumsum(weights * ~of_one, axis=1)
-        rejected = np.cumsum(weights * of_one, axis=1)
-        far = accepted[:, last_of_equals] / np.maximum(accepted[:, -1:], 1e-9)
-        frr = 1 - rejected[:, last_of_equals] / np.maximum(rejected[:, -1:], 1e-9)
+        # Weights of the pairs at or above each similarity, that is, accepted.
+        false_accepts = np.cumsum(weights * ~is_mated, axis=1)
+        true_accepts = np.cumsum(weights * is_mated, axis=1)
+        far = false_accepts[:, last_of_equals] / np.maximum(false_accepts[:, -1:], 1e-9)
+        frr = 1 - true_accepts[:, last_of_equals] / np.maximum(true_accepts[:, -1:], 1e-9)
         crossing = np.argmax(far >= frr, axis=1)
         rows = np.arange(len(far))
         return np.asarray((far + frr)[rows, crossing] / 2)
 
-    mated, non_mated = compared.of_one, compared.of_two
+    mated, non_mated = compared.mated_similarities, compared.non_mated_similarities
     value = error_curve(mated, non_mated).equal_error_rate
     num_trials = min(len(mated), len(non_mated), len(np.unique(people)))
     return rate(value, in_chunks(compared.bootstrap, replicate), num_trials)
 
 
-def _broken_down(compared: _Compared, by: Sequence[str], examples: int) -> Breakdown:
-    """Tell the errors apart at the threshold of `GROUPED_AT`, where that can be told."""
-    threshold = float(threshold_at(compared.of_two, GROUPED_AT)[0])
+def _breakdown_of(compared: _Compared, by: Sequence[str], examples: int) -> Breakdown:
+    """Break the errors down by group and quality, at the threshold of the FAR `GROUPED_AT`."""
+    non_mated = compared.non_mated_similarities
+    threshold = float(threshold_at(non_mated, GROUPED_AT)[0])
     worst = _worst(compared, threshold, examples)
-    if len(compared.of_two) * GROUPED_AT < 1:
+    if len(non_mated) * GROUPED_AT < 1:
         return Breakdown(None, {}, [], worst)
     groups = {
         column: by_group(
@@ -344,23 +363,27 @@ def _broken_down(compared: _Compared, by: Sequence[str], examples: int) -> Break
 
 
 def _groups_of_pairs(column: str, compared: _Compared) -> list[str]:
-    """Name each pair's group: what the list says, or what both photos have, or `mixed`."""
+    """Name each pair's group: the list's value, or both photos' value; `mixed` where they differ.
+
+    A photo without a value, or without a face, counts as `unknown`.
+    """
     if column in compared.pairs.columns:
         return compared.pairs.columns[column]
-    values = [*in_words(compared.faces.table[column]), "unknown"]
+    # Row -1, a photo without a face, takes the last value.
+    values = [*group_names(compared.faces.table[column]), "unknown"]
     named = [(values[first], values[second]) for first, second in compared.rows.tolist()]
     return [first if first == second else "mixed" for first, second in named]
 
 
 def _worst(compared: _Compared, threshold: float, count: int) -> list[WrongAnswer]:
-    """Name the non-mated pairs most alike and the mated least, on a threshold's wrong side."""
+    """Select the false accepts of highest similarity and the false rejects of lowest similarity."""
     mated, similarities, faces = compared.mated, compared.similarities, compared.faces
     wrong = ((similarities >= threshold) != mated) & (compared.rows >= 0).all(axis=1)
     uris, boxes = faces.table["uri"].to_pylist(), faces.table["box"].to_pylist()
     found = []
     for kind, sign in ((False, -1), (True, 1)):
-        here = np.flatnonzero(wrong & (mated == kind))
-        for pair in here[np.argsort(sign * similarities[here], kind="stable")][:count].tolist():
+        errors = np.flatnonzero(wrong & (mated == kind))
+        for pair in errors[np.argsort(sign * similarities[errors], kind="stable")][:count].tolist():
             first, second = compared.rows[pair].tolist()
             found.append(
                 WrongAnswer(

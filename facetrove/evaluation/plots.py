@@ -1,4 +1,4 @@
-"""Plots of a report, as SVG."""
+"""Plots of report pages, as SVG documents."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 INK, FAINT = "#1c1c1e", "#d2d2d7"
-COLOURS = ("#0a5fb4", "#c8553d", "#2f8f5b", "#8b5fbf", "#b08900", "#5c6770")
-"""Told apart by people who do not see all colours, in this order."""
+"""Colours of text and axes, and of grid lines."""
 
-SIZE = 6.4, 4.2  # inches
+COLOURS = ("#0a5fb4", "#c8553d", "#2f8f5b", "#8b5fbf", "#b08900", "#5c6770")
+"""Colours of curves, in order of use, which colour-blind people can tell apart."""
+
+SIZE = 6.4, 4.2
+"""Width and height of a plot in inches."""
 _STYLE = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "facetrove",  # the same plot is the same file
@@ -35,7 +38,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name, and where it goes."""
+    """A curve through points (x, y), with its name in the legend."""
 
     name: str
     x: NDArray[np.number] | Sequence[float]
@@ -44,7 +47,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it says, whether it is logarithmic, its ends, names of the places 0, 1, ..."""
+    """An axis of a plot.
+
+    Attributes:
+        title: the text beside the axis.
+        log: whether the scale is logarithmic.
+        ends: the values at both ends; None fits an end to the data.
+        ticks: labels of the values 0, 1, 2, ...; None for numbers.
+    """
 
     title: str
     log: bool = False
@@ -60,7 +70,15 @@ def line_plot(
     markers: bool = False,
     steps: bool = False,
 ) -> str:
-    """Curves over one pair of axes, as an SVG document."""
+    """Plot curves over one pair of axes, as an SVG document.
+
+    Args:
+        lines: the curves; with more than one there is a legend.
+        x: the horizontal axis.
+        y: the vertical axis.
+        markers: whether to mark the points.
+        steps: whether to draw steps instead of straight lines between points.
+    """
 
     def draw(axes: Axes) -> None:
         for line, colour in zip(lines, COLOURS * len(lines), strict=False):
@@ -89,7 +107,14 @@ def histogram_plot(
     threshold: float | None = None,
     threshold_name: str = "",
 ) -> str:
-    """Similarities of both kinds as densities, as an SVG document."""
+    """Plot the densities of mated and non-mated similarities, as an SVG document.
+
+    Args:
+        mated, non_mated: similarities; infinite ones are left out.
+        names: names of both in the legend.
+        threshold: similarity at which to draw a vertical line.
+        threshold_name: name of that line in the legend.
+    """
 
     def draw(axes: Axes) -> None:
         bins = np.linspace(-0.4, 1.0, 71)

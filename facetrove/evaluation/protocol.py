@@ -1,4 +1,4 @@
-"""How identification is tried: who is enrolled, who is searched for, and who is a stranger."""
+"""The identification protocol: which faces are enrolled, and which are (non-)mated probes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from facetrove.evaluation.labels import drawn_turns
+from facetrove.evaluation.labels import shuffled_by_person
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How identification is tried. The fields have the names of the command's options.
+    """The options of an identification experiment, named as the command's options.
 
     Attributes:
-        enrol: number of photos enrolled of each person who has more; of other people all photos
-            are enrolled.
-        splits: number of random splits, whose results are taken together.
-        strangers: share of the people who are not enrolled in the open set, (0, 1).
-        seed: seed of the first split; the other splits follow from it.
+        enrol: number of photos enrolled of each person who has more, 1 or more. All photos of a
+            person with no more are enrolled.
+        splits: number of random splits into enrolled faces and probes, 1 or more. The searches of
+            all splits are pooled.
+        strangers: share of the people who are kept out of the open-set gallery, in (0, 1). Their
+            faces are the non-mated probes.
+        seed: seed of all random splits, and of the bootstrap.
+
+    Raises:
+        WrongUsageError: an option is outside its range.
     """
 
     enrol: int = field(default=1, metadata={"json": "num_enrolled"})
@@ -31,27 +36,28 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.enrol < 1 or self.splits < 1 or not 0 < self.strangers < 1:
             raise WrongUsageError(
-                "enrol one photo or more, in one split or more, and keep a share of the people "
-                "between 0 and 1 out"
+                f"enrol is {self.enrol}, splits is {self.splits}, strangers is {self.strangers}; "
+                "expected enrol and splits of 1 or more, and strangers between 0 and 1"
             )
 
 
 def split_faces(
     people: NDArray[np.int64], enrol: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose at random which faces are enrolled, and which are searched for.
+    """Choose at random which faces are enrolled, and which are probes.
 
     Args:
         people: (n,) number of each face's person.
-        enrol: number of faces enrolled of each person who has more; of other people all faces
-            are enrolled.
-        rng: source of chance.
+        enrol: number of faces enrolled of each person who has more. All faces of a person with no
+            more are enrolled.
+        rng: random generator.
 
     Returns:
-        Rows of the enrolled faces, and rows of the probes.
+        Positions of the enrolled faces, and positions of the probes, both ascending: together all
+        n faces.
     """
-    order, turns = drawn_turns(people, rng)
-    is_enrolled = turns < enrol
+    order, ranks = shuffled_by_person(people, rng)
+    is_enrolled = ranks < enrol
     return np.sort(order[is_enrolled]), np.sort(order[~is_enrolled])
 
 
@@ -62,18 +68,18 @@ def keep_out(
     num_strangers: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Choose at random which people are strangers, and take their faces out of the gallery.
+    """Keep people chosen at random out of the gallery, so that their faces are non-mated probes.
 
     Args:
         people: (n,) number of each face's person.
-        enrolled, probes: rows of faces, as `split_faces` returns them.
+        enrolled, probes: positions of faces, as `split_faces` returns them.
         num_strangers: number of people to keep out.
-        rng: source of chance.
+        rng: random generator.
 
     Returns:
-        Rows of the faces that stay enrolled, rows of the probes of enrolled people, and rows of
-        all faces of the strangers.
+        Positions of the faces that stay enrolled, of the mated probes, and of the non-mated probes:
+        all faces of the people who are kept out.
     """
     strangers = rng.permutation(int(people.max()) + 1)[:num_strangers]
-    known = ~np.isin(people, strangers)
-    return enrolled[known[enrolled]], probes[known[probes]], np.flatnonzero(~known)
+    is_mated = ~np.isin(people, strangers)
+    return enrolled[is_mated[enrolled]], probes[is_mated[probes]], np.flatnonzero(~is_mated)

@@ -1,4 +1,4 @@
-"""The three report pages: about pairs, about identification, and about corruption."""
+"""The three report pages: verification of pairs, identification, and robustness to corruption."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ from facetrove.evaluation.tables import (
 from search.contact_sheet import face_tile_of
 
 FPIR = 1e-2
-"""Of the figures to see first."""
+"""FPIR of the main figures and of the threshold in the plot of similarities."""
 
-ALL_BUT_NOTHING = 1e-4
+MIN_PLOTTED_RATE = 1e-4
+"""Lowest rate at the end of a logarithmic axis."""
 
 PAIR_TERMS = (
     "Similarity",
@@ -59,10 +60,10 @@ ROBUSTNESS_TERMS = ("Similarity", "Mated, non-mated", "Rank-1, CMC", "FPIR, FNIR
 
 
 def page_of(result: Verification | Identification | Robustness, *, examples: bool = False) -> Page:
-    """Make the page of what an evaluation found.
+    """Make the report page of an evaluation.
 
     Args:
-        result: what `evaluate_pairs`, `evaluate_identification` or `evaluate_robustness` returned.
+        result: the result of `evaluate_pairs`, `evaluate_identification` or `evaluate_robustness`.
         examples: whether to show the faces of the worst errors.
     """
     if isinstance(result, Robustness):
@@ -83,44 +84,45 @@ def _verification_page(result: Verification) -> Page:
     if result.accuracy_error is not None:
         accuracy += f" ± {result.accuracy_error:.4f}"
     page = Page(
-        title="Is it the same person? Verification of pairs",
-        lead=f"{result.num_mated:,} pairs of one person and {result.num_non_mated:,} of two were "
-        f"compared; {result.accuracy:.1%} were answered rightly.",
+        title="Is it the same person? Verification of pairs (1:1)",
+        lead=f"{result.num_mated:,} mated pairs (two photos of one person) and "
+        f"{result.num_non_mated:,} non-mated pairs (photos of two people) were compared; "
+        f"{result.accuracy:.1%} were classified correctly.",
         facts={
             "accuracy" + (" in ten folds" if len(result.fold_accuracies) == 10 else ""): accuracy,
             "equal error rate": said(result.equal_error_rate),
-            "pairs without a face": f"{result.num_without_face:,}",
+            "pairs with a photo in which no face was found": f"{result.num_without_face:,}",
         },
         terms=PAIR_TERMS,
     )
     origin = {
-        "list": "Folds are those of the list.",
-        "drawn": f"The list has no folds: {len(result.fold_accuracies)} were drawn at random, each "
-        "with its share of both kinds of pairs.",
+        "list": "The folds are those of the list of pairs.",
+        "drawn": f"The list has no folds; {len(result.fold_accuracies)} stratified folds were "
+        "drawn at random.",
         "other list": "The threshold was chosen on another list of pairs.",
     }[result.folds]
     page.add(
         "True accept rate by false accept rate",
         table(accept_table(result)),
-        paragraph(f"A FAR can be told with 1 / FAR pairs of two people or more. {origin}"),
+        paragraph("A FAR is reported only with at least 1 / FAR non-mated pairs."),
     )
     page.add("Curves", plots(_roc_figure(result), _pair_similarities_figure(result)))
-    page.add("Folds", table(fold_table(result)))
+    page.add("Accuracy by fold", paragraph(origin), table(fold_table(result)))
     return page
 
 
 def _roc_figure(result: Verification) -> str:
     curve = result.curve.thinned()
-    least = 1 / result.num_non_mated
+    min_far = 1 / result.num_non_mated
     return figure(
         line_plot(
             [Line("", np.maximum(curve.false_positive, 0), 1 - curve.false_negative)],
-            Axis("false accept rate", log=True, ends=(least, 1)),
-            Axis("true accept rate", ends=(_floor(curve, least), 1.002)),
+            Axis("false accept rate", log=True, ends=(min_far, 1)),
+            Axis("true accept rate", ends=(_min_tar(curve, min_far), 1.002)),
             steps=True,
         ),
-        "ROC: the share of pairs of one person that are accepted, by the share of pairs of "
-        f"two that are accepted by mistake. Area under it {result.area:.4f}.",
+        "ROC curve: true accept rate (share of mated pairs accepted) by false accept rate (share "
+        f"of non-mated pairs accepted). Area under the curve: {result.area:.4f}.",
     )
 
 
@@ -129,40 +131,42 @@ def _pair_similarities_figure(result: Verification) -> str:
         histogram_plot(
             result.mated[result.mated > NO_FACE],
             result.non_mated[result.non_mated > NO_FACE],
-            names=("one person", "two people"),
+            names=("mated (one person)", "non-mated (two people)"),
             threshold=float(np.median(result.fold_thresholds)),
-            threshold_name="threshold, median of the folds",
+            threshold_name="threshold (median of the folds)",
         ),
-        "Similarities of pairs whose faces were found: the less the two hills overlap, the better.",
+        "Similarities of the pairs with a face in both photos. The less the two distributions "
+        "overlap, the better.",
     )
 
 
 def _identification_page(result: Identification) -> Page:
     best = result.index or result.model
     page = Page(
-        title="Who is it? Identification in a gallery",
+        title="Who is it? Identification in a gallery (1:N)",
         lead=_identification_lead(result, best),
         facts={
             "rank-1, closed set": said(best.rank_one),
-            "FNIR at an FPIR of 0.01": said(best.false_negative.get(FPIR)),
-            "people and photos with labels": f"{result.num_people:,} and {result.num_faces:,}",
+            "FNIR at an FPIR of 0.01, open set": said(best.false_negative.get(FPIR)),
+            "labelled people and photos": f"{result.num_people:,} and {result.num_faces:,}",
         },
         terms=IDENTIFICATION_TERMS,
     )
-    page.add("What was done", paragraph(_what_was_done(result)))
+    page.add("Protocol", paragraph(_protocol_text(result)))
     page.add("Closed set", table(closed_set_table(result)))
     page.add(
         "Open set",
         table(open_set_table(result)),
         paragraph(
-            "An FPIR can be told with 3 / FPIR different strangers or more. A threshold is good "
-            "for a gallery of this size; for searches in the index there is facetrove calibrate."
+            "FNIR at an FPIR is reported only with non-mated searches for at least 3 / FPIR "
+            "different people. A threshold holds for galleries of this size; facetrove calibrate "
+            "measures thresholds for searches in the whole index."
         ),
         paragraph(
-            "What the index misses of what comparing with every face finds is the difference "
-            "between the rows."
+            "The difference between the two ways to search is what the index's approximate search "
+            "misses."
             if result.index is not None
-            else "This index compares every face, so nothing is lost by searching through it."
+            else "This index compares every face, so its search misses nothing."
         ),
     )
     figures = (_det_figure(result, best), _cmc_figure(result), _open_set_figure(result, best))
@@ -172,52 +176,53 @@ def _identification_page(result: Identification) -> Page:
 
 def _identification_lead(result: Identification, best: Accuracy) -> str:
     lead = (
-        f"In {result.num_closed:,} searches among {result.closed_gallery[0]:,.0f} people the "
-        f"right person came first in {best.rank_one.value:.1%}."
+        f"In {best.rank_one.value:.1%} of {result.num_closed:,} closed-set searches among "
+        f"{result.closed_gallery[0]:,.0f} people, the person in the probe photo was the first "
+        "candidate (rank-1)."
     )
     fnir = best.false_negative.get(FPIR)
     if fnir is not None:
         lead += (
-            f" Among {result.open_gallery[0]:,.0f} people, with a threshold that takes one "
-            f"stranger in a hundred for somebody, {fnir.value:.1%} of the searches for people who "
-            "are there miss them."
+            f" In the open set, among {result.open_gallery[0]:,.0f} people, FNIR is "
+            f"{fnir.value:.1%} at an FPIR of 0.01: with a threshold at which one search in a "
+            "hundred for a person who is not enrolled returns a candidate, so many searches for "
+            "enrolled people miss them."
         )
     return lead
 
 
-def _what_was_done(result: Identification) -> str:
+def _protocol_text(result: Identification) -> str:
     protocol = result.protocol
-    done = (
+    text = (
         f"{protocol.splits} random splits from seed {protocol.seed}. "
-        f"Closed set: of each person {protocol.enrol} photo(s) are enrolled, and "
-        "all other photos are searched for. Open set: "
-        f"{protocol.strangers:.0%} of the people not enrolled; "
-        f"{result.num_mated:,} mated and {result.num_non_mated:,} non-mated searches in "
-        f"galleries of {result.open_gallery[0]:,.0f} people with {result.open_gallery[1]:,.0f} "
-        "faces."
+        f"Closed set: {protocol.enrol} photo(s) of each person are enrolled; the person's "
+        f"other photos are probes. Open set: {protocol.strangers:.0%} of the people are kept out "
+        f"of the gallery, so their photos are non-mated probes; {result.num_mated:,} mated and "
+        f"{result.num_non_mated:,} non-mated searches in galleries of "
+        f"{result.open_gallery[0]:,.0f} people with {result.open_gallery[1]:,.0f} faces."
     )
     if result.num_unlabelled:
-        done += (
-            f" {result.num_unlabelled:,} photos had a face and no label, or not one face "
-            "that it is for; they were left out."
+        text += (
+            f" {result.num_unlabelled:,} photos with faces were left out: they have no label, or "
+            "no face that the option face selects."
         )
-    return done
+    return text
 
 
 def _det_figure(result: Identification, best: Accuracy) -> str:
     lines = []
     for name, way in ways_of(result).items():
-        curve, floor = way.curve.thinned(), ALL_BUT_NOTHING / 10
+        curve, floor = way.curve.thinned(), MIN_PLOTTED_RATE / 10
         rates = (np.maximum(curve.false_positive, floor), np.maximum(curve.false_negative, floor))
         lines.append(Line(name, *rates))
     return figure(
         line_plot(
             lines,
             Axis("FPIR", log=True, ends=(max(1 / result.num_non_mated, 1e-4), 1)),
-            Axis("FNIR", log=True, ends=(_least(best.curve), 1)),
+            Axis("FNIR", log=True, ends=(_min_fnir(best.curve), 1)),
         ),
-        "DET, open set: the share of people that are missed, by the share of strangers "
-        "that are answered. Lower is better.",
+        "DET curve, open set: FNIR (share of mated searches that miss the person) by FPIR (share "
+        "of non-mated searches that return a candidate). Lower is better.",
     )
 
 
@@ -229,10 +234,10 @@ def _cmc_figure(result: Identification) -> str:
                 for name, way in ways_of(result).items()
             ],
             Axis("rank", ticks=["", *map(str, range(1, MAX_RANK + 1))]),
-            Axis("share within that rank"),
+            Axis("share of searches within that rank"),
             markers=True,
         ),
-        "CMC, closed set: the share of searches whose person is among the first so many.",
+        "CMC, closed set: the share of searches in which the person has at most that rank.",
     )
 
 
@@ -241,24 +246,24 @@ def _open_set_figure(result: Identification, best: Accuracy) -> str:
         histogram_plot(
             result.mated,
             result.non_mated,
-            names=("to the right person", "strangers, highest"),
+            names=("mated searches, to the person", "non-mated searches, highest"),
             threshold=best.thresholds.get(FPIR),
-            threshold_name="FPIR 0.01",
+            threshold_name="threshold at FPIR 0.01",
         ),
-        "Similarities in the open set; right of the line they count.",
+        "Similarities in the open set. Candidates at or right of the threshold are returned.",
     )
 
 
 def _robustness_page(result: Robustness) -> Page:
     clean = result.corrupted[0]
     page = Page(
-        title="What corruption does to identification",
-        lead=f"Uncorrupted, the right person comes first in {clean.rank_one.value:.1%} of the "
-        f"searches. {result.num_mated:,} photos of enrolled people and {result.num_strangers:,} "
-        "of strangers were corrupted and searched for again.",
+        title="Robustness of identification to corrupted photos",
+        lead=f"Rank-1 is {clean.rank_one.value:.1%} with uncorrupted probes. {result.num_mated:,} "
+        f"photos of enrolled people and {result.num_strangers:,} of people who are not enrolled "
+        "were corrupted and searched for.",
         facts={
             "rank-1, uncorrupted": said(clean.rank_one),
-            "FNIR, uncorrupted": said(clean.false_negative),
+            "FNIR at an FPIR of 0.01, uncorrupted": said(clean.false_negative),
             "gallery": f"{result.gallery[0]:,} people",
         },
         terms=ROBUSTNESS_TERMS,
@@ -267,11 +272,11 @@ def _robustness_page(result: Robustness) -> Page:
         "By corruption and strength",
         table(corruption_table(result)),
         paragraph(
-            f"Threshold {result.threshold:.3f}, at which one in a hundred of all "
-            f"{result.num_clean:,} uncorrupted photos of strangers is answered. A face that is not "
-            "found any more is a miss. Faces are 112 pixels wide, or "
-            "less where they were. Found: share of all faces; similarity: median to the right "
-            "person, of those found."
+            f"FNIR and FPIR are at the threshold {result.threshold:.3f}, at which FPIR is 0.01 "
+            f"over all {result.num_clean:,} uncorrupted photos of people who are not enrolled. "
+            "Faces more than 112 pixels wide were shrunk to that before corruption. A face that "
+            "the detector does not find after corruption counts as a miss. Found: share of all "
+            "faces that it finds. Similarity: median to the person's enrolled face, over these."
             + (
                 f" {result.num_unreadable:,} photos could not be read any more and were left out."
                 if result.num_unreadable
@@ -291,17 +296,13 @@ def _corruption_figures(corrupted: Sequence[Corrupted]) -> Iterator[str]:
         x = np.arange(len(labels))
         lines = [
             Line("rank-1", x, [d.rank_one.value for d in (clean, *some)]),
-            Line(
-                "FNIR at the uncorrupted threshold",
-                x,
-                [d.false_negative.value for d in (clean, *some)],
-            ),
-            Line("not found", x, [1 - d.found for d in (clean, *some)]),
+            Line("FNIR", x, [d.false_negative.value for d in (clean, *some)]),
+            Line("face not found", x, [1 - d.found for d in (clean, *some)]),
         ]
         plot = line_plot(
             lines,
             Axis(some[0].unit, ticks=labels),
-            Axis("share", ends=(-0.02, 1.02)),
+            Axis("rate", ends=(-0.02, 1.02)),
             markers=True,
         )
         yield figure(plot, f"{name}.")
@@ -310,7 +311,7 @@ def _corruption_figures(corrupted: Sequence[Corrupted]) -> Iterator[str]:
 def _add_breakdown(
     page: Page, result: Verification | Identification, *, miss: str, false_alarm: str
 ) -> None:
-    """Add error rates by group and quality, where they could be told."""
+    """Add error rates by group and by quality, where there were enough trials to measure them."""
     if result.grouped_at is None:
         return
     at = f"{'an' if false_alarm == 'FPIR' else 'a'} {false_alarm} of {result.grouped_at:g}"
@@ -318,7 +319,7 @@ def _add_breakdown(
         page.add(
             f"By {column}",
             table(group_table(column, errors, miss, false_alarm)),
-            paragraph(f"At the threshold of all, at {at}."),
+            paragraph(f"All groups are at one threshold, that of {at} over all of them."),
         )
     plot = line_plot(
         [
@@ -329,42 +330,45 @@ def _add_breakdown(
             )
             for quality in result.qualities
         ],
-        Axis("worst faces left out, %"),
+        Axis("faces of lowest quality left out, %"),
         Axis(miss, ends=(0, None)),
         markers=True,
     )
     page.add(
-        "Does it help to reject poor faces?",
+        "Does it help to reject faces of low quality?",
         paragraph(
-            f"{miss} at {at}, when so many of the worst faces by a measure are left out; pairs and "
-            "searches without a face are no part of this. Score: how sure the detector is. Size: "
-            "of the box, in pixels. Sharpness and brightness: of the face's region, the darkest "
-            "being the worst. Embedding norm: length of a vector before it is scaled to "
-            "1, short where it saw little of a face (Kim, Jain, Liu: AdaFace, CVPR 2022). "
-            "Frontality: how little the face is turned aside."
+            f"{miss} at the threshold of {at}, when the faces of lowest quality by a measure are "
+            "left out, and pairs without a face too. Score: the detector's confidence in the face. "
+            "Face size: shorter side of the box, in pixels. Sharpness and brightness: of the "
+            "face's region; dark faces count as low quality. Embedding norm: length of the "
+            "embedding before it is scaled to 1; it is short where the network makes little of a "
+            "face (Kim, Jain, Liu: AdaFace, CVPR 2022). Frontality: how little the head is turned "
+            "sideways."
         ),
         table(reject_table(result.qualities, miss)),
-        plots(figure(plot, "Error versus reject.")),
+        plots(figure(plot, "Error-versus-reject curves.")),
         table(tenth_table(result.qualities, miss)),
     )
 
 
 def _add_examples(page: Page, worst: Sequence[WrongAnswer]) -> None:
-    shown = {
-        False: "Taken for one person, and are two",
-        True: "Not known again: the photo, and what it was compared with or nearest",
+    """Add the faces of the worst errors; their photos are read again."""
+    headings = {
+        False: "False positives: faces of two people at or above the threshold",
+        True: "False negatives: one person below the threshold (a pair), or the probe and the most "
+        "similar other person (a search)",
     }
-    for mated, heading in shown.items():
+    for mated, heading in headings.items():
         figures = []
         for error in worst:
             if error.mated != mated:
                 continue
-            places = (error.uri, error.box), (error.other_uri, error.other_box)
+            both = (error.uri, error.box), (error.other_uri, error.other_box)
             images = "".join(
                 f'<img alt="face" src="data:image/jpeg;base64,{_thumbnail(uri, box)}">'
-                for uri, box in places
+                for uri, box in both
             )
-            names = "<br>".join(escape(uri) for uri, _ in places)
+            names = "<br>".join(escape(uri) for uri, _ in both)
             figures.append(
                 f"<figure>{images}<figcaption>similarity {error.similarity:.3f}<br>{names}"
                 "</figcaption></figure>"
@@ -374,19 +378,20 @@ def _add_examples(page: Page, worst: Sequence[WrongAnswer]) -> None:
 
 
 def _thumbnail(uri: str, box: tuple[float, ...]) -> str:
+    """Cut a face out of its photo, as a JPEG in base64."""
     content = BytesIO()
     face_tile_of(uri, Box(*box)).save(content, format="JPEG", quality=85)
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _floor(curve: ErrorCurve, least: float) -> float:
-    """Where an axis of true accept rates begins, if that of false ones begins at `least`."""
-    shown = curve.false_positive >= least
+def _min_tar(curve: ErrorCurve, min_far: float) -> float:
+    """Choose the lower end of the axis of TAR, given that of the axis of FAR."""
+    shown = curve.false_positive >= min_far
     missed = float(curve.false_negative[shown].max()) if shown.any() else 1.0
     return max(0.0, 1 - 2 * max(missed, 0.01))
 
 
-def _least(curve: ErrorCurve) -> float:
-    """Where an axis of FNIR begins."""
+def _min_fnir(curve: ErrorCurve) -> float:
+    """Choose the lower end of the axis of FNIR."""
     possible = curve.false_negative[curve.false_negative > 0]
-    return max(ALL_BUT_NOTHING, float(possible.min()) / 2) if len(possible) else ALL_BUT_NOTHING
+    return max(MIN_PLOTTED_RATE, float(possible.min()) / 2) if len(possible) else MIN_PLOTTED_RATE

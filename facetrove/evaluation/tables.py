@@ -1,4 +1,4 @@
-"""Tables of results, for terminals and pages alike."""
+"""Tables of evaluation results, for the terminal and for report pages."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from facetrove.evaluation.metrics import Rate
 from facetrove.evaluation.pairs import Verification
 from facetrove.evaluation.robustness import Robustness
 
-TOO_FEW = "too few to tell"
+TOO_FEW = "too few trials"
+"""Cell of a rate that too few comparisons or searches were made to measure."""
 
 
 class Table(NamedTuple):
-    """Titles of columns, and rows as they are to be read."""
+    """A table of text cells.
+
+    Attributes:
+        titles: the titles of the columns.
+        rows: the cells of each row, one per title.
+    """
 
     titles: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 def said(rate: Rate | None) -> str:
-    """A rate with its interval in words."""
+    """Format a rate with its confidence interval, such as `0.0352 (0.0277 to 0.0448)`."""
     if rate is None:
         return TOO_FEW
     low, high = rate.interval
@@ -30,7 +36,7 @@ def said(rate: Rate | None) -> str:
 
 
 def ways_of(result: Identification) -> dict[str, Accuracy]:
-    """What is compared in an identification: the model, and where it differs the index."""
+    """Return the error rates of each way to search that was measured, by its name."""
     ways = {"every face compared": result.model}
     if result.index is not None:
         ways["through the index"] = result.index
@@ -38,7 +44,7 @@ def ways_of(result: Identification) -> dict[str, Accuracy]:
 
 
 def accept_table(result: Verification) -> Table:
-    """True accept rate by false accept rate."""
+    """Tabulate the true accept rate (TAR) by false accept rate (FAR)."""
     return Table(
         ("FAR", "TAR", "threshold"),
         [
@@ -49,16 +55,19 @@ def accept_table(result: Verification) -> Table:
 
 
 def fold_table(result: Verification) -> Table:
-    """Accuracy and threshold by fold."""
+    """Tabulate the accuracy and the threshold of each fold."""
     folds = zip(result.fold_accuracies, result.fold_thresholds, strict=True)
     return Table(
         ("fold", "accuracy", "threshold"),
-        [(str(number), f"{share:.4f}", f"{at:.3f}") for number, (share, at) in enumerate(folds, 1)],
+        [
+            (str(number), f"{accuracy:.4f}", f"{threshold:.3f}")
+            for number, (accuracy, threshold) in enumerate(folds, 1)
+        ],
     )
 
 
 def closed_set_table(result: Identification) -> Table:
-    """Rank-1 and rank-5."""
+    """Tabulate the closed-set rank-1 and rank-5 rates of each way to search."""
     return Table(
         ("closed set", "rank-1", "rank-5"),
         [(name, said(way.rank_one), said(way.rank_five)) for name, way in ways_of(result).items()],
@@ -66,7 +75,7 @@ def closed_set_table(result: Identification) -> Table:
 
 
 def open_set_table(result: Identification) -> Table:
-    """FNIR by FPIR."""
+    """Tabulate the open-set FNIR by FPIR of each way to search."""
     return Table(
         ("open set", "FPIR", "FNIR", "threshold"),
         [
@@ -78,7 +87,7 @@ def open_set_table(result: Identification) -> Table:
 
 
 def corruption_table(result: Robustness) -> Table:
-    """What each corruption does."""
+    """Tabulate the error rates under each corruption at each strength."""
     return Table(
         ("corruption", "strength", "found", "rank-1", "FNIR", "FPIR", "similarity"),
         [
@@ -97,7 +106,14 @@ def corruption_table(result: Robustness) -> Table:
 
 
 def group_table(column: str, errors: Sequence[GroupErrors], miss: str, false_alarm: str) -> Table:
-    """Error rates by the groups of a column."""
+    """Tabulate error rates by group.
+
+    Args:
+        column: the column to group by.
+        errors: the error rates of its groups.
+        miss: name of the false-negative rate, FRR or FNIR.
+        false_alarm: name of the false-positive rate, FAR or FPIR.
+    """
     return Table(
         (column, "mated", miss, "non-mated", false_alarm),
         [
@@ -111,7 +127,7 @@ def group_table(column: str, errors: Sequence[GroupErrors], miss: str, false_ala
 
 
 def reject_table(qualities: Sequence[QualityErrors], miss: str) -> Table:
-    """Misses when so many of the worst faces are left out."""
+    """Tabulate the false-negative rate (named `miss`) with the lowest-quality faces left out."""
     return Table(
         (f"{miss} without the worst", *(f"{share:.0%}" for share in REJECTED)),
         [(q.name, *(f"{rate.value:.4f}" for rate in q.false_negative)) for q in qualities],
@@ -119,12 +135,13 @@ def reject_table(qualities: Sequence[QualityErrors], miss: str) -> Table:
 
 
 def tenth_table(qualities: Sequence[QualityErrors], miss: str) -> Table:
-    """Misses by tenths of a measure, the worst first."""
+    """Tabulate the false-negative rate (named `miss`) by decile of each quality measure."""
     return Table(
-        (f"{miss} by tenths, the worst first", *map(str, range(1, 11))),
+        (f"{miss} by decile, lowest quality first", *map(str, range(1, 11))),
         [(q.name, *(f"{share:.3f}" for share in q.tenths)) for q in qualities],
     )
 
 
 def _number(value: float | None) -> str:
+    """Format a similarity, or nothing for None."""
     return "" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""The embed job for real: worker processes, kills, and runs that continue."""
+"""The embed job with real worker processes: kills, and runs that continue earlier ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.jobs import photo_rows, wait_for_parts, worker_pids
 
 
 def faces_of(dataset: Path) -> dict[str, tuple[str, np.ndarray]]:
-    """Photo and embedding of every face by its id; fails if an id comes twice."""
+    """Photo and embedding of every face by face_id; fails if a face_id occurs twice."""
     found: dict[str, tuple[str, np.ndarray]] = {}
     for table in Dataset.open(dataset).faces():
         for row, embedding in zip(table.to_pylist(), embedding_matrix(table), strict=True):
@@ -87,7 +87,7 @@ def test_a_run_reports_what_it_did_and_the_next_does_nothing(
 
 
 @pytest.mark.slow
-def test_the_pieces_of_a_killed_run_are_kept_and_the_rest_is_done(
+def test_parts_of_a_killed_run_are_kept_and_the_rest_is_done(
     tmp_path: Path, small_collection: Path, slow_photo: Path, undisturbed: Path
 ) -> None:
     dataset = tmp_path / "dataset"
@@ -155,7 +155,7 @@ def test_ctrl_c_ends_quietly_and_what_is_done_stays(
 
 
 @pytest.mark.slow
-def test_new_and_changed_photos_are_taken_and_replace_their_old_rows(
+def test_new_and_changed_photos_are_embedded_and_replace_their_old_rows(
     tmp_path: Path, demo_photos: Path
 ) -> None:
     photos, dataset = tmp_path / "photos", tmp_path / "dataset"
@@ -183,7 +183,7 @@ def test_the_job_is_a_beam_program_of_its_own(tmp_path: Path, demo_photos: Path)
     assert (summary.total.num_photos, summary.total.num_faces) == (9, 7)
 
 
-def test_a_runner_that_beam_does_not_know_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
+def test_an_unknown_runner_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
     with pytest.raises(WrongUsageError, match="Apache Beam refuses --runner=NoSuchRunner"):
         embed_photos(demo_photos, tmp_path / "d", runner_args=["--runner=NoSuchRunner"])
 
@@ -201,7 +201,7 @@ def test_progress_ends_at_all_photos(tmp_path: Path, demo_photos: Path) -> None:
 def test_a_worker_that_cannot_write_ends_the_job_with_one_line(
     tmp_path: Path, small_collection: Path
 ) -> None:
-    """A limit on the size of files stands for a disk that is full."""
+    """A limit on the size of files simulates a full disk."""
     dataset = tmp_path / "d"
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (4_000, resource.RLIM_INFINITY))
     finished = subprocess.run(

@@ -1,4 +1,4 @@
-"""The embed job on a folder of hostile files: each has one row, and the row tells the truth."""
+"""The embed job on a folder of hostile files: each file has one row, and the row is true."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tests.support.permissions import obey_permissions, permissions_are_obeyed
 Row = dict[str, Any]
 
 MAX_SHIFT = 0.01
-"""How far a side of a box may be off where a format is lossy, as a share of the photo's longer
-side: so much the detector itself is when the same photo is moved by one pixel."""
+"""Largest shift of a side of a box for a lossy format, as a share of the photo's longer side: the
+detector's boxes shift as much when the same photo is moved by one pixel."""
 
 FLOAT = ("--embedder", "sface")
-"""Whole-number arithmetic adds some thousandths of difference of its own."""
+"""Options for the float embedder: 8-bit arithmetic changes similarities by some thousandths."""
 
 
 @dataclass(frozen=True)
 class HostileRun:
-    """What the command made of the hostile folder.
+    """The dataset that the command made of the hostile folder.
 
     Attributes:
-        files: what is in the folder.
-        finished: the command.
-        rows: of the dataset's photos, by their name below the folder.
-        faces: of the dataset, by photo_id.
-        clean_faces: of the same pictures as clean files, by `digest`.
+        files: files in the folder.
+        finished: the finished command.
+        rows: rows of the dataset's photos, by the file's path below the folder.
+        faces: rows of the dataset's faces, by photo_id.
+        clean_faces: rows of faces of the same pictures in clean files, by `digest`.
     """
 
     files: list[HostileFile]
@@ -50,7 +50,7 @@ class HostileRun:
     clean_faces: dict[str, list[Row]]
 
     def files_and_rows(self) -> Iterator[tuple[HostileFile, Row]]:
-        """Of the files with a row each."""
+        """Each file that has exactly one row, with the row."""
         for file in self.files:
             if len(self.rows.get(file.name, [])) == 1:
                 yield file, self.rows[file.name][0]
@@ -60,7 +60,7 @@ class HostileRun:
 def test_hostile_files_have_one_true_row_each_and_good_photos_lose_nothing(
     tmp_path: Path, demo_photos: Path
 ) -> None:
-    """One test, because making and embedding the folder is what takes long."""
+    """One test, because making and embedding the folder takes long."""
     folder = tmp_path / "photos"
     with (
         PIL.Image.open(demo_photos / "grace_hopper.jpg") as portrait,
@@ -140,7 +140,7 @@ def is_locked(name: str) -> bool:
 
 
 def wrong_outcomes(run: HostileRun, *, locked: bool) -> list[str]:
-    """A line for each file that did not end as it must."""
+    """A line for each file whose outcome is not an expected one."""
     files = {file.name: file.outcomes for file in run.files if is_locked(file.name) == locked}
     names = files.keys() | {name for name in run.rows if is_locked(name) == locked}
     found = {name: outcomes(run.rows.get(name, [])) for name in names}
@@ -152,7 +152,7 @@ def wrong_outcomes(run: HostileRun, *, locked: bool) -> list[str]:
 
 
 def wrong_rows(run: HostileRun) -> list[str]:
-    """A line for each row that tells of something else than its own file and faces."""
+    """A line for each row that does not describe its own file and faces."""
     wrong = []
     for file, row in run.files_and_rows():
         if file.content is not None and row["photo_id"] != sha256(file.content):
@@ -171,21 +171,21 @@ def wrong_rows(run: HostileRun) -> list[str]:
 
 
 def wrong_faces(run: HostileRun) -> list[str]:
-    """A line for each good photo whose faces are not those of the same picture alone."""
+    """A line for each good photo whose faces are not those of the same picture in a clean file."""
     wrong = [f"no face in clean {name}" for name, faces in run.clean_faces.items() if not faces]
     for file, row in run.files_and_rows():
         faces, clean = run.faces.get(row["photo_id"]), run.clean_faces.get(digest(file.shows))
         if faces and clean and file.shows is not None:
             difference = compare(faces, clean)
-            lossless = file.least_similarity >= LOSSLESS
-            most_shift = 1 if lossless else MAX_SHIFT * max(file.shows.size)
-            if not difference.is_within(file.least_similarity, most_shift):
+            lossless = file.min_similarity >= LOSSLESS
+            max_shift = 1 if lossless else MAX_SHIFT * max(file.shows.size)
+            if not difference.is_within(file.min_similarity, max_shift):
                 wrong.append(f"{file.name!r}: {difference}")
     return wrong
 
 
 def wrong_output(run: HostileRun) -> list[str]:
-    """A line if the command says more than one JSON document, or other numbers than it stored."""
+    """A line if the command prints more than one JSON document, or another count than it stored."""
     wrong = [f"noise: {line}" for line in run.finished.stderr.splitlines()]
     num_photos = json.loads(run.finished.stdout)["total"]["num_photos"]
     num_rows = sum(map(len, run.rows.values()))
@@ -198,27 +198,27 @@ def photo_size(row: Row) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between faces of one picture in two files.
+    """The difference between the faces of one picture in two files.
 
     Attributes:
-        num_faces: in either.
-        similarity: the least, of each face to the nearest.
-        shift: the most that a side of a box is off, in pixels.
+        num_faces: number of faces in each file.
+        similarity: smallest similarity of a face to its nearest face in the other file.
+        shift: largest shift of a side of a box, in pixels.
     """
 
     num_faces: tuple[int, int]
     similarity: float
     shift: float
 
-    def is_within(self, least_similarity: float, most_shift: float) -> bool:
+    def is_within(self, min_similarity: float, max_shift: float) -> bool:
         same_faces = self.num_faces[0] == self.num_faces[1]
-        return same_faces and self.similarity >= least_similarity and self.shift <= most_shift
+        return same_faces and self.similarity >= min_similarity and self.shift <= max_shift
 
 
 def compare(faces: list[Row], clean: list[Row]) -> Difference:
     ours, theirs = (np.array([face["embedding"] for face in some]) for some in (faces, clean))
     similarities = ours @ theirs.T
-    nearest = [clean[place]["box"] for place in similarities.argmax(axis=1)]
+    nearest = [clean[row]["box"] for row in similarities.argmax(axis=1)]
     shifts = [
         np.subtract(face["box"], box).tolist() for face, box in zip(faces, nearest, strict=True)
     ]

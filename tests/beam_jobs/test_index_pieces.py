@@ -24,7 +24,7 @@ PROBES = unit_vectors(40, DIMENSION, seed=3)
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    """Some thousand faces in twelve parts, with a copy, and rows that were superseded."""
+    """Some thousand faces in several parts, with a copy and superseded rows."""
     collection = Collection(tmp_path_factory.mktemp("pieces") / "dataset")
     collection.embed(many_photos(1000), photos_per_part=100)
     collection.embed(
@@ -44,7 +44,7 @@ def answers(index: Path) -> list[list[dict[str, Any]]]:
 
 
 def assert_same_codes(ours: Path, theirs: Path, k: int = 30) -> None:
-    """FAISS itself proposes the same candidates, however many groups are looked at."""
+    """FAISS proposes the same candidates, however many inverted lists are probed."""
 
     def found(index: Path, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
         (path,) = index.glob(f"segments/{read_current(index).segments[0].segment_id}/codes.faiss")
@@ -85,8 +85,8 @@ def test_an_index_built_in_pieces_answers_as_one_built_at_once(
             assert answers(index) == answers(at_once)
 
 
-def test_groups_that_end_with_a_block_are_joined(tmp_path: Path) -> None:
-    """FAISS 1.15 writes beyond their end: one group, pieces of just two blocks of 32 faces."""
+def test_inverted_lists_that_end_with_a_block_are_joined(tmp_path: Path) -> None:
+    """FAISS 1.15 writes beyond the end of a list whose codes fill blocks of 32: here two blocks."""
     collection = Collection(tmp_path / "dataset")
     collection.embed(many_photos(64 * 5, faces=1), photos_per_part=64)
     build_index(collection.path, tmp_path / "at-once", recipe="IVF1,PQ4x4fs")
@@ -109,18 +109,18 @@ def test_more_pieces_than_parts_do_no_harm(tmp_path: Path) -> None:
     assert verify_index(index, collection.path).problems == ()
 
 
-def test_recipes_without_groups_are_refused(collection: Collection, tmp_path: Path) -> None:
+def test_recipes_without_inverted_lists_are_refused(collection: Collection, tmp_path: Path) -> None:
     build_index(collection.path, tmp_path / "index")
     before = read_current(tmp_path / "index")
     for index in (tmp_path / "index", tmp_path / "new"):
         with pytest.raises(
-            WrongUsageError, match=r"recipes that group faces; choose auto or .* IVF"
+            WrongUsageError, match=r"recipes with inverted lists; choose auto or .* IVF"
         ):
             build_index_in_pieces(collection.path, index, num_pieces=2, workers=1, recipe="HNSW16")
     assert read_current(tmp_path / "index") == before
     assert not (tmp_path / "index" / "work").exists()
     assert not (tmp_path / "new").exists()
-    with pytest.raises(WrongUsageError, match="0 pieces were asked for"):
+    with pytest.raises(WrongUsageError, match="the number of pieces is 0"):
         build_index_in_pieces(collection.path, tmp_path / "index", num_pieces=0)
 
 

@@ -1,4 +1,4 @@
-"""Processes of the embed job killed while they work: nothing is lost, doubled or left undone."""
+"""Killed processes of the embed job: no photo is lost, embedded twice or left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NUM_KILLS = 20
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> Path:
-    """Small photos, every tenth a copy of the one before, and some that are none."""
+    """Small photos, of which every tenth is a copy of the one before, and some truncated files."""
     folder = tmp_path_factory.mktemp("collection")
     originals = []
     for path in sorted(demo_photos.iterdir()):
@@ -50,7 +50,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> P
 
 
 def everything_in(dataset: Path) -> tuple[list[str], dict[str, str], np.ndarray]:
-    """Rows of photos; rows of faces by their ids; embeddings in the order of the ids."""
+    """Rows of photos, faces by face_id, and embeddings in the order of the face_ids."""
     faces, embeddings = {}, {}
     for table in Dataset.open(dataset).faces():
         for row, embedding in zip(table.to_pylist(), embedding_matrix(table), strict=True):
@@ -107,7 +107,7 @@ def test_twenty_kills_of_driver_and_workers_change_nothing(
 def wait_for_a_moment(
     driver: subprocess.Popen[bytes], dataset: Path, moments: random.Random
 ) -> None:
-    """Mostly until something more is committed and a little longer, else for any time."""
+    """Wait until just after another part is committed, or in 3 of 10 cases up to 3 seconds."""
     parts = dataset / "photos"
     before = len(list(parts.glob("*"))) if parts.exists() else 0
     deadline = time.monotonic() + (30 if moments.random() < 0.7 else moments.uniform(0, 3))
@@ -120,7 +120,7 @@ def wait_for_a_moment(
 
 @contextmanager
 def reaper(driver: subprocess.Popen[bytes], dataset: Path, victim: str) -> Iterator[None]:
-    """Kill the workers whenever one has the photo in hand, as a system short of memory would."""
+    """Kill the workers whenever the photo is in flight, as a system short of memory would."""
     over = threading.Event()
 
     def watch() -> None:
@@ -140,7 +140,7 @@ def reaper(driver: subprocess.Popen[bytes], dataset: Path, victim: str) -> Itera
         thread.join()
 
 
-def test_a_photo_that_kills_its_workers_is_rejected_and_costs_no_other(
+def test_a_photo_that_kills_its_workers_is_quarantined_and_affects_no_other(
     tmp_path: Path, small_collection: Path
 ) -> None:
     photos, dataset = tmp_path / "photos", tmp_path / "dataset"
@@ -163,7 +163,7 @@ def test_a_photo_that_kills_its_workers_is_rejected_and_costs_no_other(
     assert Dataset.open(dataset).counts().by_reason == {}
 
 
-def test_a_job_whose_workers_die_at_once_gives_up(tmp_path: Path, demo_photos: Path) -> None:
+def test_a_job_whose_workers_die_at_once_fails(tmp_path: Path, demo_photos: Path) -> None:
     command = facetrove_command("embed", demo_photos, tmp_path / "d")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as driver:
         while driver.poll() is None:

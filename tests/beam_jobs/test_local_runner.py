@@ -18,7 +18,7 @@ LOOPBACK = {
 
 
 def listening_sockets(pid: int) -> list[str]:
-    """Addresses, as /proc/net/tcp writes them, on which a process listens."""
+    """The addresses on which a process listens, as /proc/net/tcp writes them."""
     own = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
     lines = [
         line.split()
@@ -48,6 +48,6 @@ def test_the_job_listens_on_this_machine_only(
     assert set(sockets) <= LOOPBACK
 
 
-def test_a_flag_that_beam_does_not_know_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
+def test_an_unknown_flag_of_beam_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
     with pytest.raises(WrongUsageError, match="no option --flink_mastr"):
         embed_photos(demo_photos, tmp_path / "d", runner_args=["--flink_mastr=host"])

@@ -49,7 +49,7 @@ def write(dataset: Dataset, todo: Plan, pipeline: FacePipeline) -> None:
 def write_to(path: Path, settings: DatasetSettings, todo: Plan, pipeline: FacePipeline) -> None:
     with DatasetWriter.open(path, settings) as writer:
         schema = writer.dataset.photo_schema
-        result = embed_shard(pipeline, todo.to_do, schema, known=todo.known)
+        result = embed_shard(pipeline, todo.to_do, schema, stored=todo.stored)
         writer.write_part(writer.part_name(0), result.photos, result.faces, result.seconds)
 
 
@@ -69,7 +69,7 @@ def test_new_changed_unchanged_and_vanished_photos_are_told_apart(
     assert counts(todo) == (1, 1, 0, 1)
     assert names(todo.to_do["uri"]) == ["biden.jpg", "new.jpg"]
     assert names(todo.vanished) == ["coffee.png"]
-    # A photo named by itself says nothing about the others.
+    # A photo that is named alone makes no others vanish.
     assert len(plan(dataset, photos / "new.jpg").vanished) == 0
 
 
@@ -83,7 +83,7 @@ def test_rejected_photos_are_tried_again_when_asked(
     assert names(todo.to_do["uri"]) == ["text.jpg"]
 
 
-def test_a_touched_photo_is_known_by_its_content(
+def test_a_touched_photo_is_recognised_by_its_content(
     embedded: tuple[Dataset, Path, FacePipeline],
 ) -> None:
     dataset, photos, pipeline = embedded
@@ -91,7 +91,7 @@ def test_a_touched_photo_is_known_by_its_content(
     os.utime(photos / "biden.jpg", ns=(1, 1))
     todo = plan(dataset, photos)
     assert counts(todo) == (0, 1, 0, 2)
-    assert todo.known["num_faces"].to_pylist() == [1]
+    assert todo.stored["num_faces"].to_pylist() == [1]
     write(dataset, todo, pipeline)
     dataset = Dataset.open(dataset.path)
     assert [table.to_pylist() for table in dataset.faces()] == before
@@ -112,14 +112,14 @@ def test_copies_are_kept_together_and_files_of_one_size_apart(
     assert todo.group.tolist() == [0, 0, 0, 1]
 
 
-def test_what_lists_say_travels_along_and_a_change_of_it_is_a_change(
+def test_metadata_of_photo_lists_is_stored_and_its_change_is_a_change(
     embedded: tuple[Dataset, Path, FacePipeline],
 ) -> None:
     dataset, photos, pipeline = embedded
     people = photos / "people.csv"
     people.write_text("path,person,year\nbiden.jpg,Joe,2013\ncoffee.png,,\n")
     todo = plan(dataset, people)
-    assert counts(todo) == (0, 1, 0, 1)  # nothing is said of the coffee
+    assert counts(todo) == (0, 1, 0, 1)  # the list has no values for the coffee
     write(dataset.with_metadata(metadata_of(list_photos([people]))), todo, pipeline)
     dataset = Dataset.open(dataset.path)
     assert {field.name: str(field.type) for field in dataset.metadata} == {
@@ -131,13 +131,13 @@ def test_what_lists_say_travels_along_and_a_change_of_it_is_a_change(
     assert rows["text.jpg"]["person"] is None
     assert dataset.counts().num_faces == 1
     assert counts(plan(dataset, people)) == (0, 0, 0, 2)
-    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)  # the folder says nothing
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)  # a folder has no metadata
     people.write_text("path,person,year\nbiden.jpg,Joseph,\n")
     assert counts(plan(dataset, people)) == (0, 1, 0, 0)
     (photos / "biden.jpg").write_bytes((photos / "biden.jpg").read_bytes() + b"\0")
     todo = plan(dataset, photos)
     assert counts(todo) == (0, 1, 0, 2)
-    assert todo.to_do["person"].to_pylist() == ["Joe"]  # a changed photo keeps what was said
+    assert todo.to_do["person"].to_pylist() == ["Joe"]  # a changed photo keeps its metadata
 
 
 def test_a_photo_that_cannot_be_reached_keeps_its_result(
@@ -152,7 +152,7 @@ def test_a_photo_that_cannot_be_reached_keeps_its_result(
     assert todo.num_out_of_reach == 1
 
 
-def test_a_passing_failure_replaces_no_result(
+def test_a_transient_failure_replaces_no_result(
     embedded: tuple[Dataset, Path, FacePipeline],
 ) -> None:
     dataset, photos, pipeline = embedded
@@ -166,14 +166,14 @@ def test_a_passing_failure_replaces_no_result(
     after = Dataset.open(dataset.path)
     assert after.counts().num_faces == before.num_faces == 1
     assert after.counts().by_reason == {"read_error": 1, "unsupported_format": 1}
-    # What could not be read before and cannot be read now is no news.
+    # A photo that could be read neither before nor now gets no new row.
     todo = plan(after, photos, retry=TRANSIENT_REASONS)
     assert counts(todo) == (0, 0, 1, 2)
     result = embed_shard(pipeline, todo.to_do, after.photo_schema)
     assert len(result.photos) == 0
 
 
-def test_lost_faces_are_made_again_though_a_copy_knows_the_content(
+def test_lost_faces_are_embedded_again_although_a_copy_has_a_row(
     embedded: tuple[Dataset, Path, FacePipeline],
 ) -> None:
     dataset, photos, pipeline = embedded

@@ -1,4 +1,4 @@
-"""Embedding the faces of a dataset again, by another model."""
+"""Re-embedding the faces of a dataset with another model."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def begun(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> Path:
 
 @pytest.fixture
 def photos(begun: Path) -> Path:
-    """The photos as they were, where they were, whatever the test before has done to them."""
+    """The photos, restored after the previous test at the same paths."""
     return restored(begun, "photos")
 
 
 @pytest.fixture
 def first(begun: Path) -> Path:
-    """Their dataset, likewise."""
+    """The dataset of the photos, restored after the previous test."""
     return restored(begun, "first")
 
 
@@ -63,7 +63,7 @@ def faces_of(dataset: Path) -> dict[str, tuple[str, list[float], np.ndarray]]:
 
 
 @pytest.mark.slow
-def test_the_result_is_that_of_embedding_the_photos(
+def test_re_embedding_gives_the_same_as_embedding_the_photos(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
     summary = reembed(first, tmp_path / "again", models=FLOAT, workers=1)
@@ -76,20 +76,20 @@ def test_the_result_is_that_of_embedding_the_photos(
     counts = Dataset.open(tmp_path / "again").counts()
     assert counts == Dataset.open(tmp_path / "anew").counts()
     assert summary.done.num_faces == 7
-    # Nothing is new afterwards, neither of the dataset nor of the photos.
+    # Afterwards nothing is new, neither from the dataset nor from the photos.
     assert reembed(first, tmp_path / "again", workers=1).done.num_photos == 0
     assert embed_photos(photos, tmp_path / "again", workers=1).done.num_photos == 0
 
 
-def test_faces_are_not_looked_for_again(first: Path, tmp_path: Path) -> None:
-    """Their boxes are moved beforehand; a detector would put them back."""
+def test_faces_are_not_detected_again(first: Path, tmp_path: Path) -> None:
+    """The boxes in the source are moved; a detector would put them back."""
     moved = 0
     for path in (first / "faces").glob("*.parquet"):
         table = pq.read_table(path)
         boxes = np.array(table["box"].to_pylist(), np.float32).reshape(-1, 4) + 1.5
         column = pa.FixedSizeListArray.from_arrays(pa.array(boxes.reshape(-1)), 4)
-        place = table.schema.get_field_index("box")
-        pq.write_table(table.set_column(place, table.schema.field(place), column), path)
+        position = table.schema.get_field_index("box")
+        pq.write_table(table.set_column(position, table.schema.field(position), column), path)
         moved += len(table)
     reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     before, after = faces_of(first), faces_of(tmp_path / "again")
@@ -97,10 +97,10 @@ def test_faces_are_not_looked_for_again(first: Path, tmp_path: Path) -> None:
     assert all(after[face_id][1] == before[face_id][1] for face_id in before)
 
 
-def test_a_photo_that_changed_meanwhile_is_searched(
+def test_faces_are_detected_anew_in_a_changed_photo(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
-    """Known faces are those of a content, not of a place."""
+    """Given faces belong to a content, not to a path."""
     shutil.copy(photos / "obama2.jpg", photos / "biden.jpg")
     reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     of_biden = [
@@ -109,14 +109,14 @@ def test_a_photo_that_changed_meanwhile_is_searched(
         if uri.endswith("biden.jpg")
     ]
     of_obama = [e for uri, _, e in faces_of(tmp_path / "again").values() if "obama2" in uri]
-    assert len(of_biden) + len(of_obama) == 1  # one content, in two places
+    assert len(of_biden) + len(of_obama) == 1  # one content at two paths
     old = {face_id for face_id, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg")}
     assert not old & faces_of(tmp_path / "again").keys()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("purged", [False, True], ids=["deleted", "purged"])
-def test_what_was_deleted_stays_away(
+def test_deleted_faces_stay_deleted(
     photos: Path, first: Path, tmp_path: Path, purged: bool
 ) -> None:
     gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))
@@ -126,7 +126,7 @@ def test_what_was_deleted_stays_away(
     reembed(first, tmp_path / "again", models=FLOAT, workers=1)
     assert len(faces_of(tmp_path / "again")) == 6
     assert gone not in faces_of(tmp_path / "again")
-    # Nor does it come back when its photo is embedded into the new dataset.
+    # The face does not come back when its photo is embedded into the new dataset either.
     (photos / "biden.jpg").touch()
     embed_photos(photos, tmp_path / "again", workers=1)
     assert gone not in faces_of(tmp_path / "again")
@@ -134,14 +134,14 @@ def test_what_was_deleted_stays_away(
 
 
 @pytest.mark.slow
-def test_what_is_deleted_later_leaves_the_second_dataset_too(
+def test_faces_deleted_later_are_deleted_from_the_second_dataset_too(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
     again, index = tmp_path / "again", tmp_path / "index"
     reembed(first, again, models=FLOAT, workers=1)
     build_index(again, index)
     gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))
-    # A list that says something more makes rows of copies, which must not keep the face.
+    # A photo list with a new column adds rows of copies, which must not keep the face.
     (photos / "list.csv").write_text(
         "path,album\n" + "".join(f"{p.name},x\n" for p in some(photos))
     )
@@ -156,7 +156,7 @@ def test_what_is_deleted_later_leaves_the_second_dataset_too(
 
 
 @pytest.mark.slow
-def test_faces_whose_part_was_lost_are_looked_for_again(
+def test_faces_whose_part_was_lost_are_detected_again(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:
     for path in (first / "faces").glob("*.parquet"):

@@ -108,7 +108,7 @@ class FailsOnDarkPhotos:
         return self.real.detect(photos)
 
 
-def test_a_photo_on_which_the_networks_fail_costs_no_other(
+def test_a_photo_on_which_the_networks_fail_affects_no_other(
     tmp_path: Path, demo_photos: Path, pipeline: FacePipeline
 ) -> None:
     PIL.Image.new("RGB", (50, 50)).save(tmp_path / "black.png")
@@ -152,15 +152,15 @@ def test_copies_are_embedded_once_and_keep_their_rows(
     assert len(set(faces["face_id"].to_pylist())) == 2
 
 
-def test_what_the_dataset_knows_is_not_embedded_again(
+def test_contents_in_the_dataset_are_not_embedded_again(
     tmp_path: Path, demo_photos: Path, pipeline: FacePipeline
 ) -> None:
-    known, _ = embed(pipeline, listed(demo_photos))
+    stored, _ = embed(pipeline, listed(demo_photos))
     columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
     broken = FacePipeline(FailsOnDarkPhotos(pipeline.detector, limit=256), pipeline.embedder)
-    photos, faces = embed(broken, listed(demo_photos), known=known.select(columns))
-    assert photos.drop_columns(["is_copy"]).equals(known.drop_columns(["is_copy"]))
-    assert photos["is_copy"].to_pylist() == [n > 0 for n in known["num_faces"].to_pylist()]
+    photos, faces = embed(broken, listed(demo_photos), stored=stored.select(columns))
+    assert photos.drop_columns(["is_copy"]).equals(stored.drop_columns(["is_copy"]))
+    assert photos["is_copy"].to_pylist() == [n > 0 for n in stored["num_faces"].to_pylist()]
     assert len(faces) == 0
 
 

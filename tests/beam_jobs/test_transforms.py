@@ -1,4 +1,4 @@
-"""The transforms in somebody else's pipeline."""
+"""The transforms in a pipeline that is not ours."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def names(rows: Rows) -> list[str]:
 
 
 def test_faces_are_those_of_the_dataset(demo_photos: Path, demo_dataset: Path) -> None:
-    """The embed job computes them in other batches, which changes the last digits."""
+    """The embed job embeds faces in other batches, which changes the last digits."""
     expected = {
         row["face_id"]: row
         for table in Dataset.open(demo_dataset).faces()
@@ -112,7 +112,7 @@ def test_every_photo_is_in_one_of_the_outputs_and_counted(
 
 
 @pytest.mark.parametrize("batch_photos", [1, 8])
-def test_each_place_of_a_copied_photo_has_its_faces(
+def test_each_copy_of_a_photo_has_its_faces(
     tmp_path: Path, demo_photos: Path, batch_photos: int
 ) -> None:
     for name in ("a.jpg", "b.jpg"):
@@ -144,7 +144,7 @@ class NoCoder(beam.coders.Coder):
         raise AssertionError(f"{value!r} is no plain value")
 
 
-def test_the_selection_holds_and_the_contract_is_told(
+def test_the_selection_is_applied_and_the_contract_is_given(
     demo_photos: Path, demo_dataset: Path
 ) -> None:
     transform = EmbedPhotos(selection=FaceSelection(min_face=200))
@@ -158,13 +158,13 @@ def test_the_selection_holds_and_the_contract_is_told(
     embedded([str(path) for path in demo_photos.iterdir()], transform, check)
 
 
-def test_a_model_that_nobody_knows_is_refused_at_once() -> None:
+def test_an_unknown_model_is_refused_at_once() -> None:
     with pytest.raises(WrongUsageError, match="no embedder is called 'nonsense'"):
         EmbedPhotos(models=ModelChoice(embedder="nonsense"))
 
 
 class DaskRunner(FnApiRunner):
-    """Called like the runner that loses what is batched."""
+    """A runner with the name of the one that loses batched elements."""
 
 
 def test_a_runner_that_would_lose_photos_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Generated galleries: what benchmarks rely on, held against stored figures of real faces."""
+"""Properties of generated galleries that benchmarks rely on, compared with those of real faces."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def gallery(
     return np.concatenate(faces), np.concatenate(people)
 
 
-def test_a_gallery_follows_from_its_seed() -> None:
+def test_a_gallery_is_determined_by_its_seed() -> None:
     faces, people = gallery(2000)
     again = next(generate_faces(2000))
     assert np.array_equal(faces, again[0]) and np.array_equal(people, again[1])
     assert not np.array_equal(faces, gallery(2000, seed=1)[0])
 
 
-def test_faces_do_not_depend_on_how_they_are_read() -> None:
+def test_faces_do_not_depend_on_batch_size_or_first_face() -> None:
     count = BLOCK_FACES + 3000
     faces, people = gallery(count)
     for read, start in (
@@ -64,7 +64,7 @@ def test_embeddings_are_of_unit_length() -> None:
     assert np.abs(np.linalg.norm(faces, axis=1) - 1).max() < 1e-5
 
 
-def test_people_are_numbered_without_gaps_and_their_faces_lie_apart() -> None:
+def test_people_are_numbered_without_gaps_and_their_faces_are_scattered() -> None:
     _, people = gallery(2 * BLOCK_FACES)
     counts = np.bincount(people)
     assert counts.min() == 1 and counts.mean() == 5 and 3 <= np.median(counts) < 5
@@ -73,7 +73,7 @@ def test_people_are_numbered_without_gaps_and_their_faces_lie_apart() -> None:
 
 
 @pytest.mark.parametrize("wanted", [1, 4, 10])
-def test_everyone_can_have_equally_many_faces(wanted: int) -> None:
+def test_with_spread_0_everyone_has_equally_many_faces(wanted: int) -> None:
     _, people = next(generate_faces(BLOCK_FACES, faces_per_person=wanted, spread=0))
     assert set(np.bincount(people)) == {wanted}
 
@@ -83,24 +83,24 @@ def test_impossible_numbers_of_faces_per_person_are_refused() -> None:
         next(generate_faces(10, faces_per_person=0.5))
 
 
-def test_similarities_are_those_of_lfw() -> None:
+def test_similarities_match_those_of_lfw() -> None:
     model = default_model()
-    # People of LFW by their number of photos.
+    # As many generated people as LFW has, each with as many faces.
     counts = np.repeat(np.arange(len(model.real_faces_per_person)), model.real_faces_per_person)
     people = np.repeat(np.arange(len(counts)), counts)
     first, second = galleries_like(model, people, 2)
-    made = first + second
-    mated = np.abs(made.mated_quantiles - model.real_mated)
-    assert mated[0] < 0.1  # 0.1% of the mated pairs are ten
+    generated = first + second
+    mated = np.abs(generated.mated_quantiles - model.real_mated)
+    assert mated[0] < 0.1  # 0.1% of LFW's mated pairs are only ten pairs
     assert mated[1:-1].max() < 0.04
-    assert mated[-1] < 0.05  # photos that are nearly the same are not modelled
-    shares = made.survival_log10(model.real_decades) - np.log10(DECADES)
+    assert mated[-1] < 0.05  # near-duplicate photos are not modelled
+    shares = generated.survival_log10(model.real_decades) - np.log10(DECADES)
     assert np.abs(shares[:5]).max() < 0.2
-    assert abs(shares[5]) < 0.5  # a millionth of the non-mated pairs are twelve
-    assert np.abs(made.nearest_quantiles - model.real_nearest).max() < 0.02
+    assert abs(shares[5]) < 0.5  # a millionth of LFW's non-mated pairs are only twelve pairs
+    assert np.abs(generated.nearest_quantiles - model.real_nearest).max() < 0.02
 
 
-def test_the_table_of_survival_is_that_of_the_generator() -> None:
+def test_the_stored_survival_function_is_that_of_generated_faces() -> None:
     probes, _ = gallery(2000, seed=5)
     faces, _ = gallery(50_000, seed=6)
     similarities = probes @ faces.T
@@ -119,14 +119,14 @@ def test_larger_galleries_need_higher_thresholds() -> None:
         threshold_for(10**12)
 
 
-def test_the_statistics_are_small_and_hold_nobodys_embedding() -> None:
+def test_the_statistics_file_is_small_and_holds_no_embeddings() -> None:
     assert STATISTICS_PATH.stat().st_size < 300_000
     with np.load(STATISTICS_PATH, allow_pickle=False) as arrays:
         shapes = {name: array.shape for name, array in arrays.items() if array.ndim == 2}
     assert shapes == {"identity_root": (128, 128), "scatter_root": (128, 128)}
 
 
-def test_a_model_is_saved_and_estimated_anew_from_its_own_faces(
+def test_a_model_estimated_from_generated_faces_is_near_the_generating_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (
@@ -151,7 +151,7 @@ def test_a_model_is_saved_and_estimated_anew_from_its_own_faces(
         assert np.linalg.norm(getattr(read, name)) == pytest.approx(size, rel=0.1)
 
 
-def test_a_dataset_holds_the_generated_faces_and_can_grow(
+def test_a_gallery_dataset_holds_the_generated_faces_and_can_grow(
     tmp_path: Path, pipeline: FacePipeline
 ) -> None:
     path = tmp_path / "gallery.dataset"

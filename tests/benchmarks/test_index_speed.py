@@ -14,7 +14,7 @@ from benchmarks.index_galleries import Gallery, recall_of
 from tests.support.command import ROOT
 
 
-def test_recall_counts_what_was_found_of_the_exact_answers() -> None:
+def test_recall_is_the_share_of_exact_neighbours_found() -> None:
     similarities = np.array([[0.9, 0.8, 0.3], [0.7, 0.2, 0.1]], np.float32)
     exact = np.array([[1, 2, 3], [4, 5, 6]])
     found = np.array([[2, 1, 9], [5, 6, -1]])
@@ -23,13 +23,13 @@ def test_recall_counts_what_was_found_of_the_exact_answers() -> None:
     assert (recall.of_matches, recall.num_matches) == (2 / 3, 3)
 
 
-def test_padding_is_not_found() -> None:
+def test_recall_ignores_padding() -> None:
     padded = np.array([[1, -1]])
     recall = recall_of(np.array([[0.9, -np.inf]], np.float32), padded, padded, threshold=0.6)
     assert (recall.at_1, recall.at_10, recall.of_matches) == (1.0, 1.0, 1.0)
 
 
-def test_what_runs_apart_has_memory_of_its_own() -> None:
+def test_memory_is_measured_in_a_process_of_its_own() -> None:
     held = np.ones(50_000_000)
     _, without = apart(_hold, 0)
     _, memory = apart(_hold, 200_000_000)

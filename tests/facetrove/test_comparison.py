@@ -1,4 +1,4 @@
-"""1:1 comparison of two photos."""
+"""`compare`: how similar two photos' faces are, and whether they are one person's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from indexer.thresholds import verification_threshold
 
 @pytest.fixture
 def two_people(tmp_path: Path, demo_photos: Path, probe_photo: Path) -> Path:
-    """A photo with a large face of the president's and a smaller one of an astronaut's."""
+    """Make a photo with a large face of the probe's person and a smaller one of an astronaut."""
     photo = PIL.Image.new("RGB", (1200, 900))
     with PIL.Image.open(probe_photo) as president:
         photo.paste(president.convert("RGB").resize((700, 875)), (0, 0))
@@ -30,7 +30,7 @@ def two_people(tmp_path: Path, demo_photos: Path, probe_photo: Path) -> Path:
     return tmp_path / "two.png"
 
 
-def test_one_person_s_photos_are_accepted_and_two_people_s_are_not(
+def test_photos_of_one_person_are_accepted_and_of_two_people_rejected(
     demo_photos: Path, probe_photo: Path
 ) -> None:
     same = compare(probe_photo, demo_photos / "obama2.jpg")
@@ -44,7 +44,18 @@ def test_one_person_s_photos_are_accepted_and_two_people_s_are_not(
     assert "0.1%" in same.reason and "Labeled Faces in the Wild" in same.reason
 
 
-def test_a_photo_compared_with_itself_is_as_similar_as_can_be(probe_photo: Path) -> None:
+def test_a_comparison_is_shown_in_one_line(demo_photos: Path, probe_photo: Path) -> None:
+    same = compare(probe_photo, demo_photos / "obama2.jpg")
+    assert repr(same) == (
+        f"<comparison: similarity {same.similarity:.3f}, same person (threshold "
+        f"{same.threshold:.3f}, FAR 0.001)>"
+    )
+    models = ModelChoice(alignment="deepface")
+    undecided = compare(probe_photo, demo_photos / "obama2.jpg", models=models)
+    assert repr(undecided).endswith(", not decided (no threshold, FAR 0.001)>")
+
+
+def test_a_photo_compared_with_itself_has_similarity_one(probe_photo: Path) -> None:
     comparison = compare(probe_photo, probe_photo)
     assert 0.9999 < comparison.similarity <= 1.0
     assert comparison.faces[0] == comparison.faces[1]
@@ -65,12 +76,14 @@ def test_the_largest_face_is_compared_unless_another_is_named(
         compare(two_people, astronaut, face=2)
 
 
-def test_a_photo_without_a_face_is_said(demo_photos: Path, probe_photo: Path) -> None:
+def test_a_photo_without_a_face_is_an_error_that_names_it(
+    demo_photos: Path, probe_photo: Path
+) -> None:
     with pytest.raises(FaceTroveError, match=r"no face was found in .*coffee\.png"):
         compare(probe_photo, demo_photos / "coffee.png")
 
 
-def test_a_threshold_is_the_model_s_at_the_usual_detector_and_alignment_only(
+def test_there_is_no_decision_with_another_alignment_than_the_model_s(
     demo_photos: Path, probe_photo: Path
 ) -> None:
     models = ModelChoice(alignment="deepface")
@@ -79,7 +92,7 @@ def test_a_threshold_is_the_model_s_at_the_usual_detector_and_alignment_only(
     assert "own alignment" in comparison.reason
 
 
-def test_thresholds_are_known_of_measured_models_and_rates_only() -> None:
+def test_thresholds_exist_only_for_measured_models_and_rates() -> None:
     assert verification_threshold("deepface:ArcFace", 0.001) is None
     assert verification_threshold("sface", 1e-12) is None
     assert verification_threshold("sface", 0.5) is None
@@ -89,7 +102,7 @@ def test_thresholds_are_known_of_measured_models_and_rates_only() -> None:
 
 @pytest.mark.slow
 def test_the_threshold_keeps_its_false_accept_rate_on_lfw(lfw_dataset: Path) -> None:
-    """Of all pairs of photos of different people, those with one face each."""
+    """The rate is measured on all pairs of photos of different people, with one face in each."""
     faces = Dataset.open(lfw_dataset).faces(["uri", "photo_id", "embedding"]).to_arrow()
     photos, counts = np.unique(faces["photo_id"].to_numpy(), return_counts=True)
     faces = faces.filter(pc.is_in(faces["photo_id"], value_set=pa.array(photos[counts == 1])))

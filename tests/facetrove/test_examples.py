@@ -1,4 +1,4 @@
-"""Every example runs as its first line says, and the demo as `make demo` runs it."""
+"""Every example runs as its docstring says, and the demo as `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def run_example(name: str, *arguments: str | Path) -> list[str]:
     return finished.stdout.splitlines()
 
 
-def test_the_three_actions(tmp_path: Path, demo_photos: Path, probe_photo: Path) -> None:
+def test_photos_are_embedded_indexed_and_searched(
+    tmp_path: Path, demo_photos: Path, probe_photo: Path
+) -> None:
     dataset, index = tmp_path / "d", tmp_path / "i"
     assert run_example("embed_photos", demo_photos, dataset) == ["7 faces in 9 photos"]
     assert run_example("build_index", dataset, index)[0] == "7 faces, version 1"
@@ -36,12 +38,12 @@ def test_two_photos_are_compared(demo_photos: Path, probe_photo: Path) -> None:
     assert line.startswith("similarity 0.7") and "same person: yes" in line
 
 
-def test_an_index_is_measured(tmp_path: Path) -> None:
+def test_an_index_is_evaluated_and_calibrated(tmp_path: Path) -> None:
     vectors, people = people_around(250, 2, spread=0.3, dimension=64)
     index = labelled_index(tmp_path, vectors, people)
     lines = run_example("evaluate_index", index, "person")
-    assert lines[0] == "rank-1 1.000 among 250 people"
-    assert lines[1].startswith("a stranger finds a match of 0.")
+    assert lines[0] == "rank-1 1.000 in a gallery of 250 people"
+    assert lines[1].startswith("5% of searches for strangers return a match of similarity 0.")
 
 
 def test_the_demo_ranks_the_president_s_portraits_first(tmp_path: Path) -> None:

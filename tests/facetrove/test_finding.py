@@ -1,4 +1,4 @@
-"""Faces of one photo, without a dataset or an index."""
+"""`find_faces`: the faces of one photo, without a dataset or an index."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from faces.core.errors import WrongUsageError
 from faces.core.settings import FaceSelection
 from faces.dataset.store import Dataset
 from faces.photos.decoding import decode_photo
-from facetrove.finding import find_faces
+from facetrove.finding import BOXES_SHOWN, FoundFaces, find_faces
 
 
-def test_a_photo_s_faces_are_those_the_job_finds(demo_photos: Path, demo_dataset: Path) -> None:
+def test_a_photo_s_faces_are_those_that_the_embed_job_finds(
+    demo_photos: Path, demo_dataset: Path
+) -> None:
     found = find_faces(demo_photos / "biden.jpg")
     assert len(found) == 1
     rows = Dataset.open(demo_dataset).faces().to_list()
@@ -37,18 +39,25 @@ def test_found_faces_turn_into_tables(demo_photos: Path) -> None:
     assert repr(found).startswith("<1 face: ")
 
 
-def test_a_decoded_photo_will_do(demo_photos: Path) -> None:
+def test_many_faces_are_shown_in_one_line(demo_photos: Path) -> None:
+    (face,) = find_faces(demo_photos / "biden.jpg")
+    shown = repr(FoundFaces([face] * 50, 128))
+    assert shown.startswith("<50 faces: ") and shown.endswith(", ...>")
+    assert shown.count(" at ") == BOXES_SHOWN
+
+
+def test_a_decoded_photo_is_accepted(demo_photos: Path) -> None:
     image = decode_photo((demo_photos / "biden.jpg").read_bytes()).image
     assert len(find_faces(image)) == 1
 
 
 @pytest.mark.parametrize("what", [b"bytes", 3, np.zeros((40, 40)), np.zeros((40, 40), np.uint8)])
-def test_what_is_no_photo_is_refused(what: Any) -> None:
-    with pytest.raises(WrongUsageError, match=r"is no photo; give a path, or a \(height"):
+def test_a_value_that_is_no_photo_is_refused(what: Any) -> None:
+    with pytest.raises(WrongUsageError, match=r"is not a photo; give a path, or a \(height"):
         find_faces(what)
 
 
-def test_nobody_is_an_empty_table(demo_photos: Path) -> None:
+def test_a_photo_without_a_face_gives_an_empty_table(demo_photos: Path) -> None:
     found = find_faces(demo_photos / "coffee.png")
     assert len(found) == 0 and found.embeddings.shape == (0, 128)
     assert found.to_arrow().num_rows == 0
@@ -60,7 +69,7 @@ def test_a_selection_leaves_faces_out(demo_photos: Path) -> None:
     assert not find_faces(demo_photos / "biden.jpg", selection=FaceSelection(min_face=2000))
 
 
-def test_a_photo_that_is_none_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_no_photo_or_does_not_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "no.jpg").write_text("no photo")
     with pytest.raises(WrongUsageError, match="cannot be used as a photo"):
         find_faces(tmp_path / "no.jpg")

@@ -1,4 +1,4 @@
-"""The public names: which there are, that they are typed, and that loading them is light."""
+"""The public names: that there are these, that they are typed, and that importing them is quick."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ROOMS = {"faces", "indexer", "beam_jobs", "search"}
 
 PUBLIC = """
     Box BusyError Calibration CandidateList CandidateLists ComparedFace Comparison
-    ContractMismatchError CorruptFileError Dataset DatasetCounts Deleted DeletionPlan Detection
-    EmbedOptions EmbedSummary Face FaceQuality FaceSearcher FaceSelection FaceTables
+    ContractMismatchError CorruptFileError Dataset DatasetCounts DeletionPlan DeletionResult
+    Detection EmbedOptions EmbedSummary Face FaceQuality FaceSearcher FaceSelection FaceTables
     FaceTroveError FoundFaces Identification Manifest Match ModelCard ModelChoice ModelContract
     ModelUnavailableError Pairs Photo PhotoLimits PhotosFound Probe Probes Progress Protocol
-    PurgeReport Robustness Verification Verified WrongUsageError __version__ build_index
+    PurgeReport Robustness Verification VerificationResult WrongUsageError __version__ build_index
     calibrate_index compact_index compare delete_faces embed_photos evaluate_identification
     evaluate_pairs evaluate_robustness find_faces import_faces list_models open_dataset
     open_index plan_deletion plan_embedding plan_reembedding purge read_pairs reembed
@@ -37,13 +37,13 @@ def test_the_public_names_are_these() -> None:
 
 
 @pytest.mark.parametrize("name", ft.__all__)
-def test_every_public_name_is_there_and_described(name: str) -> None:
+def test_every_public_name_exists_and_has_a_docstring(name: str) -> None:
     found = getattr(ft, name)
     if name != "__version__":
         assert found.__doc__ and "(" not in found.__doc__[:1], name
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'facetrove' has no attribute 'nonsense'"):
         _ = ft.nonsense  # type: ignore[attr-defined]
 
@@ -63,9 +63,9 @@ def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
     assert assigned == {"open_dataset": "Dataset.open", "open_index": "FaceSearcher.open"}
-    homes = ft._HOMES
-    assert {**seen, **{name: homes[name] for name in assigned}} == homes
-    assert {"__version__", *homes} == set(ft.__all__)
+    definitions = ft._DEFINITIONS
+    assert {**seen, **{name: definitions[name] for name in assigned}} == definitions
+    assert {"__version__", *definitions} == set(ft.__all__)
 
 
 def test_type_checkers_know_the_names_and_no_others(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_transforms_are_public_in_a_module_of_their_own() -> None:
 
 
 def imported(source: str) -> set[str]:
-    """The first parts of all modules that a piece of Python imports."""
+    """Return the top-level packages of all modules that a piece of Python imports."""
     modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
@@ -119,13 +119,13 @@ def imported(source: str) -> set[str]:
 
 
 def test_documents_and_examples_import_nothing_of_ours_but_facetrove() -> None:
-    pieces = {str(path): path.read_text() for path in (ROOT / "examples").glob("*.py")}
+    sources = {str(path): path.read_text() for path in (ROOT / "examples").glob("*.py")}
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.S)):
-            pieces[f"{path}, block {number}"] = block
-    assert len(pieces) >= 10
-    for place, source in pieces.items():
-        assert not imported(source) & ROOMS, place
+            sources[f"{path}, block {number}"] = block
+    assert len(sources) >= 10
+    for name, source in sources.items():
+        assert not imported(source) & ROOMS, name
 
 
 def test_documents_use_public_names_only() -> None:

@@ -1,4 +1,4 @@
-"""What holds for the whole: light imports, and nothing sent anywhere."""
+"""Rules that hold for all rooms: imports are light, and nothing is sent over the network."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_missing_name_in_a_room_is_an_attribute_error() -> None:
 
 
 def imported_from_tests(path: Path) -> set[str]:
-    """The modules of the tests that a file imports, and the names it imports from packages."""
+    """Return the names that a file imports from the tests, with their modules."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -60,7 +60,7 @@ def imported_from_tests(path: Path) -> set[str]:
     return {name for name in found if name.partition(".")[0] in ("tests", "")}
 
 
-def test_no_module_of_tests_imports_another_but_what_supports_them() -> None:
+def test_tests_import_from_each_other_only_what_is_in_support() -> None:
     paths = [*(ROOT / "tests").rglob("*.py")]
     assert len(paths) > 50
     for path in paths:
@@ -69,7 +69,7 @@ def test_no_module_of_tests_imports_another_but_what_supports_them() -> None:
 
 
 def test_loading_the_networks_sends_nothing(tmp_path: Path) -> None:
-    """OpenVINO reports its use unless told not to, and keeps a name for the user at home."""
+    """OpenVINO reports its use unless told not to, and keeps the user's id in the home folder."""
     script = """
 import socket
 def refuse(*_): raise SystemExit("a connection was tried")

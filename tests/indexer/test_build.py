@@ -62,7 +62,7 @@ def test_building_again_does_nothing_until_the_dataset_or_the_recipe_changes(
     write(dataset, contract, {f"more {n}": 1 for n in range(40)}, seed=8)
     manifest = build_index(dataset, index, recipe="SQ8")
     assert [segment.recipe.factory for segment in manifest.segments] == ["SQ8"]
-    assert build_index(dataset, index) == manifest  # what was asked stays in force
+    assert build_index(dataset, index) == manifest  # given options are kept
 
 
 def test_a_reader_keeps_its_version_while_others_are_published(
@@ -77,7 +77,7 @@ def test_a_reader_keeps_its_version_while_others_are_published(
     (matches,) = reader.search_embeddings(unit_vectors(1, 8, seed=9), k=4)
     assert {match.face_id for match in matches} == {"a-0-0", "a-1-0", "b-0-0", "c-0-0"}
     assert indexed_ids(index) == {"a-0-3", "b-0-0", "c-0-0"}
-    assert len(list(index.glob("manifest-*.json"))) == 4  # for readers that are just opening one
+    assert len(list(index.glob("manifest-*.json"))) == 4  # some readers are still opening them
 
 
 def test_a_corrupt_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_corrupt_index_is_built_anew(dataset: Path, tmp_path: Path) -> None:
     assert corrupt == 5
 
 
-def test_what_is_embedded_during_a_build_waits_for_the_next(
+def test_photos_embedded_during_a_build_wait_for_the_next_build(
     dataset: Path, tmp_path: Path, contract: ModelContract
 ) -> None:
     index = tmp_path / "i"
@@ -117,9 +117,9 @@ def test_what_is_embedded_during_a_build_waits_for_the_next(
     assert indexed_ids(index) == {"a-0-5", "a-1-5", "b-0-0", "c-0-0", "new-0-5"}
 
 
-def test_folders_of_others_are_left_alone(dataset: Path, tmp_path: Path) -> None:
-    strangers = {"CURRENT": "MANIFEST-000002", "segments/video1": "v", "manifest-hd.json": "{}"}
-    for name, content in strangers.items():
+def test_folders_that_are_not_an_index_are_left_alone(dataset: Path, tmp_path: Path) -> None:
+    foreign_files = {"CURRENT": "MANIFEST-000002", "segments/video1": "v", "manifest-hd.json": "{}"}
+    for name, content in foreign_files.items():
         folder = tmp_path / name.replace("/", "-")
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(content)
@@ -133,7 +133,7 @@ def test_folders_of_others_are_left_alone(dataset: Path, tmp_path: Path) -> None
         build_index(dataset, tmp_path / "linked")
 
 
-def test_what_a_file_manager_leaves_in_an_index_is_not_touched(
+def test_files_that_a_file_manager_leaves_in_an_index_are_not_touched(
     dataset: Path, tmp_path: Path, contract: ModelContract
 ) -> None:
     index = tmp_path / "i"
@@ -149,7 +149,9 @@ def test_what_a_file_manager_leaves_in_an_index_is_not_touched(
     assert report.unknown_files == tuple(sorted(map(str, strays)))
 
 
-def test_an_embedding_that_is_none_is_not_indexed(tmp_path: Path, contract: ModelContract) -> None:
+def test_an_embedding_without_unit_length_is_not_indexed(
+    tmp_path: Path, contract: ModelContract
+) -> None:
     photos, faces = part_tables({"a": 1})
     column = faces.schema.get_field_index("embedding")
     long = pa.FixedSizeListArray.from_arrays(pa.array(np.full(8, 9, np.float32)), 8)
@@ -183,7 +185,7 @@ def test_wrong_usage_says_what_to_do(
     with pytest.raises(WrongUsageError, match="not a facetrove index"):
         build_index(dataset, tmp_path / "letters")
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
-    with pytest.raises(WrongUsageError, match="FAISS knows no recipe 'magic'"):
+    with pytest.raises(WrongUsageError, match="FAISS has no recipe 'magic'"):
         build_index(dataset, tmp_path / "j", recipe="magic")
 
 
@@ -226,7 +228,7 @@ def test_older_versions_are_removed_after_their_grace(
         write(dataset, contract, {"a": 1}, seed=seed)
         build_index(dataset, index)
     long_ago = time.time() - 2 * GRACE_SECONDS
-    os.utime(index / "manifest-000002.json", (long_ago, long_ago))  # the first was superseded then
+    os.utime(index / "manifest-000002.json", (long_ago, long_ago))  # which superseded version 1
     build_index(dataset, index)
     assert {path.name for path in index.glob("manifest-*.json")} == {
         "manifest-000002.json",
@@ -241,7 +243,7 @@ def test_an_update_reads_the_new_parts_alone(
     index = tmp_path / "i"
     write(dataset, contract, {f"old {n}": 1 for n in range(50)}, seed=5)
     first = build_index(dataset, index)
-    for part in Dataset.open(dataset).committed_parts():  # what is known is not looked at again
+    for part in Dataset.open(dataset).committed_parts():  # indexed parts are not read
         (dataset / "faces" / f"{part}.parquet").write_bytes(b"")
         (dataset / "photos" / f"{part}.parquet").write_bytes(b"")
     write(dataset, contract, {"new": 2}, seed=6)
@@ -283,7 +285,7 @@ def test_faces_of_a_photo_that_moved_follow_it(
     assert verify_index(index, dataset).problems == ()
 
 
-def test_compacting_leaves_one_segment_without_what_was_deleted(
+def test_compacting_leaves_one_segment_without_deleted_faces(
     dataset: Path, tmp_path: Path, contract: ModelContract
 ) -> None:
     index = tmp_path / "i"

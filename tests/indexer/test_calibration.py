@@ -1,4 +1,4 @@
-"""A calibration that was measured on an index becomes a version of that index."""
+"""A calibration measured on an index is published as a new version of that index."""
 
 from __future__ import annotations
 

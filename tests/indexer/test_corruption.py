@@ -1,4 +1,4 @@
-"""Files of an index with a byte changed, or cut short: refused by name, or found by `verify`."""
+"""Corrupt files of an index, altered or truncated, are refused by name or found by `verify`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.support.small_collections import DIMENSION, Collection, many_photos
 from tests.support.vectors import unit_vectors
 
 NUM_FLIPS = 640
-FLIPS_UNDIGESTED = 50  # of each file
+FLIPS_UNDIGESTED = 50  # for each file
 PROBES = unit_vectors(3, DIMENSION, seed=1)
 KINDS = {"CURRENT", "manifest", "vectors.npy", "faces.arrow", "photos.arrow", "codes.faiss"}
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a dataset and an index: two segments, one approximate, and deletions."""
+    """A folder with a dataset and an index of two segments, one approximate, with deleted rows."""
     folder = tmp_path_factory.mktemp("whole")
     collection = Collection(folder / "dataset")
     collection.embed(many_photos(50, faces=2))
@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def index(whole: Path, tmp_path: Path) -> Path:
-    """A copy to corrupt, of the version in force alone."""
+    """A copy of the index to corrupt, with the manifest of its current version alone."""
     shutil.copytree(whole, tmp_path / "corrupt")
     index = tmp_path / "corrupt" / "index"
     in_force = (index / "CURRENT").read_text().split()[0]
@@ -60,7 +60,7 @@ def files_of(index: Path) -> list[Path]:
 
 
 def answers(index: Path) -> list[object]:
-    """All that an index says, in several ways."""
+    """Search an index in several ways, and return all matches as JSON."""
     searcher = FaceSearcher.open(index)
     found = list(searcher.search_embeddings(PROBES[:1], min_similarity=-1))
     found += searcher.search_embeddings(PROBES, k=5)
@@ -69,9 +69,9 @@ def answers(index: Path) -> list[object]:
 
 
 def what_happens(index: Path, expected: list[object]) -> tuple[str | None, tuple[str, ...]]:
-    """How opening and searching an index is refused, and what is found to be wrong with it.
+    """Return the error that searching an index raises, if any, and the problems `verify` finds.
 
-    Fails where a wrong answer is given, and nothing is found to be wrong.
+    Fails if the search gives a wrong answer and neither of these tells.
     """
     refused = None
     try:
@@ -88,14 +88,14 @@ def what_happens(index: Path, expected: list[object]) -> tuple[str | None, tuple
 
 
 def flips(content: bytes, count: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
-    """The content with one byte changed, at random places, more of them near the ends."""
+    """Yield copies of the content with a bit flipped at a random offset, often near the ends."""
     for number in range(count):
         reach = len(content) if number % 2 else min(len(content), 300)
-        place = chance.randrange(reach)
-        place = place if number % 4 else len(content) - 1 - place
+        offset = chance.randrange(reach)
+        offset = offset if number % 4 else len(content) - 1 - offset
         flipped = bytearray(content)
-        flipped[place] ^= 1 << chance.randrange(8)
-        yield place, bytes(flipped)
+        flipped[offset] ^= 1 << chance.randrange(8)
+        yield offset, bytes(flipped)
 
 
 def kind_of(path: Path) -> str:
@@ -109,14 +109,14 @@ def test_a_changed_byte_is_refused_by_the_file_s_name(index: Path) -> None:
     num_flips = 0
     for path in files:
         content = path.read_bytes()
-        for place, flipped in flips(content, NUM_FLIPS // len(files), chance):
+        for offset, flipped in flips(content, NUM_FLIPS // len(files), chance):
             path.write_bytes(flipped)
             refused, problems = what_happens(index, expected)
-            assert refused is not None, (path, place)
-            assert problems, (path, place)
-            if path.name != "CURRENT":  # which may name another manifest then
-                assert path.name in refused, (path, place)
-                assert path.name in problems[0], (path, place)
+            assert refused is not None, (path, offset)
+            assert problems, (path, offset)
+            if path.name != "CURRENT":  # a flip there may name another manifest
+                assert path.name in refused, (path, offset)
+                assert path.name in problems[0], (path, offset)
             num_flips += 1
         path.write_bytes(content)
     assert num_flips >= 500
@@ -157,18 +157,18 @@ corrupt_undigested(Path(sys.argv[1]))
 
 
 def corrupt_undigested(index: Path) -> None:
-    """Corruption the files that are not digested on opening; runs in a process that may crash."""
+    """Corrupt files that are not digested on opening; run this in a process of its own."""
     expected, chance = answers(index), random.Random(5)
     for path in files_of(index):
         if path.name not in {"vectors.npy", "faces.arrow", "photos.arrow"}:
             continue
         content = path.read_bytes()
-        for place, flipped in flips(content, FLIPS_UNDIGESTED, chance):
-            print(path.name, place, flush=True)  # noqa: T201  # tells where it crashed
+        for offset, flipped in flips(content, FLIPS_UNDIGESTED, chance):
+            print(path.name, offset, flush=True)  # noqa: T201  # tells where it crashed
             path.write_bytes(flipped)
             refused, problems = what_happens(index, expected)
-            assert len(problems) == 1 and str(path) in problems[0], (path, place, problems)
-            assert refused is None or path.name in refused, (path, place, refused)
+            assert len(problems) == 1 and str(path) in problems[0], (path, offset, problems)
+            assert refused is None or path.name in refused, (path, offset, refused)
         path.write_bytes(content)
     assert what_happens(index, expected) == (None, ())
 
@@ -192,10 +192,10 @@ def test_a_changed_byte_in_a_file_too_large_to_digest_never_crashes_a_search(
 def test_a_changed_byte_in_a_dataset_s_deletions_is_refused_or_harmless(whole: Path) -> None:
     path = whole / "dataset" / "deletions.parquet"
     content, expected, refused = path.read_bytes(), read_deletions(path.parent).digests, 0
-    for place, flipped in flips(content, 200, random.Random(4)):
+    for offset, flipped in flips(content, 200, random.Random(4)):
         path.write_bytes(flipped)
         try:
-            assert read_deletions(path.parent).digests == expected, place
+            assert read_deletions(path.parent).digests == expected, offset
         except CorruptFileError as error:
             assert path.name in str(error)
             refused += 1

@@ -1,4 +1,4 @@
-"""A delete is a plan that is carried out: just the planned faces go, whatever happened since."""
+"""A deletion carries out a plan: exactly the planned faces go, whatever happened since."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def test_one_name_is_a_name_and_not_its_letters(collection: Collection, index: P
 
 
 def test_a_plan_writes_each_index_once(collection: Collection, index: Path) -> None:
-    collection.embed({"/new.jpg": Photo(900, 2, "person 7")})  # known to the dataset alone
+    collection.embed({"/new.jpg": Photo(900, 2, "person 7")})  # not in the index yet
     plan = plan_deletion(collection.path, [index], where=PERSON)
     assert (len(plan.in_indexes), len(plan.in_dataset), plan.num_faces) == (9, 11, 11)
-    deleted = plan.carry_out()
+    deleted = plan.execute()
     assert (deleted.num_faces, deleted.num_faces_of_index) == (11, {str(index): 9})
     assert read_current(index).version == 2
     collection.deleted |= set(plan.face_ids.to_pylist())
@@ -97,10 +97,10 @@ def test_planned_faces_go_from_an_index_that_has_moved_on(
     collection.embed({"/new.jpg": Photo(900, 2, "person 7"), "/copy.jpg": Photo(7, 3, "Ann")})
     build_index(collection.path, index)
     compact_index(index)
-    deleted = plan.carry_out()
+    deleted = plan.execute()
     assert (deleted.num_faces, deleted.num_faces_of_index) == (9, {str(index): 9})
     collection.deleted |= set(plan.face_ids.to_pylist())
-    assert set(Photo(900, 2).face_ids) <= found_ids(index)  # nobody confirmed that they go
+    assert set(Photo(900, 2).face_ids) <= found_ids(index)  # nobody has confirmed their deletion
     assert found_ids(index) == dataset_ids(collection.path) == set(collection.faces())
     assert verify_index(index, collection.path).problems == ()
 
@@ -110,7 +110,7 @@ def test_planned_faces_stay_away_when_they_are_embedded_again_meanwhile(
 ) -> None:
     plan = plan_deletion(collection.path, [index], where=PERSON)
     collection.embed({"/again.jpg": Photo(7, 3, "person 7")}, again=True)
-    plan.carry_out()
+    plan.execute()
     collection.deleted |= set(plan.face_ids.to_pylist())
     build_index(collection.path, index)
     assert found_ids(index) == dataset_ids(collection.path) == set(collection.faces())
@@ -124,7 +124,7 @@ def test_a_plan_is_not_carried_out_on_an_index_of_another_model(
     index.rename(tmp_path / "aside")
     build_index(tmp_path / "other", index)
     with pytest.raises(ContractMismatchError, match="name the indexes that were built"):
-        plan.carry_out()
+        plan.execute()
     assert read_current(index).version == 1
 
 
@@ -132,7 +132,7 @@ def test_a_plan_makes_no_index_where_one_has_vanished(collection: Collection, in
     plan = plan_deletion(collection.path, [index], where=PERSON)
     index.rename(index.with_name("aside"))
     with pytest.raises(WrongUsageError, match="is not a facetrove index"):
-        plan.carry_out()
+        plan.execute()
     assert not index.exists()
 
 
@@ -141,7 +141,7 @@ def test_a_plan_that_met_a_busy_index_is_finished_by_the_same_call(
 ) -> None:
     plan = plan_deletion(collection.path, [index], where=PERSON)
     with writer_lock(index, what="index"), pytest.raises(BusyError, match="another process"):
-        plan.carry_out()
+        plan.execute()
     collection.deleted |= set(plan.face_ids.to_pylist())
     assert dataset_ids(collection.path) == set(collection.faces())
     deleted = delete_faces(collection.path, [index], PERSON)
@@ -152,7 +152,7 @@ def test_a_plan_that_met_a_busy_index_is_finished_by_the_same_call(
 def test_a_deletion_stopped_before_the_indexes_is_finished_though_no_filter_finds_its_faces(
     collection: Collection, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The index does not know yet what the dataset says of a face, and the dataset withholds it."""
+    """The index lacks the faces' new metadata, and the dataset withholds them: no match."""
     collection.embed({"/photos/000001.jpg": Photo(1, 3, "Ann")})
 
     @contextmanager

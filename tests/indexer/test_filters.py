@@ -24,10 +24,10 @@ FACES = pa.table(
 
 
 @pytest.mark.parametrize(
-    ("where", "passing"),
+    ("where", "matching_rows"),
     [
         ("person = 'Ann'", [0, 3]),
-        ("person <> 'Ann'", [2]),  # not the unknown one
+        ("person <> 'Ann'", [2]),  # not the null
         ("person IS NULL", [1]),
         ("taken >= DATE '2020-01-01'", [1, 3]),
         ("year(taken) = 1990 OR sharpness > 0.8", [0, 2]),
@@ -42,8 +42,8 @@ FACES = pa.table(
         (in_photo(["/d/4.jpg", "p0"]), [0, 3]),
     ],
 )
-def test_a_filter_lets_pass_what_it_says(where: str, passing: list[int]) -> None:
-    assert np.flatnonzero(rows_matching(FACES, where)).tolist() == passing
+def test_a_filter_selects_the_rows_that_match(where: str, matching_rows: list[int]) -> None:
+    assert np.flatnonzero(rows_matching(FACES, where)).tolist() == matching_rows
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_filter_lets_pass_what_it_says(where: str, passing: list[int]) -> None
         "person = Ann",
     ],
 )
-def test_what_is_no_filter_is_refused_with_the_columns_there_are(where: str) -> None:
+def test_an_invalid_filter_is_refused_with_the_columns_that_exist(where: str) -> None:
     with pytest.raises(WrongUsageError, match=r"(?s)cannot be applied.*person, taken, sharpness"):
         rows_matching(FACES, where)
 
@@ -74,5 +74,5 @@ def test_a_filter_reaches_nothing_but_the_faces(tmp_path: Path) -> None:
     assert len(secret) == 1
 
 
-def test_no_faces_pass_no_filter() -> None:
+def test_a_filter_of_no_faces_selects_none() -> None:
     assert rows_matching(FACES.slice(0, 0), "person = 'Ann'").tolist() == []

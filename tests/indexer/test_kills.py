@@ -1,4 +1,4 @@
-"""Processes killed while they index, compact, delete and purge: never more is lost than time."""
+"""Processes are killed while they index, compact, delete and purge: nothing but time is lost."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ pytestmark = pytest.mark.slow
 RECIPE = "IVF16,SQ8"
 KILLS_AT_FIRST, KILLS_EACH = 12, 5
 MIN_KILLS = 50
-NUM_PEOPLE = 10  # rounds at most
-TRACES_STEP = 9  # one of so many traces is looked for, which takes long
+NUM_PEOPLE = 10  # one is deleted in each round
+TRACES_STEP = 9  # only every ninth trace is searched for, as that takes long
 
-processes = multiprocessing.get_context("forkserver")  # starts at once what can be killed
+processes = multiprocessing.get_context("forkserver")  # starts processes quickly
 processes.set_forkserver_preload([__name__, "duckdb", "faiss"])
 
 
@@ -63,7 +63,7 @@ def clean(folder: Path) -> None:
 
 @dataclass
 class Undisturbed:
-    """Does the work here, and notes how long each kind takes."""
+    """A run without kills, which records how long each kind of work takes."""
 
     folder: Path
     seconds: dict[str, float] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Undisturbed:
 
 @dataclass
 class Killed:
-    """Does it in processes that are killed at random moments, again and again, until one ends."""
+    """A run in processes that are killed at random moments until one of them finishes."""
 
     folder: Path
     seconds: dict[str, float]
@@ -115,7 +115,7 @@ class Killed:
 def started(
     work: Callable[..., None], folder: Path, *arguments: str
 ) -> Iterator[multiprocessing.process.BaseProcess]:
-    """A process at work, from the moment that it begins to be."""
+    """Start a process, and yield it when it begins the work."""
     ready = processes.Event()
     process = processes.Process(target=_work, args=(ready, work, folder, *arguments))
     process.start()
@@ -132,7 +132,7 @@ def _work(ready: object, work: Callable[..., None], folder: Path, *arguments: st
 
 
 class History:
-    """What happens to a dataset and its index, round by round."""
+    """A history of a dataset and its index, round by round."""
 
     def __init__(self, doing: Undisturbed | Killed) -> None:
         self.doing = doing
@@ -189,7 +189,7 @@ def test_fifty_kills_change_nothing_in_dataset_and_index(tmp_path: Path) -> None
 
 
 def everything_in(folder: Path) -> tuple[list[object], list[object], np.ndarray]:
-    """Photos, faces and embeddings of a dataset, sorted; of the rows all that says no part."""
+    """Return the photos, faces and embeddings of a dataset, sorted, without names of parts."""
     dataset = Dataset.open(folder / "dataset")
     photos = dataset.photos().drop_columns(["part", "faces_part"]).sort_by("uri").to_pylist()
     tables = list(dataset.faces())
@@ -200,6 +200,6 @@ def everything_in(folder: Path) -> tuple[list[object], list[object], np.ndarray]
 
 
 def kinds_of_files(folder: Path) -> Counter[str]:
-    """How many files of each kind there are: their names but for what is random in them."""
+    """Count the files by name, with the random parts of the names left out."""
     names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     return Counter(re.sub(r"[0-9a-f]{6,}", "*", name) for name in names)

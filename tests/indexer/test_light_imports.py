@@ -1,4 +1,4 @@
-"""What only reads what an index says loads no search library."""
+"""Modules that only read the formats of an index load no search library."""
 
 from __future__ import annotations
 

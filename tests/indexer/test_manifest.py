@@ -65,8 +65,8 @@ def test_every_changed_byte_of_manifest_or_current_is_refused_by_name(
     for name in ("CURRENT", "manifest-000001.json"):
         path = tmp_path / name
         whole = path.read_bytes()
-        for place in range(len(whole)):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        for offset in range(len(whole)):
+            path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
             with pytest.raises(CorruptFileError, match=r"CURRENT|manifest-"):
                 read_current(tmp_path)
         for length in range(len(whole)):
@@ -97,7 +97,7 @@ def test_every_changed_byte_of_manifest_or_current_is_refused_by_name(
 def test_a_manifest_of_another_format_is_refused_by_name(
     tmp_path: Path, manifest: Manifest, change: dict[str, object]
 ) -> None:
-    """With a digest that fits: another version of facetrove, or someone with intent."""
+    """CURRENT has the manifest's sha256, as if another version of facetrove had written both."""
     publish(tmp_path, manifest)
     path = tmp_path / "manifest-000001.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))

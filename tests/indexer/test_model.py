@@ -57,7 +57,7 @@ photos = st.builds(
 
 
 class IndexHistory(RuleBasedStateMachine):
-    """What may happen to a dataset and an index, in any order."""
+    """The operations on a dataset and an index, which happen in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,16 +83,16 @@ class IndexHistory(RuleBasedStateMachine):
         self.collection.embed(new, again=again)
 
     @rule(data=st.data(), person=st.sampled_from(["Ann", "Cy", None]))
-    def say_who_it_is(self, data: st.DataObject, person: str | None) -> None:
+    def change_the_person(self, data: st.DataObject, person: str | None) -> None:
         uri = self.draw_uri(data)
         before = self.collection.photos[uri]
         photo = Photo(before.content, before.num_faces, person, before.year)
         self.collection.embed({uri: photo})
 
-    @rule(data=st.data(), place=uris)
-    def copy(self, data: st.DataObject, place: str) -> None:
+    @rule(data=st.data(), new_uri=uris)
+    def copy(self, data: st.DataObject, new_uri: str) -> None:
         photo = self.collection.photos[self.draw_uri(data)]
-        self.collection.embed({place: Photo(photo.content, photo.num_faces, "Bob", 2)})
+        self.collection.embed({new_uri: Photo(photo.content, photo.num_faces, "Bob", 2)})
 
     @rule(data=st.data())
     def vanish(self, data: st.DataObject) -> None:
@@ -148,9 +148,9 @@ class IndexHistory(RuleBasedStateMachine):
     def delete_by_filter(self, where: str, named: bool) -> None:
         self.delete(where, FILTERS[where], named)
 
-    def delete(self, where: str, is_meant: Filter, named: bool) -> None:
-        in_index = {i for i, face in self.indexed.items() if named and is_meant(face)}
-        in_dataset = {i for i, face in self.collection.faces().items() if is_meant(face)}
+    def delete(self, where: str, is_selected: Filter, named: bool) -> None:
+        in_index = {i for i, face in self.indexed.items() if named and is_selected(face)}
+        in_dataset = {i for i, face in self.collection.faces().items() if is_selected(face)}
         indexes = [self.index] if named else []
         deleted = delete_faces(self.dataset, indexes, where)
         assert deleted.num_faces == len(in_index | in_dataset)
@@ -207,7 +207,7 @@ def assert_dataset_holds(dataset: Path, collection: Collection) -> None:
 
 
 def assert_answers(searcher: FaceSearcher, faces: dict[str, Face], *, seed: int) -> None:
-    """Ask in several ways, and compare with what follows from the faces."""
+    """Search in several ways, and compare the matches with the faces of the model."""
     assert len(searcher) == len(faces)
     chance = random.Random(seed)
     probes = unit_vectors(2, DIMENSION, seed=seed)
@@ -215,22 +215,22 @@ def assert_answers(searcher: FaceSearcher, faces: dict[str, Face], *, seed: int)
     for probe, matches in zip(probes, everything, strict=True):
         assert_matches(matches, faces.values(), probe, len(faces))
     where = chance.choice(sorted(FILTERS))
-    passing = [face for face in faces.values() if FILTERS[where](face)]
+    selected = [face for face in faces.values() if FILTERS[where](face)]
     if faces:
         k = chance.randint(1, len(faces))
         for probe, matches in zip(probes, searcher.search_embeddings(probes, k), strict=True):
             assert_matches(matches, faces.values(), probe, k)
         found = searcher.search_embeddings(probes, k, where=where)
         for probe, matches in zip(probes, found, strict=True):
-            assert_matches(matches, passing, probe, k)
-    least = round(chance.uniform(-1, 1), 3)
+            assert_matches(matches, selected, probe, k)
+    min_similarity = round(chance.uniform(-1, 1), 3)
     for one_per in (None, "photo", "person"):
         found = searcher.search_embeddings(
-            probes, min_similarity=least, one_per=one_per, where=where
+            probes, min_similarity=min_similarity, one_per=one_per, where=where
         )
         for probe, matches in zip(probes, found, strict=True):
-            best = best_of_each(passing, one_per, probe)
-            above = [face for face in best if face.vector @ probe >= least]
+            best = best_of_each(selected, one_per, probe)
+            above = [face for face in best if face.vector @ probe >= min_similarity]
             assert_matches(matches, above, probe, len(above))
 
 
@@ -243,7 +243,7 @@ def best_of_each(faces: Iterable[Face], group: str | None, probe: np.ndarray) ->
 
 
 def assert_matches(matches: Iterable[Match], faces: Iterable[Face], probe: Any, k: int) -> None:
-    """The k best of the faces, as they are; which of equally similar ones does not matter."""
+    """Check that matches are the k most similar faces; ties may be in any order."""
     expected = {face.face_id: face for face in faces}
     matches = list(matches)
     for match in matches:
@@ -273,7 +273,7 @@ def as_face(match: Match) -> Face:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """FAISS on one thread, which is faster for so few faces."""
+    """Run FAISS on one thread, which is faster for so few faces."""
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     yield
@@ -286,7 +286,7 @@ def test_an_index_answers_as_a_plain_model_whatever_happened_before(one_thread: 
         IndexHistory,
         settings=settings(
             derandomize=True,
-            phases=[Phase.generate],  # to shrink a history takes minutes
+            phases=[Phase.generate],  # shrinking a history takes minutes
             database=None,
             deadline=None,
             max_examples=20,

@@ -1,4 +1,4 @@
-"""After a purge nothing of what was deleted is in any file, and all else is as it was."""
+"""A purge removes every byte of deleted faces from all files, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.small_collections import (
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Collection:
-    """Sixty photos of two faces, in six parts; one of them in two places."""
+    """Sixty photos with two faces each, in six parts; one photo has a copy under another path."""
     collection = Collection(tmp_path / "dataset")
     collection.embed(many_photos(60, faces=2), photos_per_part=10)
     collection.embed({"/elsewhere/copy.jpg": collection.photos["/photos/000007.jpg"]})
@@ -48,7 +48,7 @@ def index(collection: Collection, tmp_path: Path, request: pytest.FixtureRequest
 
 
 def assert_gone(folder: Path, collection: Collection, before: Collection) -> None:
-    """Nothing in any file tells of what was there before and is not now; all else is found."""
+    """Check that no file holds traces of faces that are gone, and that all others are found."""
     faces = collection.faces()
     gone = [face for face_id, face in before.faces().items() if face_id not in faces]
     there = set(traces_of(faces.values())) | {uri.encode() for uri in collection.photos}
@@ -75,7 +75,7 @@ def faces_of(collection: Collection, person: str) -> set[str]:
 
 
 @pytest.mark.parametrize("index", ["exact", "IVF4,SQ8", "HNSW8"], indirect=True)
-def test_nothing_tells_of_deleted_people(collection: Collection, index: Path) -> None:
+def test_no_file_holds_traces_of_deleted_people(collection: Collection, index: Path) -> None:
     before, person = snapshot(collection), faces_of(collection, "person 7")
     delete(collection, index, person)
     one_of_two = Photo(3, 2).face_ids[0]
@@ -105,7 +105,7 @@ def test_the_other_face_of_a_photo_stays(collection: Collection, index: Path) ->
     assert {row["num_faces"] for row in photos if row["photo_id"] == Photo(3).photo_id} == {1}
 
 
-def test_nothing_tells_of_superseded_and_vanished_photos(
+def test_no_file_holds_traces_of_superseded_and_vanished_photos(
     collection: Collection, index: Path
 ) -> None:
     before = snapshot(collection)
@@ -119,7 +119,7 @@ def test_nothing_tells_of_superseded_and_vanished_photos(
     assert report.deleted_face_digests == ()
 
 
-def test_a_copy_takes_over_when_the_first_place_is_superseded(
+def test_a_copy_takes_over_when_the_first_path_is_superseded(
     collection: Collection, index: Path
 ) -> None:
     before = snapshot(collection)
@@ -141,7 +141,7 @@ def test_a_copy_takes_over_when_the_first_place_is_superseded(
     assert files_with(index.parent, [b"/elsewhere"]) == {}
 
 
-def test_nothing_tells_of_a_place_where_a_photo_was(collection: Collection, index: Path) -> None:
+def test_no_file_holds_the_former_path_of_a_photo(collection: Collection, index: Path) -> None:
     collection.embed({}, gone=["/elsewhere/copy.jpg"])
     purge(collection.path, [index])
     assert files_with(index.parent, [b"/elsewhere"]) == {}
@@ -149,7 +149,7 @@ def test_nothing_tells_of_a_place_where_a_photo_was(collection: Collection, inde
     assert verify_index(index, collection.path).problems == ()
 
 
-def test_nothing_tells_what_was_said_of_a_photo_before(collection: Collection, index: Path) -> None:
+def test_no_file_holds_the_former_metadata_of_a_photo(collection: Collection, index: Path) -> None:
     for uri, photo in list(collection.photos.items()):
         if photo.person == "person 4":
             collection.embed({uri: Photo(photo.content, 2, "somebody else", photo.year)})
@@ -171,7 +171,7 @@ def test_a_purge_finds_nothing_the_second_time(collection: Collection, index: Pa
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
-def test_an_index_that_a_purge_did_not_name_loses_the_faces_when_brought_up_to_date(
+def test_an_index_that_a_purge_did_not_name_loses_the_faces_in_its_next_update(
     collection: Collection, index: Path
 ) -> None:
     before = snapshot(collection)
@@ -188,7 +188,7 @@ def test_an_index_that_a_purge_did_not_name_loses_the_faces_when_brought_up_to_d
     assert verify_index(other, collection.path).problems == ()
 
 
-def test_what_a_killed_build_in_pieces_left_is_purged(collection: Collection, index: Path) -> None:
+def test_partial_indexes_of_a_killed_build_are_purged(collection: Collection, index: Path) -> None:
     before = snapshot(collection)
     (index / "work").mkdir()
     (segment,) = (index / "segments").iterdir()
@@ -199,7 +199,9 @@ def test_what_a_killed_build_in_pieces_left_is_purged(collection: Collection, in
     assert_gone(index.parent, collection, before)
 
 
-def test_nothing_is_left_when_all_are_deleted(collection: Collection, index: Path) -> None:
+def test_no_file_holds_traces_when_all_faces_are_deleted(
+    collection: Collection, index: Path
+) -> None:
     before = snapshot(collection)
     delete(collection, index, set(collection.faces()))
     purge(collection.path, [index])
@@ -212,7 +214,7 @@ def test_nothing_is_left_when_all_are_deleted(collection: Collection, index: Pat
     assert found_ids(index) == set(Photo(950, 1).face_ids)
 
 
-def test_a_file_that_is_not_known_is_named(collection: Collection, index: Path) -> None:
+def test_a_file_that_is_not_facetroves_is_reported(collection: Collection, index: Path) -> None:
     (segment,) = (index / "segments").iterdir()
     for path in (collection.path / "notes.txt", segment / "notes.txt"):
         path.write_text("notes")
@@ -233,7 +235,7 @@ def test_while_a_job_runs_faces_are_withheld_and_a_purge_waits(
         assert found_ids(index) == set(collection.faces())
         with pytest.raises(BusyError, match="another process is writing dataset"):
             purge(collection.path, [index])
-        late = ("/photos/late.jpg", Photo(7, 2, "person 7"))  # found again by the job meanwhile
+        late = ("/photos/late.jpg", Photo(7, 2, "person 7"))  # the job finds the faces again
         tables = part_tables([late], job.dataset.photo_schema, set())
         job.write_part(job.part_name(0), *tables, {})
     assert verify_index(index, collection.path).problems == ()

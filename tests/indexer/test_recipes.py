@@ -22,9 +22,9 @@ from tests.support.vectors import unit_vectors
 
 
 def people(num_people: int, faces_each: int, dimension: int, spread: float) -> np.ndarray:
-    centres = np.repeat(unit_vectors(num_people, dimension, seed=3), faces_each, axis=0)
-    noise = unit_vectors(len(centres), dimension, seed=4)
-    vectors = centres + spread * noise
+    means = np.repeat(unit_vectors(num_people, dimension, seed=3), faces_each, axis=0)
+    noise = unit_vectors(len(means), dimension, seed=4)
+    vectors = means + spread * noise
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -40,7 +40,7 @@ def exact_rows(vectors: np.ndarray, probes: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-(probes @ vectors.T), axis=1, kind="stable")[:, :k]
 
 
-def test_auto_is_exact_for_few_faces_and_groups_many() -> None:
+def test_auto_is_exact_for_few_faces_and_ivf_for_many() -> None:
     assert choose_recipe(IndexOptions(), EXACT_UP_TO_FACES, 128).is_exact
     assert choose_recipe(IndexOptions(), 1_000_000, 128).factory == "IVF4096,PQ64x4fs"
     assert choose_recipe(IndexOptions(), 10_000_000, 128).factory == "IVF8192,PQ64x4fs"
@@ -50,7 +50,7 @@ def test_auto_is_exact_for_few_faces_and_groups_many() -> None:
     assert choose_recipe(IndexOptions("HNSW32,SQ8"), 10, 128).factory == "HNSW32,SQ8"
 
 
-def test_codes_shrink_to_the_memory_there_is() -> None:
+def test_codes_shrink_to_fit_the_memory() -> None:
     roomy = choose_recipe(IndexOptions(memory_bytes=4 << 30), 50_000_000, 128)
     tight = choose_recipe(IndexOptions(memory_bytes=1 << 30), 50_000_000, 128)
     assert roomy.factory.endswith("PQ64x4fs")
@@ -61,7 +61,9 @@ def test_codes_shrink_to_the_memory_there_is() -> None:
 
 @pytest.mark.parametrize("recipe", ["magic", "LSH", "IVF0,Flat", "PQ16x4fs", "IDMap,Flat"])
 def test_recipes_that_cannot_be_searched_are_refused(recipe: str) -> None:
-    with pytest.raises(WrongUsageError, match=r"FAISS knows no recipe|cannot be applied|no group"):
+    with pytest.raises(
+        WrongUsageError, match=r"FAISS has no recipe|cannot be applied|0 inverted lists"
+    ):
         choose_recipe(IndexOptions(recipe), 1000, 128)
 
 
@@ -75,13 +77,13 @@ def test_a_target_is_a_share() -> None:
 @pytest.mark.parametrize("share", [None, 0.5, 0.001, 0.0])
 def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) -> None:
     vectors, probes = unit_vectors(3_000, 16, seed=1), unit_vectors(num_probes, 16, seed=2)
-    passing = None if share is None else np.random.default_rng(3).random(len(vectors)) < share
+    selected = None if share is None else np.random.default_rng(3).random(len(vectors)) < share
     similarities, rows = nearest_rows(
-        vectors, probes, 7, None if passing is None else RowMask(passing)
+        vectors, probes, 7, None if selected is None else RowMask(selected)
     )
     products = probes @ vectors.T
-    if passing is not None:
-        products[:, ~passing] = -np.inf
+    if selected is not None:
+        products[:, ~selected] = -np.inf
     expected = np.argsort(-products, axis=1, kind="stable")[:, :7]
     best = np.take_along_axis(products, expected, 1)
     assert np.array_equal(rows, np.where(np.isinf(best), -1, expected))
@@ -96,11 +98,11 @@ def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) 
 def test_recipes_are_tuned_to_their_target_and_state_their_true_recall(recipe: str) -> None:
     vectors = people(600, 20, 32, spread=0.5)
     codes, chosen = built(recipe, vectors)
-    wanted = IndexOptions(recipe, target_recall=0.98, recall_of="neighbours")
-    tuned, measured = tune(codes, chosen, vectors, wanted, None)
+    options = IndexOptions(recipe, target_recall=0.98, recall_of="neighbours")
+    tuned, measured = tune(codes, chosen, vectors, options, None)
     assert measured.recall_at_10 >= 0.97
     assert "cannot be met" not in tuned.reason
-    # Measured again, another way, on other faces: the figure must be close to what it says.
+    # The recall computed by hand with other probes must be close to the stated one.
     rows = np.random.default_rng(9).choice(len(vectors), 1_000, replace=False)
     _, found = search_rows(vectors, codes, tuned, vectors[rows], k=11)
     exact = exact_rows(vectors, vectors[rows], 11)
@@ -124,39 +126,39 @@ def test_similarities_are_exact_whatever_the_recipe() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["IVF64,PQ16x4fs", "HNSW16,SQ8"])
 @pytest.mark.parametrize("count", [0, 1, 3, 50, 3000])
-def test_a_filter_returns_all_that_pass_at_any_selectivity(recipe: str, count: int) -> None:
+def test_a_mask_returns_all_selected_rows_at_any_selectivity(recipe: str, count: int) -> None:
     vectors, probes = people(600, 10, 32, spread=0.5), unit_vectors(30, 32, seed=8)
     codes, chosen = built(recipe, vectors)
-    passing = np.zeros(len(vectors), dtype=bool)
-    passing[np.random.default_rng(2).choice(len(vectors), count, replace=False)] = True
-    for share in (0.0, 1.0):  # through FAISS's selector where there are enough, and exactly
+    selected = np.zeros(len(vectors), dtype=bool)
+    selected[np.random.default_rng(2).choice(len(vectors), count, replace=False)] = True
+    for share in (0.0, 1.0):  # by candidates where enough rows are selected, and exactly
         settings = Recipe(chosen.factory, nprobe=4, ef_search=32, candidates=4, exact_share=share)
         similarities, rows = search_rows(
-            vectors, codes, settings, probes, k=10, mask=RowMask(passing)
+            vectors, codes, settings, probes, k=10, mask=RowMask(selected)
         )
         found = rows >= 0
         assert found.sum(axis=1).tolist() == [min(10, count)] * len(probes)
-        assert passing[rows[found]].all()
+        assert selected[rows[found]].all()
         assert np.isneginf(similarities[~found]).all()
         if share == 1.0:
-            products = np.where(passing, probes @ vectors.T, -np.inf)
+            products = np.where(selected, probes @ vectors.T, -np.inf)
             best = np.sort(products, axis=1)[:, ::-1][:, :10]
             assert similarities == pytest.approx(best, abs=1e-5)
 
 
 def test_recall_is_not_flattered_by_a_probe_finding_itself() -> None:
-    """Scattered vectors in many groups: one group holds little but the probe itself."""
+    """Random vectors in many inverted lists: one list has few of the probe's neighbours."""
     vectors = unit_vectors(3_000, 32, seed=5)
     codes, chosen = built("IVF64,SQ8", vectors)
     truth = exact_truth(vectors, np.arange(0, 3_000, 10))
     settings = Recipe(chosen.factory, nprobe=1, candidates=4)
     _, rows = search_rows(vectors, codes, settings, truth.probes, k=11)
-    assert (rows[:, 0] == truth.own).all()
+    assert (rows[:, 0] == truth.own_rows).all()
     assert recall(truth, rows, None).at_1 < 0.5
 
 
 def test_recall_by_hand() -> None:
-    """Four vectors on a line of angles: whose neighbours are whose can be seen."""
+    """Four vectors at known angles, so that their neighbours can be checked by eye."""
     angles = np.radians([0, 10, 30, 70])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     truth = exact_truth(vectors, np.array([0, 3]))
@@ -167,11 +169,11 @@ def test_recall_by_hand() -> None:
     assert (got.num_matches, got.of_matches) == (3, 2 / 3)  # 10 and 30 degrees; 40 degrees
 
 
-def test_a_target_out_of_reach_is_said_and_the_nearest_taken() -> None:
+def test_a_target_that_cannot_be_met_is_reported_with_the_closest_settings() -> None:
     vectors = unit_vectors(4_000, 32, seed=5)
     codes, chosen = built("IVF1,PQ2x4fs", vectors)
-    wanted = IndexOptions("IVF1,PQ2x4fs", target_recall=0.999, recall_of="neighbours")
-    tuned, measured = tune(codes, chosen, vectors, wanted, None)
+    options = IndexOptions("IVF1,PQ2x4fs", target_recall=0.999, recall_of="neighbours")
+    tuned, measured = tune(codes, chosen, vectors, options, None)
     assert "cannot be met" in tuned.reason
     assert measured.recall_at_10 < 0.999
     best, _ = tune(codes, chosen, vectors, IndexOptions("auto", recall_of="neighbours"), None)
@@ -203,8 +205,7 @@ def test_a_gpu_is_used_where_there_is_one_and_never_silently_missed(
 
 
 class FakeGpuIndex(faiss.IndexFlatIP):
-    """FAISS's index on a GPU, played by the one on a processor; no GPU is needed to test who asks
-    it what."""
+    """A stand-in for FAISS's index on a GPU that runs on the CPU: it tests our calls of FAISS."""
 
     def __init__(self, resources: object, dimension: int) -> None:
         super().__init__(dimension)
@@ -218,25 +219,23 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-def test_search_on_a_gpu_answers_as_on_the_processor(
-    tmp_path: Path, contract: ModelContract
-) -> None:
+def test_search_on_a_gpu_answers_as_on_the_cpu(tmp_path: Path, contract: ModelContract) -> None:
     write(tmp_path / "d", contract, {f"{n}": 2 for n in range(100)})
     build_index(tmp_path / "d", tmp_path / "i", device="cpu")
     delete_faces(tmp_path / "d", [tmp_path / "i"], "uri IN ('3', '4')")
-    on_processor = FaceSearcher.open(tmp_path / "i", device="cpu")
+    on_cpu = FaceSearcher.open(tmp_path / "i", device="cpu")
     on_gpu = FaceSearcher.open(tmp_path / "i")
-    assert (on_processor.device, on_gpu.device) == ("cpu", "cuda")
+    assert (on_cpu.device, on_gpu.device) == ("cpu", "cuda")
     probes = unit_vectors(30, 8, seed=1)
     for query in ({"k": 5}, {"k": 196}, {"k": 9, "where": "uri < '5'"}, {"min_similarity": 0.3}):
-        expected = on_processor.search_embeddings(probes, **query)
-        for found, wanted in zip(on_gpu.search_embeddings(probes, **query), expected, strict=True):
-            assert found.face_ids == wanted.face_ids
-            assert found.similarities == pytest.approx(wanted.similarities, abs=1e-6)
+        expected = on_cpu.search_embeddings(probes, **query)
+        for found, options in zip(on_gpu.search_embeddings(probes, **query), expected, strict=True):
+            assert found.face_ids == options.face_ids
+            assert found.similarities == pytest.approx(options.similarities, abs=1e-6)
 
 
 @pytest.mark.usefixtures("gpu")
-def test_embeddings_that_do_not_fit_the_gpu_are_searched_on_the_processor(
+def test_embeddings_that_do_not_fit_the_gpu_are_searched_on_the_cpu(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: FakeGpuIndex, vectors: np.ndarray) -> None:

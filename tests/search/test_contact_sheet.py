@@ -41,7 +41,7 @@ def test_the_probe_stands_beside_its_matches(tmp_path: Path) -> None:
     assert (sheet[GAP + TILE + 4 : GAP + TILE + 40, :TILE] < 128).any()  # a caption is written
 
 
-def test_every_probe_and_every_match_has_a_place(tmp_path: Path) -> None:
+def test_every_probe_and_every_match_has_a_tile(tmp_path: Path) -> None:
     uri = solid(tmp_path, "red.png", (200, 0, 0))
     probes = [probe_of(*(match(rank, uri) for rank in range(1, 14))), probe_of(match(1, uri))]
     sheet = np.asarray(draw_contact_sheet(BLUE_PHOTO, probes))
@@ -59,7 +59,7 @@ def test_a_photo_that_is_gone_and_boxes_outside_leave_a_note_not_an_error(tmp_pa
     assert sheet.width > TILE
 
 
-def test_the_name_says_the_format(tmp_path: Path) -> None:
+def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
     probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
     for name in ("sheet.jpg", "sheet.PNG", "sheet.webp"):
         write_contact_sheet(tmp_path / name, BLUE_PHOTO, probes)

@@ -1,4 +1,4 @@
-"""What can be asked of an index: filters, thresholds, one match per photo or person."""
+"""The conditions of a search: filters, thresholds, one match per photo or person."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PEOPLE = ("Ann", "Bob", None)
 
 
 def write_people(path: Path, contract: ModelContract, count: int, *, seed: int = 0) -> None:
-    """Photos of three faces each, of Ann, of Bob and of people unknown, in turn."""
+    """Write photos with three faces each, labelled Ann, Bob and not at all in turn."""
     photos, faces = part_tables({f"/{seed}/{n}.jpg": 3 for n in range(count)}, seed=seed)
     person = pa.array([PEOPLE[n % 3] for n in range(count)], pa.string())
     taken = pa.array([date(2000 + n % 20, 1, 1) for n in range(count)], pa.date32())
@@ -56,7 +56,7 @@ Expected = Callable[[Callable[[dict[str, object]], bool]], list[list[str]]]
 
 @pytest.fixture
 def expected(index: Path, probes: np.ndarray) -> Expected:
-    """The ids of the faces that pass a condition in Python, best first, by numpy."""
+    """A function that ranks by NumPy, for each probe, the ids of faces that meet a condition."""
     faces, vectors = [], []
     for segment in FaceSearcher.open(index)._snapshot.segments:
         live = np.flatnonzero(segment.live())
@@ -64,9 +64,10 @@ def expected(index: Path, probes: np.ndarray) -> Expected:
         vectors.append(segment.vectors[live])
     order = np.argsort(-(probes @ np.concatenate(vectors).T), axis=1)
 
-    def ranked(passes: Callable[[dict[str, object]], bool]) -> list[list[str]]:
+    def ranked(meets_condition: Callable[[dict[str, object]], bool]) -> list[list[str]]:
         return [
-            [str(faces[row]["face_id"]) for row in rows if passes(faces[row])] for rows in order
+            [str(faces[row]["face_id"]) for row in rows if meets_condition(faces[row])]
+            for rows in order
         ]
 
     return ranked
@@ -102,14 +103,14 @@ def test_all_matches_above_a_similarity_are_returned(
 ) -> None:
     searcher = FaceSearcher.open(index)
     everything = searcher.search_embeddings(probes, len(searcher))
-    for least in (-1.0, 0.0, 0.5, 0.99):
-        answers = searcher.search_embeddings(probes, min_similarity=least)
+    for min_similarity in (-1.0, 0.0, 0.5, 0.99):
+        answers = searcher.search_embeddings(probes, min_similarity=min_similarity)
         for matches, ranked in zip(answers, everything, strict=True):
-            count = int((ranked.similarities >= least).sum())
+            count = int((ranked.similarities >= min_similarity).sum())
             assert matches.face_ids == ranked[:count].face_ids
-        answers = searcher.search_embeddings(probes, 5, min_similarity=least)
+        answers = searcher.search_embeddings(probes, 5, min_similarity=min_similarity)
         for matches, ranked in zip(answers, everything, strict=True):
-            count = min(5, int((ranked.similarities >= least).sum()))
+            count = min(5, int((ranked.similarities >= min_similarity).sum()))
             assert matches.face_ids == ranked[:count].face_ids
 
 
@@ -122,25 +123,25 @@ def test_one_match_per_photo_is_the_best_of_each(
         assert matches.face_ids == sorted(best, key=ids.index)[:30]
 
 
-def test_one_match_per_person_leaves_the_unknown_each_their_own(
+def test_one_match_per_person_keeps_every_face_without_a_person(
     index: Path, probes: np.ndarray
 ) -> None:
     searcher = FaceSearcher.open(index)
     for matches in searcher.search_embeddings(probes, 20, one_per="person"):
-        known = [match.person for match in matches if match.person]
-        assert sorted(known) == sorted(set(known))
+        named = [match.person for match in matches if match.person]
+        assert sorted(named) == sorted(set(named))
         assert len(matches) == 20
     people = searcher.search_embeddings(probes, 20, one_per="person", where="person IS NOT NULL")
     assert {tuple(sorted(str(m.person) for m in matches)) for matches in people} == {("Ann", "Bob")}
 
 
-def test_more_like_this_leaves_the_face_itself_out(index: Path) -> None:
+def test_search_face_leaves_the_face_itself_out(index: Path) -> None:
     searcher = FaceSearcher.open(index)
     face_id = "/0/7.jpg-1-0"
     matches = searcher.search_face(face_id, 5)
-    place = searcher._snapshot.place_of(face_id)
-    assert place is not None
-    (ranked,) = searcher.search_embeddings(searcher._snapshot.embeddings(np.array([place])), 6)
+    position = searcher._snapshot.position_of(face_id)
+    assert position is not None
+    (ranked,) = searcher.search_embeddings(searcher._snapshot.embeddings(np.array([position])), 6)
     assert ranked[0].face_id == face_id
     assert matches.face_ids == ranked[1:].face_ids
     assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
@@ -149,7 +150,9 @@ def test_more_like_this_leaves_the_face_itself_out(index: Path) -> None:
             searcher.search_face(gone)
 
 
-def test_wrong_questions_say_what_is_right(index: Path, contract: ModelContract) -> None:
+def test_invalid_conditions_are_refused_with_valid_ones(
+    index: Path, contract: ModelContract
+) -> None:
     searcher = FaceSearcher.open(index)
     probe = unit_vectors(1, 8, 0)
     with pytest.raises(WrongUsageError, match="from -1 to 1"):
@@ -160,7 +163,7 @@ def test_wrong_questions_say_what_is_right(index: Path, contract: ModelContract)
         searcher.search_embeddings(probe, where="persn = 'Ann'")
     write(index.parent / "e", contract, {"a": 1})
     build_index(index.parent / "e", index.parent / "j")
-    with pytest.raises(WrongUsageError, match="knows no people"):
+    with pytest.raises(WrongUsageError, match="has no column person"):
         FaceSearcher.open(index.parent / "j").search_embeddings(probe, one_per="person")
 
 
@@ -186,13 +189,13 @@ def test_a_filter_on_a_column_that_an_index_lacks_deletes_from_the_dataset(
 ) -> None:
     write(tmp_path / "d", contract, {f"{n}": 1 for n in range(20)})
     build_index(tmp_path / "d", tmp_path / "i")
-    write_people(tmp_path / "d", contract, 3, seed=1)  # the index has not heard of people yet
+    write_people(tmp_path / "d", contract, 3, seed=1)  # the index has no column person yet
     deleted = delete_faces(tmp_path / "d", [tmp_path / "i"], "person = 'Ann'")
     assert (deleted.num_faces, list(deleted.num_faces_of_index.values())) == (3, [0])
     assert build_index(tmp_path / "d", tmp_path / "i").num_faces == 26
 
 
-def test_refresh_moves_on_to_the_version_in_force(
+def test_refresh_opens_the_current_version(
     tmp_path: Path, index: Path, contract: ModelContract
 ) -> None:
     searcher, stale = FaceSearcher.open(index), FaceSearcher.open(index)
@@ -200,9 +203,9 @@ def test_refresh_moves_on_to_the_version_in_force(
     delete_faces(tmp_path / "d", [index], "person = 'Ann' AND starts_with(uri, '/1/')")
     write_people(tmp_path / "d", contract, 1, seed=9)
     build_index(tmp_path / "d", index)
-    known = searcher._snapshot.segments[0].vectors
+    vectors = searcher._snapshot.segments[0].vectors
     assert searcher.refresh()
-    assert searcher._snapshot.segments[0].vectors is known  # what was open stays open
+    assert searcher._snapshot.segments[0].vectors is vectors  # open segments are used again
     assert (len(stale), len(searcher)) == (123, 114)
     assert searcher.manifest.version > stale.manifest.version
     probe = unit_vectors(1, 8, 0)
@@ -212,7 +215,7 @@ def test_refresh_moves_on_to_the_version_in_force(
     assert {match.uri.split("/")[1] for match in matches} == {"0", "1"}
 
 
-def test_an_index_of_nobody_answers_with_nothing(index: Path, tmp_path: Path) -> None:
+def test_an_empty_index_returns_no_matches(index: Path, tmp_path: Path) -> None:
     delete_faces(tmp_path / "d", [index], "true")
     for _ in range(2):
         searcher = FaceSearcher.open(index)

@@ -1,4 +1,4 @@
-"""Other processes search without pause while an index is written."""
+"""Other processes search an index without pause while it is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ processes.set_forkserver_preload([__name__, "duckdb", "faiss"])
 
 
 def read_without_pause(number: int, index: Path, stop: Any, answers: Any) -> None:
-    """Open, search, refresh; then say which sets of faces were answered, or what went wrong."""
+    """Search until stopped; then send the sets of faces that were found, or the error."""
     faiss.omp_set_num_threads(1)
     everything: set[frozenset[str]] = set()
     filtered: set[frozenset[str]] = set()
@@ -69,7 +69,7 @@ def reader(number: int, index: Path, stop: Any, answers: Any) -> Iterator[None]:
 
 
 def write(collection: Collection, index: Path, number: int) -> None:
-    """One of the things that make a new version."""
+    """Publish a new version by an update, a deletion, a compaction or a purge."""
     first = 1000 + 10 * number
     kind = number % 5
     if kind in (0, 3):

@@ -1,4 +1,4 @@
-"""What searches answer turns into tables, row by row what the matches say."""
+"""Results of searches convert to tables that have a row for each match."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ COLUMNS += ["also_at", "fpir", "person", "year"]
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
-    """120 faces and, in a segment of their own, five of people unknown, two in several places."""
+    """An index of 120 faces, and a segment of five without a person, two with copies."""
     collection = Collection(tmp_path / "d")
     collection.embed(many_photos(40))
     build_index(tmp_path / "d", tmp_path / "i")
-    strangers = {f"/more/{n}.jpg": Photo(1000 + n % 5) for n in range(7)}
-    collection.embed(strangers)
+    unlabelled = {f"/more/{n}.jpg": Photo(1000 + n % 5) for n in range(7)}
+    collection.embed(unlabelled)
     build_index(tmp_path / "d", tmp_path / "i")
     return tmp_path / "i"
 
@@ -35,7 +35,7 @@ def answers(index: Path) -> CandidateLists:
     return FaceSearcher.open(index).search_embeddings(unit_vectors(3, DIMENSION, seed=5), 125)
 
 
-def test_a_table_says_what_the_matches_say(answers: CandidateLists) -> None:
+def test_a_table_has_the_values_of_the_matches(answers: CandidateLists) -> None:
     rows = answers.to_list()
     assert len(rows) == sum(map(len, answers)) == 375
     matches = [(number, match) for number, matches in enumerate(answers) for match in matches]

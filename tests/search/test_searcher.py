@@ -115,7 +115,7 @@ def test_a_batch_gives_one_list_per_embedding_in_order(searcher: FaceSearcher) -
 def test_padding_never_reaches_the_user(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The groups of an approximate index that are looked at hold fewer faces than asked for."""
+    """The probed inverted lists of an approximate index hold fewer faces than are asked for."""
     write(tmp_path / "d", contract, {f"{n}": 1 for n in range(300)})
     build_index(tmp_path / "d", tmp_path / "i", recipe="IVF8,SQ8")
     searcher = FaceSearcher.open(tmp_path / "i")
@@ -135,8 +135,8 @@ def test_a_corrupt_file_is_refused_by_name(demo_index: Path, tmp_path: Path) -> 
             path.write_bytes(content)
             with pytest.raises(CorruptFileError, match=rf"{name} has .* bytes instead of"):
                 FaceSearcher.open(index)
-        for place in range(0, len(whole), len(whole) // 50):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        for offset in range(0, len(whole), len(whole) // 50):
+            path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
             with pytest.raises(CorruptFileError, match=f"{name} differs"):
                 FaceSearcher.open(index)
         path.unlink()

@@ -1,4 +1,4 @@
-"""The command line as tests run it."""
+"""Functions that run the command line in tests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ ROOT = Path(__file__).parents[2]
 
 
 SMALL_COLLECTION_PHOTOS = 160
+"""Number of photos of the fixture `small_collection`."""
 
 ONE_WORKER = ("--workers", "1")
-"""Enough for a handful of photos: a worker takes longer to start than to embed them."""
+"""Option for embedding a handful of photos: a second worker would take longer to start than the
+first takes to embed them."""
 
 
 Facetrove = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
-    """A dataset made by the real command, by whichever test process comes first."""
+    """Embed photos with the real command, unless another test process has done so."""
     with FileLock(f"{dataset}.lock"):
         if not dataset.exists():
             finished = run_facetrove("embed", photos, dataset, timeout=timeout)
@@ -35,7 +37,7 @@ def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
 
 
 def indexed_once(index: Path, dataset: Path) -> Path:
-    """Its index, likewise."""
+    """Index a dataset, unless another test process has done so."""
     with FileLock(f"{index}.lock"):
         if not index.exists():
             build_index(dataset, index)
@@ -43,19 +45,26 @@ def indexed_once(index: Path, dataset: Path) -> Path:
 
 
 def run_facetrove(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own; what it loads is there already."""
+    """Run `facetrove` in a process of its own, which has all modules imported already."""
     return command_server().run([str(argument) for argument in arguments], timeout)
 
 
 def facetrove_command(*arguments: str | Path) -> list[str]:
-    """The command as a user starts it."""
+    """Return the command line as a user's shell starts it, in a fresh process."""
     return [str(Path(sys.executable).with_name("facetrove")), *map(str, arguments)]
 
 
 def require_message(
     *arguments: str | Path, exit_code: int, says: list[str], json_too: bool = True
 ) -> None:
-    """The command ends with one line that holds every phrase, and no traceback."""
+    """Check that a command fails with a one-line message that contains some phrases.
+
+    Args:
+        arguments: arguments of `facetrove`.
+        exit_code: the expected exit code.
+        says: phrases that the message must contain.
+        json_too: check the same with `--json`.
+    """
     for extra in ([], ["--json"]) if json_too else ([],):
         finished = run_facetrove(*arguments, *extra)
         assert finished.returncode == exit_code, finished.stderr
@@ -68,5 +77,5 @@ def require_message(
 
 
 def without_times(output: str) -> list[str]:
-    """Lines of a summary, less what it says about speed."""
+    """Return the lines of a command's output without seconds and photos/s."""
     return [re.sub(r" in [\d,]+ s \([\d.,]+ photos/s\)$", "", line) for line in output.splitlines()]

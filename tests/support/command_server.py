@@ -1,8 +1,8 @@
-"""A process that has loaded all of facetrove, and forks for every command that a test runs.
+"""A server process that has imported all of facetrove and forks for every command of a test.
 
-Loading is most of what a small command does. Each command is still a process of its own, with its
-own arguments, environment, folder and output, and ends as the console script does; only what it
-loads is there already. That the console script loads it by itself is tested where tests run
+Importing takes most of the time of a small command. Each command still runs in a process of its
+own, with its own arguments, environment, working folder and output, and ends as the console script
+does. That the console script works without the server is tested where tests run
 `facetrove_command`.
 """
 
@@ -28,12 +28,16 @@ from typing import NoReturn
 from facetrove.cli.main import main
 
 ROOT = Path(__file__).parents[2]
+
 STARTED_WITH = frozenset(os.environ)
+"""Names of the environment variables before the program's modules are imported."""
+
 PACKAGES = ("faces", "indexer", "beam_jobs", "search", "facetrove")
+"""Packages whose modules the server imports."""
 
 
 class CommandServer:
-    """The process, and what is said to it."""
+    """The server process, as its client sees it."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -47,7 +51,11 @@ class CommandServer:
         atexit.register(self._process.terminate)
 
     def run(self, arguments: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run `facetrove` with these arguments; as `subprocess.run` does, capturing its output."""
+        """Run `facetrove` with arguments, and capture its output as `subprocess.run` does.
+
+        Raises:
+            subprocess.TimeoutExpired: the command took longer than `timeout` seconds; it is killed.
+        """
         with self._lock, tempfile.TemporaryDirectory() as folder:
             streams = [Path(folder, name) for name in ("output", "errors")]
             request = [arguments, dict(os.environ), str(Path.cwd()), *map(str, streams)]
@@ -64,30 +72,30 @@ class CommandServer:
 
     def _ask(self, request: str) -> str:
         assert self._process.stdin is not None
-        print(request, file=self._process.stdin, flush=True)  # to the process
+        print(request, file=self._process.stdin, flush=True)
         return self._answer()
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the process that runs commands has ended"
+        assert line, "the command server has ended"
         return line
 
 
 @cache
 def command_server() -> CommandServer:
-    """The one of this test process, started when first asked for."""
+    """Return the server of this test process, which the first call starts."""
     return CommandServer()
 
 
 def serve() -> None:
-    """Fork for each request; returns in the child, which then is to be the command."""
+    """Fork for each request, and return in the child, which then runs the command."""
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
             become(*json.loads(line))
             return
-        print(pid, flush=True)  # noqa: T201  # to the test process
+        print(pid, flush=True)  # noqa: T201  # read by the client, as is the exit code
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
     sys.exit()
@@ -96,7 +104,7 @@ def serve() -> None:
 def become(
     arguments: list[str], environment: dict[str, str], folder: str, output: str, errors: str
 ) -> None:
-    """Take over what a process of its own would have been started with."""
+    """Take on the arguments, environment, working folder and output of the requested command."""
     for name, flags, target in (
         (os.devnull, os.O_RDONLY, 0),
         (output, os.O_WRONLY | os.O_CREAT, 1),
@@ -107,15 +115,16 @@ def become(
         os.close(file)
     set_by_modules = {name: os.environ[name] for name in os.environ.keys() - STARTED_WITH}
     os.environ.clear()
-    os.environ.update({**set_by_modules, **environment})  # as loading would: it overrides nothing
+    # A variable that a module sets does not override one that is set already.
+    os.environ.update({**set_by_modules, **environment})
     os.chdir(folder)
     sys.argv = ["facetrove", *arguments]
 
 
 def end(command: Callable[[], None]) -> NoReturn:
-    """Run a command, and end as its process would, but for destructors.
+    """Run a command and end the process with its exit code, without C++ destructors.
 
-    C++ aborts where it finds a thread that was not forked with the process, as gRPC's.
+    Destructors abort when they find that a thread is missing: gRPC's threads are not forked.
     """
     try:
         command()
@@ -142,6 +151,6 @@ def load_everything() -> None:
 if __name__ == "__main__":
     load_everything()
     gc.collect()
-    gc.freeze()  # else each fork, as it ends, looks through all that was loaded
+    gc.freeze()  # otherwise each child, as it ends, collects garbage among all modules
     serve()
     end(main)

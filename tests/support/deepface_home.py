@@ -1,4 +1,4 @@
-"""A home folder for deepface: real weights where they can be had, and random networks else."""
+"""A home folder for deepface, with real weights where a package has them, else random networks."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from faces.models.onnx_graph import load_folded
 from faces.models.weights import SFACE_FILE, YUNET_FILE
 
 RANDOM_NETWORKS = [n for n in RECOGNISERS if n not in ("SFace", "Dlib", "Buffalo_L")]
-"""Models whose weights no package has."""
+"""Models whose weights are in no package, so that tests use random networks."""
 
 
 @contextmanager
 def make_deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """deepface's home and facetrove's cache for the time of the block."""
+    """Set deepface's home and facetrove's cache to new folders while the context is open."""
     home = tmp_path_factory.mktemp("deepface")
     weights = home / ".deepface" / "weights"
     weights.mkdir(parents=True)
     yunet, sface = fetch([YUNET_FILE, SFACE_FILE], cache_dir() / "weights")
     shutil.copy(yunet, weights / "face_detection_yunet_2023mar.onnx")
-    # As OpenCV publishes it, for a batch of one; its smaller file is not run by ONNX Runtime.
+    # deepface expects OpenCV's float file. The smaller, block-quantised file that facetrove fetches
+    # is the same network once its constants are folded; ONNX Runtime does not run it as published.
     plain = load_folded(sface)
     onnx.save(plain, weights / "face_recognition_sface_2021dec.onnx")
     for seed, name in enumerate(RANDOM_NETWORKS):
@@ -58,7 +59,16 @@ def make_deepface_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 def write_random_network(
     path: Path, size: tuple[int, int], dimension: int, seed: int, *, channels_last: bool = True
 ) -> None:
-    """Small, and sensitive to where things are; channels last as in deepface's own graphs."""
+    """Write a small random network whose embeddings depend on where things are in the crop.
+
+    Args:
+        path: the ONNX file to write.
+        size: height and width of the crops, in pixels.
+        dimension: number of dimensions of the embeddings.
+        seed: seed of the weights.
+        channels_last: whether crops are (n, height, width, 3), as in deepface's own graphs, or
+            (n, 3, height, width).
+    """
     rng = np.random.default_rng(seed)
     rows, columns = size[0] // 8, size[1] // 8
     weights = {

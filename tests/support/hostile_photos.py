@@ -1,7 +1,8 @@
-"""Files that a folder of photos should not hold but does, made out of one good photo.
+"""Corrupt, odd and malicious files for a folder of photos, made from one good photo.
 
-Each says how it must end: with one row, in one of the ways named. The corruption is seeded, so the
-files are the same on every run but for what encoders of another version make of them.
+Each file comes with its expected outcomes: embedding must give it one row, with one of some
+statuses or reasons. The corruption is seeded, so the files are the same on every run with the same
+versions of the encoders.
 """
 
 from __future__ import annotations
@@ -29,69 +30,74 @@ from faces.dataset.schema import PhotoStatus
 from faces.photos.rejection import RejectReason
 
 SIZE = (320, 384)
-"""Of most files: multiples of 16, so that turned by 90 degrees JPEG loses the same."""
+"""Width and height of most photos. As multiples of 16 they are whole JPEG blocks, so a photo turned
+by 90 degrees loses the same detail in JPEG."""
 
 LARGE = (1603, 1921)
-"""Large enough that detail may be left out in decoding; a multiple of nothing."""
+"""Width and height of photos that may be decoded at reduced size. They are multiples of no block
+size, for the sake of the edges."""
 
 LOSSLESS, LOSSY = 0.998, 0.97
-"""Similarity at least to the same face in the good photo: where pixels are the same but for
-rounding, which may decide whether a place of the detector's grid has a say in the landmarks; and
-of lossy formats, which are near 0.99."""
+"""Minimum similarity of an embedding to that of the same face in the good photo. In lossless
+formats pixels are equal except for rounding, which can decide whether a cell of the detector's grid
+contributes to the landmarks. In lossy formats the similarity is near 0.99."""
 
 FLIPS_PER_FORMAT = 10
+"""Number of files of each format with altered bytes."""
 
 LOCKED = "locked"
-"""Folder of all that is there but may not be read."""
+"""Name of the folder with files and folders whose permissions forbid reading."""
 
 EMBEDDED, NO_FACE = PhotoStatus.EMBEDDED.value, PhotoStatus.NO_FACE.value
 READ_ERROR, EMPTY = RejectReason.READ_ERROR.value, RejectReason.EMPTY_FILE.value
 UNSUPPORTED, TOO_LARGE = RejectReason.UNSUPPORTED_FORMAT.value, RejectReason.TOO_LARGE.value
-TRUNCATED, DAMAGED = RejectReason.TRUNCATED.value, RejectReason.DAMAGED.value
+TRUNCATED, CORRUPT = RejectReason.TRUNCATED.value, RejectReason.CORRUPT.value
 TOO_SMALL = RejectReason.TOO_SMALL.value
 
-CUT_EARLY = frozenset({TRUNCATED, DAMAGED, UNSUPPORTED})
-"""Of a file that ends within its header, nobody can say more."""
+CUT_EARLY = frozenset({TRUNCATED, CORRUPT, UNSUPPORTED})
+"""Outcomes of a file that ends within its header, whose cause cannot be told more exactly."""
 
-ENDS_EARLY = frozenset({TRUNCATED, DAMAGED, NO_FACE})
-"""Of a picture whose end mark comes before its pixels are complete: decoders fill in grey."""
+ENDS_EARLY = frozenset({TRUNCATED, CORRUPT, NO_FACE})
+"""Outcomes of a photo whose end mark comes before all pixels: some decoders fill it with grey."""
 
-ALTERED = frozenset({EMBEDDED, NO_FACE, TRUNCATED, DAMAGED, UNSUPPORTED, TOO_LARGE, TOO_SMALL})
-"""An altered byte may do anything or nothing, but not this: lose the row, or end the worker."""
+ALTERED = frozenset({EMBEDDED, NO_FACE, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_LARGE, TOO_SMALL})
+"""Outcomes of a file with altered bytes. Any status is fine, as long as the file has a row and the
+worker survives."""
 
 Picture = PIL.Image.Image
 
 
 @dataclass(frozen=True)
 class HostileFile:
-    """A file, and how it must end.
+    """A file, and its expected outcomes.
 
     Attributes:
-        name: below the folder, as `os.fsdecode` gives it.
-        content: None for what is no file of its own (a link, a pipe).
-        outcomes: the statuses, or for a rejected photo the reasons, of which one must be its
-            row's.
-        shows: the upright RGB picture whose faces it must give; None where that is not known.
-        least_similarity: of its faces to those of `shows`.
+        name: the file's path below the folder, as `os.fsdecode` returns it.
+        content: the file's bytes; None for a link, a pipe or the like.
+        outcomes: the statuses, or for a rejected photo the reasons, of which its row must have one.
+        shows: the upright RGB picture whose faces the file must have, if it is embedded; None where
+            its picture is not known.
+        min_similarity: minimum similarity of its faces' embeddings to those of `shows`.
     """
 
     name: str
     content: bytes | None
     outcomes: frozenset[str]
     shows: Picture | None = None
-    least_similarity: float = LOSSLESS
+    min_similarity: float = LOSSLESS
 
 
 def make_hostile_folder(folder: Path, portrait: Picture, stranger: Picture) -> list[HostileFile]:
-    """Fill a new folder.
+    """Write all files into a new folder.
 
     Args:
-        folder: made here.
-        portrait: RGB, with a face that is found at `SIZE`.
-        stranger: RGB, with another person's face, for where it must not be looked at.
+        folder: the folder to make.
+        portrait: RGB picture with a face that is detected at `SIZE`.
+        stranger: RGB picture with another person's face, for pictures that must be ignored, such
+            as thumbnails and further pages.
 
     Returns:
-        The files that must have a row, in the order made. Each name comes once.
+        The files that must have a row, in the order in which they are made; names are unique.
     """
     register_heif_opener()
     large, portrait, stranger = portrait.resize(LARGE), portrait.resize(SIZE), stranger.resize(SIZE)
@@ -122,7 +128,7 @@ def make_hostile_folder(folder: Path, portrait: Picture, stranger: Picture) -> l
 
 
 def unlock(folder: Path) -> None:
-    """Give back the permissions that the folder can be deleted with."""
+    """Restore the permissions of the locked files, so that the folder can be deleted."""
     for path in (folder / LOCKED).iterdir():
         path.chmod(0o700)
 
@@ -134,12 +140,13 @@ _FAST: Mapping[str, dict[str, object]] = {
     "MPO": {"quality": 95},
     "WEBP": {"quality": 90, "method": 1},
 }
-"""Options of encoders, unless others are given: little loss, and soon done."""
+"""Default options of the encoders: fast, with little loss."""
 
 
 def encoded(picture: Picture, image_format: str, **options: object) -> bytes:
+    """Encode a picture, with `_FAST` options unless others are given."""
     buffer = io.BytesIO()
-    # A copy: saving as JPEG leaves marks on a picture that TIFF then stumbles over.
+    # A copy, because saving as JPEG leaves attributes on a picture that break saving as TIFF.
     picture.copy().save(buffer, format=image_format, **{**_FAST.get(image_format, {}), **options})
     return buffer.getvalue()
 
@@ -149,23 +156,23 @@ def _file(name: str, content: bytes, *outcomes: str) -> HostileFile:
 
 
 def _good(
-    name: str, content: bytes, shows: Picture, *, least_similarity: float = LOSSLESS
+    name: str, content: bytes, shows: Picture, *, min_similarity: float = LOSSLESS
 ) -> HostileFile:
-    return HostileFile(name, content, frozenset({EMBEDDED}), shows, least_similarity)
+    return HostileFile(name, content, frozenset({EMBEDDED}), shows, min_similarity)
 
 
-# Corruption, done to every format.
+# Corrupt files of every format.
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """A good file.
+    """A good file of some format.
 
     Attributes:
-        suffix: of its name.
-        content: of the file.
-        body: where the pixels begin, in bytes.
-        cut_outcomes: of a file that ends among its pixels.
+        suffix: the suffix of its name.
+        content: the file's bytes.
+        body: offset of the pixels, in bytes.
+        cut_outcomes: expected outcomes if the file is cut within its pixels.
     """
 
     suffix: str
@@ -175,8 +182,11 @@ class _Sample:
 
 
 def _samples(portrait: Picture) -> dict[str, _Sample]:
-    """Where a format does not tell how long a file must be, any corruption may be a cut."""
-    cut, broken = frozenset({TRUNCATED}), frozenset({TRUNCATED, DAMAGED})
+    """Encode the portrait in every format.
+
+    A format that does not state the file's length may report a cut file as corrupt in another way.
+    """
+    cut, broken = frozenset({TRUNCATED}), frozenset({TRUNCATED, CORRUPT})
     encode = partial(encoded, portrait)
     return {
         "jpeg": _sample(".jpg", encode("JPEG"), b"\xff\xda", cut),
@@ -209,7 +219,7 @@ def _truncated(samples: Mapping[str, _Sample]) -> Iterator[HostileFile]:
             yield HostileFile(
                 f"truncated/{kind}-{length}{sample.suffix}", content[:length], sample.cut_outcomes
             )
-        # What is lost may be an end mark alone, and the picture whole.
+        # The last byte may belong to an end mark, and the picture be complete without it.
         yield HostileFile(
             f"truncated/{kind}-less-1{sample.suffix}",
             content[:-1],
@@ -221,33 +231,33 @@ def _truncated(samples: Mapping[str, _Sample]) -> Iterator[HostileFile]:
 
 
 def _altered(samples: Mapping[str, _Sample]) -> Iterator[HostileFile]:
-    """Half of them in the header, one byte; half among the pixels, some bytes in a row."""
+    """Alter one byte of the header in half of the files, and some adjacent pixel bytes in half."""
     draws = np.random.default_rng(20)
     for kind, sample in samples.items():
         for number in range(FLIPS_PER_FORMAT):
             in_header = number % 2 == 0
             start, end = (0, sample.body) if in_header else (sample.body, len(sample.content))
             content = bytearray(sample.content)
-            place = int(draws.integers(start, end))
-            for at in range(place, min(place + (1 if in_header else number), end)):
+            offset = int(draws.integers(start, end))
+            for at in range(offset, min(offset + (1 if in_header else number), end)):
                 content[at] ^= int(draws.integers(1, 256))
             yield HostileFile(
-                f"altered/{kind}-{number}-at-{place}{sample.suffix}", bytes(content), ALTERED
+                f"altered/{kind}-{number}-at-{offset}{sample.suffix}", bytes(content), ALTERED
             )
 
 
-# Names that lie, and what is no photo.
+# Photos whose suffix is of another format, and files that are no photos.
 
 
 def _foreign(portrait: Picture) -> Iterator[HostileFile]:
     jpeg, png = encoded(portrait, "JPEG"), encoded(portrait, "PNG")
     heic = encoded(portrait, "HEIF")
     for suffix in (".png", ".heic", ".JPG", ".Jpeg"):
-        yield _good(f"foreign/jpeg{suffix}", jpeg, portrait, least_similarity=LOSSY)
+        yield _good(f"foreign/jpeg{suffix}", jpeg, portrait, min_similarity=LOSSY)
     yield _good("foreign/png.jpg", png, portrait)
     yield _good("foreign/png.tiff", png, portrait)
-    yield _good("foreign/heic.jpg", heic, portrait, least_similarity=LOSSY)
-    yield _good("foreign/jpeg and more.jpg", jpeg + b"more" * 999, portrait, least_similarity=LOSSY)
+    yield _good("foreign/heic.jpg", heic, portrait, min_similarity=LOSSY)
+    yield _good("foreign/jpeg and more.jpg", jpeg + b"more" * 999, portrait, min_similarity=LOSSY)
     for name, content in _no_photos(portrait).items():
         yield _file(f"foreign/{name}", content, UNSUPPORTED)
 
@@ -275,7 +285,7 @@ def _no_photos(portrait: Picture) -> dict[str, bytes]:
     }
 
 
-# Bombs: small files that would be huge.
+# Decompression bombs: small files of huge pictures.
 
 
 def _bombs() -> Iterator[HostileFile]:
@@ -292,7 +302,7 @@ def _bombs() -> Iterator[HostileFile]:
     yield _file(
         "bombs/more-than-declared.png",
         _png(struct.pack(">II", 400, 400) + b"\x08\0\0\0\0", excess, packed=True),
-        *(NO_FACE, DAMAGED),
+        *(NO_FACE, CORRUPT),
     )
     yield _file("bombs/canvas.gif", _patched(encoded(blank, "GIF"), 6, "<HH", 65_500), TOO_LARGE)
     jpeg = encoded(blank, "JPEG")
@@ -300,14 +310,14 @@ def _bombs() -> Iterator[HostileFile]:
     yield _file("bombs/declared.jpg", _patched(jpeg, frame, ">HH", 65_500), TOO_LARGE)
     yield _file("bombs/declared-allowed.jpg", _patched(jpeg, frame, ">HH", 6_000), *ENDS_EARLY)
     yield _file("bombs/flat.jpg", _patched(jpeg, frame, ">HH", 0), *CUT_EARLY)
-    yield _file("bombs/scans.jpg", _jpeg_of_many_scans(2_000, 300), NO_FACE, DAMAGED, TOO_LARGE)
+    yield _file("bombs/scans.jpg", _jpeg_of_many_scans(2_000, 300), NO_FACE, CORRUPT, TOO_LARGE)
     bmp = encoded(blank, "BMP")
     yield _file("bombs/declared.bmp", _patched(bmp, 18, "<ii", 60_000), TOO_LARGE)
     yield _file("bombs/negative.bmp", _patched(bmp, 18, "<ii", -60_000), *CUT_EARLY, TOO_LARGE)
-    for side, outcomes in ((60_000, {TOO_LARGE}), (4_000_000_000, {TOO_LARGE, DAMAGED})):
+    for side, outcomes in ((60_000, {TOO_LARGE}), (4_000_000_000, {TOO_LARGE, CORRUPT})):
         tiff = _tiff({**_tiff_tags(blank), 256: ("I", [side]), 257: ("I", [side])}, [bytes(3072)])
         yield HostileFile(f"bombs/declared-{side}.tif", tiff, frozenset(outcomes))
-    heavy = {TOO_LARGE, DAMAGED, TRUNCATED}
+    heavy = {TOO_LARGE, CORRUPT, TRUNCATED}
     webp, lossless = encoded(blank, "WEBP"), encoded(blank, "WEBP", lossless=True)
     yield _file(
         "bombs/lossy.webp",
@@ -321,16 +331,16 @@ def _bombs() -> Iterator[HostileFile]:
     )
     for image_format in ("HEIF", "AVIF"):
         content = encoded(blank, image_format)
-        place = content.index(b"ispe") + 8
+        offset = content.index(b"ispe") + 8
         yield _file(
             f"bombs/declared.{image_format.lower()}",
-            _patched(content, place, ">II", 60_000),
+            _patched(content, offset, ">II", 60_000),
             *heavy,
         )
 
 
 def _oversized(portrait: Picture) -> Iterator[HostileFile]:
-    """Good photos with much beside the pixels: no worse for it, or refused with a reason."""
+    """Make good photos with 100 MB of compressed metadata: embedded, or rejected with a reason."""
     filler = zlib.compress(bytes(100_000_000))
     for kind, data in (
         ("zTXt", b"Comment\0\0" + filler),
@@ -340,19 +350,19 @@ def _oversized(portrait: Picture) -> Iterator[HostileFile]:
         yield HostileFile(
             f"bombs/{kind}.png",
             _png_with(encoded(portrait, "PNG"), kind.encode(), data),
-            frozenset({EMBEDDED, DAMAGED, TOO_LARGE}),
+            frozenset({EMBEDDED, CORRUPT, TOO_LARGE}),
             portrait,
         )
 
 
-def _patched(content: bytes, place: int, layout: str, side: int) -> bytes:
-    """With another width and height."""
+def _patched(content: bytes, offset: int, layout: str, side: int) -> bytes:
+    """Overwrite the width and height that a file declares."""
     sides = struct.pack(layout, side, side)
-    return content[:place] + sides + content[place + len(sides) :]
+    return content[:offset] + sides + content[offset + len(sides) :]
 
 
 def _jpeg_of_many_scans(side: int, scans: int) -> bytes:
-    """A progressive grey JPEG; each scan passes over all of it with next to no data.
+    """Make a progressive grey JPEG of many scans, each over the whole picture with almost no data.
 
     The only Huffman codes are 0, for a DC difference of 0, and 0, for a run of blocks without
     AC coefficients whose length, up to 32767, follows (ISO/IEC 10918-1, G.1.2.2).
@@ -380,7 +390,7 @@ def _segment(marker: int, payload: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, 2 + len(payload)) + payload
 
 
-# Good photos that are not plain.
+# Good photos with odd metadata, or in unusual modes of their format.
 
 
 def _odd_metadata(portrait: Picture, stranger: Picture) -> Iterator[HostileFile]:
@@ -399,7 +409,7 @@ def _odd_metadata(portrait: Picture, stranger: Picture) -> Iterator[HostileFile]
     }
     for name, options in metadata.items():
         content = encoded(portrait, "JPEG", **options)
-        yield _good(f"metadata/{name}.jpg", content, portrait, least_similarity=LOSSY)
+        yield _good(f"metadata/{name}.jpg", content, portrait, min_similarity=LOSSY)
     for name in ("noise in EXIF", "cut EXIF", "EXIF in circles", "no such orientation"):
         exif = metadata[name]["exif"]
         yield _good(f"metadata/{name}.png", encoded(portrait, "PNG", exif=exif), portrait)
@@ -414,7 +424,7 @@ def _exif(orientation: int) -> PIL.Image.Exif:
 
 
 def _exif_with_thumbnail(thumbnail: Picture) -> bytes:
-    """EXIF whose second directory is a JPEG (CIPA DC-008, 4.6.5), near the 64 KB there can be."""
+    """Make EXIF with a JPEG as second directory (CIPA DC-008, 4.6.5), near the 64 KB limit."""
     jpeg = encoded(thumbnail, "JPEG")
     jpeg += bytes(64_000 - len(jpeg))
     first = struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, 1, 0, 26)
@@ -444,14 +454,14 @@ def _jpeg_modes(portrait: Picture, stranger: Picture) -> Iterator[HostileFile]:
             portrait,
         ),
     ):
-        yield _good(f"modes/{name}.jpg", content, shows, least_similarity=LOSSY)
+        yield _good(f"modes/{name}.jpg", content, shows, min_similarity=LOSSY)
 
 
 def _ycck_jpeg(cmyk: Picture) -> bytes:
-    """As Adobe's programs write it: inverted CMY as YCbCr, and inverted K.
+    """Encode a picture as Adobe's programs do: inverted CMY as YCbCr, and inverted K.
 
-    Pillow writes inverted CMYK and says so; here it is given what comes out as YCCK, and the
-    mark is changed.
+    Pillow writes inverted CMYK and marks it so. Here it is given channels that come out as YCCK,
+    and the mark is changed.
     """
     cyan, magenta, yellow, black = cmyk.split()
     ycc = PIL.Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr")
@@ -489,7 +499,7 @@ def _png_modes(portrait: Picture) -> Iterator[HostileFile]:
 
 
 def _black_and_white(picture: Picture) -> Picture:
-    """Without dithering, in whose dots no face is found at this size."""
+    """Convert to black and white without dithering, whose dots hide the face at this size."""
     return picture.convert("1", dither=PIL.Image.Dither.NONE)
 
 
@@ -500,14 +510,14 @@ def _ellipse(size: tuple[int, int]) -> Picture:
 
 
 def _transparent(picture: Picture, inside: Picture) -> tuple[Picture, Picture]:
-    """The picture with alpha, and as it shows on white."""
+    """Return the picture with `inside` as its alpha channel, and as it looks on white."""
     clear = picture.copy()
     clear.putalpha(inside)
     return clear, PIL.Image.composite(picture, PIL.Image.new("RGB", picture.size, "white"), inside)
 
 
 def _with_clear_colour(some: Picture) -> tuple[Picture, Picture]:
-    """A palette picture whose colour 0 means clear, and as it shows on white."""
+    """Return a palette picture whose colour 0 is transparent, and as it looks on white."""
     indices, colours = np.asarray(some).copy(), _colours(some)
     indices[:24] = 0
     colours[0] = 255
@@ -517,7 +527,7 @@ def _with_clear_colour(some: Picture) -> tuple[Picture, Picture]:
 
 
 def _with_half_clear_palette(some: Picture) -> tuple[Picture, Picture, dict[str, object]]:
-    """A palette picture with an alpha for each colour, as it shows on white, and how to save it."""
+    """Return a palette picture with alpha by colour, as it looks on white, and options to save."""
     colours = _colours(some)
     alpha = np.full(len(colours), 255, dtype=np.uint8)
     alpha[::8] = 200
@@ -537,7 +547,7 @@ def _sixteen_bit(grey: Picture) -> Picture:
 
 
 def _interlaced_png(picture: Picture) -> bytes:
-    """Adam7 (PNG, 8.2): seven pictures, each of every so manieth pixel."""
+    """Encode a PNG with Adam7 interlacing (PNG specification, 8.2): seven subsampled passes."""
     pixels = np.asarray(picture)
     passes = [
         *[(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)],
@@ -554,13 +564,13 @@ def _sixteen_bit_png(picture: Picture) -> bytes:
 
 
 def _png(header: bytes, data: bytes, *, packed: bool = False) -> bytes:
-    """A PNG of an IHDR and what is (or, if `packed`, already was) compressed into its IDAT."""
+    """Make a PNG from its IHDR and its image data, which are compressed already if `packed`."""
     chunks = ((b"IHDR", header), (b"IDAT", data if packed else zlib.compress(data)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, payload) for kind, payload in chunks)
 
 
 def _png_with(content: bytes, kind: bytes, payload: bytes) -> bytes:
-    """With one more chunk after the header."""
+    """Insert a chunk after a PNG's header."""
     return content[:33] + _chunk(kind, payload) + content[33:]
 
 
@@ -597,17 +607,18 @@ def _tiff_modes(portrait: Picture, stranger: Picture) -> Iterator[HostileFile]:
     ):
         yield _good(f"modes/{name}.tif", content, shows.convert("RGB"))
     jpeg = encode(portrait, compression="jpeg")
-    yield _good("modes/jpeg.tif", jpeg, portrait, least_similarity=LOSSY)
+    yield _good("modes/jpeg.tif", jpeg, portrait, min_similarity=LOSSY)
 
 
 _TiffTags = Mapping[int, tuple[str, list[int]]]
-"""Tag to the struct letter of its type (H or I) and its values (TIFF 6.0, section 2)."""
+"""The struct letter of the type (H or I) and the values, by tag (TIFF 6.0, section 2)."""
 
 _STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
+"""Tags whose values are offsets of the strips or the tiles."""
 
 
 def _tiff_tags(picture: Picture) -> dict[int, tuple[str, list[int]]]:
-    """Of an RGB picture in one strip; where the strip is, `_tiff` knows."""
+    """Return the tags of an RGB picture in one strip, whose offset `_tiff` fills in."""
     width, height = picture.size
     return {
         256: ("I", [width]),
@@ -622,16 +633,16 @@ def _tiff_tags(picture: Picture) -> dict[int, tuple[str, list[int]]]:
     }
 
 
-def _tiff(tags: _TiffTags, pieces: list[bytes], *, next_at: int = 0) -> bytes:
-    """A little-endian TIFF: header, directory, the pieces, and what the directory points to.
+def _tiff(tags: _TiffTags, blocks: list[bytes], *, next_at: int = 0) -> bytes:
+    """Make a little-endian TIFF: header, directory, pixel blocks, and values of the directory.
 
     Args:
-        tags: the strips' or tiles' offsets are filled in.
-        pieces: the strips or tiles.
-        next_at: where the next directory is said to be, in bytes from the start; 0: none.
+        tags: the directory's tags; offsets of strips or tiles are filled in.
+        blocks: the strips or tiles.
+        next_at: declared offset of the next directory in bytes, or 0 for none.
     """
     start = 8 + 2 + 12 * len(tags) + 4
-    ends = np.cumsum([start, *map(len, pieces)]).tolist()
+    ends = np.cumsum([start, *map(len, blocks)]).tolist()
     directory, beyond = struct.pack("<H", len(tags)), b""
     for tag, (kind, given) in sorted(tags.items()):
         values = ends[:-1] if tag in {_STRIP_OFFSETS, _TILE_OFFSETS} else given
@@ -641,7 +652,7 @@ def _tiff(tags: _TiffTags, pieces: list[bytes], *, next_at: int = 0) -> bytes:
         directory += struct.pack("<HHI", tag, {"H": 3, "I": 4}[kind], len(values))
         directory += packed.ljust(4, b"\0")
     header = struct.pack("<2sHI", b"II", 42, 8)
-    return b"".join([header, directory, struct.pack("<I", next_at), *pieces, beyond])
+    return b"".join([header, directory, struct.pack("<I", next_at), *blocks, beyond])
 
 
 def _tiled_tiff(picture: Picture, side: int = 64) -> bytes:
@@ -692,10 +703,10 @@ def _other_modes(portrait: Picture, stranger: Picture) -> Iterator[HostileFile]:
             portrait,
         ),
     ):
-        yield _good(f"modes/{name}", content, shows.convert("RGB"), least_similarity=LOSSY)
+        yield _good(f"modes/{name}", content, shows.convert("RGB"), min_similarity=LOSSY)
 
 
-# How the pixels of a file lie that is upright when turned as its EXIF orientation says.
+# By EXIF orientation, the transposition of an upright picture to the pixels that are stored.
 _STORED: Mapping[int, Callable[[Picture], Picture]] = {
     1: lambda upright: upright,
     2: lambda upright: upright.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT),
@@ -709,7 +720,7 @@ _STORED: Mapping[int, Callable[[Picture], Picture]] = {
 
 
 def _turned(portrait: Picture) -> Iterator[HostileFile]:
-    """Of all formats that keep an orientation; JPEG at its best, which loses nearly nothing."""
+    """Make photos of all orientations in all formats that have one; JPEG at its best quality."""
     formats: dict[str, tuple[str, float, dict[str, object]]] = {
         ".jpg": ("JPEG", LOSSLESS, {"quality": 100, "subsampling": 0}),
         ".png": ("PNG", LOSSLESS, {}),
@@ -718,16 +729,18 @@ def _turned(portrait: Picture) -> Iterator[HostileFile]:
         ".heic": ("HEIF", LOSSY, {}),
         ".avif": ("AVIF", LOSSY, {}),
     }
-    for suffix, (image_format, least, options) in formats.items():
+    for suffix, (image_format, min_similarity, options) in formats.items():
         for orientation, store in _STORED.items():
             content = encoded(
                 store(portrait), image_format, exif=_exif(orientation).tobytes(), **options
             )
-            yield _good(f"turned/{orientation}{suffix}", content, portrait, least_similarity=least)
+            yield _good(
+                f"turned/{orientation}{suffix}", content, portrait, min_similarity=min_similarity
+            )
 
 
 def _large(picture: Picture, portrait: Picture) -> Iterator[HostileFile]:
-    """With a large face, for which less detail will do, and with a small one."""
+    """Make large photos with a large face, which reduced size suffices for, or a small one."""
     grey, turned = picture.convert("L"), _STORED[6](picture)
     far = PIL.Image.new("RGB", picture.size, "gray")
     far.paste(portrait, (1111, 1333))
@@ -743,14 +756,14 @@ def _large(picture: Picture, portrait: Picture) -> Iterator[HostileFile]:
         ("far and turned", encoded(_STORED[6](far), "JPEG", exif=exif), far),
         ("far and cmyk", encoded(far.convert("CMYK"), "JPEG"), far),
     ):
-        yield _good(f"large/{name}.jpg", content, shows, least_similarity=LOSSY)
+        yield _good(f"large/{name}.jpg", content, shows, min_similarity=LOSSY)
     png = encoded(turned, "PNG", compress_level=1, exif=exif)
     yield _good("large/turned.png", png, picture)
     for name, options in (("plain", {}), ("progressive", {"progressive": True})):
         content = encoded(far, "JPEG", **options)
         for share in (0.1, 0.5, 0.7, 0.9):
-            place = int(share * len(content))
-            altered = content[:place] + bytes(9) + content[place + 9 :]
+            offset = int(share * len(content))
+            altered = content[:offset] + bytes(9) + content[offset + 9 :]
             yield HostileFile(f"large/altered {name} at {share}.jpg", altered, ALTERED)
 
 
@@ -773,7 +786,7 @@ def _strips(portrait: Picture) -> Iterator[HostileFile]:
 def _copies(portrait: Picture) -> Iterator[HostileFile]:
     content = encoded(portrait, "JPEG", comment=b"copied")
     for name in ("one.jpg", "two.jpg", "THREE.JPEG", "four.png", "deeper/and deeper/five.jpg"):
-        yield _good(f"copies/{name}", content, portrait, least_similarity=LOSSY)
+        yield _good(f"copies/{name}", content, portrait, min_similarity=LOSSY)
 
 
 def _odd_names(portrait: Picture) -> Iterator[HostileFile]:
@@ -784,51 +797,51 @@ def _odd_names(portrait: Picture) -> Iterator[HostileFile]:
         *("\u202eright to left.jpg", "\x7f.jpg", "l" * 246 + ".jpg"),
         *("file:/x.jpg", "zip:/x.jpg", "https:/x.jpg", "trailing /in a folder.jpg", "x.jpg/y.jpg"),
     ]
-    if sys.platform == "linux":  # where names are bytes; macOS wants Unicode and normalises it
+    if sys.platform == "linux":  # names are bytes there; macOS takes only Unicode, and normalises
         names += ["\u00e9 composed.jpg", "e\u0301 composed.jpg"]
         names += [os.fsdecode(b"caf\xe9.jpg"), os.fsdecode(b"\xff\xfe/\x80.jpg")]
     for number, name in enumerate(names):
         content = encoded(portrait, "JPEG", comment=b"%d" % number)
-        yield _good(f"names/{name}", content, portrait, least_similarity=LOSSY)
+        yield _good(f"names/{name}", content, portrait, min_similarity=LOSSY)
 
 
-# What is no file.
+# Links, pipes and other things that are no regular files.
 
 
 def _make_no_files(folder: Path, portrait: Picture) -> Iterator[HostileFile]:
-    """Links, pipes and the like; those with a row."""
-    place = folder / "no files"
-    place.mkdir()
+    """Make links, pipes and the like, and yield those that must have a row."""
+    odd_dir = folder / "no files"
+    odd_dir.mkdir()
     good = replace(next(_copies(portrait)), content=None)
-    (place / "gone.jpg").symlink_to("no such file.jpg")
-    (place / "itself.jpg").symlink_to("itself.jpg")
-    os.mkfifo(place / "pipe.jpg")
-    with suppress(PermissionError):  # of macOS, which lets only root make one so
-        os.mknod(place / "socket.jpg", 0o600 | stat.S_IFSOCK)
-    (place / "endless.jpg").symlink_to("/dev/zero")
-    (place / "terminal.jpg").symlink_to("/dev/tty")
-    for path in sorted(place.iterdir()):
+    (odd_dir / "gone.jpg").symlink_to("no such file.jpg")
+    (odd_dir / "itself.jpg").symlink_to("itself.jpg")
+    os.mkfifo(odd_dir / "pipe.jpg")
+    with suppress(PermissionError):  # on macOS only root may make a socket in this way
+        os.mknod(odd_dir / "socket.jpg", 0o600 | stat.S_IFSOCK)
+    (odd_dir / "endless.jpg").symlink_to("/dev/zero")
+    (odd_dir / "terminal.jpg").symlink_to("/dev/tty")
+    for path in sorted(odd_dir.iterdir()):
         yield HostileFile(f"no files/{path.name}", None, frozenset({READ_ERROR}))
-    (place / "link.jpg").symlink_to(folder / good.name)
+    (odd_dir / "link.jpg").symlink_to(folder / good.name)
     yield replace(good, name="no files/link.jpg")
-    # These have none: folders are searched, links to folders and hidden names passed over.
-    (place / "folder.jpg").mkdir()
-    (place / "link to a folder.jpg").symlink_to(folder)
-    (place / "link upwards").symlink_to("..")
-    (place / ".hidden.jpg").write_bytes(b"x")
-    (place / ".jpg").write_bytes(b"x")
-    (place / "notes.txt").write_bytes(b"x")
+    # These have no row: folders are searched, links to folders and hidden names are skipped.
+    (odd_dir / "folder.jpg").mkdir()
+    (odd_dir / "link to a folder.jpg").symlink_to(folder)
+    (odd_dir / "link upwards").symlink_to("..")
+    (odd_dir / ".hidden.jpg").write_bytes(b"x")
+    (odd_dir / ".jpg").write_bytes(b"x")
+    (odd_dir / "notes.txt").write_bytes(b"x")
 
 
 def _lock(folder: Path, portrait: Picture) -> Iterator[HostileFile]:
-    """A photo and a folder that may not be read, and a folder that may be listed only."""
-    place, content = folder / LOCKED, encoded(portrait, "JPEG")
+    """Make a photo and a folder that cannot be read, and a folder that can only be listed."""
+    locked, content = folder / LOCKED, encoded(portrait, "JPEG")
     for name in ("folder", "names only"):
-        (place / name).mkdir(parents=True)
-        (place / name / "photo.jpg").write_bytes(content)
-    (place / "photo.jpg").write_bytes(content)
-    (place / "photo.jpg").chmod(0)
-    (place / "folder").chmod(0)
-    (place / "names only").chmod(stat.S_IRUSR)
+        (locked / name).mkdir(parents=True)
+        (locked / name / "photo.jpg").write_bytes(content)
+    (locked / "photo.jpg").write_bytes(content)
+    (locked / "photo.jpg").chmod(0)
+    (locked / "folder").chmod(0)
+    (locked / "names only").chmod(stat.S_IRUSR)
     for name in ("photo.jpg", "folder", "names only/photo.jpg"):
         yield HostileFile(f"{LOCKED}/{name}", None, frozenset({READ_ERROR}))

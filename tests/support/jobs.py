@@ -1,4 +1,4 @@
-"""Looking at a running job from outside."""
+"""Functions that observe a running job from another process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from faces.dataset.store import Dataset
 
 
 def photo_rows(dataset: Path) -> list[str]:
-    """But for the photo that is there to take long."""
+    """Return a dataset's rows of photos as text, without the fixture `slow_photo`."""
     table = Dataset.open(dataset).photos().drop_columns(["part", "faces_part"])
     return [repr(row) for row in table.to_pylist() if not row["uri"].endswith("slow.png")]
 
 
 def wait_for_parts(dataset: Path, count: int, *, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run has committed a number of parts; fail if it ends before."""
     while len(list((dataset / "photos").glob("part-*.parquet"))) < count:
-        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert process.poll() is None, "the run ended before it could be interrupted"
         time.sleep(0.01)
 
 
 def worker_pids(driver: int) -> list[int]:
+    """Return the process ids of a driver's child processes; skip the test without /proc."""
     children = Path(f"/proc/{driver}/task/{driver}/children")
     tasks = Path(f"/proc/{driver}/task").iterdir()
     if not children.exists():

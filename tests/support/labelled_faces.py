@@ -1,4 +1,4 @@
-"""Datasets and indexes of faces whose embeddings and people a test chooses."""
+"""Datasets and indexes of faces whose embeddings and labels a test chooses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ METADATA = pa.schema([("person", pa.string()), ("camera", pa.string())])
 
 
 def contract_of(dimension: int) -> ModelContract:
+    """Return a contract of an imaginary model."""
     return ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=dimension)
 
 
@@ -35,16 +36,17 @@ def write_labelled(
     cameras: Sequence[str] | None = None,
     off_centre: Sequence[int] = (),
 ) -> Path:
-    """A dataset with one photo of 100x100 for each vector, the face at its centre.
+    """Write a dataset of n photos of 100x100 pixels, with one face each at the centre.
 
     Args:
-        path: of the dataset.
-        vectors: (n, d), of unit length.
-        people: (n,) who is in them.
-        uris: (n,) of the photos.
-        quality: (n,) of every measure.
-        cameras: (n,) of the column `camera`.
-        off_centre: numbers of photos whose face is in a corner.
+        path: the dataset's folder.
+        vectors: (n, d) embeddings of unit length.
+        people: (n,) values of the column `person`.
+        uris: (n,) uris of the photos; by default /photos/<person>/<number>.jpg.
+        quality: (n,) value of all quality measures of each face, in [0, 1]; by default 0.5. The yaw
+            follows from it too.
+        cameras: (n,) values of the column `camera`; by default null.
+        off_centre: numbers, from 0, of the photos whose face is in a corner instead.
     """
     count, dimension = vectors.shape
     uris = uris or [f"/photos/{person}/{n:06d}.jpg" for n, person in enumerate(people)]
@@ -109,7 +111,7 @@ def labelled_index(
     quality: NDArray[np.floating] | None = None,
     cameras: Sequence[str] | None = None,
 ) -> Path:
-    """An index of such a dataset."""
+    """Write such a dataset as folder/d.dataset, and build its index, folder/d.index."""
     dataset = folder / "d.dataset"
     write_labelled(dataset, vectors, people, quality=quality, cameras=cameras)
     build_index(dataset, folder / "d.index", recipe=recipe, target_recall=0.9)
@@ -119,10 +121,22 @@ def labelled_index(
 def people_around(
     num_people: int, photos_each: int, *, spread: float, dimension: int = 32, seed: int = 0
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """Faces of people who lie anywhere, their photos around them; `spread` 0: all the same."""
+    """Draw embeddings of people: a random vector per person, and random deviations per photo.
+
+    Args:
+        num_people: number of people.
+        photos_each: number of photos of each person.
+        spread: size of the deviations relative to the person's vector, 0 or more. With 0 all photos
+            of a person are equal, with 1000 they are noise.
+        dimension: number of dimensions d.
+        seed: seed of the random draws.
+
+    Returns:
+        (n, d) float32 embeddings of unit length, person by person, and the n people's names.
+    """
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(num_people, dimension)) / dimension**0.5
+    means = rng.normal(size=(num_people, dimension)) / dimension**0.5
     people = np.repeat(np.arange(num_people), photos_each)
-    vectors = centres[people] + spread * rng.normal(size=(len(people), dimension)) / dimension**0.5
+    vectors = means[people] + spread * rng.normal(size=(len(people), dimension)) / dimension**0.5
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors.astype(np.float32), [f"p{number:04d}" for number in people]

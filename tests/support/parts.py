@@ -1,4 +1,4 @@
-"""Parts of a dataset, written by hand."""
+"""Parts of a dataset, written without an embed job."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from faces.models.face import FaceQuality
 from tests.support.vectors import unit_vectors
 
 QUALITY = [*(field.name for field in fields(FaceQuality)), "embedding_norm"]
+"""Columns of faces that are quality measures."""
 
 
 def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Table]:
-    """Photos with so many faces each, and the faces."""
+    """Make the tables of photos and of their faces, with random embeddings of 8 dimensions.
+
+    Args:
+        uris: number of faces of each photo, by its uri; a photo without faces is rejected.
+        seed: makes other photo contents and embeddings.
+    """
     photos = [
         {
             "uri": uri,
@@ -36,7 +42,7 @@ def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Ta
     ]
     faces = [
         {
-            "face_id": f"{uri}-{place}-{seed}",
+            "face_id": f"{uri}-{number}-{seed}",
             "photo_id": f"{seed}{uri}",
             "uri": uri,
             "box": [0, 0, 1, 1],
@@ -45,13 +51,14 @@ def part_tables(uris: dict[str, int], *, seed: int = 0) -> tuple[pa.Table, pa.Ta
             **dict.fromkeys(QUALITY, 0.5),
         }
         for uri, count in uris.items()
-        for place in range(count)
+        for number in range(count)
     ]
     vectors = unit_vectors(len(faces), 8, seed)
     return pa.Table.from_pylist(photos, schema=PHOTO_SCHEMA), faces_table(faces, vectors, 8)
 
 
 def write(path: Path, contract: ModelContract, *parts: dict[str, int], seed: int = 0) -> None:
+    """Write a finished run of parts, each given as for `part_tables`, into a dataset."""
     with DatasetWriter.open(path, DatasetSettings(contract)) as writer:
         for number, uris in enumerate(parts):
             writer.write_part(writer.part_name(number), *part_tables(uris, seed=seed), {})

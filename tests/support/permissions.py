@@ -1,4 +1,4 @@
-"""Running a command without root's right to read everything."""
+"""Commands that run without root's right to read every file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
-"""linux/prctl.h, linux/capability.h: what lets root read files that forbid it."""
+"""Numbers from linux/prctl.h and linux/capability.h, of the capabilities by which root reads files
+whose permissions forbid it."""
 
 
 def obey_permissions() -> None:
-    """Called in a child process: even root is then held to the permissions of files.
+    """Drop the capabilities of this process, a child, by which root ignores file permissions.
 
-    It stays root, so that it can enter a checkout and an environment that only root may enter.
+    The process stays root, as the checkout and the environment may be readable by root alone.
     """
     if os.geteuid() == 0 and sys.platform == "linux":
         for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
@@ -24,7 +25,7 @@ def obey_permissions() -> None:
 
 
 def permissions_are_obeyed(unreadable: Path) -> bool:
-    """Whether a command with `obey_permissions` cannot open a file that it may not read."""
+    """Tell whether a command with `obey_permissions` fails to open an unreadable file."""
     finished = subprocess.run(
         [sys.executable, "-S", "-c", "import sys; open(sys.argv[1])", unreadable],
         preexec_fn=obey_permissions,

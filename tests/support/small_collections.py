@@ -1,8 +1,9 @@
-"""Datasets of tiny faces, with a plain model of what they hold, for tests of indexes.
+"""Small datasets of random faces, with a model in plain Python of what they hold.
 
-Photos are places with contents; the faces of a content are random vectors of 8 numbers. They are
-written as the embed job writes them, without networks: a content that the dataset holds already
-is a row without faces, a photo that vanished a row that says so.
+A photo is a uri with a content; the faces of a content have random embeddings of 8 dimensions.
+Datasets are written as the embed job writes them, but without networks: a photo with a content that
+the dataset already has is a row without faces, and a photo that vanished is a row with the status
+`gone`.
 """
 
 from __future__ import annotations
@@ -29,19 +30,21 @@ DIMENSION = 8
 CONTRACT = ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=DIMENSION)
 METADATA = pa.schema([("person", pa.string()), ("year", pa.int64())])
 NO_FACES = {"width": None, "height": None, "num_faces": 0, "reason": None, "is_copy": False}
+"""Columns of a photo without faces."""
 
 
 def photo_id_of(content: int) -> str:
     return hashlib.sha256(f"content {content}".encode()).hexdigest()
 
 
-def face_id_of(content: int, place: int) -> str:
-    return hashlib.sha256(f"{photo_id_of(content)}\0{place}".encode()).hexdigest()[:32]
+def face_id_of(content: int, number: int) -> str:
+    """Return the face_id of a content's face by its number among the content's faces, from 0."""
+    return hashlib.sha256(f"{photo_id_of(content)}\0{number}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class Photo:
-    """What lies at a place: a content, with so many faces, and what a photo list says of it."""
+    """The photo at a uri: its content, its number of faces, and its metadata."""
 
     content: int
     num_faces: int = 1
@@ -54,7 +57,7 @@ class Photo:
 
     @property
     def face_ids(self) -> list[str]:
-        return [face_id_of(self.content, place) for place in range(self.num_faces)]
+        return [face_id_of(self.content, number) for number in range(self.num_faces)]
 
     @property
     def vectors(self) -> np.ndarray:
@@ -63,7 +66,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Face:
-    """A face as a search should give it."""
+    """A face with the columns that a search should return."""
 
     face_id: str
     photo_id: str
@@ -76,12 +79,12 @@ class Face:
 
 @dataclass
 class Collection:
-    """A dataset, and in plain Python what it should hold.
+    """A dataset, and a model of what it should hold.
 
     Attributes:
         path: the dataset's folder.
-        photos: by uri, as they stand.
-        deleted: face_ids that were deleted for good.
+        photos: the photos that the dataset should hold, by uri.
+        deleted: face_ids of the faces that were deleted.
     """
 
     path: Path
@@ -89,12 +92,12 @@ class Collection:
     deleted: set[str] = field(default_factory=set)
 
     def faces(self) -> dict[str, Face]:
-        """Every face that there is, by its id."""
-        places: dict[int, list[str]] = {}
+        """Return every face that the dataset should hold, by its face_id."""
+        uris_of: dict[int, list[str]] = {}
         for uri in sorted(self.photos):
-            places.setdefault(self.photos[uri].content, []).append(uri)
+            uris_of.setdefault(self.photos[uri].content, []).append(uri)
         found = {}
-        for uri, *others in places.values():
+        for uri, *others in uris_of.values():
             photo = self.photos[uri]
             for face_id, vector in zip(photo.face_ids, photo.vectors, strict=True):
                 if face_id not in self.deleted:
@@ -117,27 +120,27 @@ class Collection:
         again: bool = False,
         photos_per_part: int = 1_000_000,
     ) -> None:
-        """Write photos, new ones or others in the place of those before.
+        """Write new photos, and photos whose content has changed, as a run of the embed job.
 
         Args:
-            photos: by uri.
-            gone: photos that vanished and are dropped.
-            again: write the faces even of contents that the dataset has, as the job does where it
-                cannot tell copies.
-            photos_per_part: a new part after so many.
+            photos: the photos, by uri.
+            gone: uris of photos that have vanished.
+            again: write faces even of contents that the dataset has, as the job does where it
+                cannot recognise copies.
+            photos_per_part: maximum number of photos in a part.
         """
         rows = list(photos.items())
         starts = range(0, len(rows), photos_per_part)
         batches = [rows[start : start + photos_per_part] for start in starts]
-        known = set() if again else self._contents_with_faces()
+        stored = set() if again else self._contents_with_faces()
         with DatasetWriter.open(self.path, DatasetSettings(CONTRACT, metadata=METADATA)) as writer:
             for number, batch in enumerate(batches):
-                tables = part_tables(batch, writer.dataset.photo_schema, known)
+                tables = part_tables(batch, writer.dataset.photo_schema, stored)
                 writer.write_part(writer.part_name(number), *tables, {})
             if gone := list(gone):
                 table = _gone_photos(gone, writer.dataset.photo_schema)
-                nobody = faces_table([], np.empty((0, DIMENSION), np.float32), DIMENSION)
-                writer.write_part(writer.part_name(len(batches)), table, nobody, {})
+                no_faces = faces_table([], np.empty((0, DIMENSION), np.float32), DIMENSION)
+                writer.write_part(writer.part_name(len(batches)), table, no_faces, {})
             writer.finish(None)
         self.photos |= photos
         for uri in gone:
@@ -152,13 +155,20 @@ class Collection:
 
 
 def part_tables(
-    photos: Iterable[tuple[str, Photo]], schema: pa.Schema, known: set[int]
+    photos: Iterable[tuple[str, Photo]], schema: pa.Schema, stored: set[int]
 ) -> tuple[pa.Table, pa.Table]:
-    """The two tables of a part; `known` contents, and what comes twice, are copies."""
-    known = set(known)
+    """Make the tables of photos and faces of a part.
+
+    Args:
+        photos: uris and photos.
+        schema: the schema of the table of photos.
+        stored: contents whose faces the dataset has. Photos with one of these, or with a content
+            that another photo of the part has, are copies: their faces are not written.
+    """
+    stored = set(stored)
     rows, faces, vectors = [], [], [np.empty((0, DIMENSION), np.float32)]
     for uri, photo in photos:
-        is_copy = photo.content in known
+        is_copy = photo.content in stored
         rows.append(
             {
                 **NO_FACES,
@@ -176,19 +186,19 @@ def part_tables(
             }
         )
         if photo.num_faces and not is_copy:
-            known.add(photo.content)
+            stored.add(photo.content)
             vectors.append(photo.vectors)
-            faces += [_face_row(uri, photo, place) for place in range(photo.num_faces)]
+            faces += [_face_row(uri, photo, number) for number in range(photo.num_faces)]
     table = pa.Table.from_pylist(rows, schema=schema)
     return table, faces_table(faces, np.concatenate(vectors), DIMENSION)
 
 
-def _face_row(uri: str, photo: Photo, place: int) -> dict[str, Any]:
+def _face_row(uri: str, photo: Photo, number: int) -> dict[str, Any]:
     return {
-        "face_id": face_id_of(photo.content, place),
+        "face_id": face_id_of(photo.content, number),
         "photo_id": photo.photo_id,
         "uri": uri,
-        "box": [place, 0, 1, 1],
+        "box": [number, 0, 1, 1],
         "landmarks": [0] * 10,
         "score": 0.5,
         **dict.fromkeys(QUALITY, 0.5),
@@ -202,7 +212,7 @@ def _gone_photos(uris: Iterable[str], schema: pa.Schema) -> pa.Table:
 
 
 def many_photos(count: int, *, first: int = 0, faces: int = 3) -> dict[str, Photo]:
-    """So many photos of so many faces each, of ten people."""
+    """Return `count` photos with `faces` faces each, numbered from `first`, of ten people."""
     return {
         f"/photos/{number:06d}.jpg": Photo(
             number, num_faces=faces, person=f"person {number % 10}", year=number % 50
@@ -212,7 +222,7 @@ def many_photos(count: int, *, first: int = 0, faces: int = 3) -> dict[str, Phot
 
 
 def found_ids(index: Path, **query: Any) -> set[str]:
-    """The face_ids of all that an index returns."""
+    """Return the face_ids of all matches of a search, whatever their similarity."""
     searcher = FaceSearcher.open(index)
     (matches,) = searcher.search_embeddings(
         unit_vectors(1, DIMENSION, seed=9), min_similarity=-1.0, **query
@@ -222,7 +232,7 @@ def found_ids(index: Path, **query: Any) -> set[str]:
 
 
 def traces_of(faces: Iterable[Face]) -> list[bytes]:
-    """What tells of faces, as bytes: their ids, embeddings, contents and places."""
+    """Return the bytes by which faces are recognised: ids, embeddings, photo_ids and uris."""
     found: set[bytes] = set()
     for face in faces:
         found |= {face.face_id.encode(), face.photo_id.encode(), face.vector.tobytes()}
@@ -231,7 +241,11 @@ def traces_of(faces: Iterable[Face]) -> list[bytes]:
 
 
 def files_with(folder: Path, traces: Iterable[bytes]) -> dict[str, bytes]:
-    """Files of a folder that hold one of some bytes, as they are or once decompressed."""
+    """Find the files of a folder that contain a trace, as stored or after decompression.
+
+    Returns:
+        One of the traces in each such file, by the file's path.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -241,7 +255,7 @@ def files_with(folder: Path, traces: Iterable[bytes]) -> dict[str, bytes]:
 
 
 def _decompressed(path: Path) -> bytes:
-    """All columns of a Parquet or Arrow file, and what its schema says."""
+    """Return all columns and the schema of a Parquet or Arrow file, without compression."""
     if path.suffix == ".parquet":
         table = pq.read_table(path)
     elif path.suffix == ".arrow":

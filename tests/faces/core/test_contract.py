@@ -9,13 +9,13 @@ from faces.core.contract import ModelContract, require_same_contract
 from faces.core.errors import ContractMismatchError, CorruptFileError
 
 
-def test_a_contract_survives_json(contract: ModelContract) -> None:
+def test_a_contract_survives_a_round_trip_through_json(contract: ModelContract) -> None:
     document = json.loads(json.dumps(contract.to_json()))
     assert ModelContract.from_json(document, source="x") == contract
 
 
 @pytest.mark.parametrize("change", [{"dimension": "8"}, {"dimension": True}, {"detector": 3}])
-def test_a_wrong_type_is_refused_by_the_file_s_name(
+def test_a_corrupt_contract_is_refused_with_the_name_of_its_file(
     contract: ModelContract, change: dict[str, object]
 ) -> None:
     with pytest.raises(CorruptFileError, match=r"dataset\.json"):
@@ -37,7 +37,7 @@ def test_a_wrong_type_is_refused_by_the_file_s_name(
         {"preprocessing_version": 99},
     ],
 )
-def test_any_difference_is_named_with_both_sides(
+def test_an_error_about_different_contracts_names_both(
     contract: ModelContract, change: dict[str, object]
 ) -> None:
     other = replace(contract, **change)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Stores that deepface itself wrote, and encodings that dlib made, taken over into a dataset."""
+"""Importing datastores that deepface itself wrote, and encodings that dlib made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_jobs.embed_photos import embed_photos
 from beam_jobs.import_faces import import_faces
 from faces.core.errors import ContractMismatchError, WrongUsageError
 from faces.core.vectors import unit_length
-from faces.dataset.importers import read_store
+from faces.dataset.importers import read_embeddings_file
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from faces.photos.decoding import decode_photo
@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def embeddings_by_uri(dataset: Path, *, as_made: bool = False) -> dict[str, list[np.ndarray]]:
-    """Of each photo's faces, of unit length, or as long as they were made."""
+    """The embeddings of each photo's faces, of unit length or as long as the model made them."""
     found: dict[str, list[np.ndarray]] = {}
     for table in Dataset.open(dataset).faces():
         norms = table["embedding_norm"].to_numpy() if as_made else np.ones(len(table), np.float32)
@@ -72,7 +72,7 @@ def deepface_store(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["npz", "feather", "parquet"])
-def test_a_datastore_of_deepface_is_taken_over_and_searched(
+def test_a_datastore_of_deepface_is_imported_and_searched(
     deepface_store: Path, tmp_path: Path, kind: str
 ) -> None:
     (store,) = deepface_store.glob(f"ds_model_sface_detector_yunet_*.{kind}")
@@ -82,9 +82,9 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
     contract = Dataset.open(dataset).contract
     assert (contract.detector, contract.embedder) == ("deepface:yunet", "deepface:SFace")
     assert contract.alignment == "deepface"
-    stored = read_store(store, Path())
+    imported_faces = read_embeddings_file(store, Path())
     found = embeddings_by_uri(dataset)
-    rows = stored.rows.to_pylist()
+    rows = imported_faces.rows.to_pylist()
     assert sum(map(len, found.values())) == sum(row["has_face"] for row in rows) >= 5
     as_stored = embeddings_by_uri(dataset, as_made=True)
     for row in rows:
@@ -96,7 +96,7 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
     if kind != "npz":
         return
     assert "nothing is new" in run_facetrove("import", store, dataset, *ONE_WORKER).stdout
-    # The dataset goes on as any other: an index, a search by a photo, more photos.
+    # The dataset can be used like any other: an index, a search by a photo, more photos.
     assert run_facetrove("index", dataset, index).returncode == 0
     probe = deepface_store / "biden.jpg"
     answer = json.loads(run_facetrove("search", index, probe, "--json").stdout)
@@ -105,10 +105,10 @@ def test_a_datastore_of_deepface_is_taken_over_and_searched(
 
 
 @pytest.mark.slow
-def test_what_was_deleted_of_an_import_stays_away_although_places_differ(
+def test_deleted_faces_of_an_import_stay_deleted_although_their_numbers_differ(
     deepface_store: Path, tmp_path: Path
 ) -> None:
-    """Faces found again are numbered by the detector's score, not by the rows of the store."""
+    """Faces that are detected again are numbered by score, not by the rows of the datastore."""
     (store,) = deepface_store.glob("*.npz")
     dataset, index = tmp_path / "d", tmp_path / "i"
     import_faces(store, dataset, workers=1)
@@ -125,7 +125,7 @@ def test_what_was_deleted_of_an_import_stays_away_although_places_differ(
 
 
 @pytest.mark.slow
-def test_qualities_are_measured_although_landmarks_are_not_known(
+def test_qualities_are_measured_although_landmarks_are_missing(
     deepface_store: Path, tmp_path: Path
 ) -> None:
     (store,) = deepface_store.glob("*.npz")
@@ -138,7 +138,7 @@ def test_qualities_are_measured_although_landmarks_are_not_known(
 
 @pytest.fixture(scope="module")
 def small_photos(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """dlib takes seconds for large ones."""
+    """Photos of at most 500 pixels a side, because dlib takes seconds for larger ones."""
     folder = tmp_path_factory.mktemp("small")
     for path in demo_photos.glob("*.jpg"):
         with PIL.Image.open(path) as photo:
@@ -149,7 +149,7 @@ def small_photos(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def encodings(small_photos: Path, home: Path) -> list[dict[str, object]]:
-    """As face_recognition makes them: dlib's detector, five landmarks, network."""
+    """Encodings as face_recognition makes them: by dlib's detector, five landmarks and network."""
     weights = home / ".deepface" / "weights"
     detector = dlib.get_frontal_face_detector()
     predictor = dlib.shape_predictor(str(weights / "shape_predictor_5_face_landmarks.dat"))
@@ -168,7 +168,7 @@ def encodings(small_photos: Path, home: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_encodings_of_face_recognition_are_taken_over_and_agree(
+def test_encodings_of_face_recognition_are_imported_and_agree(
     encodings: list[dict[str, object]], small_photos: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "encodings.json"
@@ -181,8 +181,7 @@ def test_encodings_of_face_recognition_are_taken_over_and_agree(
         dataset = Dataset.open(tmp_path / f"d{number}")
         assert dataset.contract.alignment == "face_recognition"
         assert dataset.counts().num_faces == len(encodings)
-    # What facetrove embeds itself by the same models is the same (the check of the import would
-    # let 0.99 pass).
+    # The embeddings that facetrove makes with the same models agree.
     copied = tmp_path / "copied"
     copied.mkdir()
     for row in encodings:
@@ -213,10 +212,10 @@ def test_embeddings_of_other_weights_are_refused(
         import_faces(store, tmp_path / "d", base=small_photos)
     assert not (tmp_path / "d").exists()
     store.write_text(json.dumps([{**row, "encoding": [1.0] * 64} for row in encodings]))
-    with pytest.raises(WrongUsageError, match="an encoding of face_recognition has 128 numbers"):
+    with pytest.raises(WrongUsageError, match="face_recognition's encodings have 128 dimensions"):
         import_faces(store, tmp_path / "d", base=small_photos)
     store.write_text(json.dumps(encodings))
-    with pytest.raises(WrongUsageError, match=r"none of the photos .* is there, as .* --base"):
+    with pytest.raises(WrongUsageError, match=r"none of the photos .* is there, .* --base"):
         import_faces(store, tmp_path / "d", base=tmp_path)
 
 
@@ -230,17 +229,17 @@ def test_embeddings_of_other_weights_are_refused(
         ("x.json", b"[]", "has nothing"),
         ("x.json", b'[{"path": "a.jpg"}]', "it has path"),
         ("x.parquet", b"PAR1", "x.parquet cannot be read"),
-        ("x.csv", b"a,b", "known are files in .npz"),
+        ("x.csv", b"a,b", r"cannot be imported; name a file that ends in \.npz"),
         ("x.npz", b"PK\x03\x04" + b"\0" * 200, "x.npz cannot be read"),
         ("x.json", b"[" * 100_000, "x.json cannot be read"),
     ],
 )
-def test_what_is_no_store_is_refused(
+def test_files_that_cannot_be_imported_are_refused(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WrongUsageError, match=message):
-        read_store(tmp_path / name, tmp_path)
+        read_embeddings_file(tmp_path / name, tmp_path)
 
 
 def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
@@ -250,39 +249,39 @@ def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "x.npz", path=np.array([Bomb()], dtype=object))
     with pytest.raises(WrongUsageError, match="objects that only pickle could read"):
-        read_store(tmp_path / "x.npz", tmp_path)
+        read_embeddings_file(tmp_path / "x.npz", tmp_path)
     assert not (tmp_path / "exploded").exists()
 
 
-def test_rows_that_cannot_be_are_named(encodings: list[dict[str, object]], tmp_path: Path) -> None:
+def test_impossible_rows_are_named(encodings: list[dict[str, object]], tmp_path: Path) -> None:
     store = tmp_path / "x.json"
     for change, message in (
-        ({"encoding": [0.0] * 128}, "row 1: its embedding is not 128 finite numbers"),
-        ({"encoding": [1.0] * 127}, "an encoding of face_recognition has 128 numbers"),
-        ({"encoding": [1e-30] * 128}, "row 1: its numbers are too large or too small"),
-        ({"encoding": [1e30] * 128}, "row 1: its numbers are too large or too small"),
+        ({"encoding": [0.0] * 128}, "row 1: its embedding is not 128 finite values"),
+        ({"encoding": [1.0] * 127}, "face_recognition's encodings have 128 dimensions"),
+        ({"encoding": [1e-30] * 128}, "row 1: its values are too large or too small"),
+        ({"encoding": [1e30] * 128}, "row 1: its values are too large or too small"),
         ({"location": [0, 0, 0, 0]}, "row 1: its box has no extent"),
         ({"path": ""}, "row 1: it names no photo"),
     ):
         rows = [encodings[0], {**encodings[1], **change}]
         store.write_text(json.dumps(rows))
         with pytest.raises(WrongUsageError, match=message):
-            read_store(store, tmp_path)
+            read_embeddings_file(store, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("renamed", "has lost the name"),
-        ("ds_model_unknown_detector_yunet_aligned_normalization_base_expand_0", "not known here"),
+        ("ds_model_unknown_detector_yunet_aligned_normalization_base_expand_0", "lacks one"),
         ("ds_model_sface_detector_yunet_unaligned_normalization_base_expand_0", "without align"),
         ("ds_model_sface_detector_yunet_aligned_normalization_Facenet_expand_0", "another norm"),
     ],
 )
-def test_a_datastore_made_otherwise_is_refused(
+def test_a_datastore_of_other_models_or_settings_is_refused(
     deepface_store: Path, tmp_path: Path, name: str, message: str
 ) -> None:
     (store,) = deepface_store.glob("*.npz")
     (tmp_path / f"{name}.npz").write_bytes(store.read_bytes())
     with pytest.raises(WrongUsageError, match=message):
-        read_store(tmp_path / f"{name}.npz", tmp_path)
+        read_embeddings_file(tmp_path / f"{name}.npz", tmp_path)

@@ -27,7 +27,7 @@ TEMPORARIES = (
     "photos/.part.parquet.1.tmp",
     "runs/.part.json.1.tmp",
 )
-"""What processes that were killed while they wrote leave in a dataset."""
+"""Temporary files that processes leave in a dataset when they are killed while they write."""
 
 
 def face_ids(dataset: Dataset) -> list[str]:
@@ -48,7 +48,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, contract: ModelContract) 
     assert counts.by_reason == {"corrupt": 1}
 
 
-def test_the_newest_row_of_a_photo_holds(tmp_path: Path, contract: ModelContract) -> None:
+def test_the_newest_row_of_a_photo_is_current(tmp_path: Path, contract: ModelContract) -> None:
     write(tmp_path / "d", contract, {"a": 2, "b": 1}, seed=0)
     write(tmp_path / "d", contract, {"a": 1}, seed=1)
     write(tmp_path / "d", contract, {"b": 0}, seed=2)
@@ -57,7 +57,7 @@ def test_the_newest_row_of_a_photo_holds(tmp_path: Path, contract: ModelContract
     assert face_ids(dataset) == ["a-0-1"]
 
 
-def test_a_part_without_its_commit_mark_counts_for_nothing_and_is_cleared(
+def test_a_part_without_its_commit_mark_is_ignored_and_removed(
     tmp_path: Path, contract: ModelContract
 ) -> None:
     path = tmp_path / "d"
@@ -72,7 +72,7 @@ def test_a_part_without_its_commit_mark_counts_for_nothing_and_is_cleared(
     assert not list(path.rglob("*.tmp"))
 
 
-def test_what_another_process_is_writing_is_no_leftover(
+def test_temporary_files_of_an_active_writer_are_kept(
     tmp_path: Path, contract: ModelContract
 ) -> None:
     path = tmp_path / "d"
@@ -132,9 +132,7 @@ def test_writing_a_part_again_replaces_it(tmp_path: Path, contract: ModelContrac
     assert face_ids(Dataset.open(tmp_path / "d")) == ["a-0-1"]
 
 
-def test_a_worker_of_an_earlier_run_can_commit_no_more(
-    tmp_path: Path, contract: ModelContract
-) -> None:
+def test_a_worker_of_an_earlier_run_cannot_commit(tmp_path: Path, contract: ModelContract) -> None:
     with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as first:
         left_over = DatasetWriter(first.dataset, first.run)
     with (
@@ -172,7 +170,7 @@ def test_only_a_dataset_or_an_empty_folder_is_written_to(
     assert [p.name for p in (tmp_path / "letters").iterdir()] == ["dear.txt"]
     with pytest.raises(WrongUsageError, match="does not exist; make one with"):
         Dataset.open(tmp_path / "nowhere")
-    # What a run killed right at its start leaves is no obstacle.
+    # A folder that a run left when it was killed while it created a dataset is accepted.
     (tmp_path / "d" / "photos").mkdir(parents=True)
     (tmp_path / "d" / ".dataset.json.ab.tmp").write_text("{")
     write(tmp_path / "d", contract, {"a": 1})
@@ -223,7 +221,7 @@ def test_faces_turn_into_one_table(tmp_path: Path, contract: ModelContract) -> N
     dataset = Dataset.open(tmp_path / "d")
     faces = dataset.faces()
     assert faces.to_pandas()["face_id"].tolist() == ["a-0-0", "a-1-0", "c-0-0"]
-    assert [row["uri"] for row in faces.to_list()] == ["a", "a", "c"]  # and read again
+    assert [row["uri"] for row in faces.to_list()] == ["a", "a", "c"]  # the files are read again
     embeddings = dataset.embeddings()
     assert embeddings.shape == (3, 8)
     assert np.array_equal(embeddings, embedding_matrix(faces.to_arrow()))

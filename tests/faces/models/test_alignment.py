@@ -38,7 +38,7 @@ def smooth_picture(side: int) -> np.ndarray:
     return cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
-def test_a_face_in_place_is_cut_out_unchanged() -> None:
+def test_a_face_that_is_aligned_already_is_cropped_unchanged() -> None:
     picture = smooth_picture(112)
     assert np.array_equal(ARCFACE_112.crop(picture, NO_BOX, TEMPLATE_POINTS), picture)
 
@@ -49,13 +49,13 @@ def test_a_large_face_gives_the_crop_of_its_reduced_photo(factor: int) -> None:
     large = cv2.resize(small, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     landmarks = TEMPLATE_POINTS * 1.1 + 15
     large_landmarks = (landmarks + 0.5) * factor - 0.5  # pixel centres
-    wanted = ARCFACE_112.crop(small, NO_BOX, landmarks)
+    expected = ARCFACE_112.crop(small, NO_BOX, landmarks)
     found = ARCFACE_112.crop(large, NO_BOX, large_landmarks.astype(np.float32))
-    assert np.abs(found.astype(int) - wanted.astype(int)).mean() < 1.0
+    assert np.abs(found.astype(int) - expected.astype(int)).mean() < 1.0
 
 
 def test_fine_detail_of_a_large_face_is_averaged_not_skipped() -> None:
-    """Stripes one pixel wide must become grey; plain sampling turns them into bands."""
+    """Stripes one pixel wide must become grey; sampling without averaging would make bands."""
     stripes = np.zeros((1120, 1120, 3), np.uint8)
     stripes[:, ::2] = 255
     crop = ARCFACE_112.crop(stripes, NO_BOX, TEMPLATE_POINTS * 10)[4:-4, 4:-4]

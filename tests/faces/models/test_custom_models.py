@@ -1,4 +1,4 @@
-"""The user's own ONNX network: worked example, its checks, and that it is found again."""
+"""Custom models: a worked example, the checks of the TOML file, and models kept in the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from faces.core.errors import ModelUnavailableError, WrongUsageError
 from faces.core.machine import cache_dir
 from faces.models.choice import ModelChoice
-from faces.models.custom_models import read_model, remembered_models
+from faces.models.custom_models import cached_models, read_model
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import OnnxRuntimeNetwork
 from faces.models.pipeline import FacePipeline
@@ -43,7 +43,10 @@ def write_network(
     first_only: bool = False,
     seed: int = 0,
 ) -> None:
-    """A small random embedder of 16 numbers; `first_only`: whatever the batch, it embeds one."""
+    """Write a small random embedder of 16 dimensions.
+
+    With `first_only`, the embedder returns only the first embedding of any batch.
+    """
     rng = np.random.default_rng(seed)
     height, width = (side if isinstance(side, int) else 112 for side in size)
     dense = 4 * (height // 8) * (width // 8)
@@ -97,7 +100,7 @@ def crops(count: int = 5, size: tuple[int, int] = (112, 112)) -> np.ndarray:
 
 
 def by_hand(network: Path, batch: np.ndarray) -> np.ndarray:
-    """What ONNX Runtime makes of one input after the other."""
+    """Embed one input after the other by ONNX Runtime alone."""
     rows = [
         OnnxRuntimeNetwork(network, threads=1).run(row[None].astype(np.float32))["embedding"]
         for row in batch
@@ -122,18 +125,18 @@ def test_settings_of_the_input_are_followed(tmp_path: Path) -> None:
         assert np.abs(embedder_of(path).embed(images) - found).max() > 1e-3 * np.abs(found).max()
 
 
-def test_the_older_name_of_std_makes_the_same_model(tmp_path: Path) -> None:
+def test_the_older_key_of_std_makes_the_same_model(tmp_path: Path) -> None:
     path = write_model(tmp_path, "std = [0.5, 0.6, 0.7]\n")
     model = read_model(path)
     path.write_text(path.read_text().replace("std", "deviation"))
     assert read_model(path) == model
-    said = {name: value for name, value in vars(model).items() if name != "std"}
-    del said["network"], said["licence"], said["origin"]
-    as_first_stored = json.dumps({**said, "deviation": model.std}, sort_keys=True)
+    fields = {name: value for name, value in vars(model).items() if name != "std"}
+    del fields["network"], fields["licence"], fields["origin"]
+    as_first_stored = json.dumps({**fields, "deviation": model.std}, sort_keys=True)
     assert model.digest == hashlib.sha256(as_first_stored.encode()).hexdigest()
     [remembered] = (cache_dir() / "models").glob(f"{model.cache_name}.json")
     remembered.write_text(remembered.read_text().replace('"std"', '"deviation"'))
-    assert model in remembered_models()
+    assert model in cached_models()
 
 
 def test_channels_last_flips_and_other_sizes(tmp_path: Path) -> None:
@@ -159,8 +162,8 @@ def test_channels_last_flips_and_other_sizes(tmp_path: Path) -> None:
     assert np.allclose(embedder.embed(images), expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("first_only", [False, True], ids=["free", "of-one"])
-def test_a_batch_of_one_is_freed_only_where_that_changes_nothing(
+@pytest.mark.parametrize("first_only", [False, True], ids=["dynamic", "fixed"])
+def test_a_batch_size_of_one_becomes_dynamic_only_where_outputs_stay_the_same(
     tmp_path: Path, first_only: bool
 ) -> None:
     path = write_model(tmp_path, first_only=first_only)
@@ -175,41 +178,41 @@ def test_a_batch_of_one_is_freed_only_where_that_changes_nothing(
     ("text", "network", "message"),
     [
         ("colour = 'grey'", {}, 'colour: it must be "rgb" or "bgr", not \'grey\''),
-        ("range = [1, 0]", {}, "range: the second number must be larger"),
+        ("range = [1, 0]", {}, "range: the second number must be larger than the first, not"),
         ("mean = 0.5", {}, "mean: it must be 3 numbers"),
         ("mean = [nan, 0, 0]", {}, "mean: it must be 3 numbers"),
-        ("std = [1, 0, 1]", {}, "std: all must be over 0"),
+        ("std = [1, 0, 1]", {}, "std: all three numbers must be over 0, not .1.0, 0.0, 1.0."),
         ("alignment = 'eyes'", {}, 'alignment: it must be "arcface" or five points'),
         ("alignment = [[1, 2]]", {}, 'alignment: it must be "arcface" or five points'),
         ("input_size = [160, 160]", {}, "input_size: .* is not the graph's, which is .112, 112."),
-        ("", {"size": (96, 80)}, 'alignment: "arcface" is for squares, not 80x96'),
+        ("", {"size": (96, 80)}, 'alignment: "arcface" is for square crops, not 80x96'),
         ("", {"size": ("h", "w")}, "input_size: the graph takes any size"),
         ("output = 'fc1'", {}, "the graph has no output 'fc1'; it has embedding"),
-        ("", {"outputs": ("one", "two")}, "output: say which of the graph's outputs"),
+        ("", {"outputs": ("one", "two")}, "output: name the one of the graph's outputs"),
         ("flip_averaging = 'yes'", {}, "flip_averaging: it must be true or false"),
-        ("flips = true", {}, "flips: not known; known are name, network, colour"),
+        ("flips = true", {}, "flips: there is no such key; the keys are name, network, colour"),
         ("name = 'sface'", {}, "name: 'sface' is built in"),
-        ("name = '../sface'", {}, "name: '../sface' has other characters"),
-        ("name = ", {}, "my_net.toml is no TOML file"),
-        ("name = 'net.toml'", {}, "is how a file is called"),
+        ("name = '../sface'", {}, "name: '../sface' is not a letter or digit, then at most 63"),
+        ("name = ", {}, "my_net.toml is not a valid TOML file"),
+        ("name = 'net.toml'", {}, "ends in .toml, like the name of a file"),
         ("name = 'yunet'", {}, "name: 'yunet' is built in"),
-        ("", {"batch": 4}, "takes 4 inputs at once"),
+        ("", {"batch": 4}, "has batch size 4 or an input that is not float32"),
         ("", {"channels": 1}, "it should have one input, .n, 3, height, width."),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_key_and_what_is_wrong(
+def test_an_invalid_toml_file_is_refused_with_the_key_and_what_is_wrong(
     tmp_path: Path, text: str, network: dict[str, object], message: str
 ) -> None:
     with pytest.raises(WrongUsageError, match=message):
         find_embedder(str(write_model(tmp_path, text, **network)))
 
 
-def test_a_file_that_is_no_network_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_network_is_refused_by_name(tmp_path: Path) -> None:
     path = write_model(tmp_path)
     whole = (tmp_path / "net.onnx").read_bytes()
     for content, message in (
         (b"", "net.onnx"),
-        (b"no network at all", "net.onnx is no ONNX file"),
+        (b"no network at all", "net.onnx is not an ONNX file"),
         (whole[: len(whole) // 2], "net.onnx"),
     ):
         (tmp_path / "net.onnx").write_bytes(content)
@@ -222,7 +225,7 @@ def test_a_file_that_is_no_network_is_refused_by_name(tmp_path: Path) -> None:
         find_embedder(str(tmp_path / "other.toml"))
 
 
-def test_a_model_is_remembered_with_its_network(tmp_path: Path) -> None:
+def test_a_model_is_kept_in_the_cache_with_its_network(tmp_path: Path) -> None:
     path = write_model(tmp_path)
     choice = ModelChoice(embedder=str(path))
     contract = load_pipeline(choice, threads=1).contract
@@ -249,7 +252,7 @@ def test_another_network_by_the_same_name_is_another_model(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_an_index_of_an_own_model_is_searched_without_naming_it(
+def test_an_index_of_a_custom_model_is_searched_without_naming_it(
     tmp_path: Path, demo_photos: Path
 ) -> None:
     dataset, index, path = tmp_path / "d", tmp_path / "i", write_model(tmp_path)
@@ -261,14 +264,14 @@ def test_an_index_of_an_own_model_is_searched_without_naming_it(
     assert json.loads(found.stdout)["probes"][0]["matches"][0]["similarity"] > 0.999
     shown = run_facetrove("models", path)
     assert shown.stdout.startswith("model       my_net (embedder), ready")
-    assert "16 numbers" in shown.stdout
+    assert "16 dimensions" in shown.stdout
     listed = json.loads(run_facetrove("models", "--json").stdout)["models"]
     assert {"my_net", "yunet"} <= {card["name"] for card in listed if card["here"]}
 
 
 @pytest.mark.slow
 def test_mobilefacenet_tells_people_apart_on_lfw(lfw: Path, tmp_path: Path) -> None:
-    """The worked example of docs/models.md, on pairs of the development split."""
+    """Run the worked example of docs/models.md on pairs of the development split."""
     network = lfw.parent.parent / "models" / "mobilefacenet.onnx"
     if not network.is_file():
         pytest.skip(f"{network} is not there")
@@ -288,7 +291,7 @@ def test_mobilefacenet_tells_people_apart_on_lfw(lfw: Path, tmp_path: Path) -> N
 
 
 def central_embeddings(pipeline: FacePipeline, lfw: Path, names: set[str]) -> dict[str, np.ndarray]:
-    """Of the face nearest to the middle of each photo."""
+    """Embed the face nearest to the centre of each photo; returns embeddings by photo name."""
     found = {}
     paths = {path.stem: path for path in lfw.glob("photos/*/*.jpg")}
     ordered = sorted(names)

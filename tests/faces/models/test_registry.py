@@ -15,7 +15,7 @@ from faces.core.errors import WrongUsageError
 from faces.models import built_in
 from faces.models.catalog import check_model, list_models
 from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, ModelChoice
-from faces.models.engines import OnnxRuntimeNetwork, placement_here
+from faces.models.engines import OnnxRuntimeNetwork, resolve_placement
 from faces.models.placement import Placement
 from faces.models.preparation import prepare
 from faces.models.registry import find_embedder, load_embedder, load_pipeline
@@ -24,7 +24,7 @@ from faces.models.weights import recorded_milliseconds
 from tests.support.command import ONE_WORKER, run_facetrove
 
 LIBRARIES = ("openvino", "onnxruntime", "onnx", "deepface", "dlib")
-"""What runs models; each is loaded where it is used."""
+"""The libraries that run models; each is imported by the first model that uses it."""
 
 
 def has_provider(name: str) -> bool:
@@ -52,7 +52,7 @@ def test_unknown_names_are_wrong_usage(choice: ModelChoice, message: str) -> Non
 
 
 def output_of(script: str) -> list[str]:
-    """The lines that a fresh process prints."""
+    """Run a script in a fresh process, and return the lines that it prints."""
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
@@ -66,7 +66,7 @@ def output_of(script: str) -> list[str]:
         ("from faces.models.catalog import list_models; list_models()", LIBRARIES),
     ],
 )
-def test_names_are_known_without_what_runs_the_models(
+def test_names_are_listed_without_loading_the_libraries_that_run_models(
     first: str, unloaded: tuple[str, ...]
 ) -> None:
     script = f"import sys; {first}; print([name for name in {unloaded} if name in sys.modules])"
@@ -102,7 +102,7 @@ except ModelUnavailableError as error:
 """
     (message,) = output_of(script)
     assert message.startswith("deepface is not installed (")
-    assert message.endswith("); run `pip install 'facetrove[deepface]'`")
+    assert message.endswith("); run `pip install deepface==0.0.103 werkzeug dlib-bin`")
 
 
 def test_the_built_in_names_are_those_of_the_built_in_models() -> None:
@@ -119,7 +119,7 @@ def test_a_device_that_is_not_there_is_refused_with_what_it_needs() -> None:
 
 
 def test_falling_back_to_the_processor_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime goes on without a device whose driver is missing; that must not pass unseen."""
+    """Where a device's driver is missing, ONNX Runtime only warns; facetrove must raise."""
     if has_provider("CUDA"):
         pytest.skip("there is CUDA here")
     path = prepare(SFACE.source).path
@@ -135,7 +135,7 @@ def test_falling_back_to_the_processor_is_refused_too(monkeypatch: pytest.Monkey
         OnnxRuntimeNetwork(path, threads=1, placement=Placement("cuda"))
 
 
-def test_half_precision_is_for_cards() -> None:
+def test_half_precision_is_for_gpus() -> None:
     for device in ("auto", "cpu", "openvino"):
         with pytest.raises(WrongUsageError, match="fp16 is for the devices cuda, tensorrt, coreml"):
             Placement(device, "fp16")  # type: ignore[arg-type]
@@ -143,8 +143,8 @@ def test_half_precision_is_for_cards() -> None:
         Placement("gpu")  # type: ignore[arg-type]
 
 
-def test_auto_says_what_it_came_to() -> None:
-    placement = placement_here(Placement("auto"))
+def test_auto_is_resolved_to_a_device() -> None:
+    placement = resolve_placement(Placement("auto"))
     assert placement.device in ("cpu", "cuda")
     embedder = load_embedder(ModelChoice(device="auto"), threads=1)
     assert embedder.runs_on in (
@@ -156,10 +156,10 @@ def test_auto_says_what_it_came_to() -> None:
 
 def test_openvino_runs_on_openvino_and_computes_the_same() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
-    asked = load_embedder(ModelChoice(embedder="sface", device="openvino"), threads=1)
+    on_openvino = load_embedder(ModelChoice(embedder="sface", device="openvino"), threads=1)
     fastest = load_embedder(ModelChoice(embedder="sface", device="cpu"), threads=1)
-    assert asked.runs_on == "OpenVINO on cpu"
-    assert np.allclose(asked.embed(crops), fastest.embed(crops), rtol=1e-4, atol=1e-3)
+    assert on_openvino.runs_on == "OpenVINO on cpu"
+    assert np.allclose(on_openvino.embed(crops), fastest.embed(crops), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.slow

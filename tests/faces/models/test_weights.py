@@ -31,7 +31,7 @@ from faces.photos.decoding import decode_photo
 
 @pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache with the published files and nothing prepared."""
+    """Make a cache with the published files and no prepared network."""
     return use_cache(tmp_path / "cache", monkeypatch)
 
 
@@ -42,7 +42,7 @@ def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def common_cache(module_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One that was fresh for the first of the tests that only look at what is prepared."""
+    """Share one cache among the tests that only read prepared networks."""
     return use_cache(module_cache, monkeypatch)
 
 
@@ -148,7 +148,7 @@ np.save(sys.argv[1], NetworkEmbedder(SFACE_INT8, threads=1).embed(crops))
 
 
 def test_processors_without_vnni_give_the_same_embeddings(tmp_path: Path) -> None:
-    """They add two products in 16 bits and would saturate if weights were not scaled for it."""
+    """CPUs without VNNI add two products in 16 bits, which saturate unless weights are scaled."""
     results = []
     for instructions in ("ALL", "AVX2"):
         path = tmp_path / f"{instructions}.npy"
@@ -161,7 +161,7 @@ def test_processors_without_vnni_give_the_same_embeddings(tmp_path: Path) -> Non
     assert (unit_length(results[0]) * unit_length(results[1])).sum(axis=1).min() > 0.9999
 
 
-def test_quantised_graphs_compute_in_whole_numbers_and_are_the_same_everywhere(
+def test_quantised_graphs_compute_in_integers_and_are_the_same_everywhere(
     fresh_cache: Path,
 ) -> None:
     path = prepare(SFACE_INT8.source).path

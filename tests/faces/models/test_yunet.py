@@ -1,4 +1,4 @@
-"""How large photos are searched; agreement with OpenCV is in test_faces_networks.py."""
+"""YuNet on large photos and tilted faces; agreement with OpenCV is tested in test_networks.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.models.yunet import YuNetDetector
-from faces.models.yunet_outputs import with_steady_landmarks
+from faces.models.yunet_outputs import with_averaged_landmarks
 from faces.photos.decoding import Photo, decode_photo
 
 
@@ -25,9 +25,9 @@ def detector() -> YuNetDetector:
     return YuNetDetector(threads=1)
 
 
-def test_a_photo_is_reduced_only_as_far_as_the_faces_wanted_allow(detector: YuNetDetector) -> None:
+def test_a_photo_is_reduced_only_as_far_as_min_face_allows(detector: YuNetDetector) -> None:
     assert detector.reduction_for(250) == 1
-    assert detector.reduction_for(1200) == 1  # 600 would be less than is searched
+    assert detector.reduction_for(1200) == 1  # 600 would be under MIN_SEARCH_SIDE
     assert detector.reduction_for(4000) == 2
     assert YuNetDetector(threads=1, min_face=100).reduction_for(4000) == 4
     assert YuNetDetector(threads=1, min_face=30).reduction_for(4000) == 1
@@ -38,7 +38,11 @@ FACE_WIDTHS = (64, 90, 120, 200, 300, 500, 900)
 
 @pytest.fixture(scope="module")
 def scene(demo_photos: Path) -> tuple[bytes, list[tuple[float, float]]]:
-    """A JPEG of 12 megapixels with seven faces of known places, from 64 to 900 pixels wide."""
+    """Make a JPEG of 12 megapixels with seven faces, 64 to 900 pixels wide.
+
+    Returns:
+        The JPEG's content, and the centre (x, y) of each face in pixels.
+    """
     names = ["biden.jpg", "eileen_collins.png", "grace_hopper.jpg", "obama2.jpg", "obama3.jpg"]
     pipeline = load_pipeline(threads=1)
     canvas = PIL.Image.effect_noise((4000, 3000), 20).convert("RGB")
@@ -93,7 +97,7 @@ def test_faces_of_a_reduced_photo_are_embedded_in_full_detail(
     content, _ = scene
     photo = decode_photo(content, reduction_for=pipeline.detector.reduction_for)
     (reduced,) = pipeline.find_faces([photo])
-    # The same photo without a way back to its detail: small faces come out blurred.
+    # Without the JPEG, the reduced photo cannot be decoded again, so small faces are blurred.
     (blurred,) = pipeline.find_faces([Photo(photo.image)])
     (whole,) = pipeline.find_faces([decode_photo(content)])
     for face in reduced:
@@ -120,7 +124,7 @@ def test_noise_at_any_size_shows_no_face(pipeline: FacePipeline) -> None:
         (FaceSelection(min_sharpness=0.9), ()),
     ],
 )
-def test_only_the_faces_wanted_are_kept(
+def test_only_the_selected_faces_are_kept(
     scene: tuple[bytes, list[tuple[float, float]]],
     selection: FaceSelection,
     widths: tuple[int, ...],
@@ -132,13 +136,13 @@ def test_only_the_faces_wanted_are_kept(
     assert found == pytest.approx(widths, rel=0.15)
 
 
-def test_landmarks_are_the_mean_of_the_places_that_agree() -> None:
+def test_landmarks_are_the_mean_of_the_cells_that_agree() -> None:
     best = face_at(10, score=0.9, eye=20)
     near = face_at(11, score=0.3, eye=24)  # overlaps by more than a half
     unsure = face_at(10, score=0.1, eye=90)
     beside = face_at(30, score=0.8, eye=90)
-    places = np.stack([best, near, unsure, beside])
-    (steady,) = with_steady_landmarks(best[None], places)
+    cells = np.stack([best, near, unsure, beside])
+    (steady,) = with_averaged_landmarks(best[None], cells)
     assert steady[4] == pytest.approx((0.9 * 20 + 0.3 * 24) / 1.2)
     assert np.array_equal(steady[:4], best[:4]) and steady[14] == best[14]
 

@@ -13,7 +13,7 @@ from faces.photos import decoding as images
 from faces.photos.decoding import decode_photo
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 
-register_heif_opener()  # so that Pillow writes HEIC for us
+register_heif_opener()  # lets Pillow write HEIC
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_progressive_and_cmyk_jpegs_are_read(portrait: PIL.Image.Image) -> None:
         )
 
 
-# Which corner of the upright picture the file's first pixel is, and whether sides swap:
-# Exif 2.32, tag 0x0112.
+# The orientation says which corner of the upright photo the first stored pixel is, and whether
+# rows and columns are swapped: Exif 2.32, tag 0x0112.
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(portrait: PIL.Image.Image, orientation: int) -> None:
     upright = np.asarray(portrait)
@@ -78,7 +78,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     assert np.array_equal(image[..., 0], (ramp >> 8).astype(np.uint8))
 
 
-def test_transparency_is_laid_on_white() -> None:
+def test_transparent_pixels_are_blended_with_white() -> None:
     clear = PIL.Image.new("RGBA", (16, 16), (255, 0, 0, 0))
     assert (decode_photo(encoded(clear, "PNG")).image == 255).all()
 
@@ -102,7 +102,7 @@ def test_empty_and_foreign_files_are_rejected_with_their_reason() -> None:
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
-def test_a_truncated_photo_is_rejected_never_half_read(
+def test_a_truncated_photo_is_rejected_not_decoded_in_part(
     portrait: PIL.Image.Image, share: float
 ) -> None:
     for image_format in ("JPEG", "PNG", "WEBP"):
@@ -111,7 +111,7 @@ def test_a_truncated_photo_is_rejected_never_half_read(
 
 
 @pytest.mark.slow
-def test_a_bomb_is_rejected_before_it_is_unpacked() -> None:
+def test_a_decompression_bomb_is_rejected_before_it_is_decoded() -> None:
     content = encoded(PIL.Image.new("1", (40_000, 40_000)), "PNG")
     assert len(content) < 1_000_000
     assert reason_of(content) is RejectReason.TOO_LARGE
@@ -134,7 +134,7 @@ def test_a_jpeg_of_absurdly_many_scans_is_rejected() -> None:
     assert decode_photo(content + b"\xff\xda" * 99).width == 99
 
 
-def test_what_takes_too_much_memory_is_rejected_though_it_has_few_pixels() -> None:
+def test_a_photo_that_takes_too_much_memory_is_rejected_though_it_has_few_pixels() -> None:
     square = PIL.Image.new("RGB", (200, 200))
     limits = PhotoLimits(max_memory=150_000)
     for image_format, options in (("WEBP", {}), ("JPEG", {"progressive": True, "subsampling": 0})):
@@ -144,17 +144,17 @@ def test_what_takes_too_much_memory_is_rejected_though_it_has_few_pixels() -> No
     assert decode_photo(encoded(square, "JPEG"), limits=limits).width == 200
 
 
-def test_a_photo_of_some_pixels_height_is_too_small() -> None:
+def test_a_photo_of_fifteen_pixels_height_is_too_small() -> None:
     assert reason_of(encoded(PIL.Image.new("RGB", (900, 15)), "PNG")) is RejectReason.TOO_SMALL
 
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])
-@pytest.mark.parametrize("turn", [1, 6])
-def test_a_jpeg_is_reduced_while_it_is_decoded_and_can_be_had_in_full(
-    portrait: PIL.Image.Image, reduction: int, turn: int
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_reduced_while_it_is_decoded_and_can_be_decoded_again_at_full_size(
+    portrait: PIL.Image.Image, reduction: int, orientation: int
 ) -> None:
     exif = PIL.Image.Exif()
-    exif[0x0112] = turn
+    exif[0x0112] = orientation
     content = encoded(portrait, "JPEG", quality=95, exif=exif)
     whole = decode_photo(content)
     photo = decode_photo(content, reduction_for=lambda side: reduction if side == 600 else 1)
@@ -184,6 +184,6 @@ def test_a_huge_photo_is_halved_band_by_band(
         assert photo.finer(1).reduction == 2
 
 
-def test_broken_metadata_does_not_spoil_a_photo(portrait: PIL.Image.Image) -> None:
+def test_a_photo_with_corrupt_exif_data_is_decoded(portrait: PIL.Image.Image) -> None:
     content = encoded(portrait, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert decode_photo(content).width == 512

@@ -88,14 +88,14 @@ def memory() -> Iterator[Callable[[Mapping[str, bytes]], None]]:
 def test_photos_are_found_by_their_ending_below_a_folder(tmp_path: Path) -> None:
     taken = {f"sub/deep/{ending[1:]}{ending}": b"12345" for ending in PHOTO_SUFFIXES}
     taken |= {"b.JPG": b"12345", "a.jpeg": b"12345", "folder.jpg/c.png": b"12345"}
-    passed = ("notes.txt", "jpg", "x.jpg.part", ".hidden.jpg", ".jpg", ".thumbs/d.jpg")
-    write(tmp_path, taken | dict.fromkeys(passed, b"12345"))
+    skipped = ("notes.txt", "jpg", "x.jpg.part", ".hidden.jpg", ".jpg", ".thumbs/d.jpg")
+    write(tmp_path, taken | dict.fromkeys(skipped, b"12345"))
     listing = list_photos([tmp_path])
     assert names(listing, tmp_path) == sorted(taken)
     assert listing.photos.schema.equals(LISTING_SCHEMA)
     assert set(listing.photos["num_bytes"].to_pylist()) == {5}
-    place = names(listing, tmp_path).index("a.jpeg")
-    assert listing.photos["mtime_ns"][place].as_py() == (tmp_path / "a.jpeg").stat().st_mtime_ns
+    row = names(listing, tmp_path).index("a.jpeg")
+    assert listing.photos["mtime_ns"][row].as_py() == (tmp_path / "a.jpeg").stat().st_mtime_ns
     assert listing.reading_order.to_pylist() == list(range(len(taken)))
 
 
@@ -151,16 +151,16 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path
     assert listing.photos["num_bytes"].to_pylist() == [1, -1, 3, -1]
     assert listing.photos["mtime_ns"].to_pylist()[1::2] == [-1, -1]
     assert reason_for(uris(listing)[1]) is RejectReason.READ_ERROR
-    # What lies behind a link was not looked for, so it has not vanished.
+    # Photos behind a link to a folder were not listed, so they have not vanished.
     assert covered(listing, f"{folder}/out/x.jpg", f"{folder}/outer/x.jpg") == [False, True]
-    assert names(list_photos([folder / "out"]), folder) == ["out/x.jpg"]  # named: followed
+    assert names(list_photos([folder / "out"]), folder) == ["out/x.jpg"]  # a named link is followed
 
 
-def test_an_unreadable_subfolder_is_accounted_for(tmp_path: Path) -> None:
-    """Run without root's rights, for root may read everything."""
+def test_an_unreadable_subfolder_is_listed_without_size(tmp_path: Path) -> None:
+    """The listing runs in a process without root's rights, since root may read everything."""
     folder = write(tmp_path / "photos", {"a.jpg": b"1", "shut/b.jpg": b"1", "dark/c.jpg": b"123"})
     (folder / "shut").chmod(0o000)
-    (folder / "dark").chmod(0o444)  # its names can be read, but nothing can be opened
+    (folder / "dark").chmod(0o444)  # its entries can be listed, but not opened
     script = f"""
 import json
 import pyarrow as pa
@@ -193,7 +193,7 @@ print(json.dumps([listing.photos.to_pylist(), answers, message]))
     assert sizes == {"a.jpg": 1, "shut": -1, "dark/c.jpg": -1}
     assert answers == [False, True, True]
     assert message.startswith(f"{folder}/shut cannot be read (Permission denied); make it readable")
-    # Readable again, the row of the folder itself has no place in a dataset any more.
+    # Once the folder is readable, its own row is covered, so it vanishes from a dataset.
     later = list_photos([folder])
     assert names(later, folder) == ["a.jpg", "dark/c.jpg", "shut/b.jpg"]
     assert covered(later, f"{folder}/shut", f"{folder}/deleted-meanwhile") == [True, True]
@@ -295,13 +295,13 @@ def test_members_of_archives_are_photos(tmp_path: Path, ending: str) -> None:
         **{"b.jpg": b"bb", "./a.JPG": b"a", "sub/a::b c%41.png": b"ccc", "/abs/d.jpg": b"dddd"},
         **{"../up/e.jpg": b"eeeee", "line\nbreak é.jpg": b"f"},
     }
-    passed = {"notes.txt": b"x", "sub/.h.jpg": b"x", ".t/x.jpg": b"x", "__MACOSX/._a.jpg": b"x"}
+    skipped = {"notes.txt": b"x", "sub/.h.jpg": b"x", ".t/x.jpg": b"x", "__MACOSX/._a.jpg": b"x"}
     path = tmp_path / f"archive{ending}"
     if ending.lower() == ".zip":
-        write_zip(path, members | passed)
+        write_zip(path, members | skipped)
         scheme = "zip"
     else:
-        write_tar(path, members | passed, ARCHIVE_MODES.get(ending, "w"))
+        write_tar(path, members | skipped, ARCHIVE_MODES.get(ending, "w"))
         scheme = "tar"
     os.utime(path, ns=(5, 1_234_567_890_123_456_789))
     listing = list_photos([path])
@@ -310,7 +310,7 @@ def test_members_of_archives_are_photos(tmp_path: Path, ending: str) -> None:
     assert {uri: read_photo(uri) for uri in uris(listing)} == expected
     assert {row[0]: row[1] for row in rows(listing)} == {u: len(c) for u, c in expected.items()}
     assert set(listing.photos["mtime_ns"].to_pylist()) == {1_234_567_890_123_456_789}
-    # Read as they lie.
+    # The reading order is the archive's own.
     in_order = listing.photos["uri"].take(listing.reading_order).to_pylist()
     assert in_order == list(expected)
     held = [f"{scheme}://gone.jpg::{path}", f"{scheme}://./x/gone.png::{path}"]
@@ -332,7 +332,7 @@ def test_only_regular_members_of_a_tar_are_photos(tmp_path: Path) -> None:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "real.jpg"
             tar.addfile(info)
-        for content in (b"older", b"newest!"):  # of two of one name, the last counts
+        for content in (b"older", b"newest!"):  # the last member of a name counts
             info = tarfile.TarInfo("real.jpg")
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
@@ -355,7 +355,7 @@ def test_only_regular_members_of_a_zip_are_photos(tmp_path: Path) -> None:
     assert read_photo(uris(listing)[0]) == b"newest!"
 
 
-def test_members_with_names_of_no_encoding_are_read(tmp_path: Path) -> None:
+def test_members_whose_names_are_not_unicode_are_read(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"latin-\xe9")
     folder.mkdir()
     name = os.fsdecode(b"sub::x/photo-\xff%\n.jpg")
@@ -372,7 +372,7 @@ def test_members_with_names_of_no_encoding_are_read(tmp_path: Path) -> None:
         gone = [photo_uri(f"tar://{gone}::{path}") for gone in ("gone.jpg", f"gone-{name}")]
         hidden = photo_uri(f"tar://sub/.{name}::{path}")
         assert covered(listing, *gone, hidden) == [True, True, False]
-        # A uri stands for the photo wherever it is written.
+        # An escaped uri names the photo as a source, too.
         assert rows(list_photos([uris(listing)[0]])) == rows(listing)[:1]
 
 
@@ -395,7 +395,7 @@ def test_an_archive_with_two_colons_in_its_path_is_refused(tmp_path: Path) -> No
 
 
 def noise(count: int) -> dict[str, bytes]:
-    """Photos that do not compress, so that a cut anywhere hits content."""
+    """Return files of incompressible bytes, so that a cut anywhere hits their content."""
     draw = random.Random(7)
     return {f"{number}.jpg": draw.randbytes(3_000) for number in range(count)}
 
@@ -413,26 +413,28 @@ def test_a_truncated_archive_is_refused_by_name(tmp_path: Path, ending: str, sha
         content = content[: 50 * (512 + 3_072)]  # without the end mark and its padding
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(
-        CorruptFileError, match=r"cut\.\S+ is corrupt or no \w+ archive \(.+\)"
+        CorruptFileError, match=r"cut\.\S+ is corrupt or not a \w+ archive \(.+\)"
     ) as e:
         list_photos([path])
-    assert str(e.value).endswith("; copy or make it again")
+    assert str(e.value).endswith("; copy it again or create it again")
     assert "\n" not in str(e.value)
 
 
-def test_a_tar_cut_off_between_members_is_refused(tmp_path: Path) -> None:
+def test_a_tar_truncated_between_members_is_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "cut.tar", noise(4))
     path.write_bytes(path.read_bytes()[: 2 * (512 + 3_072)])
-    with pytest.raises(CorruptFileError, match="cut off or spoilt before its end mark"):
+    with pytest.raises(
+        CorruptFileError, match="truncated or corrupt before its end-of-archive marker"
+    ):
         list_photos([path])
 
 
-def test_a_tar_with_a_spoilt_header_is_refused(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "spoilt.tar", noise(4))
+def test_a_tar_with_a_corrupt_header_is_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "header.tar", noise(4))
     content = bytearray(path.read_bytes())
     content[2 * (512 + 3_072) + 20] ^= 1  # in the third header
     path.write_bytes(content)
-    with pytest.raises(CorruptFileError, match=r"spoilt\.tar is corrupt"):
+    with pytest.raises(CorruptFileError, match=r"header\.tar is corrupt"):
         list_photos([path])
 
 
@@ -455,14 +457,14 @@ def test_a_tar_gz_whose_checksum_is_wrong_is_refused(tmp_path: Path) -> None:
         list_photos([path])
 
 
-def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path: Path) -> None:
     for ending in (".tar", ".tgz", ".zip"):
         path = write(tmp_path, {f"text{ending}": b"no archive " * 500}) / f"text{ending}"
-        with pytest.raises(CorruptFileError, match=r"text\.\w+ is corrupt or no"):
+        with pytest.raises(CorruptFileError, match=r"text\.\w+ is corrupt or not a"):
             list_photos([path])
 
 
-def test_members_replaced_later_are_read_where_they_lie(tmp_path: Path) -> None:
+def test_members_replaced_later_are_read_at_their_last_position(tmp_path: Path) -> None:
     path, other = tmp_path / "a.tar", tmp_path / "a.zip"
     with (
         tarfile.open(path, "w") as tar,
@@ -478,7 +480,7 @@ def test_members_replaced_later_are_read_where_they_lie(tmp_path: Path) -> None:
 
 
 def test_archives_are_read_one_after_the_other(tmp_path: Path) -> None:
-    """In the order of uris they would take turns."""
+    """Sorted by uri, the members of the two archives would alternate."""
     first = write_tar(tmp_path / "1.tar", {"c.jpg": b"", "a.jpg": b""})
     second = write_tar(tmp_path / "2.tar", {"b.jpg": b"", "a.jpg": b""})
     write(tmp_path / "folder", {"z.jpg": b"", "a.jpg": b""})
@@ -513,7 +515,7 @@ def test_a_text_list_names_photos_one_a_line(tmp_path: Path) -> None:
     assert covered(listing, f"{folder}/gone.jpg", f"{folder}/other.jpg") == [True, False]
 
 
-def test_a_csv_says_more_about_photos(tmp_path: Path) -> None:
+def test_a_csv_adds_typed_metadata_to_photos(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_bytes(
         b"\xef\xbb\xbfname,path,age,code,tall,member,born,note,huge,fine,off\r\n"
@@ -535,15 +537,15 @@ def test_a_csv_says_more_about_photos(tmp_path: Path) -> None:
     assert found["member"] == ("bool", [True, False, None])
     assert found["born"] == ("date32[day]", [date(1990, 2, 28), date(2000, 1, 1), None])
     assert found["note"] == ("string", ["two\nlines", None, None])
-    assert found["huge"] == ("string", ["9223372036854775808", "1", None])  # no 64-bit number
-    assert found["fine"] == ("string", ["1", "123456789012345678", "1.5"])  # no float holds it
+    assert found["huge"] == ("string", ["9223372036854775808", "1", None])  # beyond 64 bits
+    assert found["fine"] == ("string", ["1", "123456789012345678", "1.5"])  # no float64
     assert found["off"] == ("string", [None] * 3)
 
 
 def test_lines_within_values_do_not_end_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the blocks that a CSV is read in end."""
+    """A value may span the blocks in which a CSV is parsed."""
     monkeypatch.setattr("faces.photos.lists._BLOCK_BYTES", 100)
     notes = [f"{'x' * number}\n\r\n{number}" for number in range(30)]
     lines = ["uri,note", *(f'{number:02d}.jpg,"{note}"' for number, note in enumerate(notes))]
@@ -568,7 +570,7 @@ def test_lines_within_values_do_not_end_a_row(
         (["2024-2-29", "2024-02-28"], "string"),
     ],
 )
-def test_a_column_of_a_csv_becomes_what_every_value_is(
+def test_a_csv_column_gets_the_narrowest_type_that_fits_all_its_values(
     tmp_path: Path, values: list[str], kind: str
 ) -> None:
     lines = ["uri,x", *(f"{number}.jpg,{value}" for number, value in enumerate(values))]
@@ -589,13 +591,13 @@ def test_a_list_may_be_tab_separated(tmp_path: Path) -> None:
     [
         (b"uri,path\na,b\n", "has both a column `uri` and a column `path`"),
         (b"photo,n\na,b\n", r"exactly one column must be called `uri` or `path` \(it has photo, n"),
-        (b"uri,score\na,1\n", "column 'score', which is what datasets call.*; rename it"),
+        (b"uri,score\na,1\n", "column 'score', a name that is reserved for .*; rename it"),
         (b"uri,n,n\na,1,2\n", "two columns called 'n'; rename one"),
         (b"uri,\na,1\n", "a column without a name"),
         (b"uri,n\na,1\n,2\n", "row 2 names no photo"),
-        (b"uri,n\na\n", "no proper CSV .*Expected 2 columns, got 1"),
-        (b'uri,n\na,"open\nb,2\n', "quotation mark without its partner"),
-        (b"", "no proper CSV"),
+        (b"uri,n\na\n", "not a valid CSV file .*Expected 2 columns, got 1"),
+        (b'uri,n\na,"open\nb,2\n', "an unclosed quotation mark; close or remove it"),
+        (b"", "not a valid CSV file"),
         ("uri,n\nä,é\n".encode("latin-1"), "is not UTF-8; save it"),
         ("uri,ä\na,b\n".encode("latin-1"), "is not UTF-8; save it"),
         ("uri,n\na,b\n".encode("utf-16"), r"is not UTF-8 .*; save it"),
@@ -603,7 +605,7 @@ def test_a_list_may_be_tab_separated(tmp_path: Path) -> None:
         (b"uri,n\na,1\na,\n", r"/a is named with different values of 'n'"),
         (b"uri\ns3://bucket/a.jpg\n", "run `pip install s3fs`"),
         (b"uri\ntar://a.jpg::gs://bucket/a.tar\n", "run `pip install gcsfs`"),
-        (b"uri\nnosuch://bucket/a.jpg\n", "begins with nosuch://, which is not known"),
+        (b"uri\nnosuch://bucket/a.jpg\n", "begins with nosuch://, which is not supported"),
         (b"uri,n\n", "no photos under"),
     ],
 )
@@ -617,11 +619,11 @@ def test_a_list_that_cannot_be_used_says_why(tmp_path: Path, content: bytes, say
 
 def test_a_text_list_in_utf_16_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes("a.jpg\n".encode("utf-16"))
-    with pytest.raises(WrongUsageError, match="no plain text"):
+    with pytest.raises(WrongUsageError, match="not plain text"):
         list_photos([tmp_path / "list.txt"])
 
 
-def test_no_metadata_is_called_like_a_column_of_datasets(tmp_path: Path) -> None:
+def test_the_column_names_of_datasets_are_reserved(tmp_path: Path) -> None:
     contract = ModelContract("a", "b", "c", "d", "e", dimension=8)
     with DatasetWriter.open(tmp_path / "d", DatasetSettings(contract)) as writer:
         photos = writer.dataset.photos()
@@ -629,7 +631,7 @@ def test_no_metadata_is_called_like_a_column_of_datasets(tmp_path: Path) -> None
     assert ours <= RESERVED_COLUMNS
 
 
-def test_a_parquet_list_brings_its_types(tmp_path: Path) -> None:
+def test_columns_of_a_parquet_list_keep_their_types(tmp_path: Path) -> None:
     moment = datetime(2020, 5, 17, 12, 30, 15, 123456, tzinfo=UTC)
     write_list = {
         "uri": pa.array(["a.jpg", "b.jpg"], pa.large_string()),
@@ -642,7 +644,7 @@ def test_a_parquet_list_brings_its_types(tmp_path: Path) -> None:
         "exact": pa.array([1_500, None], pa.timestamp("ns")),
         "nothing": pa.nulls(2),
     }
-    folder = tmp_path / "year=2020"  # is no column
+    folder = tmp_path / "year=2020"  # must not become a column
     folder.mkdir()
     pq.write_table(pa.table(write_list), folder / "list.parquet")
     table = list_photos([folder / "list.parquet"]).photos
@@ -667,12 +669,12 @@ def test_a_parquet_list_brings_its_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "says"),
     [
-        (pa.array([b"x"]), "column 'x' is of type binary, which cannot be kept"),
-        (pa.array([[1]]), "column 'x' is of type list<element: int64>, which cannot be kept"),
+        (pa.array([b"x"]), "column 'x' is of type binary, which metadata cannot have"),
+        (pa.array([[1]]), "column 'x' is of type list<element: int64>, which metadata cannot have"),
         (pa.array([2**63], pa.uint64()), "column 'x' does not fit int64"),
     ],
 )
-def test_a_parquet_column_that_cannot_be_kept_is_named(
+def test_a_parquet_column_of_an_unsupported_type_is_named(
     tmp_path: Path, column: pa.Array, says: str
 ) -> None:
     pq.write_table(pa.table({"uri": ["a"], "x": column}), tmp_path / "list.parquet")
@@ -684,7 +686,7 @@ def test_a_corrupt_parquet_list_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "list.parquet"
     pq.write_table(pa.table({"uri": ["a"]}), path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(CorruptFileError, match=r"list\.parquet is corrupt or no Parquet file"):
+    with pytest.raises(CorruptFileError, match=r"list\.parquet is corrupt or not a Parquet file"):
         list_photos([path])
 
 
@@ -736,7 +738,7 @@ def test_lists_whose_columns_differ_in_type_are_refused(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text("uri,x\na.jpg,1\n")
     (tmp_path / "2.csv").write_text("uri,x\nb.jpg,one\n")
     with pytest.raises(
-        WrongUsageError, match=r"column 'x' is int64 in \S*1\.csv but string in \S*2\.csv; make"
+        WrongUsageError, match=r"column 'x' is int64 in \S*1\.csv but string in \S*2\.csv; use one"
     ):
         list_photos([tmp_path / "1.csv", tmp_path / "2.csv"])
 
@@ -744,7 +746,7 @@ def test_lists_whose_columns_differ_in_type_are_refused(tmp_path: Path) -> None:
 # URLs
 
 
-def test_a_folder_elsewhere_is_listed(memory: Callable[[Mapping[str, bytes]], None]) -> None:
+def test_a_remote_folder_is_listed(memory: Callable[[Mapping[str, bytes]], None]) -> None:
     memory({"/b/x/1.jpg": b"1", "/b/x/y/a::2.PNG": b"22", "/b/x/n.txt": b"", "/b/x/.h/3.jpg": b""})
     memory({"/b/xx/4.jpg": b"", "/b/x/.5.jpg": b""})
     listing = list_photos(["memory://b/x"])
@@ -761,7 +763,7 @@ def test_a_folder_elsewhere_is_listed(memory: Callable[[Mapping[str, bytes]], No
     assert covered(everything, "memory:///gone.jpg", "/gone.jpg") == [True, False]
 
 
-def test_one_object_elsewhere_is_a_photo(memory: Callable[[Mapping[str, bytes]], None]) -> None:
+def test_one_remote_object_is_a_photo(memory: Callable[[Mapping[str, bytes]], None]) -> None:
     memory({"/b/photo": b"123"})
     listing = list_photos(["memory://b/photo"])
     assert [row[:2] for row in rows(listing)] == [("memory:///b/photo", 3)]
@@ -770,7 +772,7 @@ def test_one_object_elsewhere_is_a_photo(memory: Callable[[Mapping[str, bytes]],
         list_photos(["memory://b/gone"])
 
 
-def test_an_archive_elsewhere_is_listed(
+def test_a_remote_archive_is_listed(
     tmp_path: Path, memory: Callable[[Mapping[str, bytes]], None]
 ) -> None:
     memory({"/b/a.tgz": write_tar(tmp_path / "a.tgz", {"x.jpg": b"xx"}, "w:gz").read_bytes()})
@@ -781,9 +783,9 @@ def test_an_archive_elsewhere_is_listed(
     assert min(listing.photos["mtime_ns"].to_pylist()) > 0
 
 
-def test_a_list_elsewhere_is_refused(memory: Callable[[Mapping[str, bytes]], None]) -> None:
+def test_a_remote_photo_list_is_refused(memory: Callable[[Mapping[str, bytes]], None]) -> None:
     memory({"/b/list.csv": b"uri\na.jpg\n"})
-    with pytest.raises(WrongUsageError, match="photo list elsewhere; copy it here"):
+    with pytest.raises(WrongUsageError, match="remote photo list; copy it to this machine"):
         list_photos(["memory://b/list.csv"])
 
 
@@ -793,7 +795,8 @@ def test_a_list_elsewhere_is_refused(memory: Callable[[Mapping[str, bytes]], Non
         ("s3://bucket/folder", "run `pip install s3fs`"),
         ("gs://bucket/folder", "run `pip install gcsfs`"),
         ("tar://::s3://bucket/a.tar", "run `pip install s3fs`"),
-        ("nosuch://x/y", "begins with nosuch://, which is not known"),
+        ("smb://server/folder", "run `pip install smbprotocol`"),
+        ("nosuch://x/y", "begins with nosuch://, which is not supported"),
         ("tar://x.jpg", "names no archive; write tar://MEMBER::/PATH/OF/ARCHIVE"),
     ],
 )
@@ -803,7 +806,7 @@ def test_a_url_that_cannot_be_opened_says_what_to_do(url: str, says: str) -> Non
 
 
 class StrangeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """Shows a folder with one subfolder that may not be read, and times in many ways."""
+    """A filesystem with an unreadable subfolder, and modification times in many formats."""
 
     protocol = "strange"
     times: tuple[dict[str, Any], ...] = (
@@ -858,19 +861,19 @@ def test_times_of_objects_are_understood(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("strange")
-def test_a_folder_elsewhere_that_cannot_be_read_whole_is_refused() -> None:
+def test_a_remote_folder_that_cannot_be_read_completely_is_refused() -> None:
     with pytest.raises(WrongUsageError, match=r"cannot be listed \(Permission denied\); check"):
         list_photos(["strange://folder"])
     for readable in ("hidden", "links"):
         assert uris(list_photos([f"strange://{readable}"])) == [f"strange://{readable}/a.jpg"]
 
 
-def test_a_url_of_something_here_is_refused(tmp_path: Path) -> None:
+def test_a_url_of_a_local_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongUsageError, match="name its path, /"):
         list_photos([f"local://{tmp_path}"])
 
 
-def test_a_url_that_photos_cannot_be_named_by_is_refused() -> None:
+def test_a_url_with_a_host_that_the_uris_of_photos_lack_is_refused() -> None:
     class Hosted(StrangeFileSystem):
         protocol = "hosted"
 
@@ -883,5 +886,7 @@ def test_a_url_that_photos_cannot_be_named_by_is_refused() -> None:
             return path.removeprefix("hosted://").partition("/")[2] if "://" in path else path
 
     fsspec.register_implementation("hosted", Hosted, clobber=True)
-    with pytest.raises(WrongUsageError, match="holds more than hosted:// URLs of photos can say"):
+    with pytest.raises(
+        WrongUsageError, match=r"parts, such as a host.* that the hosted:// URLs of"
+    ):
         list_photos(["hosted://me@server/times"])

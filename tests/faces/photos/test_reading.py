@@ -34,7 +34,7 @@ def test_a_photo_is_named_by_its_absolute_path_or_url(
     ]
 
 
-def test_a_members_url_is_parted_at_its_last_colons() -> None:
+def test_a_members_url_is_split_at_its_last_double_colon() -> None:
     assert split_member_url("tar://a::b.jpg::/x.tar") == ("tar", "a::b.jpg", "/x.tar")
     assert split_member_url("zip://::s3://b/x.zip") == ("zip", "", "s3://b/x.zip")
     for other in ("s3://b/a::b.jpg", "tar://a.jpg", "tar://a.jpg::", "/x::/y"):
@@ -61,13 +61,13 @@ def test_a_photo_written_to_while_it_is_read_is_rejected(
 ) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"12345")
-    looked_at: list[int] = []
+    examined: list[int] = []
     fstat = os.fstat
 
-    def write_after_first_look(descriptor: int) -> os.stat_result:
+    def write_after_first_fstat(descriptor: int) -> os.stat_result:
         status = fstat(descriptor)
-        if not looked_at:
-            looked_at.append(descriptor)
+        if not examined:
+            examined.append(descriptor)
             if change == "rewrite":
                 os.utime(path, ns=(0, status.st_mtime_ns + 1))
             else:
@@ -75,9 +75,9 @@ def test_a_photo_written_to_while_it_is_read_is_rejected(
                 os.utime(path, ns=(0, status.st_mtime_ns))
         return status
 
-    monkeypatch.setattr("faces.photos.reading.os.fstat", write_after_first_look)
+    monkeypatch.setattr("faces.photos.reading.os.fstat", write_after_first_fstat)
     assert reason_for(str(path)) is RejectReason.CHANGED
-    assert len(read_photo(str(path))) in (3, 5, 8)  # quiet again
+    assert len(read_photo(str(path))) in (3, 5, 8)  # nobody writes to it any more
 
 
 def test_pipes_devices_and_folders_are_not_waited_for(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_pipes_devices_and_folders_are_not_waited_for(tmp_path: Path) -> None:
     assert len(list(Path("/dev/fd").iterdir())) == descriptors
 
 
-def test_a_named_photo_that_is_none_says_why(tmp_path: Path) -> None:
+def test_a_named_file_that_is_not_a_photo_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no photo")
     with pytest.raises(WrongUsageError, match="unsupported_format"):
         open_photo(tmp_path / "text.jpg")
@@ -114,7 +114,7 @@ def test_a_member_is_read_up_to_the_limit(tmp_path: Path) -> None:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the archives whose tables are read."""
+    """The names of the archives that were opened, in order."""
     opened: list[str] = []
 
     def count(*args: Any, name: str) -> Any:
@@ -138,7 +138,7 @@ def test_an_archives_table_is_read_once_and_again_when_it_changes(
     assert opened == [str(path)] * 2
 
 
-def test_a_corrupt_archive_is_searched_once(tmp_path: Path, opened: list[str]) -> None:
+def test_a_corrupt_archive_is_opened_once(tmp_path: Path, opened: list[str]) -> None:
     path = write_tar(tmp_path / "a.tar", {"a.jpg": b"1" * 5_000})
     path.write_bytes(path.read_bytes()[:3_000])
     for _ in range(3):
@@ -148,7 +148,7 @@ def test_a_corrupt_archive_is_searched_once(tmp_path: Path, opened: list[str]) -
 
 
 def test_a_process_that_forks_does_not_share_archives(tmp_path: Path) -> None:
-    """Parent and child would move each other's place in the file."""
+    """Parent and child would share one file position."""
     path = write_tar(tmp_path / "a.tar", {f"{n}.jpg": bytes([n]) * 3_000 for n in range(20)})
     assert len(read_photo(f"tar://0.jpg::{path}")) == 3_000
     child = os.fork()
@@ -160,7 +160,7 @@ def test_a_process_that_forks_does_not_share_archives(tmp_path: Path) -> None:
         assert read_photo(f"tar://{number}.jpg::{path}") == bytes([number]) * 3_000
 
 
-def spoil(path: Path, old: bytes, new: bytes) -> Path:
+def corrupt(path: Path, old: bytes, new: bytes) -> Path:
     content = path.read_bytes()
     assert content.count(old) == 1
     path.write_bytes(content.replace(old, new))
@@ -172,8 +172,8 @@ def test_a_member_that_cannot_be_read_is_a_read_error(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("altered.jpg", b"as it was")
         archive.writestr("fine.jpg", b"fine")
-    spoil(path, b"as it was", b"as it is!")
-    assert reason_for(f"zip://altered.jpg::{path}") is RejectReason.READ_ERROR  # its checksum
+    corrupt(path, b"as it was", b"as it is!")
+    assert reason_for(f"zip://altered.jpg::{path}") is RejectReason.READ_ERROR  # wrong checksum
     assert read_photo(f"zip://fine.jpg::{path}") == b"fine"
     for uri in (
         *(f"zip://gone.jpg::{path}", f"tar://fine.jpg::{path}", "zip://fine.jpg::a.zip"),
@@ -205,7 +205,7 @@ def test_a_zip_member_larger_than_it_says_is_not_unpacked(tmp_path: Path) -> Non
 
 
 def test_a_sparse_member_is_a_read_error(tmp_path: Path) -> None:
-    """Its content does not lie in one piece."""
+    """The content of a sparse member is not contiguous in the archive."""
     info = tarfile.TarInfo("a.jpg")
     info.pax_headers = {"GNU.sparse.map": "0,2,4,3", "GNU.sparse.size": "7"}
     info.size = 5
@@ -219,12 +219,12 @@ def test_a_sparse_member_is_a_read_error(tmp_path: Path) -> None:
 
 
 class LyingFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """Every object holds ten bytes, whatever size it announces."""
+    """A filesystem whose objects hold ten bytes, whatever size they announce."""
 
     protocol = "lying"
     size: int | None = None
     error: Exception | None = None
-    asked_for: list[int]
+    requested: list[int]
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:
         if LyingFileSystem.error is not None:
@@ -234,7 +234,7 @@ class LyingFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
             size = LyingFileSystem.size
 
             def read(self, count: int | None = -1, /) -> bytes:
-                LyingFileSystem.asked_for.append(-1 if count is None else count)
+                LyingFileSystem.requested.append(-1 if count is None else count)
                 return super().read(count)
 
         return Content(b"0123456789")
@@ -242,7 +242,7 @@ class LyingFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
 @pytest.fixture
 def lying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    monkeypatch.setattr(LyingFileSystem, "asked_for", [], raising=False)
+    monkeypatch.setattr(LyingFileSystem, "requested", [], raising=False)
     fsspec.register_implementation("lying", LyingFileSystem, clobber=True)
 
     def announce(size: int | None = None, error: Exception | None = None) -> None:
@@ -256,15 +256,15 @@ def test_an_object_is_never_read_beyond_the_limit(lying: Callable[..., None]) ->
     for size in (10, None, 3):
         lying(size)
         assert read_photo("lying://a/b::c.jpg", 10) == b"0123456789"
-        assert set(LyingFileSystem.asked_for) == {11}
-    LyingFileSystem.asked_for.clear()
+        assert set(LyingFileSystem.requested) == {11}
+    LyingFileSystem.requested.clear()
     for size in (3, None):
         lying(size)
         assert reason_for("lying://a.jpg", 9) is RejectReason.TOO_LARGE
-    assert LyingFileSystem.asked_for == [10, 10]
+    assert LyingFileSystem.requested == [10, 10]
     lying(10)
     assert reason_for("lying://a.jpg", 9) is RejectReason.TOO_LARGE
-    assert LyingFileSystem.asked_for == [10, 10]  # not read at all
+    assert LyingFileSystem.requested == [10, 10]  # not read at all
     lying(11)
     assert reason_for("lying://a.jpg") is RejectReason.CHANGED
 
@@ -276,13 +276,13 @@ def test_an_object_is_never_read_beyond_the_limit(lying: Callable[..., None]) ->
         *(RuntimeError("no\ncredentials"), ValueError()),
     ],
 )
-def test_whatever_fails_elsewhere_is_a_read_error(
+def test_any_error_of_a_remote_filesystem_is_a_read_error(
     lying: Callable[..., None], error: Exception
 ) -> None:
     lying(error=error)
     assert reason_for("lying://a.jpg") is RejectReason.READ_ERROR
 
 
-def test_a_missing_package_is_not_the_photos_fault() -> None:
+def test_a_missing_package_is_a_usage_error_not_a_rejection() -> None:
     with pytest.raises(WrongUsageError, match="run `pip install s3fs`"):
         read_photo("s3://bucket/a.jpg")

@@ -1,4 +1,4 @@
-"""`facetrove compare` as a user meets it."""
+"""`facetrove compare`: what it prints, and its exit codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.command import require_message, run_facetrove
 
 
-def test_two_photos_of_one_man_and_of_two(demo_photos: Path) -> None:
+def test_the_decision_is_yes_for_one_person_and_no_for_two(demo_photos: Path) -> None:
     same = run_facetrove("compare", demo_photos / "obama2.jpg", demo_photos / "obama3.jpg")
     assert (same.returncode, same.stderr) == (0, "")
     first, second = same.stdout.splitlines()
@@ -29,7 +29,7 @@ def test_two_photos_of_one_man_and_of_two(demo_photos: Path) -> None:
     assert document["similarity"] < document["threshold"]
 
 
-def test_a_face_that_is_not_there(demo_photos: Path) -> None:
+def test_a_face_number_or_photo_without_such_a_face_is_refused(demo_photos: Path) -> None:
     biden, coffee = demo_photos / "biden.jpg", demo_photos / "coffee.png"
     require_message(
         *("compare", biden, biden, "--face-b", "2"), exit_code=2, says=["has 1 face", "number 2"]

@@ -1,4 +1,4 @@
-"""`facetrove embed` as a user meets it."""
+"""`facetrove embed`: what it prints, its exit codes, and what it leaves in the dataset."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def test_rejected_photos_are_counted_and_do_not_fail_the_job(
     ]
 
 
-def test_a_dataset_of_another_model(tmp_path: Path, demo_photos: Path) -> None:
+def test_embedding_into_a_dataset_of_another_model_is_refused(
+    tmp_path: Path, demo_photos: Path
+) -> None:
     other = replace(load_pipeline().contract, embedder="facenet")
     write(tmp_path / "d", other, {"a": 1})
     require_message(
@@ -48,7 +50,9 @@ def test_a_dataset_of_another_model(tmp_path: Path, demo_photos: Path) -> None:
     )
 
 
-def test_a_model_that_is_not_there(tmp_path: Path, demo_photos: Path) -> None:
+def test_an_embedder_that_does_not_exist_is_refused_with_the_names_there_are(
+    tmp_path: Path, demo_photos: Path
+) -> None:
     require_message(
         *("embed", demo_photos, tmp_path / "d", "--embedder", "facenet"),
         exit_code=2,
@@ -56,14 +60,14 @@ def test_a_model_that_is_not_there(tmp_path: Path, demo_photos: Path) -> None:
     )
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, demo_photos: Path) -> None:
+def test_a_dataset_folder_that_cannot_be_made_is_named(tmp_path: Path, demo_photos: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     require_message(
         *("embed", demo_photos, tmp_path / "file" / "d"), exit_code=1, says=[str(tmp_path / "file")]
     )
 
 
-def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
+def test_a_dry_run_counts_new_photos_and_changes_nothing(
     tmp_path: Path, demo_photos: Path, demo_dataset: Path
 ) -> None:
     finished = run_facetrove("embed", "--dry-run", demo_photos, tmp_path / "d")
@@ -86,7 +90,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
 
 
 @pytest.mark.slow
-def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
+def test_info_describes_a_run_over_folders_photo_lists_and_archives(
     tmp_path: Path, demo_photos: Path
 ) -> None:
     photos, dataset = tmp_path / "photos", tmp_path / "d"
@@ -102,13 +106,13 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
     assert without_times(finished.stdout) == [
         "embedded 1 face of 4 photos",
         "  1 photo without a face",
-        "  1 photo whose content was known already",
+        "  1 photo with the same content as another, not embedded again",
         "  1 photo rejected: corrupt",
         f"{dataset} holds 1 face of 4 photos",
     ]
     lines = run_facetrove("info", dataset).stdout.splitlines()
     assert lines[0] == f"{dataset} holds 1 face of 4 photos"
-    assert "made by yunet and sface-int8 (128 numbers a face, arcface-112 crops)" in lines
+    assert "made by yunet and sface-int8 (128 dimensions, arcface-112 crops)" in lines
     assert "faces kept: min_face 50" in lines
     assert "columns of photo lists: person (string)" in lines
     assert any(line.startswith("1 run finished; the last began ") for line in lines)
@@ -128,7 +132,7 @@ def test_photos_lists_and_archives_in_one_run_and_what_info_says_of_it(
 
 
 @pytest.mark.slow
-def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None:
+def test_a_missing_disk_leaves_all_photos_in_the_dataset(tmp_path: Path, demo_photos: Path) -> None:
     disk, dataset = tmp_path / "disk", tmp_path / "d"
     shutil.copytree(demo_photos, disk / "inner")
     run_facetrove("embed", disk, demo_photos, dataset, *ONE_WORKER)
@@ -146,7 +150,7 @@ def test_a_missing_disk_drops_nothing(tmp_path: Path, demo_photos: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_was_too_large_is_tried_again_when_the_limit_is_another(
+def test_photos_rejected_as_too_large_are_tried_again_when_the_limit_changes(
     tmp_path: Path, demo_photos: Path
 ) -> None:
     photos, dataset = demo_photos / "biden.jpg", tmp_path / "d"
@@ -155,7 +159,7 @@ def test_what_was_too_large_is_tried_again_when_the_limit_is_another(
     again = run_facetrove("embed", photos, dataset, "--max-pixels", "1000")
     assert "nothing is new" in again.stdout
     header = json.loads((dataset / "dataset.json").read_text())
-    header["limits"] = None  # as a run with other limits leaves it that was stopped
+    header["limits"] = None  # as a stopped run with other limits leaves it
     (dataset / "dataset.json").write_text(json.dumps(header))
     assert (
         "1 photo rejected" in run_facetrove("embed", photos, dataset, "--max-pixels", "1000").stdout
@@ -182,7 +186,7 @@ def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos
     (photos / "biden.jpg").unlink()
     (photos / "obama2.jpg").unlink()
     finished = run_facetrove("embed", photos, dataset)
-    assert "2 photos of the dataset no longer where they were" in finished.stdout
+    assert "2 photos of the dataset vanished: not found any more" in finished.stdout
     assert f"{dataset} holds 7 faces of 10 photos" in finished.stdout
     finished = run_facetrove("embed", photos, dataset, "--drop-vanished")
     assert "dropped 2 photos that vanished" in finished.stdout

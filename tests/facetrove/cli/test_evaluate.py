@@ -1,4 +1,4 @@
-"""`facetrove evaluate`, `calibrate` and `search --fpir` as a user meets them; the report pages."""
+"""`facetrove evaluate`, `calibrate` and `search --fpir`: their output and the report pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A dataset, and a list of pairs of its photos."""
+    """Make a dataset, and a list of pairs of its photos."""
     folder = tmp_path_factory.mktemp("pairs")
     vectors, people = people_around(60, 2, spread=0.6)
     uris = [f"/p/{n:03d}.jpg" for n in range(120)]
@@ -40,16 +40,18 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "d.dataset", path
 
 
-def test_pairs_are_told_as_a_table_and_as_json(pairs: tuple[Path, Path]) -> None:
+def test_the_result_on_pairs_is_printed_as_tables_and_as_json(pairs: tuple[Path, Path]) -> None:
     finished = run_facetrove("evaluate", "pairs", *pairs, "--by", "light")
     assert finished.returncode == 0, finished.stderr
     first, second, *_ = finished.stdout.splitlines()
-    assert first == ("60 pairs of one person, 60 of two; 0 with a photo in which no face was found")
+    assert (
+        first == "60 pairs of one person and 60 of two; in 0 of them a photo has no detected face"
+    )
     assert re.fullmatch(
         r"accuracy 0\.\d{4} \+- 0\.\d{4} \(standard error\) over 10 folds drawn at random", second
     )
-    assert "too few to tell" in finished.stdout  # FAR 0.001 of 60 pairs
-    # Of 60 pairs a FAR of 0.01 cannot be told, and nothing is said at it.
+    assert "too few trials" in finished.stdout  # FAR 0.001 of 60 pairs
+    # 60 pairs are too few for a FAR of 0.01, so no table is printed at its threshold.
     assert "night" not in finished.stdout and "FRR" not in finished.stdout
     document = json.loads(run_facetrove("evaluate", "pairs", *pairs, "--json").stdout)
     assert document["accuracy"] == pytest.approx(float(second.split()[1]), abs=1e-4)
@@ -60,15 +62,17 @@ def test_pairs_are_told_as_a_table_and_as_json(pairs: tuple[Path, Path]) -> None
     assert thresholds[0] is None and thresholds[1] > thresholds[-1]
 
 
-def test_identification_is_told_as_a_table_and_as_json(index: Path) -> None:
+def test_identification_is_printed_as_tables_and_as_json(index: Path) -> None:
     finished = run_facetrove("evaluate", "identify", index, "--splits", "2", "--by", "camera")
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
     assert lines[0] == (
-        "750 labelled photos of 250 people; 0 photos with faces left out for want of a label or of "
-        "its face"
+        "750 labelled photos of 250 people; 0 other photos with faces left out (no label, or no "
+        "face that it is for)"
     )
-    assert lines[1] == ("closed set: 1,000 searches in 2 splits, among 250 people with 250 photos")
+    assert lines[1] == (
+        "closed set: 1,000 searches in 2 splits, in a gallery of 250 people with 250 photos"
+    )
     (at,) = [line for line in lines if re.match(r"every face compared +0\.1 ", line)]
     rate = re.search(r"(0\.\d{4}) \((0\.\d{4}) to (0\.\d{4})\) +(0\.\d{3})$", at)
     assert rate is not None
@@ -92,7 +96,7 @@ def test_identification_is_told_as_a_table_and_as_json(index: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_wrong_is_said_in_a_line(
+def test_wrong_arguments_of_an_evaluation_are_refused_in_one_line(
     index: Path, pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     dataset, listed = pairs
@@ -104,7 +108,7 @@ def test_what_is_wrong_is_said_in_a_line(
     )
     mine = tmp_path / "mine.html"
     mine.write_text("<html>my own page</html>")
-    require_message(*evaluate, "--report", mine, exit_code=2, says=["is no report of facetrove"])
+    require_message(*evaluate, "--report", mine, exit_code=2, says=["is not a report of facetrove"])
     assert mine.read_text() == "<html>my own page</html>"
     require_message("evaluate", "pairs", dataset, tmp_path / "x.csv", exit_code=2, says=["x.csv"])
     require_message("evaluate", "pairs", index, listed, exit_code=2, says=["index"])
@@ -127,8 +131,8 @@ def test_an_index_is_calibrated_and_searched_at_a_rate(index: Path, tmp_path: Pa
     assert finished.returncode == 0, finished.stderr
     version, calibrated, line = finished.stdout.splitlines()
     assert version == f"{copy} (version 2)"
-    assert "calibrated by 250 labelled people" in calibrated
-    threshold = re.search(r"at an FPIR of 0.1 matches count from similarity (\S+) on", line)
+    assert "calibrated on 250 labelled people" in calibrated
+    threshold = re.search(r"the threshold at FPIR 0.1 is similarity (\S+)", line)
     assert threshold
     assert calibrated in run_facetrove("info", copy).stdout
     face_id = json.loads(
@@ -142,8 +146,8 @@ def test_an_index_is_calibrated_and_searched_at_a_rate(index: Path, tmp_path: Pa
     answer = run_facetrove("search", copy, "--face", nearest[0].face_id, "--fpir", "0.1")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(
-        f"matches from similarity {float(threshold[1]):.3f} on: 10% of the searches for people who "
-        "are not in the index get one\n"
+        f"matches have similarity {float(threshold[1]):.3f} or more: 10% of searches for people "
+        "who are not in the index return one\n"
     )
     assert "FPIR" in answer.stdout.splitlines()[2]
     document = json.loads(
@@ -154,11 +158,13 @@ def test_an_index_is_calibrated_and_searched_at_a_rate(index: Path, tmp_path: Pa
     assert document["max_fpir"] == 0.1
     assert all(m["similarity"] >= document["threshold"] for m in document["matches"])
     assert all(0 < m["fpir"] <= 0.1 for m in document["matches"])
-    require_message("calibrate", copy, "--fpir", "0.001", exit_code=2, says=["cannot be promised"])
+    require_message(
+        "calibrate", copy, "--fpir", "0.001", exit_code=2, says=["cannot guarantee FPIR"]
+    )
 
 
 class _Page(HTMLParser):
-    """What a page says, and what it would load."""
+    """The text, tags and linked sources of an HTML page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +187,7 @@ def page_of(path: Path) -> _Page:
 
 
 def rendered(path: Path) -> str:
-    """The text of a page as Chromium shows it."""
+    """Return the text of a page as Chromium renders it."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt install chromium")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
@@ -205,7 +211,7 @@ def require_phrases(text: str, phrases: Sequence[str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_about_pairs_reads_as_the_terminal_does(
+def test_the_report_on_pairs_has_the_figures_of_the_terminal(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     report = tmp_path / "report.html"
@@ -220,21 +226,23 @@ def test_the_page_about_pairs_reads_as_the_terminal_does(
         [
             "Is it the same person?",
             f"{accuracy} ±",
-            "60 pairs of one person and 60 of two were compared",
+            "60 mated pairs (two photos of one person) and 60 non-mated pairs",
             "True accept rate by false accept rate",
-            "too few to tell",
-            "10 were drawn at random",
+            "too few trials",
+            "10 stratified folds were drawn at random",
             "Labeled Faces in the Wild, Technical Report 07-49",
             "ISO/IEC 19795-1:2021",
-            "namer embeds them (32 numbers",
+            "embedder namer (32 dimensions",
         ],
     )
-    assert "/p/" not in text  # no photo is named unless asked for
+    assert "/p/" not in text  # no photo is named without --examples
     again = run_facetrove("evaluate", "pairs", *pairs, "--report", report)
     assert again.returncode == 0  # an earlier report is replaced
 
 
-def test_the_page_about_identification_can_be_cited(index: Path, tmp_path: Path) -> None:
+def test_the_report_on_identification_has_figures_definitions_and_sources(
+    index: Path, tmp_path: Path
+) -> None:
     report = tmp_path / "report.html"
     finished = run_facetrove(
         "evaluate", "identify", index, "--splits", "2", "--report", report, "--by", "camera"
@@ -252,8 +260,8 @@ def test_the_page_about_identification_can_be_cited(index: Path, tmp_path: Path)
             "FNIR at an FPIR of 0.01",
             "This index compares every face",
             "By camera",
-            "DET, open set: the share of people that are missed",
-            "Asked: face largest, enrol 1, splits 2, strangers 0.5, by camera, seed 0.",
+            "DET curve, open set: FNIR (share of mated searches",
+            "Options: face largest, enrol 1, splits 2, strangers 0.5, by camera, seed 0.",
             "CMC, closed set: the share of searches",
             "NISTIR 8271",
             "rule of three",
@@ -264,7 +272,7 @@ def test_the_page_about_identification_can_be_cited(index: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_examples_are_shown_when_asked_for(demo_photos: Path, tmp_path: Path) -> None:
-    """Two photos of one man said to be two people: the page shows both."""
+    """A list of pairs with two wrong labels makes errors, whose faces the page shows."""
     dataset = tmp_path / "d.dataset"
     assert run_facetrove("embed", demo_photos, dataset, *ONE_WORKER).returncode == 0
     path = tmp_path / "pairs.csv"
@@ -281,7 +289,7 @@ def test_examples_are_shown_when_asked_for(demo_photos: Path, tmp_path: Path) ->
     )
     assert finished.returncode == 0, finished.stderr
     assert re.search(
-        r"^-?0\.\d{3}  one person: .*biden.jpg  .*grace_hopper.jpg$", finished.stdout, re.M
+        r"^-?0\.\d{3}  false reject: .*biden.jpg  .*grace_hopper.jpg$", finished.stdout, re.M
     )
     faces = [s for s in page_of(report).sources if s.startswith("data:image/jpeg")]
     assert len(faces) % 2 == 0 and len(faces) >= 2

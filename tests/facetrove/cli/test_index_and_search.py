@@ -1,4 +1,4 @@
-"""`facetrove index`, `search`, `delete`, `purge`, `verify` and `compact` as a user meets them."""
+"""`facetrove index`, `search`, `delete`, `purge`, `verify` and `compact`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tests.support.command import (
 )
 
 
-def test_a_truncated_index_file(tmp_path: Path, demo_index: Path, probe_photo: Path) -> None:
+def test_a_truncated_file_of_an_index_is_named(
+    tmp_path: Path, demo_index: Path, probe_photo: Path
+) -> None:
     index = tmp_path / "i"
     shutil.copytree(demo_index, index)
     (vectors,) = index.glob("segments/*/vectors.npy")
@@ -27,7 +29,7 @@ def test_a_truncated_index_file(tmp_path: Path, demo_index: Path, probe_photo: P
     )
 
 
-def test_a_photo_with_no_face_and_k_larger_than_the_gallery(
+def test_a_photo_without_a_face_or_too_large_a_k_or_a_bad_sheet_name_is_refused(
     demo_index: Path, demo_photos: Path, tmp_path: Path
 ) -> None:
     coffee = demo_photos / "coffee.png"
@@ -47,7 +49,7 @@ def test_a_photo_with_no_face_and_k_larger_than_the_gallery(
 
 
 @pytest.mark.slow
-def test_an_index_forgets_what_was_dropped(tmp_path: Path, demo_photos: Path) -> None:
+def test_an_updated_index_leaves_out_dropped_photos(tmp_path: Path, demo_photos: Path) -> None:
     photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
     photos.mkdir()
     for name in ("biden.jpg", "obama2.jpg", "obama3.jpg"):
@@ -67,7 +69,7 @@ def test_an_index_forgets_what_was_dropped(tmp_path: Path, demo_photos: Path) ->
 def family_as_made(
     tmp_path_factory: pytest.TempPathFactory, demo_photos: Path
 ) -> tuple[Path, Path]:
-    """Dataset and index of the demo's photos, with a list that says who is in them."""
+    """Make a dataset and an index of the demo's photos, with a column `person`."""
     folder = tmp_path_factory.mktemp("family")
     rows = [f"{path},{path.stem.split('_')[0].rstrip('23')}" for path in demo_photos.iterdir()]
     (folder / "people.csv").write_text("\n".join(["path,person", *rows]))
@@ -79,25 +81,28 @@ def family_as_made(
 
 @pytest.fixture
 def family(family_as_made: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
-    """Copies of them, to change."""
+    """Copy that dataset and index, for a test that changes them."""
     dataset, index = (shutil.copytree(path, tmp_path / path.name) for path in family_as_made)
     return dataset, index
 
 
 @pytest.mark.slow
-def test_deleting_and_purging_a_person(
+def test_a_person_is_deleted_and_purged(
     family: tuple[Path, Path], probe_photo: Path, tmp_path: Path
 ) -> None:
     dataset, index = family
     where = ("--where", "person = 'obama'")
-    asked = run_facetrove("delete", dataset, index, *where)  # nobody is there to say yes
-    assert (asked.returncode, "where nobody can answer, give --yes" in asked.stderr) == (2, True)
+    asked = run_facetrove("delete", dataset, index, *where)  # stdin is no terminal
+    assert (asked.returncode, "give --yes to delete without confirmation" in asked.stderr) == (
+        2,
+        True,
+    )
     tried = run_facetrove("delete", dataset, index, *where, "--dry-run")
     assert tried.stdout == f"would delete 4 faces of {dataset}\n"
     deleted = run_facetrove("delete", dataset, index, *where, "--yes")
     assert deleted.stdout.splitlines()[:2] == [
         f"deleted 4 faces of {dataset}",
-        f"  {index} held 4 of them and finds them no more",
+        f"  {index} held 4 of them and no longer finds them",
     ]
     found = json.loads(run_facetrove("search", index, probe_photo, "--json").stdout)
     people = {match["person"] for match in found["probes"][0]["matches"]}
@@ -110,16 +115,18 @@ def test_deleting_and_purging_a_person(
     assert len(report["deleted_face_digests"]) == 4
     assert "obama" not in json.dumps({**report, "dataset": "", "indexes": []})
     verified = run_facetrove("verify", index, dataset)
-    assert f"is whole, and agrees with {dataset}" in verified.stdout
+    assert f"is intact, and agrees with {dataset}" in verified.stdout
     require_message("delete", dataset, exit_code=2, says=["--face, --photo or --where"])
 
 
 @pytest.mark.slow
-def test_asking_for_more_than_the_nearest(family: tuple[Path, Path], probe_photo: Path) -> None:
+def test_search_takes_filters_a_minimum_similarity_one_per_person_and_a_face(
+    family: tuple[Path, Path], probe_photo: Path
+) -> None:
     _, index = family
     plain = run_facetrove("search", index, probe_photo, "--one-per", "person").stdout
     rows = [line.split() for line in plain.splitlines()[2:]]
-    assert rows[0][4] == "obama"  # and strangers in whatever order
+    assert rows[0][4] == "obama"  # strangers follow in any order
     assert sorted(row[4] for row in rows) == ["biden", "eileen", "grace", "obama"]
     above = run_facetrove("search", index, probe_photo, "--min-similarity", "0.5").stdout
     assert len(above.splitlines()) == 2 + 4
@@ -130,7 +137,7 @@ def test_asking_for_more_than_the_nearest(family: tuple[Path, Path], probe_photo
     more = json.loads(run_facetrove("search", index, "--face", match["face_id"], "--json").stdout)
     assert len(more["matches"]) == 6
     assert match["face_id"] not in {other["face_id"] for other in more["matches"]}
-    require_message("search", index, exit_code=2, says=["name a photo, or a face"])
+    require_message("search", index, exit_code=2, says=["either a photo to search for, or a face"])
     require_message(
         *("search", index, probe_photo, "--where", "name = 'x'"),
         exit_code=2,
@@ -138,15 +145,17 @@ def test_asking_for_more_than_the_nearest(family: tuple[Path, Path], probe_photo
     )
 
 
-def test_what_an_index_is_and_whether_it_is_whole(demo_index: Path, tmp_path: Path) -> None:
+def test_info_describes_an_index_and_verify_names_its_corrupt_file(
+    demo_index: Path, tmp_path: Path
+) -> None:
     index = tmp_path / "i"
     shutil.copytree(demo_index, index)
-    assert "nothing is missed" in run_facetrove("info", index).stdout
-    assert "is whole: 3 files" in run_facetrove("verify", index).stdout
+    assert "search is exact" in run_facetrove("info", index).stdout
+    assert "is intact: 3 files" in run_facetrove("verify", index).stdout
     assert "holds 7 faces" in run_facetrove("compact", index).stdout
     (faces,) = index.glob("segments/*/faces.arrow")
-    whole = faces.read_bytes()
-    faces.write_bytes(whole[:-8] + bytes(8))
+    content = faces.read_bytes()
+    faces.write_bytes(content[:-8] + bytes(8))
     corrupt = run_facetrove("verify", index)
     assert corrupt.returncode == 1
     assert str(faces) in corrupt.stdout
@@ -156,7 +165,9 @@ def test_what_an_index_is_and_whether_it_is_whole(demo_index: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("size", "says"), [("4", "4 bytes"), ("lots", "not a size"), ("1.5.5GB", "not a size")]
 )
-def test_memory_is_a_size(demo_dataset: Path, tmp_path: Path, size: str, says: str) -> None:
+def test_memory_is_given_in_bytes_with_a_unit(
+    demo_dataset: Path, tmp_path: Path, size: str, says: str
+) -> None:
     finished = run_facetrove("index", demo_dataset, tmp_path / "i", "--memory", size)
     assert finished.returncode == 2
     assert says in finished.stderr

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, where, and how it ends."""
+"""The command line as a whole: its help, what it prints to stdout and stderr, its exit codes."""
 
 from __future__ import annotations
 
@@ -47,16 +47,18 @@ def test_every_command_has_help_with_an_example_and_json(names: tuple[str, ...])
         assert not isinstance(option, click.Option) or option.help
 
 
-def test_help_names_every_command_whole() -> None:
+def test_help_lists_every_command_with_an_uncut_sentence() -> None:
     finished = run_facetrove("--help")
     for name in cli.commands:
         assert f"\n  {name} " in finished.stdout
-    assert "..." not in finished.stdout.split("Commands:")[1]  # no cut sentence
+    assert (
+        "..." not in finished.stdout.split("Commands:")[1]
+    )  # click cuts a sentence that is too long
     assert run_facetrove("--version").stdout.startswith("facetrove 0.")
 
 
 def run_python(script: str, **variables: str) -> str:
-    """What a script of Python prints."""
+    """Return what a Python script prints, run with further environment variables."""
     environment = {**os.environ, **variables}
     return subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
@@ -88,13 +90,13 @@ finally:
     assert run_python(script, **words, COMP_CWORD="1") == "plain,embed\nFalse\n"
 
 
-def test_a_mistyped_command_is_told_the_right_one() -> None:
+def test_a_mistyped_command_is_answered_with_the_right_one() -> None:
     finished = run_facetrove("serch")
     assert finished.returncode == 2
     assert "No such command 'serch'" in finished.stderr and "'search'" in finished.stderr
 
 
-def test_the_package_runs_as_the_command_does() -> None:
+def test_python_m_facetrove_is_the_same_as_the_command() -> None:
     command = [sys.executable, "-m", "facetrove"]
     for words in (["--version"], ["search", "--help"]):
         finished = subprocess.run([*command, *words], capture_output=True, text=True, check=True)
@@ -102,7 +104,7 @@ def test_the_package_runs_as_the_command_does() -> None:
 
 
 @pytest.mark.slow
-def test_the_three_actions_from_photos_to_answer(
+def test_photos_are_embedded_indexed_and_searched(
     tmp_path: Path, demo_photos: Path, probe_photo: Path
 ) -> None:
     dataset, index, sheet = tmp_path / "d", tmp_path / "i", tmp_path / "sheet.jpg"
@@ -138,7 +140,7 @@ def test_the_three_actions_from_photos_to_answer(
 
 
 @pytest.mark.slow
-def test_a_missing_or_empty_folder(tmp_path: Path) -> None:
+def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
     nowhere, empty = tmp_path / "nowhere", tmp_path / "empty"
     empty.mkdir()
     require_message(
@@ -154,7 +156,7 @@ def test_a_missing_or_empty_folder(tmp_path: Path) -> None:
     )
 
 
-def test_a_dataset_for_an_index_and_the_other_way_round(
+def test_a_dataset_given_for_an_index_is_refused_and_the_other_way_round(
     demo_dataset: Path, demo_index: Path, tmp_path: Path, demo_photos: Path
 ) -> None:
     require_message(
@@ -168,7 +170,7 @@ def test_a_dataset_for_an_index_and_the_other_way_round(
     )
 
 
-def test_a_small_gallery_needs_no_k_and_a_reader_may_leave_early(
+def test_k_defaults_to_all_of_a_small_index_and_a_closed_pipe_is_no_traceback(
     demo_index: Path, probe_photo: Path
 ) -> None:
     answer = json.loads(run_facetrove("search", demo_index, probe_photo, "--json").stdout)
@@ -190,7 +192,7 @@ def test_unknown_options_and_missing_arguments_end_with_2() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_in_a_file_drives_the_terminal(tmp_path: Path, demo_photos: Path) -> None:
+def test_control_characters_in_files_are_printed_escaped(tmp_path: Path, demo_photos: Path) -> None:
     (tmp_path / "list.csv").write_text("path,al\x1b[31mbum\n" + f"{demo_photos}/biden.jpg,x\n")
     run_facetrove("embed", tmp_path / "list.csv", tmp_path / "d")
     header = json.loads((tmp_path / "d" / "dataset.json").read_text())

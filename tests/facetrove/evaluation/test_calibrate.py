@@ -25,10 +25,11 @@ from search.searcher import FaceSearcher
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
 
 WITHIN = 1.5
+"""Maximum factor between the measured FPIR and the FPIR of the calibration, either way."""
 
 
 def measured_fpir(index: Path, strangers: NDArray[np.float32], fpir: float) -> float:
-    """Share of strangers' searches that get an answer, through the searcher."""
+    """Measure the share of non-mated searches that return a match at the threshold of an FPIR."""
     searcher = FaceSearcher.open(index)
     answers = searcher.search_embeddings(strangers, 1, fpir=fpir)
     return float(np.mean([len(matches) > 0 for matches in answers]))
@@ -36,14 +37,14 @@ def measured_fpir(index: Path, strangers: NDArray[np.float32], fpir: float) -> f
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", ["people", "gallery"])
-def test_strangers_of_lfw_are_answered_as_often_as_was_said(
+def test_fpir_of_lfw_is_that_of_the_calibration(
     tmp_path: Path, lfw_dataset: Path, labels: str
 ) -> None:
-    """Calibrated on half of the people, tried with the other half; ten halvings.
+    """The index of half of the people is calibrated and searched for the other half, ten times.
 
-    One halving has some 25 false positives at 0.01, in clusters; chance alone (the threshold held
-    fixed) makes them differ by a factor of 1.2. So the mean over the ten is held to 1.5, and of
-    each at least that it is no more than twice and a half off.
+    One halving has some 25 false positives at an FPIR of 0.01, in clusters. Even with a fixed
+    threshold their number differs between halvings by a factor of 1.2 (standard deviation).
+    So the mean over ten halvings must be within a factor of 1.5, each within a factor of 2.5.
     """
     vectors, people = real_faces(Dataset.open(lfw_dataset))
     num_people = int(people.max()) + 1
@@ -64,8 +65,10 @@ def test_strangers_of_lfw_are_answered_as_often_as_was_said(
 
 
 @pytest.mark.parametrize("labels", ["people", "gallery"])
-def test_generated_strangers_are_answered_as_often_as_was_said(tmp_path: Path, labels: str) -> None:
-    """Families of very different sizes and many single people, as in an album."""
+def test_fpir_of_a_generated_gallery_is_that_of_the_calibration(
+    tmp_path: Path, labels: str
+) -> None:
+    """As in an album, some people have very many photos, and 500 people have a single photo."""
     rng = np.random.default_rng(3)
     sizes = np.concatenate([np.maximum(1, rng.lognormal(1.5, 1.0, 300)).astype(int), [1] * 500])
     people = np.repeat(np.arange(len(sizes)), sizes)
@@ -79,8 +82,8 @@ def test_generated_strangers_are_answered_as_often_as_was_said(tmp_path: Path, l
     assert calibration is not None
     assert measured_fpir(index, strangers, 0.3) / 0.3 == pytest.approx(1, rel=0.2)
     assert 1 / WITHIN < measured_fpir(index, strangers, 0.1) / 0.1 < WITHIN
-    least = rounded_up(calibration.min_fpir(len(vectors)))
-    assert 1 / 2.5 < measured_fpir(index, strangers, least) / least < 2.5
+    min_fpir = rounded_up(calibration.min_fpir(len(vectors)))
+    assert 1 / 2.5 < measured_fpir(index, strangers, min_fpir) / min_fpir < 2.5
 
 
 @pytest.fixture
@@ -107,7 +110,7 @@ def test_a_calibration_is_kept_with_the_index(index: Path) -> None:
     assert grown.num_faces == 700 and grown.calibration == calibration
 
 
-def test_matches_say_at_which_rate_they_would_still_be_given(index: Path) -> None:
+def test_a_match_has_the_lowest_fpir_at_which_it_is_returned(index: Path) -> None:
     searcher = FaceSearcher.open(index)
     (matches,) = searcher.search_embeddings(stranger(1), 5)
     assert matches[0].fpir is None
@@ -130,14 +133,14 @@ def test_matches_say_at_which_rate_they_would_still_be_given(index: Path) -> Non
 
 
 def stranger(seed: int) -> NDArray[np.float32]:
-    """One that looks a little like somebody."""
+    """Return the embedding of a person who is not in the index but resembles its first person."""
     vectors, _ = people_around(300, 2, spread=0.3, dimension=64)
     anybody, _ = people_around(1, 1, spread=0.0, dimension=64, seed=1000 + seed)
     near = vectors[:1] + 1.8 * anybody
     return np.asarray(near / np.linalg.norm(near), np.float32)
 
 
-def test_a_search_at_a_rate_gives_only_what_is_as_similar(index: Path) -> None:
+def test_a_search_at_an_fpir_returns_only_matches_at_its_threshold(index: Path) -> None:
     calibrate_index(index)
     searcher = FaceSearcher.open(index)
     threshold = searcher.threshold(0.1)
@@ -153,26 +156,30 @@ def test_a_search_at_a_rate_gives_only_what_is_as_similar(index: Path) -> None:
     assert all(m.similarity >= threshold for m in searcher.search_face(face_id, fpir=0.1))
 
 
-def test_what_the_faces_do_not_carry_is_refused(index: Path) -> None:
+def test_an_fpir_that_the_calibration_does_not_cover_is_refused(index: Path) -> None:
     searcher = FaceSearcher.open(index)
     with pytest.raises(WrongUsageError, match="not calibrated; run `facetrove calibrate"):
         searcher.search_embeddings(stranger(1), fpir=0.1)
     calibrate_index(index)
     searcher.refresh()
-    with pytest.raises(WrongUsageError, match=r"FPIR of 0.01 cannot be promised.*300 people"):
+    with pytest.raises(WrongUsageError, match=r"cannot guarantee FPIR 0.01: .*300 people"):
         searcher.search_embeddings(stranger(1), fpir=0.01)  # 300 people carry to 0.033
     for nonsense in (0.0, 1.0, 2.0, float("nan")):
-        with pytest.raises(WrongUsageError, match="cannot be promised"):
+        with pytest.raises(WrongUsageError, match="cannot guarantee FPIR"):
             searcher.search_embeddings(stranger(1), fpir=nonsense)
 
 
 def test_too_few_people_are_refused(tmp_path: Path) -> None:
     vectors, people = people_around(100, 5, spread=0.01)
     index = labelled_index(tmp_path / "few", vectors, people)
-    with pytest.raises(WrongUsageError, match=r"'person' names 100 people.*takes 200 people"):
+    with pytest.raises(
+        WrongUsageError, match=r"'person' names 100 people.*takes at least 200 people"
+    ):
         calibrate_index(index, people="person")
-    with pytest.raises(WrongUsageError, match=r"100 groups of like faces is too small.*takes 200"):
-        calibrate_index(index)  # goes by the likeness of faces then
+    with pytest.raises(
+        WrongUsageError, match=r"100 clusters of similar faces is too small.*takes at least 200"
+    ):
+        calibrate_index(index)  # by clusters of similar faces, as there are too few labels
     tiny = labelled_index(tmp_path / "tiny", vectors[:50], people[:50])
     with pytest.raises(WrongUsageError, match="50 faces is too small"):
         calibrate_index(tiny)
@@ -183,10 +190,10 @@ def test_too_few_people_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", ["people", "gallery"])
-def test_of_a_large_gallery_some_faces_are_compared_with_all(
+def test_probes_are_sampled_in_a_large_gallery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: str
 ) -> None:
-    """Some people have far more photos than others, who are the strangers to go by."""
+    """Sixty people have forty photos each; the sample must not be of them alone."""
     sizes = np.concatenate([np.full(60, 40), np.ones(1500, int)])
     people = np.repeat(np.arange(len(sizes)), sizes)
     vectors = draw_faces(default_model(), people, np.random.Generator(np.random.SFC64(4)))
@@ -202,7 +209,7 @@ def test_of_a_large_gallery_some_faces_are_compared_with_all(
         assert some.threshold(fpir, len(vectors)) == pytest.approx(expected, abs=0.012)
 
 
-def test_labels_of_a_few_faces_are_not_gone_by(tmp_path: Path) -> None:
+def test_labels_of_less_than_half_of_the_faces_are_not_used(tmp_path: Path) -> None:
     vectors, people = people_around(700, 1, spread=0.3, dimension=64)
     names = [person if n < 250 else None for n, person in enumerate(people)]
     index = labelled_index(tmp_path, vectors, names)
@@ -212,7 +219,7 @@ def test_labels_of_a_few_faces_are_not_gone_by(tmp_path: Path) -> None:
         calibrate_index(index, people="person")
 
 
-def test_labels_can_be_left_aside(index: Path) -> None:
+def test_by_likeness_ignores_labels(index: Path) -> None:
     by_labels = calibrate_index(index)
     by_likeness = calibrate_index(index, by_likeness=True)
     assert by_labels is not None and by_labels.method == "people"
@@ -227,7 +234,9 @@ def test_a_gallery_of_one_person_is_refused(tmp_path: Path) -> None:
         calibrate_index(index)
 
 
-def test_an_index_of_another_dataset_is_not_calibrated(index: Path, tmp_path: Path) -> None:
+def test_an_index_rebuilt_from_another_dataset_loses_its_calibration(
+    index: Path, tmp_path: Path
+) -> None:
     calibrate_index(index)
     vectors, people = people_around(300, 2, spread=0.3, dimension=64, seed=7)
     other = write_labelled(tmp_path / "other.dataset", vectors, people)
@@ -235,7 +244,7 @@ def test_an_index_of_another_dataset_is_not_calibrated(index: Path, tmp_path: Pa
 
 
 def rewrite_manifest(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest in force, and make CURRENT say that it is so."""
+    """Change the manifest in force, and its digest in CURRENT."""
     path = index / manifest_name(read_current(index).version)
     document = json.loads(path.read_text())
     change(document)
@@ -256,7 +265,7 @@ def calibration_of(**changes: object) -> Calibration:
     return Calibration(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_thresholds_lie_between_those_measured() -> None:
+def test_thresholds_are_interpolated() -> None:
     calibration = calibration_of()
     assert calibration.threshold(0.1, 1000) == pytest.approx(0.4)
     assert calibration.threshold(0.01, 1000) == pytest.approx(0.5)
@@ -265,7 +274,7 @@ def test_thresholds_lie_between_those_measured() -> None:
     assert rates == pytest.approx([1, 0.9, 10**-1.5, 0.01, 0.01])
 
 
-def test_a_larger_gallery_gives_strangers_more_chances() -> None:
+def test_fpir_grows_with_the_gallery() -> None:
     calibration = calibration_of()
     assert calibration.fpir_of(np.array([0.5]), 1500)[0] == pytest.approx(1 - 0.99**1.5)
     assert calibration.threshold(0.1, 1500) > calibration.threshold(0.1, 1000)
@@ -274,7 +283,7 @@ def test_a_larger_gallery_gives_strangers_more_chances() -> None:
             calibration.threshold(0.1, num_faces)
 
 
-def test_an_index_that_became_another_says_so_and_still_answers(index: Path) -> None:
+def test_an_index_that_has_outgrown_its_calibration_is_searched_without_it(index: Path) -> None:
     calibrate_index(index)
     dataset = index.with_name("d.dataset")
     vectors, people = people_around(1, 900, spread=0.3, dimension=64, seed=9)
@@ -301,9 +310,7 @@ def test_an_index_that_became_another_says_so_and_still_answers(index: Path) -> 
         {"method": "guess"},
     ],
 )
-def test_a_calibration_that_makes_no_sense_is_corruption(
-    index: Path, changes: dict[str, object]
-) -> None:
+def test_an_inconsistent_calibration_is_corruption(index: Path, changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="does not make sense"):
         calibration_of(**changes)
     calibrate_index(index)
@@ -312,7 +319,7 @@ def test_a_calibration_that_makes_no_sense_is_corruption(
         FaceSearcher.open(index)
 
 
-def test_a_manifest_without_a_calibration_is_one_of_before(index: Path, tmp_path: Path) -> None:
+def test_a_manifest_of_an_older_version_has_no_calibration(index: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.index"
     shutil.copytree(index, copy)
     manifest = read_current(copy)
@@ -321,7 +328,7 @@ def test_a_manifest_without_a_calibration_is_one_of_before(index: Path, tmp_path
     publish(copy, manifest)
 
 
-def test_the_operating_threshold_is_the_calibrated_one_where_it_reaches() -> None:
+def test_the_operating_threshold_is_the_calibrated_one_where_that_covers_the_fpir() -> None:
     assert operating_threshold("unknown model", 1000) is None
     calibration = calibration_of()
     assert operating_threshold("unknown model", 1000, calibration) == pytest.approx(0.5)
@@ -331,7 +338,7 @@ def test_the_operating_threshold_is_the_calibrated_one_where_it_reaches() -> Non
     assert FPIR == 0.01
 
 
-def test_rates_are_rounded_up_to_what_a_person_types() -> None:
+def test_rates_are_rounded_up_to_two_digits() -> None:
     assert rounded_up(0.00547992) == 0.0055
     assert rounded_up(0.01) == 0.01
     assert rounded_up(0.0331) == 0.034

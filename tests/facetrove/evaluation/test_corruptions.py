@@ -20,7 +20,7 @@ LANDMARKS = np.array([[45, 50], [75, 50], [60, 65], [48, 80], [72, 80]], np.floa
 
 @pytest.fixture
 def window() -> FaceWindow:
-    """A grey gradient with a face's places in it."""
+    """A window with a grey gradient for an image, a box and landmarks."""
     image = np.tile(np.arange(60, 180, dtype=np.uint8)[:, None, None], (1, 120, 3))
     return FaceWindow(image, np.array([30, 30, 60, 60], np.float32), LANDMARKS)
 
@@ -31,7 +31,7 @@ def rng() -> np.random.Generator:
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
 def test_a_stronger_corruption_changes_more(window: FaceWindow, corruption: Corruption) -> None:
-    """Strengths are named mildest first."""
+    """The strengths of a corruption are listed mildest first."""
     photo = window.with_image(
         cv2.resize(np.random.default_rng(1).integers(0, 255, (30, 30, 3), np.uint8), (120, 120))
     )
@@ -54,11 +54,12 @@ def test_light_is_scaled_and_clipped(window: FaceWindow) -> None:
     assert bright[0, 0, 0] == 120 and bright[119, 0, 0] == 255
 
 
-def test_noise_has_its_deviation(window: FaceWindow) -> None:
+def test_noise_has_its_standard_deviation(window: FaceWindow) -> None:
     grey = window.with_image(np.full((120, 120, 3), 128))
     noisy = BY_NAME["noise"].apply(grey, 10, rng()).image
     assert noisy.std() == pytest.approx(10, rel=0.05)
-    assert np.array_equal(noisy, BY_NAME["noise"].apply(grey, 10, rng()).image)  # by the seed
+    again = BY_NAME["noise"].apply(grey, 10, rng()).image
+    assert np.array_equal(noisy, again)  # from the same seed
 
 
 def test_a_small_face_has_the_width_asked_for(window: FaceWindow) -> None:
@@ -68,7 +69,7 @@ def test_a_small_face_has_the_width_asked_for(window: FaceWindow) -> None:
     assert BY_NAME["small"].apply(window, 200, rng()).image.shape == (120, 120, 3)
 
 
-def test_a_rotation_moves_the_face_s_places_with_the_pixels(window: FaceWindow) -> None:
+def test_a_rotation_moves_box_and_landmarks_with_the_pixels(window: FaceWindow) -> None:
     image = np.zeros((120, 120, 3), np.uint8)
     left_eye = LANDMARKS[0].astype(int)
     image[left_eye[1] - 2 : left_eye[1] + 3, left_eye[0] - 2 : left_eye[0] + 3] = 255
@@ -91,7 +92,7 @@ def test_a_bar_covers_eyes_or_mouth(window: FaceWindow, name: str, row: int, cle
     assert bar == pytest.approx(0.3 * 60, abs=2)
 
 
-def test_a_large_face_is_shrunk_and_one_at_the_edge_is_black_beyond() -> None:
+def test_a_large_face_is_shrunk_and_its_window_is_black_beyond_the_photo() -> None:
     photo = np.full((400, 600, 3), 200, np.uint8)
     box = np.array([-50, 10, 224, 300], np.float32)
     window = FaceWindow.cut(photo, box, LANDMARKS)
@@ -104,7 +105,10 @@ def test_a_large_face_is_shrunk_and_one_at_the_edge_is_black_beyond() -> None:
 
 @pytest.fixture(scope="module")
 def people_index(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> tuple[Path, Path]:
-    """Four people, of whom three are made up of one: strangers enough, and two to search for."""
+    """The index and the photos of four people with 60 photos each: six portraits at many sizes.
+
+    With two people enrolled, the others have more than the 100 faces that a threshold takes.
+    """
     folder = tmp_path_factory.mktemp("robust")
     photos = folder / "photos"
     sources = {
@@ -145,18 +149,18 @@ def test_corruption_makes_searches_worse(people_index: tuple[Path, Path]) -> Non
     assert noise[-1].false_negative.value > clean.false_negative.value
     assert corrupted[-1].similarity is None or corrupted[-1].similarity < similarities[0] - 0.1
     again = evaluate_robustness(index, people="folder", corruptions=["noise"], probes=12)
-    assert again.corrupted[4] == noise[-1]  # by the seed
+    assert again.corrupted[4] == noise[-1]  # from the same seed
 
 
 @pytest.mark.slow
-def test_photos_that_are_gone_are_left_out_and_said(
+def test_photos_that_are_gone_are_left_out_and_counted(
     people_index: tuple[Path, Path], tmp_path: Path
 ) -> None:
     index, photos = people_index
     hidden = photos.with_name("hidden")
     photos.rename(hidden)
     try:
-        with pytest.raises(WrongUsageError, match="are no longer as they were when"):
+        with pytest.raises(WrongUsageError, match="are gone or have changed since"):
             evaluate_robustness(index, people="folder", corruptions=["dark"], probes=3)
         photos.mkdir()
         for person in hidden.iterdir():
@@ -171,6 +175,6 @@ def test_photos_that_are_gone_are_left_out_and_said(
         hidden.rename(photos)
 
 
-def test_a_corruption_that_is_not_there_is_named(people_index: tuple[Path, Path]) -> None:
+def test_a_corruption_that_does_not_exist_is_refused(people_index: tuple[Path, Path]) -> None:
     with pytest.raises(WrongUsageError, match="no corruption 'fire'; there are compression, blur"):
         evaluate_robustness(people_index[0], people="folder", corruptions=["fire"])

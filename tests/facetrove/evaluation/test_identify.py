@@ -19,7 +19,7 @@ from indexer.snapshot import Snapshot
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
 
 
-def test_a_split_enrols_so_many_photos_of_each_and_searches_for_the_rest() -> None:
+def test_a_split_enrols_some_photos_of_each_person_and_searches_for_the_others() -> None:
     people = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 3])
     for num_enrolled in (1, 2, 5):
         enrolled, probes = split_faces(people, num_enrolled, np.random.default_rng(0))
@@ -43,7 +43,7 @@ def test_people_far_apart_are_all_found_and_strangers_are_not(tmp_path: Path) ->
     assert result.model.rank_one.interval.low == pytest.approx(1 - 3 / 80)
     rate = result.model.false_negative[0.1]
     assert rate is not None and rate.value == 0
-    assert result.model.false_negative[3e-3] is None  # of 80 strangers that would be none
+    assert result.model.false_negative[3e-3] is None  # it takes 1,000 strangers, there are 80
     assert result.mated.min() > result.non_mated.max()
 
 
@@ -53,7 +53,8 @@ def test_noise_scores_chance(tmp_path: Path) -> None:
     assert result.model.rank_one.value == pytest.approx(1 / 50, abs=0.012)
     assert result.model.match_rates[19] == pytest.approx(20 / 50, abs=0.05)
     rate = result.model.false_negative[0.1]
-    # A threshold that one stranger in ten passes is passed by one of the 50 enrolled in 25 x 10.
+    # With noise a person is like any other: at the threshold at which one search in ten returns one
+    # of the 25 enrolled people, one in 250 returns a given person.
     assert rate is not None and rate.value > 0.98
 
 
@@ -69,7 +70,7 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
     version = Snapshot.open(index, "cpu")
     faces = labelled_faces(index, version)
     numbers = [int(Path(uri).stem) for uri in faces.column("uri").to_pylist()]
-    row = np.argsort(numbers)  # of each photo
+    row = np.argsort(numbers)  # position of each photo's face among the labelled faces
     gallery = Gallery(version, faces)
     found = search_all(gallery, row[[1, 2, 3, 4]], row[[0, 5]])
     assert found.ranks.tolist() == [2, 1]
@@ -83,7 +84,7 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_index_misses_is_told_apart_from_what_the_model_does(tmp_path: Path) -> None:
+def test_misses_of_the_index_are_separated_from_misses_of_the_model(tmp_path: Path) -> None:
     vectors, people = people_around(3000, 2, spread=0.6)
     index = labelled_index(tmp_path, vectors, people, recipe="IVF64,PQ8x4fs")
     result = evaluate_identification(index, protocol=Protocol(splits=3))
@@ -97,7 +98,7 @@ def test_what_the_index_misses_is_told_apart_from_what_the_model_does(tmp_path: 
     assert same.model.false_negative == result.model.false_negative
 
 
-def test_several_segments_and_deleted_faces_are_as_one_gallery(tmp_path: Path) -> None:
+def test_several_segments_with_deleted_faces_are_one_gallery(tmp_path: Path) -> None:
     vectors, people = people_around(60, 3, spread=0.4)
     whole = labelled_index(tmp_path / "whole", vectors, people)
     parts = tmp_path / "parts"
@@ -116,7 +117,7 @@ def test_several_segments_and_deleted_faces_are_as_one_gallery(tmp_path: Path) -
     assert found.model.rank_one.value == pytest.approx(expected.model.rank_one.value, abs=0.02)
 
 
-def test_the_order_of_faces_in_an_index_decides_nothing(tmp_path: Path) -> None:
+def test_the_order_of_faces_in_an_index_does_not_matter(tmp_path: Path) -> None:
     vectors, people = people_around(40, 3, spread=0.9)
     uris = [f"/photos/{n}.jpg" for n in range(120)]
     found = []
@@ -142,8 +143,8 @@ def test_more_enrolled_photos_find_more(tmp_path: Path) -> None:
     assert rates[1] > rates[0] + 0.05
 
 
-def test_groups_and_quality_are_told_apart(tmp_path: Path) -> None:
-    """Photos of one camera, which are the poor ones, are noise."""
+def test_error_rates_are_broken_down_by_group_and_quality(tmp_path: Path) -> None:
+    """The photos of one camera are of low quality, and their embeddings are noise."""
     vectors, people = people_around(100, 4, spread=0.2)
     poor = np.arange(len(people)) % 4 == 3
     noise, _ = people_around(100, 4, spread=1000.0, seed=1)
@@ -160,7 +161,7 @@ def test_groups_and_quality_are_told_apart(tmp_path: Path) -> None:
     phone, studio = groups["phone"].false_negative, groups["studio"].false_negative
     assert phone and studio
     assert phone.value > 0.9
-    assert studio.value < 0.4  # they are missed where the enrolled photo is a poor one
+    assert studio.value < 0.4  # they are missed where the enrolled photo is of low quality
     names = ["score", "face size", "sharpness", "brightness", "embedding norm", "frontality"]
     assert [quality.name for quality in result.qualities] == names
     for quality in result.qualities:
@@ -170,11 +171,11 @@ def test_groups_and_quality_are_told_apart(tmp_path: Path) -> None:
         evaluate_identification(index, by=["lens"])
     with pytest.raises(WrongUsageError, match="'person' has more than 50 values"):
         evaluate_identification(index, by=["person"])
-    assert result.grouped_at == 0.1  # of a hundred people 0.01 cannot be told
+    assert result.grouped_at == 0.1  # an FPIR of 0.01 takes 300 strangers
 
 
-def test_a_measure_that_is_the_same_of_all_faces_is_left_out(tmp_path: Path) -> None:
-    """As the score is of faces taken over from another program."""
+def test_a_quality_measure_that_is_equal_for_all_faces_is_left_out(tmp_path: Path) -> None:
+    """Faces that were imported from another program all have one score, for example."""
     vectors, people = people_around(100, 2, spread=0.2)
     quality = 0.5 + 1e-7 * (np.arange(len(people)) % 2)
     index = labelled_index(tmp_path, vectors, people, quality=quality)
@@ -183,7 +184,7 @@ def test_a_measure_that_is_the_same_of_all_faces_is_left_out(tmp_path: Path) -> 
     assert result.qualities == []
 
 
-def test_a_result_turns_into_json_whose_keys_stay_as_they_are(tmp_path: Path) -> None:
+def test_the_json_keys_of_a_result_are_stable(tmp_path: Path) -> None:
     vectors, people = people_around(20, 3, spread=0.2)
     index = labelled_index(tmp_path, vectors, people)
     document = evaluate_identification(index, protocol=Protocol(splits=2)).to_json()
@@ -196,7 +197,7 @@ def test_a_result_turns_into_json_whose_keys_stay_as_they_are(tmp_path: Path) ->
     }
 
 
-def test_people_are_told_by_folders_or_a_column(tmp_path: Path) -> None:
+def test_labels_are_a_column_or_the_names_of_folders(tmp_path: Path) -> None:
     vectors, people = people_around(20, 3, spread=0.2)
     index = labelled_index(tmp_path, vectors, people)
     by_column = evaluate_identification(index)
@@ -209,24 +210,24 @@ def test_people_are_told_by_folders_or_a_column(tmp_path: Path) -> None:
         evaluate_identification(index, people="who")
 
 
-def test_nobody_to_search_for_is_said(tmp_path: Path) -> None:
+def test_a_gallery_without_probes_is_refused(tmp_path: Path) -> None:
     vectors, _ = people_around(10, 1, spread=0.2)
     index = labelled_index(tmp_path, vectors, [f"p{n}" for n in range(10)])
-    with pytest.raises(WrongUsageError, match="nobody to search for"):
+    with pytest.raises(WrongUsageError, match="so there are no probes"):
         evaluate_identification(index)
-    with pytest.raises(WrongUsageError, match="enrol one photo"):
+    with pytest.raises(WrongUsageError, match=r"enrol is 0.*expected enrol and splits"):
         Protocol(enrol=0)
     vectors, people = people_around(3, 3, spread=0.2)
     few = labelled_index(tmp_path / "few", vectors, people)
     for share in (0.05, 0.95):
-        with pytest.raises(WrongUsageError, match="nobody enrolled, nobody to search for, or no"):
+        with pytest.raises(WrongUsageError, match="no enrolled face, no mated probe or no non-"):
             evaluate_identification(few, protocol=Protocol(strangers=share))
 
 
-def test_folders_are_told_wherever_photos_lie() -> None:
+def test_the_folder_of_a_photo_is_found_in_every_kind_of_uri() -> None:
     for uri, folder in (
         ("/photos/Ann Lee/1.jpg", "Ann Lee"),
-        ("file:///p/Andr%E9/1.jpg", "Andr\\xe9"),  # a name that is no Unicode
+        ("file:///p/Andr%E9/1.jpg", "Andr\\xe9"),  # a name that is no valid UTF-8
         ("tar://box/Ann/1.jpg::/archive.tar", "Ann"),
         ("zip://1.jpg::/archive.zip", None),
         ("https://host/Ann/1.jpg?signature=a/b", "Ann"),
@@ -237,7 +238,7 @@ def test_folders_are_told_wherever_photos_lie() -> None:
         assert folder_of(uri) == folder, uri
 
 
-def test_the_labelled_face_of_a_photo_is_chosen() -> None:
+def test_the_largest_the_central_or_the_only_face_of_a_photo_is_labelled() -> None:
     boxes = [[0, 0, 30, 30], [45, 45, 10, 10], [45, 45, 10, 10], [0, 0, 9, 9]]
     faces = pa.table(
         {
@@ -252,7 +253,7 @@ def test_the_labelled_face_of_a_photo_is_chosen() -> None:
     assert choose_faces(faces.slice(0, 0), "largest").tolist() == []
 
 
-def test_the_central_face_is_that_of_the_index_s_own_photos(tmp_path: Path) -> None:
+def test_the_central_face_is_found_by_the_photo_sizes_in_the_index(tmp_path: Path) -> None:
     vectors, people = people_around(20, 3, spread=0.2)
     write_labelled(tmp_path / "d.dataset", vectors, people, off_centre=[0, 1])
     build_index(tmp_path / "d.dataset", tmp_path / "d.index")
@@ -260,19 +261,19 @@ def test_the_central_face_is_that_of_the_index_s_own_photos(tmp_path: Path) -> N
     assert (result.num_faces, result.num_unlabelled) == (58, 2)
 
 
-def test_the_worst_errors_are_named_when_asked_for(tmp_path: Path) -> None:
+def test_the_worst_errors_are_returned_when_asked_for(tmp_path: Path) -> None:
     vectors, people = people_around(60, 3, spread=0.2)
     people = [person if n != 4 else "somebody else" for n, person in enumerate(people)]
     index = labelled_index(tmp_path, vectors, people)
     assert evaluate_identification(index).worst == []
     (worst, *_) = evaluate_identification(index, examples=3).worst
-    # Photo 4 shows the person of photos 3 and 5: a stranger who is found.
+    # Photo 4 shows the person of photos 3 and 5 under another name: a false positive.
     numbers = {int(Path(uri).stem) for uri in (worst.uri, worst.other_uri)}
     assert 4 in numbers and numbers <= {3, 4, 5} and not worst.mated
 
 
 @pytest.mark.slow
-def test_lfw_s_people_are_found_by_one_photo(lfw_index: Path) -> None:
+def test_lfw_s_people_are_identified_by_one_enrolled_photo(lfw_index: Path) -> None:
     result = evaluate_identification(
         lfw_index, people="folder", face="central", protocol=Protocol(splits=5)
     )

@@ -1,4 +1,4 @@
-"""Evaluation reads an index and never writes it; what it measured is published apart."""
+"""An evaluation reads an index and never writes to it; a calibration is published separately."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def index(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read_only_index(index: Path) -> Iterator[Path]:
-    """The index with no right to write anything in its folder."""
+    """The index, with write permission removed from its folders and files."""
     everything = [index, *index.rglob("*")]
     for path in everything:
         path.chmod(0o500 if path.is_dir() else 0o400)
@@ -36,7 +36,7 @@ def read_only_index(index: Path) -> Iterator[Path]:
 
 
 def content_of(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
-    """When each file and folder was last changed, and the bytes of each file."""
+    """Return the modification time of each file and folder, and the bytes of each file."""
     return {
         path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in [folder, *folder.rglob("*")]
@@ -51,19 +51,19 @@ def test_measuring_a_calibration_writes_nothing(read_only_index: Path, by_likene
     assert content_of(read_only_index) == before
 
 
-def test_identifying_writes_nothing(read_only_index: Path) -> None:
+def test_evaluating_identification_writes_nothing(read_only_index: Path) -> None:
     before = content_of(read_only_index)
     result = evaluate_identification(read_only_index, protocol=Protocol(splits=1), where="yaw > 0")
     assert result.num_people == 300
     assert content_of(read_only_index) == before
 
 
-def test_a_calibration_of_an_index_that_changed_meanwhile_is_not_published(index: Path) -> None:
+def test_a_calibration_is_not_published_if_the_index_has_changed_meanwhile(index: Path) -> None:
     steps: list[str] = []
 
     def delete_once(progress: Progress) -> None:
         steps.append(progress.step)
-        if steps.count("comparing with strangers") == 1:
+        if steps.count("comparing different people") == 1:
             delete_faces(index.with_name("d.dataset"), [index], "person = 'p0007'")
 
     with pytest.raises(BusyError, match=r"version 1 then, 2 now\); calibrate again"):
