@@ -184,9 +184,9 @@ def _identification_lead(result: Identification, best: Accuracy) -> str:
     if fnir is not None:
         lead += (
             f" In the open set, among {result.open_gallery[0]:,.0f} people, FNIR is "
-            f"{fnir.value:.1%} at an FPIR of 0.01: with a threshold at which one search in a "
-            "hundred for a person who is not enrolled returns a candidate, so many searches for "
-            "enrolled people miss them."
+            f"{fnir.value:.1%} at an FPIR of 0.01: at the threshold where one in a hundred "
+            "searches for people who are not enrolled returns a candidate, that share of the "
+            "searches for enrolled people miss them."
         )
     return lead
 
