@@ -106,8 +106,9 @@ def empty_index(factory: str, dimension: int) -> faiss.Index:
         index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise WrongUsageError(
-            f"FAISS has no recipe {factory!r} for {dimension} dimensions ({_cause(error)}); give "
-            "auto, exact or a factory string such as IVF4096,PQ64x4fs or HNSW32,SQ8"
+            f"FAISS cannot make an index {factory!r} for {dimension} dimensions ({_cause(error)}); "
+            "give --recipe auto, exact or a factory string that fits, such as IVF4096,PQ64x4fs or "
+            "HNSW32,SQ8"
         ) from error
     search_parameters(index, Recipe(factory))  # raises if the recipe cannot be searched
     inner = unwrapped(index)

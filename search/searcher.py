@@ -295,8 +295,8 @@ class FaceSearcher:
         right = has_unit_length(vectors)
         if not right.all():
             raise WrongUsageError(
-                f"embedding {int(np.argmin(right))} does not have length 1; divide each "
-                "embedding by its norm"
+                f"embedding {int(np.argmin(right))} (from 0) does not have Euclidean length 1; "
+                "divide each embedding by its norm"
             )
         return vectors
 

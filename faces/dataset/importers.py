@@ -259,8 +259,9 @@ def _deepface_models(path: Path) -> ModelChoice:
         )
     if (named["aligned"], named["normalization"], named["expand"]) != ("aligned", "base", "0"):
         raise WrongUsageError(
-            f"{path} was made without alignment, with another normalization or expanded boxes, "
-            "which facetrove does not do; embed the photos again"
+            f"{path} was made by deepface with align, normalization and expand_percentage "
+            f"{named['aligned']}, {named['normalization']} and {named['expand']}; facetrove only "
+            "embeds with aligned, base and 0; run `facetrove embed` on the photos instead"
         )
     return ModelChoice(DEEPFACE + detector, DEEPFACE + embedder, alignment=DEEPFACE_ALIGNMENT)
 
@@ -299,20 +300,23 @@ def _validated(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> Impo
     uris = []
     for number, (name, box, vector) in enumerate(rows):
         if not isinstance(name, str) or not name:
-            raise WrongUsageError(f"{path}, row {number}: it names no photo")
+            raise WrongUsageError(f"{path}, row {number} (from 0): it names no photo")
         uris.append(photo_uri(os.path.abspath(base / name)))
         if vector is None or box is None:
             continue
         values = np.asarray(vector, np.float64)
         if values.shape != (dimension,) or not np.isfinite(values).all() or not values.any():
             raise WrongUsageError(
-                f"{path}, row {number}: its embedding is not {dimension} finite values, not all 0"
+                f"{path}, row {number} (from 0): its embedding must have {dimension} finite "
+                "values that are not all 0; correct or remove the row"
             )
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
-            raise WrongUsageError(f"{path}, row {number}: its box has no extent")
+            raise WrongUsageError(f"{path}, row {number} (from 0): its box has no extent")
         largest = np.abs(values).max()
         if not (np.abs(box).max() < MAX_VALUE and 1 / MAX_VALUE < largest < MAX_VALUE):
-            raise WrongUsageError(f"{path}, row {number}: its values are too large or too small")
+            raise WrongUsageError(
+                f"{path}, row {number} (from 0): its values are too large or too small"
+            )
         boxes[number], embeddings[number], has_face[number] = box, values, True
     if not 2 <= dimension <= MAX_DIMENSION and has_face.any():
         raise WrongUsageError(

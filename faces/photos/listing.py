@@ -113,8 +113,8 @@ def _list_pattern(pattern: str) -> SourceListing:
     table = pa.concat_tables([*tables, photo_table(photos)])
     if not len(table):
         raise WrongUsageError(
-            f"{pattern} matches no photo and no folder with photos; patterns match photos and "
-            f"folders by name; else name {_SOURCE_KINDS}"
+            f"{pattern} matches no photo and no folder with photos; correct the pattern, which "
+            f"must match paths of photos or folders, or give {_SOURCE_KINDS}"
         )
     return SourceListing(pattern, table)
 

@@ -140,13 +140,14 @@ limit_options = gathered(
         "--max-bytes",
         type=click.IntRange(min=1),
         metavar="BYTES",
-        help="Reject photo files with more bytes.  [default: 500000000]",
+        help="Reject a photo file that has more bytes.  [default: 500000000]",
     ),
     click.option(
         "--max-memory",
         type=click.IntRange(min=1),
         metavar="BYTES",
-        help="Reject photos that need more memory to decode.  [default: 750000000]",
+        help="Reject a photo, with a row that says so, if decoding it needs more bytes of memory.  "
+        "[default: 750000000]",
     ),
 )
 

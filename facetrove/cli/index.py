@@ -52,9 +52,9 @@ recipe_options = gathered(
     click.option(
         "--recall-of",
         type=click.Choice(["matches", "neighbours"]),
-        help="Results that the recall counts: matches (those of the ten nearest faces above the "
-        "threshold), or all ten neighbours, most of which are strangers.  [default: that of the "
-        "last build, or matches]",
+        help="Which of the ten nearest faces the recall of a recipe counts: `matches`, those at or "
+        "above --threshold, or `neighbours`, all ten, most of which are strangers.  [default: that "
+        "of the index's last build, or matches]",
     ),
     click.option(
         "--threshold",
@@ -65,8 +65,9 @@ recipe_options = gathered(
     click.option(
         "--memory",
         type=Size(),
-        help="Memory limit of a search, such as 4GiB, without the embeddings, which stay on disk.  "
-        "[default: that of the last build, or none]",
+        help="Memory that a process may need for searching the index, such as 4GiB; the recipe is "
+        "chosen accordingly. The embeddings, which stay on disk, do not count.  [default: that of "
+        "the index's last build, or no limit]",
     ),
 )
 

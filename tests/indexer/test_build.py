@@ -185,7 +185,7 @@ def test_wrong_usage_says_what_to_do(
     with pytest.raises(WrongUsageError, match="not a facetrove index"):
         build_index(dataset, tmp_path / "letters")
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
-    with pytest.raises(WrongUsageError, match="FAISS has no recipe 'magic'"):
+    with pytest.raises(WrongUsageError, match="FAISS cannot make an index 'magic'"):
         build_index(dataset, tmp_path / "j", recipe="magic")
 
 

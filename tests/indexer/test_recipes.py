@@ -62,7 +62,7 @@ def test_codes_shrink_to_fit_the_memory() -> None:
 @pytest.mark.parametrize("recipe", ["magic", "LSH", "IVF0,Flat", "PQ16x4fs", "IDMap,Flat"])
 def test_recipes_that_cannot_be_searched_are_refused(recipe: str) -> None:
     with pytest.raises(
-        WrongUsageError, match=r"FAISS has no recipe|cannot be applied|0 inverted lists"
+        WrongUsageError, match=r"FAISS cannot make an index|cannot be applied|0 inverted lists"
     ):
         choose_recipe(IndexOptions(recipe), 1000, 128)
 

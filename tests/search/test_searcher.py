@@ -95,7 +95,9 @@ def test_embeddings_of_another_shape_or_length_are_refused(searcher: FaceSearche
         searcher.search_embeddings(unit_vectors(1, 128, 0)[0], k=1)
     vectors = unit_vectors(3, 128, 0)
     vectors[1] *= 20
-    with pytest.raises(WrongUsageError, match="embedding 1 does not have length 1"):
+    with pytest.raises(
+        WrongUsageError, match=r"embedding 1 \(from 0\) does not have Euclidean length 1"
+    ):
         searcher.search_embeddings(vectors, k=1)
     vectors[1] = np.nan
     with pytest.raises(WrongUsageError, match="embedding 1 "):

@@ -256,12 +256,12 @@ def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
 def test_impossible_rows_are_named(encodings: list[dict[str, object]], tmp_path: Path) -> None:
     store = tmp_path / "x.json"
     for change, message in (
-        ({"encoding": [0.0] * 128}, "row 1: its embedding is not 128 finite values"),
+        ({"encoding": [0.0] * 128}, r"row 1 \(from 0\): its embedding must have 128 finite"),
         ({"encoding": [1.0] * 127}, "face_recognition's encodings have 128 dimensions"),
-        ({"encoding": [1e-30] * 128}, "row 1: its values are too large or too small"),
-        ({"encoding": [1e30] * 128}, "row 1: its values are too large or too small"),
-        ({"location": [0, 0, 0, 0]}, "row 1: its box has no extent"),
-        ({"path": ""}, "row 1: it names no photo"),
+        ({"encoding": [1e-30] * 128}, r"row 1 \(from 0\): its values are too large or too small"),
+        ({"encoding": [1e30] * 128}, r"row 1 \(from 0\): its values are too large or too small"),
+        ({"location": [0, 0, 0, 0]}, r"row 1 \(from 0\): its box has no extent"),
+        ({"path": ""}, r"row 1 \(from 0\): it names no photo"),
     ):
         rows = [encodings[0], {**encodings[1], **change}]
         store.write_text(json.dumps(rows))
@@ -274,8 +274,14 @@ def test_impossible_rows_are_named(encodings: list[dict[str, object]], tmp_path:
     [
         ("renamed", "has lost the name"),
         ("ds_model_unknown_detector_yunet_aligned_normalization_base_expand_0", "lacks one"),
-        ("ds_model_sface_detector_yunet_unaligned_normalization_base_expand_0", "without align"),
-        ("ds_model_sface_detector_yunet_aligned_normalization_Facenet_expand_0", "another norm"),
+        (
+            "ds_model_sface_detector_yunet_unaligned_normalization_base_expand_0",
+            "unaligned, base and 0",
+        ),
+        (
+            "ds_model_sface_detector_yunet_aligned_normalization_Facenet_expand_0",
+            "aligned, Facenet and 0",
+        ),
     ],
 )
 def test_a_datastore_of_other_models_or_settings_is_refused(
