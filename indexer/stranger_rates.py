@@ -102,8 +102,13 @@ class StrangerRates:
 
     def in_words(self, fpirs: Sequence[float] | NDArray[np.floating]) -> list[str]:
         """Say in words how many searches for strangers find a match as similar; see `odds`."""
-        lowest = self.min_fpir
-        return [odds(fpir, at_most=lowest is not None and fpir <= lowest) for fpir in fpirs]
+        lowest = self.min_fpir or 0.0
+        shown, numbers = np.unique(_as_said(np.asarray(fpirs, float)), return_inverse=True)
+        words = [odds(fpir) for fpir in shown.tolist()]
+        if words and lowest:
+            words.append(odds(lowest, at_most=True))
+            numbers = np.where(np.asarray(fpirs) <= lowest, len(words) - 1, numbers)
+        return [words[number] for number in numbers.tolist()]
 
     @cached_property
     def _fitting_calibration(self) -> Calibration | None:
@@ -132,13 +137,21 @@ def odds(fpir: float, *, at_most: bool = False) -> str:
         `1 in 27`, `1 in 350`, `84 in 100`, `nearly all`, or `at most 1 in 59`, to two digits.
     """
     if at_most and fpir <= 0.5:
-        return f"at most 1 in {_two_digits(1 / rounded_up(fpir))}"
+        return f"at most 1 in {_two_digits(1 / rounded_up(fpir)):,.0f}"
     if fpir > 0.995:
         return "nearly all"
-    if fpir > 0.5:
+    if round(100 * fpir) > 50:
         return f"{round(100 * fpir)} in 100"
-    return f"1 in {_two_digits(1 / fpir)}"
+    return f"1 in {_two_digits(1 / fpir):,.0f}"
 
 
-def _two_digits(number: float) -> str:
-    return f"{float(f'{number:.2g}'):,.0f}"
+def _two_digits(numbers: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Round numbers of 1 or more to whole ones, and from 100 on to two significant digits."""
+    steps = 10.0 ** np.maximum(np.floor(np.log10(numbers)) - 1, 0)
+    return np.asarray(np.round(numbers / steps) * steps)
+
+
+def _as_said(fpirs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round FPIRs such that few different ones remain, whose `odds` are those of the originals."""
+    percents = np.round(100 * fpirs)
+    return np.where(percents > 50, percents / 100, 1 / _two_digits(1 / np.maximum(fpirs, 1e-300)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self, TypeVar, overload
 
 import numpy as np
@@ -133,14 +134,20 @@ class CandidateList(Tabular, Sequence[Match]):
         """
         return _matches_table(self._snapshot, [self]).drop_columns(["probe"])
 
+    @cached_property
+    def _rates(self) -> list[tuple[float, str]] | None:
+        """The FPIR of each match, and the same in words; None: there are none."""
+        rates = self._snapshot.rates
+        fpirs = rates.fpir_of(self.similarities)
+        return None if fpirs is None else [*zip(fpirs.tolist(), rates.in_words(fpirs), strict=True)]
+
     def _match(self, number: int) -> Match:
         names = self._snapshot.metadata.names
         face = self._snapshot.face(int(self._positions[number]), (*_COLUMNS, *names))
         metadata = {name: face.get(name) for name in names}
         person = metadata.pop("person", None)
         similarity = float(self.similarities[number])
-        rates = self._snapshot.rates
-        fpirs = rates.fpir_of(np.array([similarity]))
+        fpir, strangers = (None, None) if self._rates is None else self._rates[number]
         return Match(
             rank=self._first_rank + number,
             similarity=similarity,
@@ -152,9 +159,9 @@ class CandidateList(Tabular, Sequence[Match]):
             also_at=tuple(face["also_at"]),
             person=None if person is None else str(person),
             metadata=metadata,
-            fpir=None if fpirs is None else float(fpirs[0]),
-            fpir_basis=rates.basis,
-            strangers=None if fpirs is None else rates.in_words(fpirs)[0],
+            fpir=fpir,
+            fpir_basis=self._snapshot.rates.basis,
+            strangers=strangers,
         )
 
 

@@ -109,6 +109,13 @@ def test_rates_are_said_in_words() -> None:
     assert odds(0.9, at_most=True) == "90 in 100"
 
 
+def test_many_rates_are_said_as_one_by_one(demo_index: Path) -> None:
+    rates = StrangerRates(manifest_of(demo_index, SFACE, None))
+    many = 10 ** np.random.default_rng(0).uniform(-2.9, 0, 2_000)
+    assert rates.in_words(many) == [odds(rate) for rate in many]
+    assert rates.in_words([]) == []
+
+
 @pytest.mark.slow
 def test_the_models_figure_holds_on_galleries_of_lfw(lfw_dataset: Path) -> None:
     """Galleries of one photo of each of 10 to 1,000 people are searched for all other people."""
