@@ -101,7 +101,14 @@ class StrangerRates:
         return None if source is None else source.fpir_of(similarities, self.manifest.num_faces)
 
     def in_words(self, fpirs: Sequence[float] | NDArray[np.floating]) -> list[str]:
-        """Say in words how many searches for strangers find a match as similar; see `odds`."""
+        """Say in words how many searches for strangers find a match as similar, as `1 in 27`.
+
+        Args:
+            fpirs: (n,) FPIR, in (0, 1].
+
+        Returns:
+            n texts; see `odds`.
+        """
         lowest = self.min_fpir or 0.0
         shown, numbers = np.unique(_as_said(np.asarray(fpirs, float)), return_inverse=True)
         words = [odds(fpir) for fpir in shown.tolist()]
