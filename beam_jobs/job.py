@@ -87,6 +87,8 @@ class EmbedJob:
             ModelUnavailableError: the weights of a model cannot be had.
         """
         models = models.absolute()
+        if is_dataset(dataset):
+            models = models.continuing(Dataset.open(dataset).contract)
         pipeline = load_pipeline(models, threads=1)
         if not workers.are_elsewhere:  # workers here find a custom model by its name in the cache
             loaded = pipeline.contract

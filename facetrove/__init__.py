@@ -83,14 +83,17 @@ if TYPE_CHECKING:
     from indexer.manifest import Manifest as Manifest
     from indexer.purge import PurgeReport as PurgeReport
     from indexer.purge import purge as purge
+    from indexer.stranger_rates import StrangerRates as StrangerRates
     from indexer.thresholds import Calibration as Calibration
     from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
     from search.results import CandidateList as CandidateList
     from search.results import CandidateLists as CandidateLists
+    from search.results import JointProbe as JointProbe
     from search.results import Match as Match
     from search.results import Probe as Probe
+    from search.results import ProbeFace as ProbeFace
     from search.results import Probes as Probes
     from search.searcher import FaceSearcher as FaceSearcher
 
@@ -124,6 +127,7 @@ __all__ = [
     "FaceTroveError",
     "FoundFaces",
     "Identification",
+    "JointProbe",
     "Manifest",
     "Match",
     "ModelCard",
@@ -135,11 +139,13 @@ __all__ = [
     "PhotoLimits",
     "PhotosFound",
     "Probe",
+    "ProbeFace",
     "Probes",
     "Progress",
     "Protocol",
     "PurgeReport",
     "Robustness",
+    "StrangerRates",
     "Verification",
     "VerificationResult",
     "WrongUsageError",
@@ -193,6 +199,7 @@ _DEFINITIONS = {
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
+    "JointProbe": "search.results:JointProbe",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
     "ModelCard": "faces.models.catalog:ModelCard",
@@ -204,11 +211,13 @@ _DEFINITIONS = {
     "PhotoLimits": "faces.core.settings:PhotoLimits",
     "PhotosFound": "beam_jobs.summary:PhotosFound",
     "Probe": "search.results:Probe",
+    "ProbeFace": "search.results:ProbeFace",
     "Probes": "search.results:Probes",
     "Progress": "faces.core.progress:Progress",
     "Protocol": "facetrove.evaluation.protocol:Protocol",
     "PurgeReport": "indexer.purge:PurgeReport",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
+    "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
     "WrongUsageError": "faces.core.errors:WrongUsageError",

@@ -11,7 +11,7 @@ import click
 import facetrove as ft
 from beam_jobs.options import EmbedOptions, default_models, sole_dataset
 from faces.core.settings import FaceSelection, ModelDevice, PhotoLimits, Precision
-from faces.models.choice import ModelChoice
+from faces.models.choice import ALIGNMENTS, ModelChoice
 from facetrove.cli.embed_text import show_embed_summary, show_photos_found
 from facetrove.cli.options import gathered, json_option, model_device_option, workers_option
 from facetrove.cli.terminal import embed_progress
@@ -24,7 +24,7 @@ class ModelOptions:
     Attributes:
         detector: name of the detector; None: the dataset's, or the built-in one.
         embedder: name or TOML file of the embedder; None: the dataset's, or the built-in one.
-        alignment: name of the alignment; None: the one that the embedder was trained with.
+        alignment: name of the alignment; None: the dataset's, or the embedder's default.
         device: device that runs the models.
         precision: floating-point precision of the models.
     """
@@ -59,9 +59,10 @@ model_options = gathered(
     ),
     click.option(
         "--alignment",
-        type=click.Choice(["five-point", "deepface", "face_recognition"]),
-        help="How a face is warped to the embedder's input: by five landmarks, or as deepface or "
-        "face_recognition does it.  [default: as the embedder was trained]",
+        type=click.Choice(ALIGNMENTS),
+        help="How a face is warped to the embedder's input: by five landmarks, or as deepface, "
+        "face_recognition, FaceNet or OpenFace does it.  [default: the dataset's, or the one with "
+        "which the embedder's accuracy was published]",
     ),
     model_device_option,
     click.option(
