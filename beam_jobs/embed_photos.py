@@ -48,7 +48,7 @@ def plan_embedding(
         CorruptFileError: a file of the dataset cannot be read.
     """
     require_dataset_path(dataset)
-    return plan_run(list_photos(_named(photos)), Path(dataset), options)
+    return plan_run(list_photos(_named(photos), options.rename), Path(dataset), options)
 
 
 def embed_photos(
@@ -98,7 +98,7 @@ def embed_photos(
         options,
         Workers.chosen(workers, threads, runner_args),
     )
-    return job.run(list_photos(named), on_progress=on_progress)
+    return job.run(list_photos(named, options.rename), on_progress=on_progress)
 
 
 def _named(photos: Photos) -> Sequence[str | Path]:

@@ -38,6 +38,7 @@ def plan_reembedding(
         WrongUsageError: there is no dataset at `source`, or `dataset` is something else.
         CorruptFileError: a file of a dataset cannot be read.
     """
+    _require_no_renaming(options)
     require_dataset_path(dataset)
     return plan_run(list_dataset(Dataset.open(absolute(source))), Path(dataset), options)
 
@@ -84,6 +85,7 @@ def reembed(
         BusyError: another process is writing the dataset.
         FaceTroveError: the job failed; committed parts are kept.
     """
+    _require_no_renaming(options)
     dataset = absolute(dataset)
     opened = Dataset.open(absolute(source))
     if opened.path.resolve() == dataset.resolve():
@@ -105,3 +107,11 @@ def reembed(
         deletions_of=opened,
         on_progress=on_progress,
     )
+
+
+def _require_no_renaming(options: EmbedOptions) -> None:
+    if options.rename:
+        raise WrongUsageError(
+            "--rename gives other names to columns of photo lists, and a dataset is embedded again "
+            "with the columns that it has; leave --rename out"
+        )

@@ -9,19 +9,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from faces.core.contract import require_same_contract
-from faces.core.errors import BusyError, WrongUsageError
+from faces.core.errors import BusyError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import add_deletions, face_digest, read_deletions
 from faces.dataset.rewrite import remove_deleted_faces
 from faces.dataset.store import Dataset
-from faces.photos.uris import is_url, photo_uri
 from indexer.changes import rows_in
-from indexer.faces_file import FACES_SCHEMA
-from indexer.filters import any_of, in_photo, rows_matching
+from indexer.faces_file import FACES_SCHEMA, faces_schema
+from indexer.filters import FilterTable
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest, read_current
-from indexer.segment import metadata_of
+from indexer.segment import filter_tables, metadata_of
+from indexer.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,15 @@ def plan_deletion(
             `where` is given, or `where` is not a valid condition.
         ContractMismatchError: an index holds embeddings of another model than the dataset.
     """
-    condition = matching(faces, photos, where)
+    selection = Selection.of(faces, photos, where)
     source, opened = open_all(dataset, indexes)
-    in_indexes = _matching_in_indexes(opened, condition, source, on_progress)
+    in_indexes = _matching_in_indexes(opened, selection, source, on_progress)
     on_progress(Progress("looking through the dataset"))
     return DeletionPlan(
         dataset=source,
         indexes=tuple(path for path, _ in opened),
         in_indexes=in_indexes,
-        in_dataset=_matching_in_dataset(source, condition),
+        in_dataset=_matching_in_dataset(source, selection),
     )
 
 
@@ -186,30 +186,6 @@ def delete_faces(
     return plan.execute(on_progress=on_progress)
 
 
-def matching(
-    faces: str | Sequence[str], photos: str | Path | Sequence[str | Path], where: str | None
-) -> str:
-    """Return a filter for faces by face id, by photo (path, uri or photo id), or by condition.
-
-    Args:
-        faces: face ids.
-        photos: paths, uris or photo ids of photos.
-        where: a condition as in SQL's WHERE; None: no further faces.
-
-    Raises:
-        WrongUsageError: nothing is given, which would select every face.
-    """
-    conditions = [] if where is None else [f"({where})"]
-    if face_ids := list(map(str, as_list(faces))):
-        conditions.append(any_of("face_id", face_ids))
-    if names := [str(photo) for photo in as_list(photos)]:
-        uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in names]
-        conditions.append(in_photo([*uris, *names]))
-    if not conditions:
-        raise WrongUsageError("say which faces: by --face, --photo or --where")
-    return " OR ".join(conditions)
-
-
 def open_all(
     dataset: str | Path, indexes: str | Path | Sequence[str | Path]
 ) -> tuple[Dataset, list[tuple[Path, Manifest]]]:
@@ -237,9 +213,12 @@ def _require_its_contract(source: Dataset, index: Path, manifest: Manifest) -> N
 
 
 def _matching_in_indexes(
-    opened: Sequence[tuple[Path, Manifest]], where: str, source: Dataset, on_progress: OnProgress
+    opened: Sequence[tuple[Path, Manifest]],
+    selection: Selection,
+    source: Dataset,
+    on_progress: OnProgress,
 ) -> pa.Array:
-    """Return the ids of the live faces in indexes that match a filter.
+    """Return the ids of the live faces in indexes that are selected.
 
     Columns that the dataset has and an index does not have yet are null in that index.
     """
@@ -248,19 +227,19 @@ def _matching_in_indexes(
         on_progress(Progress(f"looking through {index_dir}"))
         segments = open_segments(index_dir, manifest)
         metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
-        for segment in segments:
-            rows = pa.array(segment.mask(where, metadata))
-            found.append(segment.faces.table["face_id"].filter(rows).combine_chunks())
+        tables = filter_tables(segments, metadata)
+        for table, mask in zip(tables, selection.masks(tables), strict=True):
+            found.append(table.faces["face_id"].filter(pa.array(mask)).combine_chunks())
     return pa.concat_arrays(found).unique()
 
 
-def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:
+def _matching_in_dataset(source: Dataset, selection: Selection) -> pa.Array:
+    """Return the ids of the faces in a dataset that are selected."""
     columns = [*FACES_SCHEMA.names, *source.metadata.names]
-    tables = list(source.faces(columns))
-    if not tables:
-        return pa.array([], pa.string())
+    tables = list(source.faces(columns)) or [faces_schema(source.metadata).empty_table()]
     faces = pa.concat_tables(tables)
-    return faces["face_id"].filter(pa.array(rows_matching(faces, where))).combine_chunks()
+    (mask,) = selection.masks([FilterTable(faces)])
+    return faces["face_id"].filter(pa.array(mask)).combine_chunks()
 
 
 def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:

@@ -16,7 +16,7 @@ from faces.core.settings import Device
 from indexer.changes import rows_in
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
-from indexer.segment import Segment, metadata_of
+from indexer.segment import Segment, masks_of, metadata_of
 from indexer.stranger_rates import StrangerRates
 from indexer.vectors import RowMask, Vectors
 
@@ -85,7 +85,7 @@ class Snapshot:
     def _masks(self, where: str | None) -> RowMasks:
         if where is None:
             return [None] * len(self.segments)
-        return [RowMask(segment.mask(where, self.metadata)) for segment in self.segments]
+        return list(map(RowMask, masks_of(self.segments, where, self.metadata)))
 
     def num_selected(self, mask: RowMasks) -> int:
         """Return the number of faces that masks select."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -152,6 +153,21 @@ limit_options = gathered(
     ),
 )
 
+
+def _renamed(
+    context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    """Split pairs OLD=NEW of column names.
+
+    Raises:
+        click.BadParameter: a pair has no `=`, or one of its names is empty.
+    """
+    names = dict(pair.partition("=")[::2] for pair in pairs)
+    if not all(old and new for old, new in names.items()):
+        raise click.BadParameter("write it as OLD=NEW, the column's name and its new one")
+    return names
+
+
 run_options = gathered(
     "options",
     EmbedOptions,
@@ -166,6 +182,13 @@ run_options = gathered(
         "--drop-vanished",
         is_flag=True,
         help="Remove photos from the dataset that no longer exist, with their faces.",
+    ),
+    click.option(
+        "--rename",
+        multiple=True,
+        metavar="OLD=NEW",
+        callback=_renamed,
+        help="Store column OLD of the photo lists as column NEW. May be given several times.",
     ),
 )
 

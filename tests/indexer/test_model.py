@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.compact import compact_index
-from indexer.delete import delete_faces, matching
+from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.verify import verify_index
 from search.results import Match
@@ -130,29 +130,27 @@ class IndexHistory(RuleBasedStateMachine):
         faces = sorted({**self.collection.faces(), **self.indexed})
         if faces:
             face_id = data.draw(st.sampled_from(faces))
-            self.delete(matching([face_id], [], None), lambda face: face.face_id == face_id, named)
+            self.delete(lambda face: face.face_id == face_id, named, faces=[face_id])
 
     @rule(data=st.data(), named=st.booleans())
     def delete_a_photo(self, data: st.DataObject, named: bool) -> None:
         uri = self.draw_uri(data)
-        where = matching([], [uri], None)
-        self.delete(where, lambda face: uri in (face.uri, *face.also_at), named)
+        self.delete(lambda face: uri in (face.uri, *face.also_at), named, photos=[uri])
 
     @rule(data=st.data(), named=st.booleans())
     def delete_a_content(self, data: st.DataObject, named: bool) -> None:
         photo_id = self.collection.photos[self.draw_uri(data)].photo_id
-        where = matching([], [photo_id], None)
-        self.delete(where, lambda face: face.photo_id == photo_id, named)
+        self.delete(lambda face: face.photo_id == photo_id, named, photos=[photo_id])
 
     @rule(where=st.sampled_from(sorted(FILTERS)), named=st.booleans())
     def delete_by_filter(self, where: str, named: bool) -> None:
-        self.delete(where, FILTERS[where], named)
+        self.delete(FILTERS[where], named, where=where)
 
-    def delete(self, where: str, is_selected: Filter, named: bool) -> None:
+    def delete(self, is_selected: Filter, named: bool, **selection: Any) -> None:
         in_index = {i for i, face in self.indexed.items() if named and is_selected(face)}
         in_dataset = {i for i, face in self.collection.faces().items() if is_selected(face)}
         indexes = [self.index] if named else []
-        deleted = delete_faces(self.dataset, indexes, where)
+        deleted = delete_faces(self.dataset, indexes, **selection)
         assert deleted.num_faces == len(in_index | in_dataset)
         assert not deleted.still_in_dataset
         self.collection.deleted |= in_index | in_dataset
