@@ -12,6 +12,12 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.deleted_pictures import (
+    PLACE_COLUMNS,
+    add_deleted_pictures,
+    num_recognisable,
+    pictures_of,
+)
 from faces.dataset.deletions import add_deletions, face_digest, read_deletions
 from faces.dataset.rewrite import remove_deleted_faces
 from faces.dataset.store import Dataset
@@ -33,6 +39,9 @@ class DeletionResult:
         face_digests: for each of these faces `faces.dataset.deletions.face_digest`, a hash from
             which the face cannot be identified.
         num_faces_of_index: number of these faces that each index held, by the index's path.
+        num_recognisable: number of these faces that stay away in edited copies of their photos,
+            too. The others are withheld from files of the same bytes alone: they fill their photos,
+            or an older version of facetrove embedded the photos and these cannot be read now.
         still_in_dataset: True if another job was writing the dataset: its readers do not see the
             faces, but their rows stay in its files until `purge`.
     """
@@ -40,6 +49,7 @@ class DeletionResult:
     num_faces: int
     face_digests: tuple[str, ...]
     num_faces_of_index: dict[str, int]
+    num_recognisable: int
     still_in_dataset: bool
 
 
@@ -52,12 +62,14 @@ class DeletionPlan:
         indexes: paths of the indexes that the faces are deleted from.
         in_indexes: (n,) string, the face ids that were found in the indexes.
         in_dataset: (m,) string, the face ids that were found in the dataset.
+        places: (m,) rows of `PLACE_COLUMNS`, where in which photos these faces are.
     """
 
     dataset: Dataset
     indexes: tuple[Path, ...]
     in_indexes: pa.Array
     in_dataset: pa.Array
+    places: pa.Table
 
     @property
     def face_ids(self) -> pa.Array:
@@ -89,7 +101,13 @@ class DeletionPlan:
             BusyError: another process is writing an index.
         """
         face_ids = self.face_ids
+        pictures, without_hash = pictures_of(self.dataset, self.places)
+        add_deleted_pictures(self.dataset.path, pictures)
         counts = _withhold(self.dataset, self.indexes, face_ids)
+        if len(without_hash):
+            read = _read_pictures(without_hash, on_progress)
+            add_deleted_pictures(self.dataset.path, read)
+            pictures = pa.concat_tables([pictures, read])
         try:
             remove_deleted_faces(
                 self.dataset, lambda step, n, of: on_progress(Progress(step, n, of))
@@ -102,6 +120,7 @@ class DeletionPlan:
             num_faces=len(face_ids),
             face_digests=tuple(map(face_digest, face_ids.to_pylist())),
             num_faces_of_index=counts,
+            num_recognisable=num_recognisable(pictures),
             still_in_dataset=still_in_dataset,
         )
 
@@ -140,11 +159,13 @@ def plan_deletion(
     source, opened = open_all(dataset, indexes)
     in_indexes = _matching_in_indexes(opened, condition, source, on_progress)
     on_progress(Progress("looking through the dataset"))
+    places = _matching_in_dataset(source, condition)
     return DeletionPlan(
         dataset=source,
         indexes=tuple(path for path, _ in opened),
         in_indexes=in_indexes,
-        in_dataset=_matching_in_dataset(source, condition),
+        in_dataset=places["face_id"].combine_chunks(),
+        places=places,
     )
 
 
@@ -159,9 +180,9 @@ def delete_faces(
 ) -> DeletionResult:
     """Delete faces from a dataset and its indexes, so that no search finds them any more.
 
-    The faces are removed from the dataset's parts, and stay withheld if their photos are embedded
-    again. Until `purge`, bytes of them remain in the indexes' files, and may remain in older files
-    of the dataset. If this is interrupted, the same call finishes it.
+    The faces are removed from the dataset's parts, and stay withheld if their photos, or edited
+    copies of these, are embedded again. Until `purge`, bytes of them remain in the indexes' files,
+    and may remain in older files of the dataset. If this is interrupted, the same call finishes it.
 
     Args:
         dataset: path of the dataset.
@@ -254,13 +275,20 @@ def _matching_in_indexes(
     return pa.concat_arrays(found).unique()
 
 
-def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:
+def _matching_in_dataset(source: Dataset, where: str) -> pa.Table:
+    """Return `PLACE_COLUMNS` of the faces of a dataset that match a filter."""
     columns = [*FACES_SCHEMA.names, *source.metadata.names]
-    tables = list(source.faces(columns))
-    if not tables:
-        return pa.array([], pa.string())
-    faces = pa.concat_tables(tables)
-    return faces["face_id"].filter(pa.array(rows_matching(faces, where))).combine_chunks()
+    faces = source.faces(columns).to_arrow()
+    if len(faces):
+        faces = faces.filter(pa.array(rows_matching(faces, where)))
+    return faces.select(PLACE_COLUMNS)
+
+
+def _read_pictures(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
+    """Return what is kept of the photos of faces that an older version of facetrove embedded."""
+    from faces.dataset.picture_reading import pictures_read
+
+    return pictures_read(faces, lambda step, n, of: on_progress(Progress(step, n, of)))
 
 
 def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:

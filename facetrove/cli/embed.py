@@ -167,6 +167,13 @@ run_options = gathered(
         is_flag=True,
         help="Remove photos from the dataset that no longer exist, with their faces.",
     ),
+    click.option(
+        "--deletions-of",
+        type=click.Path(path_type=Path),
+        metavar="DATASET",
+        help="Keep away the faces that were deleted from this other dataset, too, which may be of "
+        "other models.",
+    ),
 )
 
 

@@ -156,7 +156,7 @@ def test_contents_in_the_dataset_are_not_embedded_again(
     tmp_path: Path, demo_photos: Path, pipeline: FacePipeline
 ) -> None:
     stored, _ = embed(pipeline, listed(demo_photos))
-    columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
+    columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status", "picture_hash"]
     broken = FacePipeline(FailsOnDarkPhotos(pipeline.detector, limit=256), pipeline.embedder)
     photos, faces = embed(broken, listed(demo_photos), stored=stored.select(columns))
     assert photos.drop_columns(["is_copy"]).equals(stored.drop_columns(["is_copy"]))
