@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.dataset.deletions import read_deletions
-from faces.dataset.schema import ADDED_COLUMNS, PHOTO_SCHEMA, PhotoStatus, current_photos
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.rejection import RejectReason
@@ -42,7 +42,7 @@ class Plan:
             Possible copies are adjacent.
         group: (n,) int64, equal for rows of `to_do` that may be copies of each other.
         stored: contents in the dataset that photos to do may be copies of, sorted by num_bytes:
-            num_bytes, photo_id, width, height, num_faces, status, picture_hash.
+            num_bytes, photo_id, width, height, num_faces, status.
         vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
         num_new, num_changed, num_retried: numbers of new, changed and retried photos in `to_do`.
             A photo of which a face was let in again counts as changed.
@@ -135,8 +135,8 @@ def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table
     if dataset is None:
         columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
         return current_photos(pa.schema(columns).empty_table())
-    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
-    return dataset.photos([*compared, *ADDED_COLUMNS, *metadata.names])
+    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason", "kept_away"]
+    return dataset.photos([*compared, *metadata.names])
 
 
 def _have_let_in_faces(dataset: Dataset | None, photos: pa.Table) -> pa.Array:
@@ -226,11 +226,8 @@ def _contents(stored: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
     columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
     without_faces = pc.equal(stored["status"], PhotoStatus.NO_FACE.value)
     usable = pc.and_(_has_result(stored), pc.or_(without_faces, pc.is_valid(stored["faces_part"])))
-    # Rows of copies from before photos had hashes have none; "first" skips them.
-    contents = stored.filter(usable).group_by(columns, use_threads=False)
-    contents = contents.aggregate([("picture_hash", "first")])
-    contents = contents.rename_columns({"picture_hash_first": "picture_hash"})
-    contents = contents.sort_by([("num_bytes", "ascending")])
+    contents = stored.filter(usable).select(columns)
+    contents = contents.group_by(columns).aggregate([]).sort_by([("num_bytes", "ascending")])
     sizes = contents["num_bytes"].to_numpy()
     position_in_size = np.arange(len(sizes)) - np.searchsorted(sizes, sizes)
     contents = contents.filter(pa.array(position_in_size < MAX_CONTENTS_PER_SIZE))

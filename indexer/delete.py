@@ -62,14 +62,17 @@ class DeletionPlan:
         indexes: paths of the indexes that the faces are deleted from.
         in_indexes: (n,) string, the face ids that were found in the indexes.
         in_dataset: (m,) string, the face ids that were found in the dataset.
-        places: (m,) rows of `PLACE_COLUMNS`, where in which photos these faces are.
+        pictures: what will be kept of these faces' photos to recognise edited copies, rows of
+            `faces.dataset.deleted_pictures.PICTURES_SCHEMA`.
+        unhashed: the faces whose photos are to be read for that, from `pictures_of`.
     """
 
     dataset: Dataset
     indexes: tuple[Path, ...]
     in_indexes: pa.Array
     in_dataset: pa.Array
-    places: pa.Table
+    pictures: pa.Table
+    unhashed: pa.Table
 
     @property
     def face_ids(self) -> pa.Array:
@@ -101,11 +104,11 @@ class DeletionPlan:
             BusyError: another process is writing an index.
         """
         face_ids = self.face_ids
-        pictures, without_hash = pictures_of(self.dataset, self.places)
+        pictures = self.pictures
         add_deleted_pictures(self.dataset.path, pictures)
         counts = _withhold(self.dataset, self.indexes, face_ids)
-        if len(without_hash):
-            read = _read_pictures(without_hash, on_progress)
+        if len(self.unhashed):
+            read = _read_pictures(self.unhashed, on_progress)
             add_deleted_pictures(self.dataset.path, read)
             pictures = pa.concat_tables([pictures, read])
         try:
@@ -160,12 +163,14 @@ def plan_deletion(
     in_indexes = _matching_in_indexes(opened, condition, source, on_progress)
     on_progress(Progress("looking through the dataset"))
     places = _matching_in_dataset(source, condition)
+    pictures, unhashed = pictures_of(source, places)
     return DeletionPlan(
         dataset=source,
         indexes=tuple(path for path, _ in opened),
         in_indexes=in_indexes,
         in_dataset=places["face_id"].combine_chunks(),
-        places=places,
+        pictures=pictures,
+        unhashed=unhashed,
     )
 
 

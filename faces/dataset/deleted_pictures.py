@@ -123,8 +123,15 @@ def pictures_of(dataset: Dataset, faces: pa.Table) -> tuple[pa.Table, pa.Table]:
         have none, with the columns width and height of their photos added: an older version of
         facetrove embedded these.
     """
-    photos = dataset.photos(["width", "height", "picture_hash"])
-    # Rows with a hash first: a copy's row from before photos had hashes has none.
+    contents = faces["photo_id"].combine_chunks()
+    tables = []
+    for part in dataset.committed_parts():  # one by one, since hashes of all photos are large
+        rows = dataset.photo_rows(["width", "height", "picture_hash"], parts=[part])
+        tables.append(rows.filter(pc.is_in(rows["photo_id"], value_set=contents)))
+    if not tables:
+        return PICTURES_SCHEMA.empty_table(), faces.slice(0, 0)
+    photos = pa.concat_tables(tables)
+    # Rows with a hash first: rows of copies have none.
     photos = pa.concat_tables(
         photos.filter(mask(photos["picture_hash"])) for mask in (pc.is_valid, pc.is_null)
     )

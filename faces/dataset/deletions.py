@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from faces.core.errors import BusyError, CorruptFileError
 from faces.core.files import atomic_write, remove_temporary_files, temporary_files, writer_lock
-from faces.dataset.layout import DELETIONS_FILE, DELETIONS_LOCK
+from faces.dataset.layout import DELETED_PICTURES_FILE, DELETIONS_FILE, DELETIONS_LOCK
 from faces.dataset.schema import PhotoStatus, read_table, write_table
 
 _CONTENT_PREFIX = "content:"
@@ -33,6 +33,9 @@ _CONTENT_PREFIX = "content:"
 
 _ALLOWED_PREFIX = "allowed:"
 """Prefix of the digests of faces that were let in again."""
+
+_FILES = (DELETIONS_FILE, DELETED_PICTURES_FILE)
+"""The files that are written under one lock."""
 
 _SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
 
@@ -174,16 +177,18 @@ def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
 
 def clear_leftovers(dataset_dir: Path) -> None:
     """Remove temporary files of killed writers, which may hold face_ids, if no writer is active."""
-    if temporary_files(dataset_dir, of=DELETIONS_FILE):  # otherwise do not compete for the lock
+    if any(temporary_files(dataset_dir, of=name) for name in _FILES):
+        # Otherwise there is no need to compete for the lock.
         with suppress(BusyError), sole_writer(dataset_dir):
             pass
 
 
 @contextmanager
 def sole_writer(dataset_dir: Path) -> Iterator[None]:
-    """Hold the lock of the deletions file, which is apart from the lock of the dataset."""
+    """Hold the lock of the files about deletions, which is apart from the lock of the dataset."""
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
-        remove_temporary_files(dataset_dir, of=DELETIONS_FILE)
+        for name in _FILES:
+            remove_temporary_files(dataset_dir, of=name)
         yield
 
 

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +43,31 @@ BLURRED = 0.025
 """Width of the margin around a face in which the pixels of a thumbnail may have something of it, as
 a share of the photo: one and a half pixels of 64."""
 
-MIN_BITS = 64
+MIN_BITS = 48
 """Minimum number of compared pairs of a hash that is used at all. With fewer, which is so where
-faces fill a photo, strangers' photos agree by chance."""
+faces fill a photo, other photos agree by chance."""
 
-WINDOWS = tuple((cut, cut, 1 - cut, 1 - cut) for cut in (0.0, 0.025, 0.05, 0.075, 0.1))
+DARKEST, BRIGHTEST = 2.0, 253.0
+"""Grey levels beyond which a change of exposure has erased differences: pairs of such cells of a
+photo are not compared. Without this, 0.8% of the copies that are a stop brighter are missed."""
+
+_CUT = MARGIN / (1 - MARGIN)
+"""Share of a copy that lost `MARGIN` on one side, of the margin on the other side."""
+
+WINDOWS = (
+    *((cut, cut, 1 - cut, 1 - cut) for cut in (0.0, 0.025, MARGIN, 0.075, 0.1)),
+    (0.0, MARGIN, 1 - _CUT, 1 - MARGIN),
+    (_CUT, MARGIN, 1.0, 1 - MARGIN),
+    (MARGIN, 0.0, 1 - MARGIN, 1 - _CUT),
+    (MARGIN, _CUT, 1 - MARGIN, 1.0),
+)
 """Windows of a photo that are compared with a hash: left, top, right and bottom as shares of the
-photo. That of 0.05 is the hashed part of the photo itself; the one of 0 that of a photo of which a
-copy lost 5% on each side; and that of 0.1 the other way round."""
+photo. That of `MARGIN` is the hashed part of the photo itself; that of 0 the same of a copy that
+lost 5% on each side, and that of 0.1 the other way round. The last four are for copies that lost 5%
+on one side."""
+
+WHOLE = 2
+"""Number of the window in which a photo agrees with its own hash."""
 
 BLOCK_PHOTOS = 64
 """Number of photos that are compared with all hashes at once, which bounds the memory."""
@@ -85,7 +103,7 @@ def hash_pictures(
     """
     if not thumbnails:
         return []
-    differences = _differences(np.stack(thumbnails), (MARGIN, MARGIN, 1 - MARGIN, 1 - MARGIN))
+    differences = _differences(_cells(np.stack(thumbnails), WINDOWS[WHOLE]))
     compared = np.stack([~_pairs_touching(of_photo) for of_photo in boxes])
     size = np.where(compared, np.abs(differences), np.nan)  # a face has no part in the median
     with warnings.catch_warnings(action="ignore"):  # faces may fill a photo
@@ -117,16 +135,40 @@ def compare_pictures(thumbnails: NDArray[np.uint8], hashes: Hashes) -> Compariso
     """
     shape = (len(thumbnails), len(hashes))
     agreement, window = np.full(shape, -1, np.float32), np.zeros(shape, np.int64)
-    by_pair = np.ascontiguousarray((hashes / np.maximum(num_compared(hashes), 1)[:, None]).T)
-    by_pair = by_pair.astype(np.float32)
+    by_pair = np.ascontiguousarray(hashes.T)
     for start in range(0, len(thumbnails), BLOCK_PHOTOS):
         block = slice(start, start + BLOCK_PHOTOS)
         for number, cut in enumerate(WINDOWS):
-            here = np.sign(_differences(thumbnails[block], cut)) @ by_pair
+            here = _agreement(_cells(thumbnails[block], cut), by_pair)
             better = here > agreement[block]
             agreement[block][better] = here[better]
             window[block][better] = number
     return Comparison(agreement, window)
+
+
+def _agreement(cells: NDArray[np.float32], by_pair: Hashes) -> NDArray[np.float32]:
+    """Return the (n, m) agreement of n photos in one window with m hashes; -1 if undecided.
+
+    Args:
+        cells: (n, `GRID`, `GRID`) grey levels.
+        by_pair: (`NUM_BITS`, m), the hashes, transposed.
+    """
+    signs, erased = np.sign(_differences(cells)), _erased(cells)
+    signs[erased] = 0
+    compared = np.broadcast_to(np.abs(by_pair).sum(axis=0), (len(cells), by_pair.shape[1])).copy()
+    some = erased.any(axis=1)
+    compared[some] -= erased[some].astype(np.float32) @ np.abs(by_pair)
+    decided = compared >= MIN_BITS
+    return np.where(decided, (signs @ by_pair) / np.maximum(compared, 1), np.float32(-1))
+
+
+def _erased(cells: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return an (n, `NUM_BITS`) mask of the pairs of cells that are both black or both white."""
+    masks = []
+    for beyond in (cells <= DARKEST, cells >= BRIGHTEST):
+        across, down = beyond[:, :, 1:] & beyond[:, :, :-1], beyond[:, 1:] & beyond[:, :-1]
+        masks.append(_joined(across, down))
+    return np.asarray(masks[0] | masks[1])
 
 
 def box_in_window(box: NDArray[np.float32], window: int) -> NDArray[np.float32]:
@@ -145,18 +187,25 @@ def box_in_window(box: NDArray[np.float32], window: int) -> NDArray[np.float32]:
     return np.concatenate([start, box[2:] * scale])
 
 
-def _differences(
+def _differences(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the (n, `NUM_BITS`) differences of neighbouring cells of n photos."""
+    return _joined(cells[:, :, 1:] - cells[:, :, :-1], cells[:, 1:] - cells[:, :-1])
+
+
+def _joined(across: NDArray[Any], down: NDArray[Any]) -> NDArray[Any]:
+    """Return values of the pairs beside each other and above each other as (n, `NUM_BITS`)."""
+    n = len(across)
+    return np.concatenate([across.reshape(n, -1), down.reshape(n, -1)], axis=1)
+
+
+def _cells(
     thumbnails: NDArray[np.uint8], window: tuple[float, float, float, float]
 ) -> NDArray[np.float32]:
-    """Return the (n, `NUM_BITS`) differences of neighbouring cells in a window of n thumbnails."""
+    """Return the (n, `GRID`, `GRID`) mean grey levels of the cells in a window of n thumbnails."""
     left, top, right, bottom = window
     side = thumbnails.shape[1]
     rows, columns = _cell_weights(top, bottom, side), _cell_weights(left, right, side)
-    cells = rows @ thumbnails.astype(np.float32) @ columns.T
-    n = len(thumbnails)
-    across = (cells[:, :, 1:] - cells[:, :, :-1]).reshape(n, -1)
-    down = (cells[:, 1:] - cells[:, :-1]).reshape(n, -1)
-    return np.concatenate([across, down], axis=1)
+    return np.asarray(rows @ thumbnails.astype(np.float32) @ columns.T, np.float32)
 
 
 @cache
@@ -185,7 +234,7 @@ def _pairs_touching(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
         (left, top), (right, bottom) = np.floor(span[0]), np.ceil(span[1])
         cells[_within(top) : _within(bottom), _within(left) : _within(right)] = True
     across, down = cells[:, 1:] | cells[:, :-1], cells[1:] | cells[:-1]
-    return np.concatenate([across.ravel(), down.ravel()])
+    return np.asarray(_joined(across[None], down[None])[0], bool)
 
 
 def _within(cell: float) -> int:

@@ -70,7 +70,8 @@ PHOTO_SCHEMA = pa.schema(
         pa.field("status", pa.string(), nullable=False),  # PhotoStatus
         pa.field("reason", pa.string()),  # RejectReason; null unless rejected
         pa.field("is_copy", pa.bool_(), nullable=False),  # another row of photo_id owns the faces
-        # A hash of what is around the faces; null without faces. See faces.dataset.picture_hash.
+        # A hash of what is around the faces, see faces.dataset.picture_hash; null without faces,
+        # and in most rows of copies.
         pa.field("picture_hash", pa.binary()),
         pa.field("kept_away", pa.list_(KEPT_AWAY)),  # null: none
     ]
