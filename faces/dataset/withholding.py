@@ -44,9 +44,8 @@ from faces.dataset.schema import Certainty, matrix_of
 SURE, POSSIBLE = 0.9, 0.8
 """Minimum agreement of a photo with a hash that makes it an edited copy for certain, and possibly.
 Measured by `python -m benchmarks.kept_away` on LFW with 1,000 photos deleted: 99.8% of the copies
-that are a stop brighter, and 99.9% of the other kinds, reach `POSSIBLE`; of the other photos, 1 in
-2,000 does, some of which show the same moment. The thresholds were chosen on one draw of the
-deleted photos, and held on two others."""
+that are a stop brighter, and 99.9% of the other kinds, reach `POSSIBLE`; of 4,035 others three
+do, of which two show the same moment. They were chosen on another draw of the deleted photos."""
 
 POSITION_TOLERANCE = 0.015
 """Distance from the deleted face's box within which a face's centre counts as in its place, as a
