@@ -77,7 +77,8 @@ def reembed(
 
     Raises:
         WrongUsageError: there is no dataset at `source`, there is no such model or Beam flag,
-            `dataset` is something else, or a selection is given that is not the source's.
+            `dataset` is something else, a selection is given that is not the source's, or
+            `options.deletions_of` is given.
         ContractMismatchError: the dataset was made by another model, or the source's faces were
             found by another detector.
         ModelUnavailableError: the weights of a model cannot be had.
@@ -90,6 +91,11 @@ def reembed(
     opened = Dataset.open(absolute(source))
     if opened.path.resolve() == dataset.resolve():
         raise WrongUsageError(f"{dataset} cannot be embedded into itself; name a new dataset last")
+    if options.deletions_of is not None:
+        raise WrongUsageError(
+            f"the deletions of {opened.path} are followed without being asked; leave "
+            "--deletions-of out, or name the photos instead of the dataset"
+        )
     if options.selection is not None:
         opened.require_selection(options.selection)
     job = EmbedJob.prepare(

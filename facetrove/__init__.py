@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from faces.core.progress import Progress as Progress
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
+    from faces.dataset.letting_in import allow_faces as allow_faces
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import DatasetCounts as DatasetCounts
     from faces.dataset.store import FaceTables as FaceTables
@@ -150,6 +151,7 @@ __all__ = [
     "VerificationResult",
     "WrongUsageError",
     "__version__",
+    "allow_faces",
     "build_index",
     "calibrate_index",
     "compact_index",
@@ -221,6 +223,7 @@ _DEFINITIONS = {
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
+    "allow_faces": "faces.dataset.letting_in:allow_faces",
     "build_index": "facetrove.indexes:build_index",
     "calibrate_index": "facetrove.calibration:calibrate_index",
     "compact_index": "facetrove.indexes:compact_index",

@@ -12,6 +12,12 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.deleted_pictures import (
+    PLACE_COLUMNS,
+    add_deleted_pictures,
+    num_recognisable,
+    pictures_of,
+)
 from faces.dataset.deletions import add_deletions, face_digest, read_deletions
 from faces.dataset.rewrite import remove_deleted_faces
 from faces.dataset.store import Dataset
@@ -33,6 +39,9 @@ class DeletionResult:
         face_digests: for each of these faces `faces.dataset.deletions.face_digest`, a hash from
             which the face cannot be identified.
         num_faces_of_index: number of these faces that each index held, by the index's path.
+        num_recognisable: number of these faces that stay away in edited copies of their photos,
+            too. The others are withheld from files of the same bytes alone: they fill their photos,
+            or an older version of facetrove embedded the photos and these cannot be read now.
         still_in_dataset: True if another job was writing the dataset: its readers do not see the
             faces, but their rows stay in its files until `purge`.
     """
@@ -40,6 +49,7 @@ class DeletionResult:
     num_faces: int
     face_digests: tuple[str, ...]
     num_faces_of_index: dict[str, int]
+    num_recognisable: int
     still_in_dataset: bool
 
 
@@ -52,12 +62,17 @@ class DeletionPlan:
         indexes: paths of the indexes that the faces are deleted from.
         in_indexes: (n,) string, the face ids that were found in the indexes.
         in_dataset: (m,) string, the face ids that were found in the dataset.
+        pictures: what will be kept of these faces' photos to recognise edited copies, rows of
+            `faces.dataset.deleted_pictures.PICTURES_SCHEMA`.
+        unhashed: the faces whose photos are to be read for that, from `pictures_of`.
     """
 
     dataset: Dataset
     indexes: tuple[Path, ...]
     in_indexes: pa.Array
     in_dataset: pa.Array
+    pictures: pa.Table
+    unhashed: pa.Table
 
     @property
     def face_ids(self) -> pa.Array:
@@ -89,7 +104,13 @@ class DeletionPlan:
             BusyError: another process is writing an index.
         """
         face_ids = self.face_ids
+        pictures = self.pictures
+        add_deleted_pictures(self.dataset.path, pictures)
         counts = _withhold(self.dataset, self.indexes, face_ids)
+        if len(self.unhashed):
+            read = _read_pictures(self.unhashed, on_progress)
+            add_deleted_pictures(self.dataset.path, read)
+            pictures = pa.concat_tables([pictures, read])
         try:
             remove_deleted_faces(
                 self.dataset, lambda step, n, of: on_progress(Progress(step, n, of))
@@ -102,6 +123,7 @@ class DeletionPlan:
             num_faces=len(face_ids),
             face_digests=tuple(map(face_digest, face_ids.to_pylist())),
             num_faces_of_index=counts,
+            num_recognisable=num_recognisable(pictures),
             still_in_dataset=still_in_dataset,
         )
 
@@ -140,11 +162,15 @@ def plan_deletion(
     source, opened = open_all(dataset, indexes)
     in_indexes = _matching_in_indexes(opened, selection, source, on_progress)
     on_progress(Progress("looking through the dataset"))
+    places = _matching_in_dataset(source, selection)
+    pictures, unhashed = pictures_of(source, places)
     return DeletionPlan(
         dataset=source,
         indexes=tuple(path for path, _ in opened),
         in_indexes=in_indexes,
-        in_dataset=_matching_in_dataset(source, selection),
+        in_dataset=places["face_id"].combine_chunks(),
+        pictures=pictures,
+        unhashed=unhashed,
     )
 
 
@@ -159,9 +185,9 @@ def delete_faces(
 ) -> DeletionResult:
     """Delete faces from a dataset and its indexes, so that no search finds them any more.
 
-    The faces are removed from the dataset's parts, and stay withheld if their photos are embedded
-    again. Until `purge`, bytes of them remain in the indexes' files, and may remain in older files
-    of the dataset. If this is interrupted, the same call finishes it.
+    The faces are removed from the dataset's parts, and stay withheld if their photos, or edited
+    copies of these, are embedded again. Until `purge`, bytes of them remain in the indexes' files,
+    and may remain in older files of the dataset. If this is interrupted, the same call finishes it.
 
     Args:
         dataset: path of the dataset.
@@ -233,13 +259,20 @@ def _matching_in_indexes(
     return pa.concat_arrays(found).unique()
 
 
-def _matching_in_dataset(source: Dataset, selection: Selection) -> pa.Array:
-    """Return the ids of the faces in a dataset that are selected."""
+def _matching_in_dataset(source: Dataset, selection: Selection) -> pa.Table:
+    """Return `PLACE_COLUMNS` of the faces of a dataset that are selected."""
     columns = [*FACES_SCHEMA.names, *source.metadata.names]
     tables = list(source.faces(columns)) or [faces_schema(source.metadata).empty_table()]
     faces = pa.concat_tables(tables)
     (mask,) = selection.masks([FilterTable(faces)])
-    return faces["face_id"].filter(pa.array(mask)).combine_chunks()
+    return faces.filter(pa.array(mask)).select(PLACE_COLUMNS)
+
+
+def _read_pictures(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
+    """Return what is kept of the photos of faces that an older version of facetrove embedded."""
+    from faces.dataset.picture_reading import pictures_read
+
+    return pictures_read(faces, lambda step, n, of: on_progress(Progress(step, n, of)))
 
 
 def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:

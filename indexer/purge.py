@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
 from faces.dataset.deletions import face_digests, read_deletions
 from faces.dataset.layout import is_dataset_file
 from faces.dataset.rewrite import (
@@ -49,6 +50,8 @@ class PurgeReport:
         deleted_face_digests: digests of all faces ever deleted from this dataset on request. No
             face can be identified from them; one whose face id is at hand is recognised by
             sha256("facetrove deleted " + face_id).
+        kept: one line for each kind of data that is kept on purpose, so that deleted faces stay
+            away, with its amount. No face can be identified, searched for or rebuilt from it.
         files_checked: number of files that were read again after the removal.
         faces_checked: number of rows of faces in these files, each compared with what was removed.
         not_found: one line for each kind of removed data that these files were searched for.
@@ -64,6 +67,7 @@ class PurgeReport:
     num_photos_removed: int
     num_index_rows_removed: dict[str, int]
     deleted_face_digests: tuple[str, ...]
+    kept: tuple[str, ...]
     files_checked: int
     faces_checked: int
     not_found: tuple[str, ...]
@@ -120,6 +124,7 @@ def purge(
         build_index(source.path, index_dir, on_progress=on_progress)
     dead = [_dead_faces(index_dir) for index_dir, _ in opened]
     leftovers = purge_dataset(source, on_part)
+    drop_released_pictures(source.path)
     source = Dataset.open(source.path)
     removed = {}
     for index_dir, _ in opened:
@@ -135,11 +140,24 @@ def purge(
         num_photos_removed=leftovers.num_photos,
         num_index_rows_removed=removed,
         deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),
+        kept=_kept(source),
         files_checked=search.num_files,
         faces_checked=search.num_faces,
         not_found=search.traces.named(),
         unknown_files=tuple(search.unknown_files),
         limits=LIMITS,
+    )
+
+
+def _kept(dataset: Dataset) -> tuple[str, ...]:
+    """Describe what a dataset keeps so that deleted faces stay away, see `PurgeReport.kept`."""
+    deletions, pictures = read_deletions(dataset.path), read_deleted_pictures(dataset.path)
+    return (
+        f"a digest of each of the {len(deletions.digests)} faces deleted so far, of the "
+        f"{len(deletions.emptied)} photos that lost all faces, and of the "
+        f"{len(deletions.allowed)} faces that were let in again",
+        f"of {len(pictures)} deleted faces the place in the photo, and a hash of what is around "
+        "the photo's faces",
     )
 
 

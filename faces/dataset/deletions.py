@@ -6,7 +6,10 @@
 A deleted face is withheld from then on: from readers while its rows are still in the parts, and
 from every part written later, in case its photo is embedded again. A content that lost all its
 faces has a digest too, prefixed "content:", and gets no faces any more: if it were searched again,
-its faces might be numbered differently and so have other face_ids.
+its faces might be numbered differently and so have other face_ids. A face that is let in again on
+request has its digest with the prefix "allowed:", and nothing withholds it any more.
+
+How faces are recognised in edited copies of their photos: `faces.dataset.deleted_pictures`.
 """
 
 from __future__ import annotations
@@ -22,11 +25,17 @@ import pyarrow.compute as pc
 
 from faces.core.errors import BusyError, CorruptFileError
 from faces.core.files import atomic_write, remove_temporary_files, temporary_files, writer_lock
-from faces.dataset.layout import DELETIONS_FILE, DELETIONS_LOCK
+from faces.dataset.layout import DELETED_PICTURES_FILE, DELETIONS_FILE, DELETIONS_LOCK
 from faces.dataset.schema import PhotoStatus, read_table, write_table
 
 _CONTENT_PREFIX = "content:"
 """Prefix of the digests of contents, which tells them from the digests of faces."""
+
+_ALLOWED_PREFIX = "allowed:"
+"""Prefix of the digests of faces that were let in again."""
+
+_FILES = (DELETIONS_FILE, DELETED_PICTURES_FILE)
+"""The files that are written under one lock."""
 
 _SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
 
@@ -39,16 +48,18 @@ class Deletions:
         pending: (n,) string, the face_ids of deleted faces whose rows may still be in the parts.
         digests: (m,) string, sorted, the `face_digest` of every face ever deleted.
         emptied: (e,) string, the `content_digest` of every content all of whose faces were deleted.
+        allowed: (a,) string, the `face_digest` of every face that was let in again.
     """
 
     pending: pa.Array
     digests: pa.Array
     emptied: pa.Array
+    allowed: pa.Array
 
     def all_digests(self) -> list[str]:
-        """Return the digests of deleted faces, then of emptied contents."""
-        digests: list[str] = [*self.digests.to_pylist(), *self.emptied.to_pylist()]
-        return digests
+        """Return what the file has in its column digest: all digests, with their prefixes."""
+        allowed = [f"{_ALLOWED_PREFIX}{digest}" for digest in self.allowed.to_pylist()]
+        return [*self.digests.to_pylist(), *self.emptied.to_pylist(), *allowed]
 
     @property
     def state(self) -> str:
@@ -80,7 +91,7 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     """
     path = dataset_dir / DELETIONS_FILE
     if not path.exists():
-        return Deletions(*[pa.array([], pa.string())] * 3)
+        return Deletions(*[pa.array([], pa.string())] * 4)
     try:
         rows = read_table(path, _SCHEMA)
     except CorruptFileError as error:
@@ -90,15 +101,19 @@ def read_deletions(dataset_dir: Path) -> Deletions:
         ) from error
     digests = rows["digest"].combine_chunks()
     is_content = pc.starts_with(digests, _CONTENT_PREFIX)
+    is_allowed = pc.starts_with(digests, _ALLOWED_PREFIX)
     return Deletions(
         rows["face_id"].drop_null().combine_chunks(),
-        digests.filter(pc.invert(is_content)),
+        digests.filter(pc.invert(pc.or_(is_content, is_allowed))),
         digests.filter(is_content),
+        pc.utf8_slice_codeunits(digests.filter(is_allowed), len(_ALLOWED_PREFIX)),
     )
 
 
 def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]:
     """Withhold faces from now on. Their rows are still to be removed from the parts.
+
+    A face that had been let in again is withheld like any other.
 
     Returns:
         The values of `Deletions.state` before and after.
@@ -106,12 +121,32 @@ def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]
     Raises:
         BusyError: another process is writing the deletions.
     """
-    with _sole_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
-        pending = sorted({*before.pending.to_pylist(), *face_ids})
-        digests = {*before.all_digests(), *map(face_digest, pending)}
+        new = set(face_ids)
+        pending = sorted({*before.pending.to_pylist(), *new})
+        let_in = {f"{_ALLOWED_PREFIX}{face_digest(face_id)}" for face_id in new}
+        digests = {*before.all_digests(), *map(face_digest, pending)} - let_in
         _write(dataset_dir, pending, digests)
         return before.state, read_deletions(dataset_dir).state
+
+
+def allow_faces(dataset_dir: Path, digests: Iterable[str]) -> None:
+    """Let faces in again: nothing withholds them from parts that are written from now on.
+
+    Args:
+        dataset_dir: the dataset's folder.
+        digests: the `face_digest` of each face.
+
+    Raises:
+        BusyError: another process is writing the deletions.
+    """
+    let_in = set(digests)
+    with sole_writer(dataset_dir):
+        before = read_deletions(dataset_dir)
+        pending = [face for face in before.pending.to_pylist() if face_digest(face) not in let_in]
+        allowed = {f"{_ALLOWED_PREFIX}{digest}" for digest in let_in}
+        _write(dataset_dir, pending, {*before.all_digests(), *allowed} - let_in)
 
 
 def copy_deletions(source_dir: Path, dataset_dir: Path) -> None:
@@ -127,14 +162,14 @@ def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
 def _add_digests(dataset_dir: Path, digests: Sequence[str]) -> None:
     if not digests:
         return
-    with _sole_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         _write(dataset_dir, before.pending.to_pylist(), {*before.all_digests(), *digests})
 
 
 def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
     """Record that pending faces are in no part any more, and keep only their digests."""
-    with _sole_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         pending = sorted({*before.pending.to_pylist()} - {*face_ids.to_pylist()})
         _write(dataset_dir, pending, before.all_digests())
@@ -142,16 +177,18 @@ def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
 
 def clear_leftovers(dataset_dir: Path) -> None:
     """Remove temporary files of killed writers, which may hold face_ids, if no writer is active."""
-    if temporary_files(dataset_dir, of=DELETIONS_FILE):  # otherwise do not compete for the lock
-        with suppress(BusyError), _sole_writer(dataset_dir):
+    if any(temporary_files(dataset_dir, of=name) for name in _FILES):
+        # Otherwise there is no need to compete for the lock.
+        with suppress(BusyError), sole_writer(dataset_dir):
             pass
 
 
 @contextmanager
-def _sole_writer(dataset_dir: Path) -> Iterator[None]:
-    """Hold the lock of the deletions file, which is apart from the lock of the dataset."""
+def sole_writer(dataset_dir: Path) -> Iterator[None]:
+    """Hold the lock of the files about deletions, which is apart from the lock of the dataset."""
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
-        remove_temporary_files(dataset_dir, of=DELETIONS_FILE)
+        for name in _FILES:
+            remove_temporary_files(dataset_dir, of=name)
         yield
 
 
@@ -160,20 +197,6 @@ def _write(dataset_dir: Path, pending: list[str], digests: Iterable[str]) -> Non
     rows = [{"face_id": ids.get(digest), "digest": digest} for digest in sorted(digests)]
     with atomic_write(dataset_dir / DELETIONS_FILE) as temporary:
         write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
-
-
-def withhold_deleted(
-    dataset_dir: Path, photos: pa.Table, faces: pa.Table
-) -> tuple[pa.Table, pa.Table]:
-    """Return a part's photos and faces without the faces that were deleted on request."""
-    deletions = read_deletions(dataset_dir)
-    if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
-        return photos, faces
-    deleted = pc.is_in(face_digests(faces["face_id"]), value_set=deletions.digests)
-    if len(deletions.emptied):
-        contents = pa.array(map(content_digest, faces["photo_id"].to_pylist()), pa.string())
-        deleted = pc.or_(deleted, pc.is_in(contents, value_set=deletions.emptied))
-    return without_faces(photos, faces, deleted)
 
 
 def without_faces(

@@ -26,7 +26,9 @@ from faces.dataset.deletions import read_deletions
 from faces.dataset.header import DatasetSettings, read_settings
 from faces.dataset.layout import PartKind, committed_parts, part_names, part_path, record_paths
 from faces.dataset.schema import (
+    KEPT_AWAY,
     PHOTO_SCHEMA,
+    Certainty,
     PartReport,
     PhotoStatus,
     current_photos,
@@ -50,6 +52,10 @@ class DatasetCounts:
         num_copies: number of photos beyond the first of each content.
         by_status: number of photos by `faces.dataset.schema.PhotoStatus`.
         by_reason: number of rejected photos by `faces.photos.rejection.RejectReason`.
+        num_kept_away: number of faces that were found and kept away, because they were deleted on
+            request before; see `Dataset.kept_away`.
+        num_uncertain: number of these that may be faces of another photo, such as one that was
+            taken right before: somebody should look at them.
     """
 
     num_photos: int
@@ -57,6 +63,8 @@ class DatasetCounts:
     num_copies: int
     by_status: dict[str, int]
     by_reason: dict[str, int]
+    num_kept_away: int = 0
+    num_uncertain: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +252,26 @@ class Dataset:
         """Count the current photos and their faces."""
         return count_photos(self.photos(COUNTED_COLUMNS))
 
+    def kept_away(self) -> pa.Table:
+        """Return the faces that were found and kept away, because they were deleted before.
+
+        Returns:
+            A row for each face, sorted by uri: uri; photo_id; digest, which `allow_faces` takes to
+            let the face in again; deletion, the digest of the deletion that withheld it; certainty,
+            "same_bytes", "same_picture" or "uncertain"; and box, x, y, width and height in pixels
+            of the upright photo.
+
+        Raises:
+            CorruptFileError: a part cannot be read.
+        """
+        photos = self.photos(["kept_away"]).sort_by([("uri", "ascending")])
+        lists = photos["kept_away"].combine_chunks()
+        photos = photos.select(["uri", "photo_id"]).take(pc.list_parent_indices(lists))
+        flat = pc.list_flatten(lists)
+        for field in KEPT_AWAY:
+            photos = photos.append_column(field, pc.struct_field(flat, field.name))
+        return photos
+
     def report(self, part: str) -> PartReport:
         """Read the counts and times of a part.
 
@@ -339,7 +367,7 @@ class FaceTables(Tabular):
         return pa.concat_tables(tables) if tables else empty
 
 
-COUNTED_COLUMNS = ("num_faces", "reason")
+COUNTED_COLUMNS = ("num_faces", "reason", "kept_away")
 """Columns that `count_photos` needs beside those that `Dataset.photos` always returns."""
 
 
@@ -347,12 +375,17 @@ def count_photos(photos: pa.Table) -> DatasetCounts:
     """Count photos and their faces, given rows of `Dataset.photos` with `COUNTED_COLUMNS`."""
     contents = photos.filter(pc.is_valid(photos["photo_id"]))
     once = contents.take(last_rows(contents, "photo_id"))
+    kept = pc.list_flatten(photos["kept_away"].combine_chunks())
+    digests, certainty = (pc.struct_field(kept, name) for name in ("digest", "certainty"))
+    uncertain = digests.filter(pc.equal(certainty, Certainty.UNCERTAIN.value))
     return DatasetCounts(
         num_photos=len(photos),
         num_faces=pc.sum(once["num_faces"]).as_py() or 0,
         num_copies=len(contents) - len(once),
         by_status=_count_values(photos["status"]),
         by_reason=_count_values(photos["reason"].drop_null()),
+        num_kept_away=len(digests.unique()),
+        num_uncertain=len(uncertain.unique()),
     )
 
 

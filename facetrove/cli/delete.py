@@ -51,8 +51,9 @@ def delete(
 ) -> None:
     """Delete faces from DATASET and from each INDEX, so that no later search finds them.
 
-    Name the faces by --face, --photo or --where. They stay deleted even if their photos are
-    embedded again. Their bytes stay in the files until `facetrove purge` removes them.
+    Name the faces by --face, --photo or --where. They stay deleted even if their photos, or
+    edited copies of these, are embedded again. Their bytes stay in the files until `facetrove
+    purge` removes them.
 
     \b
     Examples:
@@ -101,6 +102,11 @@ def _show_deleted(deleted: ft.DeletionResult, dataset: Path, *, as_json: bool) -
     click.echo(f"deleted {counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
     for index, count in deleted.num_faces_of_index.items():
         click.echo(f"  {printable(index)} held {count:,} of them and no longer finds them")
+    if unrecognised := deleted.num_faces - deleted.num_recognisable:
+        click.echo(
+            f"  {unrecognised:,} of them will come back if edited copies of their photos are "
+            "embedded (see docs/index.md); files of the same bytes stay away"
+        )
     if deleted.still_in_dataset:
         click.echo("  a job is writing the dataset, so the next purge will remove their rows")
     click.echo("run `facetrove purge` to remove their bytes from the files")

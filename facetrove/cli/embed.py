@@ -190,6 +190,13 @@ run_options = gathered(
         callback=_renamed,
         help="Store column OLD of the photo lists as column NEW. May be given several times.",
     ),
+    click.option(
+        "--deletions-of",
+        type=click.Path(path_type=Path),
+        metavar="DATASET",
+        help="Keep away the faces that were deleted from this other dataset, too, which may be of "
+        "other models.",
+    ),
 )
 
 
