@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from beam_jobs.job import EmbedJob, plan_run
@@ -23,6 +23,8 @@ from faces.core.named import absolute, as_list
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
+from faces.photos.access import allowing_sources
+from faces.photos.listed import PhotoListing
 from faces.photos.listing import list_photos
 
 Photos = str | Path | Sequence[str | Path]
@@ -48,7 +50,8 @@ def plan_embedding(
         CorruptFileError: a file of the dataset cannot be read.
     """
     require_dataset_path(dataset)
-    return plan_run(list_photos(_named(photos)), Path(dataset), options)
+    named = _named(photos)
+    return plan_run(_listing(named, options, ignore_progress), Path(dataset), options)
 
 
 def embed_photos(
@@ -92,13 +95,25 @@ def embed_photos(
     """
     dataset = absolute(dataset)
     named = _named(photos)
+    options = replace(options, access=allowing_sources(options.access, named))
     job = EmbedJob.prepare(
         dataset,
         models or default_models(dataset),
         options,
         Workers.chosen(workers, threads, runner_args),
     )
-    return job.run(list_photos(named), on_progress=on_progress)
+    return job.run(_listing(named, options, on_progress), on_progress=on_progress)
+
+
+def _listing(
+    named: Sequence[str | Path], options: EmbedOptions, on_progress: OnProgress
+) -> PhotoListing:
+    return list_photos(
+        named,
+        limits=options.source_limits,
+        access=options.access,
+        on_progress=on_progress,
+    )
 
 
 def _named(photos: Photos) -> Sequence[str | Path]:
