@@ -24,6 +24,9 @@ INLINE_BYTES = 1_000_000
 """Maximum size in bytes of a block that is sent through the socket itself. A larger one is passed
 as a file in memory, which the receiver maps, where the system has such files (Linux)."""
 
+_MAX_SENT_BYTES = INLINE_BYTES if hasattr(os, "memfd_create") else 1 << 32
+"""Maximum size in bytes of a block that comes through the socket itself."""
+
 MAX_MESSAGE_BYTES = 16_000_000
 """Maximum size in bytes of the JSON object of a message."""
 
@@ -122,13 +125,17 @@ class Channel:
             text_bytes, block_bytes, in_memory_file = _PREFIX.unpack(prefix)
             if text_bytes > MAX_MESSAGE_BYTES:
                 raise ChannelClosedError(f"a message has {text_bytes} bytes")
+            if not in_memory_file and block_bytes > _MAX_SENT_BYTES:
+                raise ChannelClosedError(f"a block has {block_bytes} bytes")
             message = json.loads(bytes(self._receive_bytes(text_bytes)))
+            if not isinstance(message, dict):
+                raise ChannelClosedError("a message is no JSON object")
             if not in_memory_file:
                 block: Buffer = self._receive_bytes(block_bytes)
                 descriptor = descriptors[0] if descriptors else -1
                 return message, bytes(block) if as_bytes else block, descriptor
-        except ConnectionResetError as error:
-            raise ChannelClosedError from error
+        except (ConnectionResetError, ValueError) as error:  # ValueError: not JSON
+            raise ChannelClosedError(str(error)) from error
         if not descriptors:
             raise ChannelClosedError("a message came without its file in memory")
         try:

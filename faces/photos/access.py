@@ -139,7 +139,8 @@ def redacted(url: str) -> str:
     scheme, _, rest = target.partition("://")
     rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     authority, slash, path = rest.partition("/")
-    return f"{before}{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    shown = f"{before}{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    return shown if not has_credentials(shown) else "an address"
 
 
 class _Connections:

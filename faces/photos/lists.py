@@ -291,6 +291,7 @@ def _read_parquet(path: Path, limits: SourceLimits) -> pa.Table:
         with pq.ParquetFile(path) as file:
             _require_entries(file.metadata.num_rows, path, limits)
             table = file.read()
+            table.validate(full=True)  # text may not be UTF-8
     except (ValueError, pa.ArrowException) as error:
         raise CorruptFileError(
             f"{path} is corrupt or not a Parquet file ({first_line(error)}); create it again"
