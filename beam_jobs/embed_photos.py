@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from beam_jobs.job import EmbedJob, plan_run
@@ -25,6 +25,8 @@ from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
+from faces.photos.access import allowing_sources
+from faces.photos.listed import PhotoListing
 from faces.photos.listing import list_photos
 
 Photos = str | Path | Sequence[str | Path]
@@ -50,7 +52,8 @@ def plan_embedding(
         CorruptFileError: a file of the dataset cannot be read.
     """
     require_dataset_path(dataset)
-    return plan_run(list_photos(_named(photos), options.rename), Path(dataset), options)
+    named = _named(photos)
+    return plan_run(_listing(named, options, ignore_progress), Path(dataset), options)
 
 
 def embed_photos(
@@ -95,6 +98,7 @@ def embed_photos(
     """
     dataset = absolute(dataset)
     named = _named(photos)
+    options = replace(options, access=allowing_sources(options.access, named))
     job = EmbedJob.prepare(
         dataset,
         models or default_models(dataset),
@@ -106,8 +110,19 @@ def embed_photos(
         deletions_of = Dataset.open(absolute(options.deletions_of))
         if is_dataset(dataset):
             follow_deletions(Dataset.open(dataset), deletions_of.path)
-    return job.run(
-        list_photos(named, options.rename), deletions_of=deletions_of, on_progress=on_progress
+    listing = _listing(named, options, on_progress)
+    return job.run(listing, deletions_of=deletions_of, on_progress=on_progress)
+
+
+def _listing(
+    named: Sequence[str | Path], options: EmbedOptions, on_progress: OnProgress
+) -> PhotoListing:
+    return list_photos(
+        named,
+        options.rename,
+        limits=options.source_limits,
+        access=options.access,
+        on_progress=on_progress,
     )
 
 

@@ -29,7 +29,7 @@ from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.photos.listed import PhotoListing
-from faces.photos.rejection import TRANSIENT_REASONS, RejectReason
+from faces.photos.rejection import LIMIT_REASONS, TRANSIENT_REASONS, RejectReason
 
 
 def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> PhotosFound:
@@ -134,7 +134,7 @@ class EmbedJob:
                 copy_withheld(deletions_of.path, self.dataset)
             limits_before = before.limits if before else options.limits
             plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
-            run = ShardRun(writer, plan, self.models, self.workers, source)
+            run = ShardRun(writer, plan, self.models, self.workers, source, options=options)
             with progress_reports(writer, len(plan.to_do), on_progress):
                 run.embed_all(retry_quarantined=options.retry_rejected)
             if options.drop_vanished and len(plan.vanished):
@@ -158,5 +158,5 @@ def _to_retry(options: EmbedOptions, limits_before: PhotoLimits | None) -> set[R
     """Return the reasons of rejected photos that a run tries again."""
     if options.retry_rejected:
         return set(RejectReason)
-    too_large = {RejectReason.TOO_LARGE} if options.limits != limits_before else set()
-    return {*TRANSIENT_REASONS, *too_large}
+    over_limit = set(LIMIT_REASONS) if options.limits != limits_before else set()
+    return {*TRANSIENT_REASONS, *over_limit}

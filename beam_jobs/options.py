@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faces.core.kinds import is_dataset
-from faces.core.settings import FaceSelection, PhotoLimits
+from faces.core.settings import Access, FaceSelection, PhotoLimits, SourceLimits
 from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
 
@@ -19,9 +19,12 @@ class EmbedOptions:
     Attributes:
         selection: which of the detected faces are kept; None: the dataset's selection, or all
             faces in a new dataset.
-        limits: limits on photos; a photo beyond one is rejected as too large.
+        limits: limits on photos; a photo beyond one is rejected.
+        source_limits: limits on archives and photo lists; one beyond a limit is refused.
+        access: the addresses that photo lists may name.
         retry_rejected: whether to try all rejected photos again. By default only those with a
-            transient reason are, such as a read error, and too large ones if the limits changed.
+            transient reason are, such as a read error, and those over a limit if the limits
+            changed.
         drop_vanished: whether to drop the faces of photos that no longer exist at their uri.
         rename: names that columns of photo lists get instead of those in the files, by these.
         deletions_of: path of another dataset, of any models; the faces that were deleted from it
@@ -30,6 +33,8 @@ class EmbedOptions:
 
     selection: FaceSelection | None = None
     limits: PhotoLimits = field(default_factory=PhotoLimits)
+    source_limits: SourceLimits = field(default_factory=SourceLimits)
+    access: Access = field(default_factory=Access)
     retry_rejected: bool = False
     drop_vanished: bool = False
     rename: Mapping[str, str] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -15,14 +16,15 @@ from numpy.typing import NDArray
 
 from beam_jobs.in_flight import InFlight, photo_keys
 from faces.core.errors import ModelUnavailableError
-from faces.core.settings import PhotoLimits
+from faces.core.settings import Access, PhotoLimits, SourceLimits
+from faces.core.time_limit import OutOfTimeError, sharing_time, time_limited
 from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.reembedding import GivenPhotos
 from faces.dataset.schema import PhotoStatus, faces_table
 from faces.models.face import Detection, Face, GivenFace
 from faces.models.pipeline import FacePipeline, StageSeconds
-from faces.photos.decoding import Photo, decode_photo
-from faces.photos.reading import read_photo
+from faces.photos.decoding import Photo
+from faces.photos.limited import ReadingRules, decode_limited, read_limited
 from faces.photos.rejection import TRANSIENT_REASONS, PhotoRejectedError, RejectReason
 from faces.photos.thumbnails import Thumbnail, thumbnail
 
@@ -101,6 +103,8 @@ def embed_shard(
     *,
     stored: pa.Table | None = None,
     limits: PhotoLimits = PhotoLimits(),
+    source_limits: SourceLimits = SourceLimits(),
+    access: Access = Access(),
     given_photos: GivenPhotos | None = None,
     in_flight: InFlight | None = None,
     careful: bool = False,
@@ -112,7 +116,9 @@ def embed_shard(
         to_do: photos to embed, see `Plan.to_do`; the column result_before may be missing.
         schema: the dataset's `photo_schema`.
         stored: contents whose faces the dataset has already, see `Plan.stored`.
-        limits: limits on photos; a photo beyond one is rejected as too large.
+        limits: limits on photos; a photo beyond one is rejected.
+        source_limits: limits on the archives that photos are in.
+        access: addresses that may be read.
         given_photos: photos whose faces are given, so that none are detected.
         in_flight: the worker's marker of in-flight photos.
         careful: whether to embed one photo at a time, so that a photo that kills the process is
@@ -123,7 +129,8 @@ def embed_shard(
         Exception: whatever the networks raise, if they fail on a test image too.
     """
     batch_photos = BATCH_PHOTOS if not careful else 1
-    shard = _Shard(pipeline, limits, given_photos or {}, in_flight, batch_photos)
+    rules = ReadingRules(limits, source_limits, access)
+    shard = _Shard(pipeline, rules, given_photos or {}, in_flight, batch_photos)
     outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), stored)
     columns = {name: to_do[name] for name in to_do.column_names}
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
@@ -152,13 +159,14 @@ class _Shard:
     def __init__(
         self,
         pipeline: FacePipeline,
-        limits: PhotoLimits,
+        rules: ReadingRules,
         given_photos: GivenPhotos,
         in_flight: InFlight | None,
         batch_photos: int,
     ) -> None:
         self.pipeline = pipeline
-        self.limits = limits
+        self.rules = rules
+        self.limits = rules.limits
         self.given_photos = given_photos
         self.in_flight = in_flight
         self.batch_photos = batch_photos
@@ -225,7 +233,7 @@ class _Shard:
             photo_id = None
             try:
                 with self.seconds.spent_on("read"):
-                    content = read_photo(uri, self.limits.max_bytes)
+                    content = read_limited(uri, self.rules)
                     photo_id = hashlib.sha256(content).hexdigest()
                 if photo_id in by_content:
                     self._outcomes[row] = by_content[photo_id]
@@ -234,10 +242,11 @@ class _Shard:
                     self._copies[row] = self._first_rows[photo_id]
                     continue
                 with self.seconds.spent_on("decode"):
-                    photo = decode_photo(
+                    photo = decode_limited(
                         content,
                         limits=self.limits,
                         reduction_for=self._reduction_for(uri, photo_id),
+                        apart=self.batch_photos == 1,  # where a worker may have died on it
                     )
             except PhotoRejectedError as error:
                 self._outcomes[row] = Outcome.rejected(error.reason, photo_id)
@@ -277,18 +286,23 @@ class _Shard:
     ) -> list[tuple[_Decoded, list[Face] | RejectReason]]:
         """Return the faces of each photo, or the reason of its rejection.
 
+        A photo of very many faces is embedded alone, and rejected if it takes too long.
+
         Raises:
             ModelUnavailableError: something that the models need is missing.
             Exception: the networks fail on a test image too, so the photo is not the cause.
         """
         try:
-            found = self.pipeline.find_faces(
-                [decoded.photo for decoded in batch],
-                [self._given_faces(decoded.uri, decoded.photo_id) for decoded in batch],
-            )
+            with self._limited_time(batch):
+                found = self.pipeline.find_faces(
+                    [decoded.photo for decoded in batch],
+                    [self._given_faces(decoded.uri, decoded.photo_id) for decoded in batch],
+                )
             return list(zip(batch, found, strict=True))
         except ModelUnavailableError:
             raise
+        except OutOfTimeError:
+            return [(batch[0], RejectReason.OUT_OF_TIME)]
         except Exception as error:
             if len(batch) > 1:
                 return [pair for decoded in batch for pair in self._find_faces([decoded])]
@@ -298,6 +312,16 @@ class _Shard:
             self.pipeline.find_faces([PATTERN], [[PATTERN_FACE]])
             _log.warning("the networks fail on a photo, which is rejected", exc_info=True)
             return [(batch[0], RejectReason.NOT_PROCESSED)]
+
+    @contextmanager
+    def _limited_time(self, batch: Sequence[_Decoded]) -> Iterator[None]:
+        """Limit the time of a photo that is alone; else the number of faces of each photo."""
+        if len(batch) > 1:
+            with sharing_time():
+                yield
+        else:
+            with time_limited(self.limits.photo_timeout - batch[0].photo.seconds):
+                yield
 
 
 def _stored_outcomes(stored: pa.Table | None) -> dict[str, Outcome]:

@@ -16,6 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_jobs.in_flight import PoisonRecord
+from beam_jobs.options import EmbedOptions
 from beam_jobs.plan import Plan
 from beam_jobs.runners.local import WorkerLostError
 from beam_jobs.runners.select import Workers, run_pipeline
@@ -53,6 +54,7 @@ class ShardRun:
         models: detector and embedder.
         workers: number of workers, their threads, and Beam's flags.
         source: source of given faces; None: faces are detected.
+        options: the options of the run, of which `source_limits` and `access` are used here.
     """
 
     def __init__(
@@ -62,12 +64,15 @@ class ShardRun:
         models: ModelChoice,
         workers: Workers,
         source: FaceSource | None = None,
+        *,
+        options: EmbedOptions = EmbedOptions(),
     ) -> None:
         self._writer = writer
         self._plan = plan
         self._models = models
         self._workers = workers
         self._source = source
+        self._options = options
         self._work_dir = writer.dataset.path / WORK_DIR
         self._poison_record = PoisonRecord(self._work_dir)
         self._part_names = map(writer.part_name, count())
@@ -159,7 +164,12 @@ class ShardRun:
         except OSError as error:  # a full disk
             raise FaceTroveError(f"the job failed ({error}); {_CONTINUE}") from error
         embed = EmbedShards(
-            self._writer, self._models, threads=self._workers.threads_each, source=self._source
+            self._writer,
+            self._models,
+            threads=self._workers.threads_each,
+            source=self._source,
+            source_limits=self._options.source_limits,
+            access=self._options.access,
         )
         steps = "List shards" >> beam.Create(work) | "Embed shards" >> embed
         run_pipeline(

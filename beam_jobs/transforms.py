@@ -18,7 +18,7 @@ from beam_jobs.shard import BATCH_PHOTOS, embed_shard
 from beam_jobs.work_files import ShardWork, read_work
 from faces.core.contract import ModelContract, require_same_contract
 from faces.core.errors import WrongUsageError
-from faces.core.settings import FaceSelection, PhotoLimits
+from faces.core.settings import Access, FaceSelection, PhotoLimits, SourceLimits
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus
@@ -26,6 +26,7 @@ from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
+from faces.photos.limited import ReadingRules
 from faces.photos.uris import photo_uri
 
 METRICS = "facetrove"
@@ -75,6 +76,8 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         models: detector and embedder.
         threads: number of processor cores that each worker uses.
         source: source of given faces; None: faces are detected.
+        source_limits: limits on the archives that photos are in.
+        access: addresses that may be read.
     """
 
     def __init__(
@@ -84,9 +87,13 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         *,
         threads: int,
         source: FaceSource | None = None,
+        source_limits: SourceLimits = SourceLimits(),
+        access: Access = Access(),
     ) -> None:
         super().__init__()
         self._embed = _EmbedShard(writer, models, threads, source)
+        self._embed.source_limits = source_limits
+        self._embed.access = access
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Apply the transform to a PCollection of `ShardWork`."""
@@ -99,6 +106,9 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
 
 class _EmbedShard(beam.DoFn):  # type: ignore[misc]
     """The step of `EmbedShards` that embeds one shard and commits its part."""
+
+    source_limits = SourceLimits()
+    access = Access()
 
     def __init__(
         self, writer: DatasetWriter, models: ModelChoice, threads: int, source: FaceSource | None
@@ -137,6 +147,8 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
                 dataset.photo_schema,
                 stored=stored,
                 limits=dataset.limits or PhotoLimits(),
+                source_limits=self.source_limits,
+                access=self.access,
                 given_photos=self._source.given_photos(photos) if self._source else None,
                 in_flight=in_flight,
                 careful=careful,
@@ -195,7 +207,9 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
     Args:
         models: detector and embedder.
         selection: which of the detected faces are kept.
-        limits: limits on photos; a photo beyond one is rejected as too large.
+        limits: limits on photos; a photo beyond one is rejected.
+        source_limits: limits on the archives that photos are in.
+        access: addresses that may be read.
         batch_photos: number of photos that are embedded together, 1 or more.
         threads: number of processor cores that each worker uses, 1 or more.
 
@@ -214,6 +228,8 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
         models: ModelChoice = ModelChoice(),
         selection: FaceSelection = FaceSelection(),
         limits: PhotoLimits = PhotoLimits(),
+        source_limits: SourceLimits = SourceLimits(),
+        access: Access = Access(),
         batch_photos: int = BATCH_PHOTOS,
         threads: int = 1,
     ) -> None:
@@ -222,7 +238,8 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
         # Loading here, before any worker does, fetches and prepares the weights once.
         self.contract = load_pipeline(models, threads=1).contract
         self._batch_photos = batch_photos
-        self._embed = _EmbedBatch(models, self.contract, selection, limits, threads)
+        rules = ReadingRules(limits, source_limits, access)
+        self._embed = _EmbedBatch(models, self.contract, selection, rules, threads)
 
     def expand(self, uris: beam.PCollection) -> EmbeddedPhotos:
         """Apply the transform to photos.
@@ -269,13 +286,13 @@ class _EmbedBatch(beam.DoFn):  # type: ignore[misc]
         models: ModelChoice,
         contract: ModelContract,
         selection: FaceSelection,
-        limits: PhotoLimits,
+        rules: ReadingRules,
         threads: int,
     ) -> None:
         self._models = models
         self._contract = contract
         self._selection = selection
-        self._limits = limits
+        self._rules = rules
         self._threads = threads
         self._shared = Shared()
         self._networks: _Networks | None = None
@@ -304,7 +321,12 @@ class _EmbedBatch(beam.DoFn):  # type: ignore[misc]
         to_do = {"uri": list(map(photo_uri, uris)), "num_bytes": unknown, "mtime_ns": unknown}
         with self._networks.lock:
             result = embed_shard(
-                self._networks.pipeline, pa.table(to_do), PHOTO_SCHEMA, limits=self._limits
+                self._networks.pipeline,
+                pa.table(to_do),
+                PHOTO_SCHEMA,
+                limits=self._rules.limits,
+                source_limits=self._rules.source_limits,
+                access=self._rules.access,
             )
         faces_of = defaultdict(list)
         for face in result.faces.to_pylist():

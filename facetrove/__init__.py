@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from faces.core.errors import ModelUnavailableError as ModelUnavailableError
     from faces.core.errors import WrongUsageError as WrongUsageError
     from faces.core.progress import Progress as Progress
+    from faces.core.settings import Access as Access
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
+    from faces.core.settings import SourceLimits as SourceLimits
     from faces.dataset.letting_in import allow_faces as allow_faces
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import DatasetCounts as DatasetCounts
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Access",
     "Box",
     "BusyError",
     "Calibration",
@@ -146,6 +149,7 @@ __all__ = [
     "Protocol",
     "PurgeReport",
     "Robustness",
+    "SourceLimits",
     "StrangerRates",
     "Verification",
     "VerificationResult",
@@ -177,6 +181,7 @@ __all__ = [
 ]
 
 _DEFINITIONS = {
+    "Access": "faces.core.settings:Access",
     "Box": "faces.models.face:Box",
     "BusyError": "faces.core.errors:BusyError",
     "Calibration": "indexer.thresholds:Calibration",
@@ -219,6 +224,7 @@ _DEFINITIONS = {
     "Protocol": "facetrove.evaluation.protocol:Protocol",
     "PurgeReport": "indexer.purge:PurgeReport",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
+    "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",

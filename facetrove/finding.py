@@ -21,7 +21,7 @@ from faces.models.face import Face
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
 from faces.models.registry import load_detector, load_embedder
 from faces.photos.decoding import Image, Photo
-from faces.photos.reading import open_photo
+from faces.photos.limited import open_photo
 
 MODELS_KEPT = 2
 """Number of detectors, and of embedders, that a process keeps loaded for the next photo. Two let a

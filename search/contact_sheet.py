@@ -12,8 +12,8 @@ from PIL import ImageDraw, ImageFont
 from faces.core.errors import WrongUsageError
 from faces.core.files import atomic_write
 from faces.models.face import Box
-from faces.photos.decoding import Image, Photo, as_photo, decode_photo
-from faces.photos.reading import read_photo
+from faces.photos.decoding import Image, Photo, as_photo
+from faces.photos.limited import decode_limited, read_limited
 from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_name
 from search.results import Probe
@@ -167,7 +167,7 @@ def face_tile_of(uri: str, box: Box, also_at: Sequence[str] = ()) -> PIL.Image.I
     text = ""
     for copy in (uri, *also_at):
         try:
-            return _face_tile(decode_photo(read_photo(copy)), box)
+            return _face_tile(decode_limited(read_limited(copy)), box)
         except PhotoRejectedError as error:
             text = text or f"photo not shown:\n{error.reason.value}"
     tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")

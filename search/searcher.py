@@ -20,7 +20,7 @@ from faces.models.pipeline import FacePipeline
 from faces.models.ranking import face_of_rank, largest_first
 from faces.models.registry import load_pipeline_for
 from faces.photos.decoding import Image, Photo
-from faces.photos.reading import open_photo
+from faces.photos.limited import open_photo
 from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from beam_jobs.in_flight import clear_in_flight
+from faces.photos.limited import prepare_early
 
 CHECK_SECONDS = 0.3
 """Seconds between two checks whether the driver is still running."""
@@ -25,6 +26,7 @@ def serve_beam(keep_alive_dir: Path) -> None:
     # Beam prints the traceback of every failure, which the driver gets too and reports in one line.
     # Image decoders print warnings about photos, whose rows have the reasons.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    prepare_early()  # before threads start
     watch = threading.Thread(
         target=_end_with_driver, args=(keep_alive_dir, os.getppid()), daemon=True
     )

@@ -8,7 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """The limits on photo files; a photo beyond one of the limits is rejected as too large.
+    """The limits on photo files.
+
+    A photo beyond one of the first three limits, by what its header says, is rejected as too large;
+    one that really takes more memory or time is rejected as too expensive.
 
     Attributes:
         max_bytes: maximum size of a photo file in bytes. The default holds 150 million pixels of
@@ -19,11 +22,51 @@ class PhotoLimits:
             file's content included. The default is enough for 150 million pixels of a JPEG, 130
             million of a colour PNG, 85 million of an uncompressed TIFF, 75 million of a HEIC and
             40 million of a WebP.
+        photo_timeout: maximum processor time in seconds that one photo may take, from its first
+            byte to its last embedding.
     """
 
     max_bytes: int = 500_000_000
     max_pixels: int = 150_000_000
     max_memory: int = 750_000_000
+    photo_timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class SourceLimits:
+    """The limits on an archive or a photo list. A source beyond one of them is refused.
+
+    Attributes:
+        max_entries: maximum number of members of an archive, or of photos in a list.
+        max_unpacked: maximum size in bytes of a compressed tar archive when it is unpacked.
+        max_ratio: maximum ratio of the unpacked to the packed size of a tar archive, from the first
+            256 million unpacked bytes on. Photos hardly get smaller when they are packed; bitmaps
+            of drawings may by a factor of 100.
+        max_header: maximum size in bytes of a tar member's extension headers, which hold long names
+            and attributes of files.
+        list_timeout: maximum processor time in seconds of listing one source.
+        list_memory: maximum memory in bytes of listing one source.
+    """
+
+    max_entries: int = 10_000_000
+    max_unpacked: int = 1_000_000_000_000
+    max_ratio: float = 200.0
+    max_header: int = 131_072
+    list_timeout: float = 3_600.0
+    list_memory: int = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Access:
+    """The addresses that photo lists may name, besides s3, gs and az, and https in the open net.
+
+    Attributes:
+        allow_scheme: further schemes of addresses, such as "http" or "sftp".
+        allow_host: hosts that may be asked although they are in a private or local network.
+    """
+
+    allow_scheme: tuple[str, ...] = ()
+    allow_host: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

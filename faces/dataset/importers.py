@@ -40,10 +40,9 @@ from faces.models.choice import (
 from faces.models.deepface_weights import DETECTORS, RECOGNISERS
 from faces.models.face import Detection, GivenFace
 from faces.models.pipeline import FacePipeline, intersection_over_union
-from faces.photos.decoding import decode_photo
 from faces.photos.folders import stat_photo
+from faces.photos.limited import decode_limited, read_limited
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
-from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_path, photo_uri
 
@@ -382,7 +381,7 @@ def _similarities(
     Given faces that are not detected again have none. None: the photo cannot be read.
     """
     try:
-        photo = decode_photo(read_photo(uri)) if given else None
+        photo = decode_limited(read_limited(uri)) if given else None
     except PhotoRejectedError:
         return None
     (found,) = pipeline.find_faces([photo]) if photo else [[]]

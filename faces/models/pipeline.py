@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from faces.core.contract import ModelContract
 from faces.core.settings import FaceSelection
+from faces.core.time_limit import Pace, require_few
 from faces.core.vectors import unit_length
 from faces.models.alignment import ARCFACE_112, Alignment, Crop
 from faces.models.face import Detection, Face, FaceQuality, GivenFace
@@ -150,6 +151,7 @@ class FacePipeline:
 
         Raises:
             WrongUsageError: an image is not a (height, width, 3) uint8 array.
+            OutOfTimeError, TooManyFacesError: see `faces.core.time_limit`.
             PhotoRejectedError: a reduced photo cannot be decoded again with more detail.
             ValueError: a vector is zero or not finite, so it cannot be scaled to unit length.
         """
@@ -162,13 +164,17 @@ class FacePipeline:
             self._selected(list(map(GivenFace, next(detected))) if faces is None else list(faces))
             for faces in given
         ]
+        for per_photo in found:
+            require_few(len(per_photo))
         crops = (
             crop
             for photo, per_photo in zip(photos, found, strict=True)
             for crop in self._crops(photo, per_photo)
         )
         faces: list[Face | None] = []
+        pace = Pace(sum(map(len, found)))
         while block := list(islice(crops, BLOCK_CROPS)):
+            pace.require_time(len(faces))
             faces += self._embedded(block)
         remaining = iter(faces)
         return [

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.time_limit import Pace, require_few, require_time
 from faces.models.alignment import ARCFACE_112, similarity_transform, warped
 from faces.models.engines import Network
 from faces.models.face import Detection
@@ -180,6 +181,7 @@ class YuNetDetector:
         """
         found = [np.empty((0, 15), dtype=np.float32)] * len(images)
         for rows in _same_shape_batches(images):
+            require_time()
             batch = _to_network_input([images[row] for row in rows])
             outputs = self._network.run(batch)
             for batch_row, row in enumerate(rows):
@@ -242,7 +244,10 @@ class YuNetDetector:
         sure = (sides >= SURE_SIDE) & (proposed[:, 14] >= self.min_score)
         faces = [_scaled(proposed[sure], 1 / scale)]
         unsure = _scaled(proposed[sides < SURE_SIDE], 1 / scale)
+        require_few(len(unsure))
+        pace = Pace(len(unsure))
         for start in range(0, len(unsure), MAX_WINDOWS):
+            pace.require_time(start)
             block = unsure[start : start + MAX_WINDOWS]
             windows = [_Window.around(face, image) for face in block]
             found = self._run([w.pixels for w in windows], [self.min_score] * len(windows))

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.time_limit import MAX_SHARED, require_time
 from faces.models.pipeline import intersection_over_union
 
 STRIDES = (8, 16, 32)
@@ -82,6 +83,11 @@ def decode_outputs(
     return np.concatenate(found) if found else np.empty((0, 15), dtype=np.float32)
 
 
+_SECONDS_PER_PAIR = 4e-9
+"""Processor time in seconds that non-maximum suppression takes for each pair of boxes, where few
+boxes overlap."""
+
+
 def non_maximum_suppression(faces: NDArray[np.float32]) -> NDArray[np.float32]:
     """Keep the face of highest score among overlapping boxes (non-maximum suppression).
 
@@ -91,6 +97,7 @@ def non_maximum_suppression(faces: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         (m, 15) kept faces, highest score first.
     """
+    require_time(len(faces) ** 2 * _SECONDS_PER_PAIR)
     kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), faces[:, 14].tolist(), 0.0, NMS_OVERLAP)
     return np.asarray(faces[np.asarray(kept, dtype=int)])
 
@@ -109,8 +116,33 @@ def with_averaged_landmarks(
     """
     cells = cells[cells[:, 14] >= MIN_LANDMARK_SCORE]
     steady = faces.copy()
+    beside = _BesideEachOther(cells)
     for face in steady:
-        near = cells[intersection_over_union(cells[:, :4], face[:4]) >= MIN_LANDMARK_OVERLAP]
+        require_time()
+        near = beside.boxes_at(face)
+        near = near[intersection_over_union(near[:, :4], face[:4]) >= MIN_LANDMARK_OVERLAP]
         if len(near):
             face[4:14] = np.average(near[:, 4:14], axis=0, weights=near[:, 14])
     return steady
+
+
+class _BesideEachOther:
+    """Boxes by their left edges, so that a face among thousands is compared with few of them.
+
+    Args:
+        boxes: (n, 15) faces as `decode_outputs` gives them.
+    """
+
+    def __init__(self, boxes: NDArray[np.float32]) -> None:
+        self._boxes = boxes
+        self._order = np.argsort(boxes[:, 0], kind="stable") if len(boxes) > MAX_SHARED else None
+        if self._order is not None:
+            self._lefts = boxes[self._order, 0]
+            self._max_width = float(boxes[:, 2].max())
+
+    def boxes_at(self, face: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the boxes that may overlap a face, in their order; of few boxes, all of them."""
+        if self._order is None:
+            return self._boxes
+        first, last = np.searchsorted(self._lefts, [face[0] - self._max_width, face[0] + face[2]])
+        return self._boxes[np.sort(self._order[first:last])]

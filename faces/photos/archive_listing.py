@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
 
 from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
+from faces.core.settings import SourceLimits
 from faces.photos.archives import MemberUrl, open_archive
 from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.names import is_listed_as_photo
@@ -14,16 +19,68 @@ from faces.photos.remote import filesystem_of, mtime_ns_of, open_binary
 from faces.photos.uris import PhotoFile, escape_url, is_url, photo_uri
 
 
-def find_in_archive(source: str, url: MemberUrl) -> SourceListing:
-    """List the photos of an archive or of a folder in it, or one member.
+def archive_photos(
+    url: MemberUrl,
+    mtime_ns: int,
+    limits: SourceLimits = SourceLimits(),
+    on_entries: Callable[[int], None] = lambda _: None,
+) -> pa.Table:
+    """List the photos of an archive or of a folder in it, or one member, in this process.
+
+    Args:
+        url: URL of the archive, with the name of the folder or member in it, if any.
+        mtime_ns: modification time of the archive in nanoseconds since 1970; -1 if unknown.
+        limits: limits on the archive. Those of memory and time are enforced by
+            `faces.photos.limited_listing`, which calls this function in another process.
+        on_entries: called now and then with the number of members read so far.
+
+    Returns:
+        A table with the columns of `LISTING_SCHEMA`, in the archive's order.
+
+    Raises:
+        WrongUsageError: the archive cannot be opened.
+        CorruptFileError: the archive is corrupt, or over a limit.
+    """
+    try:
+        file = open_binary(url.target)
+        archive = open_archive(file, url.scheme, limits, name=url.target, on_entries=on_entries)
+    except FaceTroveError:
+        raise
+    except Exception as error:  # fsspec's filesystems raise nearly any exception
+        raise _cannot_be_opened(url, error) from error
+    folder = below(url.member) if url.member else ""
+    return photo_table(
+        PhotoFile(photo_uri(str(url._replace(member=name))), num_bytes, mtime_ns)
+        for name, num_bytes in archive.members()
+        if name == url.member
+        or (name.startswith(folder) and is_listed_as_photo(name[len(folder) :]))
+    )
+
+
+def _cannot_be_opened(url: MemberUrl, error: Exception) -> WrongUsageError:
+    return WrongUsageError(
+        f"{url.target} cannot be opened ({cause_of(error)}); check that it exists and that "
+        "you may read it"
+    )
+
+
+ArchiveLister: TypeAlias = Callable[[MemberUrl, int], pa.Table]
+"""A function that lists an archive as `archive_photos` does, with what limits it likes."""
+
+
+def find_in_archive(
+    source: str, url: MemberUrl, list_archive: ArchiveLister = archive_photos
+) -> SourceListing:
+    """List the photos of an archive or of a folder in it, or one member; see `archive_photos`.
 
     Args:
         source: the archive as the user named it, for messages.
         url: URL of the archive, with the name of the folder or member in it, if any.
+        list_archive: lists the archive.
 
     Raises:
         WrongUsageError: the archive cannot be opened, or has no photo of the given name.
-        CorruptFileError: the archive is corrupt.
+        CorruptFileError: the archive is corrupt, or over a limit.
     """
     if "::" in url.target:
         raise WrongUsageError(
@@ -32,27 +89,17 @@ def find_in_archive(source: str, url: MemberUrl) -> SourceListing:
         )
     try:
         mtime_ns = _archive_mtime_ns(url.target)
-        archive = open_archive(open_binary(url.target), url.scheme, name=url.target)
     except FaceTroveError:
         raise
     except Exception as error:  # fsspec's filesystems raise nearly any exception
-        raise WrongUsageError(
-            f"{url.target} cannot be opened ({cause_of(error)}); check that it exists and that "
-            "you may read it"
-        ) from error
-    folder = below(url.member) if url.member else ""
-    files = (
-        PhotoFile(photo_uri(str(url._replace(member=name))), num_bytes, mtime_ns)
-        for name, num_bytes in archive.members()
-        if name == url.member
-        or (name.startswith(folder) and is_listed_as_photo(name[len(folder) :]))
-    )
-    photos = photo_table(files)
+        raise _cannot_be_opened(url, error) from error
+    photos = list_archive(url, mtime_ns)
     if url.member and not len(photos):
         raise WrongUsageError(
             f"{url.target} has no photo, and no folder with photos, called {url.member}; "
             f"name {url.scheme}://::{url.target} to take all its photos"
         )
+    folder = below(url.member) if url.member else ""
     roots = complete_roots(f"{url.scheme}://{folder}", suffix=f"::{url.target}", escape=escape_url)
     return SourceListing(source, photos, roots, in_archive=True)
 

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,6 +19,12 @@ from pillow_heif import register_heif_opener
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import PhotoLimits
+from faces.photos.headers import (
+    TooMuchInHeaderError,
+    exif_orientation,
+    require_bounded_header,
+    xmp_orientation,
+)
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -49,6 +55,20 @@ _JPEG_SCAN = b"\xff\xda"
 """Marker with which each scan of a JPEG begins (SOS, ITU-T T.81, table B.1)."""
 
 
+class JpegDetail(NamedTuple):
+    """What has to be known of a JPEG that was decoded at reduced size to decode it again.
+
+    Attributes:
+        orientation: EXIF orientation, from 1 to 8.
+        size: width and height of the upright photo at full size, in pixels.
+        min_reduction: the reduction that `MAX_KEPT_PIXELS` requires.
+    """
+
+    orientation: int
+    size: tuple[int, int]
+    min_reduction: int
+
+
 class Photo:
     """A decoded photo, perhaps at reduced size, that can be decoded again with more detail.
 
@@ -58,6 +78,8 @@ class Photo:
         reduction: factor by which width and height were reduced, a power of two; 1 for full size.
         width: width of the upright photo at full size, in pixels.
         height: height of the upright photo at full size, in pixels.
+        detail: what `decode_jpeg_again` needs; None if the photo cannot be decoded again.
+        seconds: processor time in seconds that decoding took, where it was limited.
     """
 
     def __init__(
@@ -66,10 +88,14 @@ class Photo:
         *,
         reduction: int = 1,
         size: tuple[int, int] | None = None,
+        detail: JpegDetail | None = None,
         decode: Callable[[int], Photo] | None = None,
+        seconds: float = 0.0,
     ) -> None:
         self.image = image
         self.reduction = reduction
+        self.detail = detail
+        self.seconds = seconds
         self.width: int = size[0] if size else image.shape[1]
         self.height: int = size[1] if size else image.shape[0]
         self._decode = decode
@@ -136,7 +162,11 @@ def decode_photo(
     """
     if not content:
         raise PhotoRejectedError(RejectReason.EMPTY_FILE, "the file has no content")
-    register_heif_opener()
+    try:
+        require_bounded_header(content)
+    except TooMuchInHeaderError as error:
+        raise PhotoRejectedError(RejectReason.CORRUPT, str(error)) from error
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
     PIL.Image.MAX_IMAGE_PIXELS = None  # `limits` applies instead
     try:
         with warnings.catch_warnings():  # odd metadata does no harm
@@ -182,6 +212,10 @@ def _require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits)
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE, f"{width}x{height} is over {limits.max_pixels} pixels"
         )
+    if _tile_pixels(photo) > limits.max_pixels:
+        raise PhotoRejectedError(
+            RejectReason.TOO_LARGE, f"a tile has over {limits.max_pixels} pixels"
+        )
     scans = content.count(_JPEG_SCAN) if hasattr(photo, "layer") else 0
     if _bytes_to_decode(photo, content, scans) > limits.max_memory:
         raise PhotoRejectedError(
@@ -204,6 +238,7 @@ pixels."""
 def _bytes_to_decode(photo: PIL.Image.Image, content: bytes, scans: int) -> float:
     """Return the peak memory in bytes of decoding a photo, its content included."""
     width, height = photo.size
+    num_pixels = max(width * height, _tile_pixels(photo))
     other_format = 5.5 if len(photo.getbands()) > 1 else 3.3
     bytes_per_pixel = _BYTES_PER_PIXEL.get(photo.format or "", other_format)
     # A baseline JPEG has one scan, and its thumbnail another. With more scans, as in a progressive
@@ -215,8 +250,18 @@ def _bytes_to_decode(photo: PIL.Image.Image, content: bytes, scans: int) -> floa
     strips = getattr(photo, "tag_v2", {}).get(_TIFF_STRIPS, ())
     if isinstance(strips, tuple) and len(strips) == 1:
         bytes_per_pixel = 7.0  # a TIFF in a single strip takes more
-    return len(content) + width * height * float(bytes_per_pixel)
+    return len(content) + num_pixels * float(bytes_per_pixel)
 
+
+def _tile_pixels(photo: PIL.Image.Image) -> int:
+    """Return the number of pixels of a tile of a TIFF, which is unpacked whole; 0 without tiles."""
+    tags = getattr(photo, "tag_v2", {})
+    sides = (tags.get(_TIFF_TILE_WIDTH, 0), tags.get(_TIFF_TILE_HEIGHT, 0))
+    return int(sides[0]) * int(sides[1]) if all(isinstance(side, int) for side in sides) else 0
+
+
+_TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 322, 323
+"""Tags TileWidth and TileLength (TIFF 6.0, section 15)."""
 
 _TIFF_STRIPS = 273
 """Tag StripOffsets (TIFF 6.0): where the strips of an image are in the file."""
@@ -239,19 +284,26 @@ def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Ph
     image = _upright(_to_rgb(photo, 1 if is_jpeg else reduction), orientation)
     if orientation in _SIDEWAYS:
         size = (size[1], size[0])
-    decode = None
-    if is_jpeg and reduction > min_reduction and photo.mode in {"RGB", "L"}:
-        decode = partial(_decode_jpeg_again, content, orientation, size, min_reduction)
-    return Photo(image, reduction=reduction, size=size, decode=decode)
+    if not (is_jpeg and reduction > min_reduction and photo.mode in {"RGB", "L"}):
+        return Photo(image, reduction=reduction, size=size)
+    detail = JpegDetail(orientation, size, min_reduction)
+    decode = partial(decode_jpeg_again, content, detail)
+    return Photo(image, reduction=reduction, size=size, detail=detail, decode=decode)
 
 
-def _decode_jpeg_again(
-    content: bytes, orientation: int, size: tuple[int, int], min_reduction: int, reduction: int
-) -> Photo:
+def decode_jpeg_again(content: bytes, detail: JpegDetail, reduction: int) -> Photo:
     """Decode a JPEG with OpenCV, in half of Pillow's time at full size.
 
-    Pillow has decoded the content before, so it is known not to be truncated or corrupt.
+    Args:
+        content: content of the photo file. Pillow has decoded it before, so it is known not to be
+            truncated or corrupt.
+        detail: what the first decoding told of it.
+        reduction: the reduction wanted, 1, 2 or 4.
+
+    Raises:
+        PhotoRejectedError: the photo cannot be decoded at that reduction.
     """
+    orientation, size, min_reduction = detail
     reduction = max(reduction, min_reduction)
     flags = {
         1: cv2.IMREAD_COLOR,
@@ -271,11 +323,21 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 def _orientation(photo: PIL.Image.Image) -> int:
     """Return a photo's EXIF orientation, from 1 (upright) to 8; 1 if it cannot be read."""
+    info = photo.info
     try:
-        orientation = photo.getexif().get(0x0112, 1)
+        if hasattr(photo, "tag_v2"):  # Pillow turns a TIFF when it loads it, and notes that there
+            orientation = photo.getexif().get(0x0112)
+        elif (exif := info.get("exif")) is not None:
+            orientation = exif_orientation(exif)
+        else:
+            profile = info.get("Raw profile type exif", "").split("\n")[3:]
+            orientation = exif_orientation(bytes.fromhex("".join(profile)))
+        if orientation is None:
+            xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
+            orientation = xmp_orientation(xmp.encode() if isinstance(xmp, str) else xmp)
     except Exception:  # hostile content; a photo with unreadable EXIF data is still usable
         return 1
-    return orientation if orientation in range(1, 9) else 1
+    return orientation if orientation is not None and orientation in range(1, 9) else 1
 
 
 def _upright(image: Image, orientation: int) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faces.core.errors import WrongUsageError, cause_of
@@ -13,12 +13,17 @@ from faces.photos.photo_tables import photo_table
 from faces.photos.uris import PhotoFile, escape_path, photo_uri
 
 
-def find_in_folder(source: str, path: Path) -> SourceListing:
+def find_in_folder(
+    source: str,
+    path: Path,
+    counted: Callable[[Iterator[PhotoFile]], Iterator[PhotoFile]] = lambda photos: photos,
+) -> SourceListing:
     """List the photos below a folder, in its subfolders too; the folder becomes a complete root.
 
     Args:
         source: the folder as the user named it, for messages.
         path: path of the folder.
+        counted: function that yields the photos that it gets, and may count them.
 
     Raises:
         WrongUsageError: the folder itself cannot be read.
@@ -31,7 +36,7 @@ def find_in_folder(source: str, path: Path) -> SourceListing:
             f"{source} cannot be read ({cause_of(error)}); make it readable or name another folder"
         ) from error
     skipped: list[str] = []
-    photos = photo_table(photos_below(folder, skipped))
+    photos = photo_table(counted(photos_below(folder, skipped)))
     return SourceListing(
         source, photos, complete_roots(below(folder), map(below, skipped), escape=escape_path)
     )

@@ -13,11 +13,15 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from faces.core.errors import WrongUsageError, cause_of
+from faces.core.progress import OnProgress, ignore_progress
+from faces.core.settings import Access, SourceLimits
+from faces.photos.access import require_no_credentials
 from faces.photos.archive_listing import find_in_archive
 from faces.photos.archives import ARCHIVE_SUFFIXES, MemberUrl, archive_scheme
 from faces.photos.folders import find_in_folder, photos_below, stat_photo
+from faces.photos.limited_listing import SourceReader
 from faces.photos.listed import PhotoListing, SourceListing, below
-from faces.photos.lists import LIST_SUFFIXES, NAME_COLUMNS, read_photo_list
+from faces.photos.lists import LIST_SUFFIXES, NAME_COLUMNS
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
 from faces.photos.photo_tables import join_sources, merge_duplicates, photo_table
 from faces.photos.uris import PhotoFile, is_file_uri, is_path, is_url, photo_path, unescape_url
@@ -27,7 +31,12 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 
 def list_photos(
-    sources: Sequence[str | Path], rename: Mapping[str, str] = MappingProxyType({})
+    sources: Sequence[str | Path],
+    rename: Mapping[str, str] = MappingProxyType({}),
+    *,
+    limits: SourceLimits = SourceLimits(),
+    access: Access = Access(),
+    on_progress: OnProgress = ignore_progress,
 ) -> PhotoListing:
     """List every photo of folders, archives, photo lists, patterns, URLs and single files.
 
@@ -49,15 +58,23 @@ def list_photos(
             any other file, which is taken for a photo;
             a pattern with `*`, `?`, `[]` or `**` that matches photos and folders.
         rename: names that columns of photo lists get instead of those in the files, by these.
+        limits: limits on each archive and photo list, which are read in a process of their own.
+        access: the addresses that photo lists may name.
+        on_progress: called now and then with the number of photos and members listed so far.
 
     Raises:
-        WrongUsageError: a source does not exist, cannot be listed or has no photos, photo lists
-            contradict each other, or none has a column that is to be renamed.
+        WrongUsageError: a source does not exist, cannot be listed or has no photos, is over a limit
+            or has credentials in its address, photo lists contradict each other, or none
+            has a column that is to be renamed.
         CorruptFileError: an archive or Parquet file is corrupt.
     """
     if not sources:
         raise WrongUsageError(f"no source of photos was named; name {_SOURCE_KINDS}")
-    listings = [_list_source(source, rename) for source in sources]
+    listings = []
+    with SourceReader(limits, access, on_progress, rename) as reader:
+        for source in sources:
+            listings.append(_list_source(source, reader))
+            reader.add_listed(len(listings[-1].photos))
     for listing in listings:
         if not len(listing.photos):  # the mount point of an unmounted disk looks like this
             endings = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES))
@@ -80,10 +97,11 @@ _SOURCE_KINDS = (
 )
 
 
-def _list_source(source: str | Path, rename: Mapping[str, str]) -> SourceListing:
+def _list_source(source: str | Path, reader: SourceReader) -> SourceListing:
     text = unescape_url(os.fspath(source))
     if is_url(text):
-        return find_url(text)
+        require_no_credentials(text)
+        return find_url(text, reader.archive_photos)
     path = photo_path(text)
     try:
         mode = path.stat().st_mode
@@ -94,12 +112,13 @@ def _list_source(source: str | Path, rename: Mapping[str, str]) -> SourceListing
         problem = "does not exist" if is_missing else f"cannot be examined ({cause_of(error)})"
         raise WrongUsageError(f"{text} {problem}; name {_SOURCE_KINDS}") from error
     if stat.S_ISDIR(mode):
-        return find_in_folder(text, path)
+        return find_in_folder(text, path, reader.counted)
     if stat.S_ISREG(mode):
         if (scheme := archive_scheme(path.name)) is not None:
-            return find_in_archive(text, MemberUrl(scheme, "", os.path.abspath(path)))
+            url = MemberUrl(scheme, "", os.path.abspath(path))
+            return find_in_archive(text, url, reader.archive_photos)
         if path.name.lower().endswith(LIST_SUFFIXES):
-            return _list_photo_list(text, path, rename)
+            return _list_photo_list(text, path, reader)
     return SourceListing(text, photo_table([stat_photo(os.path.abspath(path))]))
 
 
@@ -135,8 +154,8 @@ def _path_parts(path: str) -> list[str]:
     return path.split("/")
 
 
-def _list_photo_list(source: str, path: Path, rename: Mapping[str, str]) -> SourceListing:
-    listed = read_photo_list(path, rename)
+def _list_photo_list(source: str, path: Path, reader: SourceReader) -> SourceListing:
+    listed = reader.photo_list(path)
     uris = (uri for chunk in listed["uri"].chunks for uri in chunk.to_pylist())
     photos = photo_table(map(_stat_listed, uris))
     for field in list(listed.schema)[1:]:

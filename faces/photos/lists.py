@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from faces.core.errors import CorruptFileError, WrongUsageError, first_line
+from faces.core.settings import Access, SourceLimits
+from faces.photos.access import require_allowed
 from faces.photos.archives import split_member_url
 from faces.photos.metadata import is_reserved
 from faces.photos.remote import require_readable_scheme
@@ -39,7 +42,14 @@ _BOOLEAN = r"\A(?:true|false|True|False|TRUE|FALSE)\z"
 _DATE = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 
-def read_photo_list(path: Path, rename: Mapping[str, str] = MappingProxyType({})) -> pa.Table:
+def read_photo_list(
+    path: Path,
+    rename: Mapping[str, str] = MappingProxyType({}),
+    *,
+    limits: SourceLimits = SourceLimits(),
+    access: Access = Access(),
+    on_entries: Callable[[int], None] = lambda _: None,
+) -> pa.Table:
     r"""Read the names and the metadata of the photos in a photo list, in the list's order.
 
     Each line of a text file is a name, in the encoding of file names. A CSV file (UTF-8; separated
@@ -54,6 +64,10 @@ def read_photo_list(path: Path, rename: Mapping[str, str] = MappingProxyType({})
     Args:
         path: path of the photo list; its ending, one of `LIST_SUFFIXES`, decides the format.
         rename: names that columns get instead of those in the file, by the file's name.
+        limits: limits on the list. Those of memory and time are enforced by
+            `faces.photos.limited_listing`, which calls this function in another process.
+        access: the addresses that the list may name.
+        on_entries: called now and then with the number of photos read so far.
 
     Returns:
         A table with a row per entry of the list: `uri` (string, see `faces.photos.uris.photo_uri`;
@@ -61,17 +75,20 @@ def read_photo_list(path: Path, rename: Mapping[str, str] = MappingProxyType({})
         timestamp[us]; null for a column without any value).
 
     Raises:
-        WrongUsageError: the list cannot be used as it is; the message says what to change.
+        WrongUsageError: the list cannot be used as it is, is over a limit, or names an address that
+            is not allowed; the message says what to change.
         CorruptFileError: the Parquet file is corrupt.
     """
+    names: Iterator[str]
     try:
         if path.suffix.lower() == ".txt":
             names, metadata = _text_lines(path), pa.table({})
         else:
             is_parquet = path.suffix.lower() == ".parquet"
-            table = _read_parquet(path, rename) if is_parquet else _read_csv(path, rename)
+            table = _read_parquet(path, rename, limits) if is_parquet else _read_csv(path, rename)
+            _require_entries(len(table), path, limits)
             names, metadata = _split_columns(table, path)
-        uris = _uris(names, path)
+        uris = _uris(_bounded(names, path, limits, on_entries), path, access)
     except OSError as error:
         raise WrongUsageError(
             f"{path} cannot be read ({error.strerror or error}); check that you may read it"
@@ -93,28 +110,72 @@ def _text_lines(path: Path) -> Iterator[str]:
                 yield os.fsdecode(text)
 
 
-def _uris(names: Iterable[str], path: Path) -> pa.ChunkedArray:
+def _require_entries(count: int, path: Path, limits: SourceLimits) -> None:
+    if count > limits.max_entries:
+        raise WrongUsageError(
+            f"{path} names over {limits.max_entries:,} photos (--max-entries); divide it, or raise "
+            "the limit"
+        )
+
+
+def _bounded(
+    names: Iterable[str], path: Path, limits: SourceLimits, on_entries: Callable[[int], None]
+) -> Iterator[str]:
+    """Yield the names of a list, and report how many; raise WrongUsageError for too many."""
+    for number, name in enumerate(names, 1):
+        if number % _CHUNK_ROWS == 0:
+            on_entries(number)
+        if number > limits.max_entries:
+            _require_entries(number, path, limits)
+        yield name
+
+
+def _uris(names: Iterable[str], path: Path, access: Access) -> pa.ChunkedArray:
     folder = os.path.abspath(path.parent)
-    schemes: set[str] = set()
+    rules = _AddressRules(path, access)
     chunks, uris = [], []
     for name in names:
-        uris.append(_uri(name, folder, schemes))
+        uris.append(_uri(name, folder, rules))
         if len(uris) == _CHUNK_ROWS:
             chunks.append(pa.array(uris, pa.string()))
             uris = []
     return pa.chunked_array([*chunks, pa.array(uris, pa.string())], pa.string())
 
 
-def _uri(name: str, folder: str, schemes: set[str]) -> str:
+class _AddressRules:
+    """What the addresses of one list are checked for.
+
+    Attributes:
+        path: path of the list.
+        access: the addresses that the list may name.
+        schemes: schemes of addresses seen so far, which are allowed and can be read.
+    """
+
+    def __init__(self, path: Path, access: Access) -> None:
+        self.path = path
+        self.access = access
+        self.schemes: set[str] = set()
+
+    def require(self, url: str) -> None:
+        """Raise WrongUsageError for an address that must not or cannot be read."""
+        member = split_member_url(url)
+        file_url = url if member is None else member.target
+        scheme = url_scheme(file_url)
+        if scheme not in self.schemes or _MAY_HAVE_CREDENTIALS.search(file_url):
+            require_allowed(url, self.access, where=f"{self.path}: ")
+        if is_url(file_url) and scheme not in self.schemes:
+            require_readable_scheme(file_url)  # one error now, instead of one for each photo
+            self.schemes.add(scheme)
+
+
+_MAY_HAVE_CREDENTIALS = re.compile("[@?#;]")
+
+
+def _uri(name: str, folder: str, rules: _AddressRules) -> str:
     url = unescape_url(name)
     if not is_url(url):
         return photo_uri(name if is_file_uri(name) else os.path.join(folder, name))  # noqa: PTH118
-    member = split_member_url(url)
-    file_url = url if member is None else member.target
-    scheme = url_scheme(file_url)
-    if is_url(file_url) and scheme not in schemes:
-        require_readable_scheme(file_url)  # one error now, instead of one for each photo
-        schemes.add(scheme)
+    rules.require(url)
     return photo_uri(url)
 
 
@@ -229,11 +290,13 @@ def _cast_or_keep(column: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray:
         return column
 
 
-def _read_parquet(path: Path, rename: Mapping[str, str]) -> pa.Table:
+def _read_parquet(path: Path, rename: Mapping[str, str], limits: SourceLimits) -> pa.Table:
     try:
         # read_table would add columns for folders with names such as year=2020.
         with pq.ParquetFile(path) as file:
+            _require_entries(file.metadata.num_rows, path, limits)
             table = file.read()
+            table.validate(full=True)  # text may not be UTF-8
     except (ValueError, pa.ArrowException) as error:
         raise CorruptFileError(
             f"{path} is corrupt or not a Parquet file ({first_line(error)}); create it again"

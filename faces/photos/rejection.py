@@ -16,12 +16,18 @@ class RejectReason(StrEnum):
     CORRUPT = "corrupt"  # an image in one of PHOTO_FORMATS, corrupt in another way
     TOO_LARGE = "too_large"  # over a limit of bytes, pixels, decoding memory or JPEG scans
     TOO_SMALL = "too_small"  # the shorter side is under MIN_SIDE pixels
+    OUT_OF_TIME = "too_expensive:photo-timeout"  # took over the limit of processor time
+    OUT_OF_MEMORY = "too_expensive:max-memory"  # took over the limit of memory
     NOT_PROCESSED = "not_processed"  # memory ran out, or the networks failed on this photo alone
     CRASHED = "crashed"  # worker processes crashed on it repeatedly: quarantined
 
 
 TRANSIENT_REASONS = (RejectReason.READ_ERROR, RejectReason.CHANGED, RejectReason.NOT_PROCESSED)
 """Transient reasons, which may no longer apply later: the next run tries such photos again."""
+
+
+LIMIT_REASONS = (RejectReason.TOO_LARGE, RejectReason.OUT_OF_TIME, RejectReason.OUT_OF_MEMORY)
+"""Reasons that name a limit: such photos are tried again when limits have changed."""
 
 
 class PhotoRejectedError(Exception):
@@ -32,8 +38,10 @@ class PhotoRejectedError(Exception):
 
     Attributes:
         reason: the reason that datasets store.
+        detail: what exactly is wrong, in words.
     """
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")
         self.reason = reason
+        self.detail = detail

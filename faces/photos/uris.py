@@ -73,7 +73,7 @@ def photo_uri(photo: str | Path) -> str:
 def photo_path(uri: str) -> Path:
     """Return the path that a uri stands for; the uri must not be a URL (see `is_path`)."""
     if is_file_uri(uri):
-        return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix(_FILE_SCHEME))))
+        return Path(os.fsdecode(unquote_to_bytes(os.fsencode(uri.removeprefix(_FILE_SCHEME)))))
     return Path(uri)
 
 
@@ -100,7 +100,7 @@ def unescape_url(uri: str) -> str:
     """Return the URL that `escape_url` escaped; return any other uri unchanged."""
     if not uri.startswith(_ESCAPED_URL):
         return uri
-    return os.fsdecode(unquote_to_bytes(uri.removeprefix(_ESCAPED_URL)))
+    return os.fsdecode(unquote_to_bytes(os.fsencode(uri.removeprefix(_ESCAPED_URL))))
 
 
 def _is_unicode(text: str) -> bool:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
-from faces.photos.archive_listing import find_in_archive
+from faces.photos.archive_listing import ArchiveLister, archive_photos, find_in_archive
 from faces.photos.archives import MemberUrl, archive_scheme, split_member_url
 from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.lists import LIST_SUFFIXES
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 
-def find_url(url: str) -> SourceListing:
+def find_url(url: str, list_archive: ArchiveLister = archive_photos) -> SourceListing:
     """List the photos of a remote folder or an archive, or one remote object.
+
+    Args:
+        url: the URL.
+        list_archive: lists an archive.
 
     Raises:
         WrongUsageError: nothing exists at the URL, or it cannot be listed.
@@ -37,7 +41,7 @@ def find_url(url: str) -> SourceListing:
     member = split_member_url(url)
     if member is not None:
         target = member.target if is_url(member.target) else os.path.abspath(member.target)
-        return find_in_archive(url, member._replace(target=target))
+        return find_in_archive(url, member._replace(target=target), list_archive)
     try:
         filesystem, path = filesystem_of(url)
         filesystem.invalidate_cache()  # a cached listing may be out of date
@@ -66,7 +70,7 @@ def find_url(url: str) -> SourceListing:
     if is_folder:
         return _photos_of_folder(url, filesystem, path, infos)
     if (scheme := archive_scheme(path)) is not None:
-        return find_in_archive(url, MemberUrl(scheme, "", uri))
+        return find_in_archive(url, MemberUrl(scheme, "", uri), list_archive)
     if path.lower().endswith(LIST_SUFFIXES):
         raise WrongUsageError(
             f"{url} is a remote photo list; copy it to this machine and name the copy"

@@ -11,9 +11,10 @@ import click
 
 import facetrove as ft
 from beam_jobs.options import EmbedOptions, default_models, sole_dataset
-from faces.core.settings import FaceSelection, ModelDevice, PhotoLimits, Precision
+from faces.core.settings import FaceSelection, ModelDevice, Precision
 from faces.models.choice import ALIGNMENTS, ModelChoice
 from facetrove.cli.embed_text import show_embed_summary, show_photos_found
+from facetrove.cli.limit_options import access_options, limit_options, source_limit_options
 from facetrove.cli.options import gathered, json_option, model_device_option, workers_option
 from facetrove.cli.terminal import embed_progress
 
@@ -120,40 +121,6 @@ selection_options = gathered(
 )
 
 
-def _limits(max_pixels: int | None, max_bytes: int | None, max_memory: int | None) -> PhotoLimits:
-    """Return the limits on photos, with the default where an option is not given."""
-    return PhotoLimits(
-        max_bytes or PhotoLimits.max_bytes,
-        max_pixels or PhotoLimits.max_pixels,
-        max_memory or PhotoLimits.max_memory,
-    )
-
-
-limit_options = gathered(
-    "limits",
-    _limits,
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(min=1),
-        metavar="COUNT",
-        help="Reject photos with more pixels.  [default: 150000000]",
-    ),
-    click.option(
-        "--max-bytes",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        help="Reject a photo file that has more bytes.  [default: 500000000]",
-    ),
-    click.option(
-        "--max-memory",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        help="Reject a photo, with a row that says so, if decoding it needs more bytes of memory.  "
-        "[default: 750000000]",
-    ),
-)
-
-
 def _renamed(
     context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
 ) -> dict[str, str]:
@@ -173,6 +140,8 @@ run_options = gathered(
     EmbedOptions,
     selection_options,
     limit_options,
+    source_limit_options,
+    access_options,
     click.option(
         "--retry-rejected",
         is_flag=True,

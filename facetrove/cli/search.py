@@ -13,7 +13,7 @@ from rich.text import Text
 
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.settings import Device
-from faces.photos.reading import open_photo
+from faces.photos.limited import open_photo
 from facetrove.cli.options import device_option, gathered, json_option
 from facetrove.cli.terminal import print_json, print_table, shown_path, shown_uri
 from facetrove.cli.text import counted, printable

@@ -41,7 +41,7 @@ class _RateColumn(ProgressColumn):
 def embed_progress() -> Iterator[OnProgress]:
     """Show a progress bar of the embed job, and yield the function that updates it."""
     columns = (
-        TextColumn("embedding"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[found]}"),
@@ -49,9 +49,11 @@ def embed_progress() -> Iterator[OnProgress]:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with _progress_bar(*columns) as bar:
-        task = bar.add_task("photos", total=None, found="")
+        task = bar.add_task("embedding", total=None, found="")
 
         def show(state: Progress) -> None:
+            if bar.tasks[task].description != state.step:
+                bar.reset(task, description=state.step, total=state.total)
             found = counted(state.counts.get("faces", 0), "face")
             if rejected := state.counts.get("rejected"):
                 found += f", {rejected:,} rejected"

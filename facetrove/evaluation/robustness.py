@@ -20,8 +20,8 @@ from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.models.pipeline import FacePipeline, intersection_over_union
 from faces.models.registry import load_pipeline_for
-from faces.photos.decoding import Image, decode_photo
-from faces.photos.reading import read_photo
+from faces.photos.decoding import Image
+from faces.photos.limited import decode_limited, read_limited
 from faces.photos.rejection import PhotoRejectedError
 from facetrove.evaluation.as_json import JsonResult
 from facetrove.evaluation.corruptions import CORRUPTIONS, Corruption, FaceWindow
@@ -253,9 +253,9 @@ def _read_as_embedded(uris: Sequence[str], photo_id: str) -> Image | None:
     """
     for uri in uris:
         try:
-            content = read_photo(uri)
+            content = read_limited(uri)
             if hashlib.sha256(content).hexdigest() == photo_id:
-                return decode_photo(content).image
+                return decode_limited(content).image
         except PhotoRejectedError:
             continue
     return None

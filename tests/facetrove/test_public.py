@@ -18,17 +18,16 @@ from tests.support.command import ROOT
 ROOMS = {"faces", "indexer", "beam_jobs", "search"}
 
 PUBLIC = """
-    Box BusyError Calibration CandidateList CandidateLists ComparedFace Comparison
+    Access Box BusyError Calibration CandidateList CandidateLists ComparedFace Comparison
     ContractMismatchError CorruptFileError Dataset DatasetCounts DeletionPlan DeletionResult
     Detection EmbedOptions EmbedSummary Face FaceQuality FaceSearcher FaceSelection FaceTables
     FaceTroveError FoundFaces Identification JointProbe Manifest Match ModelCard ModelChoice
     ModelContract ModelUnavailableError Pairs Photo PhotoLimits PhotosFound Probe ProbeFace Probes
-    Progress Protocol PurgeReport Robustness StrangerRates Verification VerificationResult
-    WrongUsageError __version__ allow_faces build_index calibrate_index compact_index compare
-    delete_faces
-    embed_photos evaluate_identification evaluate_pairs evaluate_robustness find_faces import_faces
-    list_models open_dataset open_index plan_deletion plan_embedding plan_reembedding purge
-    read_pairs reembed verify_index write_contact_sheet
+    Progress Protocol PurgeReport Robustness SourceLimits StrangerRates Verification
+    VerificationResult WrongUsageError __version__ allow_faces build_index calibrate_index
+    compact_index compare delete_faces embed_photos evaluate_identification evaluate_pairs
+    evaluate_robustness find_faces import_faces list_models open_dataset open_index plan_deletion
+    plan_embedding plan_reembedding purge read_pairs reembed verify_index write_contact_sheet
 """
 
 

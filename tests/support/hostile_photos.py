@@ -53,6 +53,7 @@ READ_ERROR, EMPTY = RejectReason.READ_ERROR.value, RejectReason.EMPTY_FILE.value
 UNSUPPORTED, TOO_LARGE = RejectReason.UNSUPPORTED_FORMAT.value, RejectReason.TOO_LARGE.value
 TRUNCATED, CORRUPT = RejectReason.TRUNCATED.value, RejectReason.CORRUPT.value
 TOO_SMALL = RejectReason.TOO_SMALL.value
+OUT_OF_MEMORY = RejectReason.OUT_OF_MEMORY.value
 
 CUT_EARLY = frozenset({TRUNCATED, CORRUPT, UNSUPPORTED})
 """Outcomes of a file that ends within its header, whose cause cannot be told more exactly."""
@@ -60,7 +61,9 @@ CUT_EARLY = frozenset({TRUNCATED, CORRUPT, UNSUPPORTED})
 ENDS_EARLY = frozenset({TRUNCATED, CORRUPT, NO_FACE})
 """Outcomes of a photo whose end mark comes before all pixels: some decoders fill it with grey."""
 
-ALTERED = frozenset({EMBEDDED, NO_FACE, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_LARGE, TOO_SMALL})
+ALTERED = frozenset(
+    {EMBEDDED, NO_FACE, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_LARGE, TOO_SMALL, OUT_OF_MEMORY}
+)
 """Outcomes of a file with altered bytes. Any status is fine, as long as the file has a row and the
 worker survives."""
 
@@ -317,7 +320,7 @@ def _bombs() -> Iterator[HostileFile]:
     for side, outcomes in ((60_000, {TOO_LARGE}), (4_000_000_000, {TOO_LARGE, CORRUPT})):
         tiff = _tiff({**_tiff_tags(blank), 256: ("I", [side]), 257: ("I", [side])}, [bytes(3072)])
         yield HostileFile(f"bombs/declared-{side}.tif", tiff, frozenset(outcomes))
-    heavy = {TOO_LARGE, CORRUPT, TRUNCATED}
+    heavy = {TOO_LARGE, CORRUPT, TRUNCATED, OUT_OF_MEMORY}
     webp, lossless = encoded(blank, "WEBP"), encoded(blank, "WEBP", lossless=True)
     yield _file(
         "bombs/lossy.webp",

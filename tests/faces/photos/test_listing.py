@@ -21,6 +21,7 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
+from faces.core.settings import Access
 from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import face_schema
 from faces.dataset.writing import DatasetWriter
@@ -504,7 +505,7 @@ def test_a_text_list_names_photos_one_a_line(tmp_path: Path) -> None:
         *(b"memory://x/y", b"latin-\xe9.jpg", b"a.jpg", str(tmp_path / "b.dat").encode()),
     ]
     (tmp_path / "lists/these.TXT").write_bytes(b"\n".join(lines))
-    listing = list_photos([tmp_path / "lists/these.TXT"])
+    listing = list_photos([tmp_path / "lists/these.TXT"], access=Access(("memory",)))
     sizes = {row[0]: row[1] for row in rows(listing)}
     folder = tmp_path / "lists"
     assert sizes == {
@@ -607,7 +608,7 @@ def test_a_list_may_be_tab_separated(tmp_path: Path) -> None:
         (b"uri,n\na,1\na,\n", r"/a is named with different values of 'n'"),
         (b"uri\ns3://bucket/a.jpg\n", "run `pip install s3fs`"),
         (b"uri\ntar://a.jpg::gs://bucket/a.tar\n", "run `pip install gcsfs`"),
-        (b"uri\nnosuch://bucket/a.jpg\n", "begins with nosuch://, which is not supported"),
+        (b"uri\nnosuch://bucket/a.jpg\n", "nosuch://, which is not allowed.*--allow-scheme nosuch"),
         (b"uri,n\n", "no photos under"),
     ],
 )

@@ -13,7 +13,8 @@ import pytest
 
 from faces.core.errors import WrongUsageError
 from faces.photos.archives import open_archive, split_member_url
-from faces.photos.reading import open_photo, read_photo
+from faces.photos.limited import open_photo
+from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 from faces.photos.uris import is_url, photo_path, photo_uri
 from tests.support.photo_files import reason_for, write_tar

@@ -1,0 +1,1 @@
+"""A fuzzer of the code that reads what strangers wrote."""
