@@ -98,7 +98,7 @@ def _read_list(ending: str, content: bytes) -> None:
     path = _LIST.with_suffix(ending)
     path.write_bytes(content)
     try:
-        table = read_photo_list(path, LIMITS, Access(("ftp",)))
+        table = read_photo_list(path, limits=LIMITS, access=Access(("ftp",)))
     finally:
         path.unlink()
     assert len(table) <= LIMITS.max_entries
