@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from pillow_heif import register_heif_opener
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import PhotoLimits
+from faces.photos.opencv import cv2
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 
 Image: TypeAlias = NDArray[np.uint8]
