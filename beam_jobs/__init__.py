@@ -1,6 +1,16 @@
 """Apache Beam jobs that turn photos into datasets, and datasets into indexes."""
 
 import os
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    # In `python -m NAME`, Python looks for every module in the current folder first, which may be a
+    # stranger's. While NAME's package is imported, the first argument is "-m".
+    del sys.path[0]
+    _ours = __file__.rsplit(os.sep, 2)[0]
+    if _ours not in sys.path:  # a checkout that is not installed: behind Python's own modules
+        _installed = [folder.endswith("-packages") for folder in sys.path]
+        sys.path.insert(_installed.index(True) if any(_installed) else len(sys.path), _ours)
 
 # gRPC, by which Beam talks to its workers, reads these when it is loaded, here and in workers.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

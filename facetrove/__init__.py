@@ -23,7 +23,17 @@ Every error that facetrove raises on purpose is one of these, with one line that
     +-- BusyError                another process is writing the same dataset or index
 """
 
-from __future__ import annotations
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    # In `python -m NAME`, Python looks for every module in the current folder first, which may be a
+    # stranger's. While NAME's package is imported, the first argument is "-m".
+    del sys.path[0]
+    _ours = __file__.rsplit(os.sep, 2)[0]
+    if _ours not in sys.path:  # a checkout that is not installed: behind Python's own modules
+        _installed = [folder.endswith("-packages") for folder in sys.path]
+        sys.path.insert(_installed.index(True) if any(_installed) else len(sys.path), _ours)
 
 from functools import reduce
 from importlib import import_module
@@ -256,13 +266,28 @@ _DEFINITIONS = {
 """The module and attribute that define each public name, as `module:attribute`."""
 
 
+def _require_own_package(name: str, error: ImportError) -> None:
+    """Raise ImportError, saying what to do, if a module of the user's stands in for our package."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None) or "an unknown file"
+    if module is not None and not file.startswith(__file__.rsplit(os.sep, 2)[0] + os.sep):
+        raise ImportError(
+            f"{file} hides facetrove's own package {name}, as Python looks in a script's folder "
+            "first; rename that file"
+        ) from error
+
+
 if not TYPE_CHECKING:  # a type checker would accept any attribute of a module with __getattr__
 
     def __getattr__(name: str) -> object:
         if name not in _DEFINITIONS:
             raise AttributeError(f"module 'facetrove' has no attribute {name!r}")
         module, _, attribute = _DEFINITIONS[name].partition(":")
-        found = reduce(getattr, attribute.split("."), import_module(module))
+        try:
+            found = reduce(getattr, attribute.split("."), import_module(module))
+        except ImportError as error:
+            _require_own_package(module.partition(".")[0], error)
+            raise
         globals()[name] = found  # so that the next access does not call __getattr__
         return found
 

@@ -35,6 +35,7 @@ from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 from google.protobuf import json_format, text_format
 
 from beam_jobs.runners.job_folder import SOCKET_NAME
+from faces.core.child_process import child_environment
 from faces.core.errors import FaceTroveError
 
 WORKER_THREAD_NAME = "run_worker"
@@ -83,12 +84,13 @@ class JobServices:
     It has the attributes of Beam's `GrpcServer`, with an address in place of each port.
 
     Args:
-        folder: the job's folder.
+        folder: the job's folder, in which workers run.
         state: the state of the job's steps.
         workers: the workers of the job.
     """
 
     def __init__(self, folder: Path, state: Any, workers: WorkerHandlerManager) -> None:
+        self.folder = folder
         self.control_handler = BeamFnControlServicer(workers)
         self.data_plane_handler = BeamFnDataServicer(DATA_BUFFER_TIME_LIMIT_MS)
         self._server = grpc.server(shared_unbounded_instance(), options=_SERVER_OPTIONS)
@@ -177,6 +179,7 @@ class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         }
         environment.pop("LOGGING_API_SERVICE_DESCRIPTOR", None)  # the driver may be a worker itself
         command = ["/bin/sh", "-c", self._worker_command_line]
-        with subprocess.Popen(command, env=environment) as process:
+        folder, environment = self._grpc_server.folder, child_environment(environment)
+        with subprocess.Popen(command, cwd=folder, env=environment) as process:
             if exit_code := process.wait():
                 raise RuntimeError(f"a worker process ended with exit code {exit_code}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from beam_jobs.runners.job_folder import private_job_folder
 from beam_jobs.runners.job_pipeline import JobPipeline
 from beam_jobs.runners.job_services import WORKER_THREAD_NAME, job_runner
 from beam_jobs.runners.local_worker import CHECK_SECONDS
+from faces.core.child_process import python_command
 from faces.core.errors import FaceTroveError, WrongUsageError
 
 _BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
@@ -59,7 +59,7 @@ def run_locally(
     _require_listed(options)
     _require_own_workers(options)
     with private_job_folder() as folder:
-        worker = [sys.executable, "-m", "beam_jobs.runners.local_worker", str(folder)]
+        worker = python_command("beam_jobs.runners.local_worker", str(folder))
         # Ctrl-C must reach only the driver, which ends its workers.
         command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
         pipeline = JobPipeline(job_runner(command, folder), options=options)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.models.choice import DEEPFACE_ALIGNMENT
 from faces.photos.decoding import Image
+from faces.photos.opencv import cv2
 
 Crop = NDArray[np.uint8] | NDArray[np.float32]
 """One crop (height, width, 3) or a batch of crops (n, height, width, 3): RGB, 0 to 255; uint8, or

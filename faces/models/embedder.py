@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from faces.models.engines import Batch, Network
 from faces.models.placement import PROVIDERS, Placement
 from faces.models.preparation import prepare
 from faces.models.weights import NetworkSource, Rewrite, smooth_images
+from faces.photos.opencv import cv2
 
 Triple = tuple[float, float, float]
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.environment import loading_libraries
 from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import ModelDevice
 from faces.models.placement import PROVIDERS, Placement
+from faces.photos.opencv import cv2
 
 Batch = NDArray[np.float32]
 """Float32 input or output of a network, whose first axis runs over the batch."""
@@ -38,6 +39,30 @@ class Network(Protocol):
         ...
 
 
+def _openvino() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    OpenVINO reports its use over the internet, unless it cannot import the package that does so.
+    """
+    absent = "openvino_telemetry" not in sys.modules
+    if absent:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        with loading_libraries():
+            import openvino
+    finally:
+        if absent:
+            sys.modules.pop("openvino_telemetry", None)
+    return openvino
+
+
+def _onnxruntime() -> Any:
+    """Import ONNX Runtime with its telemetry off; see `faces.core.environment`."""
+    with loading_libraries():
+        import onnxruntime
+    return onnxruntime
+
+
 class OpenVinoNetwork:
     """A `Network` run by OpenVINO on the CPU.
 
@@ -49,10 +74,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        # OpenVINO would report its use over the internet if it could import its telemetry.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino
-
+        openvino = _openvino()
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -91,8 +113,7 @@ class OnnxRuntimeNetwork:
     """
 
     def __init__(self, path: Path, *, threads: int, placement: Placement | None = None) -> None:
-        import onnxruntime
-
+        onnxruntime = _onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -185,16 +206,12 @@ def _has_cuda() -> bool:
     """Tell whether this machine has an NVIDIA GPU and ONNX Runtime was built for CUDA."""
     if not Path("/dev/nvidiactl").exists():
         return False
-    import onnxruntime
-
-    return PROVIDERS["cuda"][0] in onnxruntime.get_available_providers()
+    return PROVIDERS["cuda"][0] in _onnxruntime().get_available_providers()
 
 
 def _require_provider(device: ModelDevice) -> str:
-    import onnxruntime
-
     provider, package = PROVIDERS[device]
-    available = onnxruntime.get_available_providers()
+    available = _onnxruntime().get_available_providers()
     if provider not in available:
         supported = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
         needed = f"{package}, installed in place of onnxruntime" if package else "a Mac"
@@ -223,7 +240,9 @@ def _to_half_precision(path: Path) -> bytes:
         The converted ONNX file's content.
     """
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with loading_libraries():
+        from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
     return bytes(model.SerializeToString())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from faces.core.errors import WrongUsageError
 from faces.models.alignment import Alignment, AlignmentTemplate
 from faces.models.choice import FACENET_ALIGNMENT, OPENFACE_ALIGNMENT
 from faces.photos.decoding import Image
+from faces.photos.opencv import cv2
 
 FACENET_MARGIN = 32 / 94
 """Margin of `FaceNetAlignment` on both axes together, as a share of the box's width.

@@ -6,12 +6,12 @@ from a half profile, but is no replacement for a trained head-pose estimator.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.models.face import FaceQuality
 from faces.photos.decoding import Image
+from faces.photos.opencv import cv2
 
 CROP_SIZE = 112
 """Side in pixels of the measured crops, as `faces.models.alignment.ARCFACE_112` makes them."""

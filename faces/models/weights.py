@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from faces.core.machine import cache_dir
 from faces.models.downloads import PackageArchive, PinnedFile, fetch
 from faces.models.engines import ENGINES, Batch, Network, OneAtATime, OnnxRuntimeNetwork
 from faces.models.placement import PROVIDERS, Placement
+from faces.photos.opencv import cv2
 
 PREPARATION_VERSION = 5
 """Version number of preparation, part of a prepared file's name. Raise it when preparation changes,

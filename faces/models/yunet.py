@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +25,7 @@ from faces.models.yunet_outputs import (
     read_faces,
 )
 from faces.photos.decoding import REDUCTIONS, Image, Photo
+from faces.photos.opencv import cv2
 
 BATCH_PIXELS = 2 * 256 * 256
 """Maximum number of pixels in a batch of several images, since more do not fit into the CPU cache

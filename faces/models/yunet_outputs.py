@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.time_limit import MAX_SHARED, require_time
 from faces.models.pipeline import intersection_over_union
+from faces.photos.opencv import cv2
 
 STRIDES = (8, 16, 32)
 """Distance in pixels between the grid cells of each of the network's three heads."""

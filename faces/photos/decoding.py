@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from faces.photos.headers import (
     require_bounded_header,
     xmp_orientation,
 )
+from faces.photos.opencv import cv2
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 
 Image: TypeAlias = NDArray[np.uint8]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.settings import PhotoLimits
 from faces.photos.decoding import REDUCTIONS, Image, decode_photo
+from faces.photos.opencv import cv2
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
 

