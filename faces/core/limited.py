@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any, NoReturn
 
 from faces.core import errors
 from faces.core.channel import Buffer, Channel, ChannelClosedError, Message
+from faces.core.child_process import child_environment, safe_python
 from faces.core.limited_server import serve
 
 WALL_SECONDS_PER_SECOND = 20
@@ -138,13 +138,13 @@ class LimitedServer:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                # Safe path: no module is imported from the current folder.
-                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), *preloaded],
+                [*safe_python(), "-c", _START, str(theirs.fileno()), *preloaded],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                env=child_environment(),
             )
         return cls(ours, process)
 
