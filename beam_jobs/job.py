@@ -20,7 +20,7 @@ from beam_jobs.summary import EmbedSummary, PhotosFound, count_run
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection, PhotoLimits
-from faces.dataset.deletions import copy_deletions
+from faces.dataset.deletion_steps import follow_source
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.store import Dataset
@@ -129,7 +129,7 @@ class EmbedJob:
         )
         with DatasetWriter.open(self.dataset, settings) as writer:
             if deletions_of is not None:
-                copy_deletions(deletions_of.path, self.dataset)
+                follow_source(self.dataset, deletions_of.path, {})
             limits_before = before.limits if before else options.limits
             plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
             run = ShardRun(writer, plan, self.models, self.workers, source)

@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from faces.core.contract import require_same_contract
-from faces.core.errors import BusyError, WrongUsageError
+from faces.core.errors import FaceTroveError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from faces.dataset.deletions import add_deletions, face_digest, read_deletions
-from faces.dataset.rewrite import remove_deleted_faces
+from faces.dataset.deletion_records import DeletionRequest
+from faces.dataset.deletion_steps import Withheld, withhold
+from faces.dataset.deletions import face_digest, read_deletions
 from faces.dataset.store import Dataset
-from faces.photos.uris import is_url, photo_uri
 from indexer.changes import rows_in
-from indexer.faces_file import FACES_SCHEMA
-from indexer.filters import any_of, in_photo, rows_matching
 from indexer.folder import IndexWriter, open_segments
-from indexer.manifest import Manifest, read_current
-from indexer.segment import metadata_of
+from indexer.manifest import NEVER_COMPARED, Manifest, read_current
+from indexer.selection import faces_in_dataset, faces_in_indexes, matching
+from indexer.siblings import unnamed_indexes
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,18 @@ class DeletionResult:
         face_digests: for each of these faces `faces.dataset.deletions.face_digest`, a hash from
             which the face cannot be identified.
         num_faces_of_index: number of these faces that each index held, by the index's path.
-        still_in_dataset: True if another job was writing the dataset: its readers do not see the
-            faces, but their rows stay in its files until `purge`.
+        deletion_id: id by which `undo` takes the deletion back until a purge. If an earlier
+            deletion of the same request withholds the faces already, its id; None if there is
+            nothing to take back.
+        unnamed_indexes: paths of indexes of the dataset that were found beside it, or beside the
+            indexes named, and that were not named: they find the faces until their next update.
     """
 
     num_faces: int
     face_digests: tuple[str, ...]
     num_faces_of_index: dict[str, int]
-    still_in_dataset: bool
+    deletion_id: str | None
+    unnamed_indexes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,16 @@ class DeletionPlan:
         indexes: paths of the indexes that the faces are deleted from.
         in_indexes: (n,) string, the face ids that were found in the indexes.
         in_dataset: (m,) string, the face ids that were found in the dataset.
+        request: the faces that were asked for.
+        unnamed_indexes: paths of further indexes of the dataset; see `DeletionResult`.
     """
 
     dataset: Dataset
     indexes: tuple[Path, ...]
     in_indexes: pa.Array
     in_dataset: pa.Array
+    request: DeletionRequest
+    unnamed_indexes: tuple[Path, ...]
 
     @property
     def face_ids(self) -> pa.Array:
@@ -77,8 +85,8 @@ class DeletionPlan:
         nobody has confirmed their deletion.
 
         The faces are first withheld from the dataset's readers, then marked as deleted in each
-        index, which is opened for writing once, then removed from the dataset's parts. If this is
-        interrupted, carrying out the same plan again, or a new one for the same faces, finishes it.
+        index, which is opened for writing once. If this is interrupted, carrying out the same plan
+        again, or a new one for the same faces, finishes it. Until a purge, `undo` takes it back.
 
         Args:
             on_progress: called with each step and how far it is.
@@ -89,20 +97,17 @@ class DeletionPlan:
             BusyError: another process is writing an index.
         """
         face_ids = self.face_ids
-        counts = _withhold(self.dataset, self.indexes, face_ids)
-        try:
-            remove_deleted_faces(
-                self.dataset, lambda step, n, of: on_progress(Progress(step, n, of))
-            )
-        except BusyError:
-            still_in_dataset = True
-        else:
-            still_in_dataset = False
+        on_progress(Progress("withholding the faces"))
+        contents, emptied = _contents_of(self.dataset, self.indexes, face_ids)
+        withheld = withhold(self.dataset.path, contents, emptied, self.request)
+        on_progress(Progress("marking the faces in the indexes"))
+        counts = _mark_in_indexes(self.dataset, self.indexes, face_ids, withheld)
         return DeletionResult(
             num_faces=len(face_ids),
             face_digests=tuple(map(face_digest, face_ids.to_pylist())),
             num_faces_of_index=counts,
-            still_in_dataset=still_in_dataset,
+            deletion_id=withheld.deletion_id,
+            unnamed_indexes=tuple(map(str, self.unnamed_indexes)),
         )
 
 
@@ -138,13 +143,15 @@ def plan_deletion(
     """
     condition = matching(faces, photos, where)
     source, opened = open_all(dataset, indexes)
-    in_indexes = _matching_in_indexes(opened, condition, source, on_progress)
+    in_indexes = faces_in_indexes(opened, condition, source, on_progress)
     on_progress(Progress("looking through the dataset"))
     return DeletionPlan(
         dataset=source,
         indexes=tuple(path for path, _ in opened),
         in_indexes=in_indexes,
-        in_dataset=_matching_in_dataset(source, condition),
+        in_dataset=faces_in_dataset(source, condition),
+        request=DeletionRequest.of(as_list(faces), as_list(photos), where),
+        unnamed_indexes=unnamed_indexes(source, [path for path, _ in opened]),
     )
 
 
@@ -159,9 +166,9 @@ def delete_faces(
 ) -> DeletionResult:
     """Delete faces from a dataset and its indexes, so that no search finds them any more.
 
-    The faces are removed from the dataset's parts, and stay withheld if their photos are embedded
-    again. Until `purge`, bytes of them remain in the indexes' files, and may remain in older files
-    of the dataset. If this is interrupted, the same call finishes it.
+    The faces are withheld from all readers, and stay so if their photos are embedded again. Until
+    `purge`, their rows stay in the files, and `undo` takes the deletion back. If this is
+    interrupted, the same call finishes it.
 
     Args:
         dataset: path of the dataset.
@@ -184,30 +191,6 @@ def delete_faces(
         dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
     )
     return plan.execute(on_progress=on_progress)
-
-
-def matching(
-    faces: str | Sequence[str], photos: str | Path | Sequence[str | Path], where: str | None
-) -> str:
-    """Return a filter for faces by face id, by photo (path, uri or photo id), or by condition.
-
-    Args:
-        faces: face ids.
-        photos: paths, uris or photo ids of photos.
-        where: a condition as in SQL's WHERE; None: no further faces.
-
-    Raises:
-        WrongUsageError: nothing is given, which would select every face.
-    """
-    conditions = [] if where is None else [f"({where})"]
-    if face_ids := list(map(str, as_list(faces))):
-        conditions.append(any_of("face_id", face_ids))
-    if names := [str(photo) for photo in as_list(photos)]:
-        uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in names]
-        conditions.append(in_photo([*uris, *names]))
-    if not conditions:
-        raise WrongUsageError("say which faces: by --face, --photo or --where")
-    return " OR ".join(conditions)
 
 
 def open_all(
@@ -236,65 +219,81 @@ def _require_its_contract(source: Dataset, index: Path, manifest: Manifest) -> N
     )
 
 
-def _matching_in_indexes(
-    opened: Sequence[tuple[Path, Manifest]], where: str, source: Dataset, on_progress: OnProgress
-) -> pa.Array:
-    """Return the ids of the live faces in indexes that match a filter.
+def _contents_of(
+    source: Dataset, indexes: Sequence[Path], face_ids: pa.Array
+) -> tuple[dict[str, str | None], list[str]]:
+    """Return the photo_id of each face, and the photo_ids of contents that lose all their faces.
 
-    Columns that the dataset has and an index does not have yet are null in that index.
+    Args:
+        source: the dataset.
+        indexes: paths of indexes, which may have faces that the dataset has no longer.
+        face_ids: ids of the faces that are to be deleted.
     """
-    found = [pa.array([], pa.string())]
-    for index_dir, manifest in opened:
-        on_progress(Progress(f"looking through {index_dir}"))
-        segments = open_segments(index_dir, manifest)
-        metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
-        for segment in segments:
-            rows = pa.array(segment.mask(where, metadata))
-            found.append(segment.faces.table["face_id"].filter(rows).combine_chunks())
-    return pa.concat_arrays(found).unique()
+    contents: dict[str, str | None] = dict.fromkeys(face_ids.to_pylist())
+    if not contents:
+        return {}, []
+    faces = source.faces(["face_id", "photo_id"]).to_arrow()
+    selected = pc.is_in(faces["face_id"], value_set=face_ids)
+    lost, left = (faces.filter(mask) for mask in (selected, pc.invert(selected)))
+    contents |= dict(zip(lost["face_id"].to_pylist(), lost["photo_id"].to_pylist(), strict=True))
+    photo_ids = lost["photo_id"].unique()
+    stays = pc.is_in(photo_ids, value_set=left["photo_id"].combine_chunks())
+    missing = pa.array([i for i, photo_id in contents.items() if photo_id is None], pa.string())
+    for index in indexes if len(missing) else ():
+        for segment in open_segments(index, read_current(index)):
+            table = segment.faces.table.select(["face_id", "photo_id"])
+            rows = table.filter(pa.array(rows_in(segment.faces, "face_id", missing)))
+            contents |= dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    return contents, photo_ids.filter(pc.invert(stays)).to_pylist()
 
 
-def _matching_in_dataset(source: Dataset, where: str) -> pa.Array:
-    columns = [*FACES_SCHEMA.names, *source.metadata.names]
-    tables = list(source.faces(columns))
-    if not tables:
-        return pa.array([], pa.string())
-    faces = pa.concat_tables(tables)
-    return faces["face_id"].filter(pa.array(rows_matching(faces, where))).combine_chunks()
+def _mark_in_indexes(
+    source: Dataset, indexes: Sequence[Path], face_ids: pa.Array, withheld: Withheld
+) -> dict[str, int]:
+    """Mark faces that the dataset withholds as deleted in the indexes.
 
-
-def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:
-    """Withhold faces from the dataset's readers, then mark them as deleted in the indexes.
-
-    The indexes also lose faces that an earlier deletion withheld and that are still in the
-    dataset's parts: that deletion may have been interrupted before it reached the indexes, and no
-    plan finds these faces in the dataset any more.
+    The indexes also lose the faces of earlier deletions: such a deletion may have been interrupted
+    before it reached the indexes, and no plan finds these faces in the dataset any more. An index
+    that cannot be written does not keep the others from being marked.
 
     Returns:
         The number of `face_ids` that each index held, by the index's path.
     """
     counts = {str(index): 0 for index in indexes}
-    earlier = read_deletions(source.path).pending
-    if len(face_ids) == len(earlier) == 0:
-        return counts
-    before, after = add_deletions(source.path, face_ids.to_pylist())
-    for index in indexes:
-        with IndexWriter.open(index) as writer:
-            previous = writer.require_previous()
-            _require_its_contract(source, index, previous)
-            segments = []
-            for segment in open_segments(index, previous):
-                rows = rows_in(segment.faces, "face_id", face_ids)
-                counts[str(index)] += int((rows & segment.live()).sum())
-                if len(earlier):
-                    rows |= rows_in(segment.faces, "face_id", earlier)
-                segments.append(replace(segment, deleted=rows | ~segment.live()))
-            compared_with = previous.dataset_deletions
-            writer.publish(
-                replace(
-                    previous,
-                    deletions=writer.write_deletions(segments),
-                    dataset_deletions=after if compared_with == before else compared_with,
-                )
-            )
+    pending = read_deletions(source.path).pending
+    errors: list[Exception] = []
+    for index in indexes if len(face_ids) or len(pending) else ():
+        try:
+            counts[str(index)] = _mark_in_index(source, index, face_ids, pending, withheld)
+        except (FaceTroveError, OSError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
     return counts
+
+
+def _mark_in_index(
+    source: Dataset, index: Path, face_ids: pa.Array, pending: pa.Array, withheld: Withheld
+) -> int:
+    count = 0
+    with IndexWriter.open(index) as writer:
+        previous = writer.require_previous()
+        _require_its_contract(source, index, previous)
+        segments = []
+        for segment in open_segments(index, previous):
+            rows = rows_in(segment.faces, "face_id", face_ids)
+            count += int((rows & segment.live()).sum())
+            if len(pending):
+                rows |= rows_in(segment.faces, "face_id", pending)
+            segments.append(replace(segment, deleted=rows | ~segment.live()))
+        # An index that had not seen an earlier change is compared with the dataset at its next
+        # update, even if the change and this deletion have been taken back by then.
+        was_compared = previous.dataset_deletions == withheld.before
+        writer.publish(
+            replace(
+                previous,
+                deletions=writer.write_deletions(segments),
+                dataset_deletions=withheld.after if was_compared else NEVER_COMPARED,
+            )
+        )
+    return count

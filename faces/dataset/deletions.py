@@ -1,34 +1,98 @@
-"""The faces that were deleted from a dataset on request, which must never come back.
+"""The faces that were deleted from a dataset on request: the file that lists them.
 
-    DATASET/deletions.parquet   a digest of every face_id ever deleted, which identifies nobody,
-                                and the face_id itself while its rows are still in the parts
+    DATASET/deletions.parquet   the faces that are withheld, the deletions that can be taken back,
+                                and a digest of every face that was ever deleted
 
-A deleted face is withheld from then on: from readers while its rows are still in the parts, and
-from every part written later, in case its photo is embedded again. A content that lost all its
-faces has a digest too, prefixed "content:", and gets no faces any more: if it were searched again,
-its faces might be numbered differently and so have other face_ids.
+A deleted face is *withheld*: its rows stay in the parts, and readers do not see them. Until a purge
+the deletion can be taken back. A purge makes it *final*: it first drops the record of the deletion,
+which may hold a name, then takes the face's rows out of the parts, and last drops the face_id. What
+stays is the face's digest, which identifies nobody, and which keeps the face out of every part
+that is written later, in case its photo is embedded again.
+
+A content that lost all its faces is withheld as a whole, and has a digest too, prefixed "content:":
+if it were searched again, its faces might be numbered differently and so have other face_ids.
+
+The rows of the file are of four kinds:
+
+    of        face_id          digest        content    deletion        record
+    a face    until the purge  always        photo_id   id, final:id
+    a content                  content:...   photo_id   id, final:id
+    a face that was taken back face_id only  photo_id   id
+    a deletion                                          id              JSON
+
+A face has a row for each deletion that asked for it. In files of the first release all deletions
+were final, and the columns content, deletion and record are missing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.errors import BusyError, CorruptFileError
 from faces.core.files import atomic_write, remove_temporary_files, temporary_files, writer_lock
+from faces.dataset.deletion_records import Deletion, read_record
 from faces.dataset.layout import DELETIONS_FILE, DELETIONS_LOCK
 from faces.dataset.schema import PhotoStatus, read_table, write_table
 
 _CONTENT_PREFIX = "content:"
 """Prefix of the digests of contents, which tells them from the digests of faces."""
 
-_SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
+FINAL_PREFIX = "final:"
+"""Prefix of the ids of deletions that a purge has made final."""
+
+OF_SOURCE = "of-source"
+"""Id in the rows of faces that are withheld because the dataset that they were embedded from
+withholds them."""
+
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("face_id", "digest", "content", "deletion", "record")]
+)
+
+
+class DeletionRow(NamedTuple):
+    """A row of the file; the module's docstring describes its kinds."""
+
+    face_id: str | None = None
+    digest: str | None = None
+    content: str | None = None
+    deletion: str | None = None
+    record: str | None = None
+
+    @property
+    def is_content(self) -> bool:
+        """Whether the row is of a content that lost all its faces."""
+        return self.digest is not None and self.digest.startswith(_CONTENT_PREFIX)
+
+    @property
+    def is_face(self) -> bool:
+        """Whether the row is of a deleted face."""
+        return self.digest is not None and not self.is_content
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a deleted face or content cannot be taken back any more."""
+        return self.digest is not None and (
+            self.deletion is None or self.deletion.startswith(FINAL_PREFIX)
+        )
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a deleted face or content can still be taken back."""
+        return self.digest is not None and not self.is_final
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the row is of a face that was taken back."""
+        return self.digest is None and self.face_id is not None
 
 
 @dataclass(frozen=True)
@@ -36,24 +100,109 @@ class Deletions:
     """The faces that were deleted from a dataset on request.
 
     Attributes:
-        pending: (n,) string, the face_ids of deleted faces whose rows may still be in the parts.
-        digests: (m,) string, sorted, the `face_digest` of every face ever deleted.
-        emptied: (e,) string, the `content_digest` of every content all of whose faces were deleted.
+        rows: the rows of the file.
     """
 
-    pending: pa.Array
-    digests: pa.Array
-    emptied: pa.Array
+    rows: tuple[DeletionRow, ...]
 
-    def all_digests(self) -> list[str]:
-        """Return the digests of deleted faces, then of emptied contents."""
-        digests: list[str] = [*self.digests.to_pylist(), *self.emptied.to_pylist()]
-        return digests
+    @cached_property
+    def pending(self) -> pa.Array:
+        """The (n,) string face_ids of deleted faces whose rows may still be in the parts."""
+        return _texts(row.face_id for row in self.rows if row.is_face)
 
-    @property
+    @cached_property
+    def sealed(self) -> pa.Array:
+        """Those of `pending` that a purge has begun to take out of the parts."""
+        return _texts(row.face_id for row in self.rows if row.is_face and row.is_final)
+
+    @cached_property
+    def withheld(self) -> pa.Array:
+        """Those of `pending` whose deletion can be taken back."""
+        return _texts({*self.pending.to_pylist()} - {*self.sealed.to_pylist()})
+
+    @cached_property
+    def hidden_contents(self) -> pa.Array:
+        """The (c,) string photo_ids of contents of which every face in the parts is deleted."""
+        return _texts(row.content for row in self.rows if row.is_content)
+
+    @cached_property
+    def sealed_contents(self) -> pa.Array:
+        """Those of `hidden_contents` that a purge has begun to take out of the parts."""
+        return _texts(row.content for row in self.rows if row.is_content and row.is_final)
+
+    @cached_property
+    def contents_of_sealed(self) -> pa.Array:
+        """The (c,) string photo_ids of the faces in `sealed`, as far as they are known."""
+        return _texts(row.content for row in self.rows if row.is_face and row.is_final)
+
+    @cached_property
+    def digests(self) -> pa.Array:
+        """The `face_digest` of every deleted face, (m,) string, sorted."""
+        return _texts(row.digest for row in self.rows if row.is_face)
+
+    @cached_property
+    def final_digests(self) -> pa.Array:
+        """Those of `digests` whose deletion cannot be taken back, sorted."""
+        return _texts(row.digest for row in self.rows if row.is_face and row.is_final)
+
+    @cached_property
+    def final_contents(self) -> pa.Array:
+        """The `content_digest` of every content that lost all its faces for good, sorted."""
+        return _texts(row.digest for row in self.rows if row.is_content and row.is_final)
+
+    @cached_property
+    def restored(self) -> pa.Table:
+        """The faces that were taken back since the last purge: face_id and photo_id."""
+        rows = {(row.face_id, row.content) for row in self.rows if row.is_restored}
+        columns = [pa.array([row[n] for row in sorted(rows)], pa.string()) for n in (0, 1)]
+        return pa.table(columns, ["face_id", "photo_id"])
+
+    @cached_property
+    def withheld_per_content(self) -> pa.StructArray:
+        """The number of `pending` faces by photo_id, from Arrow's `value_counts`."""
+        faces = {(row.face_id, row.content) for row in self.rows if row.is_face and row.face_id}
+        contents = [content for _, content in faces if content is not None]
+        return pa.array(contents, pa.string()).value_counts()
+
+    @cached_property
+    def undoable(self) -> tuple[Deletion, ...]:
+        """The deletions that can be taken back, oldest first."""
+        found = []
+        for row in self.rows:
+            if row.record is not None and row.deletion is not None:
+                num_faces = len(self.digests_of([row.deletion]))
+                found.append(read_record(row.deletion, row.record, num_faces))
+        return tuple(sorted(found, key=lambda d: (d.deleted_at, d.deletion_id)))
+
+    def contents_to_purge(self, deletion_ids: Collection[str] | None) -> pa.Array:
+        """Return the photo_ids of the faces that a purge takes out of the parts: (c,) string.
+
+        Args:
+            deletion_ids: ids of the deletions that it makes final; None: all.
+        """
+        return _texts(
+            row.content
+            for row in self.rows
+            if row.digest is not None
+            and (row.is_final or deletion_ids is None or row.deletion in deletion_ids)
+        )
+
+    def digests_of(self, deletion_ids: Iterable[str]) -> pa.Array:
+        """Return the digests of the faces of some deletions, final or not: (n,) string, sorted."""
+        ids = {name for i in deletion_ids for name in (i, FINAL_PREFIX + i)}
+        return _texts(row.digest for row in self.rows if row.is_face and row.deletion in ids)
+
+    @cached_property
     def state(self) -> str:
-        """A digest of all deleted faces, which changes only when further faces are deleted."""
-        return hashlib.sha256("".join(self.digests.to_pylist()).encode()).hexdigest()
+        """A digest that changes when faces are deleted and when they are taken back."""
+        restored = self.restored["face_id"].to_pylist()
+        text = "".join([*self.digests.to_pylist(), *restored])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _texts(values: Iterable[str | None]) -> pa.Array:
+    """Return the different values that are not None, sorted."""
+    return pa.array(sorted({value for value in values if value is not None}), pa.string())
 
 
 def face_digest(face_id: str) -> str:
@@ -80,99 +229,59 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     """
     path = dataset_dir / DELETIONS_FILE
     if not path.exists():
-        return Deletions(*[pa.array([], pa.string())] * 3)
+        return Deletions(())
     try:
-        rows = read_table(path, _SCHEMA)
-    except CorruptFileError as error:
+        table = read_table(path, _SCHEMA)
+        columns = [table[name].to_pylist() for name in _SCHEMA.names]
+        deletions = Deletions(tuple(map(DeletionRow, *columns)))
+        _ = deletions.undoable  # parses the records
+    except (CorruptFileError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(
             f"{path} is corrupt, and without it deleted faces could come back; restore it from a "
             "backup, or embed into a new dataset without the photos that were deleted"
         ) from error
-    digests = rows["digest"].combine_chunks()
-    is_content = pc.starts_with(digests, _CONTENT_PREFIX)
-    return Deletions(
-        rows["face_id"].drop_null().combine_chunks(),
-        digests.filter(pc.invert(is_content)),
-        digests.filter(is_content),
-    )
-
-
-def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]:
-    """Withhold faces from now on. Their rows are still to be removed from the parts.
-
-    Returns:
-        The values of `Deletions.state` before and after.
-
-    Raises:
-        BusyError: another process is writing the deletions.
-    """
-    with _sole_writer(dataset_dir):
-        before = read_deletions(dataset_dir)
-        pending = sorted({*before.pending.to_pylist(), *face_ids})
-        digests = {*before.all_digests(), *map(face_digest, pending)}
-        _write(dataset_dir, pending, digests)
-        return before.state, read_deletions(dataset_dir).state
-
-
-def copy_deletions(source_dir: Path, dataset_dir: Path) -> None:
-    """Withhold from a dataset all faces that were ever deleted from the dataset `source_dir`."""
-    _add_digests(dataset_dir, read_deletions(source_dir).all_digests())
-
-
-def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
-    """Record contents all of whose faces were deleted, so that they get no faces any more."""
-    _add_digests(dataset_dir, list(map(content_digest, photo_ids.to_pylist())))
-
-
-def _add_digests(dataset_dir: Path, digests: Sequence[str]) -> None:
-    if not digests:
-        return
-    with _sole_writer(dataset_dir):
-        before = read_deletions(dataset_dir)
-        _write(dataset_dir, before.pending.to_pylist(), {*before.all_digests(), *digests})
-
-
-def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
-    """Record that pending faces are in no part any more, and keep only their digests."""
-    with _sole_writer(dataset_dir):
-        before = read_deletions(dataset_dir)
-        pending = sorted({*before.pending.to_pylist()} - {*face_ids.to_pylist()})
-        _write(dataset_dir, pending, before.all_digests())
+    return deletions
 
 
 def clear_leftovers(dataset_dir: Path) -> None:
     """Remove temporary files of killed writers, which may hold face_ids, if no writer is active."""
     if temporary_files(dataset_dir, of=DELETIONS_FILE):  # otherwise do not compete for the lock
-        with suppress(BusyError), _sole_writer(dataset_dir):
+        with suppress(BusyError), sole_deletions_writer(dataset_dir):
             pass
 
 
 @contextmanager
-def _sole_writer(dataset_dir: Path) -> Iterator[None]:
+def sole_deletions_writer(dataset_dir: Path) -> Iterator[None]:
     """Hold the lock of the deletions file, which is apart from the lock of the dataset."""
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
         remove_temporary_files(dataset_dir, of=DELETIONS_FILE)
         yield
 
 
-def _write(dataset_dir: Path, pending: list[str], digests: Iterable[str]) -> None:
-    ids = {face_digest(face_id): face_id for face_id in pending}
-    rows = [{"face_id": ids.get(digest), "digest": digest} for digest in sorted(digests)]
+def write_deletions(dataset_dir: Path, rows: Iterable[DeletionRow]) -> None:
+    """Replace the rows of the file; the caller is in `sole_deletions_writer`."""
+    ordered = sorted(set(rows), key=lambda row: tuple(value or "" for value in row[::-1]))
+    columns = [pa.array(list(values), pa.string()) for values in zip(*ordered, strict=True)]
+    table = pa.table(columns, schema=_SCHEMA) if ordered else _SCHEMA.empty_table()
     with atomic_write(dataset_dir / DELETIONS_FILE) as temporary:
-        write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
+        write_table(table, temporary)
 
 
 def withhold_deleted(
     dataset_dir: Path, photos: pa.Table, faces: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
-    """Return a part's photos and faces without the faces that were deleted on request."""
+    """Return a part's photos and faces without the faces whose deletion is final.
+
+    Faces whose deletion can be taken back stay in the part, and are withheld from its readers.
+    """
     deletions = read_deletions(dataset_dir)
-    if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
+    final, emptied = deletions.final_digests, deletions.final_contents
+    if not (len(final) or len(emptied)) or not len(faces):
         return photos, faces
-    deleted = pc.is_in(face_digests(faces["face_id"]), value_set=deletions.digests)
-    if len(deletions.emptied):
+    deleted = pc.is_in(face_digests(faces["face_id"]), value_set=final)
+    if len(emptied):
         contents = pa.array(map(content_digest, faces["photo_id"].to_pylist()), pa.string())
-        deleted = pc.or_(deleted, pc.is_in(contents, value_set=deletions.emptied))
+        deleted = pc.or_(deleted, pc.is_in(contents, value_set=emptied))
     return without_faces(photos, faces, deleted)
 
 
@@ -212,6 +321,42 @@ def with_face_counts(photos: pa.Table, reduced: pa.Array, remaining: pa.StructAr
         "status": pc.if_else(emptied, PhotoStatus.DELETED.value, photos["status"]),
         "is_copy": pc.and_(photos["is_copy"], pc.invert(emptied)),
     }
+    return _with_columns(photos, columns)
+
+
+def without_withheld(photos: pa.Table, deletions: Deletions) -> pa.Table:
+    """Return rows of photos as they are while faces are withheld.
+
+    Args:
+        photos: current rows of photos, which say what the parts hold.
+        deletions: the dataset's deletions.
+
+    Returns:
+        The rows with the number of faces that readers see, where there is a column `num_faces`,
+        and with the status `deleted` where no face is seen any more.
+    """
+    if not len(deletions.pending):
+        return photos
+    content = photos["photo_id"]
+    emptied = pc.is_in(content, value_set=deletions.hidden_contents)
+    counted = deletions.withheld_per_content
+    lost = counted.field("counts").take(pc.index_in(content, value_set=counted.field("values")))
+    embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
+    emptied = pc.and_(emptied, embedded)
+    columns = {
+        "status": pc.if_else(emptied, PhotoStatus.DELETED.value, photos["status"]),
+        "is_copy": pc.and_(photos["is_copy"], pc.invert(emptied)),
+    }
+    if "num_faces" in photos.column_names:
+        # Faces may have other ids since their photo was embedded again, but one is left.
+        left = pc.max_element_wise(pc.subtract(photos["num_faces"], pc.fill_null(lost, 0)), 1)
+        fewer = pc.and_(embedded, pc.is_valid(lost))
+        counts = pc.if_else(fewer, left.cast(pa.int32()), photos["num_faces"])
+        columns["num_faces"] = pc.if_else(emptied, 0, counts).cast(pa.int32())
+    return _with_columns(photos, columns)
+
+
+def _with_columns(photos: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
     for name, column in columns.items():
         position = photos.schema.get_field_index(name)
         photos = photos.set_column(position, photos.schema.field(position), column)

@@ -22,7 +22,7 @@ from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.core.tables import Tabular
-from faces.dataset.deletions import read_deletions
+from faces.dataset.deletions import read_deletions, without_withheld
 from faces.dataset.header import DatasetSettings, read_settings
 from faces.dataset.layout import PartKind, committed_parts, part_names, part_path, record_paths
 from faces.dataset.schema import (
@@ -175,6 +175,8 @@ class Dataset:
     def photos(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the current photos, one row for each uri.
 
+        Faces that are withheld, because somebody deleted them, do not count.
+
         Args:
             columns: names of the columns of `photo_schema` to read; None: all.
 
@@ -186,7 +188,7 @@ class Dataset:
         Raises:
             CorruptFileError: a part cannot be read.
         """
-        return current_photos(self.photo_rows(columns))
+        return without_withheld(current_photos(self.photo_rows(columns)), read_deletions(self.path))
 
     def photo_rows(
         self, columns: Sequence[str] | None = None, *, parts: Sequence[str] | None = None
@@ -299,11 +301,13 @@ class FaceTables(Tabular):
         columns: names of the columns.
         photos: rows of `Dataset.photos` whose faces are read; None: the photos that are current
             when the faces are read.
+        with_withheld: whether to return faces too that are withheld because they were deleted.
     """
 
     dataset: Dataset
     columns: Sequence[str]
     photos: pa.Table | None = None
+    with_withheld: bool = False
 
     def __iter__(self) -> Iterator[pa.Table]:
         dataset, names = self.dataset, self.columns
@@ -315,15 +319,19 @@ class FaceTables(Tabular):
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
         embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
-        pending = read_deletions(dataset.path).pending
+        deletions = read_deletions(dataset.path)
         for part, start, count in value_runs(embedded["faces_part"]):
             contents = one_row_per_content(embedded.slice(start, count))
             path = dataset.part_path("faces", part)
             table = read_table(path, pa.schema([schema.field(name) for name in read]))
             content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])
             kept = pc.is_valid(content)
-            if len(pending):
-                kept = pc.and_not(kept, pc.is_in(table["face_id"], value_set=pending))
+            if len(deletions.pending) and not self.with_withheld:
+                hidden = pc.or_(
+                    pc.is_in(table["face_id"], value_set=deletions.pending),
+                    pc.is_in(table["photo_id"], value_set=deletions.hidden_contents),
+                )
+                kept = pc.and_not(kept, hidden)
             table, content = table.filter(kept), content.filter(kept)
             for name in from_photos:
                 table = table.append_column(name, contents[name].take(content))

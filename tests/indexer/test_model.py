@@ -154,7 +154,6 @@ class IndexHistory(RuleBasedStateMachine):
         indexes = [self.index] if named else []
         deleted = delete_faces(self.dataset, indexes, where)
         assert deleted.num_faces == len(in_index | in_dataset)
-        assert not deleted.still_in_dataset
         self.collection.deleted |= in_index | in_dataset
         if named:
             left = {i: f for i, f in self.indexed.items() if i not in in_index | in_dataset}
