@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from faces.core.progress import Progress as Progress
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
+    from faces.dataset.deletion_records import Deletion as Deletion
+    from faces.dataset.deletion_records import DeletionRequest as DeletionRequest
+    from faces.dataset.names import NameLeft as NameLeft
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import DatasetCounts as DatasetCounts
     from faces.dataset.store import FaceTables as FaceTables
@@ -74,6 +77,8 @@ if TYPE_CHECKING:
     from facetrove.evaluation.robustness import evaluate_robustness as evaluate_robustness
     from facetrove.finding import FoundFaces as FoundFaces
     from facetrove.finding import find_faces as find_faces
+    from facetrove.held import HeldFaces as HeldFaces
+    from facetrove.held import find_held as find_held
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
     from indexer.delete import DeletionPlan as DeletionPlan
@@ -84,6 +89,9 @@ if TYPE_CHECKING:
     from indexer.purge import PurgeReport as PurgeReport
     from indexer.purge import purge as purge
     from indexer.thresholds import Calibration as Calibration
+    from indexer.undo import UndoResult as UndoResult
+    from indexer.undo import list_deletions as list_deletions
+    from indexer.undo import undo as undo
     from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
@@ -111,7 +119,9 @@ __all__ = [
     "CorruptFileError",
     "Dataset",
     "DatasetCounts",
+    "Deletion",
     "DeletionPlan",
+    "DeletionRequest",
     "DeletionResult",
     "Detection",
     "EmbedOptions",
@@ -123,6 +133,7 @@ __all__ = [
     "FaceTables",
     "FaceTroveError",
     "FoundFaces",
+    "HeldFaces",
     "Identification",
     "Manifest",
     "Match",
@@ -130,6 +141,7 @@ __all__ = [
     "ModelChoice",
     "ModelContract",
     "ModelUnavailableError",
+    "NameLeft",
     "Pairs",
     "Photo",
     "PhotoLimits",
@@ -140,6 +152,7 @@ __all__ = [
     "Protocol",
     "PurgeReport",
     "Robustness",
+    "UndoResult",
     "Verification",
     "VerificationResult",
     "WrongUsageError",
@@ -154,7 +167,9 @@ __all__ = [
     "evaluate_pairs",
     "evaluate_robustness",
     "find_faces",
+    "find_held",
     "import_faces",
+    "list_deletions",
     "list_models",
     "open_dataset",
     "open_index",
@@ -164,6 +179,7 @@ __all__ = [
     "purge",
     "read_pairs",
     "reembed",
+    "undo",
     "verify_index",
     "write_contact_sheet",
 ]
@@ -180,6 +196,8 @@ _DEFINITIONS = {
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.store:DatasetCounts",
+    "Deletion": "faces.dataset.deletion_records:Deletion",
+    "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
     "DeletionResult": "indexer.delete:DeletionResult",
     "DeletionPlan": "indexer.delete:DeletionPlan",
     "Detection": "faces.models.face:Detection",
@@ -192,6 +210,7 @@ _DEFINITIONS = {
     "FaceTables": "faces.dataset.store:FaceTables",
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
+    "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
@@ -199,6 +218,7 @@ _DEFINITIONS = {
     "ModelChoice": "faces.models.choice:ModelChoice",
     "ModelContract": "faces.core.contract:ModelContract",
     "ModelUnavailableError": "faces.core.errors:ModelUnavailableError",
+    "NameLeft": "faces.dataset.names:NameLeft",
     "Pairs": "facetrove.evaluation.pair_lists:Pairs",
     "Photo": "faces.photos.decoding:Photo",
     "PhotoLimits": "faces.core.settings:PhotoLimits",
@@ -209,6 +229,7 @@ _DEFINITIONS = {
     "Protocol": "facetrove.evaluation.protocol:Protocol",
     "PurgeReport": "indexer.purge:PurgeReport",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
+    "UndoResult": "indexer.undo:UndoResult",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
@@ -222,7 +243,9 @@ _DEFINITIONS = {
     "evaluate_pairs": "facetrove.evaluation.pairs:evaluate_pairs",
     "evaluate_robustness": "facetrove.evaluation.robustness:evaluate_robustness",
     "find_faces": "facetrove.finding:find_faces",
+    "find_held": "facetrove.held:find_held",
     "import_faces": "beam_jobs.import_faces:import_faces",
+    "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",
     "open_dataset": "faces.dataset.store:Dataset.open",
     "open_index": "search.searcher:FaceSearcher.open",
@@ -232,6 +255,7 @@ _DEFINITIONS = {
     "purge": "indexer.purge:purge",
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",
+    "undo": "indexer.undo:undo",
     "verify_index": "indexer.verify:verify_index",
     "write_contact_sheet": "search.contact_sheet:write_contact_sheet",
 }

@@ -1,5 +1,8 @@
 """Filters: conditions on the columns of faces, written as in SQL's WHERE.
 
+Texts are equal if they are equal after Unicode NFC: a name may be written with composed letters in
+a photo list and with decomposed ones in a file's name.
+
 DuckDB parses and evaluates them over the memory-mapped faces: its dialect is documented, has dates,
 lists and patterns, and it answers over a million faces in milliseconds. It is given the table of
 faces only, so a filter can reach no file, no network and no Python variable.
@@ -8,9 +11,11 @@ faces only, so a filter can reach no file, no network and no Python variable.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError, first_line
@@ -25,7 +30,8 @@ def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
     Args:
         faces: n rows of faces.
         where: a condition such as `person = 'Ann' AND taken >= DATE '2020-01-01'`. Where a null
-            makes the condition unknown, the face does not match, as in SQL.
+            makes the condition unknown, the face does not match, as in SQL. Texts that are equal
+            after Unicode NFC are equal.
 
     Returns:
         (n,) bool.
@@ -35,6 +41,8 @@ def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
     """
     import duckdb
 
+    if not where.isascii():
+        where, faces = normalize("NFC", where), _composed(faces)
     mask = np.zeros(len(faces), dtype=bool)
     numbered = faces.append_column(ROW, pa.array(np.arange(len(faces))))
     with duckdb.connect(":memory:", config=_SAFE) as connection:
@@ -48,6 +56,24 @@ def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
                 f"SQL's WHERE, with strings in single quotes, over the columns {columns}"
             ) from error
     return mask
+
+
+def _composed(faces: pa.Table) -> pa.Table:
+    """Return faces with all texts, and the names of all columns, in Unicode NFC."""
+    columns = []
+    for column in faces.columns:
+        if pa.types.is_string(column.type):
+            columns.append(pc.utf8_normalize(column, form="NFC"))
+        elif pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
+            texts = pc.utf8_normalize(pc.list_flatten(column).combine_chunks(), form="NFC")
+            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+            offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+            columns.append(pa.ListArray.from_arrays(offsets, texts))
+        else:
+            columns.append(column)
+    names = [normalize("NFC", name) for name in faces.column_names]
+    is_clear = len(set(names)) == len(names)
+    return pa.table(columns, names if is_clear else faces.column_names)
 
 
 _SAFE: dict[str, str | bool | int | float | list[str]] = {

@@ -32,7 +32,13 @@ class DeletionRequest:
     def of(
         cls, faces: Sequence[object], photos: Sequence[object], where: str | None
     ) -> DeletionRequest:
-        """Make a request that equals any other request for the same faces in another order."""
+        """Make a request that equals any other request for the same faces in another order.
+
+        Args:
+            faces: face ids.
+            photos: paths, uris or photo ids of photos.
+            where: a condition as in SQL's WHERE; None: there was none.
+        """
         return cls(tuple(sorted(map(str, faces))), tuple(sorted(map(str, photos))), where)
 
 

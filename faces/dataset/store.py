@@ -188,7 +188,18 @@ class Dataset:
         Raises:
             CorruptFileError: a part cannot be read.
         """
-        return without_withheld(current_photos(self.photo_rows(columns)), read_deletions(self.path))
+        return without_withheld(self.photos_in_parts(columns), read_deletions(self.path))
+
+    def photos_in_parts(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the current photos as `photos` does, with withheld faces counted.
+
+        Args:
+            columns: names of the columns of `photo_schema` to read; None: all.
+
+        Raises:
+            CorruptFileError: a part cannot be read.
+        """
+        return current_photos(self.photo_rows(columns))
 
     def photo_rows(
         self, columns: Sequence[str] | None = None, *, parts: Sequence[str] | None = None
@@ -225,7 +236,8 @@ class Dataset:
 
         Args:
             columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
-                values are those of the photo `uri`; None: all but the metadata.
+                values are those of the photo `uri`, or where it has none, those of the first of
+                `also_at` that has one; None: all but the metadata.
             photos: an earlier result of `photos` that has the metadata columns asked for: the faces
                 are those of that state, whatever has been written since. A subset of its rows
                 selects the faces of these photos; it must have all rows of a content or none.
@@ -321,7 +333,7 @@ class FaceTables(Tabular):
         embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
         deletions = read_deletions(dataset.path)
         for part, start, count in value_runs(embedded["faces_part"]):
-            contents = one_row_per_content(embedded.slice(start, count))
+            contents = one_row_per_content(embedded.slice(start, count), filled=metadata)
             path = dataset.part_path("faces", part)
             table = read_table(path, pa.schema([schema.field(name) for name in read]))
             content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])

@@ -18,6 +18,7 @@ from faces.photos.folders import find_in_folder, photos_below, stat_photo
 from faces.photos.listed import PhotoListing, SourceListing, below
 from faces.photos.lists import LIST_SUFFIXES, read_photo_list
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
+from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.photo_tables import join_sources, merge_duplicates, photo_table
 from faces.photos.uris import PhotoFile, is_file_uri, is_path, is_url, photo_path, unescape_url
 from faces.photos.url_listing import find_url
@@ -73,7 +74,7 @@ def _list_source(source: str | Path) -> SourceListing:
     text = unescape_url(os.fspath(source))
     if is_url(text):
         return find_url(text)
-    path = photo_path(text)
+    path = Path(NamesOnDisk().existing(os.fspath(photo_path(text))))
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

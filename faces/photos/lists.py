@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from faces.core.errors import CorruptFileError, WrongUsageError, first_line
 from faces.photos.archives import split_member_url
 from faces.photos.metadata import RESERVED_COLUMNS
+from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.remote import require_readable_scheme
 from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url, url_scheme
 
@@ -43,7 +44,8 @@ def read_photo_list(path: Path) -> pa.Table:
 
     Each line of a text file is a name, in the encoding of file names. A CSV file (UTF-8; separated
     by tabs in a .tsv) or Parquet file has a column `uri` or `path`, and its other columns are
-    metadata. Relative paths are relative to the list's folder.
+    metadata. Relative paths are relative to the list's folder. A path that does not exist means the
+    file whose name is equal after Unicode NFC.
 
     A CSV column gets the first type that fits all its values: int64 if each value is written as an
     integer prints ("007" stays text); float64 if each value is a decimal number of at most 15
@@ -93,19 +95,22 @@ def _text_lines(path: Path) -> Iterator[str]:
 def _uris(names: Iterable[str], path: Path) -> pa.ChunkedArray:
     folder = os.path.abspath(path.parent)
     schemes: set[str] = set()
+    on_disk = NamesOnDisk()
     chunks, uris = [], []
     for name in names:
-        uris.append(_uri(name, folder, schemes))
+        uris.append(_uri(name, folder, schemes, on_disk))
         if len(uris) == _CHUNK_ROWS:
             chunks.append(pa.array(uris, pa.string()))
             uris = []
     return pa.chunked_array([*chunks, pa.array(uris, pa.string())], pa.string())
 
 
-def _uri(name: str, folder: str, schemes: set[str]) -> str:
+def _uri(name: str, folder: str, schemes: set[str], on_disk: NamesOnDisk) -> str:
     url = unescape_url(name)
     if not is_url(url):
-        return photo_uri(name if is_file_uri(name) else os.path.join(folder, name))  # noqa: PTH118
+        if is_file_uri(name):
+            return photo_uri(name)
+        return photo_uri(on_disk.existing(os.path.join(folder, name)))  # noqa: PTH118
     member = split_member_url(url)
     file_url = url if member is None else member.target
     scheme = url_scheme(file_url)
