@@ -213,7 +213,9 @@ def _in_dataset(source: Dataset, probe: np.ndarray, threshold: float) -> pa.Tabl
         like = table.drop_columns(["embedding"]).filter(pa.array(is_like))
         found.append(like.append_column("similarity", pa.array(similarities[is_like])))
     empty = _columns(source).append(pa.field("similarity", pa.float32())).empty_table()
-    return pa.concat_tables([empty.select([*columns[:-1], "similarity"]), *found])
+    return pa.concat_tables(
+        [empty.select([*columns[:-1], "similarity"]), *found], promote_options="default"
+    )
 
 
 def _in_index(path: Path, manifest: Manifest, probe: np.ndarray, threshold: float) -> pa.Table:

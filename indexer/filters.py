@@ -15,7 +15,6 @@ from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError, first_line
@@ -41,13 +40,14 @@ def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
     """
     import duckdb
 
-    if not where.isascii():
-        where, faces = normalize("NFC", where), _composed(faces)
     mask = np.zeros(len(faces), dtype=bool)
     numbered = faces.append_column(ROW, pa.array(np.arange(len(faces))))
     with duckdb.connect(":memory:", config=_SAFE) as connection:
         try:
-            relation = connection.from_arrow(numbered).filter(where).select(ROW)
+            relation = connection.from_arrow(numbered)
+            if not where.isascii():
+                relation = relation.project(_composed(numbered.schema))
+            relation = relation.filter(normalize("NFC", where)).select(ROW)
             mask[relation.fetchnumpy()[ROW]] = True
         except duckdb.Error as error:
             columns = ", ".join(faces.column_names)
@@ -58,22 +58,24 @@ def rows_matching(faces: pa.Table, where: str) -> NDArray[np.bool_]:
     return mask
 
 
-def _composed(faces: pa.Table) -> pa.Table:
-    """Return faces with all texts, and the names of all columns, in Unicode NFC."""
+def _composed(schema: pa.Schema) -> str:
+    """Return a SELECT list of all columns, in which texts and names of columns are in NFC.
+
+    DuckDB composes them: Arrow 25's `utf8_normalize` decomposes letters for every form.
+    """
+    names = [normalize("NFC", name) for name in schema.names]
+    if len(set(names)) < len(names):
+        names = schema.names
     columns = []
-    for column in faces.columns:
-        if pa.types.is_string(column.type):
-            columns.append(pc.utf8_normalize(column, form="NFC"))
-        elif pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
-            texts = pc.utf8_normalize(pc.list_flatten(column).combine_chunks(), form="NFC")
-            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-            offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
-            columns.append(pa.ListArray.from_arrays(offsets, texts))
+    for field, name in zip(schema, names, strict=True):
+        old, new = (f'"{n.replace(chr(34), 2 * chr(34))}"' for n in (field.name, name))
+        if pa.types.is_string(field.type):
+            columns.append(f"nfc_normalize({old}) AS {new}")
+        elif pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+            columns.append(f"[nfc_normalize(text) for text in {old}] AS {new}")
         else:
-            columns.append(column)
-    names = [normalize("NFC", name) for name in faces.column_names]
-    is_clear = len(set(names)) == len(names)
-    return pa.table(columns, names if is_clear else faces.column_names)
+            columns.append(f"{old} AS {new}")
+    return ", ".join(columns)
 
 
 _SAFE: dict[str, str | bool | int | float | list[str]] = {

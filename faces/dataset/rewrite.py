@@ -298,7 +298,8 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
     """Write a part for contents whose faces are owned by a row that is no longer current.
 
     Such a content was at two uris: the uri whose row owned the faces now has another photo or
-    vanished, and the other uri's row is only a copy. The new part makes the copy the owner.
+    vanished. The other uri's row is only a copy, or its part has the faces no longer since an
+    earlier purge kept them in one part only. The new part makes that row the owner.
 
     Args:
         writer: the run that writes the part.
@@ -308,12 +309,13 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
         Whether there was any such content.
     """
     dataset = writer.dataset
-    current = rows.filter(pa.array(_is_current(rows)))
-    owners = current.filter(pc.invert(current["is_copy"]))["photo_id"].drop_null()
-    copies = pc.and_(current["is_copy"], pc.equal(current["status"], PhotoStatus.EMBEDDED.value))
-    orphaned = pc.and_(
-        copies, pc.invert(pc.is_in(current["photo_id"], value_set=owners.combine_chunks()))
-    )
+    current = current_photos(rows.filter(pa.array(_is_current(rows))))
+    current = current.filter(pc.equal(current["status"], PhotoStatus.EMBEDDED.value))
+    owned = current_photos(rows)
+    row = pc.index_in(current["photo_id"], value_set=owned["photo_id"].combine_chunks())
+    part = owned["faces_part"].take(row)
+    is_owner = pc.fill_null(pc.equal(current["faces_part"], part), False)
+    orphaned = pc.and_(pc.is_valid(part), pc.invert(is_owner))
     orphans = current.filter(orphaned).sort_by([("photo_id", "ascending"), ("uri", "ascending")])
     if len(orphans) == 0:
         return False

@@ -164,10 +164,11 @@ class IndexHistory(RuleBasedStateMachine):
         assert deleted.num_faces == len(in_index | in_dataset)
         self.record(deleted.deletion_id, where, in_index | in_dataset)
         if named:
-            left = {i: f for i, f in self.indexed.items() if i not in in_index | in_dataset}
-            counts = {str(self.index): len(self.indexed) - len(left)}
-            assert deleted.num_faces_of_index == counts
-            self.indexed = left
+            lost = self.indexed.keys() & (in_index | in_dataset)
+            assert deleted.num_faces_of_index == {str(self.index): len(lost)}
+            # The index loses what was deleted before without naming it, too.
+            withheld = lost.union(*(ids for _, ids in self.undoable.values()))
+            self.indexed = {i: face for i, face in self.indexed.items() if i not in withheld}
         self.check_index()
 
     def record(self, deletion_id: str | None, where: str, face_ids: set[str]) -> None:
