@@ -138,4 +138,10 @@ def _columns(source: Dataset) -> list[str]:
 
 
 def _embedded(photos: pa.Table) -> pa.Table:
-    return photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
+    """Return the photos that have faces.
+
+    A purge may have taken all faces of a content out of its parts since the index read the row of a
+    copy: that row says embedded, and no part has the faces.
+    """
+    is_embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
+    return photos.filter(pc.and_(is_embedded, pc.is_valid(photos["faces_part"])))

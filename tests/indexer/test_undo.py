@@ -286,6 +286,20 @@ def test_a_photo_embedded_at_two_places_keeps_its_faces_when_one_vanishes_betwee
     assert_whole(collection, index)
 
 
+def test_an_index_that_read_a_copy_before_its_owner_is_updated_after_all_faces_went(
+    collection: Collection, index: Path
+) -> None:
+    collection.embed({uri: Photo(3, 3, "person 3") for uri in ("/b.jpg", "/c.jpg", "/d.jpg")})
+    build_index(collection.path, index)
+    collection.embed({"/photos/000003.jpg": Photo(903, 1)})
+    purge(collection.path, [index])  # gives the faces a new owner, which the index has not read
+    delete_faces(collection.path, [index], "len(also_at) > 0")
+    collection.deleted |= set(Photo(3, 3).face_ids)
+    collection.embed({"/c.jpg": Photo(904, 1)})
+    purge(collection.path, [index])
+    assert found_ids(index) == dataset_ids(collection.path) == set(collection.faces())
+
+
 def test_deletions_of_the_first_release_are_final(collection: Collection, index: Path) -> None:
     face_id = Photo(3, 3).face_ids[0]
     rows = {"face_id": [face_id], "digest": [face_digest(face_id)]}

@@ -134,7 +134,7 @@ def test_a_person_is_deleted_and_purged(
     assert "obama" not in json.dumps({**report, "dataset": "", "indexes": []})
     verified = run_facetrove("verify", index, dataset)
     assert f"is intact, and agrees with {dataset}" in verified.stdout
-    require_message("delete", dataset, exit_code=2, says=["--face, --photo or --where"])
+    require_message("delete", dataset, exit_code=2, says=["--face, --photo, --where or --like"])
 
 
 @pytest.mark.slow
