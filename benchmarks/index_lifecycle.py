@@ -33,7 +33,6 @@ from benchmarks.index_engines import (
     sizes,
 )
 from benchmarks.index_galleries import Gallery, K, Recall, recall_of
-from faces.core.progress import Progress
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from indexer.build import build_index
