@@ -95,83 +95,118 @@ class DeletionRow(NamedTuple):
         return self.digest is None and self.face_id is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Deletions:
     """The faces that were deleted from a dataset on request.
 
     Attributes:
-        rows: the rows of the file.
+        table: the rows of the file as an Arrow table, with the columns of `DeletionRow`.
     """
 
-    rows: tuple[DeletionRow, ...]
+    table: pa.Table
+
+    @cached_property
+    def rows(self) -> tuple[DeletionRow, ...]:
+        """The rows of the file, for changing them."""
+        columns = [self.table[name].to_pylist() for name in _SCHEMA.names]
+        return tuple(map(DeletionRow, *columns))
+
+    @cached_property
+    def _is_content(self) -> pa.ChunkedArray:
+        return pc.fill_null(pc.starts_with(self.table["digest"], _CONTENT_PREFIX), False)
+
+    @cached_property
+    def _is_face(self) -> pa.ChunkedArray:
+        return pc.and_not(pc.is_valid(self.table["digest"]), self._is_content)
+
+    @cached_property
+    def _is_final(self) -> pa.ChunkedArray:
+        deletion = self.table["deletion"]
+        final = pc.or_(pc.is_null(deletion), pc.starts_with(deletion, FINAL_PREFIX))
+        return pc.and_(pc.is_valid(self.table["digest"]), pc.fill_null(final, True))
+
+    def _values(self, column: str, *masks: pa.ChunkedArray) -> pa.Array:
+        """Return the different values of a column in the rows of all masks, sorted."""
+        table = self.table.select([column])
+        mask = masks[0]
+        for further in masks[1:]:
+            mask = pc.and_(mask, further)
+        values = table[column].filter(mask).drop_null().unique()
+        return values.take(pc.array_sort_indices(values))
 
     @cached_property
     def pending(self) -> pa.Array:
         """The (n,) string face_ids of deleted faces whose rows may still be in the parts."""
-        return _texts(row.face_id for row in self.rows if row.is_face)
+        return self._values("face_id", self._is_face)
 
     @cached_property
     def sealed(self) -> pa.Array:
         """Those of `pending` that a purge has begun to take out of the parts."""
-        return _texts(row.face_id for row in self.rows if row.is_face and row.is_final)
+        return self._values("face_id", self._is_face, self._is_final)
 
     @cached_property
     def withheld(self) -> pa.Array:
         """Those of `pending` whose deletion can be taken back."""
-        return _texts({*self.pending.to_pylist()} - {*self.sealed.to_pylist()})
+        return self.pending.filter(pc.invert(pc.is_in(self.pending, value_set=self.sealed)))
 
     @cached_property
     def hidden_contents(self) -> pa.Array:
         """The (c,) string photo_ids of contents of which every face in the parts is deleted."""
-        return _texts(row.content for row in self.rows if row.is_content)
+        return self._values("content", self._is_content)
 
     @cached_property
     def sealed_contents(self) -> pa.Array:
         """Those of `hidden_contents` that a purge has begun to take out of the parts."""
-        return _texts(row.content for row in self.rows if row.is_content and row.is_final)
+        return self._values("content", self._is_content, self._is_final)
 
     @cached_property
     def contents_of_sealed(self) -> pa.Array:
         """The (c,) string photo_ids of the faces in `sealed`, as far as they are known."""
-        return _texts(row.content for row in self.rows if row.is_face and row.is_final)
+        return self._values("content", self._is_face, self._is_final)
 
     @cached_property
     def digests(self) -> pa.Array:
         """The `face_digest` of every deleted face, (m,) string, sorted."""
-        return _texts(row.digest for row in self.rows if row.is_face)
+        return self._values("digest", self._is_face)
 
     @cached_property
     def final_digests(self) -> pa.Array:
         """Those of `digests` whose deletion cannot be taken back, sorted."""
-        return _texts(row.digest for row in self.rows if row.is_face and row.is_final)
+        return self._values("digest", self._is_face, self._is_final)
 
     @cached_property
     def final_contents(self) -> pa.Array:
         """The `content_digest` of every content that lost all its faces for good, sorted."""
-        return _texts(row.digest for row in self.rows if row.is_content and row.is_final)
+        return self._values("digest", self._is_content, self._is_final)
 
     @cached_property
     def restored(self) -> pa.Table:
         """The faces that were taken back since the last purge: face_id and photo_id."""
-        rows = {(row.face_id, row.content) for row in self.rows if row.is_restored}
-        columns = [pa.array([row[n] for row in sorted(rows)], pa.string()) for n in (0, 1)]
-        return pa.table(columns, ["face_id", "photo_id"])
+        is_restored = pc.and_(pc.is_null(self.table["digest"]), pc.is_valid(self.table["face_id"]))
+        faces = self.table.filter(is_restored).select(["face_id", "content"])
+        faces = faces.group_by(["face_id", "content"]).aggregate([]).sort_by("face_id")
+        return faces.select(["face_id", "content"]).rename_columns(["face_id", "photo_id"])
 
     @cached_property
     def withheld_per_content(self) -> pa.StructArray:
         """The number of `pending` faces by photo_id, from Arrow's `value_counts`."""
-        faces = {(row.face_id, row.content) for row in self.rows if row.is_face and row.face_id}
-        contents = [content for _, content in faces if content is not None]
-        return pa.array(contents, pa.string()).value_counts()
+        is_known = pc.and_(pc.is_valid(self.table["face_id"]), pc.is_valid(self.table["content"]))
+        faces = self.table.filter(pc.and_(self._is_face, is_known))
+        faces = faces.group_by(["face_id", "content"]).aggregate([])
+        return faces["content"].combine_chunks().value_counts()
 
     @cached_property
     def undoable(self) -> tuple[Deletion, ...]:
         """The deletions that can be taken back, oldest first."""
-        found = []
-        for row in self.rows:
-            if row.record is not None and row.deletion is not None:
-                num_faces = len(self.digests_of([row.deletion]))
-                found.append(read_record(row.deletion, row.record, num_faces))
+        counted = self.table["deletion"].filter(self._is_face).value_counts().to_pylist()
+        counts = {entry["values"]: entry["counts"] for entry in counted}
+        records = self.table.filter(pc.is_valid(self.table["record"])).select(
+            ["deletion", "record"]
+        )
+        found = [
+            read_record(row["deletion"], row["record"], counts.get(row["deletion"], 0))
+            for row in records.to_pylist()
+        ]
         return tuple(sorted(found, key=lambda d: (d.deleted_at, d.deletion_id)))
 
     def contents_to_purge(self, deletion_ids: Collection[str] | None) -> pa.Array:
@@ -180,17 +215,19 @@ class Deletions:
         Args:
             deletion_ids: ids of the deletions that it makes final; None: all.
         """
-        return _texts(
-            row.content
-            for row in self.rows
-            if row.digest is not None
-            and (row.is_final or deletion_ids is None or row.deletion in deletion_ids)
+        is_deleted = pc.is_valid(self.table["digest"])
+        if deletion_ids is None:
+            return self._values("content", is_deleted)
+        named = pc.is_in(
+            self.table["deletion"], value_set=pa.array(list(deletion_ids), pa.string())
         )
+        return self._values("content", is_deleted, pc.or_(self._is_final, named))
 
     def digests_of(self, deletion_ids: Iterable[str]) -> pa.Array:
         """Return the digests of the faces of some deletions, final or not: (n,) string, sorted."""
-        ids = {name for i in deletion_ids for name in (i, FINAL_PREFIX + i)}
-        return _texts(row.digest for row in self.rows if row.is_face and row.deletion in ids)
+        ids = [name for i in deletion_ids for name in (i, FINAL_PREFIX + i)]
+        named = pc.is_in(self.table["deletion"], value_set=pa.array(ids, pa.string()))
+        return self._values("digest", self._is_face, named)
 
     @cached_property
     def state(self) -> str:
@@ -198,11 +235,6 @@ class Deletions:
         restored = self.restored["face_id"].to_pylist()
         text = "".join([*self.digests.to_pylist(), *restored])
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _texts(values: Iterable[str | None]) -> pa.Array:
-    """Return the different values that are not None, sorted."""
-    return pa.array(sorted({value for value in values if value is not None}), pa.string())
 
 
 def face_digest(face_id: str) -> str:
@@ -229,11 +261,9 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     """
     path = dataset_dir / DELETIONS_FILE
     if not path.exists():
-        return Deletions(())
+        return Deletions(_SCHEMA.empty_table())
     try:
-        table = read_table(path, _SCHEMA)
-        columns = [table[name].to_pylist() for name in _SCHEMA.names]
-        deletions = Deletions(tuple(map(DeletionRow, *columns)))
+        deletions = Deletions(read_table(path, _SCHEMA))
         _ = deletions.undoable  # parses the records
     except (CorruptFileError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(
