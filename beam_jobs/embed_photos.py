@@ -21,6 +21,8 @@ from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.named import absolute, as_list
 from faces.core.progress import OnProgress, ignore_progress
+from faces.dataset.rewrite import follow_deletions
+from faces.dataset.store import Dataset
 from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
 from faces.photos.listing import list_photos
@@ -48,7 +50,7 @@ def plan_embedding(
         CorruptFileError: a file of the dataset cannot be read.
     """
     require_dataset_path(dataset)
-    return plan_run(list_photos(_named(photos)), Path(dataset), options)
+    return plan_run(list_photos(_named(photos), options.rename), Path(dataset), options)
 
 
 def embed_photos(
@@ -83,7 +85,8 @@ def embed_photos(
 
     Raises:
         WrongUsageError: there are no such photos, there is no such model or Beam flag, `dataset` is
-            something else, or it has another selection.
+            something else, or it has another selection, or there is no dataset at
+            `options.deletions_of`.
         ContractMismatchError: the dataset was made by another model.
         ModelUnavailableError: the weights of a model cannot be had.
         CorruptFileError: a file of the dataset cannot be read.
@@ -98,7 +101,14 @@ def embed_photos(
         options,
         Workers.chosen(workers, threads, runner_args),
     )
-    return job.run(list_photos(named), on_progress=on_progress)
+    deletions_of = None
+    if options.deletions_of is not None:
+        deletions_of = Dataset.open(absolute(options.deletions_of))
+        if is_dataset(dataset):
+            follow_deletions(Dataset.open(dataset), deletions_of.path)
+    return job.run(
+        list_photos(named, options.rename), deletions_of=deletions_of, on_progress=on_progress
+    )
 
 
 def _named(photos: Photos) -> Sequence[str | Path]:

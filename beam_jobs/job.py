@@ -20,7 +20,7 @@ from beam_jobs.summary import EmbedSummary, PhotosFound, count_run
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection, PhotoLimits
-from faces.dataset.deletion_steps import follow_source
+from faces.dataset.deleted_pictures import copy_withheld
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.store import Dataset
@@ -87,6 +87,8 @@ class EmbedJob:
             ModelUnavailableError: the weights of a model cannot be had.
         """
         models = models.absolute()
+        if is_dataset(dataset):
+            models = models.continuing(Dataset.open(dataset).contract)
         pipeline = load_pipeline(models, threads=1)
         if not workers.are_elsewhere:  # workers here find a custom model by its name in the cache
             loaded = pipeline.contract
@@ -129,7 +131,7 @@ class EmbedJob:
         )
         with DatasetWriter.open(self.dataset, settings) as writer:
             if deletions_of is not None:
-                follow_source(self.dataset, deletions_of.path, {})
+                copy_withheld(deletions_of.path, self.dataset)
             limits_before = before.limits if before else options.limits
             plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
             run = ShardRun(writer, plan, self.models, self.workers, source)

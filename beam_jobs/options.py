@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +23,17 @@ class EmbedOptions:
         retry_rejected: whether to try all rejected photos again. By default only those with a
             transient reason are, such as a read error, and too large ones if the limits changed.
         drop_vanished: whether to drop the faces of photos that no longer exist at their uri.
+        rename: names that columns of photo lists get instead of those in the files, by these.
+        deletions_of: path of another dataset, of any models; the faces that were deleted from it
+            are kept away from this dataset, too. None: only this dataset's own.
     """
 
     selection: FaceSelection | None = None
     limits: PhotoLimits = field(default_factory=PhotoLimits)
     retry_rejected: bool = False
     drop_vanished: bool = False
+    rename: Mapping[str, str] = field(default_factory=dict)
+    deletions_of: str | Path | None = None
 
 
 def default_models(dataset: str | Path, *, source: str | Path | None = None) -> ModelChoice:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from faces.dataset.deletions import read_deletions
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
@@ -44,6 +45,7 @@ class Plan:
             num_bytes, photo_id, width, height, num_faces, status.
         vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
         num_new, num_changed, num_retried: numbers of new, changed and retried photos in `to_do`.
+            A photo of which a face was let in again counts as changed.
         num_unchanged: number of listed photos that the dataset has as they are.
         num_out_of_reach: number of unchanged photos whose files cannot be read now.
     """
@@ -86,6 +88,7 @@ def make_plan(
     """
     metadata = metadata_of(listing) if dataset is None else dataset.metadata
     stored = _photos_in_dataset(dataset, metadata)
+    let_in = _have_let_in_faces(dataset, stored)
     listed = listing.photos.take(listing.reading_order)
     row = pc.index_in(listed["uri"], value_set=stored["uri"].combine_chunks())
     is_new = pc.is_null(row)
@@ -96,6 +99,7 @@ def make_plan(
     columns = {name: listed[name] for name in ("uri", "num_bytes", "mtime_ns")}
     columns |= _metadata_columns(metadata, listing, listed, previous)
     same = _unchanged(columns, previous, out_of_reach)
+    same = pc.and_not(same, pc.fill_null(let_in.take(row), False))
     retried = pc.and_(
         same, pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
     )
@@ -113,7 +117,7 @@ def make_plan(
     return Plan(
         to_do=to_do,
         group=group,
-        stored=_contents(stored, to_do["num_bytes"]),
+        stored=_contents(stored.filter(pc.invert(let_in)), to_do["num_bytes"]),
         vanished=_vanished(stored["uri"], listing),
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
@@ -135,8 +139,31 @@ def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table
     if dataset is None:
         columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
         return current_photos(pa.schema(columns).empty_table())
-    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
+    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason", "kept_away"]
     return dataset.photos_in_parts([*compared, *metadata.names])
+
+
+def _have_let_in_faces(dataset: Dataset | None, photos: pa.Table) -> pa.Array:
+    """Return an (n,) bool mask of the photos with faces that were kept away and no longer are.
+
+    Such a face was let in, or its deletion was taken back.
+
+    Args:
+        dataset: the dataset; None: it is new.
+        photos: the dataset's current photos, with the column kept_away.
+    """
+    mask = np.zeros(len(photos), dtype=bool)
+    rows = np.flatnonzero(photos["kept_away"].is_valid().to_numpy())
+    if dataset is not None and len(rows):
+        deletions = read_deletions(dataset.path)
+        allowed = set(deletions.allowed.to_pylist())
+        deleted = {*deletions.digests.to_pylist(), *deletions.emptied.to_pylist()}
+        lists = photos["kept_away"].take(pa.array(rows)).to_pylist()
+        mask[rows] = [
+            any(face["digest"] in allowed or face["deletion"] not in deleted for face in kept)
+            for kept in lists
+        ]
+    return pa.array(mask)
 
 
 def _unchanged(

@@ -38,6 +38,7 @@ def plan_reembedding(
         WrongUsageError: there is no dataset at `source`, or `dataset` is something else.
         CorruptFileError: a file of a dataset cannot be read.
     """
+    _require_no_renaming(options)
     require_dataset_path(dataset)
     return plan_run(list_dataset(Dataset.open(absolute(source))), Path(dataset), options)
 
@@ -76,7 +77,8 @@ def reembed(
 
     Raises:
         WrongUsageError: there is no dataset at `source`, there is no such model or Beam flag,
-            `dataset` is something else, or a selection is given that is not the source's.
+            `dataset` is something else, a selection is given that is not the source's, or
+            `options.deletions_of` is given.
         ContractMismatchError: the dataset was made by another model, or the source's faces were
             found by another detector.
         ModelUnavailableError: the weights of a model cannot be had.
@@ -84,10 +86,16 @@ def reembed(
         BusyError: another process is writing the dataset.
         FaceTroveError: the job failed; committed parts are kept.
     """
+    _require_no_renaming(options)
     dataset = absolute(dataset)
     opened = Dataset.open(absolute(source))
     if opened.path.resolve() == dataset.resolve():
         raise WrongUsageError(f"{dataset} cannot be embedded into itself; name a new dataset last")
+    if options.deletions_of is not None:
+        raise WrongUsageError(
+            f"the deletions of {opened.path} are followed without being asked; leave "
+            "--deletions-of out, or name the photos instead of the dataset"
+        )
     if options.selection is not None:
         opened.require_selection(options.selection)
     job = EmbedJob.prepare(
@@ -105,3 +113,11 @@ def reembed(
         deletions_of=opened,
         on_progress=on_progress,
     )
+
+
+def _require_no_renaming(options: EmbedOptions) -> None:
+    if options.rename:
+        raise WrongUsageError(
+            "--rename gives other names to columns of photo lists, and a dataset is embedded again "
+            "with the columns that it has; leave --rename out"
+        )

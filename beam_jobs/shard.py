@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from beam_jobs.in_flight import InFlight, photo_keys
 from faces.core.errors import ModelUnavailableError
 from faces.core.settings import PhotoLimits
+from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.reembedding import GivenPhotos
 from faces.dataset.schema import PhotoStatus, faces_table
 from faces.models.face import Detection, Face, GivenFace
@@ -22,6 +24,7 @@ from faces.models.pipeline import FacePipeline, StageSeconds
 from faces.photos.decoding import Photo, decode_photo
 from faces.photos.reading import read_photo
 from faces.photos.rejection import TRANSIENT_REASONS, PhotoRejectedError, RejectReason
+from faces.photos.thumbnails import Thumbnail, thumbnail
 
 BATCH_PHOTOS = 32
 BATCH_PIXELS = 16_000_000
@@ -54,6 +57,7 @@ class Outcome(NamedTuple):
     status: str
     reason: str | None
     is_copy: bool
+    picture_hash: bytes | None = None
 
     @classmethod
     def rejected(cls, reason: RejectReason, photo_id: str | None = None) -> Outcome:
@@ -71,11 +75,14 @@ class ShardResult:
             the same reason.
         faces: rows of `face_schema`.
         seconds: seconds by stage: read, decode, detect, align, embed.
+        thumbnails: small images of the photos in which faces were detected now, by photo_id, to
+            recognise those from which faces were deleted.
     """
 
     photos: pa.Table
     faces: pa.Table
     seconds: Mapping[str, float]
+    thumbnails: Mapping[str, Thumbnail]
 
 
 class _Decoded(NamedTuple):
@@ -121,6 +128,7 @@ def embed_shard(
     columns = {name: to_do[name] for name in to_do.column_names}
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
         columns[name] = pa.array(values, schema.field(name).type)
+    columns["kept_away"] = pa.nulls(len(to_do), schema.field("kept_away").type)
     photos = pa.table({name: columns[name] for name in schema.names}).cast(schema)
     if "result_before" in to_do.column_names:
         photos = photos.filter(_is_news(photos["reason"], to_do["result_before"]))
@@ -128,7 +136,7 @@ def embed_shard(
     embeddings = [embedding for _, embedding in shard.faces]
     matrix = np.stack(embeddings) if embeddings else np.empty((0, dimension), dtype=np.float32)
     faces = faces_table([row for row, _ in shard.faces], matrix, dimension)
-    return ShardResult(photos, faces, dict(shard.seconds))
+    return ShardResult(photos, faces, dict(shard.seconds), shard.detected_now())
 
 
 def _is_news(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Array:
@@ -155,6 +163,7 @@ class _Shard:
         self.in_flight = in_flight
         self.batch_photos = batch_photos
         self.faces: list[tuple[dict[str, Any], Any]] = []
+        self._pictures: dict[str, _Picture] = {}  # by photo_id
         self.seconds = pipeline.seconds = StageSeconds()
         self._outcomes: dict[int, Outcome] = {}
         self._first_rows: dict[str, int] = {}  # by photo_id, the first row with the content
@@ -171,14 +180,35 @@ class _Shard:
                     self._outcomes[photo.row] = Outcome.rejected(found, photo.photo_id)
                     continue
                 self._outcomes[photo.row] = _outcome(photo, len(found))
+                if found:
+                    with self.seconds.spent_on("align"):
+                        self._pictures[photo.photo_id] = _picture(photo.photo, found)
                 for number, face in enumerate(found):
                     face_id = face.face_id or new_face_id(photo.photo_id, number)
                     self.faces.append((_face_row(photo, face_id, face), face.embedding))
+        with self.seconds.spent_on("align"):
+            self._hash_pictures()
         for row, original in self._copies.items():
             outcome = self._outcomes[original]
             has_faces = outcome.status == PhotoStatus.EMBEDDED.value
             self._outcomes[row] = outcome._replace(is_copy=has_faces)
         return [self._outcomes[row] for row in range(len(uris))]
+
+    def _hash_pictures(self) -> None:
+        """Add the hashes of the photos with faces to their outcomes."""
+        pictures = list(self._pictures.values())
+        hashes = hash_pictures([p.thumbnail for p in pictures], [p.boxes for p in pictures])
+        for photo_id, picture_hash in zip(self._pictures, hashes, strict=True):
+            row = self._first_rows[photo_id]
+            self._outcomes[row] = self._outcomes[row]._replace(picture_hash=picture_hash)
+
+    def detected_now(self) -> dict[str, Thumbnail]:
+        """Return the thumbnails of the photos whose faces have got new face_ids."""
+        return {
+            photo_id: picture.thumbnail
+            for photo_id, picture in self._pictures.items()
+            if picture.detected_now
+        }
 
     def _mark_in_flight(self, keys: Iterable[str]) -> None:
         if self.in_flight is not None:
@@ -291,6 +321,26 @@ def _outcome(decoded: _Decoded, num_faces: int) -> Outcome:
         None,
         False,
     )
+
+
+class _Picture(NamedTuple):
+    """What is needed of a photo with faces to recognise edited copies of it.
+
+    Attributes:
+        thumbnail: (64, 64) grey image.
+        boxes: (f, 4) the faces' boxes as shares of the photo's width and height.
+        detected_now: whether its faces have no face_ids yet.
+    """
+
+    thumbnail: Thumbnail
+    boxes: NDArray[np.float32]
+    detected_now: bool
+
+
+def _picture(photo: Photo, faces: Sequence[Face]) -> _Picture:
+    size = np.array([photo.width, photo.height] * 2, np.float32)
+    boxes = np.stack([face.detection.box for face in faces]) / size
+    return _Picture(thumbnail(photo.image), boxes, all(face.face_id is None for face in faces))
 
 
 def new_face_id(photo_id: str, number: int) -> str:

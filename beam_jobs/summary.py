@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.plan import Plan
-from faces.dataset.store import COUNTED_COLUMNS, DatasetCounts, count_photos
+from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.writing import DatasetWriter
 
 

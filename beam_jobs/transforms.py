@@ -142,7 +142,13 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
                 careful=careful,
             )
             if len(result.photos):
-                self._writer.write_part(part, result.photos, result.faces, result.seconds)
+                self._writer.write_part(
+                    part,
+                    result.photos,
+                    result.faces,
+                    result.seconds,
+                    thumbnails=result.thumbnails,
+                )
         finally:  # an error is not the death of a worker
             in_flight.done()
         self._photos.inc(len(result.photos))

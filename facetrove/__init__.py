@@ -48,11 +48,12 @@ if TYPE_CHECKING:
     from faces.core.progress import Progress as Progress
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
+    from faces.dataset.counts import DatasetCounts as DatasetCounts
     from faces.dataset.deletion_records import Deletion as Deletion
     from faces.dataset.deletion_records import DeletionRequest as DeletionRequest
+    from faces.dataset.letting_in import allow_faces as allow_faces
     from faces.dataset.names import NameLeft as NameLeft
     from faces.dataset.store import Dataset as Dataset
-    from faces.dataset.store import DatasetCounts as DatasetCounts
     from faces.dataset.store import FaceTables as FaceTables
     from faces.models.catalog import ModelCard as ModelCard
     from faces.models.catalog import list_models as list_models
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from indexer.manifest import Manifest as Manifest
     from indexer.purge import PurgeReport as PurgeReport
     from indexer.purge import purge as purge
+    from indexer.stranger_rates import StrangerRates as StrangerRates
     from indexer.thresholds import Calibration as Calibration
     from indexer.undo import UndoResult as UndoResult
     from indexer.undo import list_deletions as list_deletions
@@ -97,8 +99,10 @@ if TYPE_CHECKING:
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
     from search.results import CandidateList as CandidateList
     from search.results import CandidateLists as CandidateLists
+    from search.results import JointProbe as JointProbe
     from search.results import Match as Match
     from search.results import Probe as Probe
+    from search.results import ProbeFace as ProbeFace
     from search.results import Probes as Probes
     from search.searcher import FaceSearcher as FaceSearcher
 
@@ -135,6 +139,7 @@ __all__ = [
     "FoundFaces",
     "HeldFaces",
     "Identification",
+    "JointProbe",
     "Manifest",
     "Match",
     "ModelCard",
@@ -147,16 +152,19 @@ __all__ = [
     "PhotoLimits",
     "PhotosFound",
     "Probe",
+    "ProbeFace",
     "Probes",
     "Progress",
     "Protocol",
     "PurgeReport",
     "Robustness",
+    "StrangerRates",
     "UndoResult",
     "Verification",
     "VerificationResult",
     "WrongUsageError",
     "__version__",
+    "allow_faces",
     "build_index",
     "calibrate_index",
     "compact_index",
@@ -195,7 +203,7 @@ _DEFINITIONS = {
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
-    "DatasetCounts": "faces.dataset.store:DatasetCounts",
+    "DatasetCounts": "faces.dataset.counts:DatasetCounts",
     "Deletion": "faces.dataset.deletion_records:Deletion",
     "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
     "DeletionResult": "indexer.delete:DeletionResult",
@@ -212,6 +220,7 @@ _DEFINITIONS = {
     "FoundFaces": "facetrove.finding:FoundFaces",
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
+    "JointProbe": "search.results:JointProbe",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
     "ModelCard": "faces.models.catalog:ModelCard",
@@ -224,15 +233,18 @@ _DEFINITIONS = {
     "PhotoLimits": "faces.core.settings:PhotoLimits",
     "PhotosFound": "beam_jobs.summary:PhotosFound",
     "Probe": "search.results:Probe",
+    "ProbeFace": "search.results:ProbeFace",
     "Probes": "search.results:Probes",
     "Progress": "faces.core.progress:Progress",
     "Protocol": "facetrove.evaluation.protocol:Protocol",
     "PurgeReport": "indexer.purge:PurgeReport",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
+    "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "UndoResult": "indexer.undo:UndoResult",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
+    "allow_faces": "faces.dataset.letting_in:allow_faces",
     "build_index": "facetrove.indexes:build_index",
     "calibrate_index": "facetrove.calibration:calibrate_index",
     "compact_index": "facetrove.indexes:compact_index",

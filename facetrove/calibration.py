@@ -17,6 +17,7 @@ def calibrate_index(
     people: str | None = None,
     by_likeness: bool = False,
     face: FaceChoice = "largest",
+    fpir: float | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Calibration:
     """Measure the false-positive identification rate (FPIR) of an index, and store it in the index.
@@ -33,14 +34,16 @@ def calibrate_index(
         by_likeness: ignore labels, and take each cluster of similar faces for one person.
         face: the face of a photo that its label is for: the `largest`, the `central` one, or the
             `only` one (photos with several faces are then left out).
+        fpir: a rate that the calibration must support, in (0, 1); where it does not, nothing is
+            stored. None: any calibration will do.
         on_progress: function called with the step that is being done.
 
     Returns:
         The calibration that was stored: FPIR by similarity. `FaceSearcher.threshold` reads it.
 
     Raises:
-        WrongUsageError: there is no index at that path, the labels cannot be used, or the index
-            holds too few people.
+        WrongUsageError: there is no index at that path, the labels cannot be used, the index
+            holds too few people, or the calibration does not support `fpir`.
         CorruptFileError: a file of the index is missing, truncated or altered.
         BusyError: another process is writing the index, or changed it during the measurement.
     """
@@ -48,5 +51,7 @@ def calibrate_index(
     measured = measure_calibration(
         index, people=people, by_likeness=by_likeness, face=face, on_progress=on_progress
     )
+    if fpir is not None:
+        measured.calibration.threshold(fpir, measured.manifest.num_faces)  # raises before storing
     publish_calibration(index, measured.calibration, measured_on=measured.manifest)
     return measured.calibration

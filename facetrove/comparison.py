@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.errors import WrongUsageError
 from faces.models.choice import FIVE_POINT_ALIGNMENT, ModelChoice
 from faces.models.face import Box, Face
+from faces.models.ranking import face_of_rank
 from faces.photos.decoding import Image, Photo
 from facetrove.finding import FoundFaces, find_faces
-from indexer.thresholds import verification_threshold
+from indexer.model_rates import verification_threshold
 
 FAR = 0.001
 """False accept rate of a decision: the share of pairs of different people that count as the same
@@ -124,29 +125,8 @@ def _name(photo: str | Path | Photo | Image, letter: str) -> str:
 
 
 def _chosen(faces: FoundFaces, rank: int, name: str) -> tuple[Face, ComparedFace]:
-    """Return the face of a photo that has a rank by size, and its description.
-
-    Args:
-        faces: all faces of the photo.
-        rank: rank of the face by the area of its box; 1 is the largest.
-        name: how a message calls the photo.
-
-    Raises:
-        FaceTroveError: there is no face.
-        WrongUsageError: there are fewer faces.
-    """
-    if not faces:
-        raise FaceTroveError(
-            f"no face was found in {name}; try a photo where the face is larger or turned more "
-            "towards the camera"
-        )
-    if not 1 <= rank <= len(faces):
-        raise WrongUsageError(
-            f"{name} has {len(faces)} face{'s' if len(faces) > 1 else ''}, so there is no face "
-            f"number {rank}; the largest is number 1"
-        )
-    by_size = sorted(faces, key=lambda face: -float(np.prod(face.box[2:])))
-    chosen = by_size[rank - 1]
+    """Return the face of a photo that has a rank by size, and its description."""
+    chosen = face_of_rank(faces, rank, name)
     return chosen, ComparedFace(Box(*chosen.box.tolist()), rank, len(faces))
 
 

@@ -128,7 +128,7 @@ def find_held(
         indexes: paths of indexes built from the dataset.
         portrait: path of a photo of one person.
         fpir: share of people who are not in the dataset for whom a face may be found, (0, 1), by
-            the calibration of the first index; the stricter of this and `min_similarity` counts.
+            the threshold of the first index; the stricter of this and `min_similarity` counts.
         min_similarity: smallest similarity of a face that counts, [-1, 1].
         on_progress: called with each step and how far it is.
 
@@ -137,8 +137,8 @@ def find_held(
 
     Raises:
         WrongUsageError: the dataset, an index or the portrait does not exist, the portrait has no
-            face or several, neither `fpir` nor `min_similarity` is given, or the index is not
-            calibrated for `fpir`.
+            face or several, neither `fpir` nor `min_similarity` is given, or the index has no
+            threshold for `fpir`.
         ContractMismatchError: an index holds embeddings of another model than the dataset.
         CorruptFileError: a file of the dataset or of an index is corrupt.
     """
@@ -179,7 +179,7 @@ def _threshold(indexes: Sequence[Path], fpir: float | None, min_similarity: floa
     if fpir is not None:
         if not indexes:
             raise WrongUsageError(
-                "an FPIR needs the calibration of an index; name a calibrated index, or give "
+                "an FPIR is that of searches in an index; name an index of the dataset, or give "
                 "--min-similarity instead of --fpir"
             )
         limits.append(FaceSearcher.open(indexes[0], device="cpu").threshold(fpir))

@@ -13,6 +13,7 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import FaceTroveError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.deleted_pictures import add_deleted_pictures, num_recognisable, pictures_of
 from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletion_steps import Withheld, withhold
 from faces.dataset.deletions import face_digest, read_deletions
@@ -20,7 +21,7 @@ from faces.dataset.store import Dataset
 from indexer.changes import rows_in
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import NEVER_COMPARED, Manifest, read_current
-from indexer.selection import faces_in_dataset, faces_in_indexes, matching
+from indexer.selection import Selection, faces_in_dataset, faces_in_indexes
 from indexer.siblings import unnamed_indexes
 
 
@@ -33,6 +34,9 @@ class DeletionResult:
         face_digests: for each of these faces `faces.dataset.deletions.face_digest`, a hash from
             which the face cannot be identified.
         num_faces_of_index: number of these faces that each index held, by the index's path.
+        num_recognisable: number of these faces that stay away in edited copies of their photos,
+            too. The others are withheld from files of the same bytes alone: they fill their photos,
+            or an older version of facetrove embedded the photos and these cannot be read now.
         deletion_id: id by which `undo` takes the deletion back until a purge. If an earlier
             deletion of the same request withholds the faces already, its id; None if there is
             nothing to take back.
@@ -43,6 +47,7 @@ class DeletionResult:
     num_faces: int
     face_digests: tuple[str, ...]
     num_faces_of_index: dict[str, int]
+    num_recognisable: int
     deletion_id: str | None
     unnamed_indexes: tuple[str, ...]
 
@@ -56,6 +61,9 @@ class DeletionPlan:
         indexes: paths of the indexes that the faces are deleted from.
         in_indexes: (n,) string, the face ids that were found in the indexes.
         in_dataset: (m,) string, the face ids that were found in the dataset.
+        pictures: what will be kept of these faces' photos to recognise edited copies, rows of
+            `faces.dataset.deleted_pictures.PICTURES_SCHEMA`.
+        unhashed: the faces whose photos are to be read for that, from `pictures_of`.
         request: the faces that were asked for.
         unnamed_indexes: paths of further indexes of the dataset; see `DeletionResult`.
     """
@@ -64,6 +72,8 @@ class DeletionPlan:
     indexes: tuple[Path, ...]
     in_indexes: pa.Array
     in_dataset: pa.Array
+    pictures: pa.Table
+    unhashed: pa.Table
     request: DeletionRequest
     unnamed_indexes: tuple[Path, ...]
 
@@ -99,13 +109,20 @@ class DeletionPlan:
         face_ids = self.face_ids
         on_progress(Progress("withholding the faces"))
         contents, emptied = _contents_of(self.dataset, self.indexes, face_ids)
+        pictures = self.pictures
+        add_deleted_pictures(self.dataset.path, pictures)
         withheld = withhold(self.dataset.path, contents, emptied, self.request)
         on_progress(Progress("marking the faces in the indexes"))
         counts = _mark_in_indexes(self.dataset, self.indexes, face_ids, withheld)
+        if len(self.unhashed):
+            read = _read_pictures(self.unhashed, on_progress)
+            add_deleted_pictures(self.dataset.path, read)
+            pictures = pa.concat_tables([pictures, read])
         return DeletionResult(
             num_faces=len(face_ids),
             face_digests=tuple(map(face_digest, face_ids.to_pylist())),
             num_faces_of_index=counts,
+            num_recognisable=num_recognisable(pictures),
             deletion_id=withheld.deletion_id,
             unnamed_indexes=tuple(map(str, self.unnamed_indexes)),
         )
@@ -141,15 +158,19 @@ def plan_deletion(
             `where` is given, or `where` is not a valid condition.
         ContractMismatchError: an index holds embeddings of another model than the dataset.
     """
-    condition = matching(faces, photos, where)
+    selection = Selection.of(faces, photos, where)
     source, opened = open_all(dataset, indexes)
-    in_indexes = faces_in_indexes(opened, condition, source, on_progress)
+    in_indexes = faces_in_indexes(opened, selection, source, on_progress)
     on_progress(Progress("looking through the dataset"))
+    places = faces_in_dataset(source, selection)
+    pictures, unhashed = pictures_of(source, places)
     return DeletionPlan(
         dataset=source,
         indexes=tuple(path for path, _ in opened),
         in_indexes=in_indexes,
-        in_dataset=faces_in_dataset(source, condition),
+        in_dataset=places["face_id"].combine_chunks(),
+        pictures=pictures,
+        unhashed=unhashed,
         request=DeletionRequest.of(as_list(faces), as_list(photos), where),
         unnamed_indexes=unnamed_indexes(source, [path for path, _ in opened]),
     )
@@ -166,9 +187,9 @@ def delete_faces(
 ) -> DeletionResult:
     """Delete faces from a dataset and its indexes, so that no search finds them any more.
 
-    The faces are withheld from all readers, and stay so if their photos are embedded again. Until
-    `purge`, their rows stay in the files, and `undo` takes the deletion back. If this is
-    interrupted, the same call finishes it.
+    The faces are withheld from all readers, and stay so if their photos, or edited copies of these,
+    are embedded again. Until `purge`, their rows stay in the files, and `undo` takes the deletion
+    back. If this is interrupted, the same call finishes it.
 
     Args:
         dataset: path of the dataset.
@@ -217,6 +238,13 @@ def _require_its_contract(source: Dataset, index: Path, manifest: Manifest) -> N
         theirs_name=f"index {index}",
         remedy="name the indexes that were built from the dataset",
     )
+
+
+def _read_pictures(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
+    """Return what is kept of the photos of faces that an older version of facetrove embedded."""
+    from faces.dataset.picture_reading import pictures_read
+
+    return pictures_read(faces, lambda step, n, of: on_progress(Progress(step, n, of)))
 
 
 def _contents_of(

@@ -29,7 +29,7 @@ class IndexOptions:
         memory_bytes: largest size in bytes of what a search holds in memory, the memory-mapped
             embeddings not counted; None: no limit.
         threshold: the operating threshold, a similarity; None: see
-            `indexer.thresholds.operating_threshold`.
+            `indexer.model_rates.operating_threshold`.
 
     Raises:
         WrongUsageError: `target_recall` is out of range.

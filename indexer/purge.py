@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
 from faces.dataset.deletions import read_deletions
 from faces.dataset.names import NameLeft, names_left, people_of, redact_records, remove_names
 from faces.dataset.rewrite import embedding_digests, purge_dataset, remove_deleted_faces
@@ -45,6 +46,8 @@ class PurgeReport:
         deleted_face_digests: digests of the faces of `deletions`, or of all faces ever purged from
             this dataset. No face can be identified from them; one whose face id is at hand is
             recognised by sha256("facetrove deleted " + face_id).
+        kept: one line for each kind of data that is kept on purpose, so that deleted faces stay
+            away, with its amount. No face can be identified, searched for or rebuilt from it.
         files_checked: number of files that were read again after the removal.
         faces_checked: number of rows of faces in these files, each compared with what was removed.
         not_found: one line for each kind of removed data that these files were searched for.
@@ -64,6 +67,7 @@ class PurgeReport:
     num_name_rows_cleaned: int
     num_name_rows_left: int
     deleted_face_digests: tuple[str, ...]
+    kept: tuple[str, ...]
     files_checked: int
     faces_checked: int
     not_found: tuple[str, ...]
@@ -137,6 +141,7 @@ def purge(
     dead = [_dead_faces(path, withheld) for path in paths]
     num_rows = {path: _num_rows(path) for path in paths}
     leftovers = purge_dataset(source, on_part)
+    drop_released_pictures(source.path)
     source, num_cleaned = remove_names(Dataset.open(source.path), wanted, on_part)
     redact_records(source.path, wanted)
     for path in paths:
@@ -160,12 +165,25 @@ def purge(
         num_name_rows_cleaned=num_cleaned,
         num_name_rows_left=len({row.uri for row in left}),
         deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),
+        kept=_kept(source),
         files_checked=search.num_files,
         faces_checked=search.num_faces,
         not_found=search.traces.named(),
         unknown_files=tuple(search.unknown_files),
         limits=LIMITS,
         names_left=left,
+    )
+
+
+def _kept(dataset: Dataset) -> tuple[str, ...]:
+    """Describe what a dataset keeps so that deleted faces stay away, see `PurgeReport.kept`."""
+    deletions, pictures = read_deletions(dataset.path), read_deleted_pictures(dataset.path)
+    return (
+        f"a digest of each of the {len(deletions.final_digests)} faces purged so far, of the "
+        f"{len(deletions.final_contents)} photos that lost all faces, and of the "
+        f"{len(deletions.allowed)} faces that were let in again",
+        f"of {len(pictures)} deleted faces the place in the photo, and a hash of what is around "
+        "the photo's faces",
     )
 
 

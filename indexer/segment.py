@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from faces.core.errors import CorruptFileError
 from faces.core.settings import Device
 from indexer.codes import best_of, open_codes, search_rows
-from indexer.faces_file import FACES_SCHEMA, Faces, with_columns
-from indexer.filters import rows_matching
+from indexer.faces_file import FACES_SCHEMA, Faces, faces_schema, with_columns
+from indexer.filters import FilterTable, rows_matching
 from indexer.gpu import MAX_MATCHES, GpuVectors, on_gpu
 from indexer.layout import segment_dir
 from indexer.manifest import REBUILD, SegmentEntry
@@ -66,18 +66,6 @@ class Segment:
         for batch in self.faces.batches():
             yield batch, self.vectors[start : start + len(batch)]
             start += len(batch)
-
-    def mask(self, where: str, metadata: pa.Schema) -> NDArray[np.bool_]:
-        """Return (n,) bool: which faces match a filter and are not deleted.
-
-        Args:
-            where: a condition, as in `indexer.filters.rows_matching`.
-            metadata: columns that the filter may use; null if this segment does not have them.
-
-        Raises:
-            WrongUsageError: `where` is not a condition, or names a column that does not exist.
-        """
-        return rows_matching(with_columns(self.faces.table, metadata), where) & self.live()
 
     def live(self) -> NDArray[np.bool_]:
         """Return (n,) bool: which faces are not deleted."""
@@ -165,6 +153,28 @@ def open_segment(
         Faces(folder / FACES_FILE, entry.num_faces),
         gpu=on_gpu(vectors, device),
     )
+
+
+def masks_of(
+    segments: Sequence[Segment], where: str, metadata: pa.Schema
+) -> list[NDArray[np.bool_]]:
+    """Return for each segment (n,) bool: which faces match a filter and are not deleted.
+
+    Args:
+        segments: segments of one index.
+        where: a condition, as in `indexer.filters.rows_matching`.
+        metadata: columns that the filter may use; null in a segment that does not have them.
+
+    Raises:
+        WrongUsageError: the filter cannot be applied; see `indexer.filters.rows_matching`.
+    """
+    return rows_matching(filter_tables(segments, metadata), where)[: len(segments)]
+
+
+def filter_tables(segments: Sequence[Segment], metadata: pa.Schema) -> list[FilterTable]:
+    """Return what a filter sees of each segment; a table without faces if there is no segment."""
+    tables = [FilterTable(with_columns(s.faces.table, metadata), s.deleted) for s in segments]
+    return tables or [FilterTable(faces_schema(metadata).empty_table())]
 
 
 def metadata_of(segments: Sequence[Segment]) -> pa.Schema:

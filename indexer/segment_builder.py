@@ -21,6 +21,7 @@ from indexer.codes import write_codes
 from indexer.faces_file import faces_schema, with_columns
 from indexer.folder import IndexWriter
 from indexer.manifest import Measured, SegmentEntry
+from indexer.model_rates import operating_threshold
 from indexer.options import AUTO, IndexOptions, Recipe
 from indexer.recipes import EXACT_UP_TO_FACES, add, choose_recipe, train, use_gpu
 from indexer.segment import Segment
@@ -32,7 +33,7 @@ from indexer.segment_files import (
     write_faces,
     write_photos,
 )
-from indexer.thresholds import Calibration, operating_threshold
+from indexer.thresholds import Calibration
 from indexer.tuning import tune
 from indexer.vectors import open_vectors
 

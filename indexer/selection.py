@@ -1,55 +1,118 @@
-"""Which faces a deletion selects: by face id, by photo, or by a condition on their columns."""
+"""Selections: which faces a deletion is about, by face id, by photo or by a filter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress
+from faces.dataset.deleted_pictures import PLACE_COLUMNS
 from faces.dataset.schema import PhotoStatus
 from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
 from indexer.faces_file import FACES_SCHEMA
-from indexer.filters import any_of, in_photo, rows_matching
+from indexer.filters import FilterTable, rows_matching
 from indexer.folder import open_segments
 from indexer.manifest import Manifest
-from indexer.segment import metadata_of
+from indexer.segment import filter_tables, metadata_of
 
 
-def matching(
-    faces: str | Sequence[str], photos: str | Path | Sequence[str | Path], where: str | None
-) -> str:
-    """Return a filter for faces by face id, by photo (path, uri or photo id), or by condition.
+@dataclass(frozen=True)
+class Selection:
+    """Faces that are named, or that match a filter. Use `of`.
 
-    Args:
-        faces: face ids.
-        photos: paths, uris or photo ids of photos.
+    Attributes:
+        face_ids: face ids.
+        photos: uris and photo ids of photos, in Unicode NFC; their copies count too.
         where: a condition as in SQL's WHERE; None: no further faces.
-
-    Raises:
-        WrongUsageError: nothing is given, which would select every face.
     """
-    conditions = [] if where is None else [f"({where})"]
-    if face_ids := list(map(str, as_list(faces))):
-        conditions.append(any_of("face_id", face_ids))
-    if names := [str(photo) for photo in as_list(photos)]:
+
+    face_ids: tuple[str, ...]
+    photos: tuple[str, ...]
+    where: str | None
+
+    @classmethod
+    def of(
+        cls,
+        faces: str | Sequence[str],
+        photos: str | Path | Sequence[str | Path],
+        where: str | None,
+    ) -> Selection:
+        """Make a selection of faces by face id, by photo (path, uri or photo id) or by a filter.
+
+        Raises:
+            WrongUsageError: nothing is given, which would select every face.
+        """
+        names = [str(photo) for photo in as_list(photos)]
         uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in names]
-        conditions.append(in_photo([*uris, *names]))
-    if not conditions:
-        raise WrongUsageError("say which faces: by --face, --photo or --where")
-    return " OR ".join(conditions)
+        photo_names = tuple(normalize("NFC", name) for name in (*uris, *names))
+        selection = cls(tuple(map(str, as_list(faces))), photo_names, where)
+        if not (selection.face_ids or selection.photos or where is not None):
+            raise WrongUsageError("say which faces: by --face, --photo or --where")
+        return selection
+
+    def masks(self, tables: Sequence[FilterTable]) -> list[NDArray[np.bool_]]:
+        """Return for each table of n faces (n,) bool: which are selected and not deleted.
+
+        Args:
+            tables: tables of faces, at least one, all with the same columns.
+
+        Raises:
+            WrongUsageError: the filter cannot be applied; see `indexer.filters.rows_matching`.
+        """
+        masks = [self._named(table.faces) for table in tables]
+        if self.where is not None:
+            matching = rows_matching(tables, self.where)
+            masks = [named | rows for named, rows in zip(masks, matching, strict=True)]
+        return [
+            mask if table.deleted is None else mask & ~table.deleted
+            for mask, table in zip(masks, tables, strict=True)
+        ]
+
+    def _named(self, faces: pa.Table) -> NDArray[np.bool_]:
+        """Return (n,) bool: which faces `face_ids` and `photos` name."""
+        face_ids, photos = pa.array(self.face_ids, pa.string()), pa.array(self.photos, pa.string())
+        mask = [np.zeros(0, dtype=bool)]
+        columns = faces.select(["face_id", "uri", "photo_id", "also_at"])
+        for batch in columns.to_batches():
+            by_name = pc.or_(
+                pc.is_in(batch["face_id"], value_set=face_ids),
+                pc.or_(
+                    pc.is_in(self._composed(batch["uri"]), value_set=photos),
+                    pc.is_in(batch["photo_id"], value_set=photos),
+                ),
+            )
+            named = by_name.to_numpy(zero_copy_only=False)
+            also_at = batch["also_at"]
+            copies = pc.is_in(self._composed(pc.list_flatten(also_at)), value_set=photos)
+            named[pc.list_parent_indices(also_at).filter(copies).to_numpy()] = True
+            mask.append(named)
+        return np.concatenate(mask)
+
+    def _composed(self, uris: pa.Array) -> pa.Array:
+        """Return uris in Unicode NFC, as far as one of `photos` may equal them."""
+        if all(map(str.isascii, self.photos)) or pc.all(pc.string_is_ascii(uris)).as_py():
+            return uris
+        texts = [None if uri is None else normalize("NFC", uri) for uri in uris.to_pylist()]
+        return pa.array(texts, pa.string())
 
 
 def faces_in_indexes(
-    opened: Sequence[tuple[Path, Manifest]], where: str, source: Dataset, on_progress: OnProgress
+    opened: Sequence[tuple[Path, Manifest]],
+    selection: Selection,
+    source: Dataset,
+    on_progress: OnProgress,
 ) -> pa.Array:
-    """Return the ids of the live faces in indexes that match a filter.
+    """Return the ids of the live faces in indexes that are selected, (n,) string.
 
     Columns that the dataset has and an index does not have yet are null in that index.
     """
@@ -58,14 +121,14 @@ def faces_in_indexes(
         on_progress(Progress(f"looking through {index_dir}"))
         segments = open_segments(index_dir, manifest)
         metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
-        for segment in segments:
-            rows = pa.array(segment.mask(where, metadata))
-            found.append(segment.faces.table["face_id"].filter(rows).combine_chunks())
+        tables = filter_tables(segments, metadata)
+        for table, mask in zip(tables, selection.masks(tables), strict=True):
+            found.append(table.faces["face_id"].filter(pa.array(mask)).combine_chunks())
     return pa.concat_arrays(found).unique()
 
 
-def faces_in_dataset(source: Dataset, where: str) -> pa.Array:
-    """Return the ids of the faces of a dataset that match a filter, (n,) string.
+def faces_in_dataset(source: Dataset, selection: Selection) -> pa.Table:
+    """Return `PLACE_COLUMNS` of the faces of a dataset that are selected.
 
     A photo's content may be at several places, with other metadata at each. The filter is asked
     about the metadata of every place: whoever is named at one of them is found.
@@ -73,15 +136,11 @@ def faces_in_dataset(source: Dataset, where: str) -> pa.Array:
     metadata = source.metadata.names
     photos = source.photos(metadata)
     faces = source.faces([*FACES_SCHEMA.names, *metadata], photos=photos).to_arrow()
-    tables = [faces]
-    if metadata:
-        tables.append(_at_other_places(faces, photos, metadata))
-    found = [
-        table["face_id"].filter(pa.array(rows_matching(table, where))).combine_chunks()
-        for table in tables
-        if len(table)
-    ]
-    return pa.concat_arrays([pa.array([], pa.string()), *found]).unique()
+    others = _at_other_places(faces, photos, metadata)
+    mask, elsewhere = selection.masks([FilterTable(faces), FilterTable(others)])
+    found = others["face_id"].filter(pa.array(elsewhere)).combine_chunks()
+    selected = pc.or_(pa.array(mask), pc.is_in(faces["face_id"], value_set=found))
+    return faces.filter(selected).select(PLACE_COLUMNS)
 
 
 def _at_other_places(faces: pa.Table, photos: pa.Table, metadata: Sequence[str]) -> pa.Table:

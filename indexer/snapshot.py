@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.core.errors import CorruptFileError, WrongUsageError
+from faces.core.errors import CorruptFileError
 from faces.core.settings import Device
 from indexer.changes import rows_in
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
-from indexer.segment import Segment, metadata_of
+from indexer.segment import Segment, masks_of, metadata_of
+from indexer.stranger_rates import StrangerRates
 from indexer.vectors import RowMask, Vectors
 
 OPEN_ATTEMPTS = 5
@@ -40,6 +41,7 @@ class Snapshot:
         manifest: the version's manifest.
         segments: the version's segments, opened, oldest first.
         metadata: the columns of the photos' metadata, beside the columns that every face has.
+        rates: how often searches for strangers find a match, by similarity.
         masks: function of a filter, or of None for no filter, that returns its `RowMasks`. The
             results for the last `FILTERS_KEPT` filters are kept.
     """
@@ -49,6 +51,7 @@ class Snapshot:
         self.manifest = manifest
         self.segments = segments
         self.metadata = metadata_of(segments)
+        self.rates = StrangerRates(manifest)
         self._starts = np.cumsum([0, *(len(segment.vectors) for segment in segments)])
         self.masks = lru_cache(FILTERS_KEPT)(self._masks)
 
@@ -82,7 +85,7 @@ class Snapshot:
     def _masks(self, where: str | None) -> RowMasks:
         if where is None:
             return [None] * len(self.segments)
-        return [RowMask(segment.mask(where, self.metadata)) for segment in self.segments]
+        return list(map(RowMask, masks_of(self.segments, where, self.metadata)))
 
     def num_selected(self, mask: RowMasks) -> int:
         """Return the number of faces that masks select."""
@@ -133,31 +136,6 @@ class Snapshot:
             here = numbers == number
             embeddings[here] = self.segments[number].vectors[positions[here] - self._starts[number]]
         return embeddings
-
-    def fpirs_of(self, similarities: NDArray[np.floating]) -> NDArray[np.float64] | None:
-        """Compute the lowest FPIR at which matches of given similarities would still be returned.
-
-        Args:
-            similarities: (n,) similarities, in [-1, 1].
-
-        Returns:
-            (n,) FPIR, in (0, 1]; None if the index is not calibrated for its present size.
-        """
-        calibration = self.manifest.calibration
-        if calibration is None:
-            return None
-        try:
-            return calibration.fpir_of(similarities, self.manifest.num_faces)
-        except WrongUsageError:  # the number of faces has changed too much since calibration
-            return None
-
-    def fpir_of(self, similarity: float) -> float | None:
-        """Compute the lowest FPIR at which a match of one similarity would still be returned.
-
-        Returns None if the index is not calibrated for its present size.
-        """
-        fpirs = self.fpirs_of(np.array([similarity]))
-        return None if fpirs is None else float(fpirs[0])
 
     def live(self) -> NDArray[np.bool_]:
         """Return (n,) bool: whether the face at each position is not deleted."""

@@ -4,7 +4,7 @@ Every face of a gallery is a chance to be taken for somebody else. So the thresh
 stated by its false-positive identification rate (FPIR; ISO/IEC 19795-1, NIST FRTE Part 2), which is
 the share of searches for people who are not enrolled that return a match. `facetrove calibrate`
 measures the FPIR of an index by similarity and stores it with the index. Without a calibration,
-`operating_threshold` uses rates that were measured for the model.
+`indexer.model_rates` has rates that were measured for the model.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-
-FPIR = 0.01
-"""The FPIR at which `operating_threshold` sets the threshold: one search in a hundred."""
 
 MAX_GROWTH = 2.0
 """Largest factor by which an index may have grown or shrunk since its calibration. Beyond it, the
@@ -139,58 +136,3 @@ def rounded_up(rate: float) -> float:
     """Round a rate up to two significant digits, so that a person can type it."""
     step = 10.0 ** (np.floor(np.log10(rate)) - 1)
     return float(f"{np.ceil(rate / step - 1e-9) * step:.2g}")
-
-
-_SFACE = (
-    *((0.119, -1.0), (0.218, -2.0), (0.292, -3.0), (0.355, -4.0), (0.412, -5.0), (0.463, -6.0)),
-    *((0.506, -7.0), (0.544, -8.0), (0.577, -9.0)),
-)
-"""For SFace: similarity, and log10 of the share of pairs of different people that reach it. Down to
-1e-6 measured on Labeled Faces in the Wild; below, extrapolated with generated faces (see
-benchmarks/README.md)."""
-
-NON_MATED = {"sface": _SFACE, "sface-int8": _SFACE}
-"""By embedder, the points of its non-mated similarity distribution, as in `_SFACE`. Those of
-sface-int8 are within 0.005 of these."""
-
-
-def operating_threshold(
-    embedder: str, num_faces: int, calibration: Calibration | None = None
-) -> float | None:
-    """Return the smallest similarity of a match at the FPIR `FPIR`, in [-1, 1].
-
-    Args:
-        embedder: name of the embedder.
-        num_faces: number of faces in the gallery.
-        calibration: the index's calibration, which is used if it supports that rate.
-
-    Returns:
-        The threshold; None without a calibration if the embedder is not in `NON_MATED`.
-    """
-    if calibration is not None:
-        try:
-            return calibration.threshold(FPIR, num_faces)
-        except WrongUsageError:
-            pass  # the rates of the embedder have to do
-    if embedder not in NON_MATED or num_faces == 0:
-        return None
-    similarities, shares = np.array(NON_MATED[embedder]).T
-    return float(np.interp(-np.log10(FPIR / num_faces), -shares, similarities))
-
-
-def verification_threshold(embedder: str, far: float) -> float | None:
-    """Return the similarity from which two faces count as one person's in a 1:1 comparison.
-
-    Args:
-        embedder: name of the embedder.
-        far: false accept rate: share of pairs of different people that reach the threshold.
-
-    Returns:
-        The threshold, in [-1, 1]; None if nothing was measured for the embedder at this rate.
-    """
-    if embedder not in NON_MATED:
-        return None
-    similarities, log_shares = np.array(NON_MATED[embedder]).T
-    if not log_shares[-1] <= np.log10(far) <= log_shares[0]:
-        return None
-    return float(np.interp(-np.log10(far), -log_shares, similarities))

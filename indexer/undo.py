@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faces.core.progress import OnProgress, ignore_progress
+from faces.dataset.deleted_pictures import drop_released_pictures
 from faces.dataset.deletion_records import Deletion
 from faces.dataset.deletion_steps import take_back
 from faces.dataset.deletions import read_deletions
@@ -63,7 +64,8 @@ def undo(
     """Take a deletion back, so that its faces are found again.
 
     The indexes named are brought up to date with the dataset; an index that is not named follows
-    at its next update. If this is interrupted, the same call finishes it.
+    at its next update. Faces that were kept away from edited copies of their photos come with the
+    next `embed_photos` of these. If this is interrupted, the same call finishes it.
 
     Args:
         dataset: path of the dataset's folder.
@@ -83,6 +85,7 @@ def undo(
     """
     source, opened = open_all(dataset, indexes)
     num_faces = take_back(source.path, deletion_id)
+    drop_released_pictures(source.path)
     paths = [path for path, _ in opened]
     for path in paths:
         build_index(source.path, path, on_progress=on_progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self, TypeVar, overload
 
 import numpy as np
@@ -13,6 +14,12 @@ from numpy.typing import NDArray
 from faces.core.tables import Tabular
 from faces.models.face import Box
 from indexer.snapshot import Snapshot
+from indexer.stranger_rates import FpirBasis, StrangerRates
+
+JOINT_GROWTH = 2
+"""About how many times as often a probe of several photos of one stranger finds a match at the
+threshold of a probe of one photo. On Labeled Faces in the Wild at an FPIR of 0.01: 1.7 times with 2
+photos, 2.1 with 5 (at 0.1: 1.2 and 1.4); see benchmarks/README.md, "Searches for strangers"."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,12 @@ class Match:
         person: who the photo shows, from its metadata column `person`; None: not given.
         metadata: the photo's other metadata, from photo lists, by column.
         fpir: the lowest false-positive identification rate at which the match would still be
-            returned, in (0, 1] and not below the calibration's lowest; None: not calibrated.
+            returned: the share of searches for people who are not enrolled that find a match as
+            similar, in (0, 1]; None: neither is the index calibrated, nor is there a figure for its
+            models.
+        fpir_basis: what `fpir` rests on: `index`, the index's calibration; `model`, figures that
+            were measured for its models on other photos; None: there is no `fpir`.
+        strangers: `fpir` in words, such as `1 in 27`; see `indexer.stranger_rates.odds`.
     """
 
     rank: int
@@ -45,6 +57,8 @@ class Match:
     person: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fpir: float | None = None
+    fpir_basis: FpirBasis | None = None
+    strangers: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary for `json.dump`; dates are ISO 8601 strings."""
@@ -115,10 +129,17 @@ class CandidateList(Tabular, Sequence[Match]):
 
         Returns:
             Columns rank, similarity, uri, box (x, y, width, height in pixels), face_id, photo_id,
-            score, also_at, fpir, and the photos' metadata, `person` included. A metadata column
-            that has one of these names is called `photo_<name>`.
+            score, also_at, fpir, fpir_basis, strangers, and the photos' metadata, `person`
+            included. A metadata column that has one of these names is called `photo_<name>`.
         """
         return _matches_table(self._snapshot, [self]).drop_columns(["probe"])
+
+    @cached_property
+    def _rates(self) -> list[tuple[float, str]] | None:
+        """The FPIR of each match, and the same in words; None: there are none."""
+        rates = self._snapshot.rates
+        fpirs = rates.fpir_of(self.similarities)
+        return None if fpirs is None else [*zip(fpirs.tolist(), rates.in_words(fpirs), strict=True)]
 
     def _match(self, number: int) -> Match:
         names = self._snapshot.metadata.names
@@ -126,6 +147,7 @@ class CandidateList(Tabular, Sequence[Match]):
         metadata = {name: face.get(name) for name in names}
         person = metadata.pop("person", None)
         similarity = float(self.similarities[number])
+        fpir, strangers = (None, None) if self._rates is None else self._rates[number]
         return Match(
             rank=self._first_rank + number,
             similarity=similarity,
@@ -137,7 +159,9 @@ class CandidateList(Tabular, Sequence[Match]):
             also_at=tuple(face["also_at"]),
             person=None if person is None else str(person),
             metadata=metadata,
-            fpir=self._snapshot.fpir_of(similarity),
+            fpir=fpir,
+            fpir_basis=self._snapshot.rates.basis,
+            strangers=strangers,
         )
 
 
@@ -160,17 +184,72 @@ class Probe:
         box: box of the face: x, y, width, height in pixels of the upright photo.
         score: the detector's confidence in the face, [0, 1].
         matches: the face's candidate list.
+        number: rank of the face by the area of its box among the photo's faces; 1 is the largest.
+        num_faces: number of faces that were found in the photo.
     """
 
     box: Box
     score: float
     matches: CandidateList
+    number: int = 1
+    num_faces: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary for `json.dump`."""
         return {
             "box": self.box._asdict(),
             "score": self.score,
+            "number": self.number,
+            "num_faces": self.num_faces,
+            "matches": [match.to_json() for match in self.matches],
+        }
+
+
+@dataclass(frozen=True)
+class ProbeFace:
+    """A face of one of the photos that were searched for together.
+
+    Attributes:
+        box: box of the face: x, y, width, height in pixels of the upright photo.
+        score: the detector's confidence in the face, [0, 1].
+        number: rank of the face by the area of its box among the photo's faces; 1 is the largest.
+        num_faces: number of faces that were found in the photo.
+    """
+
+    box: Box
+    score: float
+    number: int
+    num_faces: int
+
+
+@dataclass(frozen=True)
+class JointProbe(Tabular):
+    """Faces of one person in several photos, searched for as one probe, and its matches.
+
+    The probe is the mean of the faces' embeddings, scaled to unit length. It misses fewer people
+    than a face alone. But the rates of the index are those of probes of one face: a stranger's
+    joint probe finds a match as similar more often (docs/evaluation.md has figures).
+
+    Attributes:
+        faces: the face of each photo, in the order of the photos.
+        min_similarity: lowest similarity between two of these faces, [-1, 1]; a low one, as between
+            strangers, may mean that the photos do not all show one person.
+        matches: the probe's candidate list.
+    """
+
+    faces: tuple[ProbeFace, ...]
+    min_similarity: float
+    matches: CandidateList
+
+    def to_arrow(self) -> pa.Table:
+        """Return the matches as an Arrow table; see `CandidateList.to_arrow`."""
+        return self.matches.to_arrow()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary for `json.dump`."""
+        return {
+            "faces": [{**vars(face), "box": face.box._asdict()} for face in self.faces],
+            "min_similarity": self.min_similarity,
             "matches": [match.to_json() for match in self.matches],
         }
 
@@ -212,7 +291,7 @@ class _Results(Tabular, Sequence[_Item]):
 
 
 class Probes(_Results[Probe]):
-    """The faces of the photo that was searched for, with their matches, highest score first."""
+    """The faces of the photo that was searched for, with their matches, the largest face first."""
 
     def to_arrow(self) -> pa.Table:
         """Return the matches of all probes as an Arrow table.
@@ -237,6 +316,19 @@ class CandidateLists(_Results[CandidateList]):
         return _matches_table(self.snapshot, list(self))
 
 
+def _rate_columns(rates: StrangerRates, similarities: NDArray[np.float32]) -> dict[str, pa.Array]:
+    """Return the columns fpir, fpir_basis and strangers of matches with given similarities."""
+    count, fpirs = len(similarities), rates.fpir_of(similarities)
+    if fpirs is None:
+        kinds = {"fpir": pa.float64(), "fpir_basis": pa.string(), "strangers": pa.string()}
+        return {name: pa.nulls(count, kind) for name, kind in kinds.items()}
+    return {
+        "fpir": pa.array(fpirs),
+        "fpir_basis": pa.array([rates.basis] * count, pa.string()),
+        "strangers": pa.array(rates.in_words(fpirs), pa.string()),
+    }
+
+
 def _matches_table(snapshot: Snapshot, lists: Sequence[CandidateList]) -> pa.Table:
     """Read the matches of several candidate lists of one snapshot, column by column."""
     lengths = np.array([len(matches) for matches in lists], dtype=np.int64)
@@ -250,8 +342,7 @@ def _matches_table(snapshot: Snapshot, lists: Sequence[CandidateList]) -> pa.Tab
     }
     for name, kind in _COLUMN_TYPES.items():
         columns[name] = pa.array(snapshot.values(name, positions), kind)
-    fpirs = snapshot.fpirs_of(similarities)
-    columns["fpir"] = pa.nulls(len(positions), pa.float64()) if fpirs is None else pa.array(fpirs)
+    columns |= _rate_columns(snapshot.rates, similarities)
     taken, metadata_names = set(columns), set(snapshot.metadata.names)
     for column in snapshot.metadata:
         name = column.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -14,46 +14,26 @@ from numpy.typing import ArrayLike, NDArray
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
-from faces.core.vectors import has_unit_length
-from faces.models.face import Box
+from faces.core.vectors import has_unit_length, unit_length
+from faces.models.face import Box, Face
 from faces.models.pipeline import FacePipeline
+from faces.models.ranking import face_of_rank, largest_first
 from faces.models.registry import load_pipeline_for
 from faces.photos.decoding import Image, Photo
 from faces.photos.reading import open_photo
 from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
-from indexer.vectors import Vectors
-from search.results import CandidateList, CandidateLists, Probe, Probes
-
-DEFAULT_K = 10
-
-OnePer = Literal["photo", "person"]
-_GROUP_COLUMN = {"photo": "photo_id", "person": "person"}
-
-PROBES_AT_ONCE = 4096  # bounds the memory of a batch of any size
-FIRST_DEPTH, DEEPER = 64, 4
-"""Candidates fetched first where any number may match, and the factor by which more are fetched."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """The conditions of a search, beside its probes.
-
-    Attributes:
-        k: number of matches for each probe; None: see `FaceSearcher.search`.
-        where: a condition as in SQL's WHERE, over the columns of faces; see docs/search.md.
-        min_similarity: smallest similarity of a match, [-1, 1].
-        one_per: `photo` or `person`: only the best match from each.
-        fpir: share of searches for people who are not enrolled that may return a match, (0, 1);
-            the stricter of this and `min_similarity` counts.
-    """
-
-    k: int | None = None
-    where: str | None = None
-    min_similarity: float | None = None
-    one_per: OnePer | None = None
-    fpir: float | None = None
+from indexer.stranger_rates import StrangerRates
+from search.answering import GROUP_COLUMN, OnePer, Query, answer
+from search.results import (
+    CandidateList,
+    CandidateLists,
+    JointProbe,
+    Probe,
+    ProbeFace,
+    Probes,
+)
 
 
 class FaceSearcher:
@@ -132,6 +112,7 @@ class FaceSearcher:
         photo: str | Path | Photo | Image,
         k: int | None = None,
         *,
+        face: int | None = None,
         where: str | None = None,
         min_similarity: float | None = None,
         one_per: OnePer | None = None,
@@ -143,37 +124,108 @@ class FaceSearcher:
             photo: path of a photo, or a decoded one; an array is (height, width, 3) uint8 RGB.
             k: number of matches per face, from 1 to the number of faces in the index. None: all
                 matches if `min_similarity` or `fpir` is given, otherwise up to `DEFAULT_K`.
+            face: rank by size of the one face to search for, where 1 is the largest; None: every
+                face of the photo.
             where: a condition on faces as in SQL's WHERE, such as `person = 'Ann'` or
                 `starts_with(uri, '/archive/2019/') AND sharpness > 0.3`; None: all faces.
             min_similarity: smallest similarity of a match, [-1, 1].
             one_per: `photo` or `person`: only the best match from each; a face without a person
                 counts as a person of its own.
             fpir: share of searches for people who are not enrolled that may return a match,
-                (0, 1), by the index's calibration; see `threshold`. A filter lowers it further.
+                (0, 1); see `threshold`. A filter lowers it further.
 
         Returns:
-            A probe for each face of the photo, highest score first; empty if no face is found.
+            A probe for each face of the photo, the largest first; empty if no face is found.
             A probe has fewer than k matches only if fewer faces meet the conditions.
 
         Raises:
-            WrongUsageError: the photo cannot be read, k, the filter or another condition is not
-                valid, or the index is not calibrated for `fpir`.
+            WrongUsageError: the photo cannot be read or has no face of that rank, k, the filter or
+                another condition is not valid, or there is no threshold at `fpir`.
+            FaceTroveError: `face` is given, and the photo shows no face.
             ContractMismatchError: the installed models differ from those that made the index.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
-        if isinstance(photo, str | Path):  # decoded at reduced size, as when it is embedded
-            photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
-        (faces,) = self.pipeline.find_faces([photo])
+        faces = largest_first(self._faces_of(photo))
+        chosen = [face_of_rank(faces, face, _name(photo))] if face is not None else faces
         dimension = self.contract.dimension
-        embeddings = np.array([face.embedding for face in faces], np.float32)
-        answers = self._answer(embeddings.reshape(-1, dimension), query)
+        embeddings = np.array([found.embedding for found in chosen], np.float32)
+        answers = answer(self._snapshot, embeddings.reshape(-1, dimension), query)
         return Probes(
             [
-                Probe(Box(*face.detection.box.tolist()), face.detection.score, matches)
-                for face, matches in zip(faces, answers, strict=True)
+                Probe(Box(*found.box.tolist()), found.score, matches, face or number, len(faces))
+                for number, (found, matches) in enumerate(
+                    zip(chosen, answers, strict=True), start=1
+                )
             ],
             answers.snapshot,
         )
+
+    def search_together(
+        self,
+        photos: Sequence[str | Path | Photo | Image],
+        k: int | None = None,
+        *,
+        face: int | Sequence[int] = 1,
+        where: str | None = None,
+        min_similarity: float | None = None,
+        one_per: OnePer | None = None,
+        fpir: float | None = None,
+    ) -> JointProbe:
+        """Find the faces most similar to one person, who is shown by several photos.
+
+        The probe is the mean of the embeddings of one face in each photo, scaled to unit length.
+
+        Args:
+            photos: paths of photos, or decoded ones; an array is (height, width, 3) uint8 RGB.
+            face: rank by size of the person's face in each photo, where 1 is the largest; several
+                ranks are for the photos one by one.
+            k, where, min_similarity, one_per: as in `search`.
+            fpir: as in `search`. The rate is that of probes of one face; strangers whom several
+                photos show find matches more often (docs/evaluation.md has figures).
+
+        Returns:
+            The faces and their common matches.
+
+        Raises:
+            WrongUsageError: there is no photo, a photo cannot be read or has no face of that rank,
+                there are more or fewer ranks than photos, or a condition is not valid.
+            FaceTroveError: a photo shows no face.
+            ContractMismatchError: the installed models differ from those that made the index.
+        """
+        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
+        ranks = [face] * len(photos) if isinstance(face, int) else list(face)
+        if not photos or len(ranks) != len(photos):
+            raise WrongUsageError(
+                f"{len(ranks)} face numbers are given for {len(photos)} photos; give at least one "
+                "photo, and one number for all photos or one for each"
+            )
+        found = [self._faces_of(photo) for photo in photos]
+        chosen = [
+            face_of_rank(faces, rank, _name(photo))
+            for photo, faces, rank in zip(photos, found, ranks, strict=True)
+        ]
+        embeddings = np.array([one.embedding for one in chosen], np.float32)
+        (matches,) = answer(self._snapshot, joint_embedding(embeddings)[np.newaxis], query)
+        return JointProbe(
+            tuple(
+                ProbeFace(Box(*one.box.tolist()), one.score, rank, len(faces))
+                for one, rank, faces in zip(chosen, ranks, found, strict=True)
+            ),
+            min(1.0, float((embeddings @ embeddings.T).min())),
+            matches,
+        )
+
+    def _faces_of(self, photo: str | Path | Photo | Image) -> list[Face]:
+        """Find and embed the faces of a photo.
+
+        Raises:
+            WrongUsageError: the photo cannot be read.
+            ContractMismatchError: the installed models differ from those that made the index.
+        """
+        if isinstance(photo, str | Path):  # decoded at reduced size, as when it is embedded
+            photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
+        (faces,) = self.pipeline.find_faces([photo])
+        return faces
 
     def search_embeddings(
         self,
@@ -199,7 +251,7 @@ class FaceSearcher:
                 valid.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
-        return self._answer(self._checked(embeddings), query)
+        return answer(self._snapshot, self._checked(embeddings), query)
 
     def search_face(
         self,
@@ -226,42 +278,42 @@ class FaceSearcher:
         if position is None:
             raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")
         probe = snapshot.embeddings(np.array([position]))
-        (matches,) = self._answer(probe, query, without=position)
+        (matches,) = answer(snapshot, probe, query, without=position)
         return matches
 
     @property
+    def rates(self) -> StrangerRates:
+        """How often searches for strangers find a match by similarity, and what that rests on."""
+        return self._snapshot.rates
+
+    @property
     def min_fpir(self) -> float | None:
-        """The lowest FPIR, in (0, 1], that the calibration supports; None: not calibrated."""
-        return self._snapshot.fpir_of(1.0)
+        """The lowest FPIR, in (0, 1], that `threshold` supports; None: none is known."""
+        return self.rates.min_fpir
 
     def threshold(self, fpir: float) -> float:
         """Return the smallest similarity of a match at a false-positive identification rate.
+
+        It is that of the index's calibration; without one for about the present number of faces,
+        the figure of the index's models for a gallery of this size (`rates.basis` says which).
 
         Args:
             fpir: share of searches for people who are not enrolled that may return a match, from
                 `min_fpir` to below 1.
 
         Raises:
-            WrongUsageError: the index is not calibrated, or not for this rate or its present size.
+            WrongUsageError: neither the calibration nor the models have a threshold at this rate.
         """
-        calibration = self.manifest.calibration
-        if calibration is None:
+        if self.min_fpir is None and self.manifest.calibration is None:
             raise WrongUsageError(
-                f"index {self.path} is not calibrated; run `facetrove calibrate {self.path}`"
+                f"index {self.path} is not calibrated; run `facetrove calibrate {self.path}` "
+                f"({self.rates.explanation})"
             )
-        return calibration.threshold(fpir, len(self))
-
-    def _answer(self, probes: Vectors, query: Query, without: int | None = None) -> CandidateLists:
-        snapshot = self._snapshot
-        answers: list[CandidateList] = []
-        for start in range(0, len(probes), PROBES_AT_ONCE):
-            some = probes[start : start + PROBES_AT_ONCE]
-            answers += _Answering(snapshot, some, query, without).lists()
-        return CandidateLists(answers, snapshot)
+        return self.rates.threshold(fpir)
 
     def _checked_query(self, query: Query) -> Query:
         k, num_faces = query.k, len(self)
-        if query.one_per is not None and query.one_per not in _GROUP_COLUMN:
+        if query.one_per is not None and query.one_per not in GROUP_COLUMN:
             raise WrongUsageError(f"one_per is {query.one_per!r}; give 'photo' or 'person'")
         if query.one_per == "person" and "person" not in self._snapshot.metadata.names:
             raise WrongUsageError(
@@ -301,92 +353,20 @@ class FaceSearcher:
         return vectors
 
 
-class _Answering:
-    """A search for one block of probes, which fetches more candidates until k are matches."""
+def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the mean of (n, d) embeddings of one person, scaled to unit length, as (d,) float32.
 
-    def __init__(
-        self, snapshot: Snapshot, probes: Vectors, query: Query, without: int | None
-    ) -> None:
-        self.snapshot = snapshot
-        self.probes = probes
-        self.query = query
-        self.without = without
-        self.masks = snapshot.masks(query.where)
-        self.available = snapshot.num_selected(self.masks)
-        unlimited = query.k is None and query.min_similarity is not None
-        self.k = self.available if unlimited else min(query.k or DEFAULT_K, self.available)
-
-    def lists(self) -> list[CandidateList]:
-        """Return a candidate list for each probe."""
-        answers = [CandidateList(self.snapshot, _NO_SIMILARITIES, _NO_POSITIONS)] * len(self.probes)
-        open_ = np.arange(len(self.probes))
-        depth = self._first_depth()
-        while len(open_) and depth:
-            similarities, positions = self.snapshot.nearest(self.probes[open_], depth, self.masks)
-            if self._takes_all:
-                return [
-                    CandidateList(self.snapshot, *pair)
-                    for pair in zip(similarities, positions, strict=True)
-                ]
-            unfinished = []
-            for number, row in enumerate(open_.tolist()):
-                kept, is_finished = self._select(similarities[number], positions[number])
-                if is_finished or depth >= self.available:
-                    kept = kept[: self.k]
-                    answers[row] = CandidateList(
-                        self.snapshot, similarities[number, kept], positions[number, kept]
-                    )
-                else:
-                    unfinished.append(row)
-            open_ = np.array(unfinished, dtype=np.int64)
-            depth = min(self.available, DEEPER * depth)
-        return answers
-
-    @property
-    def _takes_all(self) -> bool:
-        """Whether each of the k nearest faces is a match, as there is no further condition."""
-        conditions = (self.query.min_similarity, self.query.one_per, self.without)
-        return all(condition is None for condition in conditions)
-
-    def _first_depth(self) -> int:
-        depth = self.k + (self.without is not None)
-        if self.query.one_per is not None:
-            depth *= DEEPER
-        if self.query.k is None and self.query.min_similarity is not None:
-            depth = FIRST_DEPTH
-        return min(depth, self.available)
-
-    def _select(
-        self, similarities: NDArray[np.float32], positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.intp], bool]:
-        """Return the numbers of the candidates that are matches, and whether these suffice."""
-        is_match = positions >= 0  # negative positions are padding
-        is_finished = False
-        if self.query.min_similarity is not None:
-            above = similarities >= self.query.min_similarity
-            is_finished = not above.all()
-            is_match &= above
-        if self.without is not None:
-            is_match &= positions != self.without
-        kept = np.flatnonzero(is_match)
-        if self.query.one_per is not None:
-            groups = self.snapshot.values(_GROUP_COLUMN[self.query.one_per], positions[kept])
-            kept = kept[_firsts(groups)]
-        return kept, is_finished or len(kept) >= self.k
+    Raises:
+        WrongUsageError: the embeddings cancel out.
+    """
+    try:
+        joint: NDArray[np.float32] = unit_length(embeddings.mean(axis=0, keepdims=True))[0]
+    except ValueError as error:
+        raise WrongUsageError(
+            "the faces of these photos have nothing in common; search for them one by one"
+        ) from error
+    return joint
 
 
-def _firsts(groups: Sequence[str | None]) -> list[int]:
-    """Return the numbers of each group's first item, and of all items whose group is None."""
-    seen: set[str] = set()
-    firsts = []
-    for number, group in enumerate(groups):
-        if group is None:
-            firsts.append(number)
-        elif group not in seen:
-            seen.add(group)
-            firsts.append(number)
-    return firsts
-
-
-_NO_SIMILARITIES = np.empty(0, np.float32)
-_NO_POSITIONS = np.empty(0, np.int64)
+def _name(photo: str | Path | Photo | Image) -> str:
+    return str(photo) if isinstance(photo, str | Path) else "the photo"

@@ -2,7 +2,7 @@
 
 Beam's own runner waits for ever when a worker process is killed, and leaves worker processes
 running when the driver is killed. Here a lost worker ends the run with an error, and workers end
-with their driver.
+with their driver. Beam's own lets every user of the machine take part in a job, ours nobody else.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import apache_beam as beam
-import grpc
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability import local_job_service
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
+from beam_jobs.runners.job_folder import private_job_folder
 from beam_jobs.runners.job_pipeline import JobPipeline
+from beam_jobs.runners.job_services import WORKER_THREAD_NAME, job_runner
 from beam_jobs.runners.local_worker import CHECK_SECONDS
 from faces.core.errors import FaceTroveError, WrongUsageError
 
 _BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
 """Names of Beam's threads that also raise when the worker process that they read from dies."""
 
+_RUNNING_MODE = "in_memory"
+"""The value of Beam's flag --direct_running_mode, its default, with which Beam starts workers as we
+describe them."""
 
 _KEEP_MEMORY = ("MALLOC_MMAP_THRESHOLD_=200000000", "MALLOC_TRIM_THRESHOLD_=300000000")
 """Settings in bytes that make glibc keep the memory of a photo for the next photo: getting it from
@@ -52,18 +51,18 @@ def run_locally(
         beam_args: further command-line flags of Apache Beam.
 
     Raises:
-        WrongUsageError: Apache Beam has no such flag.
+        WrongUsageError: Apache Beam has no such flag, or the flag asks for other workers.
         WorkerLostError: a worker process died; all the others have been stopped.
         Exception: whatever Beam raises for a failed step.
     """
-    with tempfile.TemporaryDirectory(prefix="facetrove-") as keep_alive_dir:
-        worker = [sys.executable, "-m", "beam_jobs.runners.local_worker", keep_alive_dir]
+    options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
+    _require_listed(options)
+    _require_own_workers(options)
+    with private_job_folder() as folder:
+        worker = [sys.executable, "-m", "beam_jobs.runners.local_worker", str(folder)]
         # Ctrl-C must reach only the driver, which ends its workers.
         command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
-        environment = SubprocessSDKEnvironment.from_command_string(command)
-        options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
-        _require_listed(options)
-        pipeline = JobPipeline(FnApiRunner(default_environment=environment), options=options)
+        pipeline = JobPipeline(job_runner(command, folder), options=options)
         build(pipeline)
         failures: list[BaseException] = []
 
@@ -74,7 +73,7 @@ def run_locally(
                 failures.append(error)
 
         runner = threading.Thread(target=run_and_wait, daemon=True)
-        with _listening_on_this_machine_only(), _noticing_lost_workers() as lost:
+        with _noticing_lost_workers() as lost:
             runner.start()
             while runner.is_alive() and not lost.is_set():
                 runner.join(CHECK_SECONDS)
@@ -98,7 +97,7 @@ def _noticing_lost_workers() -> Iterator[threading.Event]:
     usual_level = logger.level
 
     def notice(failure: threading.ExceptHookArgs) -> None:
-        if failure.thread is not None and failure.thread.name == "run_worker":
+        if failure.thread is not None and failure.thread.name == WORKER_THREAD_NAME:
             lost.set()
         elif not failure.thread or failure.thread.name not in _BEAM_READER_THREADS:
             usual_hook(failure)
@@ -129,31 +128,11 @@ def _require_listed(options: PipelineOptions) -> None:
         )
 
 
-@contextmanager
-def _listening_on_this_machine_only() -> Iterator[None]:
-    """Make Beam's servers for its workers listen on the loopback interface only.
-
-    By default they listen on all networks, where anyone can connect to them.
-    """
-    modules = (worker_handlers, local_job_service)
-    for module in modules:
-        module.grpc = _LocalGrpc()
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.grpc = grpc
-
-
-class _LocalGrpc:
-    """A substitute for the module grpc, whose servers listen on the loopback interface only."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(grpc, name)
-
-    def server(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a `grpc.server` whose insecure ports are on the loopback interface."""
-        server = grpc.server(*args, **kwargs)
-        usual = server.add_insecure_port
-        server.add_insecure_port = lambda address: usual(address.replace("[::]", "localhost"))
-        return server
+def _require_own_workers(options: PipelineOptions) -> None:
+    """Raise WrongUsageError for a flag that makes Beam start workers and services of its own."""
+    mode = options.view_as(DirectOptions).direct_running_mode
+    if mode != _RUNNING_MODE:
+        raise WrongUsageError(
+            f"--direct_running_mode={mode} makes Apache Beam start workers of its own, which other "
+            "users of this machine can reach; leave the flag out: workers are processes anyway"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -33,6 +34,9 @@ def serve_beam(keep_alive_dir: Path) -> None:
     try:
         beam.main([])
         exit_code = 0
+    except BaseException:
+        # Perhaps the driver was killed: then the other thread ends this process, tidily.
+        watch.join(2 * CHECK_SECONDS)
     finally:
         # Without destructors: gRPC threads may still be running, which makes C++ abort.
         os._exit(exit_code)
@@ -55,11 +59,13 @@ def _load_beam() -> ModuleType:
 def _end_with_driver(keep_alive_dir: Path, driver: int) -> None:
     """End this process when the driver's process ended or `keep_alive_dir` was removed.
 
-    A driver that is killed cannot stop its workers, which would wait for it for ever.
+    A driver that is killed cannot stop its workers, which would wait for it for ever, or remove the
+    job's folder.
     """
     while os.getppid() == driver and keep_alive_dir.is_dir():
         time.sleep(CHECK_SECONDS)
     clear_in_flight()
+    shutil.rmtree(keep_alive_dir, ignore_errors=True)
     os._exit(1)
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from faces.core.errors import WrongUsageError
 from faces.dataset.deletion_records import DeletionRequest, new_deletion_id, record_of
 from faces.dataset.deletions import (
+    ALLOWED_PREFIX,
     FINAL_PREFIX,
     OF_SOURCE,
     DeletionRow,
@@ -22,7 +23,7 @@ from faces.dataset.deletions import (
     content_digest,
     face_digest,
     read_deletions,
-    sole_deletions_writer,
+    sole_writer,
     write_deletions,
 )
 from faces.dataset.layout import DELETIONS_FILE
@@ -51,7 +52,8 @@ def withhold(
 ) -> Withheld:
     """Withhold faces from readers from now on, as one deletion that can be taken back.
 
-    A face that an unfinished or earlier deletion of the same request withholds stays in that one.
+    A face that an unfinished or earlier deletion of the same request withholds stays in that one. A
+    face that had been let in again is withheld like any other.
 
     Args:
         dataset_dir: folder of the dataset.
@@ -62,7 +64,7 @@ def withhold(
     Raises:
         BusyError: another process is writing the deletions.
     """
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         same = [d.deletion_id for d in before.undoable if d.request == request]
         settled = {*before.digests_of(same).to_pylist(), *before.final_digests.to_pylist()}
@@ -71,7 +73,12 @@ def withhold(
         if not new:
             return Withheld(same[-1] if same else None, before.state, before.state)
         deletion_id = new_deletion_id()
-        kept = [r for r in before.rows if not (r.is_restored and r.face_id in contents)]
+        let_in = {ALLOWED_PREFIX + digest for digest in digests.values()}
+        kept = [
+            row
+            for row in before.rows
+            if row.digest not in let_in and not (row.is_restored and row.face_id in contents)
+        ]
         faces = [DeletionRow(f, digest, contents[f], deletion_id) for f, digest in new.items()]
         whole = [DeletionRow(None, content_digest(c), c, deletion_id) for c in emptied]
         record = DeletionRow(deletion=deletion_id, record=record_of(request))
@@ -93,7 +100,7 @@ def take_back(dataset_dir: Path, deletion_id: str) -> int:
         WrongUsageError: there is no such deletion, or a purge has made it final.
         BusyError: another process is writing the deletions.
     """
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         restored = [row for row in before.rows if row.is_restored and row.deletion == deletion_id]
         if deletion_id not in {deletion.deletion_id for deletion in before.undoable}:
@@ -151,7 +158,7 @@ def seal(dataset_dir: Path, deletion_ids: Collection[str] | None = None) -> Dele
         WrongUsageError: there is no deletion with one of the ids.
         BusyError: another process is writing the deletions.
     """
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         for deletion_id in deletion_ids or ():
             if not len(before.digests_of([deletion_id])):
@@ -192,7 +199,7 @@ def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
     digests = {content_digest(photo_id) for photo_id in photo_ids.to_pylist()}
     if not digests:
         return
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         rows = read_deletions(dataset_dir).rows
         digests -= {row.digest for row in rows if row.is_final}
         write_deletions(dataset_dir, [*rows, *(DeletionRow(digest=d) for d in digests)])
@@ -206,7 +213,7 @@ def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
         face_ids: (n,) string, faces that were taken out of all parts.
     """
     gone = {*face_ids.to_pylist()}
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         rows = [
             row._replace(face_id=None, content=None)
             if row.is_final and (row.face_id in gone or row.is_content)
@@ -223,12 +230,35 @@ def forget_restored(dataset_dir: Path, present: pa.ChunkedArray | pa.Array) -> N
         dataset_dir: folder of the dataset.
         present: (n,) string, the face_ids of all faces in the parts.
     """
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         rows = read_deletions(dataset_dir).rows
         found = {*present.to_pylist()} if any(row.is_restored for row in rows) else set()
         kept = [row for row in rows if not (row.is_restored and row.face_id not in found)]
         if len(kept) < len(rows):
             write_deletions(dataset_dir, kept)
+
+
+def allow_faces(dataset_dir: Path, digests: Iterable[str]) -> None:
+    """Let faces in again: nothing withholds them from parts that are written from now on.
+
+    Args:
+        dataset_dir: the dataset's folder.
+        digests: the `face_digest` of each face.
+
+    Raises:
+        BusyError: another process is writing the deletions.
+    """
+    let_in = set(digests)
+    with sole_writer(dataset_dir):
+        before = read_deletions(dataset_dir)
+        rows = _without_deletion(
+            [row for row in before.rows if not (row.is_final and row.digest in let_in)],
+            lambda row: row.is_face and row.digest in let_in,
+        )
+        left = {row.deletion for row in rows if row.is_face and row.is_withheld}
+        rows = [row for row in rows if row.record is None or row.deletion in left]
+        allowed = [DeletionRow(digest=f"{ALLOWED_PREFIX}{digest}") for digest in let_in]
+        write_deletions(dataset_dir, [*rows, *allowed])
 
 
 def replace_requests(
@@ -240,7 +270,7 @@ def replace_requests(
         dataset_dir: folder of the dataset.
         replaced: function of a request that returns the request to record instead.
     """
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         changed = {
             deletion.deletion_id: record_of(request, deletion.deleted_at)
@@ -273,7 +303,7 @@ def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, st
     source = read_deletions(source_dir)
     if not source.rows and not (dataset_dir / DELETIONS_FILE).exists():
         return
-    with sole_deletions_writer(dataset_dir):
+    with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         final_here = {row.digest for row in before.rows if row.is_final}
         final = _final_rows(before, source, contents)

@@ -12,12 +12,18 @@ that is written later, in case its photo is embedded again.
 A content that lost all its faces is withheld as a whole, and has a digest too, prefixed "content:":
 if it were searched again, its faces might be numbered differently and so have other face_ids.
 
-The rows of the file are of four kinds:
+A face that is let in again on request has its digest with the prefix "allowed:", and nothing
+withholds it any more.
+
+How faces are recognised in edited copies of their photos: `faces.dataset.deleted_pictures`.
+
+The rows of the file are of five kinds:
 
     of        face_id          digest        content    deletion        record
     a face    until the purge  always        photo_id   id, final:id
     a content                  content:...   photo_id   id, final:id
     a face that was taken back face_id only  photo_id   id
+    a face that was let in          allowed:...
     a deletion                                          id              JSON
 
 A face has a row for each deletion that asked for it. In files of the first release all deletions
@@ -27,7 +33,7 @@ were final, and the columns content, deletion and record are missing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,11 +46,17 @@ import pyarrow.compute as pc
 from faces.core.errors import BusyError, CorruptFileError
 from faces.core.files import atomic_write, remove_temporary_files, temporary_files, writer_lock
 from faces.dataset.deletion_records import Deletion, read_record
-from faces.dataset.layout import DELETIONS_FILE, DELETIONS_LOCK
-from faces.dataset.schema import PhotoStatus, read_table, write_table
+from faces.dataset.layout import DELETED_PICTURES_FILE, DELETIONS_FILE, DELETIONS_LOCK
+from faces.dataset.schema import read_table, write_table
 
 _CONTENT_PREFIX = "content:"
 """Prefix of the digests of contents, which tells them from the digests of faces."""
+
+ALLOWED_PREFIX = "allowed:"
+"""Prefix of the digests of faces that were let in again."""
+
+_FILES = (DELETIONS_FILE, DELETED_PICTURES_FILE)
+"""The files that are written under one lock."""
 
 FINAL_PREFIX = "final:"
 """Prefix of the ids of deletions that a purge has made final."""
@@ -75,7 +87,12 @@ class DeletionRow(NamedTuple):
     @property
     def is_face(self) -> bool:
         """Whether the row is of a deleted face."""
-        return self.digest is not None and not self.is_content
+        return self.digest is not None and not (self.is_content or self.is_allowed)
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the row is of a face that was let in again."""
+        return self.digest is not None and self.digest.startswith(ALLOWED_PREFIX)
 
     @property
     def is_final(self) -> bool:
@@ -116,8 +133,14 @@ class Deletions:
         return pc.fill_null(pc.starts_with(self.table["digest"], _CONTENT_PREFIX), False)
 
     @cached_property
+    def _is_allowed(self) -> pa.ChunkedArray:
+        return pc.fill_null(pc.starts_with(self.table["digest"], ALLOWED_PREFIX), False)
+
+    @cached_property
     def _is_face(self) -> pa.ChunkedArray:
-        return pc.and_not(pc.is_valid(self.table["digest"]), self._is_content)
+        return pc.and_not(
+            pc.is_valid(self.table["digest"]), pc.or_(self._is_content, self._is_allowed)
+        )
 
     @cached_property
     def _is_final(self) -> pa.ChunkedArray:
@@ -155,6 +178,12 @@ class Deletions:
         return self._values("content", self._is_content)
 
     @cached_property
+    def withheld_contents(self) -> pa.Array:
+        """Those of `hidden_contents` whose deletion can be taken back."""
+        sealed = pc.is_in(self.hidden_contents, value_set=self.sealed_contents)
+        return self.hidden_contents.filter(pc.invert(sealed))
+
+    @cached_property
     def sealed_contents(self) -> pa.Array:
         """Those of `hidden_contents` that a purge has begun to take out of the parts."""
         return self._values("content", self._is_content, self._is_final)
@@ -178,6 +207,17 @@ class Deletions:
     def final_contents(self) -> pa.Array:
         """The `content_digest` of every content that lost all its faces for good, sorted."""
         return self._values("digest", self._is_content, self._is_final)
+
+    @cached_property
+    def emptied(self) -> pa.Array:
+        """The `content_digest` of every content that lost all its faces, (e,) string, sorted."""
+        return self._values("digest", self._is_content)
+
+    @cached_property
+    def allowed(self) -> pa.Array:
+        """The `face_digest` of every face that was let in again, (a,) string, sorted."""
+        digests = self._values("digest", self._is_allowed)
+        return pc.utf8_slice_codeunits(digests, len(ALLOWED_PREFIX))
 
     @cached_property
     def restored(self) -> pa.Table:
@@ -275,119 +315,25 @@ def read_deletions(dataset_dir: Path) -> Deletions:
 
 def clear_leftovers(dataset_dir: Path) -> None:
     """Remove temporary files of killed writers, which may hold face_ids, if no writer is active."""
-    if temporary_files(dataset_dir, of=DELETIONS_FILE):  # otherwise do not compete for the lock
-        with suppress(BusyError), sole_deletions_writer(dataset_dir):
+    if any(temporary_files(dataset_dir, of=name) for name in _FILES):
+        # Otherwise there is no need to compete for the lock.
+        with suppress(BusyError), sole_writer(dataset_dir):
             pass
 
 
 @contextmanager
-def sole_deletions_writer(dataset_dir: Path) -> Iterator[None]:
-    """Hold the lock of the deletions file, which is apart from the lock of the dataset."""
+def sole_writer(dataset_dir: Path) -> Iterator[None]:
+    """Hold the lock of the files about deletions, which is apart from the lock of the dataset."""
     with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
-        remove_temporary_files(dataset_dir, of=DELETIONS_FILE)
+        for name in _FILES:
+            remove_temporary_files(dataset_dir, of=name)
         yield
 
 
 def write_deletions(dataset_dir: Path, rows: Iterable[DeletionRow]) -> None:
-    """Replace the rows of the file; the caller is in `sole_deletions_writer`."""
+    """Replace the rows of the file; the caller is in `sole_writer`."""
     ordered = sorted(set(rows), key=lambda row: tuple(value or "" for value in row[::-1]))
     columns = [pa.array(list(values), pa.string()) for values in zip(*ordered, strict=True)]
     table = pa.table(columns, schema=_SCHEMA) if ordered else _SCHEMA.empty_table()
     with atomic_write(dataset_dir / DELETIONS_FILE) as temporary:
         write_table(table, temporary)
-
-
-def withhold_deleted(
-    dataset_dir: Path, photos: pa.Table, faces: pa.Table
-) -> tuple[pa.Table, pa.Table]:
-    """Return a part's photos and faces without the faces whose deletion is final.
-
-    Faces whose deletion can be taken back stay in the part, and are withheld from its readers.
-    """
-    deletions = read_deletions(dataset_dir)
-    final, emptied = deletions.final_digests, deletions.final_contents
-    if not (len(final) or len(emptied)) or not len(faces):
-        return photos, faces
-    deleted = pc.is_in(face_digests(faces["face_id"]), value_set=final)
-    if len(emptied):
-        contents = pa.array(map(content_digest, faces["photo_id"].to_pylist()), pa.string())
-        deleted = pc.or_(deleted, pc.is_in(contents, value_set=emptied))
-    return without_faces(photos, faces, deleted)
-
-
-def without_faces(
-    photos: pa.Table, faces: pa.Table, deleted: pa.Array
-) -> tuple[pa.Table, pa.Table]:
-    """Return photos and faces with some faces removed and the photos' face counts corrected.
-
-    Args:
-        photos: rows of photos.
-        faces: n rows of faces, with all faces of a photo or none.
-        deleted: (n,) bool, the mask of the faces to remove.
-    """
-    reduced = faces["photo_id"].filter(deleted).unique()
-    faces = faces.filter(pc.invert(deleted))
-    return with_face_counts(photos, reduced, faces["photo_id"].value_counts()), faces
-
-
-def with_face_counts(photos: pa.Table, reduced: pa.Array, remaining: pa.StructArray) -> pa.Table:
-    """Return photos with the face counts and statuses of contents that lost faces corrected.
-
-    Args:
-        photos: rows of photos.
-        reduced: (n,) string, photo_ids of the contents that lost faces.
-        remaining: numbers of faces that are left by photo_id, from Arrow's `value_counts`; a
-            content that is not listed has none left.
-    """
-    affected = pc.is_in(photos["photo_id"], value_set=reduced)
-    if not pc.any(affected).as_py():
-        return photos
-    content = pc.index_in(photos["photo_id"], value_set=remaining.field("values"))
-    counts = pc.fill_null(remaining.field("counts").take(content), 0).cast(pa.int32())
-    counts = pc.if_else(affected, counts, photos["num_faces"])
-    emptied = pc.and_(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value), pc.equal(counts, 0))
-    columns = {
-        "num_faces": counts,
-        "status": pc.if_else(emptied, PhotoStatus.DELETED.value, photos["status"]),
-        "is_copy": pc.and_(photos["is_copy"], pc.invert(emptied)),
-    }
-    return _with_columns(photos, columns)
-
-
-def without_withheld(photos: pa.Table, deletions: Deletions) -> pa.Table:
-    """Return rows of photos as they are while faces are withheld.
-
-    Args:
-        photos: current rows of photos, which say what the parts hold.
-        deletions: the dataset's deletions.
-
-    Returns:
-        The rows with the number of faces that readers see, where there is a column `num_faces`,
-        and with the status `deleted` where no face is seen any more.
-    """
-    if not len(deletions.pending):
-        return photos
-    content = photos["photo_id"]
-    emptied = pc.is_in(content, value_set=deletions.hidden_contents)
-    counted = deletions.withheld_per_content
-    lost = counted.field("counts").take(pc.index_in(content, value_set=counted.field("values")))
-    embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
-    emptied = pc.and_(emptied, embedded)
-    columns = {
-        "status": pc.if_else(emptied, PhotoStatus.DELETED.value, photos["status"]),
-        "is_copy": pc.and_(photos["is_copy"], pc.invert(emptied)),
-    }
-    if "num_faces" in photos.column_names:
-        # Faces may have other ids since their photo was embedded again, but one is left.
-        left = pc.max_element_wise(pc.subtract(photos["num_faces"], pc.fill_null(lost, 0)), 1)
-        fewer = pc.and_(embedded, pc.is_valid(lost))
-        counts = pc.if_else(fewer, left.cast(pa.int32()), photos["num_faces"])
-        columns["num_faces"] = pc.if_else(emptied, 0, counts).cast(pa.int32())
-    return _with_columns(photos, columns)
-
-
-def _with_columns(photos: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
-    for name, column in columns.items():
-        position = photos.schema.get_field_index(name)
-        photos = photos.set_column(position, photos.schema.field(position), column)
-    return photos

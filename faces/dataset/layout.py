@@ -5,6 +5,8 @@
     DATASET/faces/<part>.parquet          one row per face
     DATASET/runs/<run>.json               a summary of each finished run
     DATASET/deletions.parquet             faces deleted on request; see faces.dataset.deletions
+    DATASET/deleted_pictures.parquet      how to recognise edited copies of their photos; see
+                                          faces.dataset.deleted_pictures
     DATASET/work/                         files that only a running job needs
 
 A part is one shard's result. Its photos file is written last and is the commit mark: a part is
@@ -23,6 +25,7 @@ from faces.core.kinds import DATASET_MARKER
 
 HEADER_FILE = DATASET_MARKER
 DELETIONS_FILE = "deletions.parquet"
+DELETED_PICTURES_FILE = "deleted_pictures.parquet"
 DELETIONS_LOCK = ".deletions.lock"
 RUNS_DIR = "runs"
 WORK_DIR = "work"
@@ -80,7 +83,13 @@ def is_dataset_file(name: str) -> bool:
         return _PART_NAME.fullmatch(file.removesuffix(_PART_SUFFIX)) is not None
     if folder == RUNS_DIR:
         return file.endswith(_RECORD_SUFFIX)
-    return name in {HEADER_FILE, DELETIONS_FILE, LOCK_FILE, DELETIONS_LOCK}
+    return name in {
+        HEADER_FILE,
+        DELETIONS_FILE,
+        DELETED_PICTURES_FILE,
+        LOCK_FILE,
+        DELETIONS_LOCK,
+    }
 
 
 def could_become_dataset(path: Path) -> bool:

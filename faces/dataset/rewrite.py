@@ -26,8 +26,8 @@ from faces.dataset.deletions import (
     Deletions,
     face_digests,
     read_deletions,
-    with_face_counts,
 )
+from faces.dataset.face_counts import with_face_counts
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.schema import (
     PhotoStatus,
@@ -329,6 +329,11 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
     column = owners_now.schema.get_field_index("is_copy")
     is_copy = pa.array([False] * len(owners_now))
     owners_now = owners_now.set_column(column, owners_now.schema.field(column), is_copy)
+    hashed = rows.filter(pc.is_valid(rows["picture_hash"]))
+    content = pc.index_in(owners_now["photo_id"], value_set=hashed["photo_id"].combine_chunks())
+    column = owners_now.schema.get_field_index("picture_hash")
+    hashes = hashed["picture_hash"].take(content)
+    owners_now = owners_now.set_column(column, owners_now.schema.field(column), hashes)
     writer.write_part(writer.part_name(0), owners_now, faces, {})
     return True
 

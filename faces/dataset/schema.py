@@ -37,6 +37,27 @@ class PhotoStatus(StrEnum):
     DELETED = "deleted"  # it had faces, and all were deleted on request
 
 
+class Certainty(StrEnum):
+    """How sure it is that a face that was kept away is a deleted one. Datasets store these values.
+
+    `faces.dataset.withholding` says what makes it so.
+    """
+
+    SAME_BYTES = "same_bytes"  # the very file that it was deleted from
+    SAME_PICTURE = "same_picture"  # its place in an edited copy of the photo
+    UNCERTAIN = "uncertain"  # its place in a photo that may be a copy, or one of the same moment
+
+
+KEPT_AWAY = pa.struct(
+    [
+        pa.field("digest", pa.string(), nullable=False),  # face_digest of the face_id it would have
+        pa.field("deletion", pa.string(), nullable=False),  # the digest that it was withheld by
+        pa.field("certainty", pa.string(), nullable=False),  # Certainty
+        pa.field("box", pa.list_(pa.float32(), 4), nullable=False),  # as in `face_schema`
+    ]
+)
+"""A face that was found in a photo and kept away, because it was deleted on request before."""
+
 PHOTO_SCHEMA = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),  # see faces.photos.uris.photo_uri
@@ -49,8 +70,15 @@ PHOTO_SCHEMA = pa.schema(
         pa.field("status", pa.string(), nullable=False),  # PhotoStatus
         pa.field("reason", pa.string()),  # RejectReason; null unless rejected
         pa.field("is_copy", pa.bool_(), nullable=False),  # another row of photo_id owns the faces
+        # A hash of what is around the faces, see faces.dataset.picture_hash; null without faces,
+        # and in most rows of copies.
+        pa.field("picture_hash", pa.binary()),
+        pa.field("kept_away", pa.list_(KEPT_AWAY)),  # null: none
     ]
 )
+
+ADDED_COLUMNS = ("picture_hash", "kept_away")
+"""Columns that photos got after the first release of the format: null in parts without them."""
 
 
 def face_schema(dimension: int) -> pa.Schema:
@@ -148,8 +176,8 @@ def read_report(path: Path) -> PartReport:
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """Read columns of a part's file, checking its pages against their checksums.
 
-    A nullable column that the file lacks, and that is none of `PHOTO_SCHEMA`, is filled with nulls:
-    it is a metadata column that the dataset got after the part was written.
+    A nullable column that the file lacks is filled with nulls if it is one of `ADDED_COLUMNS`, or
+    none of `PHOTO_SCHEMA`: a metadata column that the dataset got after the part was written.
 
     Raises:
         CorruptFileError: the file cannot be read, or lacks another column.
@@ -162,7 +190,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             if (
                 field.name not in present
                 and field.nullable
-                and field.name not in PHOTO_SCHEMA.names
+                and (field.name in ADDED_COLUMNS or field.name not in PHOTO_SCHEMA.names)
             ):
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         return table.select(schema.names).cast(schema)

@@ -22,41 +22,24 @@ from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.core.tables import Tabular
-from faces.dataset.deletions import read_deletions, without_withheld
+from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
+from faces.dataset.deletions import read_deletions
+from faces.dataset.face_counts import without_withheld
 from faces.dataset.header import DatasetSettings, read_settings
 from faces.dataset.layout import PartKind, committed_parts, part_names, part_path, record_paths
 from faces.dataset.schema import (
+    KEPT_AWAY,
     PHOTO_SCHEMA,
     PartReport,
     PhotoStatus,
     current_photos,
     embedding_matrix,
     face_schema,
-    last_rows,
     one_row_per_content,
     read_report,
     read_table,
     value_runs,
 )
-
-
-@dataclass(frozen=True)
-class DatasetCounts:
-    """Numbers of photos and faces in a dataset.
-
-    Attributes:
-        num_photos: number of photos, rejected ones and copies included.
-        num_faces: number of faces, those of photos with the same content counted once.
-        num_copies: number of photos beyond the first of each content.
-        by_status: number of photos by `faces.dataset.schema.PhotoStatus`.
-        by_reason: number of rejected photos by `faces.photos.rejection.RejectReason`.
-    """
-
-    num_photos: int
-    num_faces: int
-    num_copies: int
-    by_status: dict[str, int]
-    by_reason: dict[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +241,26 @@ class Dataset:
         """Count the current photos and their faces."""
         return count_photos(self.photos(COUNTED_COLUMNS))
 
+    def kept_away(self) -> pa.Table:
+        """Return the faces that were found and kept away, because they were deleted before.
+
+        Returns:
+            A row for each face, sorted by uri: uri; photo_id; digest, which `allow_faces` takes to
+            let the face in again; deletion, the digest of the deletion that withheld it; certainty,
+            "same_bytes", "same_picture" or "uncertain"; and box, x, y, width and height in pixels
+            of the upright photo.
+
+        Raises:
+            CorruptFileError: a part cannot be read.
+        """
+        photos = self.photos(["kept_away"]).sort_by([("uri", "ascending")])
+        lists = photos["kept_away"].combine_chunks()
+        photos = photos.select(["uri", "photo_id"]).take(pc.list_parent_indices(lists))
+        flat = pc.list_flatten(lists)
+        for field in KEPT_AWAY:
+            photos = photos.append_column(field, pc.struct_field(flat, field.name))
+        return photos
+
     def report(self, part: str) -> PartReport:
         """Read the counts and times of a part.
 
@@ -359,29 +362,7 @@ class FaceTables(Tabular):
         return pa.concat_tables(tables) if tables else empty
 
 
-COUNTED_COLUMNS = ("num_faces", "reason")
-"""Columns that `count_photos` needs beside those that `Dataset.photos` always returns."""
-
-
-def count_photos(photos: pa.Table) -> DatasetCounts:
-    """Count photos and their faces, given rows of `Dataset.photos` with `COUNTED_COLUMNS`."""
-    contents = photos.filter(pc.is_valid(photos["photo_id"]))
-    once = contents.take(last_rows(contents, "photo_id"))
-    return DatasetCounts(
-        num_photos=len(photos),
-        num_faces=pc.sum(once["num_faces"]).as_py() or 0,
-        num_copies=len(contents) - len(once),
-        by_status=_count_values(photos["status"]),
-        by_reason=_count_values(photos["reason"].drop_null()),
-    )
-
-
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
     """Return whether a column can hold values: text can hold those that read back the same."""
     as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
     return bool(column == values or as_text)
-
-
-def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
-    counted = pc.value_counts(column.combine_chunks()).to_pylist()
-    return {entry["values"]: entry["counts"] for entry in counted}

@@ -16,7 +16,7 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
 from faces.core.files import PRIVATE_DIR_MODE, atomic_write, remove_temporary_files, writer_lock
 from faces.core.kinds import is_dataset
-from faces.dataset.deletions import clear_leftovers, withhold_deleted
+from faces.dataset.deletions import clear_leftovers
 from faces.dataset.header import DatasetSettings, run_in_force, write_header
 from faces.dataset.layout import (
     FOLDERS,
@@ -31,6 +31,7 @@ from faces.dataset.layout import (
 )
 from faces.dataset.schema import with_report, write_table
 from faces.dataset.store import Dataset
+from faces.dataset.withholding import NO_THUMBNAILS, Thumbnails, withhold_deleted
 
 
 @dataclass
@@ -86,22 +87,29 @@ class DatasetWriter:
         return committed_parts(self.dataset.path, self.run)
 
     def write_part(
-        self, part: str, photos: pa.Table, faces: pa.Table, seconds: Mapping[str, float]
+        self,
+        part: str,
+        photos: pa.Table,
+        faces: pa.Table,
+        seconds: Mapping[str, float],
+        *,
+        thumbnails: Thumbnails = NO_THUMBNAILS,
     ) -> None:
         """Commit one part: its faces, then its photos. Writing a part again replaces it.
 
-        Faces that were deleted on request are left out.
+        Faces that were deleted on request are left out; see `faces.dataset.withholding`.
 
         Args:
             part: the part's name, from `part_name`.
             photos: rows of the dataset's `photo_schema`.
             faces: rows of `face_schema`.
             seconds: seconds spent on the part, by stage.
+            thumbnails: small images of the photos in which faces were detected now, by photo_id.
 
         Raises:
             BusyError: another run has taken over the dataset.
         """
-        photos, faces = withhold_deleted(self.dataset.path, photos, faces)
+        photos, faces = withhold_deleted(self.dataset.path, photos, faces, thumbnails)
         photos = with_report(photos, len(faces), seconds)
         with (
             atomic_write(self.dataset.part_path("photos", part)) as photos_path,

@@ -88,19 +88,22 @@ _BUILT_IN = (
 _EMBEDDERS: tuple[tuple[str, int, str, Commercial, float | None, str], ...] = (
     ("ArcFace", 137, "MIT code; InsightFace's weights", "unclear", 0.9950, "deepface"),
     ("Buffalo_L", 174, "InsightFace: research only", "no", 0.9983, "InsightFace"),
-    ("DeepFace", 551, "MIT code; trained on VGGFace2", "unclear", 0.9735, "Taigman, CVPR 2014"),
-    ("DeepID", 2, "MIT", "unclear", 0.9745, "Sun, CVPR 2014"),
+    ("DeepFace", 551, "MIT code; trained on VGGFace2", "unclear", None, ""),
+    ("DeepID", 2, "MIT", "unclear", None, ""),
     ("Dlib", 22, "public domain", "yes", 0.9938, "dlib.net"),
     ("Facenet", 92, "MIT", "unclear", 0.9920, "davidsandberg/facenet"),
     ("Facenet512", 95, "MIT", "unclear", 0.9965, "davidsandberg/facenet"),
     ("GhostFaceNet", 17, "MIT", "unclear", 0.9976, "Alansari, IEEE Access 2023"),
     ("OpenFace", 15, "Apache-2.0", "yes", 0.9292, "cmusatyalab/openface"),
     ("SFace", 39, "Apache-2.0", "yes", 0.9940, "OpenCV Zoo"),
-    ("VGG-Face", 580, "CC BY-NC 4.0", "no", 0.9895, "Parkhi, BMVC 2015"),
+    ("VGG-Face", 580, "CC BY-NC 4.0", "no", None, ""),
 )
 """deepface's embedders: name in deepface, megabytes, licence, commercial use, accuracy on LFW and
-its source. Commercial use is unclear, whatever the licence, where a network was trained on photos
-that were gathered for research only."""
+its source, with the alignment in `deepface_weights.RECOGNISERS`. None is published for the weights
+of DeepFace, DeepID and VGG-Face as deepface has them: the accuracies of the papers by Taigman
+(0.9735), Sun (0.9745) and Parkhi (0.9895) are of other weights, of a mean of many networks or
+crops, or of crops made in 3D. Commercial use is unclear, whatever the licence, where a network was
+trained on photos that were gathered for research only."""
 
 _DETECTORS: tuple[tuple[str, str, Commercial], ...] = (
     ("centerface", "MIT", "yes"),

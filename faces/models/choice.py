@@ -21,9 +21,17 @@ DEEPFACE = "deepface:"
 FIVE_POINT_ALIGNMENT = "five-point"
 DEEPFACE_ALIGNMENT = "deepface"
 FACE_RECOGNITION_ALIGNMENT = "face_recognition"
-ALIGNMENTS = (FIVE_POINT_ALIGNMENT, DEEPFACE_ALIGNMENT, FACE_RECOGNITION_ALIGNMENT)
+FACENET_ALIGNMENT = "facenet"
+OPENFACE_ALIGNMENT = "openface"
+ALIGNMENTS = (
+    FIVE_POINT_ALIGNMENT,
+    DEEPFACE_ALIGNMENT,
+    FACE_RECOGNITION_ALIGNMENT,
+    FACENET_ALIGNMENT,
+    OPENFACE_ALIGNMENT,
+)
 """Names of the alignments that can be chosen: five landmarks on a template, or the alignments of
-deepface and face_recognition."""
+deepface, face_recognition, FaceNet and OpenFace."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +80,30 @@ class ModelChoice:
     ) -> ModelChoice:
         """Return a copy with every option applied that is not None.
 
-        A new embedder resets the alignment to the embedder's own, unless `alignment` is given too.
+        Another embedder resets the alignment to the embedder's own, unless `alignment` is given
+        too.
 
         Args:
             detector, embedder, alignment: the new value of the attribute of that name; None: the
-                attribute stays as it is, except for the alignment of a new embedder.
+                attribute stays as it is, except for the alignment of another embedder.
         """
         changed = replace(self, detector=detector or self.detector)
-        if embedder is not None:
+        if embedder is not None and embedder != self.embedder:
             changed = replace(changed, embedder=embedder, embedder_digest=None, alignment=None)
         return replace(changed, alignment=alignment or changed.alignment)
+
+    def continuing(self, contract: ModelContract) -> ModelChoice:
+        """Return a copy that goes on with the alignment of existing embeddings.
+
+        The default alignment of an embedder may be another one than when they were made.
+
+        Args:
+            contract: the contract of these embeddings. Where it has another embedder, or an
+                alignment is chosen, the choice stays as it is.
+        """
+        if self.alignment is not None or self.embedder != contract.embedder:
+            return self
+        return replace(self, alignment=ModelChoice.of_contract(contract).alignment)
 
     def absolute(self) -> ModelChoice:
         """Return a copy that holds in other working directories: a TOML file's path is absolute."""

@@ -1,13 +1,14 @@
 """The family of deepface's models, named deepface:ArcFace, deepface:retinaface and so on.
 
 The package deepface downloads the weights, runs its detectors, and makes the crops that
-`DeepFace.represent` would. Its recognition networks run in batches like any other network here, on
-crops of its default `normalization`, "base".
+`DeepFace.represent` would where these are asked for or are a network's default. Its recognition
+networks run in batches like any other network here, on crops of its default `normalization`,
+"base".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,8 +20,15 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError
 from faces.core.hashing import sha256_of
 from faces.core.settings import FaceSelection
-from faces.models.alignment import Alignment, arcface_template
-from faces.models.choice import DEEPFACE, DEEPFACE_ALIGNMENT
+from faces.models.alignment import Alignment, five_point_alignment
+from faces.models.choice import (
+    DEEPFACE,
+    DEEPFACE_ALIGNMENT,
+    FACE_RECOGNITION_ALIGNMENT,
+    FACENET_ALIGNMENT,
+    FIVE_POINT_ALIGNMENT,
+    OPENFACE_ALIGNMENT,
+)
 from faces.models.deepface_weights import (
     DETECTORS,
     RECOGNISERS,
@@ -30,11 +38,12 @@ from faces.models.deepface_weights import (
     library,
     weights_folder,
 )
-from faces.models.dlib_models import DlibModel
+from faces.models.dlib_models import DlibModel, face_recognition_alignment
 from faces.models.embedder import EmbedderSpec
 from faces.models.face import Detection
 from faces.models.family import EmbedderModel, ModelFamily
 from faces.models.placement import Placement
+from faces.models.published_alignments import facenet_alignment, openface_alignment
 from faces.photos.decoding import Image, Photo
 
 
@@ -192,12 +201,21 @@ def _embedder_spec(name: str) -> EmbedderSpec:
     )
 
 
+_ALIGNMENTS: dict[str, Callable[[Alignment], Alignment]] = {
+    FIVE_POINT_ALIGNMENT: five_point_alignment,
+    DEEPFACE_ALIGNMENT: deepface_alignment,
+    FACE_RECOGNITION_ALIGNMENT: face_recognition_alignment,
+    FACENET_ALIGNMENT: facenet_alignment,
+    OPENFACE_ALIGNMENT: openface_alignment,
+}
+"""The alignments that `RECOGNISERS` names: functions that make one for crops of a size."""
+
+
 def _default_alignment(name: str) -> Alignment:
     """Return the alignment of a recognition network's crops, unless another is chosen."""
     recogniser = RECOGNISERS[name]
-    if recogniser.five_points:
-        return arcface_template(recogniser.width)
-    return DeepFaceAlignment(recogniser.width, recogniser.height)
+    of_its_size = DeepFaceAlignment(recogniser.width, recogniser.height)
+    return _ALIGNMENTS[recogniser.alignment](of_its_size)
 
 
 FAMILY = ModelFamily(

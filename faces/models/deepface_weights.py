@@ -22,6 +22,13 @@ from filelock import FileLock
 from faces.core.errors import ModelUnavailableError, first_line
 from faces.core.hashing import sha256_of
 from faces.core.machine import cache_dir
+from faces.models.choice import (
+    DEEPFACE_ALIGNMENT,
+    FACE_RECOGNITION_ALIGNMENT,
+    FACENET_ALIGNMENT,
+    FIVE_POINT_ALIGNMENT,
+    OPENFACE_ALIGNMENT,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Recogniser:
         file: path of the network's weights under deepface's weights folder.
         width, height: size of the network's input in pixels.
         dimension: number of dimensions of an embedding.
-        five_points: whether the network was trained on faces aligned by five landmarks.
+        alignment: name of the default alignment, as in `faces.models.choice`: the one with which
+            the accuracy in `faces.models.catalog` was measured.
         settings: names and values of the `EmbedderSpec` fields that describe the input. The default
             is that of the graphs that deepface exported: BGR, 0 to 1, channels last.
     """
@@ -41,38 +49,56 @@ class Recogniser:
     width: int
     height: int
     dimension: int
-    five_points: bool = False
+    alignment: str = DEEPFACE_ALIGNMENT
     settings: tuple[tuple[str, Any], ...] = (("bgr", True), ("channels_last", True), ("high", 1.0))
 
 
 RECOGNISERS = {
-    "ArcFace": Recogniser("arcface_weights.onnx", 112, 112, 512, five_points=True),
+    "ArcFace": Recogniser("arcface_weights.onnx", 112, 112, 512, alignment=FIVE_POINT_ALIGNMENT),
     "Buffalo_L": Recogniser(
         "buffalo_l/webface_r50.onnx",
         112,
         112,
         512,
-        five_points=True,
+        alignment=FIVE_POINT_ALIGNMENT,
         settings=(("low", -1.0), ("high", 1.0)),
     ),
     "DeepFace": Recogniser("VGGFace2_DeepFace_weights_val-0.9034.onnx", 152, 152, 4096),
     "DeepID": Recogniser("deepid_weights.onnx", 47, 55, 160),
-    "Dlib": Recogniser("dlib_face_recognition_resnet_model_v1.dat", 150, 150, 128),
-    "Facenet": Recogniser("facenet_weights.onnx", 160, 160, 128),
-    "Facenet512": Recogniser("facenet512_weights.onnx", 160, 160, 512),
-    "GhostFaceNet": Recogniser("ghostfacenet_v1.onnx", 112, 112, 512, five_points=True),
-    "OpenFace": Recogniser("openface_weights.onnx", 96, 96, 128),
+    "Dlib": Recogniser(
+        "dlib_face_recognition_resnet_model_v1.dat",
+        150,
+        150,
+        128,
+        alignment=FACE_RECOGNITION_ALIGNMENT,
+    ),
+    "Facenet": Recogniser("facenet_weights.onnx", 160, 160, 128, alignment=FACENET_ALIGNMENT),
+    "Facenet512": Recogniser("facenet512_weights.onnx", 160, 160, 512, alignment=FACENET_ALIGNMENT),
+    "GhostFaceNet": Recogniser(
+        "ghostfacenet_v1.onnx", 112, 112, 512, alignment=FIVE_POINT_ALIGNMENT
+    ),
+    "OpenFace": Recogniser("openface_weights.onnx", 96, 96, 128, alignment=OPENFACE_ALIGNMENT),
     "SFace": Recogniser(
         "face_recognition_sface_2021dec.onnx",
         112,
         112,
         128,
-        five_points=True,
+        alignment=FIVE_POINT_ALIGNMENT,
         settings=(("whole_pixels", True),),
     ),
     "VGG-Face": Recogniser("vgg_face_weights.onnx", 224, 224, 4096),
 }
-"""deepface's recognition networks by their names in deepface."""
+"""deepface's recognition networks by their names in deepface.
+
+Sources of the alignments: ArcFace, Buffalo_L and GhostFaceNet are evaluated on the crops of
+InsightFace (its `lfw.bin`), SFace on those of OpenCV's FaceRecognizerSF: five landmarks on
+ArcFace's template; Dlib on `dlib.get_face_chip` with a padding of 0.25 (dlib's
+`dnn_face_recognition_ex.cpp`); Facenet and Facenet512 on boxes of MTCNN with a margin
+(davidsandberg/facenet, wiki "Validate on LFW"); OpenFace on landmarks of dlib
+(cmusatyalab/openface, "Models and accuracies"). Of the weights of DeepFace (swghosh/DeepFace,
+trained on unaligned crops of VGGFace2 with black margins), DeepID (Ruoyiran/DeepID, trained on
+YouTube Faces) and VGG-Face (its descriptor alone), no accuracy on LFW with an alignment that can be
+repeated is published; they get the crops of deepface, which is where these weights come from."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The registry of models: detectors and embedders are found by name, and joined to a pipeline.
 
 To add a family of models, write a module that ends in its `ModelFamily`, and add a line to
-`FAMILIES`. To add an alignment, add a line to `_ALIGNMENTS` and a name to `faces.models.choice`.
+`FAMILIES`. To add an alignment, add a line to `ALIGNMENT_MAKERS` and a name to
+`faces.models.choice`.
 """
 
 from __future__ import annotations
@@ -18,19 +19,24 @@ from faces.models.choice import (
     ALIGNMENTS,
     DEEPFACE_ALIGNMENT,
     FACE_RECOGNITION_ALIGNMENT,
+    FACENET_ALIGNMENT,
     FIVE_POINT_ALIGNMENT,
+    OPENFACE_ALIGNMENT,
     ModelChoice,
 )
 from faces.models.family import EmbedderModel
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
+from faces.models.published_alignments import facenet_alignment, openface_alignment
 
 FAMILIES = (built_in.FAMILY, deepface_models.FAMILY, custom_models.FAMILY)
 """All families, in the order in which an embedder's name is looked up in them."""
 
-_ALIGNMENTS: dict[str, Callable[[Alignment], Alignment]] = {
+ALIGNMENT_MAKERS: dict[str, Callable[[Alignment], Alignment]] = {
     FIVE_POINT_ALIGNMENT: five_point_alignment,
     DEEPFACE_ALIGNMENT: deepface_models.deepface_alignment,
     FACE_RECOGNITION_ALIGNMENT: dlib_models.face_recognition_alignment,
+    FACENET_ALIGNMENT: facenet_alignment,
+    OPENFACE_ALIGNMENT: openface_alignment,
 }
 """Alignments by name: functions that make the alignment for an embedder from the embedder's default
 alignment, which gives the size of the crops."""
@@ -78,7 +84,7 @@ def load_embedder(choice: ModelChoice, *, threads: int) -> FaceEmbedder:
     alignment = model.alignment
     if choice.alignment is not None:
         _require_listed("alignment", choice.alignment, ALIGNMENTS)
-        alignment = _ALIGNMENTS[choice.alignment](alignment)
+        alignment = ALIGNMENT_MAKERS[choice.alignment](alignment)
     return model.load(threads=threads, placement=choice.placement, alignment=alignment)
 
 

@@ -6,8 +6,9 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ from faces.photos.archive_listing import find_in_archive
 from faces.photos.archives import ARCHIVE_SUFFIXES, MemberUrl, archive_scheme
 from faces.photos.folders import find_in_folder, photos_below, stat_photo
 from faces.photos.listed import PhotoListing, SourceListing, below
-from faces.photos.lists import LIST_SUFFIXES, read_photo_list
+from faces.photos.lists import LIST_SUFFIXES, NAME_COLUMNS, read_photo_list
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
 from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.photo_tables import join_sources, merge_duplicates, photo_table
@@ -26,7 +27,9 @@ from faces.photos.url_listing import find_url
 _WILDCARD = re.compile(r"[*?\[]")
 
 
-def list_photos(sources: Sequence[str | Path]) -> PhotoListing:
+def list_photos(
+    sources: Sequence[str | Path], rename: Mapping[str, str] = MappingProxyType({})
+) -> PhotoListing:
     """List every photo of folders, archives, photo lists, patterns, URLs and single files.
 
     Files are selected by their ending (`PHOTO_SUFFIXES`, in any case) unless a source names them
@@ -46,20 +49,28 @@ def list_photos(sources: Sequence[str | Path]) -> PhotoListing:
             a file ending in `LIST_SUFFIXES`, a photo list, see `faces.photos.lists`;
             any other file, which is taken for a photo;
             a pattern with `*`, `?`, `[]` or `**` that matches photos and folders.
+        rename: names that columns of photo lists get instead of those in the files, by these.
 
     Raises:
-        WrongUsageError: a source does not exist, cannot be listed or has no photos, or photo
-            lists contradict each other.
+        WrongUsageError: a source does not exist, cannot be listed or has no photos, photo lists
+            contradict each other, or none has a column that is to be renamed.
         CorruptFileError: an archive or Parquet file is corrupt.
     """
     if not sources:
         raise WrongUsageError(f"no source of photos was named; name {_SOURCE_KINDS}")
-    listings = [_list_source(source) for source in sources]
+    listings = [_list_source(source, rename) for source in sources]
     for listing in listings:
         if not len(listing.photos):  # the mount point of an unmounted disk looks like this
             endings = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES))
             raise WrongUsageError(
                 f"no photos under {listing.source}; looked for files ending in {endings}"
+            )
+    listed = {name for listing in listings for name in listing.photos.column_names}
+    for old, new in rename.items():
+        if new not in listed and new not in NAME_COLUMNS:
+            raise WrongUsageError(
+                f"no photo list has a column {old!r} that can be called {new!r}; give --rename "
+                "a column's name as it is in the list"
             )
     return join_sources(listings)
 
@@ -70,7 +81,7 @@ _SOURCE_KINDS = (
 )
 
 
-def _list_source(source: str | Path) -> SourceListing:
+def _list_source(source: str | Path, rename: Mapping[str, str]) -> SourceListing:
     text = unescape_url(os.fspath(source))
     if is_url(text):
         return find_url(text)
@@ -89,7 +100,7 @@ def _list_source(source: str | Path) -> SourceListing:
         if (scheme := archive_scheme(path.name)) is not None:
             return find_in_archive(text, MemberUrl(scheme, "", os.path.abspath(path)))
         if path.name.lower().endswith(LIST_SUFFIXES):
-            return _list_photo_list(text, path)
+            return _list_photo_list(text, path, rename)
     return SourceListing(text, photo_table([stat_photo(os.path.abspath(path))]))
 
 
@@ -125,8 +136,8 @@ def _path_parts(path: str) -> list[str]:
     return path.split("/")
 
 
-def _list_photo_list(source: str, path: Path) -> SourceListing:
-    listed = read_photo_list(path)
+def _list_photo_list(source: str, path: Path, rename: Mapping[str, str]) -> SourceListing:
+    listed = read_photo_list(path, rename)
     uris = (uri for chunk in listed["uri"].chunks for uri in chunk.to_pylist())
     photos = photo_table(map(_stat_listed, uris))
     for field in list(listed.schema)[1:]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from faces.core.errors import CorruptFileError, WrongUsageError, first_line
 from faces.photos.archives import split_member_url
-from faces.photos.metadata import RESERVED_COLUMNS
+from faces.photos.metadata import is_reserved
 from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.remote import require_readable_scheme
 from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url, url_scheme
@@ -39,7 +40,7 @@ _BOOLEAN = r"\A(?:true|false|True|False|TRUE|FALSE)\z"
 _DATE = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 
-def read_photo_list(path: Path) -> pa.Table:
+def read_photo_list(path: Path, rename: Mapping[str, str] = MappingProxyType({})) -> pa.Table:
     r"""Read the names and the metadata of the photos in a photo list, in the list's order.
 
     Each line of a text file is a name, in the encoding of file names. A CSV file (UTF-8; separated
@@ -54,6 +55,7 @@ def read_photo_list(path: Path) -> pa.Table:
 
     Args:
         path: path of the photo list; its ending, one of `LIST_SUFFIXES`, decides the format.
+        rename: names that columns get instead of those in the file, by the file's name.
 
     Returns:
         A table with a row per entry of the list: `uri` (string, see `faces.photos.uris.photo_uri`;
@@ -68,7 +70,8 @@ def read_photo_list(path: Path) -> pa.Table:
         if path.suffix.lower() == ".txt":
             names, metadata = _text_lines(path), pa.table({})
         else:
-            table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+            is_parquet = path.suffix.lower() == ".parquet"
+            table = _read_parquet(path, rename) if is_parquet else _read_csv(path, rename)
             names, metadata = _split_columns(table, path)
         uris = _uris(names, path)
     except OSError as error:
@@ -139,10 +142,10 @@ def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table
             f"(it has {', '.join(columns)}{_SEPARATOR_HINT if ';' in columns[0] else ''})"
         )
     for name in columns:
-        if name in RESERVED_COLUMNS and name not in found:
+        if is_reserved(name) and name not in found:
             raise WrongUsageError(
                 f"{path} has a column {name!r}, a name that is reserved for a column of datasets; "
-                "rename it"
+                f"give it another name with --rename {name}=list_{name}"
             )
     names = table[found[0]]
     if not pa.types.is_string(names.type):
@@ -158,7 +161,7 @@ def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table
     return values, table.drop_columns(found)
 
 
-def _read_csv(path: Path) -> pa.Table:
+def _read_csv(path: Path, rename: Mapping[str, str]) -> pa.Table:
     reading = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES)
     parsing = pyarrow.csv.ParseOptions(
         delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
@@ -182,11 +185,12 @@ def _read_csv(path: Path) -> pa.Table:
         if "UTF8" in cause:
             raise WrongUsageError(f"{path} is not UTF-8; save it as CSV in UTF-8") from error
         raise WrongUsageError(f"{path} is not a valid CSV file ({cause}); correct it") from error
+    names = [rename.get(name, name) for name in columns]
     typed = [
         column if name in NAME_COLUMNS else _typed(column)
-        for name, column in zip(columns, table.columns, strict=True)
+        for name, column in zip(names, table.columns, strict=True)
     ]
-    return pa.Table.from_arrays(typed, names=columns)
+    return pa.Table.from_arrays(typed, names=names)
 
 
 def _require_text(path: Path) -> None:
@@ -230,7 +234,7 @@ def _cast_or_keep(column: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray:
         return column
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path, rename: Mapping[str, str]) -> pa.Table:
     try:
         # read_table would add columns for folders with names such as year=2020.
         with pq.ParquetFile(path) as file:
@@ -243,7 +247,8 @@ def _read_parquet(path: Path) -> pa.Table:
         _to_metadata_type(column, f"{path}: column {name!r}")
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
-    return pa.Table.from_arrays(columns, names=table.column_names)
+    names = [rename.get(name, name) for name in table.column_names]
+    return pa.Table.from_arrays(columns, names=names)
 
 
 def _to_metadata_type(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:

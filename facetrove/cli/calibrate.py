@@ -23,8 +23,8 @@ from indexer.manifest import read_current
     "--fpir",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="RATE",
-    help="Also print the similarity threshold at this false-positive rate; fail if the index has "
-    "too few people to measure it.",
+    help="Also print the similarity threshold at this false-positive rate; fail, and store "
+    "nothing, if the index has too few people to measure it.",
 )
 @people_option
 @click.option(
@@ -47,11 +47,12 @@ def calibrate(
     The false-positive identification rate (FPIR) of a similarity threshold is the share of
     searches for people who are not in the index that return a match all the same. Afterwards
     `facetrove search --fpir 0.01` returns only matches above the threshold of that rate, and every
-    match shows the lowest rate at which it would still be returned.
+    match says how many searches for strangers find one as similar. Before that, both are figures of
+    the models, measured on other photos.
 
     The people in the index are those that labels name, if these name 200 people or more and half
-    of the faces; else each cluster of similar faces is taken for one person. Calibrate again when
-    the index has become twice or half as large.
+    of the faces; else each cluster of similar faces is taken for one person, if at least one face
+    in twenty is in a cluster. Calibrate again when the index has become twice or half as large.
 
     \b
     Examples:
@@ -60,7 +61,12 @@ def calibrate(
     """
     with index_progress() as on_progress:
         calibration = calibrate_index(
-            index, people=people, by_likeness=by_likeness, face=face, on_progress=on_progress
+            index,
+            people=people,
+            by_likeness=by_likeness,
+            face=face,
+            fpir=fpir,
+            on_progress=on_progress,
         )
     manifest = read_current(index)
     threshold = None if fpir is None else calibration.threshold(fpir, manifest.num_faces)

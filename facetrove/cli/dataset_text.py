@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from faces.dataset.store import DatasetCounts
+from faces.dataset.counts import DatasetCounts
 from facetrove.cli.text import counted, printable
 
 
@@ -23,6 +25,27 @@ def show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
         click.echo(f"  {counted(counts.num_copies, 'photo')} {of_copies}")
     for reason, count in sorted(counts.by_reason.items()):
         click.echo(f"  {counted(count, 'photo')} rejected: {printable(reason)}")
+
+
+def show_kept_away(counts: DatasetCounts, dataset: Path) -> None:
+    """Print how many faces were kept away, and ask to look at those that are uncertain.
+
+    Args:
+        counts: counts of the photos to describe.
+        dataset: path of the dataset.
+    """
+    if not counts.num_kept_away:
+        return
+    click.echo(
+        f"  {counted(counts.num_kept_away, 'face')} kept away, because they were deleted before"
+    )
+    if counts.num_uncertain:
+        name = printable(str(dataset))
+        click.echo(
+            f"  {counts.num_uncertain:,} of them may be of another photo, such as the next of a "
+            f"burst: look at them with `facetrove info {name} --kept-away`, and let in what was "
+            f"not deleted with `facetrove allow {name} --face DIGEST`"
+        )
 
 
 def faces_of_photos(counts: DatasetCounts) -> str:

@@ -74,7 +74,7 @@ likeness_options = gathered(
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         metavar="RATE",
         help="With --like: delete faces above the threshold of this false-positive rate, such as "
-        "0.01, by the calibration of the first INDEX (see `facetrove calibrate`).",
+        "0.01, by the calibration of the first INDEX or the model's own figure.",
     ),
     click.option(
         "--min-similarity",
@@ -128,9 +128,9 @@ def delete(
 ) -> None:
     """Delete faces from DATASET and from each INDEX, so that no later search finds them.
 
-    Name the faces by --face, --photo or --where. They stay deleted even if their photos are
-    embedded again. Until `facetrove purge` removes their bytes from the files, `facetrove undo`
-    takes the deletion back. If no face matches, the exit code is 1.
+    Name the faces by --face, --photo, --where or --like. They stay deleted even if their photos, or
+    edited copies of these, are embedded again. Until `facetrove purge` removes their bytes from the
+    files, `facetrove undo` takes the deletion back. If no face matches, the exit code is 1.
 
     \b
     Examples:
@@ -203,6 +203,11 @@ def _show_deleted(deleted: ft.DeletionResult, dataset: Path, *, as_json: bool) -
         click.echo(f"the faces of {name} that match were deleted before")
     for index, count in deleted.num_faces_of_index.items():
         click.echo(f"  {printable(index)} held {count:,} of them and no longer finds them")
+    if unrecognised := deleted.num_faces - deleted.num_recognisable:
+        click.echo(
+            f"  {unrecognised:,} of them will come back if edited copies of their photos are "
+            "embedded (see docs/index.md); files of the same bytes stay away"
+        )
     show_unnamed(deleted.unnamed_indexes, dataset, "still finds them")
     if deleted.deletion_id is not None:
         click.echo(

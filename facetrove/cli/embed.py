@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 import facetrove as ft
 from beam_jobs.options import EmbedOptions, default_models, sole_dataset
 from faces.core.settings import FaceSelection, ModelDevice, PhotoLimits, Precision
-from faces.models.choice import ModelChoice
+from faces.models.choice import ALIGNMENTS, ModelChoice
 from facetrove.cli.embed_text import show_embed_summary, show_photos_found
 from facetrove.cli.options import gathered, json_option, model_device_option, workers_option
 from facetrove.cli.terminal import embed_progress
@@ -24,7 +25,7 @@ class ModelOptions:
     Attributes:
         detector: name of the detector; None: the dataset's, or the built-in one.
         embedder: name or TOML file of the embedder; None: the dataset's, or the built-in one.
-        alignment: name of the alignment; None: the one that the embedder was trained with.
+        alignment: name of the alignment; None: the dataset's, or the embedder's default.
         device: device that runs the models.
         precision: floating-point precision of the models.
     """
@@ -59,9 +60,10 @@ model_options = gathered(
     ),
     click.option(
         "--alignment",
-        type=click.Choice(["five-point", "deepface", "face_recognition"]),
-        help="How a face is warped to the embedder's input: by five landmarks, or as deepface or "
-        "face_recognition does it.  [default: as the embedder was trained]",
+        type=click.Choice(ALIGNMENTS),
+        help="How a face is warped to the embedder's input: by five landmarks, or as deepface, "
+        "face_recognition, FaceNet or OpenFace does it.  [default: the dataset's, or the one with "
+        "which the embedder's accuracy was published]",
     ),
     model_device_option,
     click.option(
@@ -151,6 +153,21 @@ limit_options = gathered(
     ),
 )
 
+
+def _renamed(
+    context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    """Split pairs OLD=NEW of column names.
+
+    Raises:
+        click.BadParameter: a pair has no `=`, or one of its names is empty.
+    """
+    names = dict(pair.partition("=")[::2] for pair in pairs)
+    if not all(old and new for old, new in names.items()):
+        raise click.BadParameter("write it as OLD=NEW, the column's name and its new one")
+    return names
+
+
 run_options = gathered(
     "options",
     EmbedOptions,
@@ -165,6 +182,20 @@ run_options = gathered(
         "--drop-vanished",
         is_flag=True,
         help="Remove photos from the dataset that no longer exist, with their faces.",
+    ),
+    click.option(
+        "--rename",
+        multiple=True,
+        metavar="OLD=NEW",
+        callback=_renamed,
+        help="Store column OLD of the photo lists as column NEW. May be given several times.",
+    ),
+    click.option(
+        "--deletions-of",
+        type=click.Path(path_type=Path),
+        metavar="DATASET",
+        help="Keep away the faces that were deleted from this other dataset, too, which may be of "
+        "other models.",
     ),
 )
 

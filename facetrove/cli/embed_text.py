@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import facetrove as ft
-from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
+from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_kept_away, show_outcomes
 from facetrove.cli.terminal import print_json
 from facetrove.cli.text import counted, printable
 
@@ -44,6 +44,7 @@ def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool
             f"({photo_rate(done.num_photos, summary.seconds)})"
         )
         show_outcomes(done, of_copies="with the same content as another, not embedded again")
+        show_kept_away(done, dataset)
     elif not summary.num_dropped:
         click.echo("nothing is new")
     if summary.num_dropped:

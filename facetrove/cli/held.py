@@ -31,7 +31,7 @@ from search.contact_sheet import require_picture_name
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="RATE",
     help="Count faces above the threshold of this false-positive rate, such as 0.01, by the "
-    "calibration of the first INDEX (see `facetrove calibrate`).",
+    "calibration of the first INDEX or the model's own figure.",
 )
 @click.option(
     "--min-similarity",

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from faces.core.kinds import is_index
 from faces.dataset.store import Dataset
-from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_outcomes
+from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_kept_away, show_outcomes
 from facetrove.cli.index_text import show_manifest
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import print_json, shown_uri
@@ -22,8 +22,13 @@ from indexer.manifest import read_current
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path), metavar="DATASET_OR_INDEX")
 @click.option("--rejected", is_flag=True, help="List a dataset's rejected photos with the reasons.")
+@click.option(
+    "--kept-away",
+    is_flag=True,
+    help="List the faces that a dataset keeps away, because they were deleted before.",
+)
 @json_option
-def info(dataset: Path, rejected: bool, as_json: bool) -> None:
+def info(dataset: Path, rejected: bool, kept_away: bool, as_json: bool) -> None:
     """Describe a dataset or an index, whichever DATASET_OR_INDEX is.
 
     Of a dataset it prints the numbers of photos, faces and rejected photos, the models that made
@@ -32,14 +37,17 @@ def info(dataset: Path, rejected: bool, as_json: bool) -> None:
     \b
     Examples:
       facetrove info faces.dataset --rejected
+      facetrove info faces.dataset --kept-away
       facetrove info faces.index
     """
-    if is_index(dataset) and not rejected:
+    if is_index(dataset) and not (rejected or kept_away):
         show_manifest(read_current(dataset), dataset, as_json=as_json)
         return
     opened = Dataset.open(dataset)
     if rejected:
         _show_rejected(opened, as_json=as_json)
+    elif kept_away:
+        _show_kept_away(opened, as_json=as_json)
     else:
         _show_dataset(opened, as_json=as_json)
 
@@ -58,6 +66,7 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         return
     click.echo(f"{printable(str(dataset.path))} holds {faces_of_photos(counts)}")
     show_outcomes(counts, of_copies="with the same content as another")
+    show_kept_away(counts, dataset.path)
     contract = dataset.contract
     models = printable(f"{contract.detector} and {contract.embedder}")
     crops = printable(contract.alignment)
@@ -98,3 +107,14 @@ def _show_rejected(dataset: Dataset, *, as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{printable(row['reason'])}\t{shown_uri(row['uri'])}")
+
+
+def _show_kept_away(dataset: Dataset, *, as_json: bool) -> None:
+    """Print the faces that a dataset keeps away: how sure that is, digest, box and uri."""
+    rows = dataset.kept_away().to_pylist()
+    if as_json:
+        print_json({"dataset": str(dataset.path), "kept_away": rows})
+        return
+    for row in rows:
+        box = ",".join(f"{value:.0f}" for value in row["box"])
+        click.echo(f"{row['certainty']}\t{row['digest'][:16]}\t{box}\t{shown_uri(row['uri'])}")

@@ -16,6 +16,7 @@ EXIT_FAILED, EXIT_WRONG_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 """Exit codes: 2 is also click's for wrong usage, and 130 is a shell's for SIGINT (128 + 2)."""
 
 COMMANDS = {
+    "allow": LazyCommand("allow:allow", "Let faces in again that were kept away."),
     "calibrate": LazyCommand(
         "calibrate:calibrate", "Measure the false-positive rate of an index by similarity."
     ),

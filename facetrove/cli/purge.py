@@ -114,6 +114,9 @@ def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
     )
     for trace in report.not_found:
         click.echo(f"  {trace}")
+    click.echo("kept, so that deleted faces stay away:")
+    for kept in report.kept:
+        click.echo(f"  {kept}")
     for name in report.unknown_files:
         click.echo(f"not checked, because it is no file of facetrove: {printable(name)}")
     for limit in report.limits:

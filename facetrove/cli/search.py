@@ -17,9 +17,11 @@ from faces.photos.reading import open_photo
 from facetrove.cli.options import device_option, gathered, json_option
 from facetrove.cli.terminal import print_json, print_table, shown_path, shown_uri
 from facetrove.cli.text import counted, printable
+from indexer.stranger_rates import StrangerRates
+from search.answering import Query
 from search.contact_sheet import require_picture_name, write_contact_sheet
-from search.results import Match, Probe
-from search.searcher import FaceSearcher, Query
+from search.results import JOINT_GROWTH, JointProbe, Match, Probe, ProbeFace
+from search.searcher import FaceSearcher
 
 query_options = gathered(
     "query",
@@ -47,8 +49,8 @@ query_options = gathered(
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         metavar="RATE",
         help="Return only matches above the threshold of this false-positive rate, such as 0.01: "
-        "the share of searches for people who are not in the index that return a match. The index "
-        "must be calibrated (see `facetrove calibrate`).",
+        "the share of searches for people who are not in the index that return a match. The "
+        "threshold is the index's own (see `facetrove calibrate`), or the models' figure.",
     ),
     click.option(
         "--one-per",
@@ -60,9 +62,24 @@ query_options = gathered(
 
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
-@click.argument("photo", type=click.Path(path_type=Path), required=False)
+@click.argument("photos", type=click.Path(path_type=Path), nargs=-1, metavar="[PHOTO]...")
 @click.option(
     "--face", metavar="FACE_ID", help="Search for this face of the index instead of a photo."
+)
+@click.option(
+    "--probe-face",
+    "probe_faces",
+    type=click.IntRange(min=1),
+    multiple=True,
+    metavar="NUMBER",
+    help="Search only for this face of the photo, counted from the largest. With --together, the "
+    "person's face in each photo, given once or once for each photo.  [default: all faces; with "
+    "--together, the largest]",
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Search for one person, whom all PHOTOs show, by the mean of the embeddings.",
 )
 @query_options
 @click.option(
@@ -75,8 +92,10 @@ query_options = gathered(
 @json_option
 def search(
     index: Path,
-    photo: Path | None,
+    photos: tuple[Path, ...],
     face: str | None,
+    probe_faces: tuple[int, ...],
+    together: bool,
     query: Query,
     sheet: Path | None,
     device: Device,
@@ -84,34 +103,32 @@ def search(
 ) -> None:
     """Find the faces in INDEX that are most similar to each face in PHOTO.
 
-    Similarity lies between -1 and 1; higher is nearer. Which similarity tells one person from two
-    depends on the model and the index: `facetrove calibrate` measures how often searches for
-    strangers reach it.
+    Similarity lies between -1 and 1; higher is nearer. The column `strangers` says how many
+    searches for people who are not in the index find a match as similar, such as `1 in 27`. That is
+    the models' figure for an index of this size, until `facetrove calibrate` measures it.
+
+    Several photos of one person make one probe with --together, which misses the person less often.
 
     \b
     Examples:
       facetrove search faces.index me.jpg -k 5 --sheet matches.jpg
       facetrove search faces.index me.jpg --where "taken < DATE '1990-01-01'" --one-per photo
       facetrove search faces.index me.jpg --fpir 0.01
+      facetrove search faces.index party.jpg --probe-face 2
+      facetrove search faces.index me1.jpg me2.jpg me3.jpg --together
     """
-    if (photo is None) == (face is None):
-        raise WrongUsageError("give either a photo to search for, or a face with --face")
-    if sheet is not None:
-        require_picture_name(sheet)
-        if photo is None:
-            raise WrongUsageError(
-                "--sheet shows the faces of a photo; give a photo instead of --face, or leave "
-                "--sheet out"
-            )
+    _require_probe(photos, face, probe_faces, together=together, sheet=sheet)
     searcher = FaceSearcher.open(index, device=device)
     shown = _Shown.of(searcher, query, as_json=as_json)
-    if photo is None:
-        assert face is not None
-        matches = searcher.search_face(face, **vars(query))
-        _show_matches(matches, face, shown)
+    if face is not None:
+        _show_matches(searcher.search_face(face, **vars(query)), face, shown)
         return
-    image = open_photo(photo, searcher.pipeline.detector.reduction_for)
-    probes = searcher.search(image, **vars(query))
+    if together:
+        numbers = probe_faces[0] if len(probe_faces) == 1 else probe_faces or 1
+        _show_joint(searcher.search_together(photos, face=numbers, **vars(query)), photos, shown)
+        return
+    photo = photos[0]
+    probes = searcher.search(photo, face=next(iter(probe_faces), None), **vars(query))
     if not probes:
         raise FaceTroveError(
             f"no face was found in {photo}; try a photo where the face is larger or turned more "
@@ -119,9 +136,44 @@ def search(
         )
     _show_probes(probes, photo, shown)
     if sheet is not None:
+        image = open_photo(photo, searcher.pipeline.detector.reduction_for)
         write_contact_sheet(sheet, image, probes)
         if not as_json:
             click.echo(f"contact sheet: {sheet}")
+
+
+def _require_probe(
+    photos: tuple[Path, ...],
+    face: str | None,
+    probe_faces: tuple[int, ...],
+    *,
+    together: bool,
+    sheet: Path | None,
+) -> None:
+    """Raise WrongUsageError unless the arguments name one probe photo, face or set of photos."""
+    if bool(photos) == (face is not None):
+        raise WrongUsageError("give either a photo to search for, or a face with --face")
+    if face is not None and (together or probe_faces):
+        raise WrongUsageError(
+            "--together and --probe-face are about the faces of photos; leave them out with --face"
+        )
+    if len(photos) > 1 and not together:
+        raise WrongUsageError(
+            f"{len(photos)} photos are given; add --together if all show the person to search for, "
+            "or search for one photo at a time"
+        )
+    if not together and len(probe_faces) > 1:
+        raise WrongUsageError(
+            f"--probe-face is given {len(probe_faces)} times for one photo; give it once, or leave "
+            "it out to search for all faces"
+        )
+    if sheet is not None:
+        require_picture_name(sheet)
+        if face is not None or together:
+            raise WrongUsageError(
+                "--sheet shows the faces of one photo; give one photo instead of --face or "
+                "--together, or leave --sheet out"
+            )
 
 
 @dataclass(frozen=True)
@@ -132,13 +184,13 @@ class _Shown:
         device: device that answered the search.
         fpir_threshold: the FPIR of the query and the similarity threshold that it stands for;
             None: the query has no FPIR.
-        min_fpir: lowest FPIR that the index's calibration covers; None: it is not calibrated.
+        rates: how often searches for strangers find a match.
         as_json: whether to print one JSON document.
     """
 
     device: str
     fpir_threshold: tuple[float, float] | None
-    min_fpir: float | None
+    rates: StrangerRates
     as_json: bool
 
     @classmethod
@@ -146,19 +198,20 @@ class _Shown:
         """Describe how a searcher answers a query.
 
         Raises:
-            WrongUsageError: the query has an FPIR that the index's calibration does not cover.
+            WrongUsageError: the query has an FPIR at which no threshold is known.
         """
         fpir_threshold = None
         if query.fpir is not None:
             fpir_threshold = query.fpir, searcher.threshold(query.fpir)
-        return cls(searcher.device, fpir_threshold, searcher.min_fpir, as_json)
+        return cls(searcher.device, fpir_threshold, searcher.rates, as_json)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that the JSON document of every search has."""
+        basis = {"fpir_basis": self.rates.basis, "fpir_explanation": self.rates.explanation}
         if self.fpir_threshold is None:
-            return {"device": self.device}
+            return {"device": self.device, **basis}
         fpir, threshold = self.fpir_threshold
-        return {"device": self.device, "max_fpir": fpir, "threshold": threshold}
+        return {"device": self.device, **basis, "max_fpir": fpir, "threshold": threshold}
 
 
 def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:
@@ -168,14 +221,29 @@ def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:
         print_json({"photo": str(photo), **shown.to_json(), "probes": found})
         return
     _print_conditions(shown)
-    for number, probe in enumerate(probes, start=1):
-        x, y, width, height = (round(value) for value in probe.box)
-        _print_matches(
-            f"face {number} of {len(probes)} in {shown_path(Path(photo.name))}, "
-            f"{width}x{height} at {x},{y}",
-            probe.matches,
-            shown.min_fpir,
+    for probe in probes:
+        _print_matches(_face_in_words(probe, photo), probe.matches)
+
+
+def _show_joint(probe: JointProbe, photos: Sequence[Path], shown: _Shown) -> None:
+    """Print the matches of several photos of one person as a table, or as one JSON document."""
+    if shown.as_json:
+        named = [str(photo) for photo in photos]
+        print_json({"photos": named, **shown.to_json(), **probe.to_json()})
+        return
+    _print_conditions(shown)
+    if len(photos) > 1:
+        click.echo(
+            f"the probe is the mean of {len(photos)} faces; the two least alike of them have "
+            f"similarity {probe.min_similarity:.3f}"
         )
+        if shown.rates.basis is not None:
+            click.echo(
+                "the rates are those of probes of one face: strangers whom several photos show "
+                f"find a match as similar about {JOINT_GROWTH} times as often"
+            )
+    faces = map(_face_in_words, probe.faces, photos)
+    _print_matches("; ".join(faces), probe.matches)
 
 
 def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None:
@@ -185,11 +253,18 @@ def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None
         print_json({"face_id": face_id, **shown.to_json(), "matches": found})
         return
     _print_conditions(shown)
-    _print_matches(f"most similar to face {printable(face_id)}", matches, shown.min_fpir)
+    _print_matches(f"most similar to face {printable(face_id)}", matches)
+
+
+def _face_in_words(face: Probe | ProbeFace, photo: Path) -> str:
+    """Describe a face of a probe photo: `face 1 of 3 in party.jpg, 240x329 at 370,91`."""
+    x, y, width, height = (round(value) for value in face.box)
+    name = shown_path(Path(photo.name))
+    return f"face {face.number} of {face.num_faces} in {name}, {width}x{height} at {x},{y}"
 
 
 def _print_conditions(shown: _Shown) -> None:
-    """Print the device of a search if it is a GPU, and the threshold if an FPIR was asked for."""
+    """Print the device if it is a GPU, the query's threshold, and what the rates rest on."""
     if shown.device == "cuda":
         click.echo("searched on the GPU")
     if shown.fpir_threshold is not None:
@@ -198,32 +273,42 @@ def _print_conditions(shown: _Shown) -> None:
             f"matches have similarity {threshold:.3f} or more: {100 * fpir:.3g}% of searches for "
             "people who are not in the index return one"
         )
+    rates = shown.rates
+    if rates.basis is None:
+        click.echo("how often strangers look as similar is not known:")
+    else:
+        click.echo(
+            "strangers: how many searches for people who are not in the index find a match as "
+            "similar"
+        )
+    click.echo("  " + printable(rates.explanation).replace("; ", "\n  "))
 
 
-def _print_matches(title: str, matches: Sequence[Match], min_fpir: float | None) -> None:
+def _print_matches(title: str, matches: Sequence[Match]) -> None:
     """Print matches as a table with a title.
 
     Args:
         title: line above the table.
-        matches: matches of one face, best first.
-        min_fpir: lowest FPIR that the calibration covers; None: print no column FPIR.
+        matches: matches of one probe, best first.
     """
     click.echo(title)
     if not len(matches):
         click.echo("no match was found")
         return
+    shown = list(matches)
+    has_rates = shown[0].strangers is not None
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("similarity", justify="right")
-    if min_fpir is not None:
-        table.add_column("FPIR", justify="right")
+    if has_rates:
+        table.add_column("strangers", justify="right", no_wrap=True)
     table.add_column("face at", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
-    has_people = any(match.person is not None for match in matches)
+    has_people = any(match.person is not None for match in shown)
     if has_people:
         table.add_column("person", overflow="fold")
     table.add_column("photo", overflow="fold")
-    for match in matches:
+    for match in shown:
         x, y, width, height = (round(value) for value in match.box)
         name = shown_uri(match.uri)
         if match.also_at:
@@ -232,17 +317,10 @@ def _print_matches(title: str, matches: Sequence[Match], min_fpir: float | None)
         table.add_row(
             str(match.rank),
             f"{match.similarity:.3f}",
-            *([] if min_fpir is None else [_fpir_in_words(match.fpir, min_fpir)]),
+            *([match.strangers] if has_rates else []),
             f"{x},{y}",
             f"{width}x{height}",
             *person,
             Text(name),
         )
     print_table(table)
-
-
-def _fpir_in_words(fpir: float | None, min_fpir: float) -> str:
-    """Return a match's FPIR as text, `<=0.01` where the calibration does not reach lower."""
-    if fpir is None:
-        return ""
-    return f"<={fpir:.2g}" if fpir <= min_fpir else f"{fpir:.2g}"

@@ -89,7 +89,7 @@ class Comparisons:
         """
         num_faces = len(index_rows)
         if num_faces < MIN_PEOPLE:
-            raise too_few(f"{num_faces} faces")
+            raise too_few(f"{num_faces} face{'' if num_faces == 1 else 's'}")
         rng = np.random.default_rng(0)
         probes = _drawn_probes(people, max(MIN_PROBES, MAX_COMPARISONS // num_faces), rng)
         sample = [rng.permutation(num_faces)[:count] for count in SAMPLED]
@@ -129,7 +129,8 @@ def too_few(what: str) -> WrongUsageError:
     """Return the error that an index with `what` (such as "50 faces") is too small to calibrate."""
     return WrongUsageError(
         f"an index with {what} is too small to calibrate; a calibration takes at least "
-        f"{MIN_PEOPLE} different people"
+        f"{MIN_PEOPLE} different people; until then, searches use the models' figures if these are "
+        "known"
     )
 
 

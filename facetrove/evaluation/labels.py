@@ -19,6 +19,7 @@ from faces.photos.archives import split_member_url
 from faces.photos.uris import is_url, photo_path, unescape_url
 from indexer.changes import indexed_photos
 from indexer.faces_file import faces_schema, with_columns
+from indexer.segment import masks_of
 from indexer.snapshot import Snapshot
 
 FaceChoice = Literal["largest", "central", "only"]
@@ -92,10 +93,11 @@ def labelled_faces(
     metadata = version.metadata
     tables = [with_columns(segment.faces.table, metadata) for segment in version.segments]
     table = pa.concat_tables([faces_schema(metadata).empty_table(), *tables])
-    mask = [
-        segment.live() if where is None else segment.mask(where, metadata)
-        for segment in version.segments
-    ]
+    mask = (
+        [segment.live() for segment in version.segments]
+        if where is None
+        else masks_of(version.segments, where, metadata)
+    )
     sizes = _photo_sizes(index, version) if face == "central" else None
     rows = np.flatnonzero(np.concatenate([np.zeros(0, bool), *mask]))
     return _labelled(table, rows, people=people, face=face, photos=sizes, source=f"index {index}")

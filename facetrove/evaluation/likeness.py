@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from faces.core.errors import WrongUsageError
 from faces.core.progress import Progress
 from facetrove.evaluation.comparisons import BLOCK, Comparisons
 from indexer.snapshot import RowMasks
@@ -24,11 +25,21 @@ MAX_PENDING_LINKS = 2_000_000
 """Maximum number of links that are collected before clusters are merged: 32 MB."""
 
 
+MIN_CLUSTERED = 0.05
+"""Minimum share of the probes that are in a cluster with other faces. Strangers alone link a
+hundredth of them (`LINK_FPIR`) or somewhat more. With no more links than that, either everybody has
+one photo, or the embeddings do not bring a person's photos together; similarities do not tell which
+of the two, and in the second case they would be taken for those of strangers."""
+
+
 def people_by_likeness(compared: Comparisons) -> NDArray[np.int64]:
     """Cluster the faces by single linkage, so that a cluster stands for a person.
 
     Returns:
         (n,) number of each face's cluster, from 0.
+
+    Raises:
+        WrongUsageError: next to no clusters form; see `MIN_CLUSTERED`.
     """
     num_faces = len(compared.index_rows)
     clusters = _Clusters(num_faces)
@@ -44,7 +55,25 @@ def people_by_likeness(compared: Comparisons) -> NDArray[np.int64]:
         linked[compared.probes] = False
         for first, second in _links_of(compared, np.flatnonzero(linked), min_similarity):
             clusters.link(first, second)
-    return clusters.numbers()
+    people = clusters.numbers()
+    _require_clusters(compared, people)
+    return people
+
+
+def _require_clusters(compared: Comparisons, people: NDArray[np.int64]) -> None:
+    """Raise WrongUsageError where too few probes are in a cluster with other faces."""
+    num_probes = len(compared.probes)
+    clustered = int((np.bincount(people)[people[compared.probes]] > 1).sum())
+    if clustered >= MIN_CLUSTERED * num_probes:
+        return
+    contract = compared.version.manifest.contract
+    raise WrongUsageError(
+        f"only {clustered:,} of {num_probes:,} faces form clusters of similar faces, fewer than "
+        f"{MIN_CLUSTERED:.0%}: either nearly everybody has one photo, or the embeddings "
+        f"({contract.embedder} with {contract.alignment} crops) do not bring a person's photos "
+        "together; calibrate with labelled people (--people), add further photos of the same "
+        "people, or embed with another model or alignment"
+    )
 
 
 def _links_of(

@@ -21,11 +21,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletions import face_digest
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.compact import compact_index
-from indexer.delete import delete_faces, matching
+from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.undo import list_deletions, undo
 from indexer.verify import verify_index
@@ -70,7 +71,7 @@ class IndexHistory(RuleBasedStateMachine):
         self.indexed: dict[str, Face] = {}
         self.reader: tuple[FaceSearcher, dict[str, Face]] | None = None
         self.seed = 0
-        self.undoable: dict[str, tuple[str, set[str]]] = {}
+        self.undoable: dict[str, tuple[DeletionRequest, set[str]]] = {}
         self.final: set[str] = set()
 
     def teardown(self) -> None:
@@ -134,25 +135,23 @@ class IndexHistory(RuleBasedStateMachine):
         faces = sorted({**self.collection.faces(), **self.indexed})
         if faces:
             face_id = data.draw(st.sampled_from(faces))
-            self.delete(matching([face_id], [], None), lambda face: face.face_id == face_id, named)
+            self.delete(lambda face: face.face_id == face_id, named, faces=[face_id])
 
     @rule(data=st.data(), named=st.booleans())
     def delete_a_photo(self, data: st.DataObject, named: bool) -> None:
         uri = self.draw_uri(data)
-        where = matching([], [uri], None)
-        self.delete(where, lambda face: uri in (face.uri, *face.also_at), named)
+        self.delete(lambda face: uri in (face.uri, *face.also_at), named, photos=[uri])
 
     @rule(data=st.data(), named=st.booleans())
     def delete_a_content(self, data: st.DataObject, named: bool) -> None:
         photo_id = self.collection.photos[self.draw_uri(data)].photo_id
-        where = matching([], [photo_id], None)
-        self.delete(where, lambda face: face.photo_id == photo_id, named)
+        self.delete(lambda face: face.photo_id == photo_id, named, photos=[photo_id])
 
     @rule(where=st.sampled_from(sorted(FILTERS)), named=st.booleans())
     def delete_by_filter(self, where: str, named: bool) -> None:
-        self.delete(where, FILTERS[where], named)
+        self.delete(FILTERS[where], named, where=where)
 
-    def delete(self, where: str, is_selected: Filter, named: bool) -> None:
+    def delete(self, is_selected: Filter, named: bool, **selection: Any) -> None:
         in_index = {i for i, face in self.indexed.items() if named and is_selected(face)}
         in_dataset = {
             face_id
@@ -160,9 +159,13 @@ class IndexHistory(RuleBasedStateMachine):
             if any(map(is_selected, self.collection.labels_of(face)))
         }
         indexes = [self.index] if named else []
-        deleted = delete_faces(self.dataset, indexes, where)
+        deleted = delete_faces(self.dataset, indexes, **selection)
         assert deleted.num_faces == len(in_index | in_dataset)
-        self.record(deleted.deletion_id, where, in_index | in_dataset)
+        asked = DeletionRequest(
+            **{name: tuple(given) for name, given in selection.items() if name != "where"},
+            where=selection.get("where"),
+        )
+        self.record(deleted.deletion_id, asked, in_index | in_dataset)
         if named:
             lost = self.indexed.keys() & (in_index | in_dataset)
             assert deleted.num_faces_of_index == {str(self.index): len(lost)}
@@ -171,14 +174,14 @@ class IndexHistory(RuleBasedStateMachine):
             self.indexed = {i: face for i, face in self.indexed.items() if i not in withheld}
         self.check_index()
 
-    def record(self, deletion_id: str | None, where: str, face_ids: set[str]) -> None:
+    def record(self, deletion_id: str | None, request: DeletionRequest, face_ids: set[str]) -> None:
         """Note that a deletion can be taken back, but for faces whose deletion is final."""
-        same = [ids for asked, ids in self.undoable.values() if asked == where]
+        same = [ids for asked, ids in self.undoable.values() if asked == request]
         new = face_ids - self.final - set().union(*same)
         self.collection.deleted |= face_ids
         if new:
             assert deletion_id is not None and deletion_id not in self.undoable
-            self.undoable[deletion_id] = (where, new)
+            self.undoable[deletion_id] = (request, new)
         else:
             assert (deletion_id is not None) == bool(same)
 
@@ -189,8 +192,8 @@ class IndexHistory(RuleBasedStateMachine):
         found = {deletion.deletion_id: deletion for deletion in list_deletions(self.dataset)}
         assert found.keys() == self.undoable.keys()
         name = list(self.undoable)[deletion_id]  # ids are random, and would not repeat
-        where, face_ids = self.undoable.pop(name)
-        assert (found[name].num_faces, found[name].request.where) == (len(face_ids), where)
+        request, face_ids = self.undoable.pop(name)
+        assert (found[name].num_faces, found[name].request) == (len(face_ids), request)
         undo(self.dataset, name, [self.index] if named else [])
         others = set().union(*(ids for _, ids in self.undoable.values()))
         self.collection.deleted -= face_ids - others
@@ -209,7 +212,7 @@ class IndexHistory(RuleBasedStateMachine):
         report = purge(self.dataset, [self.index] if named else [], deletions=[name])
         assert set(report.deleted_face_digests) == set(map(face_digest, face_ids))
         self.final |= face_ids
-        left = {name: (where, ids - face_ids) for name, (where, ids) in self.undoable.items()}
+        left = {name: (asked, ids - face_ids) for name, (asked, ids) in self.undoable.items()}
         self.undoable = {name: entry for name, entry in left.items() if entry[1]}
         self.after_purge(named)
 

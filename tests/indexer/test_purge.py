@@ -14,7 +14,7 @@ from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from indexer.build import build_index
-from indexer.delete import delete_faces, matching
+from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher
@@ -64,7 +64,7 @@ def snapshot(collection: Collection) -> Collection:
 
 
 def delete(collection: Collection, index: Path, face_ids: set[str]) -> None:
-    deleted = delete_faces(collection.path, [index], matching(sorted(face_ids), [], None))
+    deleted = delete_faces(collection.path, [index], faces=sorted(face_ids))
     assert deleted.num_faces == len(face_ids)
     assert set(deleted.face_digests) == set(map(face_digest, face_ids))
     collection.deleted |= face_ids

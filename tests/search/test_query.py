@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -193,6 +197,78 @@ def test_a_filter_on_a_column_that_an_index_lacks_deletes_from_the_dataset(
     deleted = delete_faces(tmp_path / "d", [tmp_path / "i"], "person = 'Ann'")
     assert (deleted.num_faces, list(deleted.num_faces_of_index.values())) == (3, [0])
     assert build_index(tmp_path / "d", tmp_path / "i").num_faces == 26
+
+
+def test_a_filter_does_not_see_deleted_faces(index: Path) -> None:
+    searcher, probe = FaceSearcher.open(index), unit_vectors(1, 8, 0)
+    for uri, num_left in (("/0/5.jpg", 0), ("/0/6.jpg", 3)):
+        fails = f"CASE WHEN uri = '{uri}' THEN CAST(uri AS INTEGER) > 0 ELSE false END"
+        if num_left:
+            with pytest.raises(WrongUsageError, match="at character 33, a value cannot be"):
+                searcher.search_embeddings(probe, where=fails)
+        else:
+            assert [len(found) for found in searcher.search_embeddings(probe, where=fails)] == [0]
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_a_column_of_any_name_in_an_older_dataset_decides_nothing(
+    tmp_path: Path, contract: ModelContract, row: int
+) -> None:
+    photos, faces = part_tables({f"/{name}.jpg": 1 for name in ("ann", "ben", "cyd")})
+    photos = photos.append_column("facetrove_row", pa.array([row, (row + 1) % 3, (row + 1) % 3]))
+    settings = DatasetSettings(contract, metadata=pa.schema([("facetrove_row", pa.int64())]))
+    with DatasetWriter.open(tmp_path / "d", settings) as writer:
+        writer.write_part(writer.part_name(0), photos, faces, {})
+    build_index(tmp_path / "d", tmp_path / "i")
+    delete_faces(tmp_path / "d", [tmp_path / "i"], "uri LIKE '%ann%'")
+    (matches,) = FaceSearcher.open(tmp_path / "i").search_embeddings(unit_vectors(1, 8, 0))
+    assert {match.uri for match in matches} == {"/ben.jpg", "/cyd.jpg"}
+
+
+INTERRUPTED = """
+import sys
+from indexer import filters
+from facetrove.cli.main import main
+
+matching = filters._matching
+
+def told(*arguments):
+    print("filtering", flush=True)
+    return matching(*arguments)
+
+filters._matching = told
+sys.argv = ["facetrove", *sys.argv[1:]]
+main()
+"""
+
+
+def test_ctrl_c_stops_a_filter(tmp_path: Path, contract: ModelContract) -> None:
+    uris = {f"/{'ab/.x1' * 25}/{number}.jpg": 1 for number in range(10_000)}
+    write(tmp_path / "d", contract, uris)
+    build_index(tmp_path / "d", tmp_path / "i")
+    where = r"regexp_matches(uri, '(\pL?){100}Q')"  # takes 40 s, and is stopped after 5 s by itself
+    command = ["search", str(tmp_path / "i"), "--face", f"{next(iter(uris))}-0-0", "--where", where]
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "filtering\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip() == "facetrove: error: stopped"
+
+
+def test_an_invalid_filter_is_refused_even_where_the_index_is_empty(
+    tmp_path: Path, index: Path
+) -> None:
+    delete_faces(tmp_path / "d", [index], "true")
+    compact_index(index)
+    with pytest.raises(WrongUsageError, match="no column 'persn'"):
+        FaceSearcher.open(index).search_embeddings(unit_vectors(1, 8, 0), where="persn = 'Ann'")
 
 
 def test_refresh_opens_the_current_version(

@@ -13,7 +13,7 @@ import pytest
 
 from indexer.build import build_index
 from indexer.compact import compact_index
-from indexer.delete import delete_faces, matching
+from indexer.delete import delete_faces
 from indexer.purge import purge
 from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION, Collection, Photo, many_photos
@@ -79,7 +79,7 @@ def write(collection: Collection, index: Path, number: int) -> None:
     elif kind == 1:
         face_ids = sorted(collection.faces())[::40]
         collection.deleted |= set(face_ids)
-        delete_faces(collection.path, [index], matching(face_ids, [], None))
+        delete_faces(collection.path, [index], faces=face_ids)
     elif kind == 2:
         compact_index(index)
     else:

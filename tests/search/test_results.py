@@ -15,7 +15,7 @@ from tests.support.small_collections import DIMENSION, Collection, Photo, many_p
 from tests.support.vectors import unit_vectors
 
 COLUMNS = ["probe", "rank", "similarity", "uri", "box", "face_id", "photo_id", "score"]
-COLUMNS += ["also_at", "fpir", "person", "year"]
+COLUMNS += ["also_at", "fpir", "fpir_basis", "strangers", "person", "year"]
 
 
 @pytest.fixture
@@ -51,6 +51,8 @@ def test_a_table_has_the_values_of_the_matches(answers: CandidateLists) -> None:
             "score": match.score,
             "also_at": list(match.also_at),
             "fpir": match.fpir,
+            "fpir_basis": match.fpir_basis,
+            "strangers": match.strangers,
             "person": match.person,
             "year": match.metadata["year"],
         }

@@ -16,13 +16,15 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from beam_jobs.embed_photos import embed_photos
 from faces.core.errors import WrongUsageError
+from faces.dataset.store import Dataset
 from faces.models.catalog import list_models
 from faces.models.choice import ModelChoice
 from faces.models.deepface_weights import DETECTORS, RECOGNISERS, library
 from faces.models.dlib_models import SHAPE_PREDICTOR
 from faces.models.face import Detection, GivenFace
-from faces.models.registry import load_pipeline
+from faces.models.registry import load_embedder, load_pipeline
 from faces.models.sface import MEAN_VECTOR
 from faces.photos.decoding import Image, decode_photo
 from tests.support.command import ONE_WORKER, run_facetrove
@@ -153,9 +155,66 @@ def test_five_points_are_the_default_where_a_model_was_trained_so(
         for face, same in zip(one, other, strict=True):
             as_published = face.embedding_norm * face.embedding + MEAN_VECTOR
             assert np.allclose(as_published, same.embedding_norm * same.embedding, atol=0.05)
-    assert load_pipeline(ModelChoice(embedder="deepface:Facenet")).contract.alignment == "deepface"
     forced = ModelChoice(embedder="deepface:Facenet", alignment="five-point")
     assert load_pipeline(forced).contract.alignment == "arcface-160"
+
+
+def test_each_model_has_the_alignment_of_its_published_accuracy(deepface_home: Path) -> None:
+    expected = {
+        **dict.fromkeys(("ArcFace", "Buffalo_L", "GhostFaceNet", "SFace"), "arcface-112"),
+        **dict.fromkeys(("DeepFace", "DeepID", "VGG-Face"), "deepface"),
+        **dict.fromkeys(("Facenet", "Facenet512"), "facenet"),
+        "Dlib": "face_recognition",
+        "OpenFace": "openface",
+    }
+    assert expected.keys() == RECOGNISERS.keys()
+    cards = {card.name: card for card in list_models()}
+    for name, alignment in expected.items():
+        if name == "Dlib":
+            pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
+        embedder = load_embedder(ModelChoice(embedder=f"deepface:{name}"), threads=1)
+        assert embedder.alignment.name == alignment
+        # An accuracy of other crops or other weights is none of this model.
+        assert (cards[f"deepface:{name}"].lfw is None) == (alignment == "deepface")
+
+
+def test_dlib_tells_people_apart_by_default(
+    deepface_home: Path, demo_photos: Path, probe_photo: Path
+) -> None:
+    """With deepface's crops, the most similar strangers of these photos are above a photo pair."""
+    pytest.importorskip("dlib", reason="dlib is not installed: pip install -e '.[dev]'")
+    names = ("obama2.jpg", "obama_partial_face2.jpg", "biden.jpg", "grace_hopper.jpg")
+    images = [decode_photo((demo_photos / name).read_bytes()).image for name in names]
+    images.append(decode_photo(probe_photo.read_bytes()).image)
+    pipeline = load_pipeline(ModelChoice(embedder="deepface:Dlib"), threads=1)
+    *gallery, probe = [faces[0].embedding for faces in pipeline.find_faces(images)]
+    similarities = [float(probe @ face) for face in gallery]
+    assert min(similarities[:2]) > max(similarities[2:]) + 0.03
+
+
+@pytest.mark.slow
+def test_a_dataset_goes_on_with_the_alignment_of_its_contract(
+    deepface_home: Path, demo_photos: Path, probe_photo: Path, tmp_path: Path
+) -> None:
+    """Datasets made before an alignment became a model's default, by command and in Python."""
+    dataset, index = tmp_path / "d", tmp_path / "i"
+    of_before = ("--embedder", "deepface:Facenet", "--alignment", "deepface")
+    made = run_facetrove("embed", demo_photos / "biden.jpg", dataset, *of_before, *ONE_WORKER)
+    assert made.returncode == 0, made.stderr
+    again = run_facetrove(
+        "embed", demo_photos, dataset, "--embedder", "deepface:Facenet", *ONE_WORKER
+    )
+    assert again.returncode == 0, again.stderr
+    assert Dataset.open(dataset).contract.alignment == "deepface"
+    summary = embed_photos(
+        probe_photo, dataset, models=ModelChoice(embedder="deepface:Facenet"), workers=1
+    )
+    assert summary.total.num_photos == 10
+    assert run_facetrove("index", dataset, index).returncode == 0
+    found = json.loads(run_facetrove("search", index, probe_photo, "--json").stdout)
+    assert found["probes"][0]["matches"][0]["similarity"] > 0.999
+    other = run_facetrove("embed", demo_photos, dataset, "--alignment", "facenet", *ONE_WORKER)
+    assert other.returncode == 1 and "cannot be compared" in other.stderr
 
 
 def test_detectors_that_find_no_landmarks_still_give_crops(

@@ -617,7 +617,9 @@ def test_a_list_may_be_tab_separated(tmp_path: Path) -> None:
     [
         (b"uri,path\na,b\n", "has both a column `uri` and a column `path`"),
         (b"photo,n\na,b\n", r"exactly one column must be called `uri` or `path` \(it has photo, n"),
-        (b"uri,score\na,1\n", "column 'score', a name that is reserved for .*; rename it"),
+        (b"uri,score\na,1\n", "column 'score', a name that is reserved .* score=list_score"),
+        (b"uri,facetrove_row\na,1\n", "facetrove_row', a name that is reserved"),
+        (b"uri,photo_person\na,1\n", "photo_person', a name that is reserved"),
         (b"uri,n,n\na,1,2\n", "two columns called 'n'; rename one"),
         (b"uri,\na,1\n", "a column without a name"),
         (b"uri,n\na,1\n,2\n", "row 2 names no photo"),
@@ -655,6 +657,23 @@ def test_the_column_names_of_datasets_are_reserved(tmp_path: Path) -> None:
         photos = writer.dataset.photos()
     ours = {*photos.column_names, *face_schema(8).names, "also_at", "result_before"}
     assert ours <= RESERVED_COLUMNS
+
+
+def test_columns_of_lists_get_other_names_when_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("file,score,taken\na.jpg,7,2020-01-01\n")
+    pq.write_table(pa.table({"uri": ["b.jpg"], "score": [8]}), tmp_path / "b.parquet")
+    (tmp_path / "c.txt").write_text("c.jpg\n")
+    lists = [tmp_path / name for name in ("a.csv", "b.parquet", "c.txt")]
+    photos = list_photos(lists, {"file": "uri", "score": "grade"}).photos
+    assert photos["grade"].to_pylist() == [7, 8, None]
+    assert photos["taken"].to_pylist() == [date(2020, 1, 1), None, None]
+    for renamed, says in (
+        ({"file": "uri", "score": "box"}, "column 'box', a name that is reserved"),
+        ({"file": "uri", "score": "taken"}, "two columns called 'taken'"),
+        ({"file": "uri", "score": "grade", "scor": "points"}, "no photo list has a column 'scor'"),
+    ):
+        with pytest.raises(WrongUsageError, match=says):
+            list_photos(lists, renamed)
 
 
 def test_columns_of_a_parquet_list_keep_their_types(tmp_path: Path) -> None:

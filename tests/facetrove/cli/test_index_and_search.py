@@ -154,7 +154,13 @@ def test_a_portrait_finds_what_is_held_and_what_to_delete(
     assert {face["person"] for face in answer["faces"]} == {"obama"}
     assert all(face["box"] and not face["deleted_but_not_purged"] for face in answer["faces"])
     require_message("held", *like, exit_code=2, says=["--fpir", "--min-similarity"])
-    require_message("held", *like, "--fpir", "0.01", exit_code=2, says=["is not calibrated"])
+    by_rate = json.loads(run_facetrove("held", *like, "--fpir", "0.01", "--json").stdout)
+    assert (by_rate["fpir"], by_rate["num_faces"]) == (0.01, 4)
+    require_message(
+        *("held", dataset, "--like", probe_photo, "--fpir", "0.01"),
+        exit_code=2,
+        says=["name an index", "--min-similarity"],
+    )
     require_message(
         *("held", dataset, "--min-similarity", "0.4", "--like", demo_photos / "coffee.png"),
         exit_code=2,
@@ -232,3 +238,60 @@ def test_memory_is_given_in_bytes_with_a_unit(
     finished = run_facetrove("index", demo_dataset, tmp_path / "i", "--memory", size)
     assert finished.returncode == 2
     assert says in finished.stderr
+
+
+def test_a_search_says_how_many_searches_for_strangers_find_as_much(
+    demo_index: Path, probe_photo: Path
+) -> None:
+    """The demo's index is too small to calibrate, so the models' figure is used and said to be."""
+    assert run_facetrove("calibrate", demo_index).returncode == 2
+    found = run_facetrove("search", demo_index, probe_photo)
+    meaning, figure, advice, _, header, *rows = found.stdout.splitlines()
+    assert meaning.startswith("strangers: how many searches for people who are not in the index")
+    assert figure.startswith("  the figure of sface-int8 for 7 faces, measured on press photos")
+    assert figure.endswith("not on this index") and "`facetrove calibrate`" in advice
+    assert "strangers" in header
+    assert ["at most 1 in 1,000" in row for row in rows] == [True] * 4 + [False] * 3
+    assert "in 100" in rows[4] or "1 in " in rows[4]
+    limited = run_facetrove("search", demo_index, probe_photo, "--fpir", "0.05")
+    assert limited.returncode == 0, limited.stderr
+    assert "5% of searches for people who are not in the index return one" in limited.stdout
+    assert "not on this index" in limited.stdout
+    assert len([row for row in limited.stdout.splitlines() if "obama" in row]) == 1 + 4
+    refused = run_facetrove("search", demo_index, probe_photo, "--fpir", "0.0001")
+    assert refused.returncode == 2 and "support rates from 0.001 to 1" in refused.stderr
+    document = json.loads(run_facetrove("search", demo_index, probe_photo, "--json").stdout)
+    assert document["fpir_basis"] == "model" and "not on this index" in document["fpir_explanation"]
+    match = document["probes"][0]["matches"][0]
+    assert (match["fpir"], match["fpir_basis"]) == (0.001, "model")
+
+
+def test_photos_are_searched_for_together_and_one_face_of_a_photo(
+    demo_index: Path, probe_photo: Path, demo_photos: Path
+) -> None:
+    together = ("search", demo_index, probe_photo, demo_photos / "obama2.jpg", "--together")
+    found = run_facetrove(*together, "-k", "2")
+    assert found.returncode == 0, found.stderr
+    assert "the probe is the mean of 2 faces; the two least alike" in found.stdout
+    assert "about 2 times as often" in found.stdout
+    document = json.loads(run_facetrove(*together, "--probe-face", "1", "--json").stdout)
+    assert len(document["faces"]) == len(document["photos"]) == 2
+    assert document["matches"][0]["similarity"] > 0.9
+    chosen = run_facetrove("search", demo_index, probe_photo, "--probe-face", "1", "-k", "1")
+    assert "face 1 of 1 in obama.jpg" in chosen.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a.jpg", "b.jpg"], ["2 photos are given", "add --together"]),
+        (["a.jpg", "--probe-face", "1", "--probe-face", "2"], ["given 2 times for one photo"]),
+        (["--face", "0c5f", "--together"], ["--together and --probe-face are about the faces"]),
+        (["a.jpg", "b.jpg", "--together", "--sheet", "s.jpg"], ["--sheet shows", "one photo"]),
+        (["--together"], ["either a photo to search for, or a face"]),
+    ],
+)
+def test_probes_that_contradict_each_other_are_refused(
+    demo_index: Path, arguments: list[str], says: list[str]
+) -> None:
+    require_message("search", demo_index, *arguments, exit_code=2, says=says)

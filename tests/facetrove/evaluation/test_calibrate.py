@@ -20,8 +20,10 @@ from facetrove.evaluation import comparisons
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.manifest import manifest_name, publish, read_current
-from indexer.thresholds import FPIR, Calibration, operating_threshold, rounded_up
+from indexer.model_rates import OPERATING_FPIR, operating_threshold
+from indexer.thresholds import Calibration, rounded_up
 from search.searcher import FaceSearcher
+from tests.support.command import run_facetrove
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
 
 WITHIN = 1.5
@@ -129,7 +131,10 @@ def test_a_match_has_the_lowest_fpir_at_which_it_is_returned(index: Path) -> Non
         if match.fpir > 0.04:
             (fewer,) = searcher.search_embeddings(stranger(1), fpir=0.99 * match.fpir)
             assert match.face_id not in fewer.face_ids
-    assert matches[0].to_json()["fpir"] == matches[0].fpir
+    document = matches[0].to_json()
+    assert document["fpir"] == matches[0].fpir and document["fpir_basis"] == "index"
+    assert matches[-1].strangers == "nearly all"
+    assert "1 in " in str(matches[0].strangers)
 
 
 def stranger(seed: int) -> NDArray[np.float32]:
@@ -210,13 +215,39 @@ def test_probes_are_sampled_in_a_large_gallery(
 
 
 def test_labels_of_less_than_half_of_the_faces_are_not_used(tmp_path: Path) -> None:
-    vectors, people = people_around(700, 1, spread=0.3, dimension=64)
+    vectors, people = people_around(350, 2, spread=0.3, dimension=64)
     names = [person if n < 250 else None for n, person in enumerate(people)]
     index = labelled_index(tmp_path, vectors, names)
     calibration = calibrate_index(index)
     assert calibration is not None and calibration.method == "gallery"
     with pytest.raises(WrongUsageError, match=r"250 of 700 faces.*--by-likeness"):
         calibrate_index(index, people="person")
+
+
+@pytest.mark.parametrize(("photos_each", "spread"), [(1, 0.3), (2, 1.5)])
+def test_a_calibration_by_likeness_without_clusters_is_refused(
+    tmp_path: Path, photos_each: int, spread: float
+) -> None:
+    """Everybody has one photo, or the photos of a person are hardly more alike than strangers'."""
+    vectors, people = people_around(700 // photos_each, photos_each, spread=spread, dimension=64)
+    index = labelled_index(tmp_path, vectors, [None] * len(people))
+    with pytest.raises(
+        WrongUsageError, match=r"of 700 faces form clusters.*namer with template crops.*--people"
+    ):
+        calibrate_index(index)
+    assert read_current(index).version == 1
+    named = labelled_index(tmp_path / "named", vectors, people)
+    assert calibrate_index(named, people="person").method == "people"
+
+
+def test_a_calibration_that_does_not_support_the_rate_is_not_stored(index: Path) -> None:
+    with pytest.raises(WrongUsageError, match=r"cannot guarantee FPIR 0.001: .*300 people"):
+        calibrate_index(index, fpir=0.001)
+    refused = run_facetrove("calibrate", index, "--fpir", "0.001")
+    assert refused.returncode == 2 and "supports rates from 0.034 to 1" in refused.stderr
+    assert read_current(index).version == 1 and read_current(index).calibration is None
+    kept = calibrate_index(index, fpir=0.05)
+    assert read_current(index).calibration == kept
 
 
 def test_by_likeness_ignores_labels(index: Path) -> None:
@@ -335,7 +366,7 @@ def test_the_operating_threshold_is_the_calibrated_one_where_that_covers_the_fpi
     short = calibration_of(rates=(0.9, 0.1, 0.05))
     assert operating_threshold("unknown model", 1000, short) is None
     assert operating_threshold("sface", 1000, short) == operating_threshold("sface", 1000)
-    assert FPIR == 0.01
+    assert OPERATING_FPIR == 0.01
 
 
 def test_rates_are_rounded_up_to_two_digits() -> None:

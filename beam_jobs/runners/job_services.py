@@ -1,0 +1,182 @@
+"""The services by which the driver of a job talks to its worker processes on this machine.
+
+Those that Beam's in-process runner starts by itself listen on TCP ports, where every user of the
+machine reaches them. They hand any file that the operator may read to whoever asks, show the job's
+steps, and take anybody for a worker. The services here listen on a socket in the job's folder,
+which only the job's user can enter, and there are no others than a worker needs: control, data and
+state.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from functools import partial
+from pathlib import Path
+from types import FunctionType, MethodType
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2_grpc, endpoints_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, fn_runner
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
+    DATA_BUFFER_TIME_LIMIT_MS,
+    BeamFnControlServicer,
+    GrpcStateServicer,
+    SubprocessSdkWorkerHandler,
+    WorkerHandler,
+    WorkerHandlerManager,
+)
+from apache_beam.runners.worker.data_plane import BeamFnDataServicer
+from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
+from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
+from google.protobuf import json_format, text_format
+
+from beam_jobs.runners.job_folder import SOCKET_NAME
+from faces.core.errors import FaceTroveError
+
+WORKER_THREAD_NAME = "run_worker"
+"""Name of the threads that wait for a worker process, and raise when it fails."""
+
+_WORKER_URN = "facetrove:env:worker_process:v1"
+"""The name by which Beam finds the two classes that start our workers."""
+
+_STOP_SECONDS = 5
+"""How long calls may go on after the services have been told to stop, as Beam has it."""
+
+_SERVER_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+]
+"""Those of Beam's own servers: no limit to the size of messages, and pings from workers that
+compute for minutes."""
+
+
+def job_runner(command: str, folder: Path) -> FnApiRunner:
+    """Make a runner for one job, whose driver and workers talk over a socket in the job's folder.
+
+    Args:
+        command: shell command that starts a worker.
+        folder: the job's folder, which only its user can enter.
+
+    Returns:
+        Beam's in-process runner.
+    """
+    runner = FnApiRunner(default_environment=WorkerEnvironment.from_command_string(command))
+    # Beam has no parameter for the object that starts services and workers, only a name that
+    # `run_stages` looks up. This runner gets a copy of `run_stages` in which the name means our
+    # class. A name replaced in Beam's module would change pipelines of other threads too.
+    names = {**vars(fn_runner), "WorkerHandlerManager": partial(JobWorkers, folder)}
+    run_stages = FunctionType(FnApiRunner.run_stages.__code__, names)
+    runner.run_stages = MethodType(run_stages, runner)
+    return runner
+
+
+class JobServices:
+    """The services of a job: control, data and state, on a socket in the job's folder.
+
+    It has the attributes of Beam's `GrpcServer`, with an address in place of each port.
+
+    Args:
+        folder: the job's folder.
+        state: the state of the job's steps.
+        workers: the workers of the job.
+    """
+
+    def __init__(self, folder: Path, state: Any, workers: WorkerHandlerManager) -> None:
+        self.control_handler = BeamFnControlServicer(workers)
+        self.data_plane_handler = BeamFnDataServicer(DATA_BUFFER_TIME_LIMIT_MS)
+        self._server = grpc.server(shared_unbounded_instance(), options=_SERVER_OPTIONS)
+        beam_fn_api_pb2_grpc.add_BeamFnControlServicer_to_server(self.control_handler, self._server)
+        beam_fn_api_pb2_grpc.add_BeamFnDataServicer_to_server(self.data_plane_handler, self._server)
+        beam_fn_api_pb2_grpc.add_BeamFnStateServicer_to_server(
+            GrpcStateServicer(state), self._server
+        )
+        address = f"unix:{quote(os.fsencode(folder / SOCKET_NAME))}"
+        self._server.add_insecure_port(address)
+        self.control_port = self.data_port = self.state_port = address
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop the services."""
+        self.control_handler.done()
+        self._server.stop(_STOP_SECONDS).wait()
+
+
+class JobWorkers(WorkerHandlerManager):  # type: ignore[misc]  # Beam's classes are untyped
+    """The workers of a job, which reach the driver by the job's own services.
+
+    Args:
+        folder: the job's folder.
+        environments: Beam's descriptions of how workers are started, by id.
+        provision_info: what Beam tells workers about the job.
+    """
+
+    def __init__(self, folder: Path, environments: Any, provision_info: Any) -> None:
+        super().__init__(environments, provision_info)
+        self._grpc_server = JobServices(folder, self.state_servicer, self)
+
+
+@Environment.register_urn(_WORKER_URN, bytes)
+class WorkerEnvironment(SubprocessSDKEnvironment):  # type: ignore[misc]
+    """Beam's description of how a worker process is started: by a shell command."""
+
+    def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
+        """Return the description's name and content, as they stand in Beam's pipelines."""
+        return _WORKER_URN, os.fsencode(self.command_string)
+
+    @staticmethod
+    def from_runner_api_parameter(
+        payload: bytes, capabilities: Any, artifacts: Any, resource_hints: Any, context: Any
+    ) -> WorkerEnvironment:
+        """Read a description from a pipeline: see `to_runner_api_parameter`."""
+        return WorkerEnvironment(os.fsdecode(payload), capabilities, artifacts, resource_hints)
+
+
+@WorkerHandler.register_environment(_WORKER_URN, bytes)
+class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
+    """A worker process, which is told the address of the job's services.
+
+    Beam's own class starts a logging service on a TCP port for each worker. Ours have none: what
+    workers log is shown to nobody.
+    """
+
+    def port_from_worker(self, port: str | int) -> str:
+        """Return the address of a service as a worker uses it.
+
+        Raises:
+            FaceTroveError: the service is one of Beam's own, on a TCP port.
+        """
+        if not isinstance(port, str):
+            raise FaceTroveError(
+                f"Apache Beam has started a service on port {port}, which other users of this "
+                "machine can reach; expected services on a socket in a private folder; install a "
+                "version of Apache Beam that facetrove is tested with: constraints.txt names it"
+            )
+        return port
+
+    def start_worker(self) -> None:
+        """Start the process, and a thread that waits for its end."""
+        self.worker_thread = threading.Thread(name=WORKER_THREAD_NAME, target=self._run_worker)
+        self.worker_thread.start()
+
+    def _run_worker(self) -> None:
+        """Run the process to its end; raise RuntimeError if it fails."""
+        control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
+        options = self.provision_info.provision_info.pipeline_options
+        environment = {
+            **os.environ,
+            "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(control),
+            "PIPELINE_OPTIONS": json_format.MessageToJson(options),
+            "WORKER_ID": self.worker_id,
+        }
+        environment.pop("LOGGING_API_SERVICE_DESCRIPTOR", None)  # the driver may be a worker itself
+        command = ["/bin/sh", "-c", self._worker_command_line]
+        with subprocess.Popen(command, env=environment) as process:
+            if exit_code := process.wait():
+                raise RuntimeError(f"a worker process ended with exit code {exit_code}")

@@ -1,0 +1,74 @@
+"""Hashes of pictures: what they keep, and what they recognise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from faces.dataset.picture_hash import (
+    HASH_BYTES,
+    NUM_BITS,
+    WINDOWS,
+    box_in_window,
+    compare_pictures,
+    hash_pictures,
+    num_compared,
+    unpack_hashes,
+)
+from faces.photos.thumbnails import thumbnail
+
+BOX = np.array([[0.4, 0.3, 0.25, 0.3]], np.float32)
+NO_BOXES = np.empty((0, 4), np.float32)
+
+
+def picture(seed: int = 0, side: int = 400) -> np.ndarray:
+    """A picture of large soft patches."""
+    coarse = np.random.default_rng(seed).uniform(0, 255, (20, 20, 3))
+    patches = np.kron(coarse, np.ones((side // 20, side // 20, 1)))
+    return patches.astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [200, 400, 1200])
+def test_not_a_bit_of_a_hash_depends_on_the_face(side: int) -> None:
+    image = picture(side=side)
+    other = image.copy()
+    x, y, width, height = (BOX[0] * side).astype(int)
+    other[y : y + height, x : x + width] = np.random.default_rng(1).integers(0, 256, 3)
+    images = [thumbnail(image), thumbnail(other)]
+    assert not np.array_equal(*images)
+    first, second = hash_pictures(images, [BOX, BOX])
+    assert first == second
+    assert hash_pictures(images, [NO_BOXES] * 2)[0] != hash_pictures(images, [NO_BOXES] * 2)[1]
+
+
+def test_a_hash_compares_nothing_where_a_face_fills_the_photo() -> None:
+    (stored,) = hash_pictures([thumbnail(picture())], [np.array([[0, 0, 1, 1]], np.float32)])
+    assert len(stored) == HASH_BYTES
+    assert num_compared(unpack_hashes([stored])).tolist() == [0]
+
+
+def test_hashes_are_stored_and_read_back() -> None:
+    (stored,) = hash_pictures([thumbnail(picture())], [NO_BOXES])
+    (bits,) = unpack_hashes([stored])
+    assert bits.shape == (NUM_BITS,)
+    assert set(np.unique(bits).tolist()) == {-1.0, 0.0, 1.0}
+
+
+def test_a_picture_agrees_with_its_own_hash_and_not_with_another() -> None:
+    images = [thumbnail(picture(seed)) for seed in range(20)]
+    hashes = unpack_hashes(hash_pictures(images, [NO_BOXES] * 20))
+    agreement = compare_pictures(np.stack(images), hashes).agreement
+    assert agreement.diagonal() == pytest.approx(1, abs=1e-4)
+    assert agreement[~np.eye(20, dtype=bool)].max() < 0.5
+
+
+def test_a_cropped_copy_agrees_in_the_whole_window_and_says_where_the_face_is() -> None:
+    image = picture()
+    hashes = unpack_hashes(hash_pictures([thumbnail(image)], [BOX]))
+    compared = compare_pictures(thumbnail(image[20:-20, 20:-20])[None], hashes)
+    assert compared.agreement[0, 0] > 0.95
+    window = int(compared.window[0, 0])
+    assert WINDOWS[window] == (0, 0, 1, 1)
+    x, y, width, height = BOX[0]
+    expected = [(x - 0.05) / 0.9, (y - 0.05) / 0.9, width / 0.9, height / 0.9]
+    assert box_in_window(BOX[0], window) == pytest.approx(expected)
