@@ -131,12 +131,16 @@ def make_plan(
 
 
 def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
-    """Return the current photos of a dataset, with the columns to compare; None: no rows."""
+    """Return the current photos of a dataset, with the columns to compare; None: no rows.
+
+    They are as the parts hold them: a copy of a photo whose faces are withheld is a copy, which
+    has its faces again when the deletion is taken back.
+    """
     if dataset is None:
         columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
         return current_photos(pa.schema(columns).empty_table())
     compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason", "kept_away"]
-    return dataset.photos([*compared, *metadata.names])
+    return dataset.photos_in_parts([*compared, *metadata.names])
 
 
 def _have_let_in_faces(dataset: Dataset | None, photos: pa.Table) -> pa.Array:

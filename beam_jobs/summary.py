@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.plan import Plan
-from faces.dataset.store import COUNTED_COLUMNS, DatasetCounts, count_photos
+from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.writing import DatasetWriter
 
 
@@ -90,7 +90,7 @@ def count_run(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict
             stages[stage] += seconds
     done = replace(
         count_photos(ours),
-        num_faces=sum(report.num_faces for report in reports),
+        num_faces=pc.sum(ours["num_faces"].filter(pc.invert(ours["is_copy"]))).as_py() or 0,
         num_copies=pc.sum(ours["is_copy"]).as_py() or 0,
     )
     stage_seconds = {stage: round(seconds, 3) for stage, seconds in stages.items()}

@@ -60,9 +60,12 @@ if TYPE_CHECKING:
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
     from faces.core.settings import SourceLimits as SourceLimits
+    from faces.dataset.counts import DatasetCounts as DatasetCounts
+    from faces.dataset.deletion_records import Deletion as Deletion
+    from faces.dataset.deletion_records import DeletionRequest as DeletionRequest
     from faces.dataset.letting_in import allow_faces as allow_faces
+    from faces.dataset.names import NameLeft as NameLeft
     from faces.dataset.store import Dataset as Dataset
-    from faces.dataset.store import DatasetCounts as DatasetCounts
     from faces.dataset.store import FaceTables as FaceTables
     from faces.models.catalog import ModelCard as ModelCard
     from faces.models.catalog import list_models as list_models
@@ -87,6 +90,8 @@ if TYPE_CHECKING:
     from facetrove.evaluation.robustness import evaluate_robustness as evaluate_robustness
     from facetrove.finding import FoundFaces as FoundFaces
     from facetrove.finding import find_faces as find_faces
+    from facetrove.held import HeldFaces as HeldFaces
+    from facetrove.held import find_held as find_held
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
     from indexer.delete import DeletionPlan as DeletionPlan
@@ -98,6 +103,9 @@ if TYPE_CHECKING:
     from indexer.purge import purge as purge
     from indexer.stranger_rates import StrangerRates as StrangerRates
     from indexer.thresholds import Calibration as Calibration
+    from indexer.undo import UndoResult as UndoResult
+    from indexer.undo import list_deletions as list_deletions
+    from indexer.undo import undo as undo
     from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
@@ -128,7 +136,9 @@ __all__ = [
     "CorruptFileError",
     "Dataset",
     "DatasetCounts",
+    "Deletion",
     "DeletionPlan",
+    "DeletionRequest",
     "DeletionResult",
     "Detection",
     "EmbedOptions",
@@ -140,6 +150,7 @@ __all__ = [
     "FaceTables",
     "FaceTroveError",
     "FoundFaces",
+    "HeldFaces",
     "Identification",
     "JointProbe",
     "Manifest",
@@ -148,6 +159,7 @@ __all__ = [
     "ModelChoice",
     "ModelContract",
     "ModelUnavailableError",
+    "NameLeft",
     "Pairs",
     "Photo",
     "PhotoLimits",
@@ -161,6 +173,7 @@ __all__ = [
     "Robustness",
     "SourceLimits",
     "StrangerRates",
+    "UndoResult",
     "Verification",
     "VerificationResult",
     "WrongUsageError",
@@ -176,7 +189,9 @@ __all__ = [
     "evaluate_pairs",
     "evaluate_robustness",
     "find_faces",
+    "find_held",
     "import_faces",
+    "list_deletions",
     "list_models",
     "open_dataset",
     "open_index",
@@ -186,6 +201,7 @@ __all__ = [
     "purge",
     "read_pairs",
     "reembed",
+    "undo",
     "verify_index",
     "write_contact_sheet",
 ]
@@ -202,7 +218,9 @@ _DEFINITIONS = {
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
-    "DatasetCounts": "faces.dataset.store:DatasetCounts",
+    "DatasetCounts": "faces.dataset.counts:DatasetCounts",
+    "Deletion": "faces.dataset.deletion_records:Deletion",
+    "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
     "DeletionResult": "indexer.delete:DeletionResult",
     "DeletionPlan": "indexer.delete:DeletionPlan",
     "Detection": "faces.models.face:Detection",
@@ -215,6 +233,7 @@ _DEFINITIONS = {
     "FaceTables": "faces.dataset.store:FaceTables",
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
+    "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
     "JointProbe": "search.results:JointProbe",
     "Manifest": "indexer.manifest:Manifest",
@@ -223,6 +242,7 @@ _DEFINITIONS = {
     "ModelChoice": "faces.models.choice:ModelChoice",
     "ModelContract": "faces.core.contract:ModelContract",
     "ModelUnavailableError": "faces.core.errors:ModelUnavailableError",
+    "NameLeft": "faces.dataset.names:NameLeft",
     "Pairs": "facetrove.evaluation.pair_lists:Pairs",
     "Photo": "faces.photos.decoding:Photo",
     "PhotoLimits": "faces.core.settings:PhotoLimits",
@@ -236,6 +256,7 @@ _DEFINITIONS = {
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
+    "UndoResult": "indexer.undo:UndoResult",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
@@ -250,7 +271,9 @@ _DEFINITIONS = {
     "evaluate_pairs": "facetrove.evaluation.pairs:evaluate_pairs",
     "evaluate_robustness": "facetrove.evaluation.robustness:evaluate_robustness",
     "find_faces": "facetrove.finding:find_faces",
+    "find_held": "facetrove.held:find_held",
     "import_faces": "beam_jobs.import_faces:import_faces",
+    "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",
     "open_dataset": "faces.dataset.store:Dataset.open",
     "open_index": "search.searcher:FaceSearcher.open",
@@ -260,6 +283,7 @@ _DEFINITIONS = {
     "purge": "indexer.purge:purge",
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",
+    "undo": "indexer.undo:undo",
     "verify_index": "indexer.verify:verify_index",
     "write_contact_sheet": "search.contact_sheet:write_contact_sheet",
 }

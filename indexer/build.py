@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Unpack
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.contract import require_same_contract
@@ -124,6 +125,7 @@ def _first_build(
             segments=(entry,),
             dataset_deletions=deletions.state,
             dataset_purged=source.purged,
+            dataset=str(source.path.absolute()),
             calibration=_calibration_kept(builder, source),
         )
     )
@@ -165,12 +167,13 @@ def _update(
     try:
         segments = open_segments(index_dir, previous)
         photos = [read_photos(index_dir, entry) for entry in previous.segments]
-        changes = changes_since(source, joined_photos(photos))
+        same_deletions = deletions.state == previous.dataset_deletions
+        incomplete = None if same_deletions else _incomplete_photos(segments, deletions)
+        changes = changes_since(source, joined_photos(photos), incomplete)
     except CorruptFileError:
         return None  # a full build replaces the corrupt file
     if changes is None:
         return None
-    same_deletions = deletions.state == previous.dataset_deletions
     if changes.is_empty and same_deletions:
         return previous
     dead = {}
@@ -199,8 +202,22 @@ def _update(
             segments=tuple(entries),
             deletions=builder.writer.write_deletions(kept),
             dataset_deletions=deletions.state,
+            dataset=str(source.path.absolute()),
         )
     )
+
+
+def _incomplete_photos(segments: Sequence[Segment], deletions: Deletions) -> pa.Array:
+    """Return the photo_ids of faces that were taken back and that no segment has: (n,) string."""
+    restored = deletions.restored
+    if not len(restored):
+        return restored["photo_id"].combine_chunks()
+    indexed = [pa.array([], pa.string())]
+    for segment in segments:
+        live = segment.faces.table["face_id"].filter(pa.array(segment.live()))
+        indexed.append(live.combine_chunks())
+    lacking = pc.invert(pc.is_in(restored["face_id"], value_set=pa.concat_arrays(indexed)))
+    return restored["photo_id"].filter(lacking).drop_null().unique()
 
 
 def _split(segments: Sequence[Segment], changes: Changes) -> tuple[list[Segment], list[Segment]]:

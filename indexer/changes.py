@@ -46,8 +46,8 @@ class Changes:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the index has read every part of the dataset."""
-        return len(self.photo_rows) == 0
+        """Whether the index has read every part of the dataset, and lacks no face of it."""
+        return len(self.photo_rows) == len(self.outdated) == 0
 
 
 def all_changes(source: Dataset) -> Changes:
@@ -56,12 +56,15 @@ def all_changes(source: Dataset) -> Changes:
     return Changes(rows, _embedded(current_photos(rows)), pa.array([], pa.string()))
 
 
-def changes_since(source: Dataset, indexed: pa.Table) -> Changes | None:
+def changes_since(
+    source: Dataset, indexed: pa.Table, incomplete: pa.Array | None = None
+) -> Changes | None:
     """Compare a dataset with the rows of photos that an index has read.
 
     Args:
         source: the dataset.
         indexed: the rows of photos that the index was made from, as from `indexed_photos`.
+        incomplete: (n,) string, photo ids whose faces are to be read again; None: no photo's.
 
     Returns:
         The changes; None if parts that the index has read are gone, so that it must be built again.
@@ -75,9 +78,10 @@ def changes_since(source: Dataset, indexed: pa.Table) -> Changes | None:
     # Contents that the new rows belong to, and contents that these uris had before.
     new_uris = new["uri"].combine_chunks()
     moved = indexed.filter(pc.is_in(indexed["uri"], value_set=new_uris))
-    touched = pa.concat_arrays(
-        [table["photo_id"].drop_null().combine_chunks() for table in (new, moved)]
-    ).unique()
+    columns = [table["photo_id"].drop_null().combine_chunks() for table in (new, moved)]
+    if incomplete is not None:
+        columns.append(incomplete)
+    touched = pa.concat_arrays(columns).unique()
     # Which of these contents' photos are current depends on all their rows, and on all rows of
     # every uri that they ever had.
     rows_of_touched = indexed.filter(pc.is_in(indexed["photo_id"], value_set=touched))
@@ -134,4 +138,10 @@ def _columns(source: Dataset) -> list[str]:
 
 
 def _embedded(photos: pa.Table) -> pa.Table:
-    return photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
+    """Return the photos that have faces.
+
+    A purge may have taken all faces of a content out of its parts since the index read the row of a
+    copy: that row says embedded, and no part has the faces.
+    """
+    is_embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
+    return photos.filter(pc.and_(is_embedded, pc.is_valid(photos["faces_part"])))

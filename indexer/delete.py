@@ -7,27 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from faces.core.contract import require_same_contract
-from faces.core.errors import BusyError
+from faces.core.errors import FaceTroveError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from faces.dataset.deleted_pictures import (
-    PLACE_COLUMNS,
-    add_deleted_pictures,
-    num_recognisable,
-    pictures_of,
-)
-from faces.dataset.deletions import add_deletions, face_digest, read_deletions
-from faces.dataset.rewrite import remove_deleted_faces
+from faces.dataset.deleted_pictures import add_deleted_pictures, num_recognisable, pictures_of
+from faces.dataset.deletion_records import DeletionRequest
+from faces.dataset.deletion_steps import Withheld, withhold
+from faces.dataset.deletions import face_digest, read_deletions
 from faces.dataset.store import Dataset
 from indexer.changes import rows_in
-from indexer.faces_file import FACES_SCHEMA, faces_schema
-from indexer.filters import FilterTable
 from indexer.folder import IndexWriter, open_segments
-from indexer.manifest import Manifest, read_current
-from indexer.segment import filter_tables, metadata_of
-from indexer.selection import Selection
+from indexer.manifest import NEVER_COMPARED, Manifest, read_current
+from indexer.selection import Selection, faces_in_dataset, faces_in_indexes
+from indexer.siblings import unnamed_indexes
 
 
 @dataclass(frozen=True)
@@ -42,15 +37,19 @@ class DeletionResult:
         num_recognisable: number of these faces that stay away in edited copies of their photos,
             too. The others are withheld from files of the same bytes alone: they fill their photos,
             or an older version of facetrove embedded the photos and these cannot be read now.
-        still_in_dataset: True if another job was writing the dataset: its readers do not see the
-            faces, but their rows stay in its files until `purge`.
+        deletion_id: id by which `undo` takes the deletion back until a purge. If an earlier
+            deletion of the same request withholds the faces already, its id; None if there is
+            nothing to take back.
+        unnamed_indexes: paths of indexes of the dataset that were found beside it, or beside the
+            indexes named, and that were not named: they find the faces until their next update.
     """
 
     num_faces: int
     face_digests: tuple[str, ...]
     num_faces_of_index: dict[str, int]
     num_recognisable: int
-    still_in_dataset: bool
+    deletion_id: str | None
+    unnamed_indexes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class DeletionPlan:
         pictures: what will be kept of these faces' photos to recognise edited copies, rows of
             `faces.dataset.deleted_pictures.PICTURES_SCHEMA`.
         unhashed: the faces whose photos are to be read for that, from `pictures_of`.
+        request: the faces that were asked for.
+        unnamed_indexes: paths of further indexes of the dataset; see `DeletionResult`.
     """
 
     dataset: Dataset
@@ -73,6 +74,8 @@ class DeletionPlan:
     in_dataset: pa.Array
     pictures: pa.Table
     unhashed: pa.Table
+    request: DeletionRequest
+    unnamed_indexes: tuple[Path, ...]
 
     @property
     def face_ids(self) -> pa.Array:
@@ -92,8 +95,8 @@ class DeletionPlan:
         nobody has confirmed their deletion.
 
         The faces are first withheld from the dataset's readers, then marked as deleted in each
-        index, which is opened for writing once, then removed from the dataset's parts. If this is
-        interrupted, carrying out the same plan again, or a new one for the same faces, finishes it.
+        index, which is opened for writing once. If this is interrupted, carrying out the same plan
+        again, or a new one for the same faces, finishes it. Until a purge, `undo` takes it back.
 
         Args:
             on_progress: called with each step and how far it is.
@@ -104,27 +107,24 @@ class DeletionPlan:
             BusyError: another process is writing an index.
         """
         face_ids = self.face_ids
+        on_progress(Progress("withholding the faces"))
+        contents, emptied = _contents_of(self.dataset, self.indexes, face_ids)
         pictures = self.pictures
         add_deleted_pictures(self.dataset.path, pictures)
-        counts = _withhold(self.dataset, self.indexes, face_ids)
+        withheld = withhold(self.dataset.path, contents, emptied, self.request)
+        on_progress(Progress("marking the faces in the indexes"))
+        counts = _mark_in_indexes(self.dataset, self.indexes, face_ids, withheld)
         if len(self.unhashed):
             read = _read_pictures(self.unhashed, on_progress)
             add_deleted_pictures(self.dataset.path, read)
             pictures = pa.concat_tables([pictures, read])
-        try:
-            remove_deleted_faces(
-                self.dataset, lambda step, n, of: on_progress(Progress(step, n, of))
-            )
-        except BusyError:
-            still_in_dataset = True
-        else:
-            still_in_dataset = False
         return DeletionResult(
             num_faces=len(face_ids),
             face_digests=tuple(map(face_digest, face_ids.to_pylist())),
             num_faces_of_index=counts,
             num_recognisable=num_recognisable(pictures),
-            still_in_dataset=still_in_dataset,
+            deletion_id=withheld.deletion_id,
+            unnamed_indexes=tuple(map(str, self.unnamed_indexes)),
         )
 
 
@@ -160,9 +160,9 @@ def plan_deletion(
     """
     selection = Selection.of(faces, photos, where)
     source, opened = open_all(dataset, indexes)
-    in_indexes = _matching_in_indexes(opened, selection, source, on_progress)
+    in_indexes = faces_in_indexes(opened, selection, source, on_progress)
     on_progress(Progress("looking through the dataset"))
-    places = _matching_in_dataset(source, selection)
+    places = faces_in_dataset(source, selection)
     pictures, unhashed = pictures_of(source, places)
     return DeletionPlan(
         dataset=source,
@@ -171,6 +171,8 @@ def plan_deletion(
         in_dataset=places["face_id"].combine_chunks(),
         pictures=pictures,
         unhashed=unhashed,
+        request=DeletionRequest.of(as_list(faces), as_list(photos), where),
+        unnamed_indexes=unnamed_indexes(source, [path for path, _ in opened]),
     )
 
 
@@ -185,9 +187,9 @@ def delete_faces(
 ) -> DeletionResult:
     """Delete faces from a dataset and its indexes, so that no search finds them any more.
 
-    The faces are removed from the dataset's parts, and stay withheld if their photos, or edited
-    copies of these, are embedded again. Until `purge`, bytes of them remain in the indexes' files,
-    and may remain in older files of the dataset. If this is interrupted, the same call finishes it.
+    The faces are withheld from all readers, and stay so if their photos, or edited copies of these,
+    are embedded again. Until `purge`, their rows stay in the files, and `undo` takes the deletion
+    back. If this is interrupted, the same call finishes it.
 
     Args:
         dataset: path of the dataset.
@@ -238,36 +240,6 @@ def _require_its_contract(source: Dataset, index: Path, manifest: Manifest) -> N
     )
 
 
-def _matching_in_indexes(
-    opened: Sequence[tuple[Path, Manifest]],
-    selection: Selection,
-    source: Dataset,
-    on_progress: OnProgress,
-) -> pa.Array:
-    """Return the ids of the live faces in indexes that are selected.
-
-    Columns that the dataset has and an index does not have yet are null in that index.
-    """
-    found = [pa.array([], pa.string())]
-    for index_dir, manifest in opened:
-        on_progress(Progress(f"looking through {index_dir}"))
-        segments = open_segments(index_dir, manifest)
-        metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
-        tables = filter_tables(segments, metadata)
-        for table, mask in zip(tables, selection.masks(tables), strict=True):
-            found.append(table.faces["face_id"].filter(pa.array(mask)).combine_chunks())
-    return pa.concat_arrays(found).unique()
-
-
-def _matching_in_dataset(source: Dataset, selection: Selection) -> pa.Table:
-    """Return `PLACE_COLUMNS` of the faces of a dataset that are selected."""
-    columns = [*FACES_SCHEMA.names, *source.metadata.names]
-    tables = list(source.faces(columns)) or [faces_schema(source.metadata).empty_table()]
-    faces = pa.concat_tables(tables)
-    (mask,) = selection.masks([FilterTable(faces)])
-    return faces.filter(pa.array(mask)).select(PLACE_COLUMNS)
-
-
 def _read_pictures(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
     """Return what is kept of the photos of faces that an older version of facetrove embedded."""
     from faces.dataset.picture_reading import pictures_read
@@ -275,38 +247,81 @@ def _read_pictures(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
     return pictures_read(faces, lambda step, n, of: on_progress(Progress(step, n, of)))
 
 
-def _withhold(source: Dataset, indexes: Sequence[Path], face_ids: pa.Array) -> dict[str, int]:
-    """Withhold faces from the dataset's readers, then mark them as deleted in the indexes.
+def _contents_of(
+    source: Dataset, indexes: Sequence[Path], face_ids: pa.Array
+) -> tuple[dict[str, str | None], list[str]]:
+    """Return the photo_id of each face, and the photo_ids of contents that lose all their faces.
 
-    The indexes also lose faces that an earlier deletion withheld and that are still in the
-    dataset's parts: that deletion may have been interrupted before it reached the indexes, and no
-    plan finds these faces in the dataset any more.
+    Args:
+        source: the dataset.
+        indexes: paths of indexes, which may have faces that the dataset has no longer.
+        face_ids: ids of the faces that are to be deleted.
+    """
+    contents: dict[str, str | None] = dict.fromkeys(face_ids.to_pylist())
+    if not contents:
+        return {}, []
+    faces = source.faces(["face_id", "photo_id"]).to_arrow()
+    selected = pc.is_in(faces["face_id"], value_set=face_ids)
+    lost, left = (faces.filter(mask) for mask in (selected, pc.invert(selected)))
+    contents |= dict(zip(lost["face_id"].to_pylist(), lost["photo_id"].to_pylist(), strict=True))
+    photo_ids = lost["photo_id"].unique()
+    stays = pc.is_in(photo_ids, value_set=left["photo_id"].combine_chunks())
+    missing = pa.array([i for i, photo_id in contents.items() if photo_id is None], pa.string())
+    for index in indexes if len(missing) else ():
+        for segment in open_segments(index, read_current(index)):
+            table = segment.faces.table.select(["face_id", "photo_id"])
+            rows = table.filter(pa.array(rows_in(segment.faces, "face_id", missing)))
+            contents |= dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    return contents, photo_ids.filter(pc.invert(stays)).to_pylist()
+
+
+def _mark_in_indexes(
+    source: Dataset, indexes: Sequence[Path], face_ids: pa.Array, withheld: Withheld
+) -> dict[str, int]:
+    """Mark faces that the dataset withholds as deleted in the indexes.
+
+    The indexes also lose the faces of earlier deletions: such a deletion may have been interrupted
+    before it reached the indexes, and no plan finds these faces in the dataset any more. An index
+    that cannot be written does not keep the others from being marked.
 
     Returns:
         The number of `face_ids` that each index held, by the index's path.
     """
     counts = {str(index): 0 for index in indexes}
-    earlier = read_deletions(source.path).pending
-    if len(face_ids) == len(earlier) == 0:
-        return counts
-    before, after = add_deletions(source.path, face_ids.to_pylist())
-    for index in indexes:
-        with IndexWriter.open(index) as writer:
-            previous = writer.require_previous()
-            _require_its_contract(source, index, previous)
-            segments = []
-            for segment in open_segments(index, previous):
-                rows = rows_in(segment.faces, "face_id", face_ids)
-                counts[str(index)] += int((rows & segment.live()).sum())
-                if len(earlier):
-                    rows |= rows_in(segment.faces, "face_id", earlier)
-                segments.append(replace(segment, deleted=rows | ~segment.live()))
-            compared_with = previous.dataset_deletions
-            writer.publish(
-                replace(
-                    previous,
-                    deletions=writer.write_deletions(segments),
-                    dataset_deletions=after if compared_with == before else compared_with,
-                )
-            )
+    pending = read_deletions(source.path).pending
+    errors: list[Exception] = []
+    for index in indexes if len(face_ids) or len(pending) else ():
+        try:
+            counts[str(index)] = _mark_in_index(source, index, face_ids, pending, withheld)
+        except (FaceTroveError, OSError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
     return counts
+
+
+def _mark_in_index(
+    source: Dataset, index: Path, face_ids: pa.Array, pending: pa.Array, withheld: Withheld
+) -> int:
+    count = 0
+    with IndexWriter.open(index) as writer:
+        previous = writer.require_previous()
+        _require_its_contract(source, index, previous)
+        segments = []
+        for segment in open_segments(index, previous):
+            rows = rows_in(segment.faces, "face_id", face_ids)
+            count += int((rows & segment.live()).sum())
+            if len(pending):
+                rows |= rows_in(segment.faces, "face_id", pending)
+            segments.append(replace(segment, deleted=rows | ~segment.live()))
+        # An index that had not seen an earlier change is compared with the dataset at its next
+        # update, even if the change and this deletion have been taken back by then.
+        was_compared = previous.dataset_deletions == withheld.before
+        writer.publish(
+            replace(
+                previous,
+                deletions=writer.write_deletions(segments),
+                dataset_deletions=withheld.after if was_compared else NEVER_COMPARED,
+            )
+        )
+    return count

@@ -4,6 +4,9 @@
 over the memory-mapped faces, in milliseconds for a million. A filter sees the faces that are not
 deleted and nothing else: no file, no network, no Python variable. How long it runs and what memory
 it takes are bounded, and it can be interrupted.
+
+Texts are equal if they are equal after Unicode NFC: a Mac writes the letters of a file's name
+decomposed, and photo lists write them composed.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +85,8 @@ def rows_matching(tables: Sequence[FilterTable], where: str) -> list[NDArray[np.
     Args:
         tables: tables of faces, at least one, all with the same columns.
         where: a condition such as `person = 'Ann' AND taken >= DATE '2020-01-01'`. Where a null
-            makes the condition unknown, the face does not match, as in SQL.
+            makes the condition unknown, the face does not match, as in SQL. Texts that are equal
+            after Unicode NFC are equal.
 
     Returns:
         For each table (n,) bool; False for deleted rows.
@@ -91,6 +96,9 @@ def rows_matching(tables: Sequence[FilterTable], where: str) -> list[NDArray[np.
             does not exist, cannot be computed for some face, or takes too long. The message names
             the place in the text, and no value of any face.
     """
+    if not where.isascii():
+        where = normalize("NFC", where)
+        tables = [replace(table, faces=_named_in_nfc(table.faces)) for table in tables]
     num_faces = sum(len(table.faces) for table in tables)
     seconds = max(MAX_SECONDS, num_faces / 1e6)
     try:
@@ -104,7 +112,8 @@ def _matching(
 ) -> list[NDArray[np.bool_]]:
     expression = parse_filter(connection, where, tables[0].faces.column_names)
     _require_boolean(connection, tables[0].faces.schema, expression)
-    return [_rows_of(connection, table, expression) for table in tables]
+    is_ascii = where.isascii()
+    return [_rows_of(connection, table, expression, is_ascii=is_ascii) for table in tables]
 
 
 def _require_boolean(
@@ -135,17 +144,26 @@ def _require_boolean(
 
 
 def _rows_of(
-    connection: duckdb.DuckDBPyConnection, table: FilterTable, expression: Expression
+    connection: duckdb.DuckDBPyConnection,
+    table: FilterTable,
+    expression: Expression,
+    *,
+    is_ascii: bool,
 ) -> NDArray[np.bool_]:
     """Apply an expression to the rows that are not deleted.
+
+    If it has other characters than ASCII, it is applied to texts in Unicode NFC. DuckDB composes
+    them: Arrow 25's `utf8_normalize` decomposes letters for every form.
 
     DuckDB's own messages quote values of faces, so none is passed on from here.
     """
     import duckdb
 
     mask = np.zeros(len(table.faces), dtype=bool)
-    query = f"SELECT {_ROW} FROM faces WHERE {expression.sql}"  # noqa: S608  # likewise
-    connection.register("faces", _numbered(table, expression))
+    faces = _numbered(table, expression)
+    source = "faces" if is_ascii else f"(SELECT {_composed(faces.schema)} FROM faces)"  # noqa: S608
+    query = f"SELECT {_ROW} FROM {source} WHERE {expression.sql}"  # noqa: S608  # likewise
+    connection.register("faces", faces)
     try:
         mask[connection.execute(query).fetchnumpy()[_ROW]] = True
     except duckdb.InterruptException:
@@ -176,6 +194,25 @@ def _numbered(table: FilterTable, expression: Expression) -> pa.Table:
         batches = iter(faces.to_batches(max_chunksize=SLICE_ROWS))
         faces = pa.Table.from_batches(batches, faces.schema)
     return faces
+
+
+def _named_in_nfc(faces: pa.Table) -> pa.Table:
+    """Return faces with the names of their columns in NFC, unless two would be equal then."""
+    names = [normalize("NFC", name) for name in faces.column_names]
+    return faces.rename_columns(names) if len(set(names)) == len(names) else faces
+
+
+def _composed(schema: pa.Schema) -> str:
+    """Return a SELECT list of the columns of `_numbered`, in which texts are in NFC."""
+    columns = []
+    for field in schema:
+        value = field.name
+        if pa.types.is_string(field.type):
+            value = f"nfc_normalize({value})"
+        elif pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+            value = f"[nfc_normalize(text) for text in {value}]"
+        columns.append(f"{value} AS {field.name}")
+    return ", ".join(columns)
 
 
 def _without(

@@ -48,6 +48,9 @@ FORMAT_VERSION = 3
 METRIC = "inner_product"
 """The only metric of an index; of unit vectors it is the cosine similarity."""
 
+NEVER_COMPARED = ""
+"""`Manifest.dataset_deletions` of an index that its next update compares with the dataset."""
+
 REBUILD = "build the index again with --rebuild"
 """What to do about any corrupt file of an index; error messages end in it."""
 
@@ -175,6 +178,7 @@ class Manifest:
         dataset_deletions: `faces.dataset.deletions.Deletions.state` of the dataset when the index
             was last compared with it.
         dataset_purged: `Dataset.purged` of the dataset at that time.
+        dataset: absolute path of the dataset at that time; "" in indexes of the first release.
         calibration: the index's FPIR by similarity; None: it has not been calibrated.
         metric: always `inner_product`.
         format_version: version of the format of the index's files.
@@ -186,8 +190,9 @@ class Manifest:
     wanted: IndexOptions
     segments: tuple[SegmentEntry, ...]
     deletions: DeletionsEntry | None = None
-    dataset_deletions: str = ""
+    dataset_deletions: str = NEVER_COMPARED
     dataset_purged: str = ""
+    dataset: str = ""
     calibration: Calibration | None = None
     metric: str = METRIC
     format_version: int = FORMAT_VERSION

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.core.named import as_list
+from faces.core.progress import OnProgress, Progress
+from faces.dataset.deleted_pictures import PLACE_COLUMNS
+from faces.dataset.schema import PhotoStatus
+from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
+from indexer.faces_file import FACES_SCHEMA
 from indexer.filters import FilterTable, rows_matching
+from indexer.folder import open_segments
+from indexer.manifest import Manifest
+from indexer.segment import filter_tables, metadata_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Selection:
 
     Attributes:
         face_ids: face ids.
-        photos: uris and photo ids of photos; their copies count too.
+        photos: uris and photo ids of photos, in Unicode NFC; their copies count too.
         where: a condition as in SQL's WHERE; None: no further faces.
     """
 
@@ -45,7 +54,8 @@ class Selection:
         """
         names = [str(photo) for photo in as_list(photos)]
         uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in names]
-        selection = cls(tuple(map(str, as_list(faces))), (*uris, *names), where)
+        photo_names = tuple(normalize("NFC", name) for name in (*uris, *names))
+        selection = cls(tuple(map(str, as_list(faces))), photo_names, where)
         if not (selection.face_ids or selection.photos or where is not None):
             raise WrongUsageError("say which faces: by --face, --photo or --where")
         return selection
@@ -77,13 +87,83 @@ class Selection:
             by_name = pc.or_(
                 pc.is_in(batch["face_id"], value_set=face_ids),
                 pc.or_(
-                    pc.is_in(batch["uri"], value_set=photos),
+                    pc.is_in(self._composed(batch["uri"]), value_set=photos),
                     pc.is_in(batch["photo_id"], value_set=photos),
                 ),
             )
             named = by_name.to_numpy(zero_copy_only=False)
             also_at = batch["also_at"]
-            copies = pc.is_in(pc.list_flatten(also_at), value_set=photos)
+            copies = pc.is_in(self._composed(pc.list_flatten(also_at)), value_set=photos)
             named[pc.list_parent_indices(also_at).filter(copies).to_numpy()] = True
             mask.append(named)
         return np.concatenate(mask)
+
+    def _composed(self, uris: pa.Array) -> pa.Array:
+        """Return uris in Unicode NFC, as far as one of `photos` may equal them."""
+        if all(map(str.isascii, self.photos)) or pc.all(pc.string_is_ascii(uris)).as_py():
+            return uris
+        texts = [None if uri is None else normalize("NFC", uri) for uri in uris.to_pylist()]
+        return pa.array(texts, pa.string())
+
+
+def faces_in_indexes(
+    opened: Sequence[tuple[Path, Manifest]],
+    selection: Selection,
+    source: Dataset,
+    on_progress: OnProgress,
+) -> pa.Array:
+    """Return the ids of the live faces in indexes that are selected, (n,) string.
+
+    Columns that the dataset has and an index does not have yet are null in that index.
+    """
+    found = [pa.array([], pa.string())]
+    for index_dir, manifest in opened:
+        on_progress(Progress(f"looking through {index_dir}"))
+        segments = open_segments(index_dir, manifest)
+        metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
+        tables = filter_tables(segments, metadata)
+        for table, mask in zip(tables, selection.masks(tables), strict=True):
+            found.append(table.faces["face_id"].filter(pa.array(mask)).combine_chunks())
+    return pa.concat_arrays(found).unique()
+
+
+def faces_in_dataset(source: Dataset, selection: Selection) -> pa.Table:
+    """Return `PLACE_COLUMNS` of the faces of a dataset that are selected.
+
+    A photo's content may be at several places, with other metadata at each. The filter is asked
+    about the metadata of every place: whoever is named at one of them is found.
+    """
+    metadata = source.metadata.names
+    photos = source.photos(metadata)
+    faces = source.faces([*FACES_SCHEMA.names, *metadata], photos=photos).to_arrow()
+    others = _at_other_places(faces, photos, metadata)
+    mask, elsewhere = selection.masks([FilterTable(faces), FilterTable(others)])
+    found = others["face_id"].filter(pa.array(elsewhere)).combine_chunks()
+    selected = pc.or_(pa.array(mask), pc.is_in(faces["face_id"], value_set=found))
+    return faces.filter(selected).select(PLACE_COLUMNS)
+
+
+def _at_other_places(faces: pa.Table, photos: pa.Table, metadata: Sequence[str]) -> pa.Table:
+    """Return a row for each face and each further place of its photo that has other metadata.
+
+    Args:
+        faces: faces, with the metadata of the first place of their photos.
+        photos: the photos that the faces are in.
+        metadata: names of the metadata columns.
+
+    Returns:
+        Rows of faces with the metadata of the other place. Where that has no value, the face keeps
+        its own, so that `person IS NULL` is true of a face only if no place of it has a person.
+    """
+    several = pc.greater(pc.list_value_length(faces["also_at"]), 0)
+    numbered = pa.table({"photo_id": faces["photo_id"], "face": np.arange(len(faces))})
+    embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
+    places = photos.filter(embedded)
+    rows = pa.table({"photo_id": places["photo_id"], "place": np.arange(len(places))})
+    pairs = numbered.filter(several).join(rows, "photo_id", join_type="inner")
+    others, at = faces.take(pairs["face"]), places.take(pairs["place"])
+    for name in metadata:
+        position = others.schema.get_field_index(name)
+        values = pc.coalesce(at[name], others[name])
+        others = others.set_column(position, others.schema.field(position), values)
+    return others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -16,7 +17,7 @@ from faces.photos.decoding import Image, Photo, as_photo
 from faces.photos.limited import decode_limited, read_limited
 from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_name
-from search.results import Probe
+from search.results import Match
 
 SHEET_MARK = "facetrove contact sheet"
 """Value of the Exif tag `EXIF_SOFTWARE` by which contact sheets are recognised."""
@@ -42,7 +43,21 @@ FONT = ImageFont.load_default(15)
 SMALL_FONT = ImageFont.load_default(12)
 
 
-def draw_contact_sheet(photo: Photo | Image, probes: Sequence[Probe]) -> PIL.Image.Image:
+class ShownFace(Protocol):
+    """A face of the photo that was searched for, with its matches, such as a `Probe`."""
+
+    @property
+    def box(self) -> Box:
+        """The face's box: x, y, width, height in pixels of the photo."""
+        ...
+
+    @property
+    def matches(self) -> Sequence[Match]:
+        """The face's matches, most similar first."""
+        ...
+
+
+def draw_contact_sheet(photo: Photo | Image, probes: Sequence[ShownFace]) -> PIL.Image.Image:
     """Draw a contact sheet: a band for each probe, its face to the left, its matches to the right.
 
     Args:
@@ -83,7 +98,7 @@ def require_picture_name(path: Path) -> None:
         raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
 
 
-def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[Probe]) -> None:
+def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[ShownFace]) -> None:
     """Draw a contact sheet and write it to a file, whose suffix decides the format.
 
     Args:
@@ -118,7 +133,7 @@ def _is_contact_sheet(path: Path) -> bool:
         return False
 
 
-def _draw_band(photo: Photo, number: int, probe: Probe) -> PIL.Image.Image:
+def _draw_band(photo: Photo, number: int, probe: ShownFace) -> PIL.Image.Image:
     columns = min(MATCHES_PER_ROW, max(1, len(probe.matches)))
     num_rows = -(-max(1, len(probe.matches)) // MATCHES_PER_ROW)
     step_x, step_y = TILE + GAP, TILE + CAPTION_HEIGHT + GAP

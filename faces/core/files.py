@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ TEMPORARY_SUFFIX = ".tmp"
 
 LOCK_FILE = ".lock"
 """Name of the lock file in a folder with one writer. The file stays when the lock is released."""
+
+CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
+"""Errors by which a file system says that its folders cannot be synced."""
 
 PRIVATE_DIR_MODE = 0o700
 """Mode of the folders that facetrove creates: access for the owner only, as faces are personal
@@ -48,12 +52,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def sync_dir(folder: Path) -> None:
     """Flush a folder's entries to disk, so that renames in the folder survive a power cut.
 
-    On systems that cannot open a folder, such as Windows, this does nothing.
+    Where a folder cannot be opened (Windows) or be synced (some shares and FUSE mounts) there is
+    nothing to flush, and this does nothing.
     """
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:
+                raise
         finally:
             os.close(descriptor)
 

@@ -1,70 +1,280 @@
-"""The faces that were deleted from a dataset on request, which must never come back.
+"""The faces that were deleted from a dataset on request: the file that lists them.
 
-    DATASET/deletions.parquet   a digest of every face_id ever deleted, which identifies nobody,
-                                and the face_id itself while its rows are still in the parts
+    DATASET/deletions.parquet   the faces that are withheld, the deletions that can be taken back,
+                                and a digest of every face that was ever deleted
 
-A deleted face is withheld from then on: from readers while its rows are still in the parts, and
-from every part written later, in case its photo is embedded again. A content that lost all its
-faces has a digest too, prefixed "content:", and gets no faces any more: if it were searched again,
-its faces might be numbered differently and so have other face_ids. A face that is let in again on
-request has its digest with the prefix "allowed:", and nothing withholds it any more.
+A deleted face is *withheld*: its rows stay in the parts, and readers do not see them. Until a purge
+the deletion can be taken back. A purge makes it *final*: it first drops the record of the deletion,
+which may hold a name, then takes the face's rows out of the parts, and last drops the face_id. What
+stays is the face's digest, which identifies nobody, and which keeps the face out of every part
+that is written later, in case its photo is embedded again.
+
+A content that lost all its faces is withheld as a whole, and has a digest too, prefixed "content:":
+if it were searched again, its faces might be numbered differently and so have other face_ids.
+
+A face that is let in again on request has its digest with the prefix "allowed:", and nothing
+withholds it any more.
 
 How faces are recognised in edited copies of their photos: `faces.dataset.deleted_pictures`.
+
+The rows of the file are of five kinds:
+
+    of        face_id          digest        content    deletion        record
+    a face    until the purge  always        photo_id   id, final:id
+    a content                  content:...   photo_id   id, final:id
+    a face that was taken back face_id only  photo_id   id
+    a face that was let in          allowed:...
+    a deletion                                          id              JSON
+
+A face has a row for each deletion that asked for it. In files of the first release all deletions
+were final, and the columns content, deletion and record are missing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.errors import BusyError, CorruptFileError
 from faces.core.files import atomic_write, remove_temporary_files, temporary_files, writer_lock
+from faces.dataset.deletion_records import Deletion, read_record
 from faces.dataset.layout import DELETED_PICTURES_FILE, DELETIONS_FILE, DELETIONS_LOCK
-from faces.dataset.schema import PhotoStatus, read_table, write_table
+from faces.dataset.schema import read_table, write_table
 
 _CONTENT_PREFIX = "content:"
 """Prefix of the digests of contents, which tells them from the digests of faces."""
 
-_ALLOWED_PREFIX = "allowed:"
+ALLOWED_PREFIX = "allowed:"
 """Prefix of the digests of faces that were let in again."""
 
 _FILES = (DELETIONS_FILE, DELETED_PICTURES_FILE)
 """The files that are written under one lock."""
 
-_SCHEMA = pa.schema([pa.field("face_id", pa.string()), pa.field("digest", pa.string())])
+FINAL_PREFIX = "final:"
+"""Prefix of the ids of deletions that a purge has made final."""
+
+OF_SOURCE = "of-source"
+"""Id in the rows of faces that are withheld because the dataset that they were embedded from
+withholds them."""
+
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("face_id", "digest", "content", "deletion", "record")]
+)
 
 
-@dataclass(frozen=True)
+class DeletionRow(NamedTuple):
+    """A row of the file; the module's docstring describes its kinds."""
+
+    face_id: str | None = None
+    digest: str | None = None
+    content: str | None = None
+    deletion: str | None = None
+    record: str | None = None
+
+    @property
+    def is_content(self) -> bool:
+        """Whether the row is of a content that lost all its faces."""
+        return self.digest is not None and self.digest.startswith(_CONTENT_PREFIX)
+
+    @property
+    def is_face(self) -> bool:
+        """Whether the row is of a deleted face."""
+        return self.digest is not None and not (self.is_content or self.is_allowed)
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the row is of a face that was let in again."""
+        return self.digest is not None and self.digest.startswith(ALLOWED_PREFIX)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a deleted face or content cannot be taken back any more."""
+        return self.digest is not None and (
+            self.deletion is None or self.deletion.startswith(FINAL_PREFIX)
+        )
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a deleted face or content can still be taken back."""
+        return self.digest is not None and not self.is_final
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the row is of a face that was taken back."""
+        return self.digest is None and self.face_id is not None
+
+
+@dataclass(frozen=True, eq=False)
 class Deletions:
     """The faces that were deleted from a dataset on request.
 
     Attributes:
-        pending: (n,) string, the face_ids of deleted faces whose rows may still be in the parts.
-        digests: (m,) string, sorted, the `face_digest` of every face ever deleted.
-        emptied: (e,) string, the `content_digest` of every content all of whose faces were deleted.
-        allowed: (a,) string, the `face_digest` of every face that was let in again.
+        table: the rows of the file as an Arrow table, with the columns of `DeletionRow`.
     """
 
-    pending: pa.Array
-    digests: pa.Array
-    emptied: pa.Array
-    allowed: pa.Array
+    table: pa.Table
 
-    def all_digests(self) -> list[str]:
-        """Return what the file has in its column digest: all digests, with their prefixes."""
-        allowed = [f"{_ALLOWED_PREFIX}{digest}" for digest in self.allowed.to_pylist()]
-        return [*self.digests.to_pylist(), *self.emptied.to_pylist(), *allowed]
+    @cached_property
+    def rows(self) -> tuple[DeletionRow, ...]:
+        """The rows of the file, for changing them."""
+        columns = [self.table[name].to_pylist() for name in _SCHEMA.names]
+        return tuple(map(DeletionRow, *columns))
 
-    @property
+    @cached_property
+    def _is_content(self) -> pa.ChunkedArray:
+        return pc.fill_null(pc.starts_with(self.table["digest"], _CONTENT_PREFIX), False)
+
+    @cached_property
+    def _is_allowed(self) -> pa.ChunkedArray:
+        return pc.fill_null(pc.starts_with(self.table["digest"], ALLOWED_PREFIX), False)
+
+    @cached_property
+    def _is_face(self) -> pa.ChunkedArray:
+        return pc.and_not(
+            pc.is_valid(self.table["digest"]), pc.or_(self._is_content, self._is_allowed)
+        )
+
+    @cached_property
+    def _is_final(self) -> pa.ChunkedArray:
+        deletion = self.table["deletion"]
+        final = pc.or_(pc.is_null(deletion), pc.starts_with(deletion, FINAL_PREFIX))
+        return pc.and_(pc.is_valid(self.table["digest"]), pc.fill_null(final, True))
+
+    def _values(self, column: str, *masks: pa.ChunkedArray) -> pa.Array:
+        """Return the different values of a column in the rows of all masks, sorted."""
+        table = self.table.select([column])
+        mask = masks[0]
+        for further in masks[1:]:
+            mask = pc.and_(mask, further)
+        values = table[column].filter(mask).drop_null().unique()
+        return values.take(pc.array_sort_indices(values))
+
+    @cached_property
+    def pending(self) -> pa.Array:
+        """The (n,) string face_ids of deleted faces whose rows may still be in the parts."""
+        return self._values("face_id", self._is_face)
+
+    @cached_property
+    def sealed(self) -> pa.Array:
+        """Those of `pending` that a purge has begun to take out of the parts."""
+        return self._values("face_id", self._is_face, self._is_final)
+
+    @cached_property
+    def withheld(self) -> pa.Array:
+        """Those of `pending` whose deletion can be taken back."""
+        return self.pending.filter(pc.invert(pc.is_in(self.pending, value_set=self.sealed)))
+
+    @cached_property
+    def hidden_contents(self) -> pa.Array:
+        """The (c,) string photo_ids of contents of which every face in the parts is deleted."""
+        return self._values("content", self._is_content)
+
+    @cached_property
+    def withheld_contents(self) -> pa.Array:
+        """Those of `hidden_contents` whose deletion can be taken back."""
+        sealed = pc.is_in(self.hidden_contents, value_set=self.sealed_contents)
+        return self.hidden_contents.filter(pc.invert(sealed))
+
+    @cached_property
+    def sealed_contents(self) -> pa.Array:
+        """Those of `hidden_contents` that a purge has begun to take out of the parts."""
+        return self._values("content", self._is_content, self._is_final)
+
+    @cached_property
+    def contents_of_sealed(self) -> pa.Array:
+        """The (c,) string photo_ids of the faces in `sealed`, as far as they are known."""
+        return self._values("content", self._is_face, self._is_final)
+
+    @cached_property
+    def digests(self) -> pa.Array:
+        """The `face_digest` of every deleted face, (m,) string, sorted."""
+        return self._values("digest", self._is_face)
+
+    @cached_property
+    def final_digests(self) -> pa.Array:
+        """Those of `digests` whose deletion cannot be taken back, sorted."""
+        return self._values("digest", self._is_face, self._is_final)
+
+    @cached_property
+    def final_contents(self) -> pa.Array:
+        """The `content_digest` of every content that lost all its faces for good, sorted."""
+        return self._values("digest", self._is_content, self._is_final)
+
+    @cached_property
+    def emptied(self) -> pa.Array:
+        """The `content_digest` of every content that lost all its faces, (e,) string, sorted."""
+        return self._values("digest", self._is_content)
+
+    @cached_property
+    def allowed(self) -> pa.Array:
+        """The `face_digest` of every face that was let in again, (a,) string, sorted."""
+        digests = self._values("digest", self._is_allowed)
+        return pc.utf8_slice_codeunits(digests, len(ALLOWED_PREFIX))
+
+    @cached_property
+    def restored(self) -> pa.Table:
+        """The faces that were taken back since the last purge: face_id and photo_id."""
+        is_restored = pc.and_(pc.is_null(self.table["digest"]), pc.is_valid(self.table["face_id"]))
+        faces = self.table.filter(is_restored).select(["face_id", "content"])
+        faces = faces.group_by(["face_id", "content"]).aggregate([]).sort_by("face_id")
+        return faces.select(["face_id", "content"]).rename_columns(["face_id", "photo_id"])
+
+    @cached_property
+    def withheld_per_content(self) -> pa.StructArray:
+        """The number of `pending` faces by photo_id, from Arrow's `value_counts`."""
+        is_known = pc.and_(pc.is_valid(self.table["face_id"]), pc.is_valid(self.table["content"]))
+        faces = self.table.filter(pc.and_(self._is_face, is_known))
+        faces = faces.group_by(["face_id", "content"]).aggregate([])
+        return faces["content"].combine_chunks().value_counts()
+
+    @cached_property
+    def undoable(self) -> tuple[Deletion, ...]:
+        """The deletions that can be taken back, oldest first."""
+        counted = self.table["deletion"].filter(self._is_face).value_counts().to_pylist()
+        counts = {entry["values"]: entry["counts"] for entry in counted}
+        records = self.table.filter(pc.is_valid(self.table["record"])).select(
+            ["deletion", "record"]
+        )
+        found = [
+            read_record(row["deletion"], row["record"], counts.get(row["deletion"], 0))
+            for row in records.to_pylist()
+        ]
+        return tuple(sorted(found, key=lambda d: (d.deleted_at, d.deletion_id)))
+
+    def contents_to_purge(self, deletion_ids: Collection[str] | None) -> pa.Array:
+        """Return the photo_ids of the faces that a purge takes out of the parts: (c,) string.
+
+        Args:
+            deletion_ids: ids of the deletions that it makes final; None: all.
+        """
+        is_deleted = pc.is_valid(self.table["digest"])
+        if deletion_ids is None:
+            return self._values("content", is_deleted)
+        named = pc.is_in(
+            self.table["deletion"], value_set=pa.array(list(deletion_ids), pa.string())
+        )
+        return self._values("content", is_deleted, pc.or_(self._is_final, named))
+
+    def digests_of(self, deletion_ids: Iterable[str]) -> pa.Array:
+        """Return the digests of the faces of some deletions, final or not: (n,) string, sorted."""
+        ids = [name for i in deletion_ids for name in (i, FINAL_PREFIX + i)]
+        named = pc.is_in(self.table["deletion"], value_set=pa.array(ids, pa.string()))
+        return self._values("digest", self._is_face, named)
+
+    @cached_property
     def state(self) -> str:
-        """A digest of all deleted faces, which changes only when further faces are deleted."""
-        return hashlib.sha256("".join(self.digests.to_pylist()).encode()).hexdigest()
+        """A digest that changes when faces are deleted and when they are taken back."""
+        restored = self.restored["face_id"].to_pylist()
+        text = "".join([*self.digests.to_pylist(), *restored])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def face_digest(face_id: str) -> str:
@@ -91,88 +301,16 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     """
     path = dataset_dir / DELETIONS_FILE
     if not path.exists():
-        return Deletions(*[pa.array([], pa.string())] * 4)
+        return Deletions(_SCHEMA.empty_table())
     try:
-        rows = read_table(path, _SCHEMA)
-    except CorruptFileError as error:
+        deletions = Deletions(read_table(path, _SCHEMA))
+        _ = deletions.undoable  # parses the records
+    except (CorruptFileError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(
             f"{path} is corrupt, and without it deleted faces could come back; restore it from a "
             "backup, or embed into a new dataset without the photos that were deleted"
         ) from error
-    digests = rows["digest"].combine_chunks()
-    is_content = pc.starts_with(digests, _CONTENT_PREFIX)
-    is_allowed = pc.starts_with(digests, _ALLOWED_PREFIX)
-    return Deletions(
-        rows["face_id"].drop_null().combine_chunks(),
-        digests.filter(pc.invert(pc.or_(is_content, is_allowed))),
-        digests.filter(is_content),
-        pc.utf8_slice_codeunits(digests.filter(is_allowed), len(_ALLOWED_PREFIX)),
-    )
-
-
-def add_deletions(dataset_dir: Path, face_ids: Iterable[str]) -> tuple[str, str]:
-    """Withhold faces from now on. Their rows are still to be removed from the parts.
-
-    A face that had been let in again is withheld like any other.
-
-    Returns:
-        The values of `Deletions.state` before and after.
-
-    Raises:
-        BusyError: another process is writing the deletions.
-    """
-    with sole_writer(dataset_dir):
-        before = read_deletions(dataset_dir)
-        new = set(face_ids)
-        pending = sorted({*before.pending.to_pylist(), *new})
-        let_in = {f"{_ALLOWED_PREFIX}{face_digest(face_id)}" for face_id in new}
-        digests = {*before.all_digests(), *map(face_digest, pending)} - let_in
-        _write(dataset_dir, pending, digests)
-        return before.state, read_deletions(dataset_dir).state
-
-
-def allow_faces(dataset_dir: Path, digests: Iterable[str]) -> None:
-    """Let faces in again: nothing withholds them from parts that are written from now on.
-
-    Args:
-        dataset_dir: the dataset's folder.
-        digests: the `face_digest` of each face.
-
-    Raises:
-        BusyError: another process is writing the deletions.
-    """
-    let_in = set(digests)
-    with sole_writer(dataset_dir):
-        before = read_deletions(dataset_dir)
-        pending = [face for face in before.pending.to_pylist() if face_digest(face) not in let_in]
-        allowed = {f"{_ALLOWED_PREFIX}{digest}" for digest in let_in}
-        _write(dataset_dir, pending, {*before.all_digests(), *allowed} - let_in)
-
-
-def copy_deletions(source_dir: Path, dataset_dir: Path) -> None:
-    """Withhold from a dataset all faces that were ever deleted from the dataset `source_dir`."""
-    _add_digests(dataset_dir, read_deletions(source_dir).all_digests())
-
-
-def add_emptied(dataset_dir: Path, photo_ids: pa.Array) -> None:
-    """Record contents all of whose faces were deleted, so that they get no faces any more."""
-    _add_digests(dataset_dir, list(map(content_digest, photo_ids.to_pylist())))
-
-
-def _add_digests(dataset_dir: Path, digests: Sequence[str]) -> None:
-    if not digests:
-        return
-    with sole_writer(dataset_dir):
-        before = read_deletions(dataset_dir)
-        _write(dataset_dir, before.pending.to_pylist(), {*before.all_digests(), *digests})
-
-
-def settle_deletions(dataset_dir: Path, face_ids: pa.Array) -> None:
-    """Record that pending faces are in no part any more, and keep only their digests."""
-    with sole_writer(dataset_dir):
-        before = read_deletions(dataset_dir)
-        pending = sorted({*before.pending.to_pylist()} - {*face_ids.to_pylist()})
-        _write(dataset_dir, pending, before.all_digests())
+    return deletions
 
 
 def clear_leftovers(dataset_dir: Path) -> None:
@@ -192,50 +330,10 @@ def sole_writer(dataset_dir: Path) -> Iterator[None]:
         yield
 
 
-def _write(dataset_dir: Path, pending: list[str], digests: Iterable[str]) -> None:
-    ids = {face_digest(face_id): face_id for face_id in pending}
-    rows = [{"face_id": ids.get(digest), "digest": digest} for digest in sorted(digests)]
+def write_deletions(dataset_dir: Path, rows: Iterable[DeletionRow]) -> None:
+    """Replace the rows of the file; the caller is in `sole_writer`."""
+    ordered = sorted(set(rows), key=lambda row: tuple(value or "" for value in row[::-1]))
+    columns = [pa.array(list(values), pa.string()) for values in zip(*ordered, strict=True)]
+    table = pa.table(columns, schema=_SCHEMA) if ordered else _SCHEMA.empty_table()
     with atomic_write(dataset_dir / DELETIONS_FILE) as temporary:
-        write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
-
-
-def without_faces(
-    photos: pa.Table, faces: pa.Table, deleted: pa.Array
-) -> tuple[pa.Table, pa.Table]:
-    """Return photos and faces with some faces removed and the photos' face counts corrected.
-
-    Args:
-        photos: rows of photos.
-        faces: n rows of faces, with all faces of a photo or none.
-        deleted: (n,) bool, the mask of the faces to remove.
-    """
-    reduced = faces["photo_id"].filter(deleted).unique()
-    faces = faces.filter(pc.invert(deleted))
-    return with_face_counts(photos, reduced, faces["photo_id"].value_counts()), faces
-
-
-def with_face_counts(photos: pa.Table, reduced: pa.Array, remaining: pa.StructArray) -> pa.Table:
-    """Return photos with the face counts and statuses of contents that lost faces corrected.
-
-    Args:
-        photos: rows of photos.
-        reduced: (n,) string, photo_ids of the contents that lost faces.
-        remaining: numbers of faces that are left by photo_id, from Arrow's `value_counts`; a
-            content that is not listed has none left.
-    """
-    affected = pc.is_in(photos["photo_id"], value_set=reduced)
-    if not pc.any(affected).as_py():
-        return photos
-    content = pc.index_in(photos["photo_id"], value_set=remaining.field("values"))
-    counts = pc.fill_null(remaining.field("counts").take(content), 0).cast(pa.int32())
-    counts = pc.if_else(affected, counts, photos["num_faces"])
-    emptied = pc.and_(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value), pc.equal(counts, 0))
-    columns = {
-        "num_faces": counts,
-        "status": pc.if_else(emptied, PhotoStatus.DELETED.value, photos["status"]),
-        "is_copy": pc.and_(photos["is_copy"], pc.invert(emptied)),
-    }
-    for name, column in columns.items():
-        position = photos.schema.get_field_index(name)
-        photos = photos.set_column(position, photos.schema.field(position), column)
-    return photos
+        write_table(table, temporary)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from faces.core.errors import WrongUsageError
 from faces.core.named import as_list
-from faces.dataset.deletions import allow_faces as allow_digests
+from faces.dataset.deletion_steps import allow_faces as allow_digests
 from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
 

@@ -67,10 +67,11 @@ class DatasetFaces:
     def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[DatasetFaces, pa.Table]:
         """Add `SOURCE_COLUMNS` to the photos to do; see `FaceSource.prepared`.
 
-        Photos all of whose faces were deleted are not given: their faces are detected anew, and
-        withheld when the part is written.
+        Faces that are withheld are given too, and withheld from the new dataset: they are found
+        in both again when the deletion is taken back. Photos all of whose faces were purged are
+        not given: their faces are detected anew, and left out when the part is written.
         """
-        photos = self.dataset.photos([])
+        photos = self.dataset.photos_in_parts([])
         embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
         # Faces whose part was lost are detected anew.
         embedded = pc.and_(embedded, pc.is_valid(photos["faces_part"]))

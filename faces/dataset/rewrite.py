@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +15,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.files import atomic_write, writer_lock
-from faces.dataset.deletions import (
-    add_deletions,
+from faces.dataset.deletion_steps import (
     add_emptied,
+    follow_source,
+    forget_restored,
+    seal,
+    settle_deletions,
+)
+from faces.dataset.deletions import (
+    Deletions,
     face_digests,
     read_deletions,
-    settle_deletions,
-    with_face_counts,
 )
+from faces.dataset.face_counts import with_face_counts
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.schema import (
     PhotoStatus,
@@ -36,61 +41,92 @@ from faces.dataset.schema import (
     with_report,
     write_table,
 )
-from faces.dataset.store import Dataset
+from faces.dataset.store import Dataset, FaceTables
 from faces.dataset.writing import DatasetWriter
 
 OnPart = Callable[[str, int, int], None]
 """Called before each part with the step's name, the number of parts done and the number of all."""
 
 
-def remove_deleted_faces(dataset: Dataset, on_part: OnPart = lambda *_: None) -> int:
-    """Remove the rows of deleted faces from all parts, and return how many parts had some.
+def remove_deleted_faces(
+    dataset: Dataset,
+    deletion_ids: Collection[str] | None = (),
+    on_part: OnPart = lambda *_: None,
+) -> int:
+    """Make deletions final: take the rows of their faces out of all parts.
 
     If it is stopped at any point, the next call finishes it; readers do not see deleted faces in
     the meantime.
 
     Args:
         dataset: the dataset.
+        deletion_ids: ids of the deletions that become final, beside those that are final already
+            and have rows in the parts; None: all of them.
         on_part: called before each part is searched.
 
+    Returns:
+        The number of rows of faces that were removed.
+
     Raises:
+        WrongUsageError: there is no deletion with one of the ids.
         BusyError: another process is writing the dataset.
     """
     with writer_lock(dataset.path, what=f"dataset {dataset.path}"):
-        pending = read_deletions(dataset.path).pending
-        if len(pending) == 0:
+        deletions = seal(dataset.path, deletion_ids)
+        if not (len(deletions.sealed) or len(deletions.sealed_contents)):
             return 0
-        parts = dataset.committed_parts()
-        columns = pa.schema([face_schema(1).field(name) for name in ("face_id", "photo_id")])
-        affected, tables = [], []
-        for number, part in enumerate(parts):
-            on_part("looking for deleted faces", number, len(parts))
-            faces = read_table(dataset.part_path("faces", part), columns)
-            if pc.any(pc.is_in(faces["face_id"], value_set=pending)).as_py():
-                affected.append(part)
-                tables.append(faces)
-        if tables:
-            faces = pa.concat_tables(tables)
-            deleted = pc.is_in(faces["face_id"], value_set=pending)
-            reduced = faces["photo_id"].filter(deleted).unique()
-            # Grouping counts a face once that several parts have.
-            remaining = faces.filter(pc.invert(deleted)).group_by(columns.names).aggregate([])
-            emptied = reduced.filter(_not_in(reduced, [remaining["photo_id"]]))
-            add_emptied(dataset.path, emptied)
-            # Photos first: while the faces are still there, a stopped call can be repeated.
-            _correct_counts(dataset, parts, reduced, remaining["photo_id"].value_counts())
-            for part in affected:
-                path = dataset.part_path("faces", part)
-                table = read_table(path, face_schema(dataset.contract.dimension))
-                gone = pc.is_in(table["face_id"], value_set=pending)
-                replace_faces(path, table.filter(pc.invert(gone)))
-        settle_deletions(dataset.path, pending)
-        return len(affected)
+        faces, affected = _faces_beside(dataset, deletions, on_part)
+        is_gone = _is_sealed(faces, deletions)
+        reduced = faces["photo_id"].filter(is_gone).unique()
+        # Grouping counts a face once that several parts have.
+        remaining = faces.filter(pc.invert(is_gone)).group_by(faces.column_names).aggregate([])
+        add_emptied(dataset.path, reduced.filter(_not_in(reduced, [remaining["photo_id"]])))
+        # Photos first: while the faces are still there, a stopped call can be repeated.
+        _correct_counts(dataset, reduced, remaining["photo_id"].value_counts())
+        for part in affected:
+            path = dataset.part_path("faces", part)
+            table = read_table(path, face_schema(dataset.contract.dimension))
+            replace_faces(path, table.filter(pc.invert(_is_sealed(table, deletions))))
+        settle_deletions(dataset.path, deletions.sealed)
+        return int(pc.sum(is_gone).as_py() or 0)
+
+
+def _is_sealed(faces: pa.Table, deletions: Deletions) -> pa.Array:
+    """Return an (n,) bool mask of the faces whose deletion is final."""
+    return pc.or_(
+        pc.is_in(faces["face_id"], value_set=deletions.sealed),
+        pc.is_in(faces["photo_id"], value_set=deletions.sealed_contents),
+    )
+
+
+def _faces_beside(
+    dataset: Dataset, deletions: Deletions, on_part: OnPart
+) -> tuple[pa.Table, list[str]]:
+    """Return the ids of all faces of the contents that lose faces, and the parts that lose some.
+
+    Returns:
+        A table of face_id and photo_id, which may have faces of other contents too, and the names
+        of the parts.
+    """
+    columns = pa.schema([face_schema(1).field(name) for name in ("face_id", "photo_id")])
+    parts = dataset.committed_parts()
+    affected, tables = [], [columns.empty_table()]
+    for number, part in enumerate(parts):
+        on_part("looking for deleted faces", number, len(parts))
+        faces = read_table(dataset.part_path("faces", part), columns)
+        if pc.any(_is_sealed(faces, deletions)).as_py():
+            affected.append(part)
+        else:
+            contents = deletions.contents_of_sealed
+            faces = faces.filter(pc.is_in(faces["photo_id"], value_set=contents))
+        tables.append(faces)
+    return pa.concat_tables(tables), affected
 
 
 def follow_deletions(dataset: Dataset, source_dir: Path) -> None:
-    """Delete from a re-embedded dataset the faces that were deleted from its source dataset.
+    """Withhold from a re-embedded dataset what its source dataset withholds.
 
+    Faces that the source has taken back are seen again, and those that it has purged are removed.
     If it is stopped at any point, the next call finishes it.
 
     Args:
@@ -100,23 +136,19 @@ def follow_deletions(dataset: Dataset, source_dir: Path) -> None:
     Raises:
         BusyError: another process is writing the dataset.
     """
-    source_digests = read_deletions(source_dir).digests
-    if not len(source_digests):
-        return
-    face_ids: list[str] = []
-    for table in dataset.faces(["face_id"]):
-        deleted = pc.is_in(face_digests(table["face_id"]), value_set=source_digests)
-        face_ids += table["face_id"].filter(deleted).to_pylist()
-    if face_ids:
-        add_deletions(dataset.path, face_ids)
+    final = read_deletions(source_dir).final_digests
+    contents: dict[str, str] = {}
+    if len(final):
+        for table in dataset.faces(["face_id", "photo_id"]):
+            faces = table.filter(pc.is_in(face_digests(table["face_id"]), value_set=final))
+            contents |= dict(zip(*faces.to_pydict().values(), strict=True))
+    follow_source(dataset.path, source_dir, contents)
     remove_deleted_faces(dataset)
 
 
-def _correct_counts(
-    dataset: Dataset, parts: Iterable[str], reduced: pa.Array, remaining: pa.StructArray
-) -> None:
+def _correct_counts(dataset: Dataset, reduced: pa.Array, remaining: pa.StructArray) -> None:
     """Rewrite the rows of photos that lost faces, copies included; see `with_face_counts`."""
-    for part in parts:
+    for part in dataset.committed_parts():
         path = dataset.part_path("photos", part)
         photos = read_table(path, dataset.photo_schema)
         counted = with_face_counts(photos, reduced, remaining)
@@ -178,6 +210,7 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
         if pc.any(_not_in(gone_rows["uri"], [kept_rows["uri"]])).as_py():
             writer.begin_purge()
         rewritten = _rewrite_parts(dataset, current, _contents(kept_rows), on_part)
+        forget_restored(dataset.path, pa.chunked_array(rewritten.kept_ids, pa.string()))
         writer.finish(None)
     gone_faces = rewritten.gone_faces
     nowhere = gone_faces.filter(_not_in(gone_faces["face_id"], rewritten.kept_ids))
@@ -265,7 +298,8 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
     """Write a part for contents whose faces are owned by a row that is no longer current.
 
     Such a content was at two uris: the uri whose row owned the faces now has another photo or
-    vanished, and the other uri's row is only a copy. The new part makes the copy the owner.
+    vanished. The other uri's row is only a copy, or its part has the faces no longer since an
+    earlier purge kept them in one part only. The new part makes that row the owner.
 
     Args:
         writer: the run that writes the part.
@@ -275,12 +309,13 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
         Whether there was any such content.
     """
     dataset = writer.dataset
-    current = rows.filter(pa.array(_is_current(rows)))
-    owners = current.filter(pc.invert(current["is_copy"]))["photo_id"].drop_null()
-    copies = pc.and_(current["is_copy"], pc.equal(current["status"], PhotoStatus.EMBEDDED.value))
-    orphaned = pc.and_(
-        copies, pc.invert(pc.is_in(current["photo_id"], value_set=owners.combine_chunks()))
-    )
+    current = current_photos(rows.filter(pa.array(_is_current(rows))))
+    current = current.filter(pc.equal(current["status"], PhotoStatus.EMBEDDED.value))
+    owned = current_photos(rows)
+    row = pc.index_in(current["photo_id"], value_set=owned["photo_id"].combine_chunks())
+    part = owned["faces_part"].take(row)
+    is_owner = pc.fill_null(pc.equal(current["faces_part"], part), False)
+    orphaned = pc.and_(pc.is_valid(part), pc.invert(is_owner))
     orphans = current.filter(orphaned).sort_by([("photo_id", "ascending"), ("uri", "ascending")])
     if len(orphans) == 0:
         return False
@@ -289,7 +324,7 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
         pc.is_in(photos["photo_id"], value_set=orphans["photo_id"].combine_chunks())
     )
     columns = face_schema(dataset.contract.dimension).names
-    faces = pa.concat_tables(dataset.faces(columns, photos=photos))
+    faces = pa.concat_tables(FaceTables(dataset, columns, photos, with_withheld=True))
     owners_now = one_row_per_content(orphans).select(dataset.photo_schema.names)
     column = owners_now.schema.get_field_index("is_copy")
     is_copy = pa.array([False] * len(owners_now))

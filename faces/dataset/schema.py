@@ -238,11 +238,13 @@ def _faces_parts(rows: pa.Table) -> pa.Table:
     return owners.take(last_rows(owners, "photo_id")).select(["photo_id", "part"])
 
 
-def one_row_per_content(photos: pa.Table) -> pa.Table:
+def one_row_per_content(photos: pa.Table, filled: Sequence[str] = ()) -> pa.Table:
     """Return the first row of each content, and its other uris as lists in the column `also_at`.
 
     Args:
         photos: rows sorted by photo_id, then by uri.
+        filled: names of columns whose value, where the first row has none, is that of the next row
+            of the content that has one: a label stays when an unlabelled copy is found.
     """
     starts = np.array([start for _, start, _ in value_runs(photos["photo_id"])], dtype=np.int64)
     uris = photos["uri"].combine_chunks()
@@ -251,7 +253,29 @@ def one_row_per_content(photos: pa.Table) -> pa.Table:
     # A content's list begins after the other uris of all contents before it.
     offsets = np.append(starts - np.arange(len(starts)), len(photos) - len(starts))
     also_at = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), uris.filter(pa.array(others)))
-    return photos.take(starts).append_column("also_at", also_at)
+    first = photos.take(starts)
+    for name in filled if others.any() else ():
+        if first[name].null_count:
+            rows = _first_rows_with_value(photos[name], starts)
+            position = first.schema.get_field_index(name)
+            values = photos[name].take(pa.array(rows))
+            first = first.set_column(position, first.schema.field(position), values)
+    return first.append_column("also_at", also_at)
+
+
+def _first_rows_with_value(column: pa.ChunkedArray, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each group's first row whose value is not null, or its first row: (g,) int64.
+
+    Args:
+        column: (n,) values.
+        starts: (g,) the first row of each group, ascending.
+    """
+    with_value = np.flatnonzero(column.is_valid().to_numpy())
+    groups = np.searchsorted(starts, with_value, side="right") - 1
+    groups, firsts = np.unique(groups, return_index=True)
+    rows = starts.copy()
+    rows[groups] = with_value[firsts]
+    return rows
 
 
 def value_runs(column: pa.ChunkedArray) -> Iterator[tuple[Any, int, int]]:

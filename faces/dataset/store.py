@@ -22,49 +22,24 @@ from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.core.tables import Tabular
+from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.deletions import read_deletions
+from faces.dataset.face_counts import without_withheld
 from faces.dataset.header import DatasetSettings, read_settings
 from faces.dataset.layout import PartKind, committed_parts, part_names, part_path, record_paths
 from faces.dataset.schema import (
     KEPT_AWAY,
     PHOTO_SCHEMA,
-    Certainty,
     PartReport,
     PhotoStatus,
     current_photos,
     embedding_matrix,
     face_schema,
-    last_rows,
     one_row_per_content,
     read_report,
     read_table,
     value_runs,
 )
-
-
-@dataclass(frozen=True)
-class DatasetCounts:
-    """Numbers of photos and faces in a dataset.
-
-    Attributes:
-        num_photos: number of photos, rejected ones and copies included.
-        num_faces: number of faces, those of photos with the same content counted once.
-        num_copies: number of photos beyond the first of each content.
-        by_status: number of photos by `faces.dataset.schema.PhotoStatus`.
-        by_reason: number of rejected photos by `faces.photos.rejection.RejectReason`.
-        num_kept_away: number of faces that were found and kept away, because they were deleted on
-            request before; see `Dataset.kept_away`.
-        num_uncertain: number of these that may be faces of another photo, such as one that was
-            taken right before: somebody should look at them.
-    """
-
-    num_photos: int
-    num_faces: int
-    num_copies: int
-    by_status: dict[str, int]
-    by_reason: dict[str, int]
-    num_kept_away: int = 0
-    num_uncertain: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +158,8 @@ class Dataset:
     def photos(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the current photos, one row for each uri.
 
+        Faces that are withheld, because somebody deleted them, do not count.
+
         Args:
             columns: names of the columns of `photo_schema` to read; None: all.
 
@@ -190,6 +167,17 @@ class Dataset:
             A table of uri, photo_id, status, is_copy, the columns asked for, and two more: `part`,
             the name of the part that has the row, and `faces_part`, the name of the part that has
             the faces of the photo's content, null where there is none.
+
+        Raises:
+            CorruptFileError: a part cannot be read.
+        """
+        return without_withheld(self.photos_in_parts(columns), read_deletions(self.path))
+
+    def photos_in_parts(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the current photos as `photos` does, with withheld faces counted.
+
+        Args:
+            columns: names of the columns of `photo_schema` to read; None: all.
 
         Raises:
             CorruptFileError: a part cannot be read.
@@ -231,7 +219,8 @@ class Dataset:
 
         Args:
             columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
-                values are those of the photo `uri`; None: all but the metadata.
+                values are those of the photo `uri`, or where it has none, those of the first of
+                `also_at` that has one; None: all but the metadata.
             photos: an earlier result of `photos` that has the metadata columns asked for: the faces
                 are those of that state, whatever has been written since. A subset of its rows
                 selects the faces of these photos; it must have all rows of a content or none.
@@ -327,11 +316,13 @@ class FaceTables(Tabular):
         columns: names of the columns.
         photos: rows of `Dataset.photos` whose faces are read; None: the photos that are current
             when the faces are read.
+        with_withheld: whether to return faces too that are withheld because they were deleted.
     """
 
     dataset: Dataset
     columns: Sequence[str]
     photos: pa.Table | None = None
+    with_withheld: bool = False
 
     def __iter__(self) -> Iterator[pa.Table]:
         dataset, names = self.dataset, self.columns
@@ -343,15 +334,19 @@ class FaceTables(Tabular):
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
         embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
-        pending = read_deletions(dataset.path).pending
+        deletions = read_deletions(dataset.path)
         for part, start, count in value_runs(embedded["faces_part"]):
-            contents = one_row_per_content(embedded.slice(start, count))
+            contents = one_row_per_content(embedded.slice(start, count), filled=metadata)
             path = dataset.part_path("faces", part)
             table = read_table(path, pa.schema([schema.field(name) for name in read]))
             content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])
             kept = pc.is_valid(content)
-            if len(pending):
-                kept = pc.and_not(kept, pc.is_in(table["face_id"], value_set=pending))
+            if len(deletions.pending) and not self.with_withheld:
+                hidden = pc.or_(
+                    pc.is_in(table["face_id"], value_set=deletions.pending),
+                    pc.is_in(table["photo_id"], value_set=deletions.hidden_contents),
+                )
+                kept = pc.and_not(kept, hidden)
             table, content = table.filter(kept), content.filter(kept)
             for name in from_photos:
                 table = table.append_column(name, contents[name].take(content))
@@ -367,34 +362,7 @@ class FaceTables(Tabular):
         return pa.concat_tables(tables) if tables else empty
 
 
-COUNTED_COLUMNS = ("num_faces", "reason", "kept_away")
-"""Columns that `count_photos` needs beside those that `Dataset.photos` always returns."""
-
-
-def count_photos(photos: pa.Table) -> DatasetCounts:
-    """Count photos and their faces, given rows of `Dataset.photos` with `COUNTED_COLUMNS`."""
-    contents = photos.filter(pc.is_valid(photos["photo_id"]))
-    once = contents.take(last_rows(contents, "photo_id"))
-    kept = pc.list_flatten(photos["kept_away"].combine_chunks())
-    digests, certainty = (pc.struct_field(kept, name) for name in ("digest", "certainty"))
-    uncertain = digests.filter(pc.equal(certainty, Certainty.UNCERTAIN.value))
-    return DatasetCounts(
-        num_photos=len(photos),
-        num_faces=pc.sum(once["num_faces"]).as_py() or 0,
-        num_copies=len(contents) - len(once),
-        by_status=_count_values(photos["status"]),
-        by_reason=_count_values(photos["reason"].drop_null()),
-        num_kept_away=len(digests.unique()),
-        num_uncertain=len(uncertain.unique()),
-    )
-
-
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
     """Return whether a column can hold values: text can hold those that read back the same."""
     as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
     return bool(column == values or as_text)
-
-
-def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
-    counted = pc.value_counts(column.combine_chunks()).to_pylist()
-    return {entry["values"]: entry["counts"] for entry in counted}

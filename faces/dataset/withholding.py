@@ -8,6 +8,9 @@ A face is withheld
   `SURE` on that is an edited copy; from `POSSIBLE` on it may be one, or a photo of the same moment.
   It is withheld in both cases, and the summary of the run asks to look at the uncertain ones.
 
+A face of the very same file whose deletion can be taken back stays in the part: its readers do not
+see it until then, and a purge removes it. All others are kept away from the part.
+
 What was kept away stands in the row of the photo, so that it can be counted, listed and let in.
 """
 
@@ -21,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.dataset.deleted_pictures import read_deleted_pictures, relative_boxes
@@ -29,8 +33,8 @@ from faces.dataset.deletions import (
     content_digest,
     face_digest,
     read_deletions,
-    without_faces,
 )
+from faces.dataset.face_counts import without_faces
 from faces.dataset.picture_hash import (
     MIN_BITS,
     WHOLE,
@@ -87,12 +91,17 @@ def withhold_deleted(
     if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
         return photos, faces
     reasons = _by_digest(deletions, faces)
+    hidden = _hidden_in_part(deletions, faces)
     pictures = read_deleted_pictures(dataset_dir)
     if len(pictures) and thumbnails:
         reasons = {**_by_picture(pictures, photos, faces, thumbnails), **reasons}
     allowed = set(deletions.allowed.to_pylist())
     digests = list(map(face_digest, faces["face_id"].to_pylist()))
-    reasons = {row: reason for row, reason in reasons.items() if digests[row] not in allowed}
+    reasons = {
+        row: reason
+        for row, reason in reasons.items()
+        if digests[row] not in allowed and row not in hidden
+    }
     if not reasons:
         return photos, faces
     withheld = np.zeros(len(faces), dtype=bool)
@@ -111,8 +120,9 @@ def withhold_deleted(
 
 
 def _by_digest(deletions: Deletions, faces: pa.Table) -> dict[int, _Reason]:
-    """Return the rows of faces that were deleted by their face_ids, or with all of their photo."""
-    digests, emptied = set(deletions.digests.to_pylist()), set(deletions.emptied.to_pylist())
+    """Return the rows of faces that were purged by their face_ids, or with all of their photo."""
+    digests = set(deletions.final_digests.to_pylist())
+    emptied = set(deletions.final_contents.to_pylist())
     reasons: dict[int, _Reason] = {}
     ids = zip(faces["face_id"].to_pylist(), faces["photo_id"].to_pylist(), strict=True)
     for row, (face_id, photo_id) in enumerate(ids):
@@ -120,6 +130,15 @@ def _by_digest(deletions: Deletions, faces: pa.Table) -> dict[int, _Reason]:
             if digest in digests or digest in emptied:
                 reasons.setdefault(row, _Reason(digest, Certainty.SAME_BYTES))
     return reasons
+
+
+def _hidden_in_part(deletions: Deletions, faces: pa.Table) -> set[int]:
+    """Return the rows of faces that readers do not see, and that can be taken back."""
+    hidden = pc.or_(
+        pc.is_in(faces["face_id"], value_set=deletions.withheld),
+        pc.is_in(faces["photo_id"], value_set=deletions.withheld_contents),
+    )
+    return set(pc.indices_nonzero(hidden).to_pylist())
 
 
 def _by_picture(

@@ -23,6 +23,7 @@ from faces.photos.limited_listing import SourceReader
 from faces.photos.listed import PhotoListing, SourceListing, below
 from faces.photos.lists import LIST_SUFFIXES, NAME_COLUMNS
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
+from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.photo_tables import join_sources, merge_duplicates, photo_table
 from faces.photos.uris import PhotoFile, is_file_uri, is_path, is_url, photo_path, unescape_url
 from faces.photos.url_listing import find_url
@@ -102,7 +103,7 @@ def _list_source(source: str | Path, reader: SourceReader) -> SourceListing:
     if is_url(text):
         require_no_credentials(text)
         return find_url(text, reader.archive_photos)
-    path = photo_path(text)
+    path = Path(NamesOnDisk().existing(os.fspath(photo_path(text))))
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from faces.core.settings import Access, SourceLimits
 from faces.photos.access import require_allowed
 from faces.photos.archives import split_member_url
 from faces.photos.metadata import is_reserved
+from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.remote import require_readable_scheme
 from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url, url_scheme
 
@@ -54,7 +55,8 @@ def read_photo_list(
 
     Each line of a text file is a name, in the encoding of file names. A CSV file (UTF-8; separated
     by tabs in a .tsv) or Parquet file has a column `uri` or `path`, and its other columns are
-    metadata. Relative paths are relative to the list's folder.
+    metadata. Relative paths are relative to the list's folder. A path that does not exist means the
+    file whose name is equal after Unicode NFC.
 
     A CSV column gets the first type that fits all its values: int64 if each value is written as an
     integer prints ("007" stays text); float64 if each value is a decimal number of at most 15
@@ -132,10 +134,10 @@ def _bounded(
 
 def _uris(names: Iterable[str], path: Path, access: Access) -> pa.ChunkedArray:
     folder = os.path.abspath(path.parent)
-    rules = _AddressRules(path, access)
+    rules, on_disk = _AddressRules(path, access), NamesOnDisk()
     chunks, uris = [], []
     for name in names:
-        uris.append(_uri(name, folder, rules))
+        uris.append(_uri(name, folder, rules, on_disk))
         if len(uris) == _CHUNK_ROWS:
             chunks.append(pa.array(uris, pa.string()))
             uris = []
@@ -171,10 +173,12 @@ class _AddressRules:
 _MAY_HAVE_CREDENTIALS = re.compile("[@?#;]")
 
 
-def _uri(name: str, folder: str, rules: _AddressRules) -> str:
+def _uri(name: str, folder: str, rules: _AddressRules, on_disk: NamesOnDisk) -> str:
     url = unescape_url(name)
     if not is_url(url):
-        return photo_uri(name if is_file_uri(name) else os.path.join(folder, name))  # noqa: PTH118
+        if is_file_uri(name):
+            return photo_uri(name)
+        return photo_uri(on_disk.existing(os.path.join(folder, name)))  # noqa: PTH118
     rules.require(url)
     return photo_uri(url)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from faces.dataset.store import DatasetCounts
+from faces.dataset.counts import DatasetCounts
 from facetrove.cli.text import counted, printable
 
 

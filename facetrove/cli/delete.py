@@ -3,16 +3,91 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
 import facetrove as ft
-from faces.core.errors import WrongUsageError
-from facetrove.cli.options import json_option
+from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.progress import OnProgress
+from facetrove.cli.options import gathered, json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import counted, printable
+from search.contact_sheet import require_picture_name
+
+
+@dataclass(frozen=True)
+class _Likeness:
+    """The options of a deletion by a portrait.
+
+    Attributes:
+        like: path of the portrait; None: no face is selected by a portrait.
+        fpir, min_similarity: how similar a face must be; see `ft.find_held`.
+        sheet: path of the contact sheet to draw; None: none.
+    """
+
+    like: Path | None
+    fpir: float | None
+    min_similarity: float | None
+    sheet: Path | None
+
+    def check(self) -> None:
+        """Raise WrongUsageError if the options do not fit together."""
+        if self.sheet is not None:
+            require_picture_name(self.sheet)
+        rest = {"--fpir": self.fpir, "--min-similarity": self.min_similarity, "--sheet": self.sheet}
+        for name, value in rest.items():
+            if self.like is None and value is not None:
+                raise WrongUsageError(f"{name} goes with --like; give a portrait, or leave it out")
+
+    def find(self, dataset: Path, indexes: Sequence[Path], on_progress: OnProgress) -> list[str]:
+        """Return the ids of the faces like the portrait's, and draw the contact sheet."""
+        if self.like is None:
+            return []
+        found = ft.find_held(
+            dataset,
+            indexes,
+            self.like,
+            fpir=self.fpir,
+            min_similarity=self.min_similarity,
+            on_progress=on_progress,
+        )
+        if self.sheet is not None:
+            found.write_sheet(self.sheet, self.like)
+        return [face.face_id for face in found.faces]
+
+
+likeness_options = gathered(
+    "likeness",
+    _Likeness,
+    click.option(
+        "--like",
+        type=click.Path(path_type=Path),
+        metavar="PORTRAIT",
+        help="Delete all faces like the one face in this photo; give --fpir or --min-similarity "
+        "too.",
+    ),
+    click.option(
+        "--fpir",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="RATE",
+        help="With --like: delete faces above the threshold of this false-positive rate, such as "
+        "0.01, by the calibration of the first INDEX or the model's own figure.",
+    ),
+    click.option(
+        "--min-similarity",
+        type=click.FloatRange(-1, 1),
+        help="With --like: delete faces with at least this similarity.",
+    ),
+    click.option(
+        "--sheet",
+        type=click.Path(path_type=Path),
+        help="With --like: draw the faces side by side in this picture file (.jpg, .png, .webp), "
+        "to look at before confirming.",
+    ),
+)
 
 
 @click.command()
@@ -34,6 +109,7 @@ from facetrove.cli.text import counted, printable
     help="Delete all faces that match this filter, such as \"person = 'Ann Lee'\"; see "
     "docs/search.md.",
 )
+@likeness_options
 @click.option(
     "--dry-run", is_flag=True, help="Only print how many faces would be deleted; change nothing."
 )
@@ -45,42 +121,66 @@ def delete(
     faces: tuple[str, ...],
     photos: tuple[str, ...],
     where: str | None,
+    likeness: _Likeness,
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Delete faces from DATASET and from each INDEX, so that no later search finds them.
 
-    Name the faces by --face, --photo or --where. They stay deleted even if their photos, or
-    edited copies of these, are embedded again. Their bytes stay in the files until `facetrove
-    purge` removes them.
+    Name the faces by --face, --photo, --where or --like. They stay deleted even if their photos, or
+    edited copies of these, are embedded again. Until `facetrove purge` removes their bytes from the
+    files, `facetrove undo` takes the deletion back. If no face matches, the exit code is 1.
 
     \b
     Examples:
       facetrove delete faces.dataset faces.index --where "person = 'Ann Lee'"
       facetrove delete faces.dataset faces.index --photo ~/Pictures/party.jpg
+      facetrove delete faces.dataset faces.index --like ann.jpg --fpir 0.01 --sheet ann-found.jpg
     """
-    if where is None and not (faces or photos):
-        raise WrongUsageError("no faces are named; name some by --face, --photo or --where")
+    likeness.check()
+    if where is None and not (faces or photos or likeness.like):
+        raise WrongUsageError("no faces are named; name some by --face, --photo, --where or --like")
     if not (dry_run or yes or sys.stdin.isatty()):
         raise WrongUsageError(
             "delete asks for confirmation, and standard input is no terminal to answer on; give "
             "--yes to delete without confirmation"
         )
     with index_progress() as on_progress:
+        faces = (*faces, *likeness.find(dataset, indexes, on_progress))
+        if where is None and not (faces or photos):
+            raise FaceTroveError(_no_match(dataset, photos, indexes))
         plan = ft.plan_deletion(
             dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
         )
+    if likeness.sheet is not None and not as_json:
+        click.echo(f"contact sheet: {printable(str(likeness.sheet))}", err=True)
     if dry_run:
         _show_to_delete(plan.num_faces, dataset, as_json=as_json)
         return
     if plan.num_faces and not yes:
         click.confirm(
-            f"permanently delete {counted(plan.num_faces, 'face')}?", abort=True, err=True
+            f"delete {counted(plan.num_faces, 'face')}? (`facetrove undo` takes it back until the "
+            "next purge)",
+            abort=True,
+            err=True,
         )
     with index_progress() as on_progress:
         deleted = plan.execute(on_progress=on_progress)
+    if deleted.deletion_id is None and not deleted.num_faces:
+        raise FaceTroveError(_no_match(dataset, photos, indexes))
     _show_deleted(deleted, dataset, as_json=as_json)
+
+
+def _no_match(dataset: Path, photos: tuple[str, ...], indexes: tuple[Path, ...]) -> str:
+    """Return the message of a deletion that matches no face."""
+    where = "it" if not indexes else "it and the indexes named"
+    hint = "look at the filter with `facetrove search INDEX PHOTO --where FILTER`"
+    if photos:
+        hint = "name photos by the paths that `facetrove search --json` prints"
+    return (
+        f"no face of {dataset} matches, so nothing was deleted; {where} hold no such face; {hint}"
+    )
 
 
 def _show_to_delete(num_faces: int, dataset: Path, *, as_json: bool) -> None:
@@ -96,10 +196,11 @@ def _show_deleted(deleted: ft.DeletionResult, dataset: Path, *, as_json: bool) -
     if as_json:
         print_json({"dataset": str(dataset), **asdict(deleted)})
         return
-    if not deleted.num_faces:
-        click.echo(f"no face of {printable(str(dataset))} matches; nothing was deleted")
-        return
-    click.echo(f"deleted {counted(deleted.num_faces, 'face')} of {printable(str(dataset))}")
+    name = printable(str(dataset))
+    if deleted.num_faces:
+        click.echo(f"deleted {counted(deleted.num_faces, 'face')} of {name}")
+    else:
+        click.echo(f"the faces of {name} that match were deleted before")
     for index, count in deleted.num_faces_of_index.items():
         click.echo(f"  {printable(index)} held {count:,} of them and no longer finds them")
     if unrecognised := deleted.num_faces - deleted.num_recognisable:
@@ -107,6 +208,27 @@ def _show_deleted(deleted: ft.DeletionResult, dataset: Path, *, as_json: bool) -
             f"  {unrecognised:,} of them will come back if edited copies of their photos are "
             "embedded (see docs/index.md); files of the same bytes stay away"
         )
-    if deleted.still_in_dataset:
-        click.echo("  a job is writing the dataset, so the next purge will remove their rows")
-    click.echo("run `facetrove purge` to remove their bytes from the files")
+    show_unnamed(deleted.unnamed_indexes, dataset, "still finds them")
+    if deleted.deletion_id is not None:
+        click.echo(
+            f"`facetrove undo {name} {deleted.deletion_id}` takes it back, until `facetrove purge` "
+            "removes their bytes from the files"
+        )
+
+
+def show_unnamed(indexes: Sequence[str], dataset: Path, state: str) -> None:
+    """Print which indexes of a dataset were not named, or that such an index may exist.
+
+    Args:
+        indexes: paths of the indexes that were found.
+        dataset: the dataset.
+        state: what is the matter with an index that is not named.
+    """
+    name = printable(str(dataset))
+    for index in indexes:
+        click.echo(
+            f"  {printable(index)} was not named and {state}, until "
+            f"`facetrove index {name} {printable(index)}` brings it up to date"
+        )
+    if not indexes:
+        click.echo(f"  an index that was not named {state} until it is brought up to date")

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": LazyCommand(
         "evaluate:evaluate", "Measure the error rates of a model and an index on your photos."
     ),
+    "held": LazyCommand("held:held", "Say what is held about the person in a portrait."),
     "import": LazyCommand(
         "import_store:import_store",
         "Import embeddings of deepface or face_recognition into a dataset.",
@@ -39,6 +40,7 @@ COMMANDS = {
     ),
     "purge": LazyCommand("purge:purge", "Remove deleted faces from all files, with a report."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
+    "undo": LazyCommand("undo:undo", "List what can be taken back, or take a deletion back."),
     "verify": LazyCommand("verify:verify", "Check that an index is intact."),
 }
 """The commands by name, in the order of the help."""

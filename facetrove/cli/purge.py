@@ -12,8 +12,11 @@ import facetrove as ft
 from faces.core.errors import WrongUsageError
 from faces.core.files import atomic_write
 from facetrove.cli.options import json_option
-from facetrove.cli.terminal import index_progress, print_json
+from facetrove.cli.terminal import index_progress, print_json, shown_uri
 from facetrove.cli.text import counted, printable
+
+NAMES_SHOWN = 50
+"""At most so many rows in which a name is left are printed."""
 
 
 @click.command()
@@ -24,28 +27,55 @@ from facetrove.cli.text import counted, printable
     type=click.Path(path_type=Path),
     help="Also write the report as JSON to this file, which must not exist yet.",
 )
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Also remove this person's name from the columns of the photos, in DATASET and INDEX.",
+)
+@click.option(
+    "--deletion",
+    "deletions",
+    multiple=True,
+    metavar="ID",
+    help="Make only this deletion final, and report it alone; `facetrove undo DATASET` lists the "
+    "ids.  [default: all deletions]",
+)
 @json_option
-def purge(dataset: Path, indexes: tuple[Path, ...], report: Path | None, as_json: bool) -> None:
+def purge(
+    dataset: Path,
+    indexes: tuple[Path, ...],
+    report: Path | None,
+    names: tuple[str, ...],
+    deletions: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Remove the bytes of deleted faces from every file of DATASET and of each INDEX.
 
     Superseded rows are removed too: earlier faces of photos that changed, and photos that vanished
     and were dropped. Afterwards every file is read again to check that nothing is left. The report
     says what was removed, when, and what was checked; it names no person and no photo.
 
+    Deletions cannot be taken back after a purge.
+
     \b
-    Example:
+    Examples:
       facetrove purge faces.dataset faces.index --report purge.json
+      facetrove purge faces.dataset faces.index --deletion 3f9a01c7 --name "Ann Lee"
     """
     if report is not None:
-        _require_new_file(report)  # before purging, because a purge cannot be reported twice
+        require_new_file(report)  # before purging, because a purge cannot be reported twice
     with index_progress() as on_progress:
-        done = ft.purge(dataset, indexes, on_progress=on_progress)
+        done = ft.purge(
+            dataset, indexes, deletions=deletions or None, names=names, on_progress=on_progress
+        )
     if report is not None:
         _write_report(report, done)
     _show_purge(done, as_json=as_json)
 
 
-def _require_new_file(path: Path) -> None:
+def require_new_file(path: Path) -> None:
     """Raise WrongUsageError unless a new file can be made at a path."""
     if path.exists() or path.is_symlink():
         raise WrongUsageError(f"{path} exists; name a new file for the report")
@@ -71,8 +101,11 @@ def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
         f"{printable(report.dataset)}: removed "
         f"{counted(report.num_faces_removed, 'row')} of faces and "
         f"{counted(report.num_photos_removed, 'row')} of photos; "
-        f"{counted(len(report.deleted_face_digests), 'face')} deleted so far"
+        f"{counted(len(report.deleted_face_digests), 'face')} purged so far"
+        + (f" of deletion {', '.join(report.deletions)}" if report.deletions else "")
     )
+    if report.num_name_rows_cleaned:
+        click.echo(f"removed a name from {counted(report.num_name_rows_cleaned, 'row')} of photos")
     for index, count in report.num_index_rows_removed.items():
         click.echo(f"{printable(index)}: removed {counted(count, 'row')} of faces")
     click.echo(
@@ -88,3 +121,21 @@ def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
         click.echo(f"not checked, because it is no file of facetrove: {printable(name)}")
     for limit in report.limits:
         click.echo(limit)
+    if report.names_left:
+        _show_names(report)
+
+
+def _show_names(report: ft.PurgeReport) -> None:
+    """Print the rows in which a name is left. The report has their number only."""
+    click.echo(
+        f"{counted(report.num_name_rows_left, 'row')} of photos still have the name of a person of "
+        "whose photos faces were removed:"
+    )
+    for left in report.names_left[:NAMES_SHOWN]:
+        click.echo(f"  {printable(left.name)!r} in the {left.column} of {shown_uri(left.uri)}")
+    if len(report.names_left) > NAMES_SHOWN:
+        click.echo(f"  ... and {len(report.names_left) - NAMES_SHOWN:,} more")
+    click.echo(
+        "`facetrove purge --name NAME` removes a name from columns; rename files and folders that "
+        "have it, and remove it from your photo lists, which bring it back"
+    )

@@ -19,6 +19,7 @@ from faces.models.choice import ModelChoice
 from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.purge import purge
+from indexer.undo import undo
 from indexer.verify import verify_index
 from tests.support.command import run_facetrove
 
@@ -153,6 +154,23 @@ def test_faces_deleted_later_are_deleted_from_the_second_dataset_too(
     build_index(again, index)
     assert verify_index(index, again).problems == ()
     assert len(purge(again, [index]).deleted_face_digests) == 1  # it raises if it finds the face
+
+
+@pytest.mark.slow
+def test_faces_taken_back_are_in_the_second_dataset_again(first: Path, tmp_path: Path) -> None:
+    again, index = tmp_path / "again", tmp_path / "index"
+    gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))
+    deletion_id = delete_faces(first, [], f"face_id = '{gone}'").deletion_id
+    assert deletion_id is not None
+    reembed(first, again, models=FLOAT, workers=1)
+    assert gone not in faces_of(again)
+    build_index(again, index)
+    undo(first, deletion_id)
+    reembed(first, again, workers=1)
+    assert gone in faces_of(again)
+    build_index(again, index)
+    assert verify_index(index, again).problems == ()
+    assert len(faces_of(again)) == len(faces_of(first))
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from faces.photos.decoding import Photo
 from faces.photos.listing import list_photos
 from indexer.delete import DeletionResult, delete_faces
 from indexer.purge import purge
+from indexer.undo import undo
 from tests.support.command import ONE_WORKER, run_facetrove
 
 Picture = PIL.Image.Image
@@ -198,6 +199,22 @@ def test_a_face_that_was_kept_away_is_let_in_and_deleted_again(
     purge(dataset, [])  # which finds no trace of a deleted face
     delete(dataset, edited / "cropped.jpg")
     assert embed(edited, dataset) == {"obama3.jpg", "biden.jpg"}
+
+
+def test_edited_copies_come_with_the_next_run_after_the_deletion_was_taken_back(
+    tmp_path: Path, photo: Path, edited: Path, embed: Embed
+) -> None:
+    dataset = tmp_path / "faces.dataset"
+    embed(photo, dataset)
+    deletion_id = delete_faces(dataset, [], photos=photo).deletion_id
+    assert embed(edited, dataset) == {"obama3.jpg", "biden.jpg"}
+    assert Dataset.open(dataset).counts().num_kept_away == len(EDITS)
+    assert deletion_id is not None
+    undo(dataset, deletion_id)
+    assert names_with_faces(dataset) == {photo.name, "obama3.jpg", "biden.jpg"}
+    everything = {path.name for path in edited.iterdir()}
+    assert embed(edited, dataset) == {photo.name, *everything}
+    assert Dataset.open(dataset).counts().num_kept_away == 0
 
 
 def test_the_very_photo_of_a_deleted_face_is_let_in(

@@ -21,11 +21,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from faces.dataset.deletion_records import DeletionRequest
+from faces.dataset.deletions import face_digest
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces
 from indexer.purge import purge
+from indexer.undo import list_deletions, undo
 from indexer.verify import verify_index
 from search.results import Match
 from search.searcher import FaceSearcher
@@ -68,6 +71,8 @@ class IndexHistory(RuleBasedStateMachine):
         self.indexed: dict[str, Face] = {}
         self.reader: tuple[FaceSearcher, dict[str, Face]] | None = None
         self.seed = 0
+        self.undoable: dict[str, tuple[DeletionRequest, set[str]]] = {}
+        self.final: set[str] = set()
 
     def teardown(self) -> None:
         self.reader = None
@@ -148,22 +153,77 @@ class IndexHistory(RuleBasedStateMachine):
 
     def delete(self, is_selected: Filter, named: bool, **selection: Any) -> None:
         in_index = {i for i, face in self.indexed.items() if named and is_selected(face)}
-        in_dataset = {i for i, face in self.collection.faces().items() if is_selected(face)}
+        in_dataset = {
+            face_id
+            for face_id, face in self.collection.faces().items()
+            if any(map(is_selected, self.collection.labels_of(face)))
+        }
         indexes = [self.index] if named else []
         deleted = delete_faces(self.dataset, indexes, **selection)
         assert deleted.num_faces == len(in_index | in_dataset)
-        assert not deleted.still_in_dataset
-        self.collection.deleted |= in_index | in_dataset
+        asked = DeletionRequest(
+            **{name: tuple(given) for name, given in selection.items() if name != "where"},
+            where=selection.get("where"),
+        )
+        self.record(deleted.deletion_id, asked, in_index | in_dataset)
         if named:
-            left = {i: f for i, f in self.indexed.items() if i not in in_index | in_dataset}
-            counts = {str(self.index): len(self.indexed) - len(left)}
-            assert deleted.num_faces_of_index == counts
-            self.indexed = left
+            lost = self.indexed.keys() & (in_index | in_dataset)
+            assert deleted.num_faces_of_index == {str(self.index): len(lost)}
+            # The index loses what was deleted before without naming it, too.
+            withheld = lost.union(*(ids for _, ids in self.undoable.values()))
+            self.indexed = {i: face for i, face in self.indexed.items() if i not in withheld}
         self.check_index()
+
+    def record(self, deletion_id: str | None, request: DeletionRequest, face_ids: set[str]) -> None:
+        """Note that a deletion can be taken back, but for faces whose deletion is final."""
+        same = [ids for asked, ids in self.undoable.values() if asked == request]
+        new = face_ids - self.final - set().union(*same)
+        self.collection.deleted |= face_ids
+        if new:
+            assert deletion_id is not None and deletion_id not in self.undoable
+            self.undoable[deletion_id] = (request, new)
+        else:
+            assert (deletion_id is not None) == bool(same)
+
+    @rule(data=st.data(), named=st.booleans())
+    @precondition(lambda self: self.undoable)
+    def undo(self, data: st.DataObject, named: bool) -> None:
+        deletion_id = data.draw(st.integers(0, len(self.undoable) - 1))
+        found = {deletion.deletion_id: deletion for deletion in list_deletions(self.dataset)}
+        assert found.keys() == self.undoable.keys()
+        name = list(self.undoable)[deletion_id]  # ids are random, and would not repeat
+        request, face_ids = self.undoable.pop(name)
+        assert (found[name].num_faces, found[name].request) == (len(face_ids), request)
+        undo(self.dataset, name, [self.index] if named else [])
+        others = set().union(*(ids for _, ids in self.undoable.values()))
+        self.collection.deleted -= face_ids - others
+        if named:
+            self.indexed = self.collection.faces()
+            assert verify_index(self.index, self.dataset).problems == ()
+        self.check_index()
+        assert_dataset_holds(self.dataset, self.collection)
+
+    @rule(data=st.data(), named=st.booleans())
+    @precondition(lambda self: self.undoable)
+    def purge_one(self, data: st.DataObject, named: bool) -> None:
+        number = data.draw(st.integers(0, len(self.undoable) - 1))
+        name = list(self.undoable)[number]
+        _, face_ids = self.undoable.pop(name)
+        report = purge(self.dataset, [self.index] if named else [], deletions=[name])
+        assert set(report.deleted_face_digests) == set(map(face_digest, face_ids))
+        self.final |= face_ids
+        left = {name: (asked, ids - face_ids) for name, (asked, ids) in self.undoable.items()}
+        self.undoable = {name: entry for name, entry in left.items() if entry[1]}
+        self.after_purge(named)
 
     @rule(named=st.booleans())
     def purge(self, named: bool) -> None:
         purge(self.dataset, [self.index] if named else [])
+        self.final |= set().union(*(ids for _, ids in self.undoable.values()))
+        self.undoable = {}
+        self.after_purge(named)
+
+    def after_purge(self, named: bool) -> None:
         if named:
             self.indexed = self.collection.faces()
             assert verify_index(self.index, self.dataset).problems == ()

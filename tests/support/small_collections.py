@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ class Collection:
         found = {}
         for uri, *others in uris_of.values():
             photo = self.photos[uri]
+            places = [self.photos[place] for place in (uri, *others)]
             for face_id, vector in zip(photo.face_ids, photo.vectors, strict=True):
                 if face_id not in self.deleted:
                     found[face_id] = Face(
@@ -106,11 +107,23 @@ class Collection:
                         photo.photo_id,
                         uri,
                         tuple(others),
-                        photo.person,
-                        photo.year,
+                        next((place.person for place in places if place.person is not None), None),
+                        next((place.year for place in places if place.year is not None), None),
                         vector,
                     )
         return found
+
+    def labels_of(self, face: Face) -> list[Face]:
+        """Return a face as it is labelled at each place of its photo, null labels filled."""
+        places = [self.photos[uri] for uri in (face.uri, *face.also_at)]
+        return [
+            replace(
+                face,
+                person=face.person if place.person is None else place.person,
+                year=face.year if place.year is None else place.year,
+            )
+            for place in places
+        ]
 
     def embed(
         self,

@@ -138,6 +138,32 @@ def list_photos_of_one(folder: Path) -> PhotoListing:
     return list_photos([write(folder, {"one.jpg": b""})])
 
 
+def test_a_name_that_a_list_writes_with_composed_letters_means_the_file_with_decomposed_ones(
+    tmp_path: Path,
+) -> None:
+    composed, decomposed = "M\u00fcnster", "Mu\u0308nster"
+    (tmp_path / decomposed).mkdir()
+    photo = tmp_path / decomposed / f"{decomposed}.jpg"
+    photo.write_bytes(b"x")
+    (tmp_path / "people.csv").write_text(f"path,person\n{composed}/{composed}.jpg,Ann\n")
+    listing = list_photos([tmp_path / "people.csv", tmp_path / decomposed])
+    assert listing.photos.select(["uri", "num_bytes", "person"]).to_pylist() == [
+        {"uri": str(photo), "num_bytes": 1, "person": "Ann"}
+    ]
+    assert len(list_photos([tmp_path / composed / f"{composed}.jpg"]).photos) == 1
+    # Two files that are equal after NFC are two photos: none of them is meant.
+    both = tmp_path / "both"
+    both.mkdir()
+    for name in (f"{decomposed}.jpg", f"{composed}.jpg"):
+        (both / name).write_bytes(name.encode())
+    (both / "list.txt").write_text(f"{composed}.jpg\n")
+    assert listing_uris(both / "list.txt") == [str(both / f"{composed}.jpg")]
+
+
+def listing_uris(source: Path) -> list[str]:
+    return list(list_photos([source]).photos["uri"].to_pylist())
+
+
 def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
     outside = write(tmp_path / "outside", {"x.jpg": b"123"})
     folder = write(tmp_path / "photos", {"a.jpg": b"1"})

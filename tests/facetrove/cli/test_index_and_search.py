@@ -1,4 +1,4 @@
-"""`facetrove index`, `search`, `delete`, `purge`, `verify` and `compact`: output and exit codes."""
+"""The commands about indexes, from `index` to `purge` and `held`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -108,15 +108,82 @@ def test_a_person_is_deleted_and_purged(
     people = {match["person"] for match in found["probes"][0]["matches"]}
     assert people == {"biden", "eileen", "grace"}
     assert "4 photos whose faces were deleted" in run_facetrove("info", dataset).stdout
-    purged = run_facetrove("purge", dataset, index, "--report", tmp_path / "report.json")
+    (deletion,) = json.loads(run_facetrove("undo", dataset, "--json").stdout)["deletions"]
+    listed = run_facetrove("undo", dataset).stdout.splitlines()[1]
+    assert listed.startswith(deletion["deletion_id"]) and listed.endswith(f'"{where[1]}"')
+    restored = run_facetrove("undo", dataset, deletion["deletion_id"], index)
+    assert restored.stdout.splitlines()[:2] == [
+        "took back the deletion of 4 faces",
+        f"  {index} finds them again",
+    ]
+    assert run_facetrove("undo", dataset).stdout == f"nothing can be taken back in {dataset}\n"
+    assert "whose faces were deleted" not in run_facetrove("info", dataset).stdout
+    require_message(
+        *("delete", dataset, index, "--yes", "--where", "person = 'nobody'"),
+        exit_code=1,
+        says=["no face of", "nothing was deleted"],
+    )
+    assert run_facetrove("delete", dataset, index, *where, "--yes").returncode == 0
+    purged = run_facetrove(
+        *("purge", dataset, index, "--name", "obama", "--report", tmp_path / "report.json")
+    )
     assert purged.returncode == 0, purged.stderr
-    assert "4 faces deleted so far" in purged.stdout
+    assert "4 faces purged so far" in purged.stdout
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["deleted_face_digests"]) == 4
     assert "obama" not in json.dumps({**report, "dataset": "", "indexes": []})
     verified = run_facetrove("verify", index, dataset)
     assert f"is intact, and agrees with {dataset}" in verified.stdout
-    require_message("delete", dataset, exit_code=2, says=["--face, --photo or --where"])
+    require_message("delete", dataset, exit_code=2, says=["--face, --photo, --where or --like"])
+
+
+@pytest.mark.slow
+def test_a_portrait_finds_what_is_held_and_what_to_delete(
+    family: tuple[Path, Path], probe_photo: Path, demo_photos: Path, tmp_path: Path
+) -> None:
+    dataset, index = family
+    like = (dataset, index, "--like", probe_photo)
+    report, sheet = tmp_path / "held.json", tmp_path / "held.jpg"
+    held = run_facetrove(
+        *("held", *like, "--min-similarity", "0.4", "--report", report, "--sheet", sheet)
+    )
+    assert held.returncode == 0, held.stderr
+    assert f"{dataset} holds 4 faces with a similarity of 0.400 or more" in held.stdout
+    assert sheet.stat().st_size > 10_000
+    answer = json.loads(report.read_text())
+    assert {face["person"] for face in answer["faces"]} == {"obama"}
+    assert all(face["box"] and not face["deleted_but_not_purged"] for face in answer["faces"])
+    require_message("held", *like, exit_code=2, says=["--fpir", "--min-similarity"])
+    by_rate = json.loads(run_facetrove("held", *like, "--fpir", "0.01", "--json").stdout)
+    assert (by_rate["fpir"], by_rate["num_faces"]) == (0.01, 4)
+    require_message(
+        *("held", dataset, "--like", probe_photo, "--fpir", "0.01"),
+        exit_code=2,
+        says=["name an index", "--min-similarity"],
+    )
+    require_message(
+        *("held", dataset, "--min-similarity", "0.4", "--like", demo_photos / "coffee.png"),
+        exit_code=2,
+        says=["shows 0 faces", "one person"],
+    )
+    deleted = run_facetrove(
+        *("delete", *like, "--min-similarity", "0.4", "--yes", "--sheet", sheet)
+    )
+    assert f"deleted 4 faces of {dataset}" in deleted.stdout, deleted.stderr
+    again = run_facetrove("delete", *like, "--min-similarity", "0.4", "--yes")
+    assert (again.returncode, "were deleted before" in again.stdout) == (0, True)
+    withheld = json.loads(run_facetrove("held", *like, "--min-similarity", "0.4", "--json").stdout)[
+        "faces"
+    ]
+    assert [face["deleted_but_not_purged"] for face in withheld] == [True] * 4
+    run_facetrove("purge", dataset, index)
+    none = run_facetrove("delete", *like, "--min-similarity", "0.4", "--yes")
+    assert (none.returncode, "nothing was deleted" in none.stderr) == (1, True)
+    require_message(
+        *("delete", dataset, "--yes", "--fpir", "0.01", "--face", "x"),
+        exit_code=2,
+        says=["--fpir goes with --like"],
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,189 @@
+"""Search all files of a purged dataset and its indexes for what the purge removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from faces.core.errors import CorruptFileError
+from faces.dataset.deletions import face_digests, read_deletions
+from faces.dataset.layout import is_dataset_file
+from faces.dataset.names import PersonName, person_names
+from faces.dataset.rewrite import Leftovers, embedding_digests
+from faces.dataset.schema import embedding_matrix, face_schema, read_table
+from faces.dataset.store import Dataset
+from indexer.faces_file import FACES_SCHEMA
+from indexer.folder import open_segments
+from indexer.layout import LOCK
+from indexer.manifest import read_current
+from indexer.segment_files import PHOTO_COLUMNS, PHOTOS_FILE, VECTORS_FILE, read_photos
+
+
+@dataclass(frozen=True)
+class Traces:
+    """The removed data that no file may hold any more.
+
+    Attributes:
+        face_digests: (n,) string, digests of all faces ever deleted on request.
+        face_ids: (n,) string, ids of the faces that this purge removed.
+        photo_ids: (n,) string, ids of the photos that this purge removed.
+        uris: (n,) string, uris of the photos that this purge removed.
+        embeddings: (n,) binary, digests of the embeddings that this purge removed.
+        names: names of people that this purge removed from text columns.
+    """
+
+    face_digests: pa.Array
+    face_ids: pa.Array
+    photo_ids: pa.Array
+    uris: pa.Array
+    embeddings: pa.Array
+    names: list[PersonName]
+
+    def named(self) -> tuple[str, ...]:
+        """Describe each kind of removed data and its amount in a line that identifies nobody."""
+        return (
+            f"a face_id of any of the {len(self.face_digests)} faces purged so far, by its digest",
+            f"a face_id removed now ({len(self.face_ids)} of them)",
+            f"an embedding removed now, byte for byte ({len(self.embeddings)})",
+            f"a photo_id removed now ({len(self.photo_ids)})",
+            f"the name of a photo removed now ({len(self.uris)})",
+            f"a person's name to be removed, in a text column ({len(self.names)})",
+        )
+
+
+@dataclass
+class TraceSearch:
+    """A search for removed data in all files as they are stored.
+
+    Attributes:
+        traces: the removed data.
+        num_files: number of files searched so far.
+        num_faces: number of rows of faces searched so far.
+        unknown_files: paths of files that are not facetrove's.
+    """
+
+    traces: Traces
+    num_files: int = 0
+    num_faces: int = 0
+    unknown_files: list[str] = field(default_factory=list)
+
+    def look_in_dataset(self, dataset: Dataset) -> None:
+        """Search every part of a dataset; raise CorruptFileError where removed data is found."""
+        for part in dataset.committed_parts():
+            path = dataset.part_path("photos", part)
+            photos = read_table(path, dataset.photo_schema)
+            self._look_for_names(path, photos.select(dataset.metadata.names))
+            self._look(path, "photo_id", photos["photo_id"], self.traces.photo_ids)
+            self._look(path, "uri", photos["uri"], self.traces.uris)
+            path = dataset.part_path("faces", part)
+            faces = read_table(path, face_schema(dataset.contract.dimension))
+            self._look_at_faces(path, faces)
+            self._look_at_embeddings(path, embedding_matrix(faces))
+            self.num_files += 2
+        self._note_unknown(dataset.path, is_dataset_file)
+
+    def look_in_index(self, index_dir: Path) -> None:
+        """Search every file of an index; raise CorruptFileError where removed data is found."""
+        manifest = read_current(index_dir)
+        for segment in open_segments(index_dir, manifest):
+            for batch, vectors in segment.rows():
+                table = pa.Table.from_batches([batch])
+                self._look_at_faces(segment.faces.path, table)
+                self._look_for_names(
+                    segment.faces.path,
+                    table.drop_columns([n for n in FACES_SCHEMA.names if n in table.column_names]),
+                )
+                also_at = pc.list_flatten(table["also_at"])
+                self._look(segment.faces.path, "also_at", also_at, self.traces.uris)
+                self._look_at_embeddings(segment.path / VECTORS_FILE, vectors)
+            photos = read_photos(index_dir, segment.entry)
+            path = segment.path / PHOTOS_FILE
+            self._look(path, "photo_id", photos["photo_id"], self.traces.photo_ids)
+            self._look(path, "uri", photos["uri"], self.traces.uris)
+            self._look_for_names(path, photos.drop_columns([*PHOTO_COLUMNS]))
+            self.num_files += len(segment.entry.files)
+        used = {LOCK, *(path.as_posix() for path in manifest.files())}
+        self._note_unknown(index_dir, used.__contains__)
+
+    def _look_at_faces(self, path: Path, faces: pa.Table) -> None:
+        self.num_faces += len(faces)
+        if len(self.traces.face_digests):
+            digests = face_digests(faces["face_id"])
+            self._look(path, "face_id", digests, self.traces.face_digests)
+        self._look(path, "face_id", faces["face_id"], self.traces.face_ids)
+        self._look(path, "photo_id", faces["photo_id"], self.traces.photo_ids)
+        self._look(path, "uri", faces["uri"], self.traces.uris)
+
+    def _look_at_embeddings(self, path: Path, vectors: NDArray[np.float32]) -> None:
+        if len(self.traces.embeddings):
+            self._look(path, "embedding", embedding_digests(vectors), self.traces.embeddings)
+
+    def _look_for_names(self, path: Path, metadata: pa.Table) -> None:
+        for column in metadata.column_names if self.traces.names else ():
+            if pa.types.is_string(metadata[column].type):
+                texts = metadata[column].unique().drop_null().to_pylist()
+                if any(name.is_in(text) for name in self.traces.names for text in texts):
+                    self._raise_for(path, column)
+
+    def _look(
+        self, path: Path, column: str, values: pa.Array | pa.ChunkedArray, traces: pa.Array
+    ) -> None:
+        if len(traces) and pc.any(pc.is_in(values, value_set=traces)).as_py():
+            self._raise_for(path, column)
+
+    def _raise_for(self, path: Path, column: str) -> NoReturn:
+        raise CorruptFileError(
+            f"{path} still holds removed data in its column {column}; run "
+            "`facetrove purge` again, and if that does not help, build the index again"
+        )
+
+    def _note_unknown(self, folder: Path, is_ours: Callable[[str], bool]) -> None:
+        for path in sorted(folder.rglob("*")):
+            if not path.is_dir() and not is_ours(path.relative_to(folder).as_posix()):
+                self.unknown_files.append(str(path))
+
+
+def search_for_traces(
+    source: Dataset,
+    index_dirs: Sequence[Path],
+    *,
+    leftovers: Leftovers,
+    dead: Sequence[tuple[pa.Array, pa.Array]],
+    deletion_ids: Sequence[str] | None,
+    names: Sequence[str],
+) -> TraceSearch:
+    """Search a dataset and its indexes for removed data.
+
+    Args:
+        source: the purged dataset.
+        index_dirs: paths of the purged indexes.
+        leftovers: what was removed from the dataset.
+        dead: what was removed from each index: face_ids, and digests of embeddings.
+        deletion_ids: ids of the deletions whose faces are looked for; None: of all.
+        names: names of people that were removed.
+
+    Raises:
+        CorruptFileError: a file still holds removed data.
+    """
+    deletions = read_deletions(source.path)
+    final = deletions.final_digests
+    traces = Traces(
+        face_digests=final if deletion_ids is None else deletions.digests_of(deletion_ids),
+        face_ids=pa.concat_arrays([leftovers.face_ids, *(ids for ids, _ in dead)]).unique(),
+        photo_ids=leftovers.photo_ids,
+        uris=leftovers.uris,
+        embeddings=pa.concat_arrays([leftovers.embeddings, *(found for _, found in dead)]).unique(),
+        names=person_names(names),
+    )
+    search = TraceSearch(traces)
+    search.look_in_dataset(source)
+    for index_dir in index_dirs:
+        search.look_in_index(index_dir)
+    return search
