@@ -8,6 +8,7 @@ with their driver. Beam's own lets every user of the machine take part in a job,
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import threading
 import time
@@ -59,7 +60,7 @@ def run_locally(
     _require_listed(options)
     _require_own_workers(options)
     with private_job_folder() as folder:
-        worker = python_command("beam_jobs.runners.local_worker", str(folder))
+        worker = python_command("beam_jobs.runners.local_worker", str(folder), str(os.getpid()))
         # Ctrl-C must reach only the driver, which ends its workers.
         command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
         pipeline = JobPipeline(job_runner(command, folder), options=options)

@@ -18,8 +18,14 @@ CHECK_SECONDS = 0.3
 """Seconds between two checks whether the driver is still running."""
 
 
-def serve_beam(keep_alive_dir: Path) -> None:
-    """Serve the driver until it stops this worker, ends, or removes `keep_alive_dir`."""
+def serve_beam(keep_alive_dir: Path, driver: int) -> None:
+    """Serve the driver until it stops this worker, ends, or removes `keep_alive_dir`.
+
+    Args:
+        keep_alive_dir: folder of the job, which the driver removes at its end.
+        driver: process id of the driver, which this process cannot ask for itself: the driver may
+            have been killed since it started this process.
+    """
     # Without a handler, the first warning would make Python print all log messages. Those that
     # matter reach the driver through Beam.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -27,9 +33,7 @@ def serve_beam(keep_alive_dir: Path) -> None:
     # Image decoders print warnings about photos, whose rows have the reasons.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     prepare_early()  # before threads start
-    watch = threading.Thread(
-        target=_end_with_driver, args=(keep_alive_dir, os.getppid()), daemon=True
-    )
+    watch = threading.Thread(target=_end_with_driver, args=(keep_alive_dir, driver), daemon=True)
     watch.start()
     beam = _load_beam()
     exit_code = 1
@@ -72,4 +76,4 @@ def _end_with_driver(keep_alive_dir: Path, driver: int) -> None:
 
 
 if __name__ == "__main__":
-    serve_beam(Path(sys.argv[1]))
+    serve_beam(Path(sys.argv[1]), int(sys.argv[2]))
