@@ -79,3 +79,10 @@ def require_message(
 def without_times(output: str) -> list[str]:
     """Return the lines of a command's output without seconds and photos/s."""
     return [re.sub(r" in [\d,]+ s \([\d.,]+ photos/s\)$", "", line) for line in output.splitlines()]
+
+
+def rows_of_matches(output: str) -> list[str]:
+    """Return the lines below the head of a search's table of matches."""
+    lines = output.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("rank"))
+    return lines[head + 1 :]

@@ -11,6 +11,7 @@ import pytest
 from tests.support.command import (
     ONE_WORKER,
     require_message,
+    rows_of_matches,
     run_facetrove,
 )
 
@@ -210,13 +211,6 @@ def test_search_takes_filters_a_minimum_similarity_one_per_person_and_a_face(
         exit_code=2,
         says=["name = 'x'", "over the columns", "person"],
     )
-
-
-def rows_of_matches(output: str) -> list[str]:
-    """Return the lines below the head of a search's table of matches."""
-    lines = output.splitlines()
-    head = next(number for number, line in enumerate(lines) if line.startswith("rank"))
-    return lines[head + 1 :]
 
 
 def test_info_describes_an_index_and_verify_names_its_corrupt_file(

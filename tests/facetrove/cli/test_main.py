@@ -18,6 +18,7 @@ from tests.support.command import (
     ONE_WORKER,
     facetrove_command,
     require_message,
+    rows_of_matches,
     run_facetrove,
     without_times,
 )
@@ -126,7 +127,7 @@ def test_photos_are_embedded_indexed_and_searched(
     assert (manifest["num_faces"], manifest["version"]) == (7, 1)
     found = run_facetrove("search", index, probe_photo, "-k", "4", "--sheet", sheet)
     assert (found.returncode, found.stderr) == (0, "")
-    rows = [line.split() for line in found.stdout.splitlines()[2:6]]
+    rows = [line.split() for line in rows_of_matches(found.stdout)[:4]]
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
     assert all("obama" in row[-1] for row in rows)
     assert f"contact sheet: {sheet}" in found.stdout
