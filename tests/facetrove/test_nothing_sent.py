@@ -85,7 +85,7 @@ def test_no_name_is_looked_up_and_no_file_made_elsewhere(
     deadline = time.monotonic() + 60
     while not watch.log() and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert watch.log() == ["lingered local_worker"]
+    assert set(watch.log()) == {"lingered local_worker"}  # and processes that it forked
     assert watch.files() == []
 
 
@@ -106,5 +106,5 @@ def test_models_of_deepface_send_nothing(
     deadline = time.monotonic() + 60
     while not watch.log() and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert watch.log() == ["lingered local_worker"]
+    assert set(watch.log()) == {"lingered local_worker"}  # and processes that it forked
     assert watch.files() == []
