@@ -113,7 +113,7 @@ def _parquet() -> bytes:
 
 
 def _read_address(content: bytes) -> None:
-    text = os.fsdecode(content).replace("\0", "")
+    text = os.fsdecode(content.replace(b"\0", b""))  # as the system gives names
     member = split_member_url(text)
     assert member is None or str(member) == text
     assert unescape_url(escape_url(text)) == text
