@@ -21,7 +21,6 @@ from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.named import absolute, as_list
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
@@ -105,11 +104,8 @@ def embed_photos(
         options,
         Workers.chosen(workers, threads, runner_args),
     )
-    deletions_of = None
-    if options.deletions_of is not None:
-        deletions_of = Dataset.open(absolute(options.deletions_of))
-        if is_dataset(dataset):
-            follow_deletions(Dataset.open(dataset), deletions_of.path)
+    named_dataset = options.deletions_of
+    deletions_of = None if named_dataset is None else Dataset.open(absolute(named_dataset))
     listing = _listing(named, options, on_progress)
     return job.run(listing, deletions_of=deletions_of, on_progress=on_progress)
 

@@ -23,6 +23,7 @@ from faces.core.settings import FaceSelection, PhotoLimits
 from faces.dataset.deleted_pictures import copy_withheld
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
+from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
@@ -129,6 +130,8 @@ class EmbedJob:
         settings = DatasetSettings(
             self.pipeline.contract, selection, metadata_of(listing), options.limits
         )
+        if before is not None and deletions_of is not None:
+            follow_deletions(before, deletions_of.path)
         with DatasetWriter.open(self.dataset, settings) as writer:
             if deletions_of is not None:
                 copy_withheld(deletions_of.path, self.dataset)

@@ -11,11 +11,9 @@ from beam_jobs.options import EmbedOptions, default_models
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import WrongUsageError
-from faces.core.kinds import is_dataset
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.reembedding import DatasetFaces, list_dataset, require_same_detector
-from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
@@ -105,8 +103,6 @@ def reembed(
         Workers.chosen(workers, threads, runner_args),
     )
     require_same_detector(opened, job.pipeline.contract)
-    if is_dataset(dataset):
-        follow_deletions(Dataset.open(dataset), opened.path)
     return job.run(
         list_dataset(opened),
         source=DatasetFaces(opened),

@@ -16,12 +16,11 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from faces.core import errors
 from faces.core.channel import Buffer, Channel, ChannelClosedError, Message
-from faces.core.child_process import child_environment, safe_python
+from faces.core.child_process import child_environment, python_command
 from faces.core.limited_server import serve
 
 WALL_SECONDS_PER_SECOND = 20
@@ -100,13 +99,6 @@ class Answer:
     seconds: float
 
 
-_START = (
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); "
-    "from faces.core.limited_server import main; main()"
-)
-"""Program of a server: this very package, wherever the process found it."""
-
-
 class LimitedServer:
     """This process's connection to its server, which forks workers.
 
@@ -138,7 +130,7 @@ class LimitedServer:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [*safe_python(), "-c", _START, str(theirs.fileno()), *preloaded],
+                python_command("faces.core.limited_server", str(theirs.fileno()), *preloaded),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -174,6 +174,6 @@ def echo(_: Channel, message: Message, block: bytes) -> tuple[Message, Buffer]:
     return message, block
 
 
-def main() -> None:
-    """Serve the connection whose descriptor is the first argument; further ones are modules."""
+if __name__ == "__main__":
+    # The connection is the descriptor in the first argument; the others are modules to import.
     serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])

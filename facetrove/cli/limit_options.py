@@ -5,105 +5,110 @@ from __future__ import annotations
 import click
 
 from faces.core.settings import Access, PhotoLimits, SourceLimits
-from facetrove.cli.options import gathered
+from facetrove.cli.options import Decorator, gathered
+
+_NUMBER = click.IntRange(min=1)
+_SECONDS = click.FloatRange(min=0.001)
 
 
-def _limits(
-    max_pixels: int | None,
-    max_bytes: int | None,
-    max_memory: int | None,
-    photo_timeout: float | None,
-) -> PhotoLimits:
-    """Return the limits on photos, with the default where an option is not given."""
-    return PhotoLimits(
-        max_bytes or PhotoLimits.max_bytes,
-        max_pixels or PhotoLimits.max_pixels,
-        max_memory or PhotoLimits.max_memory,
-        photo_timeout or PhotoLimits.photo_timeout,
+def _limit(
+    settings: type[PhotoLimits | SourceLimits],
+    name: str,
+    kind: click.ParamType[int] | click.ParamType[float],
+    unit: str,
+    *,
+    text: str,
+) -> Decorator:
+    """Return the option of one limit.
+
+    Args:
+        settings: the dataclass that has the limit and its default.
+        name: name of the limit, and of the option with hyphens.
+        kind: type of the option's value.
+        unit: unit of the value, for the help.
+        text: text of the help.
+    """
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        type=kind,
+        metavar=unit,
+        default=getattr(settings, name),
+        show_default=True,
+        help=text,
     )
 
 
 limit_options = gathered(
     "limits",
-    _limits,
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(min=1),
-        metavar="COUNT",
-        help="Reject photos with more pixels.  [default: 150000000]",
+    PhotoLimits,
+    _limit(PhotoLimits, "max_pixels", _NUMBER, "COUNT", text="Reject photos with more pixels."),
+    _limit(
+        PhotoLimits,
+        "max_bytes",
+        _NUMBER,
+        "BYTES",
+        text="Reject a photo file that has more bytes.",
     ),
-    click.option(
-        "--max-bytes",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        help="Reject a photo file that has more bytes.  [default: 500000000]",
+    _limit(
+        PhotoLimits,
+        "max_memory",
+        _NUMBER,
+        "BYTES",
+        text="Reject a photo, with a row that says so, if decoding it takes more bytes of memory.",
     ),
-    click.option(
-        "--max-memory",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        help="Reject a photo, with a row that says so, if decoding it takes more bytes of memory.  "
-        "[default: 750000000]",
-    ),
-    click.option(
-        "--photo-timeout",
-        type=click.FloatRange(min=0.001),
-        metavar="SECONDS",
-        help="Reject a photo, with a row that says so, if it takes more processor time.  "
-        "[default: 30]",
+    _limit(
+        PhotoLimits,
+        "photo_timeout",
+        _SECONDS,
+        "SECONDS",
+        text="Reject a photo, with a row that says so, if it takes more processor time.",
     ),
 )
 
 source_limit_options = gathered(
     "source_limits",
     SourceLimits,
-    click.option(
-        "--max-entries",
-        type=click.IntRange(min=1),
-        metavar="COUNT",
-        default=SourceLimits.max_entries,
-        show_default=True,
-        help="Refuse archives with more members, and lists with more photos.",
+    _limit(
+        SourceLimits,
+        "max_entries",
+        _NUMBER,
+        "COUNT",
+        text="Refuse archives with more members, and lists with more photos.",
     ),
-    click.option(
-        "--max-unpacked",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        default=SourceLimits.max_unpacked,
-        show_default=True,
-        help="Refuse compressed archives that unpack to more bytes.",
+    _limit(
+        SourceLimits,
+        "max_unpacked",
+        _NUMBER,
+        "BYTES",
+        text="Refuse compressed archives that unpack to more bytes.",
     ),
-    click.option(
-        "--max-ratio",
-        type=click.FloatRange(min=1),
-        metavar="RATIO",
-        default=SourceLimits.max_ratio,
-        show_default=True,
-        help="Refuse compressed tar archives that unpack to more than this many times their size.",
+    _limit(
+        SourceLimits,
+        "max_ratio",
+        click.FloatRange(min=1),
+        "RATIO",
+        text="Refuse compressed tar archives that unpack to more than this many times their size.",
     ),
-    click.option(
-        "--max-header",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        default=SourceLimits.max_header,
-        show_default=True,
-        help="Refuse tar archives with longer extension headers of a member.",
+    _limit(
+        SourceLimits,
+        "max_header",
+        _NUMBER,
+        "BYTES",
+        text="Refuse tar archives with longer extension headers of a member.",
     ),
-    click.option(
-        "--list-timeout",
-        type=click.FloatRange(min=0.001),
-        metavar="SECONDS",
-        default=SourceLimits.list_timeout,
-        show_default=True,
-        help="Refuse archives and lists that take more processor time to list.",
+    _limit(
+        SourceLimits,
+        "list_timeout",
+        _SECONDS,
+        "SECONDS",
+        text="Refuse archives and lists that take more processor time to list.",
     ),
-    click.option(
-        "--list-memory",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        default=SourceLimits.list_memory,
-        show_default=True,
-        help="Refuse archives and lists that take more memory to list.",
+    _limit(
+        SourceLimits,
+        "list_memory",
+        _NUMBER,
+        "BYTES",
+        text="Refuse archives and lists that take more memory to list.",
     ),
 )
 
