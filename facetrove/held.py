@@ -207,7 +207,7 @@ def _in_dataset(source: Dataset, probe: np.ndarray, threshold: float) -> pa.Tabl
     """Return the faces of a dataset that are similar enough, with the column `similarity`."""
     columns = [*_columns(source).names, "embedding"]
     found = []
-    for table in FaceTables(source, columns, with_withheld=True, photos=source.photos_in_parts()):
+    for table in FaceTables(source, columns, with_withheld=True):
         similarities = embedding_matrix(table) @ probe
         is_like = similarities >= threshold
         like = table.drop_columns(["embedding"]).filter(pa.array(is_like))

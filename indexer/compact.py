@@ -49,32 +49,27 @@ def compact_index(
 
 def rewrite_index(
     index: str | Path, source: Dataset, *, on_progress: OnProgress = ignore_progress
-) -> int:
+) -> None:
     """Rewrite an index without deleted faces, and remove all files of older versions at once.
 
     Args:
         index: path of the index's folder; the index is up to date with its dataset.
         source: the dataset, already purged; its rows of photos replace those in the index.
         on_progress: called with each step and how far it is.
-
-    Returns:
-        The number of rows of faces that were removed from the index's files.
     """
     with IndexWriter.open(Path(index)) as writer:
         previous = writer.require_previous()
         indexed = indexed_photos(writer.path, previous.segments)
         photos = all_changes(source).photo_rows
         photos = photos.filter(pc.is_in(photos["part"], value_set=indexed["part"].unique()))
-        num_rows = sum(entry.num_faces for entry in previous.segments)
         if previous.deletions is None and _same_rows(photos, indexed):
             if previous.dataset_purged != source.purged:
                 writer.publish(replace(previous, dataset_purged=source.purged))
             writer.remove_unused(grace_seconds=0)
-            return 0
+            return
         previous = replace(previous, dataset_purged=source.purged)
         entry = _one_segment(writer, previous, photos, "auto", on_progress)
         writer.publish(replace(previous, segments=(entry,), deletions=None), grace_seconds=0)
-        return num_rows - entry.num_faces
 
 
 def _one_segment(

@@ -244,7 +244,7 @@ def _read_pictures(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
     """Return what is kept of the photos of faces that an older version of facetrove embedded."""
     from faces.dataset.picture_reading import pictures_read
 
-    return pictures_read(faces, lambda step, n, of: on_progress(Progress(step, n, of)))
+    return pictures_read(faces, on_progress)
 
 
 def _contents_of(

@@ -346,7 +346,7 @@ class _Renderer:
 
     def _require_written_pattern(self, name: str, values: Sequence[Node]) -> None:
         """Refuse a pattern that is long, or that is not written in the filter itself."""
-        for pattern in values[words.PATTERNS[name] :]:
+        for pattern in values[1:]:
             literal = pattern.get("literal", {})
             if pattern["class"] != "CONSTANT":
                 raise self._error("the pattern must be written in the filter, in single quotes")

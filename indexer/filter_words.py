@@ -69,14 +69,8 @@ FUNCTIONS = frozenset(
 ALL_FUNCTIONS = ARITHMETIC | LIKES | REGULAR_EXPRESSIONS | FUNCTIONS
 """Operators and functions alike, as both are functions in a parsed text."""
 
-PATTERNS = {
-    **dict.fromkeys(LIKES, 1),
-    **dict.fromkeys(REGULAR_EXPRESSIONS, 1),
-    "strftime": 1,
-    "strptime": 1,
-    "try_strptime": 1,
-}
-"""Functions with a pattern, which must be written in the filter, and its number from 0."""
+PATTERNS = LIKES | REGULAR_EXPRESSIONS | {"strftime", "strptime", "try_strptime"}
+"""Functions with a pattern: all arguments but the first must be written in the filter."""
 
 TYPES = {
     **dict.fromkeys(("VARCHAR", "TEXT", "STRING", "CHAR"), "VARCHAR"),

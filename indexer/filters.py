@@ -112,8 +112,7 @@ def _matching(
 ) -> list[NDArray[np.bool_]]:
     expression = parse_filter(connection, where, tables[0].faces.column_names)
     _require_boolean(connection, tables[0].faces.schema, expression)
-    is_ascii = where.isascii()
-    return [_rows_of(connection, table, expression, is_ascii=is_ascii) for table in tables]
+    return [_rows_of(connection, table, expression) for table in tables]
 
 
 def _require_boolean(
@@ -144,11 +143,7 @@ def _require_boolean(
 
 
 def _rows_of(
-    connection: duckdb.DuckDBPyConnection,
-    table: FilterTable,
-    expression: Expression,
-    *,
-    is_ascii: bool,
+    connection: duckdb.DuckDBPyConnection, table: FilterTable, expression: Expression
 ) -> NDArray[np.bool_]:
     """Apply an expression to the rows that are not deleted.
 
@@ -161,6 +156,7 @@ def _rows_of(
 
     mask = np.zeros(len(table.faces), dtype=bool)
     faces = _numbered(table, expression)
+    is_ascii = expression.text.isascii()
     source = "faces" if is_ascii else f"(SELECT {_composed(faces.schema)} FROM faces)"  # noqa: S608
     query = f"SELECT {_ROW} FROM {source} WHERE {expression.sql}"  # noqa: S608  # likewise
     connection.register("faces", faces)

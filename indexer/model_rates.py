@@ -100,8 +100,7 @@ class ModelRates:
                 "rate in between"
             )
         share = -np.expm1(np.log1p(-fpir) / max(num_faces, 1))
-        similarities, logs = np.array(self.points).T
-        return float(np.interp(-np.log10(share), -logs, similarities))
+        return _similarity_at(self.points, np.log10(share))
 
     def fpir_of(self, similarities: NDArray[np.floating], num_faces: int) -> NDArray[np.float64]:
         """Compute the lowest FPIR at which matches of given similarities would still be returned.
@@ -140,8 +139,7 @@ def operating_threshold(
             pass  # the rates of the embedder have to do
     if embedder not in NON_MATED or num_faces == 0:
         return None
-    similarities, shares = np.array(NON_MATED[embedder]).T
-    return float(np.interp(-np.log10(OPERATING_FPIR / num_faces), -shares, similarities))
+    return _similarity_at(NON_MATED[embedder], np.log10(OPERATING_FPIR / num_faces))
 
 
 def verification_threshold(embedder: str, far: float) -> float | None:
@@ -156,7 +154,13 @@ def verification_threshold(embedder: str, far: float) -> float | None:
     """
     if embedder not in NON_MATED:
         return None
-    similarities, log_shares = np.array(NON_MATED[embedder]).T
-    if not log_shares[-1] <= np.log10(far) <= log_shares[0]:
+    points = NON_MATED[embedder]
+    if not points[-1][1] <= np.log10(far) <= points[0][1]:
         return None
-    return float(np.interp(-np.log10(far), -log_shares, similarities))
+    return _similarity_at(points, np.log10(far))
+
+
+def _similarity_at(points: Points, log_share: float) -> float:
+    """Return the similarity that a share of non-mated pairs reaches, given its log10."""
+    similarities, log_shares = np.array(points).T
+    return float(np.interp(-log_share, -log_shares, similarities))

@@ -126,23 +126,19 @@ def purge(
     """
     started = _now()
     source, opened = open_all(dataset, indexes)
-
-    def on_part(step: str, number: int, count: int) -> None:
-        on_progress(Progress(step, number, count))
-
     paths = [path for path, _ in opened]
     contents = read_deletions(source.path).contents_to_purge(deletions)
     wanted = [str(name) for name in as_list(names)]
     people = {*people_of(source, contents), *wanted}
-    num_faces = remove_deleted_faces(source, deletions, on_part)
+    num_faces = remove_deleted_faces(source, deletions, on_progress)
     for path in paths:
         build_index(source.path, path, on_progress=on_progress)
     withheld = read_deletions(source.path).withheld
     dead = [_dead_faces(path, withheld) for path in paths]
     num_rows = {path: _num_rows(path) for path in paths}
-    leftovers = purge_dataset(source, on_part)
+    leftovers = purge_dataset(source, on_progress)
     drop_released_pictures(source.path)
-    source, num_cleaned = remove_names(Dataset.open(source.path), wanted, on_part)
+    source, num_cleaned = remove_names(Dataset.open(source.path), wanted, on_progress)
     redact_records(source.path, wanted)
     for path in paths:
         if num_cleaned:  # the index has the names too: this builds it from nothing
@@ -177,7 +173,8 @@ def purge(
 
 def _kept(dataset: Dataset) -> tuple[str, ...]:
     """Describe what a dataset keeps so that deleted faces stay away, see `PurgeReport.kept`."""
-    deletions, pictures = read_deletions(dataset.path), read_deleted_pictures(dataset.path)
+    deletions = read_deletions(dataset.path)
+    pictures = read_deleted_pictures(dataset.path, deletions)
     return (
         f"a digest of each of the {len(deletions.final_digests)} faces purged so far, of the "
         f"{len(deletions.final_contents)} photos that lost all faces, and of the "

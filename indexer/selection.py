@@ -16,7 +16,7 @@ from faces.core.errors import WrongUsageError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import PLACE_COLUMNS
-from faces.dataset.schema import PhotoStatus
+from faces.dataset.schema import PhotoStatus, with_column
 from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
 from indexer.faces_file import FACES_SCHEMA
@@ -163,7 +163,5 @@ def _at_other_places(faces: pa.Table, photos: pa.Table, metadata: Sequence[str])
     pairs = numbered.filter(several).join(rows, "photo_id", join_type="inner")
     others, at = faces.take(pairs["face"]), places.take(pairs["place"])
     for name in metadata:
-        position = others.schema.get_field_index(name)
-        values = pc.coalesce(at[name], others[name])
-        others = others.set_column(position, others.schema.field(position), values)
+        others = with_column(others, name, pc.coalesce(at[name], others[name]))
     return others

@@ -57,7 +57,7 @@ class Truth:
         probes: (p, d) embeddings of unit length.
         similarities: (p, k) similarities of the nearest rows, descending.
         rows: (p, k) the nearest rows, without each probe's own row.
-        own: (p,) the row that each probe is a copy of.
+        own_rows: (p,) the row that each probe is a copy of.
         seconds_per_probe: time that exact search took per probe, in one batch.
     """
 
@@ -73,7 +73,7 @@ def exact_truth(vectors: Vectors, own_rows: NDArray[np.int64]) -> Truth:
 
     Args:
         vectors: (n, d) embeddings of the gallery, of unit length.
-        own: (p,) the rows to take as probes.
+        own_rows: (p,) the rows to take as probes.
     """
     probes = np.ascontiguousarray(vectors[own_rows])
     began = time.perf_counter()
@@ -172,7 +172,7 @@ def tune(
     Returns:
         The recipe with its settings, and their recall and speed. If none reach the target, the
         settings with the highest recall; but if the recipe is `auto`, exact search, also if the
-        settings are less than `WORTH_IT` times as fast.
+        settings are less than `MIN_SPEEDUP` times as fast.
     """
     drawn = sample_rows(len(vectors), TUNING_PROBES + TESTING_PROBES, SEED + 1)
     drawn = np.random.default_rng(SEED).permutation(drawn)

@@ -25,6 +25,7 @@ from faces.core.errors import CorruptFileError
 from faces.core.files import atomic_write
 from faces.dataset.deletion_steps import follow_source
 from faces.dataset.deletions import (
+    Deletions,
     content_digest,
     face_digests,
     read_deletions,
@@ -45,8 +46,12 @@ PICTURES_SCHEMA = pa.schema(
 )
 
 
-def read_deleted_pictures(dataset_dir: Path) -> pa.Table:
+def read_deleted_pictures(dataset_dir: Path, deletions: Deletions | None = None) -> pa.Table:
     """Read the pictures of the faces that are deleted, one row of `PICTURES_SCHEMA` for each face.
+
+    Args:
+        dataset_dir: the dataset's folder.
+        deletions: the dataset's deletions, if they have been read; None: they are read.
 
     Raises:
         CorruptFileError: the file cannot be read, so edited copies would not be recognised.
@@ -62,7 +67,7 @@ def read_deleted_pictures(dataset_dir: Path) -> pa.Table:
             "their photos; restore it from a backup, or delete it to withhold only files of the "
             "same bytes"
         ) from error
-    in_force = read_deletions(dataset_dir).digests
+    in_force = (deletions or read_deletions(dataset_dir)).digests
     return rows.filter(pc.is_in(rows["digest"], value_set=in_force))
 
 

@@ -163,9 +163,7 @@ def seal(dataset_dir: Path, deletion_ids: Collection[str] | None = None) -> Dele
         for deletion_id in deletion_ids or ():
             if not len(before.digests_of([deletion_id])):
                 raise WrongUsageError(_no_such_deletion(dataset_dir, before, deletion_id))
-        rows = _sealed(before.rows, deletion_ids)
-        left = {row.deletion for row in rows if row.is_face and row.is_withheld}
-        rows = [row for row in rows if row.record is None or row.deletion in left]
+        rows = _without_idle_records(_sealed(before.rows, deletion_ids))
         if rows != [*before.rows]:
             write_deletions(dataset_dir, rows)
         return read_deletions(dataset_dir)
@@ -255,10 +253,14 @@ def allow_faces(dataset_dir: Path, digests: Iterable[str]) -> None:
             [row for row in before.rows if not (row.is_final and row.digest in let_in)],
             lambda row: row.is_face and row.digest in let_in,
         )
-        left = {row.deletion for row in rows if row.is_face and row.is_withheld}
-        rows = [row for row in rows if row.record is None or row.deletion in left]
         allowed = [DeletionRow(digest=f"{ALLOWED_PREFIX}{digest}") for digest in let_in]
-        write_deletions(dataset_dir, [*rows, *allowed])
+        write_deletions(dataset_dir, [*_without_idle_records(rows), *allowed])
+
+
+def _without_idle_records(rows: Sequence[DeletionRow]) -> list[DeletionRow]:
+    """Return the rows without the records of deletions that withhold no face any more."""
+    left = {row.deletion for row in rows if row.is_face and row.is_withheld}
+    return [row for row in rows if row.record is None or row.deletion in left]
 
 
 def replace_requests(
@@ -306,7 +308,7 @@ def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, st
     with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)
         final_here = {row.digest for row in before.rows if row.is_final}
-        final = _final_rows(before, source, contents)
+        final = _final_rows(before, source, contents, final_here)
         theirs = {
             row.digest: row._replace(deletion=OF_SOURCE)
             for row in source.rows
@@ -326,13 +328,15 @@ def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, st
 
 
 def _final_rows(
-    before: Deletions, source: Deletions, contents: Mapping[str, str]
+    before: Deletions,
+    source: Deletions,
+    contents: Mapping[str, str],
+    final_here: Collection[str | None],
 ) -> dict[str, DeletionRow]:
     """Return the rows of faces and contents that a source purged and a dataset has not, by digest.
 
     They have the ids of faces and contents that the dataset's parts still have.
     """
-    final_here = {row.digest for row in before.rows if row.is_final}
     ids = {row.digest: (row.face_id, row.content) for row in before.rows}
     ids |= {face_digest(face_id): (face_id, photo_id) for face_id, photo_id in contents.items()}
     digests = [row.digest for row in source.rows if row.is_final]

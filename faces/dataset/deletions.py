@@ -36,7 +36,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +112,20 @@ class DeletionRow(NamedTuple):
         return self.digest is None and self.face_id is not None
 
 
+def faces_among(faces: pa.Table, face_ids: pa.Array, photo_ids: pa.Array) -> pa.ChunkedArray:
+    """Return an (n,) bool mask of the faces that have one of the ids, or are of one of the photos.
+
+    Args:
+        faces: n rows with the columns face_id and photo_id.
+        face_ids: (f,) string.
+        photo_ids: (p,) string.
+    """
+    return pc.or_(
+        pc.is_in(faces["face_id"], value_set=face_ids),
+        pc.is_in(faces["photo_id"], value_set=photo_ids),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Deletions:
     """The faces that were deleted from a dataset on request.
@@ -150,12 +164,7 @@ class Deletions:
 
     def _values(self, column: str, *masks: pa.ChunkedArray) -> pa.Array:
         """Return the different values of a column in the rows of all masks, sorted."""
-        table = self.table.select([column])
-        mask = masks[0]
-        for further in masks[1:]:
-            mask = pc.and_(mask, further)
-        values = table[column].filter(mask).drop_null().unique()
-        return values.take(pc.array_sort_indices(values))
+        return self.table[column].filter(reduce(pc.and_, masks)).drop_null().unique().sort()
 
     @cached_property
     def pending(self) -> pa.Array:
@@ -223,9 +232,8 @@ class Deletions:
     def restored(self) -> pa.Table:
         """The faces that were taken back since the last purge: face_id and photo_id."""
         is_restored = pc.and_(pc.is_null(self.table["digest"]), pc.is_valid(self.table["face_id"]))
-        faces = self.table.filter(is_restored).select(["face_id", "content"])
-        faces = faces.group_by(["face_id", "content"]).aggregate([]).sort_by("face_id")
-        return faces.select(["face_id", "content"]).rename_columns(["face_id", "photo_id"])
+        faces = self.table.filter(is_restored).group_by(["face_id", "content"]).aggregate([])
+        return faces.sort_by("face_id").rename_columns(["face_id", "photo_id"])
 
     @cached_property
     def withheld_per_content(self) -> pa.StructArray:

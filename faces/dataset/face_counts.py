@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.dataset.deletions import Deletions
-from faces.dataset.schema import PhotoStatus
+from faces.dataset.schema import PhotoStatus, with_column
 
 
 def without_faces(
@@ -83,7 +83,6 @@ def without_withheld(photos: pa.Table, deletions: Deletions) -> pa.Table:
 
 
 def _with_columns(photos: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
-    for name, column in columns.items():
-        position = photos.schema.get_field_index(name)
-        photos = photos.set_column(position, photos.schema.field(position), column)
+    for name, values in columns.items():
+        photos = with_column(photos, name, values)
     return photos

@@ -16,10 +16,11 @@ from unicodedata import normalize
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletion_steps import replace_requests
-from faces.dataset.rewrite import OnPart, replace_photos
-from faces.dataset.schema import read_table
+from faces.dataset.rewrite import replace_photos
+from faces.dataset.schema import read_table, with_column
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 
@@ -109,7 +110,7 @@ def names_left(dataset: Dataset, names: Iterable[str]) -> tuple[NameLeft, ...]:
 
 
 def remove_names(
-    dataset: Dataset, names: Iterable[str], on_part: OnPart = lambda *_: None
+    dataset: Dataset, names: Iterable[str], on_progress: OnProgress = ignore_progress
 ) -> tuple[Dataset, int]:
     """Remove names from the text columns of all rows of photos.
 
@@ -120,7 +121,7 @@ def remove_names(
     Args:
         dataset: the dataset.
         names: the names to remove.
-        on_part: called before each part is read.
+        on_progress: called before each part is read.
 
     Returns:
         The dataset with its new settings, and the number of rows of photos that were changed.
@@ -136,7 +137,7 @@ def remove_names(
     with DatasetWriter.open(dataset.path, dataset.settings) as writer:
         parts = dataset.committed_parts()
         for number, part in enumerate(parts):
-            on_part("removing names", number, len(parts))
+            on_progress(Progress("removing names", number, len(parts)))
             path = dataset.part_path("photos", part)
             photos = read_table(path, dataset.photo_schema)
             cleaned, rows = _without_names(photos, columns, wanted)
@@ -196,7 +197,5 @@ def _without_names(
             for row in found:
                 texts[row] = name.cut_from(texts[row] or "")
             rows.update(found)
-        position = photos.schema.get_field_index(column)
-        values = pa.array(texts, pa.string())
-        photos = photos.set_column(position, photos.schema.field(position), values)
+        photos = with_column(photos, column, pa.array(texts, pa.string()))
     return photos, len(rows)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import as_pictures, relative_boxes
 from faces.dataset.picture_hash import hash_pictures
 from faces.photos.thumbnails import read_thumbnail
 
 
-def pictures_read(faces: pa.Table, on_photo: Callable[[str, int, int], None]) -> pa.Table:
+def pictures_read(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
     """Return what is kept of the photos of faces, from the photos as far as they can be read.
 
     Args:
         faces: the second result of `faces.dataset.deleted_pictures.pictures_of`.
-        on_photo: called before each photo with the step's name, the number of photos read and of
-            all.
+        on_progress: called before each photo.
 
     Returns:
         Rows of `PICTURES_SCHEMA`.
@@ -31,7 +30,7 @@ def pictures_read(faces: pa.Table, on_photo: Callable[[str, int, int], None]) ->
         rows[key].append(row)
     hashes: list[bytes | None] = [None] * len(faces)
     for number, ((uri, photo_id), of_photo) in enumerate(rows.items()):
-        on_photo("reading the photos of deleted faces", number, len(rows))
+        on_progress(Progress("reading the photos of deleted faces", number, len(rows)))
         image = read_thumbnail(uri, photo_id)
         if image is not None:
             (picture_hash,) = hash_pictures([image], [boxes[of_photo]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.files import atomic_write, writer_lock
+from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletion_steps import (
     add_emptied,
     follow_source,
@@ -25,6 +26,7 @@ from faces.dataset.deletion_steps import (
 from faces.dataset.deletions import (
     Deletions,
     face_digests,
+    faces_among,
     read_deletions,
 )
 from faces.dataset.face_counts import with_face_counts
@@ -38,20 +40,18 @@ from faces.dataset.schema import (
     one_row_per_content,
     read_report,
     read_table,
+    with_column,
     with_report,
     write_table,
 )
 from faces.dataset.store import Dataset, FaceTables
 from faces.dataset.writing import DatasetWriter
 
-OnPart = Callable[[str, int, int], None]
-"""Called before each part with the step's name, the number of parts done and the number of all."""
-
 
 def remove_deleted_faces(
     dataset: Dataset,
     deletion_ids: Collection[str] | None = (),
-    on_part: OnPart = lambda *_: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> int:
     """Make deletions final: take the rows of their faces out of all parts.
 
@@ -62,7 +62,7 @@ def remove_deleted_faces(
         dataset: the dataset.
         deletion_ids: ids of the deletions that become final, beside those that are final already
             and have rows in the parts; None: all of them.
-        on_part: called before each part is searched.
+        on_progress: called before each part is searched.
 
     Returns:
         The number of rows of faces that were removed.
@@ -75,12 +75,12 @@ def remove_deleted_faces(
         deletions = seal(dataset.path, deletion_ids)
         if not (len(deletions.sealed) or len(deletions.sealed_contents)):
             return 0
-        faces, affected = _faces_beside(dataset, deletions, on_part)
+        faces, affected = _faces_beside(dataset, deletions, on_progress)
         is_gone = _is_sealed(faces, deletions)
         reduced = faces["photo_id"].filter(is_gone).unique()
         # Grouping counts a face once that several parts have.
         remaining = faces.filter(pc.invert(is_gone)).group_by(faces.column_names).aggregate([])
-        add_emptied(dataset.path, reduced.filter(_not_in(reduced, [remaining["photo_id"]])))
+        add_emptied(dataset.path, reduced.filter(_not_in(reduced, remaining["photo_id"])))
         # Photos first: while the faces are still there, a stopped call can be repeated.
         _correct_counts(dataset, reduced, remaining["photo_id"].value_counts())
         for part in affected:
@@ -93,14 +93,11 @@ def remove_deleted_faces(
 
 def _is_sealed(faces: pa.Table, deletions: Deletions) -> pa.Array:
     """Return an (n,) bool mask of the faces whose deletion is final."""
-    return pc.or_(
-        pc.is_in(faces["face_id"], value_set=deletions.sealed),
-        pc.is_in(faces["photo_id"], value_set=deletions.sealed_contents),
-    )
+    return faces_among(faces, deletions.sealed, deletions.sealed_contents)
 
 
 def _faces_beside(
-    dataset: Dataset, deletions: Deletions, on_part: OnPart
+    dataset: Dataset, deletions: Deletions, on_progress: OnProgress
 ) -> tuple[pa.Table, list[str]]:
     """Return the ids of all faces of the contents that lose faces, and the parts that lose some.
 
@@ -112,7 +109,7 @@ def _faces_beside(
     parts = dataset.committed_parts()
     affected, tables = [], [columns.empty_table()]
     for number, part in enumerate(parts):
-        on_part("looking for deleted faces", number, len(parts))
+        on_progress(Progress("looking for deleted faces", number, len(parts)))
         faces = read_table(dataset.part_path("faces", part), columns)
         if pc.any(_is_sealed(faces, deletions)).as_py():
             affected.append(part)
@@ -162,7 +159,6 @@ class Leftovers:
 
     Attributes:
         num_faces, num_photos: numbers of rows removed.
-        num_parts: number of parts rewritten.
         face_ids: (n,) string, removed faces that no part has any more.
         embeddings: (n,) binary, the `embedding_digests` of the faces `face_ids`.
         photo_ids: (m,) string, contents that no row of photos has any more.
@@ -171,7 +167,6 @@ class Leftovers:
 
     num_faces: int
     num_photos: int
-    num_parts: int
     face_ids: pa.Array
     embeddings: pa.Array
     photo_ids: pa.Array
@@ -184,7 +179,7 @@ def embedding_digests(vectors: NDArray[np.float32]) -> pa.Array:
     return pa.array([hashlib.blake2b(row, digest_size=16).digest() for row in rows], pa.binary())
 
 
-def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftovers:
+def purge_dataset(dataset: Dataset, on_progress: OnProgress = ignore_progress) -> Leftovers:
     """Remove from all parts the rows and uris that are not part of the current dataset.
 
     These are superseded rows of photos and faces, rows of photos that vanished and were dropped,
@@ -193,7 +188,7 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
 
     Args:
         dataset: the dataset.
-        on_part: called before each part is read.
+        on_progress: called before each part is read.
 
     Raises:
         BusyError: another process is writing the dataset.
@@ -207,10 +202,10 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
             rows = dataset.photo_rows()
         current = _is_current(rows)
         gone_rows, kept_rows = rows.filter(pa.array(~current)), rows.filter(pa.array(current))
-        if pc.any(_not_in(gone_rows["uri"], [kept_rows["uri"]])).as_py():
+        if pc.any(_not_in(gone_rows["uri"], kept_rows["uri"])).as_py():
             writer.begin_purge()
-        rewritten = _rewrite_parts(dataset, current, _contents(kept_rows), on_part)
-        forget_restored(dataset.path, pa.chunked_array(rewritten.kept_ids, pa.string()))
+        rewritten = _rewrite_parts(dataset, current, _contents(kept_rows), on_progress)
+        forget_restored(dataset.path, rewritten.kept_ids)
         writer.finish(None)
     gone_faces = rewritten.gone_faces
     nowhere = gone_faces.filter(_not_in(gone_faces["face_id"], rewritten.kept_ids))
@@ -219,11 +214,10 @@ def purge_dataset(dataset: Dataset, on_part: OnPart = lambda *_: None) -> Leftov
     return Leftovers(
         num_faces=len(gone_faces),
         num_photos=len(gone_rows),
-        num_parts=rewritten.num_parts,
         face_ids=nowhere["face_id"].combine_chunks(),
         embeddings=embedding_digests(embedding_matrix(nowhere)),
-        photo_ids=photo_ids.filter(_not_in(photo_ids, [kept_rows["photo_id"]])),
-        uris=uris.filter(_not_in(uris, [kept_rows["uri"]])),
+        photo_ids=photo_ids.filter(_not_in(photo_ids, kept_rows["photo_id"])),
+        uris=uris.filter(_not_in(uris, kept_rows["uri"])),
     )
 
 
@@ -238,13 +232,12 @@ def _contents(current_rows: pa.Table) -> pa.Table:
 class _Rewritten(NamedTuple):
     """The result of rewriting all parts: what was removed, and the ids of the faces kept."""
 
-    num_parts: int
     gone_faces: pa.Table
-    kept_ids: list[pa.ChunkedArray]
+    kept_ids: pa.ChunkedArray
 
 
 def _rewrite_parts(
-    dataset: Dataset, current: NDArray[np.bool_], contents: pa.Table, on_part: OnPart
+    dataset: Dataset, current: NDArray[np.bool_], contents: pa.Table, on_progress: OnProgress
 ) -> _Rewritten:
     """Keep only current rows in the parts. A part whose rows are all current is not rewritten.
 
@@ -252,20 +245,21 @@ def _rewrite_parts(
         dataset: the dataset.
         current: (n,) bool, whether each row of photos is current, in the order of the parts.
         contents: the contents that have faces, from `_contents`.
-        on_part: called before each part is read.
+        on_progress: called before each part is read.
     """
     removed = [face_schema(dataset.contract.dimension).empty_table()]
-    kept_ids, num_parts, start = [], 0, 0
+    kept_ids: list[pa.Array] = []
+    start = 0
     parts = dataset.committed_parts()
     for number, part in enumerate(parts):
-        on_part("purging the dataset", number, len(parts))
+        on_progress(Progress("purging the dataset", number, len(parts)))
         photos = read_table(dataset.part_path("photos", part), dataset.photo_schema)
         current_here = current[start : start + len(photos)]
         start += len(photos)
         faces_path = dataset.part_path("faces", part)
         faces = read_table(faces_path, face_schema(dataset.contract.dimension))
         kept, gone = _split_faces(faces, contents, part)
-        kept_ids.append(kept["face_id"])
+        kept_ids += kept["face_id"].chunks
         # Only these columns can differ. Whole tables are never equal where they have NaN.
         same = all(kept[name].equals(faces[name]) for name in ("face_id", "uri"))
         if not same:
@@ -273,16 +267,12 @@ def _rewrite_parts(
             replace_faces(faces_path, kept)
         if not current_here.all():
             replace_photos(dataset.part_path("photos", part), photos.filter(pa.array(current_here)))
-        num_parts += int(not current_here.all() or not same)
-    return _Rewritten(num_parts, pa.concat_tables(removed), kept_ids)
+    return _Rewritten(pa.concat_tables(removed), pa.chunked_array(kept_ids, pa.string()))
 
 
-def _not_in(values: pa.Array | pa.ChunkedArray, kept: Sequence[pa.ChunkedArray]) -> pa.Array:
-    """Return an (n,) bool mask of the values that are in none of the columns `kept`."""
-    value_set = pa.concat_arrays(
-        [pa.array([], pa.string()), *(chunk for column in kept for chunk in column.chunks)]
-    )
-    return pc.invert(pc.is_in(values, value_set=value_set))
+def _not_in(values: pa.Array | pa.ChunkedArray, kept: pa.ChunkedArray) -> pa.Array:
+    """Return an (n,) bool mask of the values that are not in the column `kept`."""
+    return pc.invert(pc.is_in(values, value_set=kept.combine_chunks()))
 
 
 def _is_current(rows: pa.Table) -> NDArray[np.bool_]:
@@ -319,21 +309,16 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
     orphans = current.filter(orphaned).sort_by([("photo_id", "ascending"), ("uri", "ascending")])
     if len(orphans) == 0:
         return False
-    photos = current_photos(rows)
-    photos = photos.filter(
-        pc.is_in(photos["photo_id"], value_set=orphans["photo_id"].combine_chunks())
+    photos = owned.filter(
+        pc.is_in(owned["photo_id"], value_set=orphans["photo_id"].combine_chunks())
     )
     columns = face_schema(dataset.contract.dimension).names
     faces = pa.concat_tables(FaceTables(dataset, columns, photos, with_withheld=True))
     owners_now = one_row_per_content(orphans).select(dataset.photo_schema.names)
-    column = owners_now.schema.get_field_index("is_copy")
-    is_copy = pa.array([False] * len(owners_now))
-    owners_now = owners_now.set_column(column, owners_now.schema.field(column), is_copy)
+    owners_now = with_column(owners_now, "is_copy", pa.array([False] * len(owners_now)))
     hashed = rows.filter(pc.is_valid(rows["picture_hash"]))
     content = pc.index_in(owners_now["photo_id"], value_set=hashed["photo_id"].combine_chunks())
-    column = owners_now.schema.get_field_index("picture_hash")
-    hashes = hashed["picture_hash"].take(content)
-    owners_now = owners_now.set_column(column, owners_now.schema.field(column), hashes)
+    owners_now = with_column(owners_now, "picture_hash", hashed["picture_hash"].take(content))
     writer.write_part(writer.part_name(0), owners_now, faces, {})
     return True
 
@@ -343,9 +328,7 @@ def _split_faces(faces: pa.Table, contents: pa.Table, part: str) -> tuple[pa.Tab
     here = contents.filter(pc.equal(contents["faces_part"], part))
     content = pc.index_in(faces["photo_id"], value_set=here["photo_id"].combine_chunks())
     kept, gone = faces.filter(pc.is_valid(content)), faces.filter(pc.is_null(content))
-    column = faces.schema.get_field_index("uri")
-    uris = here["uri"].take(content.drop_null())
-    return kept.set_column(column, faces.schema.field(column), uris), gone
+    return with_column(kept, "uri", here["uri"].take(content.drop_null())), gone
 
 
 def replace_faces(path: Path, faces: pa.Table) -> None:

@@ -257,10 +257,14 @@ def one_row_per_content(photos: pa.Table, filled: Sequence[str] = ()) -> pa.Tabl
     for name in filled if others.any() else ():
         if first[name].null_count:
             rows = _first_rows_with_value(photos[name], starts)
-            position = first.schema.get_field_index(name)
-            values = photos[name].take(pa.array(rows))
-            first = first.set_column(position, first.schema.field(position), values)
+            first = with_column(first, name, photos[name].take(pa.array(rows)))
     return first.append_column("also_at", also_at)
+
+
+def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Return a table with other values in a column, which keeps its position and its type."""
+    position = table.schema.get_field_index(name)
+    return table.set_column(position, table.schema.field(position), values)
 
 
 def _first_rows_with_value(column: pa.ChunkedArray, starts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from faces.core.kinds import is_dataset, is_index
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.core.tables import Tabular
 from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
-from faces.dataset.deletions import read_deletions
+from faces.dataset.deletions import faces_among, read_deletions
 from faces.dataset.face_counts import without_withheld
 from faces.dataset.header import DatasetSettings, read_settings
 from faces.dataset.layout import PartKind, committed_parts, part_names, part_path, record_paths
@@ -316,7 +316,8 @@ class FaceTables(Tabular):
         columns: names of the columns.
         photos: rows of `Dataset.photos` whose faces are read; None: the photos that are current
             when the faces are read.
-        with_withheld: whether to return faces too that are withheld because they were deleted.
+        with_withheld: whether to return faces too that are withheld because they were deleted, and
+            photos too that lost all faces.
     """
 
     dataset: Dataset
@@ -328,7 +329,8 @@ class FaceTables(Tabular):
         dataset, names = self.dataset, self.columns
         schema = face_schema(dataset.contract.dimension)
         metadata = [name for name in names if name in dataset.metadata.names]
-        photos = dataset.photos(metadata) if self.photos is None else self.photos
+        read_photos = dataset.photos_in_parts if self.with_withheld else dataset.photos
+        photos = read_photos(metadata) if self.photos is None else self.photos
         from_photos = ["uri", "also_at", *metadata]
         read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in from_photos]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
@@ -342,10 +344,7 @@ class FaceTables(Tabular):
             content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])
             kept = pc.is_valid(content)
             if len(deletions.pending) and not self.with_withheld:
-                hidden = pc.or_(
-                    pc.is_in(table["face_id"], value_set=deletions.pending),
-                    pc.is_in(table["photo_id"], value_set=deletions.hidden_contents),
-                )
+                hidden = faces_among(table, deletions.pending, deletions.hidden_contents)
                 kept = pc.and_not(kept, hidden)
             table, content = table.filter(kept), content.filter(kept)
             for name in from_photos:

@@ -17,7 +17,7 @@ What was kept away stands in the row of the photo, so that it can be counted, li
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -31,7 +31,8 @@ from faces.dataset.deleted_pictures import read_deleted_pictures, relative_boxes
 from faces.dataset.deletions import (
     Deletions,
     content_digest,
-    face_digest,
+    face_digests,
+    faces_among,
     read_deletions,
 )
 from faces.dataset.face_counts import without_faces
@@ -43,7 +44,7 @@ from faces.dataset.picture_hash import (
     num_compared,
     unpack_hashes,
 )
-from faces.dataset.schema import Certainty, matrix_of
+from faces.dataset.schema import Certainty, matrix_of, with_column
 
 SURE, POSSIBLE = 0.9, 0.8
 """Minimum agreement of a photo with a hash that makes it an edited copy for certain, and possibly.
@@ -90,13 +91,13 @@ def withhold_deleted(
     deletions = read_deletions(dataset_dir)
     if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
         return photos, faces
-    reasons = _by_digest(deletions, faces)
+    digests, photo_ids = face_digests(faces["face_id"]).to_pylist(), faces["photo_id"].to_pylist()
+    reasons = _by_digest(deletions, digests, photo_ids)
     hidden = _hidden_in_part(deletions, faces)
-    pictures = read_deleted_pictures(dataset_dir)
+    pictures = read_deleted_pictures(dataset_dir, deletions)
     if len(pictures) and thumbnails:
         reasons = {**_by_picture(pictures, photos, faces, thumbnails), **reasons}
     allowed = set(deletions.allowed.to_pylist())
-    digests = list(map(face_digest, faces["face_id"].to_pylist()))
     reasons = {
         row: reason
         for row, reason in reasons.items()
@@ -107,37 +108,33 @@ def withhold_deleted(
     withheld = np.zeros(len(faces), dtype=bool)
     withheld[list(reasons)] = True
     kept_away: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    photo_ids, boxes = faces["photo_id"].to_pylist(), matrix_of(faces["box"])
+    boxes = matrix_of(faces["box"])
     for row, reason in sorted(reasons.items()):
         kept_away[photo_ids[row]].append(
             {"digest": digests[row], **reason._asdict(), "box": boxes[row].tolist()}
         )
     lists = [kept_away.get(photo_id) for photo_id in photos["photo_id"].to_pylist()]
-    column = photos.schema.get_field_index("kept_away")
-    field = photos.schema.field(column)
-    photos = photos.set_column(column, field, pa.array(lists, field.type))
+    kept_type = photos.schema.field("kept_away").type
+    photos = with_column(photos, "kept_away", pa.array(lists, kept_type))
     return without_faces(photos, faces, pa.array(withheld))
 
 
-def _by_digest(deletions: Deletions, faces: pa.Table) -> dict[int, _Reason]:
+def _by_digest(
+    deletions: Deletions, digests: Sequence[str], photo_ids: Sequence[str]
+) -> dict[int, _Reason]:
     """Return the rows of faces that were purged by their face_ids, or with all of their photo."""
-    digests = set(deletions.final_digests.to_pylist())
-    emptied = set(deletions.final_contents.to_pylist())
+    purged = {*deletions.final_digests.to_pylist(), *deletions.final_contents.to_pylist()}
     reasons: dict[int, _Reason] = {}
-    ids = zip(faces["face_id"].to_pylist(), faces["photo_id"].to_pylist(), strict=True)
-    for row, (face_id, photo_id) in enumerate(ids):
-        for digest in (face_digest(face_id), content_digest(photo_id)):
-            if digest in digests or digest in emptied:
-                reasons.setdefault(row, _Reason(digest, Certainty.SAME_BYTES))
+    for row, (digest, photo_id) in enumerate(zip(digests, photo_ids, strict=True)):
+        for candidate in (digest, content_digest(photo_id)):
+            if candidate in purged:
+                reasons.setdefault(row, _Reason(candidate, Certainty.SAME_BYTES))
     return reasons
 
 
 def _hidden_in_part(deletions: Deletions, faces: pa.Table) -> set[int]:
     """Return the rows of faces that readers do not see, and that can be taken back."""
-    hidden = pc.or_(
-        pc.is_in(faces["face_id"], value_set=deletions.withheld),
-        pc.is_in(faces["photo_id"], value_set=deletions.withheld_contents),
-    )
+    hidden = faces_among(faces, deletions.withheld, deletions.withheld_contents)
     return set(pc.indices_nonzero(hidden).to_pylist())
 
 
@@ -145,8 +142,7 @@ def _by_picture(
     pictures: pa.Table, photos: pa.Table, faces: pa.Table, thumbnails: Thumbnails
 ) -> dict[int, _Reason]:
     """Return the rows of faces that are in the place of a deleted face, in the same picture."""
-    row_of = {photo_id: row for row, photo_id in enumerate(photos["photo_id"].to_pylist())}
-    of_face = pa.array([row_of[photo_id] for photo_id in faces["photo_id"].to_pylist()])
+    of_face = pc.index_in(faces["photo_id"], value_set=photos["photo_id"].combine_chunks())
     boxes = relative_boxes(
         faces["box"], photos["width"].take(of_face), photos["height"].take(of_face)
     )
