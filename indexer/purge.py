@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,12 @@ from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
 from faces.dataset.deletions import read_deletions
 from faces.dataset.names import NameLeft, names_left, people_of, redact_records, remove_names
-from faces.dataset.rewrite import embedding_digests, purge_dataset, remove_deleted_faces
+from faces.dataset.rewrite import (
+    Leftovers,
+    embedding_digests,
+    purge_dataset,
+    remove_deleted_faces,
+)
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.compact import rewrite_index
@@ -130,23 +135,16 @@ def purge(
     contents = read_deletions(source.path).contents_to_purge(deletions)
     wanted = [str(name) for name in as_list(names)]
     people = {*people_of(source, contents), *wanted}
-    num_faces = remove_deleted_faces(source, deletions, on_progress)
-    for path in paths:
-        build_index(source.path, path, on_progress=on_progress)
-    withheld = read_deletions(source.path).withheld
-    dead = [_dead_faces(path, withheld) for path in paths]
-    num_rows = {path: _num_rows(path) for path in paths}
-    leftovers = purge_dataset(source, on_progress)
-    drop_released_pictures(source.path)
-    source, num_cleaned = remove_names(Dataset.open(source.path), wanted, on_progress)
-    redact_records(source.path, wanted)
-    for path in paths:
-        if num_cleaned:  # the index has the names too: this builds it from nothing
-            build_index(source.path, path, on_progress=on_progress)
-        rewrite_index(path, source, on_progress=on_progress)
+    removed = _remove(source, paths, deletions, wanted, on_progress)
+    source = Dataset.open(source.path)
     on_progress(Progress("checking that nothing is left"))
     search = search_for_traces(
-        source, paths, leftovers=leftovers, dead=dead, deletion_ids=deletions, names=wanted
+        source,
+        paths,
+        leftovers=removed.leftovers,
+        dead=removed.dead,
+        deletion_ids=deletions,
+        names=wanted,
     )
     left = names_left(source, people)
     return PurgeReport(
@@ -155,10 +153,10 @@ def purge(
         started=started,
         finished=_now(),
         deletions=tuple(deletions or ()),
-        num_faces_removed=num_faces + leftovers.num_faces,
-        num_photos_removed=leftovers.num_photos,
-        num_index_rows_removed={str(p): n - _num_rows(p) for p, n in num_rows.items()},
-        num_name_rows_cleaned=num_cleaned,
+        num_faces_removed=removed.num_faces + removed.leftovers.num_faces,
+        num_photos_removed=removed.leftovers.num_photos,
+        num_index_rows_removed=removed.num_index_rows,
+        num_name_rows_cleaned=removed.num_name_rows,
         num_name_rows_left=len({row.uri for row in left}),
         deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),
         kept=_kept(source),
@@ -169,6 +167,50 @@ def purge(
         limits=LIMITS,
         names_left=left,
     )
+
+
+class _Removed(NamedTuple):
+    """What a purge took out of a dataset and its indexes.
+
+    Attributes:
+        num_faces: number of rows of deleted faces removed from the dataset.
+        leftovers: the other rows removed from the dataset.
+        dead: for each index, ids and embedding digests of faces only in its deleted rows.
+        num_index_rows: number of rows removed, by the index's path.
+        num_name_rows: number of rows of photos from which names were removed.
+    """
+
+    num_faces: int
+    leftovers: Leftovers
+    dead: list[tuple[pa.Array, pa.Array]]
+    num_index_rows: dict[str, int]
+    num_name_rows: int
+
+
+def _remove(
+    source: Dataset,
+    indexes: Sequence[Path],
+    deletions: Sequence[str] | None,
+    names: Sequence[str],
+    on_progress: OnProgress,
+) -> _Removed:
+    """Remove what a purge removes from all files; arguments as of `purge`."""
+    num_faces = remove_deleted_faces(source, deletions, on_progress)
+    for path in indexes:
+        build_index(source.path, path, on_progress=on_progress)
+    withheld = read_deletions(source.path).withheld
+    dead = [_dead_faces(path, withheld) for path in indexes]
+    num_rows = {path: _num_rows(path) for path in indexes}
+    leftovers = purge_dataset(source, on_progress)
+    drop_released_pictures(source.path)
+    source, num_name_rows = remove_names(Dataset.open(source.path), names, on_progress)
+    redact_records(source.path, names)
+    for path in indexes:
+        if num_name_rows:  # the index has the names too: this builds it from nothing
+            build_index(source.path, path, on_progress=on_progress)
+        rewrite_index(path, source, on_progress=on_progress)
+    num_index_rows = {str(path): count - _num_rows(path) for path, count in num_rows.items()}
+    return _Removed(num_faces, leftovers, dead, num_index_rows, num_name_rows)
 
 
 def _kept(dataset: Dataset) -> tuple[str, ...]:
