@@ -19,9 +19,9 @@ from faces.dataset.schema import column_of
 from faces.models.choice import ModelChoice
 from faces.models.face import Face
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
+from faces.models.ranking import faces_of
 from faces.models.registry import load_detector, load_embedder
 from faces.photos.decoding import Image, Photo
-from faces.photos.limited import open_photo
 
 MODELS_KEPT = 2
 """Number of detectors, and of embedders, that a process keeps loaded for the next photo. Two let a
@@ -121,10 +121,7 @@ def find_faces(
         ModelUnavailableError: the weights of a model cannot be fetched.
     """
     pipeline = loaded_pipeline(models, selection)
-    if isinstance(photo, str | Path):  # decode at the reduced size that the embed job would use
-        photo = open_photo(Path(photo), pipeline.detector.reduction_for)
-    (faces,) = pipeline.find_faces([photo])
-    return FoundFaces(faces, pipeline.embedder.dimension)
+    return FoundFaces(faces_of(photo, pipeline), pipeline.embedder.dimension)
 
 
 def loaded_pipeline(models: ModelChoice, selection: FaceSelection) -> FacePipeline:

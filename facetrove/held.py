@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +18,17 @@ from faces.dataset.deletions import read_deletions
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset, FaceTables
 from faces.models.face import Box
+from faces.models.ranking import faces_of
 from faces.models.registry import load_pipeline_for
-from faces.photos.decoding import Photo
 from faces.photos.limited import open_photo
 from indexer.delete import open_all
-from indexer.faces_file import FACES_SCHEMA, with_columns
+from indexer.faces_file import faces_schema, with_columns
 from indexer.folder import open_segments
 from indexer.manifest import Manifest
+from indexer.stranger_rates import StrangerRates
 from search.contact_sheet import write_contact_sheet
-from search.results import Match
-from search.searcher import FaceSearcher
-
-MATCH_COLUMNS = ("face_id", "photo_id", "uri", "also_at", "box", "score", "person")
-"""Columns of a face that `Match` has fields of its own for."""
+from search.results import Match, match_of
+from search.searcher import threshold_at
 
 
 @dataclass(frozen=True)
@@ -143,16 +141,16 @@ def find_held(
         CorruptFileError: a file of the dataset or of an index is corrupt.
     """
     source, opened = open_all(dataset, indexes)
-    threshold = _threshold([path for path, _ in opened], fpir, min_similarity)
+    threshold = _threshold(opened, fpir, min_similarity)
     on_progress(Progress("looking at the portrait"))
     box, probe = _one_face(source, portrait)
     on_progress(Progress("comparing with the dataset"))
-    tables = [_in_dataset(source, probe, threshold)]
-    in_dataset = {*tables[0]["face_id"].to_pylist()}
+    tables = [*_in_dataset(source, probe, threshold)]
+    in_dataset = {face_id for table in tables for face_id in table["face_id"].to_pylist()}
     for path, manifest in opened:
         on_progress(Progress(f"comparing with {path}"))
-        tables.append(_in_index(path, manifest, probe, threshold))
-    rows = _most_similar_first(tables, _columns(source))
+        tables += _in_index(path, manifest, probe, threshold)
+    rows = _most_similar_first(tables, faces_schema(source.metadata))
     ids = [row["face_id"] for row in rows]
     return HeldFaces(
         dataset=str(source.path),
@@ -161,14 +159,24 @@ def find_held(
         min_similarity=threshold,
         fpir=fpir,
         probe_box=box,
-        faces=tuple(_match(rank, row) for rank, row in enumerate(rows, start=1)),
+        faces=tuple(
+            match_of(
+                row,
+                source.metadata.names,
+                rank=rank,
+                similarity=min(float(row["similarity"]), 1.0),
+            )
+            for rank, row in enumerate(rows, start=1)
+        ),
         columns=tuple(_for_json(row) for row in rows),
         only_in_indexes=frozenset(ids) - in_dataset,
         withheld=frozenset(read_deletions(source.path).pending.to_pylist()) & frozenset(ids),
     )
 
 
-def _threshold(indexes: Sequence[Path], fpir: float | None, min_similarity: float | None) -> float:
+def _threshold(
+    indexes: Sequence[tuple[Path, Manifest]], fpir: float | None, min_similarity: float | None
+) -> float:
     if fpir is None and min_similarity is None:
         raise WrongUsageError(
             "say how similar a face must be: by --fpir, such as 0.01, or by --min-similarity"
@@ -182,15 +190,15 @@ def _threshold(indexes: Sequence[Path], fpir: float | None, min_similarity: floa
                 "an FPIR is that of searches in an index; name an index of the dataset, or give "
                 "--min-similarity instead of --fpir"
             )
-        limits.append(FaceSearcher.open(indexes[0], device="cpu").threshold(fpir))
+        path, manifest = indexes[0]
+        limits.append(threshold_at(StrangerRates(manifest), fpir, path))
     return max(limits)
 
 
 def _one_face(source: Dataset, portrait: str | Path) -> tuple[Box, np.ndarray]:
     """Return the box and the (d,) float32 embedding of the one face of a portrait."""
     pipeline = load_pipeline_for(source.contract, contract_owner=f"dataset {source.path}")
-    photo: Photo = open_photo(Path(portrait), pipeline.detector.reduction_for)
-    (faces,) = pipeline.find_faces([photo])
+    faces = faces_of(portrait, pipeline)
     if len(faces) != 1:
         raise WrongUsageError(
             f"{portrait} shows {len(faces)} faces; give a portrait of one person, such as that "
@@ -199,69 +207,41 @@ def _one_face(source: Dataset, portrait: str | Path) -> tuple[Box, np.ndarray]:
     return Box(*faces[0].detection.box.tolist()), np.asarray(faces[0].embedding, np.float32)
 
 
-def _columns(source: Dataset) -> pa.Schema:
-    return pa.schema([*FACES_SCHEMA, *source.metadata])
-
-
-def _in_dataset(source: Dataset, probe: np.ndarray, threshold: float) -> pa.Table:
-    """Return the faces of a dataset that are similar enough, with the column `similarity`."""
-    columns = [*_columns(source).names, "embedding"]
-    found = []
+def _in_dataset(source: Dataset, probe: np.ndarray, threshold: float) -> Iterator[pa.Table]:
+    """Yield the faces of a dataset that are similar enough, with the column `similarity`."""
+    columns = [*faces_schema(source.metadata).names, "embedding"]
     for table in FaceTables(source, columns, with_withheld=True):
         similarities = embedding_matrix(table) @ probe
-        is_like = similarities >= threshold
-        like = table.drop_columns(["embedding"]).filter(pa.array(is_like))
-        found.append(like.append_column("similarity", pa.array(similarities[is_like])))
-    empty = _columns(source).append(pa.field("similarity", pa.float32())).empty_table()
-    return pa.concat_tables(
-        [empty.select([*columns[:-1], "similarity"]), *found], promote_options="default"
-    )
+        yield _alike(table.drop_columns(["embedding"]), similarities, similarities >= threshold)
 
 
-def _in_index(path: Path, manifest: Manifest, probe: np.ndarray, threshold: float) -> pa.Table:
-    """Return the live faces of an index that are similar enough, with the column `similarity`."""
-    found = []
+def _in_index(
+    path: Path, manifest: Manifest, probe: np.ndarray, threshold: float
+) -> Iterator[pa.Table]:
+    """Yield the live faces of an index that are similar enough, with the column `similarity`."""
     for segment in open_segments(path, manifest):
         similarities = np.asarray(segment.vectors @ probe)
-        is_like = (similarities >= threshold) & segment.live()
-        table = segment.faces.table.filter(pa.array(is_like))
-        found.append(table.append_column("similarity", pa.array(similarities[is_like])))
-    empty = FACES_SCHEMA.append(pa.field("similarity", pa.float32())).empty_table()
-    return pa.concat_tables([empty, *found], promote_options="default")
+        is_alike = (similarities >= threshold) & segment.live()
+        yield _alike(segment.faces.table, similarities, is_alike)
+
+
+def _alike(table: pa.Table, similarities: np.ndarray, is_alike: np.ndarray) -> pa.Table:
+    """Return the rows of a table that a mask selects, with their similarities."""
+    selected = table.filter(pa.array(is_alike))
+    return selected.append_column("similarity", pa.array(similarities[is_alike]))
 
 
 def _most_similar_first(tables: Sequence[pa.Table], columns: pa.Schema) -> list[dict[str, Any]]:
     """Return the rows of tables as dicts, each face once, as the first table has it."""
-    names = [*columns.names, "similarity"]
-    faces = pa.concat_tables(
-        [with_columns(table, columns).select(names) for table in tables], promote_options="default"
-    )
+    shown = columns.append(pa.field("similarity", pa.float32()))
+    found = [with_columns(table, columns).select(shown.names) for table in tables]
+    faces = pa.concat_tables([shown.empty_table(), *found], promote_options="default")
     first: dict[str, int] = {}
     for row, face_id in enumerate(faces["face_id"].to_pylist()):
         first.setdefault(face_id, row)
     faces = faces.take(pa.array([*first.values()], pa.int64()))
     order = pc.sort_indices(faces, [("similarity", "descending")])
     return list(faces.take(order).to_pylist())
-
-
-def _match(rank: int, row: dict[str, Any]) -> Match:
-    metadata = {
-        name: value
-        for name, value in row.items()
-        if name not in {*FACES_SCHEMA.names, *MATCH_COLUMNS, "similarity"}
-    }
-    return Match(
-        rank=rank,
-        similarity=min(float(row["similarity"]), 1.0),
-        uri=row["uri"],
-        box=Box(*row["box"]),
-        face_id=row["face_id"],
-        photo_id=row["photo_id"],
-        score=row["score"],
-        also_at=tuple(row["also_at"] or ()),
-        person=row.get("person"),
-        metadata=metadata,
-    )
 
 
 def _for_json(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self, TypeVar, overload
@@ -144,25 +144,54 @@ class CandidateList(Tabular, Sequence[Match]):
     def _match(self, number: int) -> Match:
         names = self._snapshot.metadata.names
         face = self._snapshot.face(int(self._positions[number]), (*_COLUMNS, *names))
-        metadata = {name: face.get(name) for name in names}
-        person = metadata.pop("person", None)
-        similarity = float(self.similarities[number])
         fpir, strangers = (None, None) if self._rates is None else self._rates[number]
-        return Match(
+        return match_of(
+            face,
+            names,
             rank=self._first_rank + number,
-            similarity=similarity,
-            uri=face["uri"],
-            box=Box(*face["box"]),
-            face_id=face["face_id"],
-            photo_id=face["photo_id"],
-            score=face["score"],
-            also_at=tuple(face["also_at"]),
-            person=None if person is None else str(person),
-            metadata=metadata,
+            similarity=float(self.similarities[number]),
             fpir=fpir,
             fpir_basis=self._snapshot.rates.basis,
             strangers=strangers,
         )
+
+
+def match_of(
+    face: Mapping[str, Any],
+    metadata: Iterable[str],
+    *,
+    rank: int,
+    similarity: float,
+    fpir: float | None = None,
+    fpir_basis: FpirBasis | None = None,
+    strangers: str | None = None,
+) -> Match:
+    """Make a match of what is stored of a face.
+
+    Args:
+        face: the face's columns by name.
+        metadata: names of the columns that are the photo's metadata.
+        rank: rank of the match, from 1.
+        similarity: similarity of the face to the probe, [-1, 1].
+        fpir, fpir_basis, strangers: as in `Match`.
+    """
+    values = {name: face.get(name) for name in metadata}
+    person = values.pop("person", None)
+    return Match(
+        rank=rank,
+        similarity=similarity,
+        uri=face["uri"],
+        box=Box(*face["box"]),
+        face_id=face["face_id"],
+        photo_id=face["photo_id"],
+        score=face["score"],
+        also_at=tuple(face["also_at"] or ()),
+        person=None if person is None else str(person),
+        metadata=values,
+        fpir=fpir,
+        fpir_basis=fpir_basis,
+        strangers=strangers,
+    )
 
 
 _COLUMN_TYPES = {

@@ -15,12 +15,11 @@ from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
 from faces.core.vectors import has_unit_length, unit_length
-from faces.models.face import Box, Face
+from faces.models.face import Box
 from faces.models.pipeline import FacePipeline
-from faces.models.ranking import face_of_rank, largest_first
+from faces.models.ranking import face_of_rank, faces_of, largest_first
 from faces.models.registry import load_pipeline_for
 from faces.photos.decoding import Image, Photo
-from faces.photos.limited import open_photo
 from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
@@ -145,7 +144,7 @@ class FaceSearcher:
             ContractMismatchError: the installed models differ from those that made the index.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
-        faces = largest_first(self._faces_of(photo))
+        faces = largest_first(faces_of(photo, self.pipeline))
         chosen = [face_of_rank(faces, face, _name(photo))] if face is not None else faces
         dimension = self.contract.dimension
         embeddings = np.array([found.embedding for found in chosen], np.float32)
@@ -199,7 +198,7 @@ class FaceSearcher:
                 f"{len(ranks)} face numbers are given for {len(photos)} photos; give at least one "
                 "photo, and one number for all photos or one for each"
             )
-        found = [self._faces_of(photo) for photo in photos]
+        found = [faces_of(photo, self.pipeline) for photo in photos]
         chosen = [
             face_of_rank(faces, rank, _name(photo))
             for photo, faces, rank in zip(photos, found, ranks, strict=True)
@@ -214,18 +213,6 @@ class FaceSearcher:
             min(1.0, float((embeddings @ embeddings.T).min())),
             matches,
         )
-
-    def _faces_of(self, photo: str | Path | Photo | Image) -> list[Face]:
-        """Find and embed the faces of a photo.
-
-        Raises:
-            WrongUsageError: the photo cannot be read.
-            ContractMismatchError: the installed models differ from those that made the index.
-        """
-        if isinstance(photo, str | Path):  # decoded at reduced size, as when it is embedded
-            photo = open_photo(Path(photo), self.pipeline.detector.reduction_for)
-        (faces,) = self.pipeline.find_faces([photo])
-        return faces
 
     def search_embeddings(
         self,
@@ -304,12 +291,7 @@ class FaceSearcher:
         Raises:
             WrongUsageError: neither the calibration nor the models have a threshold at this rate.
         """
-        if self.min_fpir is None and self.manifest.calibration is None:
-            raise WrongUsageError(
-                f"index {self.path} is not calibrated; run `facetrove calibrate {self.path}` "
-                f"({self.rates.explanation})"
-            )
-        return self.rates.threshold(fpir)
+        return threshold_at(self.rates, fpir, self.path)
 
     def _checked_query(self, query: Query) -> Query:
         k, num_faces = query.k, len(self)
@@ -370,3 +352,22 @@ def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _name(photo: str | Path | Photo | Image) -> str:
     return str(photo) if isinstance(photo, str | Path) else "the photo"
+
+
+def threshold_at(rates: StrangerRates, fpir: float, index: Path) -> float:
+    """Return the smallest similarity of a match at an FPIR; see `FaceSearcher.threshold`.
+
+    Args:
+        rates: the rates of the index.
+        fpir: false-positive identification rate, from the lowest that the rates have to below 1.
+        index: path of the index, for messages.
+
+    Raises:
+        WrongUsageError: neither the calibration nor the models have a threshold at this rate.
+    """
+    if rates.min_fpir is None and rates.manifest.calibration is None:
+        raise WrongUsageError(
+            f"index {index} is not calibrated; run `facetrove calibrate {index}` "
+            f"({rates.explanation})"
+        )
+    return rates.threshold(fpir)

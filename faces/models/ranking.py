@@ -1,13 +1,41 @@
-"""The faces of one photo by their size, by which a user says which of them is meant."""
+"""The faces of one photo, and which of them a user means: they are numbered by their size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.models.face import Face
+from faces.models.pipeline import FacePipeline
+from faces.photos.decoding import Image, Photo
+from faces.photos.limited import open_photo
+
+
+def faces_of(photo: str | Path | Photo | Image, pipeline: FacePipeline) -> list[Face]:
+    """Find and embed the faces of a photo, decoded at the reduced size that the embed job uses.
+
+    Args:
+        photo: path of a photo file, a `Photo`, or an upright (height, width, 3) uint8 RGB array.
+        pipeline: detector and embedder.
+
+    Raises:
+        WrongUsageError: the photo cannot be read.
+    """
+    if isinstance(photo, str | Path):
+        photo = open_photo(Path(photo), pipeline.detector.reduction_for)
+    (faces,) = pipeline.find_faces([photo])
+    return faces
+
+
+def no_face(photo: str) -> FaceTroveError:
+    """Return the error for a photo in which no face was found."""
+    return FaceTroveError(
+        f"no face was found in {photo}; try a photo where the face is larger or turned more "
+        "towards the camera"
+    )
 
 
 def largest_first(faces: Sequence[Face]) -> list[Face]:
@@ -28,10 +56,7 @@ def face_of_rank(faces: Sequence[Face], rank: int, photo: str) -> Face:
         WrongUsageError: there are fewer faces.
     """
     if not faces:
-        raise FaceTroveError(
-            f"no face was found in {photo}; try a photo where the face is larger or turned more "
-            "towards the camera"
-        )
+        raise no_face(photo)
     if not 1 <= rank <= len(faces):
         raise WrongUsageError(
             f"{photo} has {len(faces)} face{'s' if len(faces) > 1 else ''}, so there is no face "

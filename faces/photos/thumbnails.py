@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.settings import PhotoLimits
-from faces.photos.decoding import REDUCTIONS, Image, decode_photo
+from faces.photos.decoding import REDUCTIONS, Image
+from faces.photos.limited import decode_limited
 from faces.photos.opencv import cv2
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError
@@ -51,7 +52,8 @@ def read_thumbnail(uri: str, photo_id: str) -> Thumbnail | None:
         content = read_photo(uri, limits.max_bytes)
         if hashlib.sha256(content).hexdigest() != photo_id:
             return None
-        return thumbnail(decode_photo(content, limits=limits, reduction_for=_reduction_for).image)
+        photo = decode_limited(content, limits=limits, reduction_for=_reduction_for)
+        return thumbnail(photo.image)
     except (PhotoRejectedError, MemoryError):
         return None
 

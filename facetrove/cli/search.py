@@ -11,8 +11,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
+from faces.models.ranking import no_face
 from faces.photos.limited import open_photo
 from facetrove.cli.options import device_option, gathered, json_option
 from facetrove.cli.terminal import print_json, print_table, shown_path, shown_uri
@@ -130,10 +131,7 @@ def search(
     photo = photos[0]
     probes = searcher.search(photo, face=next(iter(probe_faces), None), **vars(query))
     if not probes:
-        raise FaceTroveError(
-            f"no face was found in {photo}; try a photo where the face is larger or turned more "
-            "towards the camera"
-        )
+        raise no_face(str(photo))
     _show_probes(probes, photo, shown)
     if sheet is not None:
         image = open_photo(photo, searcher.pipeline.detector.reduction_for)

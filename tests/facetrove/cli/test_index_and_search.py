@@ -188,6 +188,19 @@ def test_a_portrait_finds_what_is_held_and_what_to_delete(
 
 
 @pytest.mark.slow
+def test_people_with_numbers_for_names_are_held_too(
+    tmp_path: Path, demo_photos: Path, probe_photo: Path
+) -> None:
+    rows = [f"{path},{len(path.stem)}" for path in demo_photos.iterdir()]
+    (tmp_path / "people.csv").write_text("\n".join(["path,person", *rows]))
+    dataset = tmp_path / "d"
+    assert run_facetrove("embed", tmp_path / "people.csv", dataset, *ONE_WORKER).returncode == 0
+    held = run_facetrove("held", dataset, "--like", probe_photo, "--min-similarity", "0.4")
+    assert held.returncode == 0, held.stderr
+    assert "(person 6)" in held.stdout  # obama2 and obama3
+
+
+@pytest.mark.slow
 def test_search_takes_filters_a_minimum_similarity_one_per_person_and_a_face(
     family: tuple[Path, Path], probe_photo: Path
 ) -> None:
