@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from faces.core.errors import FaceTroveError
+from faces.core.errors import FaceTroveError, cause_of
 
 SOCKET_NAME = "socket"
 """Name of the socket in a job's folder."""
@@ -38,12 +38,6 @@ def private_job_folder() -> Iterator[Path]:
     Raises:
         FaceTroveError: no folder is fit.
     """
-    with ExitStack() as made:
-        yield _make_folder(made)
-
-
-def _make_folder(made: ExitStack) -> Path:
-    """Make a folder in the first place that is fit; `made` removes it when it is closed."""
     refusals = []
     places = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR"), _LAST_PLACE]
     for place in dict.fromkeys(filter(None, places)):
@@ -58,10 +52,10 @@ def _make_folder(made: ExitStack) -> Path:
                 ).resolve()
                 refusal = _refusal(folder)
             except OSError as error:
-                refusal = str(error.strerror or error)
+                refusal = cause_of(error)
             if refusal is None:
-                made.push(attempt.pop_all())
-                return folder
+                yield folder
+                return
         refusals.append(f"{place}: {refusal}")
     raise FaceTroveError(
         "no folder is fit for the socket over which the processes of a job talk "

@@ -237,7 +237,6 @@ class LimitedWorker:
         self._forked_by: LimitedServer | None = None
         self._channel: Channel | None = None
         self._pid = 0
-        self._num_requests = 0
         self.num_started = 0
         _workers.add(self)
 
@@ -253,7 +252,7 @@ class LimitedWorker:
         *,
         limits: RequestLimits = RequestLimits(),
         on_question: Callable[[Message], Message | None] = lambda _: None,
-        tries: int = 2,
+        retry: bool = True,
     ) -> Answer:
         """Call a function in the worker.
 
@@ -267,7 +266,7 @@ class LimitedWorker:
             limits: the limits on the request.
             on_question: function that gets each message that the function sends before its answer,
                 and returns the reply; None: no reply is waited for.
-            tries: 2; or 1, if no request may be tried again.
+            retry: whether such a request is tried again.
 
         Raises:
             OverLimitError: the request was over a limit.
@@ -282,32 +281,31 @@ class LimitedWorker:
             "max_memory": limits.max_memory,
         }
         with self._lock:
-            for attempt in range(1, tries + 1):
+            while True:
                 fresh = self._require_worker()
                 try:
                     return self._ask(request, block, limits, on_question)
                 except (OverLimitError, WorkerDiedError) as error:
                     is_time = isinstance(error, OverLimitError) and error.limit == "time"
                     self._replace()
-                    if is_time or fresh or attempt == tries:
+                    if is_time or fresh or not retry:  # a second try is in a new worker
                         raise
-        raise AssertionError("the loop returns or raises")
 
     def _require_worker(self) -> bool:
         """Have a worker, and return whether it is a new one."""
         server = self._server()
-        if self._channel is None or server is not self._forked_by:
-            self._replace()
-            try:
-                self._channel, self._pid = server.new_worker()
-            except ChannelClosedError:  # the server was killed, as where memory is short
-                forget_server()
-                server = self._server()
-                self._channel, self._pid = server.new_worker()
-            self._forked_by, self._num_requests = server, 0
-            self.num_started += 1
-        self._num_requests += 1
-        return self._num_requests == 1
+        if self._channel is not None and server is self._forked_by:
+            return False
+        self._replace()
+        try:
+            self._channel, self._pid = server.new_worker()
+        except ChannelClosedError:  # the server was killed, as where memory is short
+            forget_server()
+            server = self._server()
+            self._channel, self._pid = server.new_worker()
+        self._forked_by = server
+        self.num_started += 1
+        return True
 
     def close(self) -> None:
         """End the worker; a later call starts a new one."""

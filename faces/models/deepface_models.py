@@ -201,21 +201,22 @@ def _embedder_spec(name: str) -> EmbedderSpec:
     )
 
 
-_ALIGNMENTS: dict[str, Callable[[Alignment], Alignment]] = {
+ALIGNMENT_MAKERS: dict[str, Callable[[Alignment], Alignment]] = {
     FIVE_POINT_ALIGNMENT: five_point_alignment,
     DEEPFACE_ALIGNMENT: deepface_alignment,
     FACE_RECOGNITION_ALIGNMENT: face_recognition_alignment,
     FACENET_ALIGNMENT: facenet_alignment,
     OPENFACE_ALIGNMENT: openface_alignment,
 }
-"""The alignments that `RECOGNISERS` names: functions that make one for crops of a size."""
+"""Alignments by name: functions that make the alignment for an embedder from the embedder's default
+alignment, which gives the size of the crops."""
 
 
 def _default_alignment(name: str) -> Alignment:
     """Return the alignment of a recognition network's crops, unless another is chosen."""
     recogniser = RECOGNISERS[name]
     of_its_size = DeepFaceAlignment(recogniser.width, recogniser.height)
-    return _ALIGNMENTS[recogniser.alignment](of_its_size)
+    return ALIGNMENT_MAKERS[recogniser.alignment](of_its_size)
 
 
 FAMILY = ModelFamily(

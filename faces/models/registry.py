@@ -1,45 +1,29 @@
 """The registry of models: detectors and embedders are found by name, and joined to a pipeline.
 
 To add a family of models, write a module that ends in its `ModelFamily`, and add a line to
-`FAMILIES`. To add an alignment, add a line to `ALIGNMENT_MAKERS` and a name to
-`faces.models.choice`.
+`FAMILIES`. To add an alignment, add a line to `deepface_models.ALIGNMENT_MAKERS`
+and a name to `faces.models.choice`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from faces.core.contract import ModelContract, require_same_contract
 from faces.core.errors import WrongUsageError
 from faces.core.machine import available_threads
 from faces.core.settings import FaceSelection
-from faces.models import built_in, custom_models, deepface_models, dlib_models
-from faces.models.alignment import Alignment, five_point_alignment
+from faces.models import built_in, custom_models, deepface_models
 from faces.models.choice import (
     ALIGNMENTS,
-    DEEPFACE_ALIGNMENT,
-    FACE_RECOGNITION_ALIGNMENT,
-    FACENET_ALIGNMENT,
-    FIVE_POINT_ALIGNMENT,
-    OPENFACE_ALIGNMENT,
     ModelChoice,
 )
+from faces.models.deepface_models import ALIGNMENT_MAKERS
 from faces.models.family import EmbedderModel
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
-from faces.models.published_alignments import facenet_alignment, openface_alignment
 
 FAMILIES = (built_in.FAMILY, deepface_models.FAMILY, custom_models.FAMILY)
 """All families, in the order in which an embedder's name is looked up in them."""
-
-ALIGNMENT_MAKERS: dict[str, Callable[[Alignment], Alignment]] = {
-    FIVE_POINT_ALIGNMENT: five_point_alignment,
-    DEEPFACE_ALIGNMENT: deepface_models.deepface_alignment,
-    FACE_RECOGNITION_ALIGNMENT: dlib_models.face_recognition_alignment,
-    FACENET_ALIGNMENT: facenet_alignment,
-    OPENFACE_ALIGNMENT: openface_alignment,
-}
-"""Alignments by name: functions that make the alignment for an embedder from the embedder's default
-alignment, which gives the size of the crops."""
 
 
 def load_pipeline(

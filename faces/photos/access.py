@@ -31,8 +31,9 @@ ALLOWED_SCHEMES = (*STORE_SCHEMES, "https")
 NEVER_ALLOWED = ("file", "local")
 """Schemes that are names of local files, for which a path is the name."""
 
-_CONTAINER_SCHEMES = ("az", "abfs", "abfss", "adl", "wasb", "wasbs")
-"""Schemes whose addresses have a container, and no user, before the "@"."""
+_USER_SCHEMES = ("http", "https", "s3", "gs")
+"""Schemes in whose addresses a user's name alone is a credential. Elsewhere it is none, as in
+sftp://ann@host, or stands for a container, as in abfs://photos@account."""
 
 _SECRET_PARAMETER = re.compile(
     r"token|secret|passw|pwd|passphrase|sig(?:nature)?$|signature|key|auth|credential|jwt|session"
@@ -123,11 +124,8 @@ def has_credentials(url: str) -> bool:
         return "@" in url
     if parts.scheme in ("", *ARCHIVE_SCHEMES):
         return False
-    if at and parts.scheme in _CONTAINER_SCHEMES:
-        at = ":" if ":" in unquote(user) else ""
-    elif at and parts.scheme not in ("http", "https", *STORE_SCHEMES):
-        at = ":" if ":" in unquote(user) else ""  # a name alone is none, as in sftp://ann@host
-    return bool(at) or any(_SECRET_PARAMETER.search(name) for name, _ in parameters)
+    is_secret = bool(at) and (parts.scheme in _USER_SCHEMES or ":" in unquote(user))
+    return is_secret or any(_SECRET_PARAMETER.search(name) for name, _ in parameters)
 
 
 def redacted(url: str) -> str:

@@ -142,6 +142,7 @@ def decode_photo(
     *,
     limits: PhotoLimits = PhotoLimits(),
     reduction_for: Callable[[int], int] = lambda _: 1,
+    num_scans: int | None = None,
 ) -> Photo:
     """Decode a photo file's content to an upright RGB image.
 
@@ -155,6 +156,7 @@ def decode_photo(
         reduction_for: function that gets the photo's longer side in pixels and returns the
             reduction to decode at, one of `REDUCTIONS` or 1. It applies to JPEGs alone, whose
             decoding then takes a third of the time.
+        num_scans: number of a JPEG's scans, if they have been counted; None: they are counted.
 
     Raises:
         PhotoRejectedError: the content cannot be decoded or is beyond a limit; the error has the
@@ -172,7 +174,7 @@ def decode_photo(
         with warnings.catch_warnings():  # odd metadata does no harm
             warnings.simplefilter("ignore")
             with PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as photo:
-                _require_within(photo, content, limits)
+                _require_within(photo, content, limits, num_scans)
                 return _decode_opened(photo, content, reduction_for(max(photo.size)))
     except PhotoRejectedError:
         raise
@@ -206,7 +208,9 @@ def _corruption(error: Exception, content: bytes) -> RejectReason:
     return RejectReason.CORRUPT
 
 
-def _require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits) -> None:
+def _require_within(
+    photo: PIL.Image.Image, content: bytes, limits: PhotoLimits, num_scans: int | None
+) -> None:
     width, height = photo.size
     if width * height > limits.max_pixels:
         raise PhotoRejectedError(
@@ -216,7 +220,9 @@ def _require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits)
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE, f"a tile has over {limits.max_pixels} pixels"
         )
-    scans = content.count(_JPEG_SCAN) if hasattr(photo, "layer") else 0
+    scans = 0
+    if hasattr(photo, "layer"):
+        scans = content.count(_JPEG_SCAN) if num_scans is None else num_scans
     if _bytes_to_decode(photo, content, scans) > limits.max_memory:
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE,

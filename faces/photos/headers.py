@@ -81,8 +81,8 @@ def _segments(content: bytes) -> Iterator[_Segment]:
 _NO_FILL = re.compile(rb"[^\xff]")
 
 
-def is_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> bool:
-    """Return whether a photo is a JPEG that any decoder handles in little time and memory.
+def scans_of_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> int:
+    """Return the number of scans of a JPEG that any decoder handles in little time and memory.
 
     These are JPEGs of one image and few scans, with one EXIF block of at most 64 KB and few
     segments: their decoder reads each byte once, and passes over the pixels once a scan.
@@ -91,9 +91,12 @@ def is_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> bool:
         content: content of the photo file.
         max_pixels: maximum number of pixels, which bounds the memory.
         seconds: maximum time in seconds, which bounds the pixels too.
+
+    Returns:
+        The number of scans, 1 or more; 0 for any other photo.
     """
     if content[:3] != b"\xff\xd8\xff":
-        return False
+        return 0
     num_exif = num_frames = 0
     pixels = 0
     last = None
@@ -103,23 +106,24 @@ def is_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> bool:
             if marker == 0xE1 and content[start : start + 4] == b"Exif":
                 num_exif += 1
             elif marker == 0xE2 and content[start : start + 4] == b"MPF\0":
-                return False
+                return 0
             elif marker in _FRAMES:
                 num_frames += 1
                 if marker not in _PLAIN_FRAMES or start + 6 > len(content):
-                    return False
+                    return 0
                 height, width = struct.unpack_from(">HH", content, start + 1)
                 pixels = height * width
     except TooMuchInHeaderError:
-        return False
+        return 0
     if last is None or last.marker != _SCAN or num_frames != 1 or num_exif > 1:
-        return False
+        return 0
     num_scans = content.count(b"\xff\xda")
-    return (
+    is_cheap = (
         0 < pixels <= max_pixels
         and num_scans <= _MAX_PLAIN_SCANS
         and pixels * num_scans * _SECONDS_PER_PIXEL <= seconds
     )
+    return num_scans if is_cheap else 0
 
 
 def require_bounded_header(content: bytes) -> None:

@@ -35,7 +35,7 @@ from faces.core.settings import Access, PhotoLimits, SourceLimits
 from faces.photos.access import require_allowed
 from faces.photos.archives import split_member_url
 from faces.photos.decoding import JpegDetail, Photo, decode_photo
-from faces.photos.headers import is_plain_jpeg
+from faces.photos.headers import scans_of_plain_jpeg
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PhotoRejectedError, RejectReason
 from faces.photos.uris import is_url, photo_uri, unescape_url, url_scheme
@@ -100,7 +100,7 @@ def read_limited(uri: str, rules: ReadingRules = ReadingRules()) -> Buffer:
             f"{_PRELOADED[0]}:read",
             arguments,
             limits=RequestLimits(limits.photo_timeout, limits.max_memory + limits.max_bytes),
-            tries=1,
+            retry=False,
         )
     except (OverLimitError, WorkerDiedError, RequestFailedError) as error:
         _raise_rejection(error)
@@ -144,8 +144,8 @@ def decode_limited(
     """Decode a photo under limits; see `faces.photos.decoding.decode_photo`.
 
     A JPEG without anything unusual in it is decoded in this process, which is faster by a half for
-    the smallest ones; see `faces.photos.headers.is_plain_jpeg`. A process that `prepare_early` has
-    prepared is under the limits itself while it does so.
+    the smallest ones; see `faces.photos.headers.scans_of_plain_jpeg`. A process that
+    `prepare_early` has prepared is under the limits itself while it does so.
 
     Args:
         content: content of the photo file.
@@ -157,13 +157,13 @@ def decode_limited(
     Raises:
         PhotoRejectedError: the photo cannot be decoded, or is over a limit.
     """
-    if (
-        not apart
-        and isinstance(content, bytes)
-        and is_plain_jpeg(content, max_pixels=_MAX_HERE_PIXELS, seconds=limits.photo_timeout)
-    ):
-        with suppress(MemoryError), _under_limits(limits):
-            return _decode_here(content, limits, reduction_for)
+    if not apart and isinstance(content, bytes):
+        num_scans = scans_of_plain_jpeg(
+            content, max_pixels=_MAX_HERE_PIXELS, seconds=limits.photo_timeout
+        )
+        if num_scans:
+            with suppress(MemoryError), _under_limits(limits):
+                return _decode_here(content, limits, reduction_for, num_scans)
     answer = _ask_decoder(
         "decode",
         {"limits": asdict(limits)},
@@ -199,9 +199,11 @@ def _under_limits(limits: PhotoLimits) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _decode_here(content: bytes, limits: PhotoLimits, reduction_for: Callable[[int], int]) -> Photo:
+def _decode_here(
+    content: bytes, limits: PhotoLimits, reduction_for: Callable[[int], int], num_scans: int
+) -> Photo:
     started = time.thread_time()
-    photo = decode_photo(content, limits=limits, reduction_for=reduction_for)
+    photo = decode_photo(content, limits=limits, reduction_for=reduction_for, num_scans=num_scans)
     photo.seconds = time.thread_time() - started
     return photo
 
@@ -259,7 +261,8 @@ def _raise_rejection(error: Exception) -> NoReturn:
         reason = RejectReason.NOT_PROCESSED if killed else RejectReason.CRASHED
         raise PhotoRejectedError(reason, str(error)) from error
     assert isinstance(error, RequestFailedError), "there is no other"
-    if error.reason is None:
+    if error.reason is None or error.kind != PhotoRejectedError.__name__:
+        # Other errors have a reason too, such as those of SSL.
         raise PhotoRejectedError(RejectReason.CORRUPT, str(error)) from error
     known = RejectReason(error.reason)
     raise PhotoRejectedError(known, error.text.removeprefix(f"{known.value}: ")) from error

@@ -12,13 +12,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from faces.core.limited import RequestFailedError
 from faces.core.settings import PhotoLimits
+from faces.photos import limited
 from faces.photos.decoding import decode_photo
 from faces.photos.headers import (
     TooMuchInHeaderError,
     exif_orientation,
-    is_plain_jpeg,
     require_bounded_header,
+    scans_of_plain_jpeg,
 )
 from faces.photos.limited import decode_limited, open_photo
 from faces.photos.rejection import PhotoRejectedError, RejectReason
@@ -140,11 +142,11 @@ def test_jpegs_of_cameras_are_plain_and_others_are_not(portrait: PIL.Image.Image
         "nothing": b"",
     }
     for content in (plain, progressive, with_exif):
-        assert is_plain_jpeg(content, max_pixels=200_000, seconds=30)
-        assert not is_plain_jpeg(content, max_pixels=199_999, seconds=30)
-        assert not is_plain_jpeg(content, max_pixels=200_000, seconds=0.001)
+        assert scans_of_plain_jpeg(content, max_pixels=200_000, seconds=30)
+        assert not scans_of_plain_jpeg(content, max_pixels=199_999, seconds=30)
+        assert not scans_of_plain_jpeg(content, max_pixels=200_000, seconds=0.001)
     for what, content in others.items():
-        assert not is_plain_jpeg(content, max_pixels=10**9, seconds=30), what
+        assert not scans_of_plain_jpeg(content, max_pixels=10**9, seconds=30), what
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -169,3 +171,14 @@ def test_a_zip_bomb_in_a_png_costs_no_more_than_its_pixels() -> None:
     chunks = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", packed) + png_chunk(b"IEND", b"")
     limits = PhotoLimits(max_memory=60_000_000)
     assert decode_limited(b"\x89PNG\r\n\x1a\n" + chunks, limits=limits).image.shape[:2] == (64, 64)
+
+
+def test_an_error_with_a_reason_of_its_own_is_no_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of SSL and of encodings have an attribute `reason` as rejections have."""
+
+    class Decoder:
+        def call(self, *_: object, **__: object) -> None:
+            raise RequestFailedError("SSLError", "no handshake", "CERTIFICATE_VERIFY_FAILED")
+
+    monkeypatch.setattr(limited, "_decoder", Decoder())
+    assert reason_of(b"\x89PNG\r\n\x1a\n") == RejectReason.CORRUPT
