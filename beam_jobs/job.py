@@ -19,7 +19,7 @@ from beam_jobs.shard_run import ShardRun
 from beam_jobs.summary import EmbedSummary, PhotosFound, count_run
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
-from faces.core.settings import FaceSelection, PhotoLimits
+from faces.core.settings import FaceSelection
 from faces.dataset.deleted_pictures import copy_withheld
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
@@ -48,8 +48,7 @@ def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> Pho
     if existing is not None:
         existing.require_selection(options.selection or existing.selection)
         existing = existing.with_metadata(metadata_of(listing))
-    limits_before = existing.limits if existing else options.limits
-    plan = make_plan(listing, existing, _to_retry(options, limits_before), group_copies=False)
+    plan = make_plan(listing, existing, _to_retry(options, existing), group_copies=False)
     return PhotosFound.of(plan)
 
 
@@ -135,8 +134,7 @@ class EmbedJob:
         with DatasetWriter.open(self.dataset, settings) as writer:
             if deletions_of is not None:
                 copy_withheld(deletions_of.path, self.dataset)
-            limits_before = before.limits if before else options.limits
-            plan = make_plan(listing, writer.dataset, _to_retry(options, limits_before))
+            plan = make_plan(listing, writer.dataset, _to_retry(options, before))
             run = ShardRun(writer, plan, self.models, self.workers, source, options=options)
             with progress_reports(writer, len(plan.to_do), on_progress):
                 run.embed_all(retry_quarantined=options.retry_rejected)
@@ -157,9 +155,9 @@ class EmbedJob:
             return summary
 
 
-def _to_retry(options: EmbedOptions, limits_before: PhotoLimits | None) -> set[RejectReason]:
+def _to_retry(options: EmbedOptions, before: Dataset | None) -> set[RejectReason]:
     """Return the reasons of rejected photos that a run tries again."""
     if options.retry_rejected:
         return set(RejectReason)
-    over_limit = set(LIMIT_REASONS) if options.limits != limits_before else set()
-    return {*TRANSIENT_REASONS, *over_limit}
+    limits_changed = before is not None and before.limits != options.limits
+    return {*TRANSIENT_REASONS, *(LIMIT_REASONS if limits_changed else ())}

@@ -18,17 +18,11 @@ from faces.photos.limited import decode_limited, read_limited
 from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_name
 from search.results import Match
-
-SHEET_MARK = "facetrove contact sheet"
-"""Value of the Exif tag `EXIF_SOFTWARE` by which contact sheets are recognised."""
-
-EXIF_SOFTWARE = 0x0131
-"""The Exif 2.32 tag that names the program that made a picture."""
+from search.sheet_files import EXIF_SOFTWARE, SHEET_MARK, require_picture_name
 
 MAX_SIDE = 16_383
 """Largest width and height in pixels, which is WebP's limit."""
 
-SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TILE = 160
 """Side of a face's tile in pixels; the gaps and captions below are in pixels too."""
 
@@ -78,26 +72,6 @@ def draw_contact_sheet(photo: Photo | Image, probes: Sequence[ShownFace]) -> PIL
     return sheet
 
 
-def require_picture_name(path: Path) -> None:
-    """Raise WrongUsageError unless a contact sheet can be written to a path.
-
-    An existing file is replaced only if it is a contact sheet: a mistyped path must not cost
-    anyone a photo.
-
-    Raises:
-        WrongUsageError: the suffix is not one of `SHEET_SUFFIXES`, the file exists and is no
-            contact sheet, or its folder does not exist.
-    """
-    if path.suffix.lower() not in SHEET_SUFFIXES:
-        raise WrongUsageError(
-            f"{path} does not name a picture format; end it in one of {', '.join(SHEET_SUFFIXES)}"
-        )
-    if path.exists() and not _is_contact_sheet(path):
-        raise WrongUsageError(f"{path} exists and is no contact sheet; name another file")
-    if not path.parent.is_dir():
-        raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
-
-
 def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[ShownFace]) -> None:
     """Draw a contact sheet and write it to a file, whose suffix decides the format.
 
@@ -123,14 +97,6 @@ def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[Shown
         exif = PIL.Image.Exif()
         exif[EXIF_SOFTWARE] = SHEET_MARK
         sheet.save(temporary, format=image_format, quality=92, exif=exif)
-
-
-def _is_contact_sheet(path: Path) -> bool:
-    try:
-        with PIL.Image.open(path) as picture:
-            return bool(picture.getexif().get(EXIF_SOFTWARE) == SHEET_MARK)
-    except OSError:
-        return False
 
 
 def _draw_band(photo: Photo, number: int, probe: ShownFace) -> PIL.Image.Image:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.models.choice import DEEPFACE_ALIGNMENT
+from faces.models.choice import ALIGNMENTS, DEEPFACE_ALIGNMENT
 from faces.photos.decoding import Image
 from faces.photos.opencv import cv2
 
@@ -132,13 +132,13 @@ def five_point_alignment(default: Alignment) -> Alignment:
     """Return the five-point alignment for an embedder.
 
     Args:
-        default: the embedder's default alignment. It is returned itself if it is a template;
-            otherwise it gives the size of the crops.
+        default: the embedder's default alignment. It is returned itself if it is a template
+            that has no name among `ALIGNMENTS`; otherwise it gives the size of the crops.
 
     Raises:
         WrongUsageError: the crops are not square, so ArcFace's template does not fit them.
     """
-    if isinstance(default, AlignmentTemplate):
+    if isinstance(default, AlignmentTemplate) and default.name not in ALIGNMENTS:
         return default
     if default.width != default.height:
         raise WrongUsageError(

@@ -78,42 +78,16 @@ class FaceNetAlignment:
         return np.asarray(crop, dtype=np.uint8)
 
 
-@dataclass(frozen=True)
-class OpenFaceAlignment:
-    """An `Alignment` that maps five landmarks to those of OpenFace's mean face.
-
-    Attributes:
-        width, height: size of the crops in pixels.
-        name: the alignment's name in the model contract.
-    """
-
-    width: int
-    height: int
-    name: str = OPENFACE_ALIGNMENT
-
-    @property
-    def _template(self) -> AlignmentTemplate:
-        points = tuple((x * self.width, y * self.height) for x, y in OPENFACE_POINTS)
-        return AlignmentTemplate(self.name, self.width, self.height, points)
-
-    def pixels_needed(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> float:
-        """Return the scale of the similarity transform; see `Alignment.pixels_needed`."""
-        return self._template.pixels_needed(box, landmarks)
-
-    def crop(
-        self, image: Image, box: NDArray[np.float32], landmarks: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
-        """Warp one face to the template; see `Alignment.crop`."""
-        return self._template.crop(image, box, landmarks)
-
-
 def facenet_alignment(default: Alignment) -> FaceNetAlignment:
     """Return FaceNet's alignment for crops of the size of `default`."""
     return FaceNetAlignment(default.width, default.height)
 
 
-def openface_alignment(default: Alignment) -> OpenFaceAlignment:
-    """Return OpenFace's alignment for crops of the size of `default`.
+def openface_alignment(default: Alignment) -> AlignmentTemplate:
+    """Return OpenFace's alignment, which maps five landmarks to those of its mean face.
+
+    Args:
+        default: the embedder's default alignment, which gives the size of the crops.
 
     Raises:
         WrongUsageError: the crops are not square, as those of OpenFace are.
@@ -123,4 +97,6 @@ def openface_alignment(default: Alignment) -> OpenFaceAlignment:
             f"--alignment {OPENFACE_ALIGNMENT} makes square crops, not {default.width}x"
             f"{default.height}; choose another alignment"
         )
-    return OpenFaceAlignment(default.width, default.height)
+    side = default.width
+    points = tuple((x * side, y * side) for x, y in OPENFACE_POINTS)
+    return AlignmentTemplate(OPENFACE_ALIGNMENT, side, side, points)

@@ -15,7 +15,7 @@ from faces.core.progress import OnProgress
 from facetrove.cli.options import gathered, json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.cli.text import counted, printable
-from search.contact_sheet import require_picture_name
+from search.sheet_files import require_picture_name
 
 
 @dataclass(frozen=True)

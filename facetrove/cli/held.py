@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 import facetrove as ft
-from faces.core.files import atomic_write
 from facetrove.cli.options import json_option
-from facetrove.cli.purge import require_new_file
+from facetrove.cli.report_files import require_new_file, write_report
 from facetrove.cli.terminal import index_progress, print_json, shown_uri
 from facetrove.cli.text import counted, printable
-from search.contact_sheet import require_picture_name
+from search.sheet_files import require_picture_name
 
 
 @click.command()
@@ -84,17 +82,16 @@ def held(
     if sheet is not None:
         found.write_sheet(sheet, like)
     if report is not None:
-        with atomic_write(report) as temporary:
-            temporary.write_text(json.dumps(found.to_json(), indent=2) + "\n")
+        write_report(report, found.to_json())
     if as_json:
         print_json(found.to_json())
         return
-    show_held(found)
+    _show_held(found)
     if sheet is not None:
         click.echo(f"contact sheet: {printable(str(sheet))}")
 
 
-def show_held(found: ft.HeldFaces) -> None:
+def _show_held(found: ft.HeldFaces) -> None:
     """Print the faces that are held of a person, one line each."""
     click.echo(
         f"{printable(found.dataset)} holds {counted(len(found.faces), 'face')} with a similarity "

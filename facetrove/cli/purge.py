@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import click
 
 import facetrove as ft
-from faces.core.errors import WrongUsageError
-from faces.core.files import atomic_write
 from facetrove.cli.options import json_option
+from facetrove.cli.report_files import require_new_file, write_report
 from facetrove.cli.terminal import index_progress, print_json, shown_uri
 from facetrove.cli.text import counted, printable
 
@@ -71,25 +68,8 @@ def purge(
             dataset, indexes, deletions=deletions or None, names=names, on_progress=on_progress
         )
     if report is not None:
-        _write_report(report, done)
+        write_report(report, done.to_json())
     _show_purge(done, as_json=as_json)
-
-
-def require_new_file(path: Path) -> None:
-    """Raise WrongUsageError unless a new file can be made at a path."""
-    if path.exists() or path.is_symlink():
-        raise WrongUsageError(f"{path} exists; name a new file for the report")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise WrongUsageError(
-            f"the folder {path.parent} does not exist or is not writable; name another folder for "
-            "the report"
-        )
-
-
-def _write_report(path: Path, report: ft.PurgeReport) -> None:
-    """Write the report of a purge to a file, as JSON."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n")
 
 
 def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:

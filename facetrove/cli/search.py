@@ -20,9 +20,10 @@ from facetrove.cli.terminal import print_json, print_table, shown_path, shown_ur
 from facetrove.cli.text import counted, printable
 from indexer.stranger_rates import StrangerRates
 from search.answering import Query
-from search.contact_sheet import require_picture_name, write_contact_sheet
+from search.contact_sheet import write_contact_sheet
 from search.results import JOINT_GROWTH, JointProbe, Match, Probe, ProbeFace
 from search.searcher import FaceSearcher
+from search.sheet_files import require_picture_name
 
 query_options = gathered(
     "query",

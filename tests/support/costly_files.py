@@ -62,9 +62,7 @@ def bmp_of_far_jumps(jumps: int) -> bytes:
 
 def gif_of_comments(count: int) -> bytes:
     """Return a GIF of so many comments of one letter, which Pillow joins one by one."""
-    screen = struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
-    image = b"\x2c" + struct.pack("<HHHHB", 0, 0, 64, 64, 0) + b"\x02\x02\x44\x01\0\x3b"
-    return b"GIF89a" + screen + b"\x21\xfe\x01A\0" * count + image
+    return _gif(b"\x21\xfe\x01A\0" * count)
 
 
 def slow_gif() -> bytes:
@@ -72,6 +70,11 @@ def slow_gif() -> bytes:
 
     It has millions of empty blocks of an unknown kind, each of which is skipped in Python.
     """
+    return _gif(b"\x21\x7f\x01A\0" * 12_000_000)
+
+
+def _gif(blocks: bytes) -> bytes:
+    """Return a GIF with extension blocks before its image."""
     screen = struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     image = b"\x2c" + struct.pack("<HHHHB", 0, 0, 64, 64, 0) + b"\x02\x02\x44\x01\0\x3b"
-    return b"GIF89a" + screen + b"\x21\x7f\x01A\0" * 12_000_000 + image
+    return b"GIF89a" + screen + blocks + image

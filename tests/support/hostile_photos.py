@@ -28,6 +28,7 @@ from pillow_heif import register_heif_opener
 
 from faces.dataset.schema import PhotoStatus
 from faces.photos.rejection import RejectReason
+from tests.support.costly_files import png_chunk
 
 SIZE = (320, 384)
 """Width and height of most photos. As multiples of 16 they are whole JPEG blocks, so a photo turned
@@ -569,17 +570,12 @@ def _sixteen_bit_png(picture: Picture) -> bytes:
 def _png(header: bytes, data: bytes, *, packed: bool = False) -> bytes:
     """Make a PNG from its IHDR and its image data, which are compressed already if `packed`."""
     chunks = ((b"IHDR", header), (b"IDAT", data if packed else zlib.compress(data)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, payload) for kind, payload in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, payload) for kind, payload in chunks)
 
 
 def _png_with(content: bytes, kind: bytes, payload: bytes) -> bytes:
     """Insert a chunk after a PNG's header."""
-    return content[:33] + _chunk(kind, payload) + content[33:]
-
-
-def _chunk(kind: bytes, payload: bytes) -> bytes:
-    checksum = zlib.crc32(kind + payload)
-    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", checksum)
+    return content[:33] + png_chunk(kind, payload) + content[33:]
 
 
 def _tiff_modes(portrait: Picture, stranger: Picture) -> Iterator[HostileFile]:

@@ -14,7 +14,6 @@ from faces.models.deepface_models import DeepFaceAlignment
 from faces.models.published_alignments import (
     FACENET_MARGIN,
     FaceNetAlignment,
-    OpenFaceAlignment,
     openface_alignment,
 )
 from faces.models.registry import ALIGNMENT_MAKERS
@@ -61,7 +60,7 @@ def test_facenet_needs_the_pixels_of_its_larger_axis(image: np.ndarray) -> None:
 
 def test_openface_points_are_where_openface_has_them() -> None:
     """The outer eye corners and the base of the nose lie about the eyes and below the tip."""
-    points = np.array(OpenFaceAlignment(96, 96)._template.points) / 96
+    points = np.array(openface_alignment(DeepFaceAlignment(96, 96)).points) / 96
     left, right, nose = points[:3]
     outer_left, outer_right, base = OUTER_EYES_AND_NOSE
     assert outer_left[0] < left[0] < right[0] < outer_right[0]
@@ -72,8 +71,8 @@ def test_openface_points_are_where_openface_has_them() -> None:
 
 
 def test_openface_maps_the_landmarks_to_its_points() -> None:
-    alignment = OpenFaceAlignment(96, 96)
-    points = np.array(alignment._template.points, np.float32)
+    alignment = openface_alignment(DeepFaceAlignment(96, 96))
+    points = np.array(alignment.points, np.float32)
     box = np.array([50, 50, 96, 96], np.float32)
     assert alignment.pixels_needed(box, 50 + 2 * points) == pytest.approx(0.5, abs=1e-4)
     picture = np.zeros((300, 300, 3), np.uint8)
@@ -95,7 +94,10 @@ def test_a_contract_leads_back_to_its_alignment(stored: str) -> None:
     chosen = ModelChoice.of_contract(contract).alignment
     assert chosen is not None
     size = {"arcface-112": 112, "face_recognition": 150}.get(stored, 96)
-    for default in (DeepFaceAlignment(size, size), OpenFaceAlignment(size, size)):
+    for default in (
+        DeepFaceAlignment(size, size),
+        openface_alignment(DeepFaceAlignment(size, size)),
+    ):
         assert ALIGNMENT_MAKERS[chosen](default).name == stored
     assert ALIGNMENT_MAKERS["five-point"](ARCFACE_112) is ARCFACE_112
 
