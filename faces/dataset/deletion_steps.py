@@ -292,7 +292,8 @@ def replace_requests(
 def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, str]) -> None:
     """Withhold the faces that are withheld from the dataset that a dataset was embedded from.
 
-    Faces that the source has taken back are taken back, and those that it has purged are sealed.
+    Faces that the source has taken back are taken back, those that it has purged are sealed, and
+    those that it has let in are let in, unless this dataset has deleted them itself.
 
     Args:
         dataset_dir: folder of the dataset.
@@ -324,7 +325,27 @@ def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, st
             if not (row.deletion == OF_SOURCE and row.is_withheld)
             and not (row.is_restored and face_digest(str(row.face_id)) in theirs)
         ]
-        write_deletions(dataset_dir, [*kept, *theirs.values(), *final.values()])
+        rows = [*kept, *theirs.values(), *final.values()]
+        write_deletions(
+            dataset_dir, _with_let_in(rows, source, deleted=theirs.keys() | final.keys())
+        )
+
+
+def _with_let_in(
+    rows: Sequence[DeletionRow], source: Deletions, deleted: Collection[str | None]
+) -> list[DeletionRow]:
+    """Return the rows with the faces that a source lets in, and without those it has deleted since.
+
+    Args:
+        rows: rows of the dataset that follows.
+        source: deletions of the source.
+        deleted: digests of the faces that the source has deleted.
+    """
+    gone = {ALLOWED_PREFIX + str(digest) for digest in deleted}
+    rows = [row for row in rows if row.digest not in gone]
+    deleted_here = {ALLOWED_PREFIX + str(row.digest) for row in rows if row.is_face}
+    let_in = [row for row in source.rows if row.is_allowed and row.digest not in deleted_here]
+    return [*rows, *let_in]
 
 
 def _final_rows(

@@ -34,6 +34,8 @@ class DatasetSettings:
             limits is unfinished.
         purged: name of the last run that removed rows which an index may not have read; "" if
             there was none.
+        salted_ids: whether new face_ids depend on the way of detecting too, because the dataset
+            keeps the face_ids of one whose faces are detected in another way.
     """
 
     contract: ModelContract
@@ -41,6 +43,7 @@ class DatasetSettings:
     metadata: pa.Schema = NO_METADATA
     limits: PhotoLimits | None = field(default_factory=PhotoLimits)
     purged: str = ""
+    salted_ids: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object, as dataset.json stores them."""
@@ -50,6 +53,7 @@ class DatasetSettings:
             "metadata": {column.name: str(column.type) for column in self.metadata},
             "limits": None if self.limits is None else asdict(self.limits),
             "purged": self.purged,
+            "salted_ids": self.salted_ids,
         }
 
 
@@ -69,6 +73,7 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
             pa.schema([(n, METADATA_TYPES[kind]) for n, kind in header["metadata"].items()]),
             None if header["limits"] is None else PhotoLimits(**header["limits"]),
             header.get("purged", ""),
+            bool(header.get("salted_ids", False)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(f"{source} is corrupt ({error!r})") from error

@@ -217,7 +217,7 @@ def current_photos(rows: pa.Table) -> pa.Table:
         The current rows with the column `faces_part`: the name of the part that has the faces of
         the row's content, null where there is none.
     """
-    faces_part = _faces_parts(rows)
+    faces_part = faces_parts(rows)
     rows = rows.take(last_rows(rows, "uri"))
     rows = rows.filter(pc.not_equal(rows["status"], PhotoStatus.GONE.value))
     content = pc.index_in(rows["photo_id"], value_set=faces_part["photo_id"])
@@ -230,7 +230,7 @@ def last_rows(rows: pa.Table, key: str) -> pa.Array:
     return numbered.group_by(key).aggregate([("row", "max")])["row_max"].combine_chunks().sort()
 
 
-def _faces_parts(rows: pa.Table) -> pa.Table:
+def faces_parts(rows: pa.Table) -> pa.Table:
     """Return the newest part with the faces of each content, by superseded rows too."""
     owners = rows.filter(
         pc.and_(pc.equal(rows["status"], PhotoStatus.EMBEDDED.value), pc.invert(rows["is_copy"]))

@@ -112,8 +112,9 @@ class Dataset:
         if selection != self.selection:
             raise WrongUsageError(
                 f"dataset {self.path} was begun with other limits for faces "
-                f"({self.selection}; now {selection}); give the same "
-                "limits, leave them out, or name a new dataset"
+                f"({self.selection}; now {selection}); give the same limits, leave them out, or "
+                "embed it into a new dataset, which keeps face_ids, deletions and columns: "
+                f"`facetrove embed {self.path} NEW` with these limits"
             )
 
     def with_metadata(self, columns: pa.Schema) -> Dataset:
