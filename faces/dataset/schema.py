@@ -198,6 +198,19 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise _corrupt_part(path, error) from error
 
 
+def present_columns(path: Path, schema: pa.Schema) -> pa.Schema:
+    """Return those columns of a schema that a part's file has.
+
+    Raises:
+        CorruptFileError: the file cannot be read.
+    """
+    try:
+        names = set(pq.read_schema(path).names)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _corrupt_part(path, error) from error
+    return pa.schema([field for field in schema if field.name in names])
+
+
 def _corrupt_part(path: Path, error: Exception) -> CorruptFileError:
     return CorruptFileError(
         f"{path} is corrupt ({first_line(error)}); delete it and run `facetrove embed` with the "

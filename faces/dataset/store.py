@@ -62,8 +62,8 @@ class Dataset:
             path: the dataset's folder.
 
         Raises:
-            WrongUsageError: there is no dataset at `path`.
-            CorruptFileError: dataset.json cannot be read, or is of another format version.
+            WrongUsageError: there is no dataset at `path`, or it is of another format version.
+            CorruptFileError: dataset.json cannot be read.
         """
         path = Path(path)
         if not is_dataset(path):
