@@ -21,11 +21,10 @@ from faces.core.contract import ModelContract
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection
-from faces.dataset.deleted_pictures import copy_withheld
 from faces.dataset.face_ids import detection_settings
+from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
-from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
@@ -136,11 +135,14 @@ class EmbedJob:
             options.limits,
             salted_ids=needs_salted_ids(self.pipeline.contract, selection, deletions_of),
         )
-        if before is not None and deletions_of is not None:
-            follow_deletions(before, deletions_of.path)
+        followed = None
+        if deletions_of is not None:
+            followed = FollowedDeletions.of(deletions_of.path, before)
+            if before is not None:
+                followed.apply_to(before)
         with DatasetWriter.open(self.dataset, settings) as writer:
-            if deletions_of is not None:
-                copy_withheld(deletions_of.path, self.dataset)
+            if followed is not None:
+                followed.withhold_from(self.dataset)
             plan = make_plan(listing, writer.dataset, _to_retry(options, before))
             run = ShardRun(
                 writer,

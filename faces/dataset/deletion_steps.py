@@ -289,7 +289,7 @@ def replace_requests(
             write_deletions(dataset_dir, rows)
 
 
-def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, str]) -> None:
+def follow_source(dataset_dir: Path, source: Deletions, contents: Mapping[str, str]) -> None:
     """Withhold the faces that are withheld from the dataset that a dataset was embedded from.
 
     Faces that the source has taken back are taken back, those that it has purged are sealed, and
@@ -297,13 +297,12 @@ def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, st
 
     Args:
         dataset_dir: folder of the dataset.
-        source_dir: folder of the dataset that it was embedded from.
+        source: deletions of the dataset that it follows, with the ids of this one.
         contents: photo_ids by face_id of faces in the dataset that the source has purged.
 
     Raises:
         BusyError: another process is writing the deletions.
     """
-    source = read_deletions(source_dir)
     if not source.rows and not (dataset_dir / DELETIONS_FILE).exists():
         return
     with sole_writer(dataset_dir):

@@ -165,7 +165,7 @@ def _by_picture(
         if found_again and contents[deleted] == content_digest(photo_id):
             continue
         expected = box_in_window(deleted_boxes[deleted], window)
-        face = _face_at(expected, boxes[rows[photo_id]])
+        face = face_at(expected, boxes[rows[photo_id]])
         if face is None:
             continue
         certainty = Certainty.SAME_PICTURE if agreement >= SURE else Certainty.UNCERTAIN
@@ -203,7 +203,7 @@ def _same_pictures(
     return found
 
 
-def _face_at(expected: NDArray[np.float32], boxes: NDArray[np.float32]) -> int | None:
+def face_at(expected: NDArray[np.float32], boxes: NDArray[np.float32]) -> int | None:
     """Return which of a photo's faces is in the place of a deleted face, None if none is.
 
     Args:

@@ -8,6 +8,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from faces.dataset.face_ids import first_face_id
 from faces.dataset.letting_in import allow_faces
 from faces.dataset.store import Dataset
 from faces.models.face import Detection
@@ -256,3 +257,69 @@ def test_an_index_follows_a_deletion_by_the_kept_id(
     delete_faces(old, [], faces=at(old, 1))
     embed_here(photos, new, other, follows=old)
     assert build_index(new, index).num_faces == 3
+
+
+def faces_by_side(dataset: Path) -> dict[int, str]:
+    """Return the face_id of the face in each side of the group, from 0; the upper one of two."""
+    sides = {int(box[0] // 400) for box in boxes_by_id(dataset).values()}
+    return {side: at(dataset, side) for side in sides}
+
+
+def test_a_dataset_that_was_begun_alone_follows_deletions_by_the_place_of_the_faces(
+    tmp_path: Path, photos: Path, old: Path, other: FacePipeline
+) -> None:
+    """Its detector numbers the faces otherwise, so a face_id is another face's there."""
+    new = tmp_path / "new.dataset"
+    embed_here(photos, new, other)
+    sides, of_new = faces_by_side(old), faces_by_side(new)
+    everything = boxes_by_id(new).keys()
+    assert sides[0] in everything
+    assert sides[0] != of_new[0]
+
+    deletion = delete_faces(old, [], faces=sides[0]).deletion_id
+    assert deletion is not None
+    embed_here(photos, new, other, follows=old)
+    assert boxes_by_id(new).keys() == everything - {of_new[0]}
+    undo(old, deletion)
+    embed_here(photos, new, other, follows=old)
+    assert boxes_by_id(new).keys() == everything
+    delete_faces(old, [], faces=sides[0])
+    purge(old, [])
+    for _ in range(2):
+        embed_here(photos, new, other, follows=old)
+        assert boxes_by_id(new).keys() == everything - {of_new[0]}
+    purge(new, [])  # it raises if it finds the face
+    embed_here(photos, new, other, follows=old)
+    assert boxes_by_id(new).keys() == everything - {of_new[0]}
+
+
+def test_a_face_is_not_deleted_for_another_one_that_had_its_id(
+    tmp_path: Path, photos: Path, old: Path, pipeline: FacePipeline
+) -> None:
+    """The new dataset does not have the deleted face, which is kept away from edited copies."""
+    new = tmp_path / "new.dataset"
+    (side, gone), *_ = [
+        (side, face_id)
+        for side, face_id in faces_by_side(old).items()
+        if face_id == first_face_id(photo_id_of(old), 0)
+    ]
+
+    def others(found: list[Detection]) -> list[Detection]:
+        return [face for face in found if face.box[0] // 400 != side]
+
+    embed_here(photos, new, changed(pipeline, others, "same"))
+    ids = boxes_by_id(new).keys()
+    assert gone in ids  # it is the number of another face there
+    delete_faces(old, [], faces=gone)
+    embed_here(photos, new, changed(pipeline, others, "same"), follows=old)
+    assert boxes_by_id(new).keys() == ids
+    with PIL.Image.open(photos / "group.jpg") as photo:
+        photo.save(photos / "edited.jpg", quality=80)
+    embed_here(photos, new, changed(pipeline, list, "same"), follows=old)
+    assert len(Dataset.open(new).kept_away()) == 1
+    assert len(boxes_by_id(new)) == 2 + 2
+
+
+def photo_id_of(dataset: Path) -> str:
+    (photo_id,) = Dataset.open(dataset).photos()["photo_id"].to_pylist()
+    return str(photo_id)

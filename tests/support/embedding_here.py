@@ -13,11 +13,10 @@ import numpy as np
 from beam_jobs.job import needs_salted_ids
 from beam_jobs.plan import make_plan
 from beam_jobs.shard import embed_shard
-from faces.dataset.deleted_pictures import copy_withheld
 from faces.dataset.earlier_faces import EarlierFaces
+from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
 from faces.dataset.layout import WORK_DIR
-from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.face import Detection
@@ -68,13 +67,14 @@ def embed_here(
     """
     before = Dataset.open(dataset) if dataset.exists() else None
     source = None if follows is None else Dataset.open(follows)
-    if before is not None and source is not None:
-        follow_deletions(before, source.path)
+    followed = None if source is None else FollowedDeletions.of(source.path, before)
+    if before is not None and followed is not None:
+        followed.apply_to(before)
     salted = needs_salted_ids(pipeline.contract, pipeline.selection, source)
     settings = DatasetSettings(pipeline.contract, pipeline.selection, salted_ids=salted)
     with DatasetWriter.open(dataset, settings) as writer:
-        if source is not None:
-            copy_withheld(source.path, dataset)
+        if followed is not None:
+            followed.withhold_from(dataset)
         plan = make_plan(list_photos([photos]), before, [])
         if not len(plan.to_do):
             return
