@@ -359,7 +359,7 @@ def _final_rows(
     """
     ids = {row.digest: (row.face_id, row.content) for row in before.rows}
     ids |= {face_digest(face_id): (face_id, photo_id) for face_id, photo_id in contents.items()}
-    digests = [row.digest for row in source.rows if row.is_final]
+    digests = [row.digest for row in source.rows if row.is_final and not row.is_allowed]
     return {
         digest: DeletionRow(face_id, digest, content)
         for digest in digests

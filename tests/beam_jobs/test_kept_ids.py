@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -196,6 +198,54 @@ def test_a_face_beside_a_deleted_one_is_not_taken_for_it(
     embed_here(photos, new, alone, follows=old)
     assert list(boxes_by_id(new)) == [right]
     assert len(Dataset.open(new).kept_away()) == 0
+
+
+def test_a_face_within_a_deleted_one_is_not_taken_for_it(
+    tmp_path: Path, photos: Path, pipeline: FacePipeline
+) -> None:
+    """A small new face has the deleted face's centre, but another one overlaps that by half."""
+    old, new = tmp_path / "old.dataset", tmp_path / "new.dataset"
+
+    def with_one_within(found: list[Detection]) -> list[Detection]:
+        x, y, width, height = found[0].box.tolist()
+        box = np.array([x + width / 4, y + height / 4, width / 2, height / 2], np.float32)
+        return [moved(found[0], 0.15, 0), replace(found[0], box=box)]
+
+    embed_here(photos, old, changed(pipeline, lambda found: found[:2], "two"))
+    (gone,) = (f for f in boxes_by_id(old) if f == first_face_id(photo_id_of(old), 0))
+    delete_faces(old, [], faces=gone)
+    purge(old, [])
+    embed_here(photos, new, changed(pipeline, with_one_within, "one within"), follows=old)
+    ((face_id, box),) = boxes_by_id(new).items()
+    assert face_id not in boxes_by_id(old)
+    assert box[2] < 100
+    assert len(Dataset.open(new).kept_away()) == 1
+
+
+def test_a_face_deleted_from_the_dataset_that_follows_is_not_let_in_by_the_other(
+    tmp_path: Path, photos: Path, old: Path, pipeline: FacePipeline, demo_photos: Path
+) -> None:
+    """What was decided about the dataset itself holds."""
+    new, edited = tmp_path / "new.dataset", photos / "edited.jpg"
+    delete_faces(old, [], faces=at(old, 0))
+    purge(old, [])
+    with PIL.Image.open(photos / "group.jpg") as photo:
+        photo.save(edited, quality=80)
+    embed_here(photos, old, pipeline)
+    before = boxes_by_id(old).keys()
+    allow_faces(old, photos=edited)
+    embed_here(photos, old, pipeline)
+    (again,) = boxes_by_id(old).keys() - before
+    embed_here(photos, new, pipeline, follows=old)
+    delete_faces(new, [], faces=again)
+    purge(new, [])
+    content = edited.read_bytes()
+    shutil.copy(demo_photos / "obama3.jpg", edited)
+    embed_here(photos, new, pipeline, follows=old)
+    edited.write_bytes(content)
+    embed_here(photos, new, pipeline, follows=old)
+    assert again in boxes_by_id(old)
+    assert again not in boxes_by_id(new)
 
 
 def test_a_photo_that_was_changed_and_changed_back_has_its_ids_again(
