@@ -44,7 +44,7 @@ class Plan:
         group: (n,) int64, equal for rows of `to_do` that may be copies of each other.
         stored: contents in the dataset that photos to do may be copies of, sorted by num_bytes:
             num_bytes, photo_id, width, height, num_faces, status.
-        earlier: where the dataset has the earlier faces of contents.
+        earlier: where the dataset has the earlier faces of contents; empty if nothing is to do.
         vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
         num_new, num_changed, num_retried: numbers of new, changed and retried photos in `to_do`.
             A photo of which a face was let in again counts as changed.
@@ -122,7 +122,7 @@ def make_plan(
         to_do=to_do,
         group=group,
         stored=_contents(stored.filter(pc.invert(let_in)), to_do["num_bytes"]),
-        earlier=content_lookup(rows),
+        earlier=content_lookup(rows if len(to_do) else rows.slice(0, 0)),
         vanished=_vanished(stored["uri"], listing),
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
