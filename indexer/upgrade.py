@@ -42,7 +42,16 @@ from indexer.manifest import (
     read_deletions,
     write_deletions,
 )
-from indexer.segment_files import FACES_FILE, new_segment_dir
+from indexer.segment_files import (
+    CODES_FILE,
+    FACES_FILE,
+    PHOTOS_FILE,
+    VECTORS_FILE,
+    new_segment_dir,
+)
+
+_SEGMENT_FILES = frozenset({VECTORS_FILE, FACES_FILE, PHOTOS_FILE, CODES_FILE})
+"""Names of the files that a segment may have, in all formats that are carried over."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,8 @@ def _upgraded(index_dir: Path, entry: SegmentEntry) -> SegmentEntry:
     """Write a segment with the columns that a segment of the older format lacks."""
     old = segment_dir(index_dir, entry.segment_id)
     for name, digest in entry.files.items():
+        if name not in _SEGMENT_FILES:  # a path would lead out of the folder
+            raise CorruptFileError(f"a manifest of {index_dir} names a file {name!r}; {REBUILD}")
         digest.require(old / name)
     with new_segment_dir(index_dir) as folder:
         files: dict[str, FileDigest] = {}

@@ -6,6 +6,7 @@ random vectors of 8 dimensions. `expected.json` has what the program of that tim
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from itertools import count
@@ -343,6 +344,20 @@ def test_a_corrupt_file_of_an_older_index_is_not_carried_over(second: Path) -> N
         upgrade(index)
     with pytest.raises(OlderFormatError):
         read_current(index)
+
+
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(second: Path) -> None:
+    index, outside = second / "faces.index", second / "outside"
+    outside.write_text("not yours")
+    path = index / "manifest-000006.json"
+    document = json.loads(path.read_text())
+    digest = {"num_bytes": 9, "sha256": hashlib.sha256(outside.read_bytes()).hexdigest()}
+    document["segments"][0]["files"]["../../../outside"] = digest
+    path.write_text(json.dumps(document))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    (index / "CURRENT").write_text(f"{path.name} {sha256}\n")
+    with pytest.raises(CorruptFileError, match=r"names a file '\.\./\.\./\.\./outside'"):
+        upgrade(index)
 
 
 def test_there_is_nothing_to_do_for_the_current_format(released: Path) -> None:
