@@ -127,6 +127,9 @@ def list_models() -> list[ModelCard]:
     Returns:
         A card for each model. Custom models come last, the one registered last first. deepface's
         models are listed even where deepface is not installed.
+
+    Raises:
+        ModelUnavailableError: every user of this machine may write in the register of networks.
     """
     return [*_built_in(), *_deepface_embedders(), *_deepface_detectors(), *_custom()]
 
