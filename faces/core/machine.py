@@ -21,7 +21,7 @@ def cache_dir() -> Path:
     user's cache folder.
     """
     chosen = os.environ.get("FACETROVE_CACHE")
-    return Path(chosen or user_cache_path("facetrove", appauthor=False)).absolute()
+    return Path(chosen).absolute() if chosen else user_cache_path("facetrove", appauthor=False)
 
 
 def config_dir() -> Path:
@@ -31,7 +31,7 @@ def config_dir() -> Path:
     user's folder of settings.
     """
     chosen = os.environ.get("FACETROVE_CONFIG")
-    return Path(chosen or user_config_path("facetrove", appauthor=False)).absolute()
+    return Path(chosen).absolute() if chosen else user_config_path("facetrove", appauthor=False)
 
 
 def anyone_may_write(folder: Path) -> bool:
