@@ -1,8 +1,8 @@
 """A dataset and an index of each format that ever was, written by the program of that time.
 
 Those of the current format open, those of older formats are carried over by an upgrade. Faces are
-random vectors of 8 dimensions. `expected.json` has what the program of that time found. Format 1 was
-written by the commit before 6937f2c, format 2 by the one before b1043ed.
+random vectors of 8 dimensions. `expected.json` has what the program of that time found. Format 1
+was written by the commit before 6937f2c, format 2 by the one before b1043ed.
 """
 
 from __future__ import annotations
