@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from faces.core.arrow_files import open_arrow
 from faces.core.errors import CorruptFileError, first_line
+from faces.core.storage import FileDigest, Folder
 from faces.dataset.schema import face_schema
-from indexer.manifest import REBUILD
+from indexer.layout import REBUILD
 
 BATCH_ROWS = 1 << 14
 """Rows in each record batch of faces.arrow; a batch is checked as a whole when it is first read."""
@@ -50,19 +51,35 @@ class Faces:
     """A segment's faces.arrow, memory-mapped; each record batch is checked when it is first read.
 
     Attributes:
-        path: path of the file.
+        path: path of the file, for messages.
         schema: columns of the file: `FACES_SCHEMA`, then metadata.
+
+    Args:
+        folder: the segment's folder.
+        name: name of the file.
+        num_faces: number of rows that the file must have.
+        digest: size and sha256 that the file must have; None: they are not checked.
+        size_only: whether the size alone is checked.
 
     Raises:
         CorruptFileError: the file is corrupt; raised when it is opened or when a batch is read.
     """
 
-    def __init__(self, path: Path, num_faces: int) -> None:
-        self.path = path
+    def __init__(
+        self,
+        folder: Folder,
+        name: str,
+        num_faces: int,
+        digest: FileDigest | None = None,
+        *,
+        size_only: bool = False,
+    ) -> None:
+        self.path = folder.at(name)
         self._num_faces = num_faces
         self._checked: dict[int, pa.RecordBatch] = {}
+        content = folder.mapped(name, digest, size_only=size_only)
         with self._corruption_named():
-            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self._reader = open_arrow(content)
             self.schema: pa.Schema = self._reader.schema
             self._names = frozenset(self.schema.names)
             expected = {column.name: column.type for column in FACES_SCHEMA}

@@ -23,21 +23,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.core.arrow_files import write_arrow
+from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.contract import ModelContract
-from faces.core.errors import CorruptFileError, WrongUsageError
-from faces.core.files import PRIVATE_DIR_MODE, atomic_write
-from faces.core.hashing import sha256_of
+from faces.core.errors import CorruptFileError, MissingFileError, WrongUsageError, first_line
 from faces.core.kinds import is_dataset, is_index
+from faces.core.storage import FileDigest
 from indexer.layout import (
+    CURRENT,
+    DELETIONS,
     MANIFEST_NAME,
-    current_path,
-    deletions_dir,
+    REBUILD,
+    SEGMENTS,
+    index_folder,
     is_deletions_name,
     is_id,
     manifest_name,
     new_deletions_name,
-    segment_dir,
 )
 from indexer.options import IndexOptions, Recipe
 from indexer.thresholds import Calibration
@@ -48,48 +49,13 @@ FORMAT_VERSION = 3
 METRIC = "inner_product"
 """The only metric of an index; of unit vectors it is the cosine similarity."""
 
+_DELETIONS_SCHEMA = pa.schema(
+    [pa.field("segment", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False)]
+)
+"""The columns of a file of deleted rows."""
+
 NEVER_COMPARED = ""
 """`Manifest.dataset_deletions` of an index that its next update compares with the dataset."""
-
-REBUILD = "build the index again with --rebuild"
-"""What to do about any corrupt file of an index; error messages end in it."""
-
-
-@dataclass(frozen=True)
-class FileDigest:
-    """Size in bytes and sha256 of a file, by which corruption is detected."""
-
-    num_bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> FileDigest:
-        """Compute the digest of a file."""
-        return cls(path.stat().st_size, sha256_of(path))
-
-    def require(self, path: Path) -> None:
-        """Raise CorruptFileError, naming the file, unless its size and sha256 are these."""
-        self.require_size(path)
-        try:
-            sha256 = sha256_of(path)
-        except FileNotFoundError as error:  # a writer may have removed an old version's file
-            raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
-        if sha256 != self.sha256:
-            raise CorruptFileError(
-                f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
-            )
-
-    def require_size(self, path: Path) -> None:
-        """Raise CorruptFileError, unless its size is this; quicker than `require`."""
-        try:
-            num_bytes = path.stat().st_size
-        except FileNotFoundError as error:
-            raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
-        if num_bytes != self.num_bytes:
-            raise CorruptFileError(
-                f"{path} has {num_bytes} bytes instead of {self.num_bytes}: it is truncated "
-                "or altered; build the index again with --rebuild"
-            )
 
 
 @dataclass(frozen=True)
@@ -204,24 +170,33 @@ class Manifest:
         deleted = 0 if self.deletions is None else self.deletions.num_faces
         return sum(segment.num_faces for segment in self.segments) - deleted
 
-    def files(self) -> Iterator[Path]:
-        """Iterate over the paths of this version's files, relative to the index's folder."""
-        here = Path()
-        yield current_path(here)
-        yield here / manifest_name(self.version)
+    def files(self) -> Iterator[str]:
+        """Iterate over the names of this version's files in the index's folder."""
+        yield CURRENT
+        yield manifest_name(self.version)
         for entry in self.segments:
-            yield from (segment_dir(here, entry.segment_id) / name for name in entry.files)
+            yield from (f"{SEGMENTS}/{entry.segment_id}/{name}" for name in entry.files)
         if self.deletions is not None:
-            yield deletions_dir(here) / self.deletions.name
+            yield f"{DELETIONS}/{self.deletions.name}"
 
 
-def publish(index_dir: Path, manifest: Manifest) -> None:
-    """Write a version's manifest and make it the current one; its other files must exist."""
-    path = index_dir / manifest_name(manifest.version)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-    with atomic_write(current_path(index_dir)) as temporary:
-        temporary.write_text(f"{path.name} {sha256_of(path)}\n")
+def publish(index_dir: Path, manifest: Manifest, *, previous: bytes | None = None) -> None:
+    """Write a version's manifest and make it the current one; its other files must exist.
+
+    Args:
+        index_dir: path of the index's folder, whose lease the caller holds.
+        manifest: the manifest.
+        previous: the content of CURRENT when the caller read it; None: there was none.
+
+    Raises:
+        BusyError: another process has published a version since then.
+    """
+    folder, name = index_folder(index_dir), manifest_name(manifest.version)
+    content = f"{json.dumps(asdict(manifest), indent=2)}\n".encode()
+    with folder.put(name) as file:
+        file.write(content)
+    line = f"{name} {hashlib.sha256(content).hexdigest()}\n".encode()
+    folder.put_unchanged(CURRENT, line, previous=previous)
 
 
 def read_current(index: str | Path) -> Manifest:
@@ -249,26 +224,24 @@ def read_current(index: str | Path) -> Manifest:
         )
     named = manifest_named_by(current_line(index_dir))
     if named is None:
-        raise CorruptFileError(f"{current_path(index_dir)} is corrupt; {REBUILD}")
+        raise CorruptFileError(f"{index_dir / CURRENT} is corrupt; {REBUILD}")
     name, sha256 = named
-    return read_manifest(index_dir / name, sha256=sha256)
+    return read_manifest(index_dir, name, sha256=sha256)
 
 
-def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
+def read_manifest(index_dir: Path, name: str, *, sha256: str | None = None) -> Manifest:
     """Read a version's manifest.
 
     Args:
-        path: path of the manifest.
+        index_dir: path of the index's folder.
+        name: name of the manifest.
         sha256: sha256 that the manifest must have; None: it is not checked.
 
     Raises:
         WrongUsageError: a newer facetrove wrote the manifest.
         CorruptFileError: the manifest is not what was written.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
+    path, content = index_dir / name, index_folder(index_dir).read(name)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise CorruptFileError(
             f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
@@ -286,10 +259,10 @@ def manifest_named_by(line: bytes) -> tuple[str, str] | None:
 
 
 def current_line(index_dir: Path) -> bytes:
-    """Return the content of CURRENT, at most 200 bytes of it; empty if the file is missing."""
+    """Return the content of CURRENT, empty if the file is missing."""
     try:
-        return current_path(index_dir).read_bytes()[:200]
-    except (FileNotFoundError, NotADirectoryError):
+        return index_folder(index_dir).read(CURRENT)
+    except (MissingFileError, NotADirectoryError):
         return b""
 
 
@@ -305,11 +278,10 @@ def write_deletions(
     if not tables:
         return None
     table = pa.concat_tables(tables).combine_chunks()
-    folder = deletions_dir(index_dir)
-    folder.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
-    name = new_deletions_name()
-    write_arrow(folder / name, table)
-    return DeletionsEntry(name, len(table), FileDigest.of(folder / name))
+    folder, name = index_folder(index_dir), new_deletions_name()
+    folder.make_folder(DELETIONS)
+    write_arrow(folder, f"{DELETIONS}/{name}", table)
+    return DeletionsEntry(name, len(table), folder.digest(f"{DELETIONS}/{name}"))
 
 
 def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, NDArray[np.int64]]:
@@ -323,13 +295,14 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
     """
     if entry is None:
         return {}
-    path = deletions_dir(index_dir) / entry.name
-    entry.file.require(path)
+    folder, name = index_folder(index_dir), f"{DELETIONS}/{entry.name}"
+    content = folder.mapped(name, entry.file)
     try:
-        with pa.memory_map(str(path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-    except OSError as error:  # a writer may have removed an old version's file
-        raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
+        table = read_arrow(content).cast(_DELETIONS_SCHEMA)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise CorruptFileError(
+            f"{folder.at(name)} is corrupt ({first_line(error)}); {REBUILD}"
+        ) from error
     segments = table["segment"].to_numpy()
     rows = table["row"].to_numpy()
     return {name: rows[segments == name] for name in np.unique(segments).tolist()}

@@ -11,7 +11,7 @@ import PIL.Image
 from PIL import ImageDraw, ImageFont
 
 from faces.core.errors import WrongUsageError
-from faces.core.files import atomic_write
+from faces.core.storage import put_file
 from faces.models.face import Box
 from faces.photos.decoding import Image, Photo, as_photo
 from faces.photos.limited import decode_limited, read_limited
@@ -93,10 +93,10 @@ def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[Shown
             "fewer with -k"
         )
     image_format = PIL.Image.registered_extensions()[path.suffix.lower()]
-    with atomic_write(path) as temporary:
+    with put_file(path) as file:
         exif = PIL.Image.Exif()
         exif[EXIF_SOFTWARE] = SHEET_MARK
-        sheet.save(temporary, format=image_format, quality=92, exif=exif)
+        sheet.save(file, format=image_format, quality=92, exif=exif)
 
 
 def _draw_band(photo: Photo, number: int, probe: ShownFace) -> PIL.Image.Image:

@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError
-from faces.core.files import atomic_write
 from faces.core.settings import FaceSelection, PhotoLimits
-from faces.dataset.layout import HEADER_FILE
+from faces.dataset.layout import HEADER_FILE, dataset_folder
 from faces.photos.metadata import METADATA_TYPES
 
 FORMAT_VERSION = 3
@@ -86,15 +85,15 @@ def run_in_force(dataset_dir: Path) -> Any:
 def write_header(dataset_dir: Path, settings: DatasetSettings, run: str) -> None:
     """Write dataset.json atomically: the dataset's settings and the run in force."""
     header = {"format_version": FORMAT_VERSION, **settings.to_json(), "run": run}
-    with atomic_write(dataset_dir / HEADER_FILE) as temporary:
-        temporary.write_text(json.dumps(header, indent=2) + "\n")
+    with dataset_folder(dataset_dir).put(HEADER_FILE) as file:
+        file.write(f"{json.dumps(header, indent=2)}\n".encode())
 
 
 def _read_header(dataset_dir: Path) -> dict[str, Any]:
     header_path = dataset_dir / HEADER_FILE
     try:
-        document = json.loads(header_path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        document = json.loads(dataset_folder(dataset_dir).read(HEADER_FILE))
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{header_path} cannot be read ({error})") from error
     if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
         found = document.get("format_version") if isinstance(document, dict) else None

@@ -11,8 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError, first_line
+from faces.core.storage import Folder
 from faces.models.face import FaceQuality
 
 _REPORT_KEY = b"facetrove_report"
@@ -149,9 +149,9 @@ def matrix_of(column: pa.ChunkedArray) -> NDArray[np.float32]:
     return np.asarray(joined.reshape(-1, dimension), dtype=np.float32)
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table to a Parquet file, compressed and with a checksum for each page."""
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+def write_table(table: pa.Table, file: IO[bytes]) -> None:
+    """Write a table as a Parquet file, compressed and with a checksum for each page."""
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def with_report(photos: pa.Table, num_faces: int, seconds: Mapping[str, float]) -> pa.Table:
@@ -161,31 +161,44 @@ def with_report(photos: pa.Table, num_faces: int, seconds: Mapping[str, float]) 
     return photos.replace_schema_metadata({_REPORT_KEY: json.dumps(asdict(report))})
 
 
-def read_report(path: Path) -> PartReport:
+def read_report(folder: Folder, name: str) -> PartReport:
     """Read a part's report from its photos file.
+
+    Args:
+        folder: the dataset's folder.
+        name: name of the file.
 
     Raises:
         CorruptFileError: the file cannot be read.
     """
     try:
-        return PartReport(**json.loads(pq.read_schema(path).metadata[_REPORT_KEY]))
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise _corrupt_part(path, error) from error
+        schema = pq.read_schema(pa.BufferReader(pa.py_buffer(folder.mapped(name))))
+        return PartReport(**json.loads(schema.metadata[_REPORT_KEY]))
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise _corrupt_part(folder, name, error) from error
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read columns of a part's file, checking its pages against their checksums.
+def read_table(folder: Folder, name: str, schema: pa.Schema) -> pa.Table:
+    """Read columns of a Parquet file, checking its pages against their checksums, and its values.
 
     A nullable column that the file lacks is filled with nulls if it is one of `ADDED_COLUMNS`, or
     none of `PHOTO_SCHEMA`: a metadata column that the dataset got after the part was written.
 
+    Args:
+        folder: the dataset's folder.
+        name: name of the file.
+        schema: the columns to read.
+
     Raises:
         CorruptFileError: the file cannot be read, or lacks another column.
     """
+    content = folder.mapped(name)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        buffer = pa.BufferReader(pa.py_buffer(content))
+        with pq.ParquetFile(buffer, page_checksum_verification=True) as file:
             present = set(file.schema_arrow.names)
-            table = file.read([name for name in schema.names if name in present])
+            table = file.read([column for column in schema.names if column in present])
+        table.validate(full=True)
         for field in schema:
             if (
                 field.name not in present
@@ -195,13 +208,13 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         return table.select(schema.names).cast(schema)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise _corrupt_part(path, error) from error
+        raise _corrupt_part(folder, name, error) from error
 
 
-def _corrupt_part(path: Path, error: Exception) -> CorruptFileError:
+def _corrupt_part(folder: Folder, name: str, error: Exception) -> CorruptFileError:
     return CorruptFileError(
-        f"{path} is corrupt ({first_line(error)}); delete it and run `facetrove embed` with the "
-        "same photos again"
+        f"{folder.at(name)} is corrupt ({first_line(error)}); delete it and run `facetrove embed` "
+        "with the same photos again"
     )
 
 

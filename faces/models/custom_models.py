@@ -32,9 +32,9 @@ from typing import Any, NoReturn
 
 from faces.core.contract import MAX_DIMENSION
 from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
-from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.machine import cache_dir
+from faces.core.storage import Folder
 from faces.models.alignment import Alignment, AlignmentTemplate, arcface_template
 from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, is_model_file
 from faces.models.embedder import EmbedderSpec
@@ -335,9 +335,8 @@ def _are_numbers(value: object, count: int) -> bool:
 
 def _remember(model: CustomModel) -> None:
     _models_dir().mkdir(parents=True, exist_ok=True)
-    path = _models_dir() / f"{model.cache_name}.json"
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(asdict(model), indent=2) + "\n")
+    with Folder(_models_dir()).put(f"{model.cache_name}.json") as file:
+        file.write(f"{json.dumps(asdict(model), indent=2)}\n".encode())
 
 
 def cached_models() -> list[CustomModel]:

@@ -26,8 +26,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
-from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
+from faces.core.storage import Folder
 from faces.models.engines import (
     ENGINES,
     Batch,
@@ -131,8 +131,8 @@ def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> di
 
 
 def _write_record(record: dict[str, Any], record_path: Path) -> None:
-    with atomic_write(record_path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2))
+    with Folder(record_path.parent).put(record_path.name) as file:
+        file.write(json.dumps(record, indent=2).encode())
 
 
 def _rewrite(original: Path, draft: Path, rewrite: Rewrite) -> None:
