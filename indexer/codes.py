@@ -110,7 +110,12 @@ def search_codes(
     rows = np.empty((len(probes), k), np.int64)
     for start in range(0, len(probes), PROBES_AT_ONCE):
         some = slice(start, start + PROBES_AT_ONCE)
-        _, found = codes.search(np.ascontiguousarray(probes[some]), depth, params=parameters)
+        try:
+            _, found = codes.search(np.ascontiguousarray(probes[some]), depth, params=parameters)
+        except RuntimeError as error:
+            raise CorruptFileError(
+                f"codes.faiss cannot be searched ({first_line(error)}); {REBUILD}"
+            ) from error
         similarities[some], rows[some] = best_of(vectors, probes[some], found, k)
     return similarities, rows
 
