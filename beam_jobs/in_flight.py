@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from faces.core.documents import Count, parse
 from faces.core.errors import CorruptFileError
 from faces.core.storage import Folder
 
@@ -94,9 +95,8 @@ class PoisonRecord:
     def __init__(self, work: Folder) -> None:
         self._work = work
         try:
-            stored = json.loads(work.read(_POISON_RECORD_FILE))
-            self.deaths = Counter({str(key): int(count) for key, count in stored.items()})
-        except (OSError, ValueError, AttributeError, CorruptFileError):  # deaths are counted anew
+            self.deaths = Counter(parse(work.read(_POISON_RECORD_FILE), dict[str, Count]))
+        except (OSError, ValueError, CorruptFileError):  # deaths are counted anew
             self.deaths = Counter()
 
     def __contains__(self, key: str) -> bool:

@@ -12,7 +12,6 @@ must be in folders that all workers can access.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ import pyarrow.compute as pc
 
 from beam_jobs.piece_transforms import CopyPieces, EncodePieces
 from beam_jobs.runners.select import Workers, run_pipeline
+from faces.core.documents import json_text
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
@@ -166,6 +166,6 @@ def run(argv: Sequence[str] | None = None) -> Manifest:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(asdict(run()), indent=2))  # noqa: T201
+        print(json_text(asdict(run())))  # noqa: T201
     except FaceTroveError as error:
         sys.exit(f"error: {error}")

@@ -19,6 +19,7 @@ from indexer.layout import (
     CURRENT,
     DELETIONS,
     LOCK,
+    REBUILD,
     SEGMENTS,
     WORK,
     index_folder,
@@ -69,7 +70,7 @@ def open_segments(
     """
     deletions = read_deletions(index_dir, manifest.deletions)
     by_id = {s.entry.segment_id: replace(s, deleted=None) for s in opened}
-    segments = []
+    segments, num_deleted = [], 0
     for entry in manifest.segments:
         segment = by_id.get(entry.segment_id)
         if segment is None:
@@ -82,12 +83,18 @@ def open_segments(
                 )
             deleted = np.zeros(entry.num_faces, dtype=bool)
             deleted[rows] = True
+            num_deleted += int(np.count_nonzero(deleted))
             segment = replace(segment, deleted=deleted)
         segments.append(segment)
     if deletions:
         raise CorruptFileError(
             f"index {index_dir} deletes rows of segments that it does not have: "
             f"{', '.join(sorted(deletions))}"
+        )
+    if num_deleted != (0 if manifest.deletions is None else manifest.deletions.num_faces):
+        raise CorruptFileError(
+            f"index {index_dir} deletes {num_deleted} rows, and its manifest says another number; "
+            f"{REBUILD}"
         )
     return segments
 

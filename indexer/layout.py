@@ -26,7 +26,8 @@ REBUILD = "build the index again with --rebuild"
 
 MANIFEST_NAME = re.compile(r"manifest-(\d{6,})\.json")
 
-_ID = re.compile(r"[0-9a-f]{12}")
+ID_PATTERN = r"[0-9a-f]{12}"
+"""Regular expression of the ids of segments and of files of deleted rows."""
 
 
 def index_folder(index_dir: Path) -> Folder:
@@ -57,7 +58,7 @@ def new_id() -> str:
 
 def is_id(name: str) -> bool:
     """Return whether a name has the form of an id from `new_id`."""
-    return _ID.fullmatch(name) is not None
+    return re.fullmatch(ID_PATTERN, name) is not None
 
 
 def is_deletions_name(name: str) -> bool:

@@ -11,32 +11,33 @@ all: wherever it is interrupted, CURRENT names a complete version.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.contract import ModelContract
+from faces.core.documents import Count, Duration, Share, json_text, parse
 from faces.core.errors import CorruptFileError, MissingFileError, WrongUsageError, first_line
 from faces.core.kinds import is_dataset, is_index
 from faces.core.storage import FileDigest
 from indexer.layout import (
     CURRENT,
     DELETIONS,
+    ID_PATTERN,
     MANIFEST_NAME,
     REBUILD,
     SEGMENTS,
     index_folder,
-    is_deletions_name,
-    is_id,
     manifest_name,
     new_deletions_name,
 )
@@ -79,17 +80,17 @@ class Measured:
         num_threads: number of FAISS's threads in these measurements.
     """
 
-    recall_at_1: float
-    recall_at_10: float
-    recall_of_matches: float | None
+    recall_at_1: Share
+    recall_at_10: Share
+    recall_of_matches: Share | None
     threshold: float | None
-    num_probes: int
-    num_matches: int
-    probes_per_second: float
-    exact_probes_per_second: float
-    latency_ms_p50: float
-    latency_ms_p99: float
-    num_threads: int
+    num_probes: Count
+    num_matches: Count
+    probes_per_second: Duration
+    exact_probes_per_second: Duration
+    latency_ms_p50: Duration
+    latency_ms_p99: Duration
+    num_threads: Count
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ class SegmentEntry:
         built_on: where the vectors were clustered, `cpu` or `cuda`.
     """
 
-    segment_id: str
-    num_faces: int
-    num_photos: int
+    segment_id: Annotated[str, Meta(pattern=rf"\A{ID_PATTERN}\Z")]
+    num_faces: Count
+    num_photos: Count
     recipe: Recipe
     measured: Measured | None
     files: Mapping[str, FileDigest]
@@ -126,8 +127,8 @@ class DeletionsEntry:
         file: size and sha256 of the file.
     """
 
-    name: str
-    num_faces: int
+    name: Annotated[str, Meta(pattern=rf"\A{ID_PATTERN}\.arrow\Z")]
+    num_faces: Count
     file: FileDigest
 
 
@@ -151,7 +152,7 @@ class Manifest:
         created: time of publication in UTC, ISO 8601.
     """
 
-    version: int
+    version: Annotated[int, Meta(ge=0, le=10**9)]
     contract: ModelContract
     wanted: IndexOptions
     segments: tuple[SegmentEntry, ...]
@@ -192,7 +193,7 @@ def publish(index_dir: Path, manifest: Manifest, *, previous: bytes | None = Non
         BusyError: another process has published a version since then.
     """
     folder, name = index_folder(index_dir), manifest_name(manifest.version)
-    content = f"{json.dumps(asdict(manifest), indent=2)}\n".encode()
+    content = f"{json_text(asdict(manifest))}\n".encode()
     with folder.put(name) as file:
         file.write(content)
     line = f"{name} {hashlib.sha256(content).hexdigest()}\n".encode()
@@ -246,7 +247,7 @@ def read_manifest(index_dir: Path, name: str, *, sha256: str | None = None) -> M
         raise CorruptFileError(
             f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
         )
-    return _parse(content, path)
+    return _parse(content, index_dir, name)
 
 
 _CURRENT_LINE = re.compile(rf"({MANIFEST_NAME.pattern}) (?P<sha256>[0-9a-f]{{64}})\n".encode())
@@ -308,56 +309,41 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
     return {name: rows[segments == name] for name in np.unique(segments).tolist()}
 
 
-def _parse_segment(entry: Any) -> SegmentEntry:
-    segment_id, measured = entry.pop("segment_id"), entry.pop("measured")
-    if not isinstance(segment_id, str) or not is_id(segment_id):
-        raise ValueError(f"segment_id is {segment_id!r} instead of 12 hexadecimal digits")
-    if type(entry["num_faces"]) is not int or entry["num_faces"] < 0:
-        raise ValueError(f"num_faces of segment {segment_id} is {entry['num_faces']!r}")
-    return SegmentEntry(
-        segment_id=segment_id,
-        recipe=Recipe(**entry.pop("recipe")),
-        measured=None if measured is None else Measured(**measured),
-        files={name: FileDigest(**digest) for name, digest in entry.pop("files").items()},
-        **entry,
-    )
+@dataclass(frozen=True)
+class _Version:
+    """The format of a manifest, whatever else is in it; the deletions must not be left out."""
+
+    format_version: int
+    metric: str
+    deletions: Any
 
 
-def _parse_deletions(entry: Any) -> DeletionsEntry | None:
-    if entry is None:
-        return None
-    if not is_deletions_name(entry["name"]):
-        raise ValueError(f"the file of deleted rows is named {entry['name']!r}")
-    return DeletionsEntry(entry["name"], int(entry["num_faces"]), FileDigest(**entry["file"]))
-
-
-def _parse_calibration(entry: Any) -> Calibration | None:
-    if entry is None:
-        return None
-    similarities, rates = (tuple(map(float, entry.pop(n))) for n in ("similarities", "rates"))
-    return Calibration(similarities=similarities, rates=rates, **entry)
-
-
-def _parse(content: bytes, path: Path) -> Manifest:
+def _parse(content: bytes, index_dir: Path, name: str) -> Manifest:
+    path = index_dir / name
     try:
-        document: dict[str, Any] = json.loads(content)
-        version = document["format_version"]
-        if type(version) is int and version > FORMAT_VERSION:
+        found = msgspec.json.decode(content, type=_Version)
+        if found.format_version > FORMAT_VERSION:
             raise WrongUsageError(
-                f"{path} was written by a newer facetrove (format {version}, this one reads "
-                f"{FORMAT_VERSION}); update facetrove"
+                f"{path} was written by a newer facetrove (format {found.format_version}, this "
+                f"one reads {FORMAT_VERSION}); update facetrove"
             )
-        if version != FORMAT_VERSION or document["metric"] != METRIC:
-            raise ValueError(f"format version {version!r} instead of {FORMAT_VERSION}")
-        return Manifest(
-            contract=ModelContract.from_json(document.pop("contract"), source=str(path)),
-            wanted=IndexOptions(**document.pop("wanted")),
-            segments=tuple(map(_parse_segment, document.pop("segments"))),
-            deletions=_parse_deletions(document.pop("deletions")),
-            calibration=_parse_calibration(document.pop("calibration", None)),
-            **document,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if found.format_version != FORMAT_VERSION or found.metric != METRIC:
+            raise ValueError(f"format version {found.format_version} instead of {FORMAT_VERSION}")
+        manifest = parse(content, Manifest)
+        _require_sense(manifest, name)
+    except ValueError as error:
         raise CorruptFileError(
-            f"{path} cannot be read by this version of facetrove ({error}); {REBUILD}"
+            f"{path} cannot be read by this version of facetrove ({first_line(error)}); {REBUILD}"
         ) from error
+    return manifest
+
+
+def _require_sense(manifest: Manifest, name: str) -> None:
+    """Raise ValueError where parts of a manifest contradict each other."""
+    if manifest_name(manifest.version) != name:
+        raise ValueError(f"it says that it is version {manifest.version}")
+    ids = [entry.segment_id for entry in manifest.segments]
+    if len(set(ids)) < len(ids):
+        raise ValueError("it has a segment twice")
+    if manifest.num_faces < 0:
+        raise ValueError("it deletes more faces than there are")

@@ -23,9 +23,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
+from typing import Annotated
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from msgspec import Meta
 
 from faces.core.descriptors import (
     PRIVATE_DIR_MODE,
@@ -55,8 +57,8 @@ facetrove writes has more than a hundredth of that."""
 class FileDigest:
     """Size in bytes and sha256 of a file, by which corruption is detected."""
 
-    num_bytes: int
-    sha256: str
+    num_bytes: Annotated[int, Meta(ge=0, le=2**62)]
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
     @classmethod
     def of(cls, file: BufferedReader) -> FileDigest:

@@ -319,7 +319,7 @@ def read_deletions(dataset_dir: Path) -> Deletions:
         _ = deletions.undoable  # parses the records
     except LinkFoundError:
         raise
-    except (CorruptFileError, ValueError, KeyError, TypeError) as error:
+    except (CorruptFileError, ValueError) as error:
         raise CorruptFileError(
             f"{folder.at(DELETIONS_FILE)} is corrupt, and without it deleted faces could come "
             "back; restore it from a backup, or embed into a new dataset without the photos that "

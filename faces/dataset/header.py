@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import pyarrow as pa
 
 from faces.core.contract import ModelContract
+from faces.core.documents import json_text, read_document
 from faces.core.errors import CorruptFileError
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.dataset.layout import HEADER_FILE, dataset_folder
+from faces.dataset.schema import ADDED_ON_READING, PHOTO_SCHEMA, face_schema
 from faces.photos.metadata import METADATA_TYPES
 
 FORMAT_VERSION = 3
@@ -52,6 +55,26 @@ class DatasetSettings:
         }
 
 
+@dataclass(frozen=True)
+class _Version:
+    """The version of the format of a dataset.json, whatever else is in it."""
+
+    format_version: int
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The content of dataset.json."""
+
+    format_version: Literal[3]
+    contract: ModelContract
+    selection: FaceSelection
+    metadata: dict[str, str]
+    limits: PhotoLimits | None
+    run: str
+    purged: str = ""
+
+
 def read_settings(dataset_dir: Path) -> DatasetSettings:
     """Read the settings of an existing dataset.
 
@@ -59,46 +82,48 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
         CorruptFileError: dataset.json cannot be read, or is of another format version.
     """
     header = _read_header(dataset_dir)
-    source = str(dataset_dir / HEADER_FILE)
-    contract = ModelContract.from_json(header.get("contract"), source=source)
-    try:
-        return DatasetSettings(
-            contract,
-            FaceSelection(**header["selection"]),
-            pa.schema([(n, METADATA_TYPES[kind]) for n, kind in header["metadata"].items()]),
-            None if header["limits"] is None else PhotoLimits(**header["limits"]),
-            header.get("purged", ""),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CorruptFileError(f"{source} is corrupt ({error!r})") from error
+    ours = {*PHOTO_SCHEMA.names, *face_schema(1).names, *ADDED_ON_READING}
+    columns = header.metadata.items()
+    for name, kind in columns:
+        if name in ours or kind not in METADATA_TYPES:
+            raise CorruptFileError(
+                f"{dataset_dir / HEADER_FILE} has a column {name!r} of type {kind!r}, which no "
+                "photo list can have: it is corrupt; embed the photos into a new dataset"
+            )
+    return DatasetSettings(
+        header.contract,
+        header.selection,
+        pa.schema([(name, METADATA_TYPES[kind]) for name, kind in columns]),
+        header.limits,
+        header.purged,
+    )
 
 
-def run_in_force(dataset_dir: Path) -> Any:
+def run_in_force(dataset_dir: Path) -> str:
     """Return the name of the run in force: the only one that may commit parts to a dataset.
 
     Raises:
         CorruptFileError: dataset.json cannot be read, or is of another format version.
     """
-    return _read_header(dataset_dir).get("run")
+    return _read_header(dataset_dir).run
 
 
 def write_header(dataset_dir: Path, settings: DatasetSettings, run: str) -> None:
     """Write dataset.json atomically: the dataset's settings and the run in force."""
     header = {"format_version": FORMAT_VERSION, **settings.to_json(), "run": run}
     with dataset_folder(dataset_dir).put(HEADER_FILE) as file:
-        file.write(f"{json.dumps(header, indent=2)}\n".encode())
+        file.write(f"{json_text(header)}\n".encode())
 
 
-def _read_header(dataset_dir: Path) -> dict[str, Any]:
-    header_path = dataset_dir / HEADER_FILE
-    try:
-        document = json.loads(dataset_folder(dataset_dir).read(HEADER_FILE))
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{header_path} cannot be read ({error})") from error
-    if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
-        found = document.get("format_version") if isinstance(document, dict) else None
-        raise CorruptFileError(
-            f"{header_path} has format version {found!r}, this facetrove reads {FORMAT_VERSION}; "
-            "it is corrupt or was made by another version of facetrove: embed into a new dataset"
-        )
-    return document
+def _read_header(dataset_dir: Path) -> _Header:
+    folder = dataset_folder(dataset_dir)
+    content = folder.read(HEADER_FILE)
+    with suppress(ValueError):
+        found = msgspec.json.decode(content, type=_Version).format_version
+        if found != FORMAT_VERSION:
+            raise CorruptFileError(
+                f"{folder.at(HEADER_FILE)} has format version {found!r}, this facetrove reads "
+                f"{FORMAT_VERSION}; it is corrupt or was made by another version of facetrove: "
+                "embed into a new dataset"
+            )
+    return read_document(folder, HEADER_FILE, _Header)

@@ -7,7 +7,6 @@ are copies.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faces.core.documents import Count, Duration, json_text, parse
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import Folder
 from faces.models.face import FaceQuality
@@ -81,6 +81,10 @@ ADDED_COLUMNS = ("picture_hash", "kept_away")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
 
+ADDED_ON_READING = ("part", "faces_part", "also_at")
+"""Columns that reading a dataset adds to those of photos and faces."""
+
+
 def face_schema(dimension: int) -> pa.Schema:
     """Return the columns of a face whose embedding has `dimension` dimensions."""
     return pa.schema(
@@ -109,10 +113,10 @@ class PartReport:
         seconds: seconds spent on the part, by stage.
     """
 
-    num_photos: int
-    num_faces: int
-    num_rejected: int
-    seconds: dict[str, float]
+    num_photos: Count
+    num_faces: Count
+    num_rejected: Count
+    seconds: dict[str, Duration]
 
 
 def faces_table(
@@ -158,7 +162,7 @@ def with_report(photos: pa.Table, num_faces: int, seconds: Mapping[str, float]) 
     """Return a part's photos with the part's report in their schema metadata."""
     rejected = pc.sum(pc.equal(photos["status"], PhotoStatus.REJECTED.value)).as_py() or 0
     report = PartReport(len(photos), num_faces, rejected, dict(seconds))
-    return photos.replace_schema_metadata({_REPORT_KEY: json.dumps(asdict(report))})
+    return photos.replace_schema_metadata({_REPORT_KEY: json_text(asdict(report))})
 
 
 def read_report(folder: Folder, name: str) -> PartReport:
@@ -173,8 +177,8 @@ def read_report(folder: Folder, name: str) -> PartReport:
     """
     try:
         schema = pq.read_schema(pa.BufferReader(pa.py_buffer(folder.mapped(name))))
-        return PartReport(**json.loads(schema.metadata[_REPORT_KEY]))
-    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        return parse(schema.metadata[_REPORT_KEY], PartReport)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise _corrupt_part(folder, name, error) from error
 
 

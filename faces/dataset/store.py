@@ -6,7 +6,6 @@ Where several parts have a row for the same uri, the row of the newest part is t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +31,8 @@ from faces.dataset.layout import (
     dataset_folder,
     part_file,
     part_names,
-    record_files,
 )
+from faces.dataset.run_records import read_records
 from faces.dataset.schema import (
     KEPT_AWAY,
     PHOTO_SCHEMA,
@@ -281,19 +280,7 @@ class Dataset:
         Raises:
             CorruptFileError: a summary cannot be read.
         """
-        records = []
-        for name in record_files(self.folder):
-            try:
-                record = json.loads(self.folder.read(name))
-            except (ValueError, RecursionError):
-                record = None
-            if not isinstance(record, dict):
-                raise CorruptFileError(
-                    f"{self.folder.at(name)} is corrupt; delete it: it is a summary of a run, and "
-                    "nothing needs it"
-                )
-            records.append(record)
-        return records
+        return read_records(self.folder)
 
     def require_whole(self) -> None:
         """Check that each part that has its photos file has its faces file too.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,8 +26,8 @@ from faces.dataset.layout import (
     dataset_folder,
     part_file,
     part_names,
-    record_file,
 )
+from faces.dataset.run_records import write_record
 from faces.dataset.schema import with_report, write_table
 from faces.dataset.store import Dataset
 from faces.dataset.withholding import NO_THUMBNAILS, Thumbnails, withhold_deleted
@@ -133,8 +132,7 @@ class DatasetWriter:
         write_header(self.dataset.path, self.dataset.settings, self.run)
         if record is None:
             return
-        with self.dataset.folder.put(record_file(self.run)) as file:
-            file.write(f"{json.dumps(record, indent=2)}\n".encode())
+        write_record(self.dataset.folder, self.run, record)
 
 
 def require_dataset_path(path: str | Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from faces.core.documents import json_text
 from faces.core.errors import WrongUsageError
 from faces.core.storage import put_file
 
@@ -25,4 +25,4 @@ def require_new_file(path: Path) -> None:
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write a report to a file, as JSON."""
     with put_file(path) as file:
-        file.write(f"{json.dumps(document, indent=2)}\n".encode())
+        file.write(f"{json_text(document)}\n".encode())
