@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from faces.core.arrow_checks import require_values
 from faces.core.arrow_files import open_arrow
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import FileDigest, Folder
-from faces.dataset.schema import face_schema
+from faces.dataset.schema import FINITE_COLUMNS, face_schema
+from faces.photos.metadata import METADATA_TYPES
 from indexer.layout import REBUILD
 
 BATCH_ROWS = 1 << 14
@@ -84,7 +86,7 @@ class Faces:
             self._names = frozenset(self.schema.names)
             expected = {column.name: column.type for column in FACES_SCHEMA}
             types = dict(zip(self.schema.names, self.schema.types, strict=True))
-            if types | expected != types:
+            if types | expected != types or not _are_metadata(types.keys() - expected, types):
                 raise pa.ArrowInvalid("a column is missing or has another type")
             if self._reader.num_record_batches != -(-num_faces // BATCH_ROWS):
                 raise pa.ArrowInvalid(
@@ -127,10 +129,11 @@ class Faces:
             with self._corruption_named():
                 batch = self._reader.get_batch(number)
                 batch.validate(full=True)  # an offset out of range would read foreign memory
+                require_values(batch, FACES_SCHEMA, finite=FINITE_COLUMNS)
                 expected = min(BATCH_ROWS, self._num_faces - number * BATCH_ROWS)
-                if batch.num_rows != expected or _has_forbidden_nulls(batch):
+                if batch.num_rows != expected:
                     raise pa.ArrowInvalid(
-                        f"batch {number} has {batch.num_rows} rows instead of {expected}, or a null"
+                        f"batch {number} has {batch.num_rows} rows instead of {expected}"
                     )
             self._checked[number] = batch
         return self._checked[number]
@@ -145,7 +148,5 @@ class Faces:
             ) from error
 
 
-def _has_forbidden_nulls(batch: pa.RecordBatch) -> bool:
-    return any(
-        batch.column(column.name).null_count for column in batch.schema if not column.nullable
-    )
+def _are_metadata(names: Iterable[str], types: Mapping[str, pa.DataType]) -> bool:
+    return all(types[name] in METADATA_TYPES.values() for name in names)

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from faces.core.arrow_checks import require_values
 from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import FileDigest, Folder
+from faces.dataset.schema import PHOTO_SCHEMA
+from faces.photos.metadata import METADATA_TYPES
 from indexer.faces_file import BATCH_ROWS, faces_schema
 from indexer.layout import REBUILD, SEGMENTS, index_folder, new_id, segment_folder
 from indexer.manifest import SegmentEntry
@@ -31,6 +33,13 @@ PHOTOS_FILE, CODES_FILE = "photos.arrow", "codes.faiss"
 
 PHOTO_COLUMNS = ("uri", "photo_id", "width", "height", "status", "is_copy", "num_faces", "part")
 """The columns of photos.arrow beside the photos' metadata."""
+
+_PHOTOS_SCHEMA = pa.schema(
+    [
+        *(PHOTO_SCHEMA.field(name) for name in PHOTO_COLUMNS if name != "part"),
+        pa.field("part", pa.string(), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -114,9 +123,12 @@ def read_photos(index_dir: Path, entry: SegmentEntry) -> pa.Table:
     content = folder.mapped(PHOTOS_FILE, entry.files[PHOTOS_FILE])
     try:
         photos = read_arrow(content)
-        for name in ("status", "part"):
-            column_index = photos.schema.get_field_index(name)
-            photos = photos.set_column(column_index, name, pc.cast(photos[name], pa.string()))
+        metadata = [field for field in photos.schema if field.name not in _PHOTOS_SCHEMA.names]
+        if any(field.type not in METADATA_TYPES.values() for field in metadata):
+            raise pa.ArrowInvalid("a column has another type")
+        photos = photos.select([*_PHOTOS_SCHEMA.names, *(field.name for field in metadata)])
+        photos = photos.cast(pa.schema([*_PHOTOS_SCHEMA, *metadata]))
+        require_values(photos, _PHOTOS_SCHEMA)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise CorruptFileError(
             f"{folder.at(PHOTOS_FILE)} is corrupt ({first_line(error)}); {REBUILD}"

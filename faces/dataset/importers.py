@@ -218,19 +218,23 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_feather(path: Path) -> dict[str, Any]:
-    return _columns(pyarrow.feather.read_table(path))
+    return _columns(pyarrow.feather.read_table(path, memory_map=False))
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:
-    return _columns(pq.read_table(path))
+    # read_table would add columns for folders with names such as year=2020.
+    with pq.ParquetFile(path) as file:
+        return _columns(file.read())
 
 
 def _columns(table: pa.Table) -> dict[str, Any]:
+    table.validate(full=True)  # an offset out of range would read foreign memory
     return {name: table[name].to_pylist() for name in table.column_names}
 
 
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, NotImplementedError),
+    OverflowError,
     *(zipfile.BadZipFile, zlib.error, pa.ArrowException),
 )
 """Errors that the readers raise on corrupt files and on files of another kind."""

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faces.core.arrow_checks import require_values
 from faces.core.documents import Count, Duration, json_text, parse
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import Folder
@@ -80,6 +81,9 @@ PHOTO_SCHEMA = pa.schema(
 ADDED_COLUMNS = ("picture_hash", "kept_away")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
+
+FINITE_COLUMNS = ("box", "score", "embedding_norm")
+"""Columns of faces that are finite numbers; landmarks and poses are NaN where they are unknown."""
 
 ADDED_ON_READING = ("part", "faces_part", "also_at")
 """Columns that reading a dataset adds to those of photos and faces."""
@@ -203,6 +207,7 @@ def read_table(folder: Folder, name: str, schema: pa.Schema) -> pa.Table:
             present = set(file.schema_arrow.names)
             table = file.read([column for column in schema.names if column in present])
         table.validate(full=True)
+        require_values(table, schema, finite=FINITE_COLUMNS)
         for field in schema:
             if (
                 field.name not in present
