@@ -89,7 +89,7 @@ def open_segments(
     if deletions:
         raise CorruptFileError(
             f"index {index_dir} deletes rows of segments that it does not have: "
-            f"{', '.join(sorted(deletions))}"
+            f"{', '.join(map(repr, sorted(deletions)[:3]))}"
         )
     if num_deleted != (0 if manifest.deletions is None else manifest.deletions.num_faces):
         raise CorruptFileError(

@@ -22,6 +22,10 @@ MAX_DIMENSION = 65_536
 more is corrupt."""
 
 
+Name = Annotated[str, Meta(max_length=4096, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
+"""A name or digest: one line of text."""
+
+
 @dataclass(frozen=True)
 class ModelContract:
     """The models and the preprocessing that turned photos into embeddings.
@@ -38,11 +42,11 @@ class ModelContract:
         preprocessing_version: version of the preprocessing, see `PREPROCESSING_VERSION`.
     """
 
-    detector: str
-    detector_digest: str
-    alignment: str
-    embedder: str
-    embedder_digest: str
+    detector: Name
+    detector_digest: Name
+    alignment: Name
+    embedder: Name
+    embedder_digest: Name
     dimension: Annotated[int, Meta(ge=1, le=MAX_DIMENSION)]
     preprocessing_version: VersionNumber = PREPROCESSING_VERSION
 
