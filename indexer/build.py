@@ -15,6 +15,7 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.settings import Device
+from faces.core.storage import Folder
 from faces.dataset.deletions import Deletions, read_deletions
 from faces.dataset.store import Dataset
 from indexer.changes import (
@@ -38,7 +39,7 @@ from indexer.segment_builder import (
     faces_of_photos,
     live_faces,
 )
-from indexer.segment_files import new_segment_dir, read_photos
+from indexer.segment_files import new_segment, read_photos
 from indexer.thresholds import Calibration
 
 COMPACT_DELETED_SHARE = 0.3
@@ -111,7 +112,7 @@ def _first_build(
     builder: SegmentBuilder, source: Dataset, options: IndexOptions, deletions: Deletions
 ) -> Manifest:
     try:
-        with new_segment_dir(builder.writer.path) as folder:
+        with new_segment(builder.writer.path) as folder:
             rows = _write_everything(builder, source, folder)
             entry = builder.finish_segment(folder, rows, options)
     finally:
@@ -144,7 +145,7 @@ def _calibration_kept(builder: SegmentBuilder, source: Dataset) -> Calibration |
     return previous.calibration if shared else None
 
 
-def _write_everything(builder: SegmentBuilder, source: Dataset, folder: Path) -> SegmentRows:
+def _write_everything(builder: SegmentBuilder, source: Dataset, folder: Folder) -> SegmentRows:
     """Write the faces and photos of the whole dataset into the folder of a new segment.
 
     This is a function of its own so that the memory it takes is free when training begins.
