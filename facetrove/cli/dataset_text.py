@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from faces.dataset.counts import DatasetCounts
+from faces.photos.passed_over import PassedOverCounts
 from facetrove.cli.text import counted, printable
 
 
@@ -46,6 +48,32 @@ def show_kept_away(counts: DatasetCounts, dataset: Path) -> None:
             f"burst: look at them with `facetrove info {name} --kept-away`, and let in what was "
             f"not deleted with `facetrove allow {name} --face DIGEST`"
         )
+
+
+def show_passed_over(passed_over: PassedOverCounts) -> None:
+    """Print what a run passed over in folders and archives, a line for each kind."""
+    for kind, (noun, what) in _PASSED_OVER.items():
+        if counts := passed_over.get(kind):
+            click.echo(f"  {counted(sum(counts.values()), noun)} {what}: {_labels(counts)}")
+
+
+_PASSED_OVER = {
+    "other_ending": ("file", "passed over, with other endings than photos"),
+    "archive": ("archive", "in folders passed over (name them to take their photos)"),
+    "excluded": ("photo", "excluded"),
+    "hidden": ("name", "that begin with a dot passed over"),
+    "link": ("link", "passed over (name what they lead to)"),
+    "archive_end": ("archive", "whose end is odd, so that photos may be missing"),
+}
+"""What was counted, and how the line goes on, by the kinds of `PassedOverCounts`."""
+
+
+def _labels(counts: Mapping[str, int]) -> str:
+    """Return the labels with their numbers, the most frequent ones first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(
+        f"{printable(label) or 'without ending'} {count:,}" for label, count in ordered
+    )
 
 
 def faces_of_photos(counts: DatasetCounts) -> str:
