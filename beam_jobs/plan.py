@@ -47,7 +47,7 @@ class Plan:
             Possible copies are adjacent.
         group: (n,) int64, equal for rows of `to_do` that may be copies of each other.
         stored: contents in the dataset that photos to do may be copies of, sorted by num_bytes:
-            num_bytes, photo_id, width, height, num_faces, status.
+            num_bytes, photo_id, width, height, num_faces, status, partly_read.
         vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
         excluded: (e,) string, uris in the dataset that the listing leaves out by a pattern.
         below_gone: (b,) string, uris in the dataset that lie in the places of `drop_below`.
@@ -157,7 +157,8 @@ def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table
     if dataset is None:
         columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
         return current_photos(pa.schema(columns).empty_table())
-    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason", "kept_away"]
+    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
+    compared += ["kept_away", "partly_read"]
     return dataset.photos_in_parts([*compared, *metadata.names])
 
 
@@ -282,7 +283,7 @@ def _require_without_photos(place: Place, listed: pa.Array) -> None:
 
 def _contents(stored: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
     """Return the contents in the dataset that have a result and the size of a photo to do."""
-    columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
+    columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status", "partly_read"]
     without_faces = pc.equal(stored["status"], PhotoStatus.NO_FACE.value)
     usable = pc.and_(_has_result(stored), pc.or_(without_faces, pc.is_valid(stored["faces_part"])))
     contents = stored.filter(usable).select(columns)

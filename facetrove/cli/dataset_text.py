@@ -25,8 +25,18 @@ def show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
         click.echo(f"  {counted(deleted, 'photo')} whose faces were deleted")
     if counts.num_copies:
         click.echo(f"  {counted(counts.num_copies, 'photo')} {of_copies}")
+    for part, what in _PARTLY_READ.items():
+        if count := counts.by_partly_read.get(part):
+            click.echo(f"  {counted(count, 'photo')} {what}")
     for reason, count in sorted(counts.by_reason.items()):
         click.echo(f"  {counted(count, 'photo')} rejected: {printable(reason)}")
+
+
+_PARTLY_READ = {
+    "further_pages": "with further pages or frames, of which only the first is looked at",
+    "cut_short": "whose files end early, so that the end of the picture may be missing",
+}
+"""What is said of photos that were read in part, by `faces.photos.rejection.PartlyRead`."""
 
 
 def show_kept_away(counts: DatasetCounts, dataset: Path) -> None:

@@ -9,6 +9,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from faces.models.registry import load_pipeline
@@ -294,3 +295,26 @@ def test_a_photo_of_any_date_is_embedded_and_unchanged_in_the_next_run(
     assert finished.stdout.splitlines()[-1].endswith("holds 1 face of 2 photos")
     again = run_facetrove("embed", *sources, tmp_path / "d", "--dry-run")
     assert again.stdout.splitlines() == ["2 photos found", "  2 already in the dataset"]
+
+
+def test_photos_that_are_read_in_part_are_counted(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset = tmp_path / "photos", tmp_path / "d"
+    photos.mkdir()
+    content = (demo_photos / "biden.jpg").read_bytes()
+    (photos / "cut.jpg").write_bytes(content[:-2])
+    (photos / "copy.jpg").write_bytes(content[:-2])
+    with PIL.Image.open(demo_photos / "obama2.jpg") as picture:
+        blank = PIL.Image.new("RGB", (400, 300), "white")
+        blank.save(photos / "album.tif", save_all=True, append_images=[picture.convert("RGB")])
+    finished = run_facetrove("embed", photos, dataset, *ONE_WORKER)
+    said = [
+        "  1 photo with further pages or frames, of which only the first is looked at",
+        "  2 photos whose files end early, so that the end of the picture may be missing",
+    ]
+    assert finished.stdout.splitlines()[3:-1] == said
+    (photos / "third.jpg").write_bytes(content[:-2])  # a copy of what is in the dataset
+    said[1] = said[1].replace("2", "3")
+    run_facetrove("embed", photos, dataset, *ONE_WORKER)
+    assert run_facetrove("info", dataset).stdout.splitlines()[3:5] == said
+    document = json.loads(run_facetrove("info", dataset, "--json").stdout)
+    assert document["by_partly_read"] == {"cut_short": 3, "further_pages": 1}
