@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from faces.core.files import PRIVATE_DIR_MODE, atomic_write
+from faces.core.files import atomic_write
+from faces.core.folders import make_inner_folder
 
 MAX_DEATHS = 3
 """A photo is quarantined when so many workers died while it alone was in flight."""
@@ -51,7 +52,7 @@ class InFlight:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
+        make_inner_folder(path.parent, exist_ok=True)
         self._path = path
         _own_markers.add(path)
         self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from beam_jobs.piece_transforms import CopyPieces, EncodePieces, list_photos_of_piece
 from beam_jobs.runners.select import Workers, run_pipeline
 from faces.core.errors import FaceTroveError, WrongUsageError
-from faces.core.files import PRIVATE_DIR_MODE
+from faces.core.folders import make_inner_folder
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.store import Dataset
@@ -106,7 +106,7 @@ class _PartialIndexes:
     def read_faces(self, source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
         """Have workers copy the faces of photos, and yield them in the order of the parts."""
         shutil.rmtree(self.work_dir, ignore_errors=True)
-        self.work_dir.mkdir(mode=PRIVATE_DIR_MODE)
+        make_inner_folder(self.work_dir)
         parts = np.array(sorted(photos["faces_part"].unique().to_pylist()))
         for number, piece_parts in enumerate(np.array_split(parts, self.num_pieces)):
             if len(piece_parts) == 0:

@@ -25,7 +25,7 @@ from beam_jobs.shards import Shard, cut_into_shards, isolate_suspects
 from beam_jobs.transforms import EmbedShards
 from beam_jobs.work_files import write_work
 from faces.core.errors import FaceTroveError
-from faces.core.files import PRIVATE_DIR_MODE
+from faces.core.folders import make_inner_folder
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.schema import PhotoStatus, face_schema
@@ -90,7 +90,7 @@ class ShardRun:
             FaceTroveError: the job failed; committed parts are kept.
         """
         if len(self._plan.to_do):
-            self._work_dir.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
+            make_inner_folder(self._work_dir, exist_ok=True)
             if self._source is not None:
                 self._source, to_do = self._source.prepared(self._plan.to_do, self._work_dir)
                 self._plan = replace(self._plan, to_do=to_do)

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from faces.core.arrow_files import write_arrow
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
-from faces.core.files import PRIVATE_DIR_MODE, atomic_write
+from faces.core.files import atomic_write
+from faces.core.folders import make_inner_folder
 from faces.core.hashing import sha256_of
 from faces.core.kinds import is_dataset, is_index
 from indexer.layout import (
@@ -306,7 +307,7 @@ def write_deletions(
         return None
     table = pa.concat_tables(tables).combine_chunks()
     folder = deletions_dir(index_dir)
-    folder.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
+    make_inner_folder(folder, exist_ok=True)
     name = new_deletions_name()
     write_arrow(folder / name, table)
     return DeletionsEntry(name, len(table), FileDigest.of(folder / name))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.core.files import PRIVATE_DIR_MODE
+from faces.core.folders import make_inner_folder
 from faces.dataset.store import Dataset
 from indexer.codes import write_codes
 from indexer.faces_file import Faces
@@ -32,7 +32,7 @@ def _folder(piece: Path) -> Path:
 def write_piece(piece: Path, source: Dataset, batches: Iterable[FaceBatch]) -> None:
     """Write the embeddings and faces of a partial index, replacing what a lost worker left."""
     folder = _folder(piece)
-    folder.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
+    make_inner_folder(folder, exist_ok=True)
     write_faces(folder, batches, source.contract.dimension, source.metadata)
 
 

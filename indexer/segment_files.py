@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.arrow_files import write_arrow
-from faces.core.files import PRIVATE_DIR_MODE, atomic_write, sync_dir
+from faces.core.files import atomic_write, sync_dir
+from faces.core.folders import make_inner_folder
 from indexer.faces_file import BATCH_ROWS, faces_schema
 from indexer.layout import new_id, segment_dir
 from indexer.manifest import FileDigest, SegmentEntry
@@ -50,9 +51,9 @@ class FaceBatch:
 def new_segment_dir(index_dir: Path) -> Iterator[Path]:
     """Make a folder for a new segment; remove it again if the `with` block raises."""
     folder = segment_dir(index_dir, new_id())
-    folder.parent.mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
+    make_inner_folder(folder.parent, exist_ok=True)
     sync_dir(index_dir)
-    folder.mkdir(mode=PRIVATE_DIR_MODE)
+    make_inner_folder(folder)
     try:
         yield folder
         sync_dir(folder.parent)

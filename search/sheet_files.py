@@ -16,6 +16,9 @@ EXIF_SOFTWARE = 0x0131
 
 SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
+_SHEET_FORMATS = ("JPEG", "PNG", "WEBP")
+"""Pillow's names of the formats of contact sheets."""
+
 
 def require_picture_name(path: Path) -> None:
     """Raise WrongUsageError unless a contact sheet can be written to a path.
@@ -39,7 +42,7 @@ def require_picture_name(path: Path) -> None:
 
 def _is_contact_sheet(path: Path) -> bool:
     try:
-        with PIL.Image.open(path) as picture:
+        with PIL.Image.open(path, formats=_SHEET_FORMATS) as picture:
             return bool(picture.getexif().get(EXIF_SOFTWARE) == SHEET_MARK)
-    except OSError:
+    except Exception:  # Pillow raises nearly any exception on a picture that is none of ours
         return False

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from faces.core.errors import BusyError
+from faces.core.locks import file_lock
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ending of the names of files that are not complete yet."""
@@ -96,9 +97,10 @@ def writer_lock(folder: Path, *, what: str, name: str = LOCK_FILE) -> Iterator[N
 
     Raises:
         BusyError: another process holds the lock.
+        FaceTroveError: the folder lies on a file system without locks.
     """
     try:
-        with FileLock(folder / name, timeout=0):
+        with file_lock(folder / name, timeout=0):
             yield
     except Timeout as error:
         raise BusyError(

@@ -15,6 +15,7 @@ import pyarrow as pa
 from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
 from faces.core.files import PRIVATE_DIR_MODE, atomic_write, remove_temporary_files, writer_lock
+from faces.core.folders import make_inner_folder
 from faces.core.kinds import is_dataset
 from faces.dataset.deletions import clear_leftovers
 from faces.dataset.header import DatasetSettings, run_in_force, write_header
@@ -75,7 +76,7 @@ class DatasetWriter:
                 same_limits = existing.limits == settings.limits
                 in_force = settings if same_limits else replace(settings, limits=None)
             for name in FOLDERS:
-                (path / name).mkdir(exist_ok=True, mode=PRIVATE_DIR_MODE)
+                make_inner_folder(path / name, exist_ok=True)
             yield cls(Dataset(path, settings), _begin_run(path, in_force))
 
     def part_name(self, shard: int) -> str:

@@ -334,10 +334,14 @@ def _are_numbers(value: object, count: int) -> bool:
 
 
 def _remember(model: CustomModel) -> None:
-    _models_dir().mkdir(parents=True, exist_ok=True)
     path = _models_dir() / f"{model.cache_name}.json"
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(asdict(model), indent=2) + "\n")
+    try:
+        _models_dir().mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(asdict(model), indent=2) + "\n")
+    except OSError:  # the cache may be read-only where the model was remembered before
+        if _read_remembered(path) != model:
+            raise
 
 
 def cached_models() -> list[CustomModel]:

@@ -12,22 +12,25 @@ CPU. Later processes read the prepared network from the cache.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
+from faces.core.errors import ModelUnavailableError, WrongUsageError, cause_of, first_line
 from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
+from faces.core.locks import file_lock
 from faces.models.engines import (
     ENGINES,
     Batch,
@@ -64,18 +67,21 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
     requested, placement = placement, resolve_placement(placement)
     path = prepared_path(source.name)
     record_path = path.with_suffix(".json")
-    with FileLock(record_path.with_suffix(".lock")):
-        record = _from_cache(record_path, source)
-        if record is None:
-            record = _prepare_now(source.locate(), record_path, source)
-        if placement.device in PROVIDERS and _key(placement) not in record["milliseconds"]:
-            try:
-                record = _try_device(source, placement, record, record_path)
-            except WrongUsageError as error:
-                if requested.device != "auto":
-                    raise
-                _log.warning("%s; running on the CPU instead", error)
-                placement = Placement("cpu")
+    # A network that is prepared is only read: the cache may be read-only, or have no locks.
+    record = _from_cache(record_path, source)
+    if record is None or _lacks(record, placement):
+        with _writing(source, record_path):
+            record = _from_cache(record_path, source)
+            if record is None:
+                record = _prepare_now(source.locate(), record_path, source)
+            if _lacks(record, placement):
+                try:
+                    record = _try_device(source, placement, record, record_path)
+                except WrongUsageError as error:
+                    if requested.device != "auto":
+                        raise
+                    _log.warning("%s; running on the CPU instead", error)
+                    placement = Placement("cpu")
     if placement.device == "openvino" and "openvino" not in record["milliseconds"]:
         raise WrongUsageError(
             f"OpenVINO cannot run {source.name}, or its outputs differ from the published file's; "
@@ -88,6 +94,33 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
         record["one_at_a_time"],
         record["milliseconds"],
     )
+
+
+def _lacks(record: dict[str, Any], placement: Placement) -> bool:
+    """Return whether the network has not been tried on an accelerator yet."""
+    return placement.device in PROVIDERS and _key(placement) not in record["milliseconds"]
+
+
+@contextmanager
+def _writing(source: NetworkSource, record_path: Path) -> Iterator[None]:
+    """Hold the lock under which a network is prepared.
+
+    Raises:
+        ModelUnavailableError: the cache cannot be written to.
+    """
+    folder = record_path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(record_path.with_suffix(".lock"), needed=False):
+            yield
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise ModelUnavailableError(
+            f"{source.name} is not prepared in {folder}, where nothing can be written "
+            f"({cause_of(error)}); have somebody who may write there run `facetrove models "
+            f"{source.name}`, or let FACETROVE_CACHE name a folder of your own"
+        ) from error
 
 
 def _from_cache(record_path: Path, source: NetworkSource) -> dict[str, Any] | None:

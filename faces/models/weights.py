@@ -140,10 +140,8 @@ def _fetch_published(file: PinnedFile) -> Path:
 
 
 def weights_dir() -> Path:
-    """Return the cache's folder of published and prepared networks, which is made if missing."""
-    folder = cache_dir() / "weights"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Return the cache's folder of published and prepared networks, which may not exist yet."""
+    return cache_dir() / "weights"
 
 
 def prepared_path(name: str) -> Path:
