@@ -149,7 +149,10 @@ def _list_source(source: str | Path, reader: SourceReader) -> list[SourceListing
             return _list_pattern(text, reader)
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         problem = "does not exist" if is_missing else f"cannot be examined ({cause_of(error)})"
-        raise WrongUsageError(f"{text} {problem}; name {_SOURCE_KINDS}") from error
+        raise WrongUsageError(
+            f"{text} {problem}; name {_SOURCE_KINDS}. Where photos of a dataset have moved, "
+            "`facetrove relocate` says so, and --drop-below drops those of a folder that is gone"
+        ) from error
     if stat.S_ISDIR(mode):
         return [find_in_folder(text, path, reader.exclusion, reader.counted)]
     if stat.S_ISREG(mode):

@@ -59,6 +59,10 @@ class Place:
             mask[row] = self._rest(uris[row].as_py()) is not None
         return mask
 
+    def is_in(self, other: Place) -> bool:
+        """Return whether this place is another, or lies in it."""
+        return other._rest_of(self.name) is not None
+
     def moved(self, uri: str, to: Place) -> str | None:
         """Return the uri that a photo has when this place has become another.
 
@@ -121,6 +125,10 @@ class Place:
         else:
             member = split_member_url(url)
             name = url if member is None else member.target
+        return self._rest_of(name)
+
+    def _rest_of(self, name: str) -> str | None:
+        """Return what follows this place in a path or URL; None if that is not in this place."""
         if not name.startswith(self.name):
             return None
         rest = name[len(self.name) :]
