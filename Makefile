@@ -7,7 +7,7 @@ PHOTOS ?=
 COUNT ?= 1000000
 WORK ?= bench-work
 
-.PHONY: demo test test-fast fuzz lint format docs wheel-check setup bench-setup bench bench-index clean
+.PHONY: demo test test-fast test-lasting fuzz lint format docs wheel-check setup bench-setup bench bench-index clean
 
 demo: setup
 	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -21,6 +21,10 @@ test: setup
 # Without those that take more than a few seconds.
 test-fast: setup
 	$(BIN)/pytest -n auto -m 'not slow'
+
+# Two minutes of fuzzing, and processes that are watched for half a minute, in case they call home.
+test-lasting: setup
+	$(BIN)/pytest -n 3 -m lasting
 
 # Every parser of what strangers wrote, for MINUTES; inputs that reach new code are kept in tests/fuzz/corpus.
 fuzz: setup

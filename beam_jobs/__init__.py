@@ -12,7 +12,9 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
         _installed = [folder.endswith("-packages") for folder in sys.path]
         sys.path.insert(_installed.index(True) if any(_installed) else len(sys.path), _ours)
 
-# gRPC, by which Beam talks to its workers, reads these when it is loaded, here and in workers.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-# Worker processes are not forks that use gRPC, and its preparations for a fork can abort.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+from faces.core.environment import loading_libraries  # once the path is safe
+
+# gRPC, by which Beam talks to its workers, reads these once, when it is loaded: measured with
+# 1.85. Worker processes are not forks that use gRPC, and its preparations for a fork can abort.
+with loading_libraries(GRPC_VERBOSITY="ERROR", GRPC_ENABLE_FORK_SUPPORT="0"):
+    import grpc  # noqa: F401

@@ -98,7 +98,9 @@ class EmbedJob:
         if is_dataset(dataset):
             models = models.continuing(Dataset.open(dataset).contract)
         pipeline = load_pipeline(models, threads=1)
-        if not workers.are_elsewhere:  # workers here find a custom model by its name in the cache
+        # The models are this machine's by now, so workers elsewhere may fetch them.
+        models = replace(models, asked_by_file=frozenset())
+        if not workers.are_elsewhere:  # workers here find a custom model by its digest in the cache
             loaded = pipeline.contract
             models = replace(
                 models, embedder=loaded.embedder, embedder_digest=loaded.embedder_digest

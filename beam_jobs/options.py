@@ -63,7 +63,8 @@ def default_models(dataset: str | Path, *, source: str | Path | None = None) -> 
         return ModelChoice.of_contract(Dataset.open(dataset).contract)
     if source is None:
         return ModelChoice()
-    return ModelChoice(detector=Dataset.open(source).contract.detector)
+    detector = Dataset.open(source).contract.detector
+    return ModelChoice(detector=detector, asked_by_file=frozenset({detector}))
 
 
 def sole_dataset(named: Sequence[str | Path]) -> str | Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,14 @@ def pytest_collection_finish() -> None:
     """Exempt all imported modules from garbage collection, which then takes less time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests register out of the register of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACETROVE_CONFIG", str(tmp_path_factory.mktemp("register")))
+        yield
 
 
 @pytest.fixture(scope="session")

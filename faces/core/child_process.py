@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from faces.core.environment import REPORTS_OFF
-from faces.core.machine import cache_dir
+from faces.core.machine import cache_dir, config_dir
 
 _LAUNCHER = Path(__file__).with_name("child_launcher.py")
 
@@ -77,8 +77,8 @@ def child_environment(inherited: Mapping[str, str] | None = None) -> dict[str, s
     for name in _LISTS_OF_PATHS:
         if environment.get(name):
             environment[name] = " ".join(_absolute_if_here(environment[name].split()))
-    ours = {"FACETROVE_CACHE": str(cache_dir()), "PYTHONSAFEPATH": "1"}
-    return environment | REPORTS_OFF | ours
+    ours = {"FACETROVE_CACHE": str(cache_dir()), "FACETROVE_CONFIG": str(config_dir())}
+    return environment | REPORTS_OFF | ours | {"PYTHONSAFEPATH": "1"}
 
 
 def _absolute_if_here(entries: Iterable[str]) -> Iterable[str]:

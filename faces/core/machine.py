@@ -1,13 +1,14 @@
-"""The resources of this machine: processor cores, memory and a cache folder."""
+"""The resources of this machine: processor cores, memory, and folders of cache and settings."""
 
 from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_path, user_config_path
 
 WORKER_BYTES = 500_000_000
 """Memory in bytes that a worker process takes: its libraries, networks and a batch of photos."""
@@ -114,3 +115,21 @@ def cache_dir() -> Path:
     """
     chosen = os.environ.get("FACETROVE_CACHE")
     return Path(chosen).absolute() if chosen else user_cache_path("facetrove", appauthor=False)
+
+
+def config_dir() -> Path:
+    """Return the folder for what the user has decided, which lies outside of the cache.
+
+    The environment variable FACETROVE_CONFIG names the folder; without it, the folder is in the
+    user's folder of settings.
+    """
+    chosen = os.environ.get("FACETROVE_CONFIG")
+    return Path(chosen).absolute() if chosen else user_config_path("facetrove", appauthor=False)
+
+
+def anyone_may_write(folder: Path) -> bool:
+    """Tell whether every user of this machine may write in a folder.
+
+    Groups are not looked at: on many systems a user has a group of their own, which may write.
+    """
+    return hasattr(os, "geteuid") and bool(folder.stat().st_mode & stat.S_IWOTH)

@@ -17,7 +17,7 @@ from faces.core.errors import WrongUsageError
 from faces.core.vectors import unit_length
 from faces.models import deepface_weights
 from faces.models.choice import DEEPFACE, ModelChoice
-from faces.models.custom_models import cached_models
+from faces.models.custom_models import registered_models
 from faces.models.engines import ENGINES
 from faces.models.pipeline import FaceDetector, FaceEmbedder
 from faces.models.registry import load_detector, load_embedder
@@ -122,11 +122,14 @@ and sizes of YOLO."""
 
 
 def list_models() -> list[ModelCard]:
-    """List every model: the built-in ones, deepface's, and custom models used on this machine.
+    """List every model: the built-in ones, deepface's, and the custom models that are registered.
 
     Returns:
-        A card for each model. Custom models come last, the newest of them first. deepface's models
-        are listed even where deepface is not installed.
+        A card for each model. Custom models come last, the one registered last first. deepface's
+        models are listed even where deepface is not installed.
+
+    Raises:
+        ModelUnavailableError: every user of this machine may write in the register of networks.
     """
     return [*_built_in(), *_deepface_embedders(), *_deepface_detectors(), *_custom()]
 
@@ -162,7 +165,7 @@ def check_model(name: str) -> tuple[ModelCard, dict[str, str]]:
                 f"model {name} cannot be used as an embedder: {error}; choose another network"
             ) from error
         found = {"alignment": alignment.name}
-    # Of custom models with one name, the newest, which is listed first, has to be set last.
+    # Of custom models with one name, the last registered, which is listed first, is set last.
     cards = {card.name: card for card in reversed(list_models())}
     found |= {"digest": model.weights_digest, "runs on": model.runs_on}
     return cards[model.name], found
@@ -216,7 +219,7 @@ def _deepface_detectors() -> Iterator[ModelCard]:
 
 
 def _custom() -> Iterator[ModelCard]:
-    for model in cached_models():
+    for model in registered_models():
         path = prepared_path(model.cache_name)
         yield ModelCard(
             model.name,

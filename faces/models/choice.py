@@ -45,11 +45,13 @@ class ModelChoice:
             "deepface:ArcFace", or a custom model's. A custom model is first named by the path of
             its TOML file, see `faces.models.custom_models`; later its own name suffices.
         embedder_digest: hexadecimal digest that tells custom models of one name apart; None: the
-            newest of them.
+            one that was registered last. With a digest, no TOML file is read.
         alignment: one of `ALIGNMENTS`; None: the embedder's default alignment.
         device: where the networks run: "auto", "cpu", "cuda", "tensorrt", "coreml" or "openvino".
         precision: floating-point precision, "fp32" or "fp16"; "fp16" needs cuda, tensorrt or
             coreml.
+        asked_by_file: names of those models that a dataset or an index asks for, and not the user.
+            Nothing is downloaded for them.
     """
 
     detector: str = "yunet"
@@ -58,6 +60,7 @@ class ModelChoice:
     alignment: str | None = None
     device: ModelDevice = "auto"
     precision: Precision = "fp32"
+    asked_by_file: frozenset[str] = frozenset()
 
     @classmethod
     def of_contract(cls, contract: ModelContract) -> ModelChoice:
@@ -73,6 +76,7 @@ class ModelChoice:
             contract.embedder,
             contract.embedder_digest,
             contract.alignment if named else FIVE_POINT_ALIGNMENT,
+            asked_by_file=frozenset({contract.detector, contract.embedder}),
         )
 
     def with_changes(
@@ -87,7 +91,8 @@ class ModelChoice:
             detector, embedder, alignment: the new value of the attribute of that name; None: the
                 attribute stays as it is, except for the alignment of another embedder.
         """
-        changed = replace(self, detector=detector or self.detector)
+        by_file = self.asked_by_file - {detector, embedder}
+        changed = replace(self, detector=detector or self.detector, asked_by_file=by_file)
         if embedder is not None and embedder != self.embedder:
             changed = replace(changed, embedder=embedder, embedder_digest=None, alignment=None)
         return replace(changed, alignment=alignment or changed.alignment)

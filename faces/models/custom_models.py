@@ -13,8 +13,9 @@
     licence = "Apache-2.0"             # for `facetrove models` to show
     origin = "where you have it from"
 
-A custom model that was used once is kept in the cache, with its prepared network, so that searching
-needs neither the TOML file nor the ONNX file.
+A custom model that the user has named once is registered. It is kept in the cache, with its
+prepared network, so that searching needs neither the TOML file nor the ONNX file. A dataset or an
+index asks for a model by name and digest, and gets it only if it is registered.
 """
 
 from __future__ import annotations
@@ -23,15 +24,14 @@ import hashlib
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from faces.core.contract import MAX_DIMENSION
-from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
+from faces.core.errors import ModelUnavailableError
 from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.machine import cache_dir
@@ -40,28 +40,17 @@ from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, is_model
 from faces.models.embedder import EmbedderSpec
 from faces.models.engines import output_shapes
 from faces.models.family import ModelFamily
+from faces.models.model_file import OLD_STD, ModelFile
 from faces.models.preparation import prepare
+from faces.models.register import register, registered_at
+
+CHANNELS = 3
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Pattern of a custom model's name, which becomes part of file names."""
 
 BUILT_IN = (*BUILT_IN_EMBEDDERS, *BUILT_IN_DETECTORS)
 """Names of the built-in models, which a custom model may not have."""
-
-MAX_PIXELS = 4096
-"""Maximum width and height of a crop, in pixels. Embedders take far less, so a larger value in a
-TOML file is a mistake."""
-
-CHANNELS, NUM_LANDMARKS = 3, 5
-
-KEYS = (
-    *("name", "network", "colour", "range", "mean", "std", "alignment", "input_size"),
-    *("output", "flip_averaging", "licence", "origin"),
-)
-"""Keys that a TOML file may have."""
-
-_OLD_STD = "deviation"
-"""The key `std` as older TOML files, which stay valid, and the digests name it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ class CustomModel:
     def digest(self) -> str:
         """The sha256, hexadecimal, of everything that the embeddings depend on."""
         fields = {n: v for n, v in vars(self).items() if n not in ("network", "licence", "origin")}
-        fields[_OLD_STD] = fields.pop("std")  # as when the first digests were stored
+        fields[OLD_STD] = fields.pop("std")  # as when the first digests were stored
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -141,19 +130,20 @@ class CustomModel:
 
 
 def read_model(path: Path) -> CustomModel:
-    """Read a custom model's TOML file, prepare its network, and keep both in the cache.
+    """Read a custom model's TOML file, prepare its network, register both, and cache both.
 
     Args:
         path: path of the TOML file.
 
     Raises:
         WrongUsageError: the TOML file is invalid, or does not fit its network.
-        ModelUnavailableError: the prepared network computes something else than the ONNX file.
+        ModelUnavailableError: the prepared network computes something else than the ONNX file, or
+            the cache or the register cannot be written.
     """
     # Imported here, since a model that is in the cache already can be used without onnx.
     from faces.models.onnx_graph import crop_input_shape
 
-    file = _ModelFile(path)
+    file = ModelFile(path)
     name = file.text("name", path.stem)
     if not MODEL_NAME.fullmatch(name) or name in BUILT_IN or is_model_file(name):
         allowed = "a letter or digit, then at most 63 of A-Z a-z 0-9 . _ -"
@@ -201,7 +191,7 @@ def read_model(path: Path) -> CustomModel:
     return model
 
 
-def _output(file: _ModelFile, name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def _output(file: ModelFile, name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Find the graph's output that is the embedding.
 
     Args:
@@ -228,139 +218,40 @@ def _output(file: _ModelFile, name: str, shapes: Mapping[str, tuple[int, ...]]) 
     return {"output": name, "dimension": dimension}
 
 
-class _ModelFile:
-    """A parsed TOML file, whose keys are taken out one by one.
-
-    Every method that reads a key raises a `WrongUsageError` with the file, the key, and what was
-    expected of its value.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._unread: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise WrongUsageError(f"there is no model file {path}") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-            raise WrongUsageError(
-                f"{path} is not a valid TOML file ({first_line(error)}); see docs/models.md"
-            ) from error
-        if _OLD_STD in self._unread:
-            if "std" in self._unread:
-                self.fail("std", f"{_OLD_STD} is the older name of the same key; give only std")
-            self._unread["std"] = self._unread.pop(_OLD_STD)
-
-    def fail(self, key: str, problem: str) -> NoReturn:
-        raise WrongUsageError(f"{self._path}, {key}: {problem}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self._unread.pop(key, default)
-        if not isinstance(value, str):
-            self.fail(key, f"it must be given, as text in quotes; it is {value!r}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self._unread.pop(key, False)
-        if not isinstance(value, bool):
-            self.fail(key, f"it must be true or false, not {value!r}")
-        return value
-
-    def numbers(self, key: str, count: int, default: tuple[float, ...]) -> tuple[float, ...]:
-        value = self._unread.pop(key, list(default))
-        if not _are_numbers(value, count):
-            self.fail(key, f"it must be {count} numbers, such as {list(default)}, not {value!r}")
-        return tuple(map(float, value))
-
-    def colour(self) -> str:
-        value = self.text("colour", "rgb")
-        if value not in ("rgb", "bgr"):
-            self.fail("colour", f'it must be "rgb" or "bgr", not {value!r}')
-        return value
-
-    def input_size(self, graph_size: tuple[int | None, ...]) -> tuple[int, int]:
-        size = self._unread.pop("input_size", None)
-        if size is None:
-            if None in graph_size:
-                self.fail("input_size", "the graph takes any size; give one, such as [112, 112]")
-            size = list(graph_size)
-        if not _are_numbers(size, 2) or any(
-            not 8 <= side <= MAX_PIXELS or side != int(side) for side in size
-        ):
-            self.fail(
-                "input_size",
-                f"it must be [width, height], whole pixels from 8 to {MAX_PIXELS}, not {size!r}",
-            )
-        width, height = map(int, size)
-        if any(fixed not in (None, side) for fixed, side in zip(graph_size, size, strict=True)):
-            self.fail("input_size", f"{size} is not the graph's, which is {list(graph_size)}")
-        return width, height
-
-    def points(self, width: int, height: int) -> tuple[tuple[float, float], ...] | None:
-        value = self._unread.pop("alignment", "arcface")
-        if value == "arcface":
-            if width != height:
-                self.fail(
-                    "alignment",
-                    f'"arcface" is for square crops, not {width}x{height}; give five points',
-                )
-            return None
-        if (
-            not isinstance(value, list)
-            or len(value) != NUM_LANDMARKS
-            or not all(_are_numbers(point, 2) for point in value)
-            or not all(0 <= x <= width and 0 <= y <= height for x, y in value)
-        ):
-            self.fail(
-                "alignment",
-                'it must be "arcface" or five points [x, y] in pixels of the crop (left eye, right '
-                f"eye, nose, left and right mouth corner, as seen in the image), not {value!r}",
-            )
-        return tuple((float(x), float(y)) for x, y in value)
-
-    def require_nothing_else(self) -> None:
-        if self._unread:
-            self.fail(
-                next(iter(self._unread)), f"there is no such key; the keys are {', '.join(KEYS)}"
-            )
-
-
-def _are_numbers(value: object, count: int) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == count
-        and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value)
-        and all(map(math.isfinite, value))
-    )
-
-
 def _remember(model: CustomModel) -> None:
-    path = _models_dir() / f"{model.cache_name}.json"
-    try:
-        _models_dir().mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(asdict(model), indent=2) + "\n")
-    except OSError:  # the cache may be read-only where the model was remembered before
-        if _read_remembered(path) != model:
-            raise
+    content = (json.dumps(asdict(model), indent=2) + "\n").encode()
+    register(content, model.cache_name)
+    _models_dir().mkdir(parents=True, exist_ok=True)
+    with atomic_write(_models_dir() / f"{model.cache_name}.json") as temporary:
+        temporary.write_bytes(content)
 
 
-def cached_models() -> list[CustomModel]:
-    """List the custom models in this machine's cache, the newest first."""
-    files = sorted(_models_dir().glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
-    return [model for model in map(_read_remembered, files) if model is not None]
+def registered_models() -> list[CustomModel]:
+    """List the custom models that the user has registered, the one registered last first."""
+    found = [
+        (registered, model)
+        for content, model in _models_in_cache()
+        if (registered := registered_at(content)) is not None
+    ]
+    return [model for _, model in sorted(found, key=lambda entry: -entry[0])]
 
 
-def _read_remembered(path: Path) -> CustomModel | None:
-    try:
-        document = json.loads(path.read_text())
-        points = document["points"]
-        document["points"] = None if points is None else tuple(map(tuple, points))
-        document.setdefault("std", document.pop(_OLD_STD, None))
-        for name in ("mean", "std"):
-            document[name] = tuple(document[name])
-        return CustomModel(**document)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # written by another version of facetrove
+def _models_in_cache() -> list[tuple[bytes, CustomModel]]:
+    """Read the models in the cache, registered or not, with the content of each one's file."""
+    found = []
+    for path in sorted(_models_dir().glob("*.json")):
+        try:
+            content = path.read_bytes()
+            document = json.loads(content)
+            points = document["points"]
+            document["points"] = None if points is None else tuple(map(tuple, points))
+            document.setdefault("std", document.pop(OLD_STD, None))
+            for name in ("mean", "std"):
+                document[name] = tuple(document[name])
+            found.append((content, CustomModel(**document)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # written by another version of facetrove
+    return found
 
 
 def _models_dir() -> Path:
@@ -382,18 +273,38 @@ def _locate(path: Path, digest: str, name: str) -> Path:
 
 
 def _find_embedder(name: str, digest: str | None) -> EmbedderSpec | None:
-    if is_model_file(name):
+    if digest is None and is_model_file(name):
         return read_model(Path(name)).spec()
-    same_name = [model for model in cached_models() if model.name == name]
+    same_name = [model for model in registered_models() if model.name == name]
+    if digest is None:
+        model = same_name[0] if same_name else _adopted(name)
+        return model.spec() if model else None
     for model in same_name:
-        if digest in (None, model.digest):
+        if model.digest == digest:
             return model.spec()
-    if same_name or digest is not None:
+    raise ModelUnavailableError(
+        f"you have not registered a model {name!r} with digest {digest[:12]}, and what a dataset "
+        "or an index names is not run unasked; if the model is yours, run `facetrove models "
+        "MODEL.toml` with its TOML file"
+    )
+
+
+def _adopted(name: str) -> CustomModel | None:
+    """Register a model that an older version kept in the cache, when the user names it.
+
+    Raises:
+        ModelUnavailableError: the cache has several models of that name, of which an index that was
+            searched may have put some there.
+    """
+    same_name = [model for _, model in _models_in_cache() if model.name == name]
+    if len(same_name) > 1:
         raise ModelUnavailableError(
-            f"this machine does not have the model {name!r} with digest {str(digest)[:12]}; add it "
-            "by its TOML file: `facetrove models MODEL.toml`"
+            f"{len(same_name)} models called {name!r} lie in {_models_dir()}, and none is "
+            "registered; run `facetrove models MODEL.toml` with the TOML file of yours"
         )
-    return None
+    for model in same_name:
+        _remember(model)
+    return same_name[0] if same_name else None
 
 
 FAMILY = ModelFamily(("a file ending in .toml",), _find_embedder)

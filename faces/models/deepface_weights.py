@@ -23,6 +23,7 @@ from faces.core.hashing import sha256_of
 from faces.core.locks import file_lock
 from faces.core.machine import cache_dir
 from faces.models.choice import (
+    DEEPFACE,
     DEEPFACE_ALIGNMENT,
     FACE_RECOGNITION_ALIGNMENT,
     FACENET_ALIGNMENT,
@@ -52,6 +53,9 @@ class Recogniser:
     alignment: str = DEEPFACE_ALIGNMENT
     settings: tuple[tuple[str, Any], ...] = (("bgr", True), ("channels_last", True), ("high", 1.0))
 
+
+SHAPE_PREDICTOR = "shape_predictor_5_face_landmarks.dat"
+"""Weights file of dlib's predictor that finds five landmarks in a box."""
 
 RECOGNISERS = {
     "ArcFace": Recogniser("arcface_weights.onnx", 112, 112, 512, alignment=FIVE_POINT_ALIGNMENT),
@@ -120,8 +124,8 @@ class DetectorParts:
 
 DETECTORS = {
     "opencv": DetectorParts("cv2", ("haarcascade_frontalface_default.xml",)),
-    "ssd": DetectorParts("cv2", ("res10_300x300_ssd_iter_140000.caffemodel",)),
-    "dlib": DetectorParts("dlib", ("shape_predictor_5_face_landmarks.dat",), ("dlib-bin", "dlib")),
+    "ssd": DetectorParts("cv2", ("res10_300x300_ssd_iter_140000.caffemodel", "deploy.prototxt")),
+    "dlib": DetectorParts("dlib", (SHAPE_PREDICTOR,), ("dlib-bin", "dlib")),
     "mtcnn": DetectorParts("mtcnn", packages=("mtcnn",)),
     "fastmtcnn": DetectorParts("facenet_pytorch", packages=("facenet-pytorch",)),
     "retinaface": DetectorParts(
@@ -146,9 +150,40 @@ def weights_folder() -> Path:
 
 def detector_is_here(name: str) -> bool:
     """Tell whether a detector's module is installed and one of its weights files downloaded."""
-    parts = DETECTORS[name]
-    found = [file for file in parts.files if (weights_folder() / file).is_file()]
-    return find_spec(parts.module) is not None and bool(found or not parts.files)
+    return find_spec(DETECTORS[name].module) is not None and not missing_files(DEEPFACE + name)
+
+
+def missing_files(name: str, alignment: str | None = None) -> tuple[str, ...]:
+    """Return the weights files that have to be downloaded before a model can be used.
+
+    Args:
+        name: name of a detector or an embedder; one that is not deepface's has none.
+        alignment: name of the alignment of an embedder's crops; None: its default.
+
+    Returns:
+        Paths under deepface's weights folder.
+    """
+    short_name = name.removeprefix(DEEPFACE)
+    if short_name == name:
+        return ()
+    if short_name in DETECTORS:
+        files = DETECTORS[short_name].files
+        return () if any(_is_file(file) for file in files) else files
+    if short_name not in RECOGNISERS:
+        return ()
+    needed = [RECOGNISERS[short_name].file]
+    if (alignment or RECOGNISERS[short_name].alignment) == FACE_RECOGNITION_ALIGNMENT:
+        needed.append(SHAPE_PREDICTOR)
+    return tuple(file for file in needed if not _is_file(file))
+
+
+def _is_file(file: str) -> bool:
+    """Tell whether a weights file was downloaded, or is one of those that OpenCV 4 contains."""
+    opencv = find_spec("cv2")
+    folders = [weights_folder()]
+    if opencv is not None and opencv.origin is not None:
+        folders.append(Path(opencv.origin).parent / "data")
+    return any((folder / file).is_file() for folder in folders)
 
 
 def detector_digest(name: str) -> str:
@@ -158,10 +193,19 @@ def detector_digest(name: str) -> str:
 
     Args:
         name: a key of `DETECTORS`.
+
+    Raises:
+        WrongUsageError: a network keeps something in another file, which the digest does not cover.
     """
+    from faces.models.onnx_graph import load_whole
+
     parts = DETECTORS[name]
     paths = {file: weights_folder() / file for file in parts.files}
-    lines = [f"{file} {sha256_of(path)}" for file, path in paths.items() if path.is_file()]
+    paths = {file: path for file, path in paths.items() if path.is_file()}
+    for path in paths.values():
+        if path.suffix == ".onnx":
+            load_whole(path)
+    lines = [f"{file} {sha256_of(path)}" for file, path in paths.items()]
     for package in parts.packages:
         with suppress(metadata.PackageNotFoundError):
             lines.append(f"{package} {metadata.version(package)}")
@@ -178,12 +222,14 @@ def fetched(file: str) -> Path:
         ModelUnavailableError: the file cannot be downloaded.
     """
     path = weights_folder() / file
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with fetching():
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fetching():
+            if not path.is_file():
+                library().download(file, path.parent)
+    except OSError:  # a folder that cannot be written does, if the file is there
         if not path.is_file():
-            library().download(file, path.parent)
+            raise
     if not path.is_file():
         raise ModelUnavailableError(
             f"deepface downloaded {file}, but {path} does not exist; put the file there by hand"

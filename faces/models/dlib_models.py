@@ -18,12 +18,9 @@ from faces.core.errors import ModelUnavailableError, WrongUsageError, first_line
 from faces.core.hashing import sha256_of
 from faces.models.alignment import Alignment, Crop
 from faces.models.choice import DEEPFACE, FACE_RECOGNITION_ALIGNMENT
-from faces.models.deepface_weights import RECOGNISERS, fetched
+from faces.models.deepface_weights import RECOGNISERS, SHAPE_PREDICTOR, fetched
 from faces.models.placement import Placement
 from faces.photos.decoding import Image
-
-SHAPE_PREDICTOR = "shape_predictor_5_face_landmarks.dat"
-"""Weights file of the predictor that finds five landmarks in a box."""
 
 
 def _dlib() -> Any:

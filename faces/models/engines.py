@@ -117,6 +117,8 @@ class OnnxRuntimeNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # By a file's ending or content, ONNX Runtime would also take its own format.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 4  # errors are raised; warnings are for the file's publisher
         providers: list[object] = ["CPUExecutionProvider"]
         model: str | bytes = str(path)
@@ -244,7 +246,7 @@ def _to_half_precision(path: Path) -> bytes:
     with loading_libraries():
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
+    model = convert_float_to_float16(onnx.load(path, load_external_data=False), keep_io_types=True)
     return bytes(model.SerializeToString())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,14 +18,60 @@ CHANNELS = 3
 """Number of colour channels of a crop."""
 
 
+def load_whole(path: Path) -> onnx.ModelProto:
+    """Load a model whose file has all that is run, so that the file's digest covers it.
+
+    Raises:
+        WrongUsageError: the file is not an ONNX file, or keeps something in another file.
+    """
+    try:
+        # The name's ending says nothing: engines take the content for protobuf as well.
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except Exception as error:  # protobuf's own errors
+        raise WrongUsageError(
+            f"{path} is not an ONNX file ({first_line(error)}); fetch or export the network again"
+        ) from error
+    for message in _messages(model):
+        if isinstance(message, onnx.TensorProto) and (
+            message.data_location == onnx.TensorProto.EXTERNAL or message.external_data
+        ):
+            raise WrongUsageError(
+                f"{path} keeps its weights in another file; save both as one file: "
+                "onnx.save(onnx.load(path), new_path)"
+            )
+        if isinstance(message, onnx.NodeProto) and message.op_type == "EPContext":
+            raise WrongUsageError(
+                f"{path} has a node EPContext, which may name another file; export the network "
+                "without compiling it for a device"
+            )
+    return model
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """Yield a message of protobuf and all messages in it, at any depth.
+
+    So nothing is passed over where ONNX may keep a tensor or a node: initializers, sparse ones,
+    attributes, graphs in attributes, functions, and what later versions add.
+    """
+    unread = [message]
+    while unread:
+        message = unread.pop()
+        yield message
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                unread.extend([value] if hasattr(value, "ListFields") else value)
+
+
 def load_folded(path: Path) -> onnx.ModelProto:
     """Load a model and fold its constants: each node that depends on constants becomes its value.
 
     Dequantised weights become plain float initializers. Dropout nodes are removed, since they do
     nothing at inference. Inputs that repeat initializers or are unused are removed too, so that the
     data is the only input left.
+
+    Raises: the errors of `load_whole`.
     """
-    model = onnx.load(path)
+    model = load_whole(path)
     graph = model.graph
     constants = {entry.name: entry for entry in graph.initializer}
     foldable, kept = [], []
@@ -84,7 +131,7 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
 
 def first_input(path: Path) -> str:
     """Return the name of the first input of a graph."""
-    return str(onnx.load(path).graph.input[0].name)
+    return str(load_whole(path).graph.input[0].name)
 
 
 def crop_input_shape(network: Path) -> tuple[int | None, ...]:
@@ -97,19 +144,9 @@ def crop_input_shape(network: Path) -> tuple[int | None, ...]:
         Four sizes, in the graph's order; None for a dynamic size.
 
     Raises:
-        WrongUsageError: the file is not an ONNX file, or not a network for crops.
+        WrongUsageError: the file is not a whole ONNX file, or not a network for crops.
     """
-    try:
-        graph = onnx.load(network, load_external_data=False).graph
-    except Exception as error:  # protobuf's own errors
-        raise WrongUsageError(
-            f"{network} is not an ONNX file ({first_line(error)}); export the network to ONNX first"
-        ) from error
-    if any(entry.data_location == onnx.TensorProto.EXTERNAL for entry in graph.initializer):
-        raise WrongUsageError(
-            f"{network} keeps its weights in another file; save both as one file: "
-            "onnx.save(onnx.load(path), new_path)"
-        )
+    graph = load_whole(network).graph
     initializer_names = {entry.name for entry in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in initializer_names]
     sizes = (
@@ -130,8 +167,11 @@ def crop_input_shape(network: Path) -> tuple[int | None, ...]:
 
 
 def has_free_batch(path: Path) -> bool:
-    """Tell whether a model has a dynamic batch size; the model must have one data input."""
-    graph = onnx.load(path, load_external_data=False).graph
+    """Tell whether a model has a dynamic batch size; the model must have one data input.
+
+    Raises: the errors of `load_whole`.
+    """
+    graph = load_whole(path).graph
     initializer_names = {entry.name for entry in graph.initializer}
     data = next(entry for entry in graph.input if entry.name not in initializer_names)
     return not data.type.tensor_type.shape.dim[0].dim_value

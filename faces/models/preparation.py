@@ -5,21 +5,21 @@ for a batch size of 1 and (YuNet) one image size. Preparing makes their weights 
 their batch and image size dynamic. Of any other network, preparing changes only a batch size of 1
 to a dynamic one, if the network then computes the same. Finally, the outputs of every engine are
 compared with those of the published file, and the engines are timed to find the fastest on this
-CPU. Later processes read the prepared network from the cache.
+CPU. Later processes read the prepared network from the cache, once something outside of the cache
+has vouched for it.
 
 `onnx` is imported only while a network is being prepared.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from faces.models.engines import (
     resolve_placement,
 )
 from faces.models.placement import PROVIDERS, Placement
+from faces.models.register import register, registered_at
 from faces.models.weights import NetworkSource, PreparedNetwork, Rewrite, prepared_path
 
 HALF_PRECISION_TOLERANCE = 0.03
@@ -67,14 +68,13 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
     requested, placement = placement, resolve_placement(placement)
     path = prepared_path(source.name)
     record_path = path.with_suffix(".json")
-    # A network that is prepared is only read: the cache may be read-only, or have no locks.
     record = _from_cache(record_path, source)
-    if record is None or _lacks(record, placement):
-        with _writing(source, record_path):
+    if record is None or _is_untried(placement, record):  # only then is anything written or locked
+        with _writing(record_path, source.name):
             record = _from_cache(record_path, source)
             if record is None:
                 record = _prepare_now(source.locate(), record_path, source)
-            if _lacks(record, placement):
+            if _is_untried(placement, record):
                 try:
                     record = _try_device(source, placement, record, record_path)
                 except WrongUsageError as error:
@@ -96,49 +96,59 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
     )
 
 
-def _lacks(record: dict[str, Any], placement: Placement) -> bool:
-    """Return whether the network has not been tried on an accelerator yet."""
-    return placement.device in PROVIDERS and _key(placement) not in record["milliseconds"]
-
-
 @contextmanager
-def _writing(source: NetworkSource, record_path: Path) -> Iterator[None]:
+def _writing(record_path: Path, name: str) -> Iterator[None]:
     """Hold the lock under which a network is prepared.
 
     Raises:
-        ModelUnavailableError: the cache cannot be written to.
+        ModelUnavailableError: the cache cannot be written.
     """
-    folder = record_path.parent
+    held = ExitStack()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with file_lock(record_path.with_suffix(".lock"), needed=False):
-            yield
+        held.enter_context(file_lock(record_path.with_suffix(".lock"), needed=False))
     except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
         raise ModelUnavailableError(
-            f"{source.name} is not prepared in {folder}, where nothing can be written "
-            f"({cause_of(error)}); have somebody who may write there run `facetrove models "
-            f"{source.name}`, or let FACETROVE_CACHE name a folder of your own"
+            f"the network {name} has to be prepared in {record_path.parent}, which cannot be "
+            f"written ({cause_of(error)}); whoever may write there should run `facetrove models "
+            "MODEL`, or name a folder of your own in the environment variable FACETROVE_CACHE"
         ) from error
+    with held:
+        yield
 
 
 def _from_cache(record_path: Path, source: NetworkSource) -> dict[str, Any] | None:
-    """Read the record of a prepared network.
+    """Read the record of a prepared network, if something outside of the cache vouches for it.
+
+    Of a built-in network, the program knows the prepared file's digest, and the record only says
+    which engine is the fastest. Other records have to be registered.
 
     Returns:
         The record; None if it is missing or invalid, or is not of this source, or if the prepared
-        file has another digest than the record says.
+        file has another digest than the record says, or if nothing vouches for it.
     """
     try:
-        record: dict[str, Any] = json.loads(record_path.read_text())
-        valid = record["source"] == source.digest and record["sha256"] == sha256_of(
-            record_path.with_suffix(".onnx")
+        content = record_path.read_bytes()
+        record: dict[str, Any] = json.loads(content)
+        vouched_for = record["sha256"] == _built_in_result(source) or registered_at(content)
+        valid = (
+            vouched_for
+            and record["source"] == source.digest
+            and record["engine"] in ENGINES
+            and {"one_at_a_time", "milliseconds"} <= record.keys()
+            and record["sha256"] == sha256_of(record_path.with_suffix(".onnx"))
         )
-        complete = {"engine", "one_at_a_time", "milliseconds"} <= record.keys()
-        return record if valid and complete else None
+        return record if valid else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _built_in_result(source: NetworkSource) -> str | None:
+    return source.rewrite.result if source.rewrite is not None else None
+
+
+def _is_untried(placement: Placement, record: dict[str, Any]) -> bool:
+    """Tell whether a network has still to be compared on an accelerator with the CPU."""
+    return placement.device in PROVIDERS and _key(placement) not in record["milliseconds"]
 
 
 def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> dict[str, Any]:
@@ -158,14 +168,23 @@ def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> di
             "one_at_a_time": one_at_a_time,
             "milliseconds": milliseconds,
         }
+        content = _registered(record, record_path, source)
         draft.replace(path)
-        _write_record(record, record_path)
+        _write_record(content, record_path)
     return record
 
 
-def _write_record(record: dict[str, Any], record_path: Path) -> None:
+def _registered(record: dict[str, Any], record_path: Path, source: NetworkSource) -> bytes:
+    """Return the content of a record's file, after registering it if the program cannot vouch."""
+    content = json.dumps(record, indent=2).encode()
+    if record["sha256"] != _built_in_result(source):
+        register(content, record_path.name)
+    return content
+
+
+def _write_record(content: bytes, record_path: Path) -> None:
     with atomic_write(record_path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2))
+        temporary.write_bytes(content)
 
 
 def _rewrite(original: Path, draft: Path, rewrite: Rewrite) -> None:
@@ -216,12 +235,13 @@ def _with_free_batch(
     """
     from faces.models.onnx_graph import free_batch, has_free_batch, load_folded, write_model
 
+    is_free = has_free_batch(original)  # before it is run: this refuses a file that is not whole
     sample = source.sample()
     output_shapes(original, sample)
     reference = OnnxRuntimeNetwork(original, threads=1)
     expected = [reference.run(row[np.newaxis]) for row in sample]
     try:
-        if has_free_batch(original):
+        if is_free:
             shutil.copyfile(original, draft)
         else:
             write_model(free_batch(load_folded(original)), draft)
@@ -293,7 +313,7 @@ def _try_device(
     network = on_device.open(threads=1)
     taken = _check_and_time(network, sample, expected, tolerance, f"{source.name} ({key})")
     record = {**record, "milliseconds": {**record["milliseconds"], key: taken}}
-    _write_record(record, record_path)
+    _write_record(_registered(record, record_path, source), record_path)
     return record
 
 

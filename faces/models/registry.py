@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from faces.core.contract import ModelContract, require_same_contract
-from faces.core.errors import WrongUsageError
+from faces.core.errors import ModelUnavailableError, WrongUsageError
 from faces.core.machine import available_threads
 from faces.core.settings import FaceSelection
 from faces.models import built_in, custom_models, deepface_models
@@ -19,6 +19,7 @@ from faces.models.choice import (
     ModelChoice,
 )
 from faces.models.deepface_models import ALIGNMENT_MAKERS
+from faces.models.deepface_weights import missing_files
 from faces.models.family import EmbedderModel
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
 
@@ -58,12 +59,14 @@ def load_detector(
     """Load the detector of a choice; see `load_pipeline` for arguments and errors."""
     loaders = {name: load for family in FAMILIES for name, load in family.detectors.items()}
     _require_listed("detector", choice.detector, tuple(loaders))
+    _require_here(choice, choice.detector)
     load = loaders[choice.detector]
     return load(selection, threads=threads, placement=choice.placement)
 
 
 def load_embedder(choice: ModelChoice, *, threads: int) -> FaceEmbedder:
     """Load the embedder of a choice; see `load_pipeline` for arguments and errors."""
+    _require_here(choice, choice.embedder)
     model = find_embedder(choice.embedder, choice.embedder_digest)
     alignment = model.alignment
     if choice.alignment is not None:
@@ -72,17 +75,31 @@ def load_embedder(choice: ModelChoice, *, threads: int) -> FaceEmbedder:
     return model.load(threads=threads, placement=choice.placement, alignment=alignment)
 
 
+def _require_here(choice: ModelChoice, name: str) -> None:
+    """Raise ModelUnavailableError if a dataset or index asks for a model that is not fetched yet.
+
+    What a file names is the choice of whoever wrote it, and downloads are the user's.
+    """
+    alignment = choice.alignment if name == choice.embedder else None
+    if name in choice.asked_by_file and missing_files(name, alignment):
+        raise ModelUnavailableError(
+            f"the model {name!r} is not on this machine, and what a dataset or an index names is "
+            f"not downloaded unasked; run `facetrove models {name}`"
+        )
+
+
 def find_embedder(name: str, digest: str | None = None) -> EmbedderModel:
     """Find an embedder without loading it.
 
     Args:
         name: the embedder's name, or the path of a TOML file that describes a custom model.
-        digest: hexadecimal digest that tells custom models of one name apart; None: the newest.
+        digest: hexadecimal digest that tells custom models of one name apart; None: the one that
+            was registered last. With a digest, no TOML file is read.
 
     Raises:
         WrongUsageError: there is no embedder of that name, or the TOML file is invalid.
-        ModelUnavailableError: the weights cannot be fetched, or this machine does not have the
-            custom model with that digest.
+        ModelUnavailableError: the weights cannot be fetched, or no custom model with that digest is
+            registered.
     """
     for family in FAMILIES:
         if (model := family.find_embedder(name, digest)) is not None:

@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.machine import cache_dir
+from faces.core.errors import ModelUnavailableError, cause_of
+from faces.core.machine import anyone_may_write, cache_dir
 from faces.models.downloads import PackageArchive, PinnedFile, fetch
 from faces.models.engines import ENGINES, Batch, Network, OneAtATime, OnnxRuntimeNetwork
 from faces.models.placement import PROVIDERS, Placement
 from faces.photos.opencv import cv2
+
+_log = logging.getLogger(__name__)
 
 PREPARATION_VERSION = 5
 """Version number of preparation, part of a prepared file's name. Raise it when preparation changes,
@@ -61,11 +65,14 @@ class Rewrite:
         input_ranges, max_pair_sum: arguments of `faces.models.onnx_graph.quantise`, which
             quantises the graph after its batch norms are folded. With no `input_ranges`, neither is
             done.
+        result: hexadecimal sha256 of the rewritten file, as the onnx of constraints.txt writes it.
+            A file in the cache with this digest is run whoever has put it there.
     """
 
     image_size: bool = False
     input_ranges: tuple[tuple[float, float], ...] = ()
     max_pair_sum: int = 0
+    result: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,8 +147,31 @@ def _fetch_published(file: PinnedFile) -> Path:
 
 
 def weights_dir() -> Path:
-    """Return the cache's folder of published and prepared networks, which may not exist yet."""
-    return cache_dir() / "weights"
+    """Return the cache's folder of published and prepared networks, which is made if missing.
+
+    Raises:
+        ModelUnavailableError: the folder is missing and cannot be made.
+    """
+    folder = cache_dir() / "weights"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelUnavailableError(
+            f"the folder of networks, {folder}, cannot be made ({cause_of(error)}); name a folder "
+            "that can be written in the environment variable FACETROVE_CACHE"
+        ) from error
+    _warn_of_others(folder)
+    return folder
+
+
+@cache
+def _warn_of_others(folder: Path) -> None:
+    """Warn, once, if every user of this machine may exchange networks after they are checked."""
+    for place in (folder.parent, folder):
+        if anyone_may_write(place):
+            _log.warning(
+                "every user may write in %s, where networks lie; run `chmod go-w %s`", place, place
+            )
 
 
 def prepared_path(name: str) -> Path:

@@ -37,11 +37,6 @@ SHAPE = re.compile(r"\(\w+(, \w+)*,?\)")
 ARRAY_TYPES = re.compile(r"\b(NDArray|ArrayLike|Image)\b")
 """Annotations of arrays; `Image` is an alias of NDArray[np.uint8]."""
 
-NO_ERRORS = {
-    "list_models": "reads a table of this package, and the files that happen to be on this machine",
-}
-"""Public functions that raise no facetrove error, and why."""
-
 
 class Command(NamedTuple):
     """A command of the command line.
@@ -234,15 +229,9 @@ def test_every_array_has_a_shape(thing: Documented) -> None:
 @pytest.mark.parametrize("function", FUNCTIONS, **BY_NAME)
 def test_errors_are_listed(function: Documented) -> None:
     """A method need not list errors if its own code raises none: it may only pass values on."""
-    if function.name in NO_ERRORS or (function.kind == "method" and not function.raises_itself()):
+    if function.kind == "method" and not function.raises_itself():
         return
     assert function.section("Raises").keys() & ERRORS, "there is no section Raises"
-
-
-def test_the_exceptions_are_public_functions_without_a_section_raises() -> None:
-    by_name = {function.name: function for function in FUNCTIONS}
-    for name in NO_ERRORS:
-        assert not by_name[name].section("Raises")
 
 
 @pytest.mark.parametrize("cls", CLASSES, **BY_NAME)

@@ -64,6 +64,7 @@ socket.getaddrinfo("localhost", 80)
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_no_name_is_looked_up_and_no_file_made_elsewhere(
     tmp_path: Path, demo_photos: Path, demo_dataset: Path, probe_photo: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_no_name_is_looked_up_and_no_file_made_elsewhere(
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_models_of_deepface_send_nothing(
     tmp_path: Path, demo_photos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

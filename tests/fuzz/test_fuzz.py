@@ -21,6 +21,7 @@ CORPUS = Path(__file__).with_name("corpus")
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", HARNESSES)
 def test_a_parser_refuses_or_reads_whatever_it_is_given(name: str) -> None:
     fuzzer = Fuzzer(HARNESSES[name])

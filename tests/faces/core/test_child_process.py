@@ -35,10 +35,13 @@ def test_relative_paths_are_made_absolute_and_empty_entries_left_out(
     assert environment["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def test_the_cache_is_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["CACHE", "CONFIG"])
+def test_the_cache_and_the_register_are_where_they_were_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FACETROVE_CACHE", "cache")
-    assert child_environment()["FACETROVE_CACHE"] == f"{tmp_path}/cache"
+    monkeypatch.setenv(f"FACETROVE_{name}", "folder")
+    assert child_environment()[f"FACETROVE_{name}"] == f"{tmp_path}/folder"
 
 
 def test_a_child_imports_our_packages_from_a_checkout_and_nothing_from_its_folder(

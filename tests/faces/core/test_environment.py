@@ -30,6 +30,41 @@ def test_the_environment_of_the_host_is_as_it_was_after_networks_are_loaded() ->
     subprocess.run([sys.executable, "-c", LOAD_ALL], check=True)
 
 
+FORKS = {"GRPC_ENABLE_FORK_SUPPORT": "1"}
+
+LOAD_BEAM = """
+import os
+before = dict(os.environ)
+import facetrove as ft
+import facetrove.beam
+ft.embed_photos, ft.reembed, ft.import_faces
+import apache_beam, grpc
+assert dict(os.environ) == before, os.environ
+server = grpc.server(None)
+server.start()
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gRPC prepares for forks on Linux alone")
+def test_the_environment_is_as_it_was_after_beam_is_loaded_and_grpc_is_told_nevertheless() -> None:
+    told = {"GRPC_VERBOSITY": "INFO", "GRPC_TRACE": "fork"}
+    hidden = ("GRPC_VERBOSITY", "GRPC_ENABLE_FORK_SUPPORT")
+    usual = {name: value for name, value in os.environ.items() if name not in hidden}
+    for environment, forks in ((usual | told, False), ({**usual, **told, **FORKS}, True)):
+        finished = subprocess.run(
+            [sys.executable, "-c", LOAD_BEAM],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("fork" in finished.stderr.replace("Tracers: fork", "")) is forks, finished.stderr
+
+
 def test_variables_are_restored_when_the_last_thread_has_loaded_its_libraries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

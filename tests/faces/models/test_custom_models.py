@@ -8,21 +8,21 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.errors import ModelUnavailableError, WrongUsageError
 from faces.core.machine import cache_dir
 from faces.models.choice import ModelChoice
-from faces.models.custom_models import cached_models, read_model
+from faces.models.custom_models import read_model, registered_models
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import OnnxRuntimeNetwork
 from faces.models.pipeline import FacePipeline
+from faces.models.register import register
 from faces.models.registry import find_embedder, load_embedder, load_pipeline, load_pipeline_for
 from faces.photos.decoding import decode_photo
 from facetrove.evaluation.pair_lists import read_pairs
 from tests.support.command import ONE_WORKER, ROOT, run_facetrove
+from tests.support.custom_networks import write_model, write_network
 
 
 @pytest.fixture(autouse=True)
@@ -30,63 +30,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.mktemp("cache")
     (cache / "weights").symlink_to(cache_dir() / "weights")
     monkeypatch.setenv("FACETROVE_CACHE", str(cache))
-
-
-def write_network(
-    path: Path,
-    *,
-    batch: int | str = 1,
-    channels_last: bool = False,
-    size: tuple[int | str, int | str] = (112, 112),
-    outputs: tuple[str, ...] = ("embedding",),
-    channels: int = 3,
-    first_only: bool = False,
-    seed: int = 0,
-) -> None:
-    """Write a small random embedder of 16 dimensions.
-
-    With `first_only`, the embedder returns only the first embedding of any batch.
-    """
-    rng = np.random.default_rng(seed)
-    height, width = (side if isinstance(side, int) else 112 for side in size)
-    dense = 4 * (height // 8) * (width // 8)
-    weights = {
-        "kernel": (rng.normal(size=(4, channels, 8, 8)) / 14).astype(np.float32),
-        "dense": (rng.normal(size=(dense, 16)) / np.sqrt(dense)).astype(np.float32),
-        "flat_shape": np.array([1, dense]),
-        "first": np.array([0]),
-    }
-    planes = "planes" if channels_last else "crops"
-    nodes = [
-        helper.make_node("Conv", [planes, "kernel"], ["features"], strides=[8, 8]),
-        helper.make_node("Relu", ["features"], ["active"]),
-        helper.make_node("Reshape", ["active", "flat_shape"], ["flat"]),
-    ]
-    if first_only:
-        nodes.append(helper.make_node("Gather", ["flat", "first"], ["flattened"]))
-    flat = "flattened" if first_only else "flat"
-    nodes += [helper.make_node("MatMul", [flat, "dense"], [output]) for output in outputs]
-    shape = [batch, channels, *size]
-    if channels_last:
-        shape = [batch, *size, 3]
-        nodes.insert(0, helper.make_node("Transpose", ["crops"], ["planes"], perm=[0, 3, 1, 2]))
-    graph = helper.make_graph(
-        nodes,
-        "random",
-        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 16]) for name in outputs],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    onnx.save(model, path)
-
-
-def write_model(folder: Path, text: str = "", **network: object) -> Path:
-    write_network(folder / "net.onnx", **network)  # type: ignore[arg-type]
-    path = folder / "my_net.toml"
-    path.write_text(f'network = "net.onnx"\n{text}')
-    return path
 
 
 def embedder_of(path: Path) -> NetworkEmbedder:
@@ -135,8 +78,11 @@ def test_the_older_key_of_std_makes_the_same_model(tmp_path: Path) -> None:
     as_first_stored = json.dumps({**fields, "deviation": model.std}, sort_keys=True)
     assert model.digest == hashlib.sha256(as_first_stored.encode()).hexdigest()
     [remembered] = (cache_dir() / "models").glob(f"{model.cache_name}.json")
-    remembered.write_text(remembered.read_text().replace('"std"', '"deviation"'))
-    assert model in cached_models()
+    content = remembered.read_bytes().replace(b'"std"', b'"deviation"')
+    remembered.write_bytes(content)
+    assert not registered_models()
+    register(content, "as an older version stored it")
+    assert registered_models() == [model]
 
 
 def test_channels_last_flips_and_other_sizes(tmp_path: Path) -> None:
@@ -247,7 +193,7 @@ def test_another_network_by_the_same_name_is_another_model(tmp_path: Path) -> No
     for contract in (first, second):
         assert load_pipeline_for(contract, contract_owner="index").contract == contract
     shutil.rmtree(cache_dir() / "models")
-    with pytest.raises(ModelUnavailableError, match=r"does not have the model 'my_net'.*\.toml"):
+    with pytest.raises(ModelUnavailableError, match=r"not registered a model 'my_net'.*\.toml"):
         load_pipeline_for(first, contract_owner="index")
 
 

@@ -21,8 +21,7 @@ from faces.core.errors import WrongUsageError
 from faces.dataset.store import Dataset
 from faces.models.catalog import list_models
 from faces.models.choice import ModelChoice
-from faces.models.deepface_weights import DETECTORS, RECOGNISERS, library
-from faces.models.dlib_models import SHAPE_PREDICTOR
+from faces.models.deepface_weights import DETECTORS, RECOGNISERS, SHAPE_PREDICTOR, library
 from faces.models.face import Detection, GivenFace
 from faces.models.registry import load_embedder, load_pipeline
 from faces.models.sface import MEAN_VECTOR
@@ -262,7 +261,7 @@ def test_weights_that_are_corrupt_are_refused_by_name(deepface_home: Path, tmp_p
     (weights / "openface_weights.onnx").write_bytes(whole[: len(whole) // 2])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPFACE_HOME", str(tmp_path))
-        with pytest.raises(WrongUsageError, match=r"openface_weights\.onnx cannot be run"):
+        with pytest.raises(WrongUsageError, match=r"openface_weights\.onnx is not an ONNX file"):
             load_pipeline(ModelChoice(embedder="deepface:OpenFace"))
 
 
