@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.photos.archives import split_member_url
+from faces.photos.archives import ARCHIVE_SCHEMES, split_member_url
 from faces.photos.uris import is_file_uri, is_url, photo_path, photo_uri, unescape_url
 
 
@@ -54,8 +54,8 @@ class Place:
         """
         if isinstance(uris, pa.ChunkedArray):
             uris = uris.combine_chunks()
-        mask = np.zeros(len(uris), dtype=np.bool_)
-        for row in self._candidates(uris):
+        mask = self._plainly_here(uris)
+        for row in self._written_otherwise(uris):
             mask[row] = self._rest(uris[row].as_py()) is not None
         return mask
 
@@ -92,25 +92,36 @@ class Place:
         """
         if isinstance(uris, pa.ChunkedArray):
             uris = uris.combine_chunks()
+        mask = self._plainly_here(uris)
+        if _is_unicode(to.name):
+            replaced = pc.utf8_replace_slice(uris, 0, len(self.name), to.name)
+            moved = pc.if_else(pa.array(mask), replaced, uris)
+            others = self._written_otherwise(uris)
+        else:
+            moved, others = uris, np.arange(len(uris))
         rows, replacements = [], []
-        for row in self._candidates(uris):
-            new = self.moved(uris[row].as_py(), to)
+        for row in others:
+            new = self.moved(uris[row].as_py(), to) if uris[row].is_valid else None
             if new is not None:
                 rows.append(row)
                 replacements.append(new)
-        mask = np.zeros(len(uris), dtype=np.bool_)
-        mask[rows] = True
-        moved = pc.replace_with_mask(uris, pa.array(mask), pa.array(replacements, uris.type))
-        return moved, len(rows)
+        changed = np.zeros(len(uris), dtype=np.bool_)
+        changed[rows] = True
+        moved = pc.replace_with_mask(moved, pa.array(changed), pa.array(replacements, uris.type))
+        return moved, int((mask | changed).sum())
 
-    def _candidates(self, uris: pa.Array) -> NDArray[np.int64]:
-        """Return the rows of uris that may lie here: a superset, quickly."""
+    def _plainly_here(self, uris: pa.Array) -> NDArray[np.bool_]:
+        """Return which uris begin with this place's path or URL, as most of those here do."""
+        if not _is_unicode(self.name):
+            return np.zeros(len(uris), dtype=np.bool_)
+        below = pc.starts_with(uris, f"{self.name}/")
+        return _mask(pc.or_(below, pc.equal(uris, self.name)))
+
+    def _written_otherwise(self, uris: pa.Array) -> NDArray[np.int64]:
+        """Return the rows of members of archives and of names that are not valid Unicode."""
         may = np.zeros(len(uris), dtype=np.bool_)
-        prefixes = ["file://", "escaped:", "tar://", "zip://"]
-        if self.name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in self.name):
-            prefixes.append(self.name)
-        for prefix in prefixes:
-            may |= pc.fill_null(pc.starts_with(uris, prefix), False).to_numpy(zero_copy_only=False)
+        for prefix in ("file://", "escaped:", *(f"{scheme}://" for scheme in ARCHIVE_SCHEMES)):
+            may |= _mask(pc.starts_with(uris, prefix))
         return np.flatnonzero(may)
 
     def _rest(self, uri: str) -> str | None:
@@ -133,3 +144,12 @@ class Place:
             return None
         rest = name[len(self.name) :]
         return rest if not rest or rest.startswith("/") else None
+
+
+def _mask(booleans: pa.Array) -> NDArray[np.bool_]:
+    """Return Arrow booleans as a writable NumPy mask; null becomes False."""
+    return np.array(pc.fill_null(booleans, False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _is_unicode(name: str) -> bool:
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
