@@ -33,7 +33,8 @@ class EmbedOptions:
             patterns; see `faces.photos.passed_over`.
         rename: names that columns of photo lists get instead of those in the files, by these.
         deletions_of: path of another dataset, of any models; the faces that were deleted from it
-            are kept away from this dataset, too. None: only this dataset's own.
+            are kept away from this dataset, too, and the faces that it has keep their face_ids.
+            None: only this dataset's own.
     """
 
     selection: FaceSelection | None = None

@@ -15,10 +15,10 @@ public name is imported when it is first used, so that `import facetrove` is qui
 Every error that facetrove raises on purpose is one of these, with one line that says what to do:
 
     FaceTroveError               the base class: something that the user can act on
-    +-- WrongUsageError          the arguments are wrong: no such folder, k too large
+    +-- WrongUsageError          the arguments are wrong: no such folder, k too large, a dataset or
+    |                            index of another format version
     +-- ContractMismatchError    embeddings of different models were about to be compared
-    +-- CorruptFileError         a file of a dataset or index is missing, truncated or altered, or
-    |                            has a format version that cannot be read
+    +-- CorruptFileError         a file of a dataset or index is missing, truncated or altered
     +-- ModelUnavailableError    a model's weights cannot be fetched, or have an unexpected digest
     +-- BusyError                another process is writing the same dataset or index
 """
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from faces.dataset.relocation import Relocation as Relocation
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import FaceTables as FaceTables
+    from faces.dataset.upgrade import DatasetUpgrade as DatasetUpgrade
     from faces.models.catalog import ModelCard as ModelCard
     from faces.models.catalog import list_models as list_models
     from faces.models.choice import ModelChoice as ModelChoice
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from facetrove.indexes import compact_index as compact_index
     from facetrove.relocation import plan_relocation as plan_relocation
     from facetrove.relocation import relocate as relocate
+    from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import DeletionResult as DeletionResult
     from indexer.delete import delete_faces as delete_faces
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
     from indexer.undo import UndoResult as UndoResult
     from indexer.undo import list_deletions as list_deletions
     from indexer.undo import undo as undo
+    from indexer.upgrade import IndexUpgrade as IndexUpgrade
     from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
@@ -139,6 +142,7 @@ __all__ = [
     "CorruptFileError",
     "Dataset",
     "DatasetCounts",
+    "DatasetUpgrade",
     "Deletion",
     "DeletionPlan",
     "DeletionRequest",
@@ -155,6 +159,7 @@ __all__ = [
     "FoundFaces",
     "HeldFaces",
     "Identification",
+    "IndexUpgrade",
     "JointProbe",
     "Manifest",
     "Match",
@@ -208,6 +213,7 @@ __all__ = [
     "reembed",
     "relocate",
     "undo",
+    "upgrade",
     "verify_index",
     "write_contact_sheet",
 ]
@@ -225,6 +231,7 @@ _DEFINITIONS = {
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.counts:DatasetCounts",
+    "DatasetUpgrade": "faces.dataset.upgrade:DatasetUpgrade",
     "Deletion": "faces.dataset.deletion_records:Deletion",
     "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
     "DeletionResult": "indexer.delete:DeletionResult",
@@ -241,6 +248,7 @@ _DEFINITIONS = {
     "FoundFaces": "facetrove.finding:FoundFaces",
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
+    "IndexUpgrade": "indexer.upgrade:IndexUpgrade",
     "JointProbe": "search.results:JointProbe",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
@@ -293,6 +301,7 @@ _DEFINITIONS = {
     "reembed": "beam_jobs.reembed:reembed",
     "relocate": "facetrove.relocation:relocate",
     "undo": "indexer.undo:undo",
+    "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",
     "write_contact_sheet": "search.contact_sheet:write_contact_sheet",
 }

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from faces.core.arrow_files import write_arrow
 from faces.core.contract import ModelContract
-from faces.core.errors import CorruptFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, OlderFormatError, WrongUsageError
 from faces.core.files import atomic_write
 from faces.core.folders import make_inner_folder
 from faces.core.hashing import sha256_of
@@ -45,6 +45,9 @@ from indexer.thresholds import Calibration
 
 FORMAT_VERSION = 3
 """Version of the index format that this module writes and reads."""
+
+OLDER_VERSIONS = (2,)
+"""Versions that `indexer.upgrade` carries over."""
 
 METRIC = "inner_product"
 """The only metric of an index; of unit vectors it is the cosine similarity."""
@@ -232,7 +235,7 @@ def read_current(index: str | Path) -> Manifest:
         index: path of the index's folder.
 
     Raises:
-        WrongUsageError: there is no index at that path, or a newer facetrove wrote it.
+        WrongUsageError: there is no index at that path, or another version of facetrove wrote it.
         CorruptFileError: CURRENT or the manifest is not what was written.
     """
     index_dir = Path(index)
@@ -263,7 +266,7 @@ def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
         sha256: sha256 that the manifest must have; None: it is not checked.
 
     Raises:
-        WrongUsageError: a newer facetrove wrote the manifest.
+        WrongUsageError: another version of facetrove wrote the manifest.
         CorruptFileError: the manifest is not what was written.
     """
     try:
@@ -274,7 +277,7 @@ def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
         raise CorruptFileError(
             f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
         )
-    return _parse(content, path)
+    return parse_manifest(content, path)
 
 
 _CURRENT_LINE = re.compile(rf"({MANIFEST_NAME.pattern}) (?P<sha256>[0-9a-f]{{64}})\n".encode())
@@ -366,7 +369,8 @@ def _parse_calibration(entry: Any) -> Calibration | None:
     return Calibration(similarities=similarities, rates=rates, **entry)
 
 
-def _parse(content: bytes, path: Path) -> Manifest:
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Parse a manifest; `path` names it in error messages. It raises as `read_manifest` does."""
     try:
         document: dict[str, Any] = json.loads(content)
         version = document["format_version"]
@@ -375,6 +379,8 @@ def _parse(content: bytes, path: Path) -> Manifest:
                 f"{path} was written by a newer facetrove (format {version}, this one reads "
                 f"{FORMAT_VERSION}); update facetrove"
             )
+        if type(version) is int and version in OLDER_VERSIONS:
+            raise OlderFormatError.of(path.parent, version, FORMAT_VERSION)
         if version != FORMAT_VERSION or document["metric"] != METRIC:
             raise ValueError(f"format version {version!r} instead of {FORMAT_VERSION}")
         return Manifest(

@@ -200,6 +200,19 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise _corrupt_part(path, error) from error
 
 
+def present_columns(path: Path, schema: pa.Schema) -> pa.Schema:
+    """Return those columns of a schema that a part's file has.
+
+    Raises:
+        CorruptFileError: the file cannot be read.
+    """
+    try:
+        names = set(pq.read_schema(path).names)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _corrupt_part(path, error) from error
+    return pa.schema([field for field in schema if field.name in names])
+
+
 def _corrupt_part(path: Path, error: Exception) -> CorruptFileError:
     return CorruptFileError(
         f"{path} is corrupt ({first_line(error)}); delete it and run `facetrove embed` with the "
@@ -219,7 +232,7 @@ def current_photos(rows: pa.Table) -> pa.Table:
         The current rows with the column `faces_part`: the name of the part that has the faces of
         the row's content, null where there is none.
     """
-    faces_part = _faces_parts(rows)
+    faces_part = faces_parts(rows)
     rows = rows.take(last_rows(rows, "uri"))
     rows = rows.filter(pc.not_equal(rows["status"], PhotoStatus.GONE.value))
     content = pc.index_in(rows["photo_id"], value_set=faces_part["photo_id"])
@@ -232,7 +245,7 @@ def last_rows(rows: pa.Table, key: str) -> pa.Array:
     return numbered.group_by(key).aggregate([("row", "max")])["row_max"].combine_chunks().sort()
 
 
-def _faces_parts(rows: pa.Table) -> pa.Table:
+def faces_parts(rows: pa.Table) -> pa.Table:
     """Return the newest part with the faces of each content, by superseded rows too."""
     owners = rows.filter(
         pc.and_(pc.equal(rows["status"], PhotoStatus.EMBEDDED.value), pc.invert(rows["is_copy"]))

@@ -42,6 +42,9 @@ COMMANDS = {
     "relocate": LazyCommand("relocate:relocate", "Say that photos of a dataset have moved."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
     "undo": LazyCommand("undo:undo", "List what can be taken back, or take a deletion back."),
+    "upgrade": LazyCommand(
+        "upgrade:upgrade", "Carry datasets and indexes of older versions over to this one."
+    ),
     "verify": LazyCommand("verify:verify", "Check that an index is intact."),
 }
 """The commands by name, in the order of the help."""
