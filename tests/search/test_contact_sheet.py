@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from faces.models.face import Box
 from faces.photos.decoding import decode_photo
 from search.contact_sheet import GAP, TILE, draw_contact_sheet, write_contact_sheet
 from search.results import Match, Probe
+from search.sheet_files import require_picture_name
 
 
 def solid(folder: Path, name: str, colour: tuple[int, int, int]) -> str:
@@ -85,3 +88,20 @@ def test_only_an_earlier_sheet_is_replaced(tmp_path: Path, suffix: str) -> None:
         assert path.read_bytes() == before
     for _ in range(2):
         write_contact_sheet(tmp_path / f"sheet{suffix}", BLUE_PHOTO, probes)
+
+
+def test_a_picture_that_is_none_of_ours_and_odd_is_not_replaced(tmp_path: Path) -> None:
+    """A long text, a truncated header, or more pixels than Pillow opens: nothing is raised."""
+    plain = io.BytesIO()
+    PIL.Image.new("RGB", (20, 20)).save(plain, "PNG")
+    png, text = plain.getvalue(), b"a\0\0" + zlib.compress(bytes(3_000_000))
+    chunk = b"zTXt" + text
+    long = len(text).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    bomb = io.BytesIO()
+    PIL.Image.new("1", (30_000, 30_000)).save(bomb, "PNG")
+    for content in (png[:33] + long + png[33:], png[:20], bomb.getvalue(), b"", b"%!PS-Adobe-3.0"):
+        path = tmp_path / "sheet.png"
+        path.write_bytes(content)
+        with pytest.raises(WrongUsageError, match="exists and is no contact sheet"):
+            require_picture_name(path)
+        assert path.read_bytes() == content
