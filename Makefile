@@ -27,8 +27,11 @@ test-lasting: setup
 	$(BIN)/pytest -n 3 -m lasting
 
 # Every parser of what strangers wrote, for MINUTES; inputs that reach new code are kept in tests/fuzz/corpus.
+# Then changes of any byte and value of stored files: about as long again.
 fuzz: setup
 	$(BIN)/python -m tests.fuzz $(or $(MINUTES),30)
+	FACETROVE_SEED=$$(date +%s) FACETROVE_EXAMPLES=$$((100 * $(or $(MINUTES),30))) \
+		$(BIN)/pytest -n auto tests/indexer/test_changed_files.py
 
 lint: setup
 	$(BIN)/ruff check .

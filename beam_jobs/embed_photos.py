@@ -6,7 +6,6 @@ python -m beam_jobs.embed_photos --photos ~/Pictures --dataset faces.dataset
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -17,6 +16,7 @@ from beam_jobs.options import EmbedOptions, default_models, sole_dataset
 from beam_jobs.reembed import reembed
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
+from faces.core.documents import json_text
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.named import absolute, as_list
@@ -161,6 +161,6 @@ def run(argv: Sequence[str] | None = None) -> EmbedSummary:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(asdict(run()), indent=2))
+        print(json_text(asdict(run())))
     except FaceTroveError as error:
         sys.exit(f"error: {error}")

@@ -12,12 +12,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
 
-from faces.core.files import atomic_write
-from faces.core.folders import make_inner_folder
+from faces.core.documents import Count, parse
+from faces.core.errors import CorruptFileError
+from faces.core.storage import Folder
 
 MAX_DEATHS = 3
 """A photo is quarantined when so many workers died while it alone was in flight."""
@@ -27,11 +27,6 @@ _SEPARATOR = "\0"
 
 _MARKERS_DIR = "in-hand"
 _POISON_RECORD_FILE = "suspects.json"
-
-
-def in_flight_file(work_dir: Path, part: str) -> Path:
-    """Return the path of a worker's marker, which is named after the part that it makes."""
-    return work_dir / _MARKERS_DIR / part
 
 
 def photo_keys(photos: pa.Table) -> list[str]:
@@ -48,14 +43,15 @@ class InFlight:
     """A worker's marker: a file with the keys of its in-flight photos.
 
     Args:
-        path: path of the marker, from `in_flight_file`; its folder is created.
+        work: the dataset's work folder.
+        part: name of the part that the worker makes, after which the marker is named.
     """
 
-    def __init__(self, path: Path) -> None:
-        make_inner_folder(path.parent, exist_ok=True)
-        self._path = path
-        _own_markers.add(path)
-        self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    def __init__(self, work: Folder, part: str) -> None:
+        work.make_folder(_MARKERS_DIR)
+        self._marker = (work, f"{_MARKERS_DIR}/{part}")
+        _own_markers.add(self._marker)
+        self._file = work.create(self._marker[1])
 
     def take(self, keys: Iterable[str]) -> None:
         """Write the keys of the photos that are in flight now, in place of the previous ones."""
@@ -66,12 +62,13 @@ class InFlight:
     def done(self) -> None:
         """Remove the marker: the work is committed, or failed without the worker's death."""
         os.close(self._file)
-        _own_markers.discard(self._path)
-        self._path.unlink(missing_ok=True)
+        _own_markers.discard(self._marker)
+        work, name = self._marker
+        work.remove(name)
 
 
-_own_markers: set[Path] = set()
-"""Paths of the markers of this process."""
+_own_markers: set[tuple[Folder, str]] = set()
+"""The markers of this process: their work folders and names."""
 
 
 def clear_in_flight() -> None:
@@ -80,28 +77,26 @@ def clear_in_flight() -> None:
     Call it just before a deliberate exit, so that the process's photos are not counted as crash
     suspects.
     """
-    for path in list(_own_markers):
-        path.unlink(missing_ok=True)
+    for work, name in list(_own_markers):
+        work.remove(name)
 
 
 class PoisonRecord:
     """The poison record: a file with the photos that were in flight when workers died.
 
     Args:
-        work_dir: the dataset's work folder, in which the record is read and written.
+        work: the dataset's work folder, in which the record is read and written.
 
     Attributes:
         deaths: number of workers that died while a photo alone was in flight, by the photo's key
             (see `photo_keys`); 0 for a photo that was in flight together with others.
     """
 
-    def __init__(self, work_dir: Path) -> None:
-        self._path = work_dir / _POISON_RECORD_FILE
-        self._markers_dir = work_dir / _MARKERS_DIR
+    def __init__(self, work: Folder) -> None:
+        self._work = work
         try:
-            stored = json.loads(self._path.read_text())
-            self.deaths = Counter({str(key): int(count) for key, count in stored.items()})
-        except (OSError, ValueError, AttributeError):  # deaths are counted anew
+            self.deaths = Counter(parse(work.read(_POISON_RECORD_FILE), dict[str, Count]))
+        except (OSError, ValueError, CorruptFileError):  # deaths are counted anew
             self.deaths = Counter()
 
     def __contains__(self, key: str) -> bool:
@@ -114,14 +109,15 @@ class PoisonRecord:
     def collect(self) -> bool:
         """Add the photos in the markers of dead workers, and return whether there were any."""
         found = False
-        for path in self._markers_dir.glob("*"):
-            content = path.read_bytes().decode(errors="replace")
+        for base in self._work.names(_MARKERS_DIR):
+            name = f"{_MARKERS_DIR}/{base}"
+            content = self._work.read(name).decode(errors="replace")
             keys = [key for key in content.split(_SEPARATOR) if key]
             for key in keys:
                 self.deaths[key] += len(keys) == 1
             found = found or bool(keys)
             self._save()
-            path.unlink()
+            self._work.remove(name)
         return found
 
     def quarantined(self) -> set[str]:
@@ -129,5 +125,5 @@ class PoisonRecord:
         return {key for key, count in self.deaths.items() if count >= MAX_DEATHS}
 
     def _save(self) -> None:
-        with atomic_write(self._path) as temporary:
-            temporary.write_text(json.dumps(self.deaths))
+        with self._work.put(_POISON_RECORD_FILE) as file:
+            file.write(json.dumps(self.deaths).encode())

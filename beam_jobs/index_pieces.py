@@ -12,10 +12,9 @@ must be in folders that all workers can access.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,18 +24,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.piece_transforms import CopyPieces, EncodePieces, list_photos_of_piece
+from beam_jobs.piece_transforms import CopyPieces, EncodePieces
 from beam_jobs.runners.select import Workers, run_pipeline
+from faces.core.documents import json_text
 from faces.core.errors import FaceTroveError, WrongUsageError
-from faces.core.folders import make_inner_folder
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.store import Dataset
 from indexer.build import build_index
-from indexer.layout import work_dir
+from indexer.layout import WORK, index_folder
 from indexer.manifest import Manifest
 from indexer.options import GivenOptions
-from indexer.pieces import join_codes, read_piece, write_trained
+from indexer.pieces import join_codes, list_photos, read_piece, write_trained
 from indexer.segment_files import FaceBatch
 
 _REMEDY = "the index is unchanged; run the same command again"
@@ -76,7 +75,7 @@ def build_index_in_pieces(
     index = absolute(index)
     builder = _PartialIndexes(
         absolute(dataset),
-        work_dir(index),
+        index,
         num_pieces,
         Workers.chosen(workers, runner_args=runner_args),
     )
@@ -95,41 +94,42 @@ class _PartialIndexes:
     """The partial indexes of a build, made by Beam workers: `BuildWorkers`."""
 
     def __init__(
-        self, dataset_dir: Path, work_dir: Path, num_pieces: int, workers: Workers
+        self, dataset_dir: Path, index_dir: Path, num_pieces: int, workers: Workers
     ) -> None:
         self.dataset_dir = dataset_dir
-        self.work_dir = work_dir
+        self.folder = index_folder(index_dir)
+        self.work = self.folder.folder(WORK)
         self.num_pieces = num_pieces
         self.workers = workers
         self._names: list[str] = []
 
     def read_faces(self, source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
         """Have workers copy the faces of photos, and yield them in the order of the parts."""
-        shutil.rmtree(self.work_dir, ignore_errors=True)
-        make_inner_folder(self.work_dir)
+        self.folder.remove_folder(WORK)
+        self.folder.make_folder(WORK)
         parts = np.array(sorted(photos["faces_part"].unique().to_pylist()))
         for number, piece_parts in enumerate(np.array_split(parts, self.num_pieces)):
             if len(piece_parts) == 0:
                 continue
-            name = str(self.work_dir / f"piece-{number:06d}")
+            name = f"piece-{number:06d}"
             in_piece = pc.is_in(photos["faces_part"], value_set=pa.array(piece_parts.tolist()))
-            list_photos_of_piece(name, photos.filter(in_piece))
+            list_photos(self.work, name, photos.filter(in_piece))
             self._names.append(name)
-        self._run(CopyPieces(self.dataset_dir))
+        self._run(CopyPieces(self.dataset_dir, self.work))
         for name in self._names:
-            yield from read_piece(Path(name), source)
+            yield from read_piece(self.work, name)
 
     def fill(self, codes: Any) -> None:
         """Add all faces that were read to a trained FAISS index, in their order."""
-        trained = self.work_dir / "trained.faiss"
-        write_trained(codes, trained)
-        self._run(EncodePieces(trained))
+        write_trained(self.work, codes)
+        self._run(EncodePieces(self.work))
         for name in self._names:
-            join_codes(codes, Path(name))
+            join_codes(codes, self.work, name)
 
     def finish(self) -> None:
         """Remove the files of the partial indexes."""
-        shutil.rmtree(self.work_dir, ignore_errors=True)
+        with suppress(OSError):  # the next writer removes what is left
+            self.folder.remove_folder(WORK)
 
     def _run(self, step: beam.PTransform) -> None:
         if self._names:
@@ -166,6 +166,6 @@ def run(argv: Sequence[str] | None = None) -> Manifest:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(asdict(run()), indent=2))  # noqa: T201
+        print(json_text(asdict(run())))  # noqa: T201
     except FaceTroveError as error:
         sys.exit(f"error: {error}")

@@ -7,8 +7,8 @@ commits the shard's part of the dataset itself, so no images or embeddings flow 
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 
@@ -25,7 +25,6 @@ from beam_jobs.shards import Shard, cut_into_shards, isolate_suspects
 from beam_jobs.transforms import EmbedShards
 from beam_jobs.work_files import write_work
 from faces.core.errors import FaceTroveError
-from faces.core.folders import make_inner_folder
 from faces.dataset.earlier_faces import EarlierFaces
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
@@ -79,8 +78,8 @@ class ShardRun:
         self._follows = follows
         self._earlier: EarlierFaces | None = None
         self._options = options
-        self._work_dir = writer.dataset.path / WORK_DIR
-        self._poison_record = PoisonRecord(self._work_dir)
+        self._work = writer.dataset.folder.folder(WORK_DIR)
+        self._poison_record = PoisonRecord(self._work)
         self._part_names = map(writer.part_name, count())
 
     def embed_all(self, *, retry_quarantined: bool = False) -> None:
@@ -96,18 +95,19 @@ class ShardRun:
             FaceTroveError: the job failed; committed parts are kept.
         """
         if len(self._plan.to_do):
-            make_inner_folder(self._work_dir, exist_ok=True)
+            self._writer.dataset.folder.make_folder(WORK_DIR)
             if self._source is not None:
-                self._source, to_do = self._source.prepared(self._plan.to_do, self._work_dir)
+                self._source, to_do = self._source.prepared(self._plan.to_do, self._work)
                 self._plan = replace(self._plan, to_do=to_do)
             self._earlier = EarlierFaces.prepared(
-                self._work_dir, self._writer.dataset, self._plan.earlier, self._follows
+                self._work, self._writer.dataset, self._plan.earlier, self._follows
             )
             self._poison_record.collect()
             if retry_quarantined:
                 self._poison_record.clear()
             self._embed_shards()
-        shutil.rmtree(self._work_dir, ignore_errors=True)
+        with suppress(OSError):  # the next run removes what is left
+            self._writer.dataset.folder.remove_folder(WORK_DIR)
 
     def drop(self, uris: pa.Array) -> None:
         """Hide photos and their faces, by committing rows that say that the photos are gone."""
@@ -169,7 +169,7 @@ class ShardRun:
     def _run(self, shards: Sequence[Shard]) -> None:
         """Run shards on the runner that Beam's flags name, or on processes of this machine."""
         try:
-            work = write_work(self._work_dir, self._plan, shards)
+            work = write_work(self._work, self._plan, shards)
         except OSError as error:  # a full disk
             raise FaceTroveError(f"the job failed ({error}); {_CONTINUE}") from error
         embed = EmbedShards(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from beam_jobs.in_flight import InFlight, in_flight_file
+from beam_jobs.in_flight import InFlight
 from beam_jobs.shard import BATCH_PHOTOS, embed_shard
 from beam_jobs.work_files import ShardWork, read_work
 from faces.core.contract import ModelContract, require_same_contract
@@ -143,9 +143,10 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         assert self._pipeline is not None, "Beam calls setup first"
         part, work, number, careful = element
         dataset = self._writer.dataset
-        in_flight = InFlight(in_flight_file(dataset.path / WORK_DIR, part))
+        work_folder = dataset.folder.folder(WORK_DIR)
+        in_flight = InFlight(work_folder, part)
         try:
-            photos, stored = read_work(work, number)
+            photos, stored = read_work(work_folder, work, number)
             result = embed_shard(
                 self._pipeline,
                 photos,

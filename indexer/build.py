@@ -16,6 +16,7 @@ from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.forks import starting_threads
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.settings import Device
+from faces.core.storage import Folder
 from faces.dataset.deletions import Deletions, read_deletions
 from faces.dataset.store import Dataset
 from indexer.changes import (
@@ -39,7 +40,7 @@ from indexer.segment_builder import (
     faces_of_photos,
     live_faces,
 )
-from indexer.segment_files import new_segment_dir, read_photos
+from indexer.segment_files import new_segment, read_photos
 from indexer.thresholds import Calibration
 
 COMPACT_DELETED_SHARE = 0.3
@@ -113,7 +114,7 @@ def _first_build(
     builder: SegmentBuilder, source: Dataset, options: IndexOptions, deletions: Deletions
 ) -> Manifest:
     try:
-        with new_segment_dir(builder.writer.path) as folder:
+        with new_segment(builder.writer.path) as folder:
             rows = _write_everything(builder, source, folder)
             entry = builder.finish_segment(folder, rows, options)
     finally:
@@ -146,7 +147,7 @@ def _calibration_kept(builder: SegmentBuilder, source: Dataset) -> Calibration |
     return previous.calibration if shared else None
 
 
-def _write_everything(builder: SegmentBuilder, source: Dataset, folder: Path) -> SegmentRows:
+def _write_everything(builder: SegmentBuilder, source: Dataset, folder: Folder) -> SegmentRows:
     """Write the faces and photos of the whole dataset into the folder of a new segment.
 
     This is a function of its own so that the memory it takes is free when training begins.

@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from faces.core.errors import CorruptFileError, first_line
 from faces.dataset.deletions import Deletions, face_digests
 from faces.dataset.schema import PhotoStatus, current_photos, last_rows
 from faces.dataset.store import Dataset
 from indexer.faces_file import Faces, with_columns
+from indexer.layout import REBUILD
 from indexer.manifest import SegmentEntry
 from indexer.segment_files import PHOTO_COLUMNS, read_photos
 
@@ -102,8 +104,17 @@ def indexed_photos(index_dir: Path, entries: Sequence[SegmentEntry]) -> pa.Table
 
 
 def joined_photos(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenate tables of photos; columns that an older table lacks are null in its rows."""
-    return pa.concat_tables(tables, promote_options="default")
+    """Concatenate tables of photos; columns that an older table lacks are null in its rows.
+
+    Raises:
+        CorruptFileError: tables have columns of one name and of different types.
+    """
+    try:
+        return pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowException as error:
+        raise CorruptFileError(
+            f"segments of the index do not go together ({first_line(error)}); {REBUILD}"
+        ) from error
 
 
 def outdated_rows(faces: Faces, changes: Changes) -> NDArray[np.bool_]:

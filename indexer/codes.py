@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.errors import CorruptFileError, first_line
-from faces.core.files import atomic_write
+from faces.core.errors import CorruptFileError, WrongUsageError, first_line
+from faces.core.storage import Folder
+from indexer.codes_file import read_codes
 from indexer.exact_search import inner_products, nearest_rows
-from indexer.manifest import REBUILD, SegmentEntry
+from indexer.layout import REBUILD
+from indexer.manifest import SegmentEntry
 from indexer.options import Recipe
 from indexer.recipes import search_parameters
 from indexer.segment_files import CODES_FILE
@@ -22,27 +22,22 @@ PROBES_AT_ONCE = 4096
 of 1,024."""
 
 
-def write_codes(folder: Path, codes: faiss.Index) -> None:
-    """Write a FAISS index as codes.faiss into a segment's folder."""
-    with atomic_write(folder / CODES_FILE) as temporary:
-        faiss.write_index(codes, str(temporary))
-
-
-def open_codes(path: Path, entry: SegmentEntry, dimension: int) -> faiss.Index:
+def open_codes(folder: Folder, entry: SegmentEntry, dimension: int) -> faiss.Index:
     """Read a segment's codes.faiss.
 
     Args:
-        path: path of the file.
+        folder: the segment's folder.
         entry: the segment's entry in the manifest.
         dimension: number of dimensions of an embedding.
 
     Raises:
         CorruptFileError: the file cannot be read, or does not hold what the manifest says.
     """
+    path = folder.at(CODES_FILE)
+    codes = read_codes(folder, CODES_FILE, entry.files[CODES_FILE])
     try:
-        codes = faiss.read_index(str(path))
         search_parameters(codes, entry.recipe)
-    except RuntimeError as error:
+    except WrongUsageError as error:
         raise CorruptFileError(f"{path} cannot be read ({first_line(error)}); {REBUILD}") from error
     found = (codes.ntotal, codes.d, codes.metric_type)
     if found != (entry.num_faces, dimension, faiss.METRIC_INNER_PRODUCT):
@@ -115,7 +110,12 @@ def search_codes(
     rows = np.empty((len(probes), k), np.int64)
     for start in range(0, len(probes), PROBES_AT_ONCE):
         some = slice(start, start + PROBES_AT_ONCE)
-        _, found = codes.search(np.ascontiguousarray(probes[some]), depth, params=parameters)
+        try:
+            _, found = codes.search(np.ascontiguousarray(probes[some]), depth, params=parameters)
+        except RuntimeError as error:
+            raise CorruptFileError(
+                f"codes.faiss cannot be searched ({first_line(error)}); {REBUILD}"
+            ) from error
         similarities[some], rows[some] = best_of(vectors, probes[some], found, k)
     return similarities, rows
 

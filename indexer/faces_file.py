@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from faces.core.arrow_checks import require_values
+from faces.core.arrow_files import open_arrow
 from faces.core.errors import CorruptFileError, first_line
-from faces.dataset.schema import face_schema
-from indexer.manifest import REBUILD
+from faces.core.storage import FileDigest, Folder
+from faces.dataset.schema import FINITE_COLUMNS, face_schema
+from faces.photos.metadata import METADATA_TYPES
+from indexer.layout import REBUILD
 
 BATCH_ROWS = 1 << 14
 """Rows in each record batch of faces.arrow; a batch is checked as a whole when it is first read."""
@@ -50,24 +53,40 @@ class Faces:
     """A segment's faces.arrow, memory-mapped; each record batch is checked when it is first read.
 
     Attributes:
-        path: path of the file.
+        path: path of the file, for messages.
         schema: columns of the file: `FACES_SCHEMA`, then metadata.
+
+    Args:
+        folder: the segment's folder.
+        name: name of the file.
+        num_faces: number of rows that the file must have.
+        digest: size and sha256 that the file must have; None: they are not checked.
+        size_only: whether the size alone is checked.
 
     Raises:
         CorruptFileError: the file is corrupt; raised when it is opened or when a batch is read.
     """
 
-    def __init__(self, path: Path, num_faces: int) -> None:
-        self.path = path
+    def __init__(
+        self,
+        folder: Folder,
+        name: str,
+        num_faces: int,
+        digest: FileDigest | None = None,
+        *,
+        size_only: bool = False,
+    ) -> None:
+        self.path = folder.at(name)
         self._num_faces = num_faces
         self._checked: dict[int, pa.RecordBatch] = {}
+        content = folder.mapped(name, digest, size_only=size_only)
         with self._corruption_named():
-            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self._reader = open_arrow(content)
             self.schema: pa.Schema = self._reader.schema
             self._names = frozenset(self.schema.names)
             expected = {column.name: column.type for column in FACES_SCHEMA}
             types = dict(zip(self.schema.names, self.schema.types, strict=True))
-            if types | expected != types:
+            if types | expected != types or not _are_metadata(types.keys() - expected, types):
                 raise pa.ArrowInvalid("a column is missing or has another type")
             if self._reader.num_record_batches != -(-num_faces // BATCH_ROWS):
                 raise pa.ArrowInvalid(
@@ -110,10 +129,11 @@ class Faces:
             with self._corruption_named():
                 batch = self._reader.get_batch(number)
                 batch.validate(full=True)  # an offset out of range would read foreign memory
+                require_values(batch, FACES_SCHEMA, finite=FINITE_COLUMNS)
                 expected = min(BATCH_ROWS, self._num_faces - number * BATCH_ROWS)
-                if batch.num_rows != expected or _has_forbidden_nulls(batch):
+                if batch.num_rows != expected:
                     raise pa.ArrowInvalid(
-                        f"batch {number} has {batch.num_rows} rows instead of {expected}, or a null"
+                        f"batch {number} has {batch.num_rows} rows instead of {expected}"
                     )
             self._checked[number] = batch
         return self._checked[number]
@@ -128,7 +148,5 @@ class Faces:
             ) from error
 
 
-def _has_forbidden_nulls(batch: pa.RecordBatch) -> bool:
-    return any(
-        batch.column(column.name).null_count for column in batch.schema if not column.nullable
-    )
+def _are_metadata(names: Iterable[str], types: Mapping[str, pa.DataType]) -> bool:
+    return all(types[name] in METADATA_TYPES.values() for name in names)

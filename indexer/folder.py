@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,19 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.core.errors import CorruptFileError, WrongUsageError
-from faces.core.files import PRIVATE_DIR_MODE, remove_temporary_files, writer_lock
+from faces.core.errors import CorruptFileError, MissingFileError, WrongUsageError
 from faces.core.kinds import is_index
 from faces.core.settings import Device
+from faces.core.storage import Folder
 from indexer.layout import (
+    CURRENT,
+    DELETIONS,
     LOCK,
-    deletions_dir,
+    REBUILD,
+    SEGMENTS,
+    WORK,
+    index_folder,
+    is_deletions_name,
     is_id,
     is_index_entry,
     manifest_name,
     manifest_versions,
-    segments_dir,
-    work_dir,
 )
 from indexer.manifest import (
     DeletionsEntry,
@@ -67,7 +70,7 @@ def open_segments(
     """
     deletions = read_deletions(index_dir, manifest.deletions)
     by_id = {s.entry.segment_id: replace(s, deleted=None) for s in opened}
-    segments = []
+    segments, num_deleted = [], 0
     for entry in manifest.segments:
         segment = by_id.get(entry.segment_id)
         if segment is None:
@@ -80,12 +83,18 @@ def open_segments(
                 )
             deleted = np.zeros(entry.num_faces, dtype=bool)
             deleted[rows] = True
+            num_deleted += int(np.count_nonzero(deleted))
             segment = replace(segment, deleted=deleted)
         segments.append(segment)
     if deletions:
         raise CorruptFileError(
             f"index {index_dir} deletes rows of segments that it does not have: "
-            f"{', '.join(sorted(deletions))}"
+            f"{', '.join(map(repr, sorted(deletions)[:3]))}"
+        )
+    if num_deleted != (0 if manifest.deletions is None else manifest.deletions.num_faces):
+        raise CorruptFileError(
+            f"index {index_dir} deletes {num_deleted} rows, and its manifest says another number; "
+            f"{REBUILD}"
         )
     return segments
 
@@ -95,12 +104,15 @@ class IndexWriter:
 
     Attributes:
         path: path of the index's folder.
+        folder: the storage of the index's files.
         previous: the current manifest; None if there is none, or if it is corrupt.
     """
 
     def __init__(self, path: Path, previous: Manifest | None) -> None:
         self.path = path
+        self.folder = index_folder(path)
         self.previous = previous
+        self._line = _line_of(self.folder)
 
     @classmethod
     @contextmanager
@@ -113,9 +125,10 @@ class IndexWriter:
         """
         _require_index_or_empty(path)
         existed = path.exists()
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIR_MODE)
+        folder = index_folder(path)
+        folder.make()
         try:
-            with writer_lock(path, what=f"index {path}", name=LOCK):
+            with folder.lease(what=f"index {path}", name=LOCK):
                 writer = cls(path, _read_previous(path))
                 writer.remove_unused()
                 yield writer
@@ -147,7 +160,8 @@ class IndexWriter:
             version=max(manifest_versions(self.path), default=0) + 1,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        publish(self.path, manifest)
+        publish(self.path, manifest, previous=self._line)
+        self._line = _line_of(self.folder)
         self.previous = manifest
         self.remove_unused(grace_seconds)
         return manifest
@@ -161,44 +175,50 @@ class IndexWriter:
         """Remove files that only older versions use, and files that killed writers left."""
         if self.previous is None:
             return  # without a readable manifest, files may be needed to repair the index by hand
-        remove_temporary_files(self.path)
-        remove_temporary_files(deletions_dir(self.path))
-        shutil.rmtree(work_dir(self.path), ignore_errors=True)
+        self.folder.remove_temporary_files()
+        self.folder.remove_temporary_files(DELETIONS)
+        self.folder.remove_folder(WORK)
         kept = [self.previous]
-        for path, superseded in _older_manifests(self.path, self.previous.version):
+        for name, superseded in _older_manifests(self.folder, self.previous.version):
             try:
                 if time.time() - superseded < grace_seconds:
-                    kept.append(read_manifest(path))
+                    kept.append(read_manifest(self.path, name))
                     continue
             except (CorruptFileError, WrongUsageError):
                 pass
-            path.unlink()
+            self.folder.remove(name)
         segments = {entry.segment_id for manifest in kept for entry in manifest.segments}
         deletions = {m.deletions.name for m in kept if m.deletions is not None}
-        for folder, used in (
-            (segments_dir(self.path), segments),
-            (deletions_dir(self.path), deletions),
-        ):
-            if folder.is_dir():
-                for path in folder.iterdir():
-                    if path.name not in used and is_id(path.stem):
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for name in self.folder.names(SEGMENTS):
+            if name not in segments and is_id(name):
+                self.folder.remove_folder(f"{SEGMENTS}/{name}")
+        for name in self.folder.names(DELETIONS):
+            if name not in deletions and is_deletions_name(name):
+                self.folder.remove(f"{DELETIONS}/{name}")
 
 
-def _older_manifests(index_dir: Path, version: int) -> list[tuple[Path, float]]:
-    """Return the paths of all manifests but the current one, and when each was superseded.
+def _line_of(folder: Folder) -> bytes | None:
+    """Return the content of CURRENT; None if there is no such file."""
+    try:
+        return folder.read(CURRENT)
+    except MissingFileError:
+        return None
+
+
+def _older_manifests(folder: Folder, version: int) -> list[tuple[str, float]]:
+    """Return the names of all manifests but the current one, and when each was superseded.
 
     Times are in seconds since 1970. A version above the current one was left by a writer that was
     killed before it published it; its time is 0, so that it is removed at once.
     """
-    numbers = sorted(manifest_versions(index_dir))
+    numbers = sorted(manifest_versions(folder.path))
     older = []
     for number, following in zip(numbers, [*numbers[1:], 0], strict=True):
         superseded = 0.0
         if number < version:
-            superseded = (index_dir / manifest_name(following)).stat().st_mtime
+            superseded = folder.modified(manifest_name(following))
         if number != version:
-            older.append((index_dir / manifest_name(number), superseded))
+            older.append((manifest_name(number), superseded))
     return older
 
 
@@ -206,10 +226,18 @@ def _require_index_or_empty(index_dir: Path) -> None:
     """Refuse a folder that holds foreign files: a mistyped path must not cost anyone a file."""
     if not index_dir.exists() or manifest_named_by(current_line(index_dir)):
         return  # foreign files in an index, such as file managers leave, are never touched
-    if not index_dir.is_dir() or not all(map(is_index_entry, index_dir.iterdir())):
+    names = index_folder(index_dir).names() if index_dir.is_dir() else []
+    if not index_dir.is_dir() or not all(_is_ours(index_dir, name) for name in names):
         raise WrongUsageError(
             f"{index_dir} exists and is not a facetrove index; name a new or empty folder"
         )
+
+
+def _is_ours(index_dir: Path, name: str) -> bool:
+    try:
+        return is_index_entry(index_dir, name)
+    except CorruptFileError:  # a link, or a file in place of a folder
+        return False
 
 
 def _read_previous(index_dir: Path) -> Manifest | None:
@@ -224,7 +252,8 @@ def _read_previous(index_dir: Path) -> Manifest | None:
 
 def _remove_failed(index_dir: Path) -> None:
     """Remove the lock and the empty folders that a failed first build leaves."""
-    (index_dir / LOCK).unlink(missing_ok=True)
-    for folder in (segments_dir(index_dir), index_dir):
-        with suppress(OSError):
-            folder.rmdir()
+    with suppress(OSError, CorruptFileError):
+        index_folder(index_dir).remove(LOCK)
+        if not index_folder(index_dir).names(SEGMENTS):
+            index_folder(index_dir).remove_folder(SEGMENTS)
+        index_dir.rmdir()

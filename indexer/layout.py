@@ -14,20 +14,25 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
-from faces.core.files import TEMPORARY_SUFFIX
 from faces.core.kinds import INDEX_MARKER
+from faces.core.storage import TEMPORARY_SUFFIX, Folder
 
 LOCK = ".lock"
+CURRENT = INDEX_MARKER
+SEGMENTS, DELETIONS, WORK = "segments", "deletions", "work"
+
+REBUILD = "build the index again with --rebuild"
+"""What to do about any corrupt file of an index; error messages end in it."""
 
 MANIFEST_NAME = re.compile(r"manifest-(\d{6,})\.json")
 
-_ID = re.compile(r"[0-9a-f]{12}")
-_SEGMENTS, _DELETIONS, _WORK = "segments", "deletions", "work"
+ID_PATTERN = r"[0-9a-f]{12}"
+"""Regular expression of the ids of segments and of files of deleted rows."""
 
 
-def current_path(index_dir: Path) -> Path:
-    """Return the path of CURRENT, the file that names the current manifest."""
-    return index_dir / INDEX_MARKER
+def index_folder(index_dir: Path) -> Folder:
+    """Return the storage of an index's files."""
+    return Folder(index_dir, remedy=REBUILD)
 
 
 def manifest_name(version: int) -> str:
@@ -37,28 +42,13 @@ def manifest_name(version: int) -> str:
 
 def manifest_versions(index_dir: Path) -> list[int]:
     """Return the versions whose manifests are in an index's folder, current or not, unsorted."""
-    matches = (MANIFEST_NAME.fullmatch(path.name) for path in index_dir.iterdir())
+    matches = map(MANIFEST_NAME.fullmatch, index_folder(index_dir).names())
     return [int(match[1]) for match in matches if match]
 
 
-def segments_dir(index_dir: Path) -> Path:
-    """Return the path of the folder that has a folder for each segment."""
-    return index_dir / _SEGMENTS
-
-
-def segment_dir(index_dir: Path, segment_id: str) -> Path:
-    """Return the path of the folder with a segment's files."""
-    return segments_dir(index_dir) / segment_id
-
-
-def deletions_dir(index_dir: Path) -> Path:
-    """Return the path of the folder with the files that list deleted rows."""
-    return index_dir / _DELETIONS
-
-
-def work_dir(index_dir: Path) -> Path:
-    """Return the path of the folder of partial indexes, used while a build with --pieces runs."""
-    return index_dir / _WORK
+def segment_folder(index_dir: Path, segment_id: str) -> Folder:
+    """Return the storage of a segment's files."""
+    return index_folder(index_dir).folder(f"{SEGMENTS}/{segment_id}")
 
 
 def new_id() -> str:
@@ -68,7 +58,7 @@ def new_id() -> str:
 
 def is_id(name: str) -> bool:
     """Return whether a name has the form of an id from `new_id`."""
-    return _ID.fullmatch(name) is not None
+    return re.fullmatch(ID_PATTERN, name) is not None
 
 
 def is_deletions_name(name: str) -> bool:
@@ -81,16 +71,12 @@ def new_deletions_name() -> str:
     return f"{new_id()}.arrow"
 
 
-def is_index_entry(path: Path) -> bool:
-    """Return whether a path at the top of an index's folder is one that facetrove writes there."""
-    if path.name == _SEGMENTS:
-        return (
-            path.is_dir()
-            and not path.is_symlink()
-            and all(is_id(segment.name) for segment in path.iterdir())
-        )
+def is_index_entry(index_dir: Path, name: str) -> bool:
+    """Return whether facetrove writes something by a name at the top of an index's folder."""
+    if name == SEGMENTS:
+        return all(map(is_id, index_folder(index_dir).names(SEGMENTS)))
     return (
-        path.name in {INDEX_MARKER, LOCK, _DELETIONS, _WORK}
-        or path.name.endswith(TEMPORARY_SUFFIX)
-        or MANIFEST_NAME.fullmatch(path.name) is not None
+        name in {CURRENT, LOCK, DELETIONS, WORK}
+        or name.endswith(TEMPORARY_SUFFIX)
+        or MANIFEST_NAME.fullmatch(name) is not None
     )

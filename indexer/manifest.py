@@ -11,34 +11,41 @@ all: wherever it is interrupted, CURRENT names a complete version.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from faces.core.arrow_files import write_arrow
+from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.contract import ModelContract
-from faces.core.errors import CorruptFileError, OlderFormatError, WrongUsageError
-from faces.core.files import atomic_write
-from faces.core.folders import make_inner_folder
-from faces.core.hashing import sha256_of
+from faces.core.documents import Count, Duration, Share, json_text, parse
+from faces.core.errors import (
+    CorruptFileError,
+    MissingFileError,
+    OlderFormatError,
+    WrongUsageError,
+    first_line,
+)
 from faces.core.kinds import is_dataset, is_index
+from faces.core.storage import FileDigest
 from indexer.layout import (
+    CURRENT,
+    DELETIONS,
+    ID_PATTERN,
     MANIFEST_NAME,
-    current_path,
-    deletions_dir,
-    is_deletions_name,
-    is_id,
+    REBUILD,
+    SEGMENTS,
+    index_folder,
     manifest_name,
     new_deletions_name,
-    segment_dir,
 )
 from indexer.options import IndexOptions, Recipe
 from indexer.thresholds import Calibration
@@ -52,48 +59,13 @@ OLDER_VERSIONS = (2,)
 METRIC = "inner_product"
 """The only metric of an index; of unit vectors it is the cosine similarity."""
 
+_DELETIONS_SCHEMA = pa.schema(
+    [pa.field("segment", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False)]
+)
+"""The columns of a file of deleted rows."""
+
 NEVER_COMPARED = ""
 """`Manifest.dataset_deletions` of an index that its next update compares with the dataset."""
-
-REBUILD = "build the index again with --rebuild"
-"""What to do about any corrupt file of an index; error messages end in it."""
-
-
-@dataclass(frozen=True)
-class FileDigest:
-    """Size in bytes and sha256 of a file, by which corruption is detected."""
-
-    num_bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> FileDigest:
-        """Compute the digest of a file."""
-        return cls(path.stat().st_size, sha256_of(path))
-
-    def require(self, path: Path) -> None:
-        """Raise CorruptFileError, naming the file, unless its size and sha256 are these."""
-        self.require_size(path)
-        try:
-            sha256 = sha256_of(path)
-        except FileNotFoundError as error:  # a writer may have removed an old version's file
-            raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
-        if sha256 != self.sha256:
-            raise CorruptFileError(
-                f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
-            )
-
-    def require_size(self, path: Path) -> None:
-        """Raise CorruptFileError, unless its size is this; quicker than `require`."""
-        try:
-            num_bytes = path.stat().st_size
-        except FileNotFoundError as error:
-            raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
-        if num_bytes != self.num_bytes:
-            raise CorruptFileError(
-                f"{path} has {num_bytes} bytes instead of {self.num_bytes}: it is truncated "
-                "or altered; build the index again with --rebuild"
-            )
 
 
 @dataclass(frozen=True)
@@ -117,17 +89,17 @@ class Measured:
         num_threads: number of FAISS's threads in these measurements.
     """
 
-    recall_at_1: float
-    recall_at_10: float
-    recall_of_matches: float | None
+    recall_at_1: Share
+    recall_at_10: Share
+    recall_of_matches: Share | None
     threshold: float | None
-    num_probes: int
-    num_matches: int
-    probes_per_second: float
-    exact_probes_per_second: float
-    latency_ms_p50: float
-    latency_ms_p99: float
-    num_threads: int
+    num_probes: Count
+    num_matches: Count
+    probes_per_second: Duration
+    exact_probes_per_second: Duration
+    latency_ms_p50: Duration
+    latency_ms_p99: Duration
+    num_threads: Count
 
 
 @dataclass(frozen=True)
@@ -145,9 +117,9 @@ class SegmentEntry:
         built_on: where the vectors were clustered, `cpu` or `cuda`.
     """
 
-    segment_id: str
-    num_faces: int
-    num_photos: int
+    segment_id: Annotated[str, Meta(pattern=rf"\A{ID_PATTERN}\Z")]
+    num_faces: Count
+    num_photos: Count
     recipe: Recipe
     measured: Measured | None
     files: Mapping[str, FileDigest]
@@ -164,8 +136,8 @@ class DeletionsEntry:
         file: size and sha256 of the file.
     """
 
-    name: str
-    num_faces: int
+    name: Annotated[str, Meta(pattern=rf"\A{ID_PATTERN}\.arrow\Z")]
+    num_faces: Count
     file: FileDigest
 
 
@@ -189,7 +161,7 @@ class Manifest:
         created: time of publication in UTC, ISO 8601.
     """
 
-    version: int
+    version: Annotated[int, Meta(ge=0, le=10**9)]
     contract: ModelContract
     wanted: IndexOptions
     segments: tuple[SegmentEntry, ...]
@@ -208,24 +180,33 @@ class Manifest:
         deleted = 0 if self.deletions is None else self.deletions.num_faces
         return sum(segment.num_faces for segment in self.segments) - deleted
 
-    def files(self) -> Iterator[Path]:
-        """Iterate over the paths of this version's files, relative to the index's folder."""
-        here = Path()
-        yield current_path(here)
-        yield here / manifest_name(self.version)
+    def files(self) -> Iterator[str]:
+        """Iterate over the names of this version's files in the index's folder."""
+        yield CURRENT
+        yield manifest_name(self.version)
         for entry in self.segments:
-            yield from (segment_dir(here, entry.segment_id) / name for name in entry.files)
+            yield from (f"{SEGMENTS}/{entry.segment_id}/{name}" for name in entry.files)
         if self.deletions is not None:
-            yield deletions_dir(here) / self.deletions.name
+            yield f"{DELETIONS}/{self.deletions.name}"
 
 
-def publish(index_dir: Path, manifest: Manifest) -> None:
-    """Write a version's manifest and make it the current one; its other files must exist."""
-    path = index_dir / manifest_name(manifest.version)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-    with atomic_write(current_path(index_dir)) as temporary:
-        temporary.write_text(f"{path.name} {sha256_of(path)}\n")
+def publish(index_dir: Path, manifest: Manifest, *, previous: bytes | None = None) -> None:
+    """Write a version's manifest and make it the current one; its other files must exist.
+
+    Args:
+        index_dir: path of the index's folder, whose lease the caller holds.
+        manifest: the manifest.
+        previous: the content of CURRENT when the caller read it; None: there was none.
+
+    Raises:
+        BusyError: another process has published a version since then.
+    """
+    folder, name = index_folder(index_dir), manifest_name(manifest.version)
+    content = f"{json_text(asdict(manifest))}\n".encode()
+    with folder.put(name) as file:
+        file.write(content)
+    line = f"{name} {hashlib.sha256(content).hexdigest()}\n".encode()
+    folder.put_unchanged(CURRENT, line, previous=previous)
 
 
 def read_current(index: str | Path) -> Manifest:
@@ -253,31 +234,29 @@ def read_current(index: str | Path) -> Manifest:
         )
     named = manifest_named_by(current_line(index_dir))
     if named is None:
-        raise CorruptFileError(f"{current_path(index_dir)} is corrupt; {REBUILD}")
+        raise CorruptFileError(f"{index_dir / CURRENT} is corrupt; {REBUILD}")
     name, sha256 = named
-    return read_manifest(index_dir / name, sha256=sha256)
+    return read_manifest(index_dir, name, sha256=sha256)
 
 
-def read_manifest(path: Path, *, sha256: str | None = None) -> Manifest:
+def read_manifest(index_dir: Path, name: str, *, sha256: str | None = None) -> Manifest:
     """Read a version's manifest.
 
     Args:
-        path: path of the manifest.
+        index_dir: path of the index's folder.
+        name: name of the manifest.
         sha256: sha256 that the manifest must have; None: it is not checked.
 
     Raises:
         WrongUsageError: another version of facetrove wrote the manifest.
         CorruptFileError: the manifest is not what was written.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
+    path, content = index_dir / name, index_folder(index_dir).read(name)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise CorruptFileError(
             f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
         )
-    return parse_manifest(content, path)
+    return parse_manifest(content, index_dir, name)
 
 
 _CURRENT_LINE = re.compile(rf"({MANIFEST_NAME.pattern}) (?P<sha256>[0-9a-f]{{64}})\n".encode())
@@ -290,10 +269,10 @@ def manifest_named_by(line: bytes) -> tuple[str, str] | None:
 
 
 def current_line(index_dir: Path) -> bytes:
-    """Return the content of CURRENT, at most 200 bytes of it; empty if the file is missing."""
+    """Return the content of CURRENT, empty if the file is missing."""
     try:
-        return current_path(index_dir).read_bytes()[:200]
-    except (FileNotFoundError, NotADirectoryError):
+        return index_folder(index_dir).read(CURRENT)
+    except (MissingFileError, NotADirectoryError):
         return b""
 
 
@@ -309,11 +288,10 @@ def write_deletions(
     if not tables:
         return None
     table = pa.concat_tables(tables).combine_chunks()
-    folder = deletions_dir(index_dir)
-    make_inner_folder(folder, exist_ok=True)
-    name = new_deletions_name()
-    write_arrow(folder / name, table)
-    return DeletionsEntry(name, len(table), FileDigest.of(folder / name))
+    folder, name = index_folder(index_dir), new_deletions_name()
+    folder.make_folder(DELETIONS)
+    write_arrow(folder, f"{DELETIONS}/{name}", table)
+    return DeletionsEntry(name, len(table), folder.digest(f"{DELETIONS}/{name}"))
 
 
 def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, NDArray[np.int64]]:
@@ -327,71 +305,57 @@ def read_deletions(index_dir: Path, entry: DeletionsEntry | None) -> dict[str, N
     """
     if entry is None:
         return {}
-    path = deletions_dir(index_dir) / entry.name
-    entry.file.require(path)
+    folder, name = index_folder(index_dir), f"{DELETIONS}/{entry.name}"
+    content = folder.mapped(name, entry.file)
     try:
-        with pa.memory_map(str(path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-    except OSError as error:  # a writer may have removed an old version's file
-        raise CorruptFileError(f"{path} is missing; {REBUILD}") from error
+        table = read_arrow(content).cast(_DELETIONS_SCHEMA)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise CorruptFileError(
+            f"{folder.at(name)} is corrupt ({first_line(error)}); {REBUILD}"
+        ) from error
     segments = table["segment"].to_numpy()
     rows = table["row"].to_numpy()
     return {name: rows[segments == name] for name in np.unique(segments).tolist()}
 
 
-def _parse_segment(entry: Any) -> SegmentEntry:
-    segment_id, measured = entry.pop("segment_id"), entry.pop("measured")
-    if not isinstance(segment_id, str) or not is_id(segment_id):
-        raise ValueError(f"segment_id is {segment_id!r} instead of 12 hexadecimal digits")
-    if type(entry["num_faces"]) is not int or entry["num_faces"] < 0:
-        raise ValueError(f"num_faces of segment {segment_id} is {entry['num_faces']!r}")
-    return SegmentEntry(
-        segment_id=segment_id,
-        recipe=Recipe(**entry.pop("recipe")),
-        measured=None if measured is None else Measured(**measured),
-        files={name: FileDigest(**digest) for name, digest in entry.pop("files").items()},
-        **entry,
-    )
+@dataclass(frozen=True)
+class _Version:
+    """The format of a manifest, whatever else is in it; the deletions must not be left out."""
+
+    format_version: int
+    metric: str
+    deletions: Any
 
 
-def _parse_deletions(entry: Any) -> DeletionsEntry | None:
-    if entry is None:
-        return None
-    if not is_deletions_name(entry["name"]):
-        raise ValueError(f"the file of deleted rows is named {entry['name']!r}")
-    return DeletionsEntry(entry["name"], int(entry["num_faces"]), FileDigest(**entry["file"]))
-
-
-def _parse_calibration(entry: Any) -> Calibration | None:
-    if entry is None:
-        return None
-    similarities, rates = (tuple(map(float, entry.pop(n))) for n in ("similarities", "rates"))
-    return Calibration(similarities=similarities, rates=rates, **entry)
-
-
-def parse_manifest(content: bytes, path: Path) -> Manifest:
-    """Parse a manifest; `path` names it in error messages. It raises as `read_manifest` does."""
+def parse_manifest(content: bytes, index_dir: Path, name: str) -> Manifest:
+    """Parse a manifest by the name that it has in an index; it raises as `read_manifest` does."""
+    path = index_dir / name
     try:
-        document: dict[str, Any] = json.loads(content)
-        version = document["format_version"]
-        if type(version) is int and version > FORMAT_VERSION:
+        found = msgspec.json.decode(content, type=_Version)
+        if found.format_version > FORMAT_VERSION:
             raise WrongUsageError(
-                f"{path} was written by a newer facetrove (format {version}, this one reads "
-                f"{FORMAT_VERSION}); update facetrove"
+                f"{path} was written by a newer facetrove (format {found.format_version}, this "
+                f"one reads {FORMAT_VERSION}); update facetrove"
             )
-        if type(version) is int and version in OLDER_VERSIONS:
-            raise OlderFormatError.of(path.parent, version, FORMAT_VERSION)
-        if version != FORMAT_VERSION or document["metric"] != METRIC:
-            raise ValueError(f"format version {version!r} instead of {FORMAT_VERSION}")
-        return Manifest(
-            contract=ModelContract.from_json(document.pop("contract"), source=str(path)),
-            wanted=IndexOptions(**document.pop("wanted")),
-            segments=tuple(map(_parse_segment, document.pop("segments"))),
-            deletions=_parse_deletions(document.pop("deletions")),
-            calibration=_parse_calibration(document.pop("calibration", None)),
-            **document,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if found.format_version in OLDER_VERSIONS:
+            raise OlderFormatError.of(index_dir, found.format_version, FORMAT_VERSION)
+        if found.format_version != FORMAT_VERSION or found.metric != METRIC:
+            raise ValueError(f"format version {found.format_version} instead of {FORMAT_VERSION}")
+        manifest = parse(content, Manifest)
+        _require_sense(manifest, name)
+    except ValueError as error:
         raise CorruptFileError(
-            f"{path} cannot be read by this version of facetrove ({error}); {REBUILD}"
+            f"{path} cannot be read by this version of facetrove ({first_line(error)}); {REBUILD}"
         ) from error
+    return manifest
+
+
+def _require_sense(manifest: Manifest, name: str) -> None:
+    """Raise ValueError where parts of a manifest contradict each other."""
+    if manifest_name(manifest.version) != name:
+        raise ValueError(f"it says that it is version {manifest.version}")
+    ids = [entry.segment_id for entry in manifest.segments]
+    if len(set(ids)) < len(ids):
+        raise ValueError("it has a segment twice")
+    if manifest.num_faces < 0:
+        raise ValueError("it deletes more faces than there are")

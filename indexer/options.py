@@ -8,11 +8,17 @@ with the probe exactly. So similarities are always exact; only the choice of can
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
+from msgspec import Meta
+
+from faces.core.documents import Count, Share
 from faces.core.errors import WrongUsageError
 
 EXACT, AUTO = "exact", "auto"
+
+Setting = Annotated[int, Meta(ge=1, le=10**6)]
+"""A setting of a search: a number of lists or of faces that are looked at for each match."""
 
 RecallOf = Literal["matches", "neighbours"]
 
@@ -38,7 +44,7 @@ class IndexOptions:
     recipe: str = AUTO
     target_recall: float = 0.999
     recall_of: RecallOf = "matches"
-    memory_bytes: int | None = None
+    memory_bytes: Count | None = None
     threshold: float | None = None
 
     def __post_init__(self) -> None:
@@ -84,10 +90,10 @@ class Recipe:
     """
 
     factory: str = EXACT
-    nprobe: int | None = None
-    ef_search: int | None = None
-    candidates: int = 1
-    exact_share: float = 1.0
+    nprobe: Setting | None = None
+    ef_search: Setting | None = None
+    candidates: Setting = 1
+    exact_share: Share = 1.0
     reason: str = ""
 
     @property

@@ -1,5 +1,7 @@
 """Partial indexes, which workers build from some of a dataset's parts and the driver merges.
 
+trained.faiss                        the common quantiser: a trained FAISS index without rows
+<piece>.photos                       the photos whose faces the partial index covers
 <piece>.d/vectors.npy, faces.arrow   as in a segment
 <piece>.d/codes.faiss                a FAISS index of these rows, made with the common quantiser
 """
@@ -7,46 +9,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import faiss
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.errors import WrongUsageError
-from faces.core.folders import make_inner_folder
+from faces.core.storage import Folder
 from faces.dataset.store import Dataset
-from indexer.codes import write_codes
+from indexer.codes_file import read_codes, write_codes
 from indexer.faces_file import Faces
 from indexer.recipes import add, unwrapped
 from indexer.segment_files import CODES_FILE, FACES_FILE, VECTORS_FILE, FaceBatch, write_faces
 from indexer.vectors import load_vectors
 
+TRAINED_FILE = "trained.faiss"
 
-def _folder(piece: Path) -> Path:
+
+def _folder(work: Folder, piece: str) -> Folder:
     """Return the folder with the files of a partial index."""
-    return piece.with_name(f"{piece.name}.d")
+    return work.folder(f"{piece}.d")
 
 
-def write_piece(piece: Path, source: Dataset, batches: Iterable[FaceBatch]) -> None:
+def list_photos(work: Folder, piece: str, photos: pa.Table) -> None:
+    """Write the list of photos, rows of `Dataset.photos`, whose faces a partial index covers."""
+    write_arrow(work, f"{piece}.photos", photos)
+
+
+def listed_photos(work: Folder, piece: str) -> pa.Table:
+    """Read the list of photos whose faces a partial index covers."""
+    return read_arrow(work.mapped(f"{piece}.photos"))
+
+
+def write_piece(work: Folder, piece: str, source: Dataset, batches: Iterable[FaceBatch]) -> None:
     """Write the embeddings and faces of a partial index, replacing what a lost worker left."""
-    folder = _folder(piece)
-    make_inner_folder(folder, exist_ok=True)
-    write_faces(folder, batches, source.contract.dimension, source.metadata)
+    work.make_folder(f"{piece}.d")
+    write_faces(_folder(work, piece), batches, source.contract.dimension, source.metadata)
 
 
-def read_piece(piece: Path, source: Dataset) -> Iterator[FaceBatch]:
+def read_piece(work: Folder, piece: str) -> Iterator[FaceBatch]:
     """Iterate over the embeddings and faces of a partial index in the order of their rows."""
-    folder = _folder(piece)
-    vectors = load_vectors(folder / VECTORS_FILE)
+    folder = _folder(work, piece)
+    vectors = load_vectors(folder, VECTORS_FILE)
     start = 0
-    for batch in Faces(folder / FACES_FILE, len(vectors)).batches():
+    for batch in Faces(folder, FACES_FILE, len(vectors)).batches():
         yield FaceBatch(vectors[start : start + len(batch)], pa.Table.from_batches([batch]))
         start += len(batch)
 
 
-def write_trained(codes: faiss.Index, path: Path) -> None:
+def write_trained(work: Folder, codes: faiss.Index) -> None:
     """Write a trained, empty FAISS index, which workers read to encode partial indexes.
 
     Raises:
@@ -57,21 +70,21 @@ def write_trained(codes: faiss.Index, path: Path) -> None:
             "partial indexes can be merged only for recipes with inverted lists; choose auto or "
             "one with IVF, or build without --pieces"
         )
-    faiss.write_index(codes, str(path))
+    write_codes(work, TRAINED_FILE, codes)
 
 
-def encode_piece(trained: Path, piece: Path) -> None:
+def encode_piece(work: Folder, piece: str) -> None:
     """Encode the embeddings of a partial index with the common quantiser, on one thread."""
     faiss.omp_set_num_threads(1)
-    codes = faiss.read_index(str(trained))
-    for _ in add(codes, load_vectors(_folder(piece) / VECTORS_FILE)):
+    codes, folder = read_codes(work, TRAINED_FILE), _folder(work, piece)
+    for _ in add(codes, load_vectors(folder, VECTORS_FILE)):
         pass
-    write_codes(_folder(piece), codes)
+    write_codes(folder, CODES_FILE, codes)
 
 
-def join_codes(codes: faiss.Index, piece: Path) -> None:
+def join_codes(codes: faiss.Index, work: Folder, piece: str) -> None:
     """Append the codes of a partial index to the whole index, after the rows it has already."""
-    part = faiss.read_index(str(_folder(piece) / CODES_FILE))
+    part = read_codes(_folder(work, piece), CODES_FILE)
     _join_full_blocks(codes, part)
     codes.merge_from(part, codes.ntotal)
 

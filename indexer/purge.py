@@ -27,6 +27,7 @@ from indexer.build import build_index
 from indexer.compact import rewrite_index
 from indexer.delete import open_all
 from indexer.folder import open_segments
+from indexer.layout import index_folder
 from indexer.manifest import read_current
 from indexer.traces import search_for_traces
 
@@ -127,11 +128,14 @@ def purge(
             the ids.
         ContractMismatchError: an index holds embeddings of another model than the dataset.
         BusyError: another process is writing the dataset or an index.
-        CorruptFileError: a file is corrupt, or still holds removed data when it is checked.
+        CorruptFileError: a file is corrupt, or still holds removed data when it is checked, or
+            there is a link in one of the folders: what it leads to would keep its data.
     """
     started = _now()
     source, opened = open_all(dataset, indexes)
     paths = [path for path, _ in opened]
+    for folder in (source.folder, *map(index_folder, paths)):
+        folder.require_no_links()
     contents = read_deletions(source.path).contents_to_purge(deletions)
     wanted = [str(name) for name in as_list(names)]
     people = {*people_of(source, contents), *wanted}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import Device
+from indexer.codes_file import require_known_kind
 from indexer.options import AUTO, EXACT, IndexOptions, Recipe
 from indexer.vectors import RowMask, Vectors
 
@@ -111,6 +112,13 @@ def empty_index(factory: str, dimension: int) -> faiss.Index:
             "HNSW32,SQ8"
         ) from error
     search_parameters(index, Recipe(factory))  # raises if the recipe cannot be searched
+    try:
+        require_known_kind(index)
+    except ValueError as error:
+        raise WrongUsageError(
+            f"recipe {factory!r} cannot be used: {error}; choose one of IVF or HNSW over Flat, SQ "
+            "or PQ, such as IVF4096,PQ64x4fs or HNSW32,SQ8"
+        ) from error
     inner = unwrapped(index)
     if isinstance(inner, faiss.IndexIVF):
         if inner.nlist < 1:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError
 from faces.core.settings import Device
+from faces.core.storage import FileDigest
 from indexer.codes import best_of, open_codes, search_rows
 from indexer.faces_file import FACES_SCHEMA, Faces, faces_schema, with_columns
 from indexer.filters import FilterTable, rows_matching
 from indexer.gpu import MAX_MATCHES, GpuVectors, on_gpu
-from indexer.layout import segment_dir
-from indexer.manifest import REBUILD, SegmentEntry
+from indexer.layout import REBUILD, segment_folder
+from indexer.manifest import SegmentEntry
 from indexer.segment_files import CODES_FILE, FACES_FILE, PHOTOS_FILE, VECTORS_FILE
 from indexer.vectors import RowMask, Vectors, open_vectors
 
@@ -132,27 +133,37 @@ def open_segment(
         WrongUsageError: `device` is `cuda`, and FAISS sees no GPU or they do not fit its memory.
         CorruptFileError: a file is not what was written; the message names it.
     """
-    folder = segment_dir(index_dir, entry.segment_id)
+    folder = segment_folder(index_dir, entry.segment_id)
     expected = {VECTORS_FILE, FACES_FILE, PHOTOS_FILE}
     if entry.files.keys() != (expected if entry.recipe.is_exact else {*expected, CODES_FILE}):
         raise CorruptFileError(
-            f"the manifest of {index_dir} names other files for segment {folder.name} "
+            f"the manifest of {index_dir} names other files for segment {entry.segment_id} "
             f"({', '.join(entry.files)}) than its recipe needs; {REBUILD}"
         )
-    for name, digest in entry.files.items():
-        if digest.num_bytes <= DIGESTED_BYTES or name == CODES_FILE:
-            digest.require(folder / name)
-        else:
-            digest.require_size(folder / name)
-    vectors = open_vectors(folder / VECTORS_FILE, entry.num_faces, dimension)
-    return Segment(
+    photos, of_vectors, of_faces = (
+        entry.files[name] for name in (PHOTOS_FILE, VECTORS_FILE, FACES_FILE)
+    )
+    with folder.open(PHOTOS_FILE, photos, size_only=_is_large(photos)):
+        pass  # only an update reads it
+    vectors = open_vectors(
         folder,
+        VECTORS_FILE,
+        (entry.num_faces, dimension),
+        of_vectors,
+        size_only=_is_large(of_vectors),
+    )
+    return Segment(
+        folder.at(),
         entry,
         vectors,
-        None if entry.recipe.is_exact else open_codes(folder / CODES_FILE, entry, dimension),
-        Faces(folder / FACES_FILE, entry.num_faces),
+        None if entry.recipe.is_exact else open_codes(folder, entry, dimension),
+        Faces(folder, FACES_FILE, entry.num_faces, of_faces, size_only=_is_large(of_faces)),
         gpu=on_gpu(vectors, device),
     )
+
+
+def _is_large(digest: FileDigest) -> bool:
+    return digest.num_bytes > DIGESTED_BYTES
 
 
 def masks_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import faiss
@@ -14,10 +13,11 @@ from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.progress import OnProgress, Progress
 from faces.core.settings import Device
+from faces.core.storage import Folder
 from faces.core.vectors import has_unit_length
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
-from indexer.codes import write_codes
+from indexer.codes_file import write_codes
 from indexer.faces_file import faces_schema, with_columns
 from indexer.folder import IndexWriter
 from indexer.manifest import Measured, SegmentEntry
@@ -26,10 +26,11 @@ from indexer.options import AUTO, IndexOptions, Recipe
 from indexer.recipes import EXACT_UP_TO_FACES, add, choose_recipe, train, use_gpu
 from indexer.segment import Segment
 from indexer.segment_files import (
+    CODES_FILE,
     VECTORS_FILE,
     FaceBatch,
     digests,
-    new_segment_dir,
+    new_segment,
     write_faces,
     write_photos,
 )
@@ -114,12 +115,12 @@ class SegmentBuilder:
         Returns:
             The segment's entry for a manifest.
         """
-        with new_segment_dir(self.writer.path) as folder:
+        with new_segment(self.writer.path) as folder:
             rows = self.write_rows(folder, batches, photos, num_faces)
             return self.finish_segment(folder, rows, options, is_whole=is_whole)
 
     def write_rows(
-        self, folder: Path, batches: Iterator[FaceBatch], photos: pa.Table, num_faces: int | None
+        self, folder: Folder, batches: Iterator[FaceBatch], photos: pa.Table, num_faces: int | None
     ) -> SegmentRows:
         """Write the embeddings, faces and photos of a segment; see `write_segment`."""
         write_photos(folder, photos)
@@ -129,12 +130,12 @@ class SegmentBuilder:
         )
 
     def finish_segment(
-        self, folder: Path, rows: SegmentRows, options: IndexOptions, *, is_whole: bool = True
+        self, folder: Folder, rows: SegmentRows, options: IndexOptions, *, is_whole: bool = True
     ) -> SegmentEntry:
         """Train, fill and measure the FAISS index of a segment whose rows are written.
 
         Args:
-            folder: path of the segment's folder.
+            folder: the segment's folder.
             rows: numbers of rows in the segment.
             options: the options of the index.
             is_whole: whether the segment will be the whole index. If not, up to
@@ -148,7 +149,7 @@ class SegmentBuilder:
             options = replace(options, recipe=AUTO)
         recipe, measured = self._write_codes(folder, options, rows.num_faces)
         return SegmentEntry(
-            segment_id=folder.name,
+            segment_id=folder.at().name,
             num_faces=rows.num_faces,
             num_photos=rows.num_photos,
             recipe=recipe,
@@ -165,14 +166,14 @@ class SegmentBuilder:
             self.on_progress(Progress("reading faces", done, num_faces))
 
     def _write_codes(
-        self, folder: Path, options: IndexOptions, count: int
+        self, folder: Folder, options: IndexOptions, count: int
     ) -> tuple[Recipe, Measured | None]:
         recipe = choose_recipe(options, count, self.contract.dimension)
         if recipe.is_exact:
             return recipe, None
         if count < MIN_FACES_TUNED:
             return Recipe(reason=f"{count} faces are too few for {recipe.factory}"), None
-        vectors = open_vectors(folder / VECTORS_FILE, count, self.contract.dimension)
+        vectors = open_vectors(folder, VECTORS_FILE, (count, self.contract.dimension))
         self.on_progress(Progress(f"training {recipe.factory}"))
         try:
             codes = train(recipe, vectors, device=self.device)
@@ -193,7 +194,7 @@ class SegmentBuilder:
             threshold = operating_threshold(self.contract.embedder, count, self.calibration)
         recipe, measured = tune(codes, recipe, vectors, options, threshold)
         if not recipe.is_exact:
-            write_codes(folder, codes)
+            write_codes(folder, CODES_FILE, codes)
         return recipe, measured
 
 

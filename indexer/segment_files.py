@@ -10,21 +10,22 @@ A segment's files never change once they are written.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from faces.core.arrow_files import write_arrow
-from faces.core.files import atomic_write, sync_dir
-from faces.core.folders import make_inner_folder
+from faces.core.arrow_checks import require_values
+from faces.core.arrow_files import read_arrow, write_arrow
+from faces.core.errors import CorruptFileError, first_line
+from faces.core.storage import FileDigest, Folder
+from faces.dataset.schema import PHOTO_SCHEMA
+from faces.photos.metadata import METADATA_TYPES
 from indexer.faces_file import BATCH_ROWS, faces_schema
-from indexer.layout import new_id, segment_dir
-from indexer.manifest import FileDigest, SegmentEntry
+from indexer.layout import REBUILD, SEGMENTS, index_folder, new_id, segment_folder
+from indexer.manifest import SegmentEntry
 from indexer.vectors import Vectors, write_vectors
 
 VECTORS_FILE, FACES_FILE = "vectors.npy", "faces.arrow"
@@ -32,6 +33,13 @@ PHOTOS_FILE, CODES_FILE = "photos.arrow", "codes.faiss"
 
 PHOTO_COLUMNS = ("uri", "photo_id", "width", "height", "status", "is_copy", "num_faces", "part")
 """The columns of photos.arrow beside the photos' metadata."""
+
+_PHOTOS_SCHEMA = pa.schema(
+    [
+        *(PHOTO_SCHEMA.field(name) for name in PHOTO_COLUMNS if name != "part"),
+        pa.field("part", pa.string(), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -48,36 +56,33 @@ class FaceBatch:
 
 
 @contextmanager
-def new_segment_dir(index_dir: Path) -> Iterator[Path]:
-    """Make a folder for a new segment; remove it again if the `with` block raises."""
-    folder = segment_dir(index_dir, new_id())
-    make_inner_folder(folder.parent, exist_ok=True)
-    sync_dir(index_dir)
-    make_inner_folder(folder)
+def new_segment(index_dir: Path) -> Iterator[Folder]:
+    """Make the folder of a new segment; remove it again if the `with` block raises."""
+    folder, name = index_folder(index_dir), f"{SEGMENTS}/{new_id()}"
+    folder.make_folder(SEGMENTS)
+    folder.make_folder(name)
     try:
-        yield folder
-        sync_dir(folder.parent)
+        yield folder.folder(name)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove_folder(name)
         raise
 
 
 def write_faces(
-    folder: Path, batches: Iterable[FaceBatch], dimension: int, metadata: pa.Schema
+    folder: Folder, batches: Iterable[FaceBatch], dimension: int, metadata: pa.Schema
 ) -> int:
     """Write vectors.npy and faces.arrow; return the number of faces.
 
     Args:
-        folder: path of the segment's folder.
+        folder: the segment's folder.
         batches: the segment's faces.
         dimension: number of dimensions of an embedding.
         metadata: the columns of the photos' metadata.
     """
     schema = faces_schema(metadata)
     with (
-        write_vectors(folder / VECTORS_FILE, dimension) as vectors,
-        atomic_write(folder / FACES_FILE) as temporary,
-        pa.OSFile(str(temporary), "wb") as file,
+        write_vectors(folder, VECTORS_FILE, dimension) as vectors,
+        folder.put(FACES_FILE) as file,
         pa.ipc.new_file(file, schema) as writer,
     ):
         waiting = schema.empty_table()
@@ -97,7 +102,7 @@ def _write_batch(writer: pa.RecordBatchWriter, table: pa.Table) -> None:
     writer.write_batch(batch)
 
 
-def write_photos(folder: Path, photos: pa.Table) -> None:
+def write_photos(folder: Folder, photos: pa.Table) -> None:
     """Write photos.arrow from rows of `Dataset.photo_rows`, for the next update to compare with."""
     for name in ("status", "part"):
         column_index = photos.schema.get_field_index(name)
@@ -105,7 +110,7 @@ def write_photos(folder: Path, photos: pa.Table) -> None:
         if not pa.types.is_dictionary(column.type):
             column = pa.chunked_array([column.combine_chunks().dictionary_encode()])
         photos = photos.set_column(column_index, name, column.unify_dictionaries())
-    write_arrow(folder / PHOTOS_FILE, photos.combine_chunks())
+    write_arrow(folder, PHOTOS_FILE, photos.combine_chunks())
 
 
 def read_photos(index_dir: Path, entry: SegmentEntry) -> pa.Table:
@@ -114,16 +119,23 @@ def read_photos(index_dir: Path, entry: SegmentEntry) -> pa.Table:
     Raises:
         CorruptFileError: the file is not what was written.
     """
-    path = segment_dir(index_dir, entry.segment_id) / PHOTOS_FILE
-    entry.files[PHOTOS_FILE].require(path)
-    with pa.memory_map(str(path)) as file:
-        photos = pa.ipc.open_file(file).read_all()
-    for name in ("status", "part"):
-        column_index = photos.schema.get_field_index(name)
-        photos = photos.set_column(column_index, name, pc.cast(photos[name], pa.string()))
+    folder = segment_folder(index_dir, entry.segment_id)
+    content = folder.mapped(PHOTOS_FILE, entry.files[PHOTOS_FILE])
+    try:
+        photos = read_arrow(content)
+        metadata = [field for field in photos.schema if field.name not in _PHOTOS_SCHEMA.names]
+        if any(field.type not in METADATA_TYPES.values() for field in metadata):
+            raise pa.ArrowInvalid("a column has another type")
+        photos = photos.select([*_PHOTOS_SCHEMA.names, *(field.name for field in metadata)])
+        photos = photos.cast(pa.schema([*_PHOTOS_SCHEMA, *metadata]))
+        require_values(photos, _PHOTOS_SCHEMA)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise CorruptFileError(
+            f"{folder.at(PHOTOS_FILE)} is corrupt ({first_line(error)}); {REBUILD}"
+        ) from error
     return photos
 
 
-def digests(folder: Path) -> dict[str, FileDigest]:
+def digests(folder: Folder) -> dict[str, FileDigest]:
     """Compute the digests of a finished segment's files, by file name."""
-    return {path.name: FileDigest.of(path) for path in sorted(folder.iterdir())}
+    return {name: folder.digest(name) for name in sorted(folder.names())}

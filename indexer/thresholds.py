@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.documents import Count
 from faces.core.errors import WrongUsageError
 
 MAX_GROWTH = 2.0
@@ -42,21 +43,17 @@ class Calibration:
     """
 
     method: Literal["people", "gallery"]
-    num_faces: int
-    num_people: int
-    num_comparisons: int
+    num_faces: Count
+    num_people: Count
+    num_comparisons: Count
     similarities: tuple[float, ...]
     rates: tuple[float, ...]
     created: str
 
     def __post_init__(self) -> None:
         rates, similarities = np.array(self.rates), np.array(self.similarities)
-        counts = (self.num_faces, self.num_people, self.num_comparisons)
         if not (
-            self.method in ("people", "gallery")
-            and all(type(count) is int for count in counts)
-            and isinstance(self.created, str)
-            and len(rates) == len(similarities) >= 2
+            len(rates) == len(similarities) >= 2
             and self.num_faces > 0
             and (np.diff(rates) < 0).all()
             and (np.diff(similarities) >= 0).all()

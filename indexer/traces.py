@@ -13,15 +13,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError
+from faces.core.storage import Folder
 from faces.dataset.deletions import face_digests, read_deletions
-from faces.dataset.layout import is_dataset_file
+from faces.dataset.layout import is_dataset_file, part_file
 from faces.dataset.names import PersonName, person_names
 from faces.dataset.rewrite import Leftovers, embedding_digests
 from faces.dataset.schema import embedding_matrix, face_schema, read_table
 from faces.dataset.store import Dataset
 from indexer.faces_file import FACES_SCHEMA
 from indexer.folder import open_segments
-from indexer.layout import LOCK
+from indexer.layout import LOCK, index_folder
 from indexer.manifest import read_current
 from indexer.segment_files import PHOTO_COLUMNS, PHOTOS_FILE, VECTORS_FILE, read_photos
 
@@ -76,18 +77,20 @@ class TraceSearch:
 
     def look_in_dataset(self, dataset: Dataset) -> None:
         """Search every part of a dataset; raise CorruptFileError where removed data is found."""
+        folder = dataset.folder
         for part in dataset.committed_parts():
-            path = dataset.part_path("photos", part)
-            photos = read_table(path, dataset.photo_schema)
+            name = part_file("photos", part)
+            path, photos = folder.at(name), read_table(folder, name, dataset.photo_schema)
             self._look_for_names(path, photos.select(dataset.metadata.names))
             self._look(path, "photo_id", photos["photo_id"], self.traces.photo_ids)
             self._look(path, "uri", photos["uri"], self.traces.uris)
-            path = dataset.part_path("faces", part)
-            faces = read_table(path, face_schema(dataset.contract.dimension))
+            name = part_file("faces", part)
+            faces = read_table(folder, name, face_schema(dataset.contract.dimension))
+            path = folder.at(name)
             self._look_at_faces(path, faces)
             self._look_at_embeddings(path, embedding_matrix(faces))
             self.num_files += 2
-        self._note_unknown(dataset.path, is_dataset_file)
+        self._note_unknown(folder, is_dataset_file)
 
     def look_in_index(self, index_dir: Path) -> None:
         """Search every file of an index; raise CorruptFileError where removed data is found."""
@@ -109,8 +112,8 @@ class TraceSearch:
             self._look(path, "uri", photos["uri"], self.traces.uris)
             self._look_for_names(path, photos.drop_columns([*PHOTO_COLUMNS]))
             self.num_files += len(segment.entry.files)
-        used = {LOCK, *(path.as_posix() for path in manifest.files())}
-        self._note_unknown(index_dir, used.__contains__)
+        used = {LOCK, *manifest.files()}
+        self._note_unknown(index_folder(index_dir), used.__contains__)
 
     def _look_at_faces(self, path: Path, faces: pa.Table) -> None:
         self.num_faces += len(faces)
@@ -144,10 +147,9 @@ class TraceSearch:
             "`facetrove purge` again, and if that does not help, build the index again"
         )
 
-    def _note_unknown(self, folder: Path, is_ours: Callable[[str], bool]) -> None:
-        for path in sorted(folder.rglob("*")):
-            if not path.is_dir() and not is_ours(path.relative_to(folder).as_posix()):
-                self.unknown_files.append(str(path))
+    def _note_unknown(self, folder: Folder, is_ours: Callable[[str], bool]) -> None:
+        unknown = [name for name in folder.files() if not is_ours(name)]
+        self.unknown_files += [str(folder.at(name)) for name in unknown]
 
 
 def search_for_traces(

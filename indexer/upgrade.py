@@ -5,34 +5,32 @@
     format 2    had no embedding norm of faces, which is NaN now
 
 The embeddings stay the same, and so do options, measured recall, deleted rows and calibration. New
-segments get the unchanged files of the old ones; the manifest is written after them, and CURRENT
+segments get copies of the old ones' files; the manifest is written after them, and CURRENT
 last. A call that is stopped leaves the old version in force, and the next one begins again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
+from faces.core.arrow_files import open_arrow
 from faces.core.contract import PREPROCESSING_VERSION
 from faces.core.errors import CorruptFileError, OlderFormatError, first_line
-from faces.core.files import atomic_write, writer_lock
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.core.storage import FileDigest, Folder
 from indexer.faces_file import FACES_SCHEMA
 from indexer.folder import IndexWriter
-from indexer.layout import LOCK, segment_dir
+from indexer.layout import LOCK, REBUILD, index_folder, segment_folder
 from indexer.manifest import (
     FORMAT_VERSION,
-    REBUILD,
-    FileDigest,
     Manifest,
     SegmentEntry,
     current_line,
@@ -42,16 +40,7 @@ from indexer.manifest import (
     read_deletions,
     write_deletions,
 )
-from indexer.segment_files import (
-    CODES_FILE,
-    FACES_FILE,
-    PHOTOS_FILE,
-    VECTORS_FILE,
-    new_segment_dir,
-)
-
-_SEGMENT_FILES = frozenset({VECTORS_FILE, FACES_FILE, PHOTOS_FILE, CODES_FILE})
-"""Names of the files that a segment may have, in all formats that are carried over."""
+from indexer.segment_files import FACES_FILE, new_segment
 
 
 @dataclass(frozen=True)
@@ -106,7 +95,7 @@ def upgrade_index(path: Path, *, on_progress: OnProgress = ignore_progress) -> I
         return _result(path, FORMAT_VERSION, read_current(path))
     except OlderFormatError:
         pass
-    with writer_lock(path, what=f"index {path}", name=LOCK):
+    with index_folder(path).lease(what=f"index {path}", name=LOCK):
         found, manifest = _read_older(path)
         segments = {}
         for number, entry in enumerate(manifest.segments):
@@ -143,62 +132,50 @@ def _read_older(index_dir: Path) -> tuple[int, Manifest]:
     named = manifest_named_by(current_line(index_dir))
     if named is None:
         raise CorruptFileError(f"CURRENT of {index_dir} is corrupt; {REBUILD}")
-    path = index_dir / named[0]
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != named[1]:
-        raise CorruptFileError(f"{path} differs from what was written; {REBUILD}")
-    document = json.loads(content)
+    name, sha256 = named
+    folder = index_folder(index_dir)
+    content = folder.read(name)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CorruptFileError(f"{folder.at(name)} differs from what was written; {REBUILD}")
+    document = msgspec.json.decode(content)
     found = document["format_version"]
     document["format_version"] = FORMAT_VERSION
-    return found, parse_manifest(json.dumps(document).encode(), path)
+    return found, parse_manifest(msgspec.json.encode(document), index_dir, name)
 
 
 def _upgraded(index_dir: Path, entry: SegmentEntry) -> SegmentEntry:
     """Write a segment with the columns that a segment of the older format lacks."""
-    old = segment_dir(index_dir, entry.segment_id)
-    for name, digest in entry.files.items():
-        if name not in _SEGMENT_FILES:  # a path would lead out of the folder
-            raise CorruptFileError(f"a manifest of {index_dir} names a file {name!r}; {REBUILD}")
-        digest.require(old / name)
-    with new_segment_dir(index_dir) as folder:
+    old = segment_folder(index_dir, entry.segment_id)
+    with new_segment(index_dir) as new:
         files: dict[str, FileDigest] = {}
         for name, digest in entry.files.items():
             if name == FACES_FILE:
-                _write_faces(old / name, folder / name)
-                files[name] = FileDigest.of(folder / name)
+                _write_faces(old, new, digest)
+                files[name] = new.digest(name)
             else:
-                _link(old / name, folder / name)
+                with old.open(name, digest) as file, new.put(name) as copy:
+                    shutil.copyfileobj(file, copy)
                 files[name] = digest
-        return replace(entry, segment_id=folder.name, files=files)
+        return replace(entry, segment_id=new.at().name, files=files)
 
 
-def _link(old: Path, new: Path) -> None:
-    """Give a file, which never changes, a second name, or copy it where that is not possible."""
-    try:
-        os.link(old, new)
-    except OSError:
-        with atomic_write(new) as temporary:
-            shutil.copyfile(old, temporary)
-
-
-def _write_faces(old: Path, new: Path) -> None:
+def _write_faces(old: Folder, new: Folder, digest: FileDigest) -> None:
     """Write faces.arrow anew, batch by batch, with NaN in the columns that it lacks."""
+    content = old.mapped(FACES_FILE, digest)
     try:
-        with pa.memory_map(str(old)) as source, pa.ipc.open_file(source) as reader:
-            lacking = [field for field in FACES_SCHEMA if field.name not in reader.schema.names]
-            metadata = [field for field in reader.schema if field.name not in FACES_SCHEMA.names]
-            schema = pa.schema([*FACES_SCHEMA, *metadata])
-            with (
-                atomic_write(new) as temporary,
-                pa.OSFile(str(temporary), "wb") as file,
-                pa.ipc.new_file(file, schema) as writer,
-            ):
-                for number in range(reader.num_record_batches):
-                    batch = reader.get_batch(number)
-                    batch.validate(full=True)
-                    for field in lacking:
-                        unknown = np.full(batch.num_rows, np.nan, np.float32)
-                        batch = batch.append_column(field, pa.array(unknown))
-                    writer.write_batch(batch.select(schema.names).cast(schema))
+        reader = open_arrow(content)
+        lacking = [field for field in FACES_SCHEMA if field.name not in reader.schema.names]
+        metadata = [field for field in reader.schema if field.name not in FACES_SCHEMA.names]
+        schema = pa.schema([*FACES_SCHEMA, *metadata])
+        with new.put(FACES_FILE) as file, pa.ipc.new_file(file, schema) as writer:
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                batch.validate(full=True)
+                for field in lacking:
+                    unknown = np.full(batch.num_rows, np.nan, np.float32)
+                    batch = batch.append_column(field, pa.array(unknown))
+                writer.write_batch(batch.select(schema.names).cast(schema))
     except pa.ArrowException as error:
-        raise CorruptFileError(f"{old} is corrupt ({first_line(error)}); {REBUILD}") from error
+        raise CorruptFileError(
+            f"{old.at(FACES_FILE)} is corrupt ({first_line(error)}); {REBUILD}"
+        ) from error

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from io import BufferedWriter, BytesIO
+from mmap import mmap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError, first_line
-from faces.core.files import atomic_write
+from faces.core.storage import FileDigest, Folder
+from indexer.layout import REBUILD
+
+MAX_HEADER_BYTES = 4096
+"""Largest size of the header of a vectors.npy, which has 128 bytes."""
 
 Vectors = NDArray[np.float32]
 """(n, d) float32 embeddings, in rows."""
@@ -50,8 +55,8 @@ class VectorsWriter:
         num_rows: number of rows written so far.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
-        self._file = path.open("wb")
+    def __init__(self, file: BufferedWriter, dimension: int) -> None:
+        self._file = file
         self._dimension = dimension
         self.num_rows = 0
         self._write_header()
@@ -61,11 +66,10 @@ class VectorsWriter:
         self._file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
         self.num_rows += len(vectors)
 
-    def close(self) -> None:
-        """Write the number of rows into the header, for which NumPy leaves room, and close."""
+    def finish(self) -> None:
+        """Write the number of rows into the header, for which NumPy leaves room."""
         self._file.seek(0)
         self._write_header()
-        self._file.close()
 
     def _write_header(self) -> None:
         shape = (self.num_rows, self._dimension)
@@ -74,46 +78,66 @@ class VectorsWriter:
 
 
 @contextmanager
-def write_vectors(path: Path, dimension: int) -> Iterator[VectorsWriter]:
+def write_vectors(folder: Folder, name: str, dimension: int) -> Iterator[VectorsWriter]:
     """Write a vectors.npy; it appears under its name when it is complete, or not at all."""
-    with atomic_write(path) as temporary:
-        writer = VectorsWriter(temporary, dimension)
-        try:
-            yield writer
-        finally:
-            writer.close()
+    with folder.put(name) as file:
+        writer = VectorsWriter(file, dimension)
+        yield writer
+        writer.finish()
 
 
-def load_vectors(path: Path) -> Vectors:
-    """Map a vectors.npy of our own partial index into memory, without checking its shape."""
-    mapped = np.load(path, mmap_mode=None if path.stat().st_size < 256 else "r")
-    return np.asarray(mapped)
+def load_vectors(folder: Folder, name: str) -> Vectors:
+    """Map a vectors.npy of our own partial index into memory, whatever its number of rows.
+
+    Raises:
+        CorruptFileError: the file is missing or cannot be read.
+    """
+    return _array_in(folder, name, folder.mapped(name))
 
 
-def open_vectors(path: Path, num_rows: int, dimension: int) -> Vectors:
+def open_vectors(
+    folder: Folder,
+    name: str,
+    shape: tuple[int, int],
+    digest: FileDigest | None = None,
+    *,
+    size_only: bool = False,
+) -> Vectors:
     """Map a segment's vectors.npy into memory.
 
     Args:
-        path: path of the file.
-        num_rows: number of rows that the file must have.
-        dimension: number of dimensions of an embedding.
+        folder: the segment's folder.
+        name: name of the file.
+        shape: number of rows, and of dimensions of an embedding, that the file must have.
+        digest: size and sha256 that the file must have; None: they are not checked.
+        size_only: whether the size alone is checked.
 
     Returns:
-        (num_rows, dimension) float32, read-only.
+        float32 of this shape, read-only.
 
     Raises:
         CorruptFileError: the file is missing, cannot be read, or has another shape or type.
     """
+    vectors = _array_in(folder, name, folder.mapped(name, digest, size_only=size_only))
+    if vectors.shape != shape:
+        raise CorruptFileError(
+            f"{folder.at(name)} holds float32 {vectors.shape} instead of {shape}; {REBUILD}"
+        )
+    return vectors
+
+
+def _array_in(folder: Folder, name: str, content: mmap | bytes) -> Vectors:
+    """Return the array in the content of a .npy file, of which nothing is copied."""
     try:
-        mapped = np.load(path, mmap_mode="r" if num_rows else None, allow_pickle=False)
+        header = BytesIO(content[:MAX_HEADER_BYTES])
+        version = np.lib.format.read_magic(header)
+        if version != (1, 0):
+            raise ValueError(f"it has version {version} of NumPy's format instead of (1, 0)")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(header)
+        if dtype != np.dtype("<f4") or fortran_order or len(shape) != 2:
+            raise ValueError(f"it holds {dtype} {shape} instead of rows of float32")
+        return np.ndarray(shape, dtype, content, header.tell())
     except Exception as error:  # NumPy raises many types for a corrupt header
         raise CorruptFileError(
-            f"{path} cannot be read ({first_line(error)}); build the index again with --rebuild"
+            f"{folder.at(name)} cannot be read ({first_line(error)}); {REBUILD}"
         ) from error
-    expected = ((num_rows, dimension), np.dtype("<f4"))
-    if (mapped.shape, mapped.dtype) != expected or not mapped.flags.c_contiguous:
-        raise CorruptFileError(
-            f"{path} holds {mapped.dtype} {mapped.shape} instead of {expected[1]} {expected[0]}; "
-            "build the index again with --rebuild"
-        )
-    return np.asarray(mapped)

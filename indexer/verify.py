@@ -18,7 +18,7 @@ from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from indexer.faces_file import FACES_SCHEMA
 from indexer.folder import open_segments
-from indexer.layout import segment_dir
+from indexer.layout import segment_folder
 from indexer.manifest import Manifest, read_current
 from indexer.segment import Segment
 from indexer.segment_files import read_photos
@@ -106,11 +106,12 @@ def _check(find: Callable[[], Iterator[str]]) -> list[str]:
 def _corrupt_files(index_dir: Path, manifest: Manifest, on_progress: OnProgress) -> Iterator[str]:
     """Yield a line for each file that is not what was written."""
     for entry in manifest.segments:
+        folder = segment_folder(index_dir, entry.segment_id)
         for name, digest in entry.files.items():
-            path = segment_dir(index_dir, entry.segment_id) / name
-            on_progress(Progress(f"reading {path.name} of segment {entry.segment_id}"))
+            on_progress(Progress(f"reading {name} of segment {entry.segment_id}"))
             try:
-                digest.require(path)
+                with folder.open(name, digest):
+                    pass
             except CorruptFileError as error:
                 yield str(error)
 

@@ -11,7 +11,7 @@ import PIL.Image
 from PIL import ImageDraw, ImageFont
 
 from faces.core.errors import WrongUsageError
-from faces.core.files import atomic_write
+from faces.core.storage import put_file
 from faces.models.face import Box
 from faces.photos.decoding import Image, Photo, as_photo
 from faces.photos.limited import decode_limited, read_limited
@@ -31,6 +31,13 @@ CAPTION_HEIGHT = 44
 MATCHES_PER_ROW = 6
 CONTEXT = 1.6
 """Side of the square that a tile shows, relative to the longer side of the face's box."""
+
+MAX_SHOWN = 32
+"""Number of characters at either end of a photo's name that can be shown; a tile has room for about
+25 in all."""
+
+MAX_COPIES = 8
+"""Number of places of a photo that are tried until one can be read."""
 
 BACKGROUND, INK, FAINT, ACCENT = "#ffffff", "#1c1c1e", "#6e6e73", "#0a5fb4"
 FONT = ImageFont.load_default(15)
@@ -93,10 +100,10 @@ def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[Shown
             "fewer with -k"
         )
     image_format = PIL.Image.registered_extensions()[path.suffix.lower()]
-    with atomic_write(path) as temporary:
+    with put_file(path) as file:
         exif = PIL.Image.Exif()
         exif[EXIF_SOFTWARE] = SHEET_MARK
-        sheet.save(temporary, format=image_format, quality=92, exif=exif)
+        sheet.save(file, format=image_format, quality=92, exif=exif)
 
 
 def _draw_band(photo: Photo, number: int, probe: ShownFace) -> PIL.Image.Image:
@@ -126,6 +133,8 @@ def _caption(
 ) -> None:
     left, top = corner
     draw.text((left, top + 5), title, font=FONT, fill=ink)
+    if len(detail) > 2 * MAX_SHOWN:  # measuring a text takes time by its length
+        detail = f"{detail[:MAX_SHOWN]}…{detail[-MAX_SHOWN:]}"
     shown = "".join(c if c.isprintable() else "?" for c in detail)
     while len(shown) > 4 and draw.textlength(shown, font=SMALL_FONT) > TILE:
         shown = (
@@ -140,17 +149,20 @@ def face_tile_of(uri: str, box: Box, also_at: Sequence[str] = ()) -> PIL.Image.I
     Args:
         uri: uri of the photo.
         box: box of the face, in pixels of the photo.
-        also_at: uris of the photo's other copies, tried if it cannot be read.
+        also_at: uris of the photo's other copies, of which the first `MAX_COPIES` are tried if it
+            cannot be read.
 
     Returns:
         An RGB picture with sides of `TILE` pixels.
     """
     text = ""
-    for copy in (uri, *also_at):
+    for copy in (uri, *also_at[:MAX_COPIES]):
         try:
             return _face_tile(decode_limited(read_limited(copy)), box)
         except PhotoRejectedError as error:
             text = text or f"photo not shown:\n{error.reason.value}"
+        except WrongUsageError:  # an address that is not allowed, or needs another package
+            text = text or "photo not shown:\nits address"
     tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")
     ImageDraw.Draw(tile).text((10, 60), text, font=SMALL_FONT, fill=FAINT)
     return tile

@@ -16,9 +16,6 @@ EXIF_SOFTWARE = 0x0131
 
 SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
-_SHEET_FORMATS = ("JPEG", "PNG", "WEBP")
-"""Pillow's names of the formats of contact sheets."""
-
 
 def require_picture_name(path: Path) -> None:
     """Raise WrongUsageError unless a contact sheet can be written to a path.
@@ -34,15 +31,19 @@ def require_picture_name(path: Path) -> None:
         raise WrongUsageError(
             f"{path} does not name a picture format; end it in one of {', '.join(SHEET_SUFFIXES)}"
         )
-    if path.exists() and not _is_contact_sheet(path):
+    if path.exists() and not (path.is_file() and _is_contact_sheet(path)):
         raise WrongUsageError(f"{path} exists and is no contact sheet; name another file")
     if not path.parent.is_dir():
         raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
 
 
 def _is_contact_sheet(path: Path) -> bool:
+    """Return whether a file is a contact sheet, by what stands before its pixels."""
     try:
-        with PIL.Image.open(path, formats=_SHEET_FORMATS) as picture:
+        with PIL.Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
+            # Without that, Pillow would decode a PNG to look for what may stand behind its pixels.
+            if "exif" not in picture.info:
+                return False
             return bool(picture.getexif().get(EXIF_SOFTWARE) == SHEET_MARK)
-    except Exception:  # Pillow raises nearly any exception on a picture that is none of ours
+    except Exception:  # Pillow raises nearly any for odd files
         return False

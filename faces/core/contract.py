@@ -5,10 +5,13 @@ Only embeddings of equal contracts are compared or stored together.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
-from faces.core.errors import ContractMismatchError, CorruptFileError
+from msgspec import Meta
+
+from faces.core.documents import VersionNumber
+from faces.core.errors import ContractMismatchError
 
 PREPROCESSING_VERSION = 3
 """Version of the preprocessing; raise it whenever a change of decoding, detection scale, alignment
@@ -17,6 +20,10 @@ or normalisation changes embeddings."""
 MAX_DIMENSION = 65_536
 """Maximum number of dimensions of an embedding. No face network has as many, so a file that states
 more is corrupt."""
+
+
+Name = Annotated[str, Meta(max_length=4096, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
+"""A name or digest: one line of text."""
 
 
 @dataclass(frozen=True)
@@ -35,43 +42,17 @@ class ModelContract:
         preprocessing_version: version of the preprocessing, see `PREPROCESSING_VERSION`.
     """
 
-    detector: str
-    detector_digest: str
-    alignment: str
-    embedder: str
-    embedder_digest: str
-    dimension: int
-    preprocessing_version: int = PREPROCESSING_VERSION
+    detector: Name
+    detector_digest: Name
+    alignment: Name
+    embedder: Name
+    embedder_digest: Name
+    dimension: Annotated[int, Meta(ge=1, le=MAX_DIMENSION)]
+    preprocessing_version: VersionNumber = PREPROCESSING_VERSION
 
     def to_json(self) -> dict[str, str | int]:
         """Return the contract's fields as a JSON object, the form in which files store them."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Any, *, source: str) -> ModelContract:
-        """Return the contract that a parsed JSON document holds.
-
-        Args:
-            document: the parsed JSON, of any type.
-            source: name of the file that the document came from, for the error message.
-
-        Raises:
-            CorruptFileError: the document has other fields than a contract, a value has the wrong
-                type, or `dimension` is out of range.
-        """
-        expected = {field.name: int if field.type == "int" else str for field in fields(cls)}
-        if (
-            not isinstance(document, dict)
-            or document.keys() != expected.keys()
-            or any(type(document[name]) is not kind for name, kind in expected.items())
-            or not 1 <= document["dimension"] <= MAX_DIMENSION
-        ):
-            raise CorruptFileError(
-                f"{source} does not hold a valid model contract (expected the fields "
-                f"{', '.join(expected)}); it is corrupt or was written by another version of "
-                "facetrove"
-            )
-        return cls(**document)
 
     def __str__(self) -> str:
         digest = f"{self.detector_digest[:6]}/{self.embedder_digest[:6]}"

@@ -40,6 +40,14 @@ class CorruptFileError(FaceTroveError):
     """An error about a file that is missing, truncated, altered or of an unsupported format."""
 
 
+class MissingFileError(CorruptFileError):
+    """An error about a file of a dataset or an index that is not there."""
+
+
+class LinkFoundError(CorruptFileError):
+    """An error about a link inside a dataset or an index, where none is followed or removed."""
+
+
 class ModelUnavailableError(FaceTroveError):
     """An error about model weights that cannot be obtained or are not the expected ones."""
 

@@ -16,7 +16,9 @@ _HAS_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPN
 
 
 @contextmanager
-def file_lock(path: Path, *, timeout: float = -1, needed: bool = True) -> Iterator[None]:
+def file_lock(
+    path: Path, *, timeout: float = -1, needed: bool = True, mode: int = 0o644
+) -> Iterator[None]:
     """Hold the lock of a file, which the operating system releases when the process ends.
 
     Args:
@@ -24,6 +26,7 @@ def file_lock(path: Path, *, timeout: float = -1, needed: bool = True) -> Iterat
         timeout: seconds to wait for another process that holds the lock; negative: for ever.
         needed: whether to refuse to work without a lock where the file system has none; False
             where two processes at once do no more harm than to do the same work twice.
+        mode: mode of the lock file, if it is made.
 
     Raises:
         filelock.Timeout: another process holds the lock.
@@ -31,7 +34,7 @@ def file_lock(path: Path, *, timeout: float = -1, needed: bool = True) -> Iterat
         OSError: the lock file cannot be opened.
     """
     # filelock's own way out where there are no locks is a file that a killed process leaves behind.
-    lock = FileLock(path, timeout=timeout, fallback_to_soft=False)
+    lock = FileLock(path, timeout=timeout, mode=mode, fallback_to_soft=False)
     try:
         lock.acquire()
     except OSError as error:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from faces.core.documents import Count, Share
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,10 @@ class PhotoLimits:
             byte to its last embedding.
     """
 
-    max_bytes: int = 500_000_000
-    max_pixels: int = 150_000_000
-    max_memory: int = 750_000_000
-    photo_timeout: float = 30.0
+    max_bytes: Count = 500_000_000
+    max_pixels: Count = 150_000_000
+    max_memory: Count = 750_000_000
+    photo_timeout: Annotated[float, Meta(gt=0)] = 30.0
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,10 @@ class FaceSelection:
             minimum.
     """
 
-    min_face: int | None = None
-    max_faces: int | None = None
-    min_score: float | None = None
-    min_sharpness: float = 0.0
+    min_face: Count | None = None
+    max_faces: Count | None = None
+    min_score: Share | None = None
+    min_sharpness: Annotated[float, Meta(ge=0)] = 0.0
 
     def __str__(self) -> str:
         given = {name: value for name, value in asdict(self).items() if value}

@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.core.errors import CorruptFileError
-from faces.core.files import atomic_write
+from faces.core.errors import CorruptFileError, LinkFoundError
 from faces.dataset.deletions import (
     Deletions,
     content_digest,
@@ -30,7 +29,7 @@ from faces.dataset.deletions import (
     read_deletions,
     sole_writer,
 )
-from faces.dataset.layout import DELETED_PICTURES_FILE
+from faces.dataset.layout import DELETED_PICTURES_FILE, dataset_folder
 from faces.dataset.picture_hash import MIN_BITS, num_compared, unpack_hashes
 from faces.dataset.schema import matrix_of, read_table, write_table
 from faces.dataset.store import Dataset
@@ -55,16 +54,18 @@ def read_deleted_pictures(dataset_dir: Path, deletions: Deletions | None = None)
     Raises:
         CorruptFileError: the file cannot be read, so edited copies would not be recognised.
     """
-    path = dataset_dir / DELETED_PICTURES_FILE
-    if not path.exists():
+    folder = dataset_folder(dataset_dir)
+    if not folder.exists(DELETED_PICTURES_FILE):
         return PICTURES_SCHEMA.empty_table()
     try:
-        rows = read_table(path, PICTURES_SCHEMA)
+        rows = read_table(folder, DELETED_PICTURES_FILE, PICTURES_SCHEMA)
+    except LinkFoundError:
+        raise
     except CorruptFileError as error:
         raise CorruptFileError(
-            f"{path} is corrupt, and without it deleted faces could come back in edited copies of "
-            "their photos; restore it from a backup, or delete it to withhold only files of the "
-            "same bytes"
+            f"{folder.at(DELETED_PICTURES_FILE)} is corrupt, and without it deleted faces could "
+            "come back in edited copies of their photos; restore it from a backup, or delete it "
+            "to withhold only files of the same bytes"
         ) from error
     in_force = (deletions or read_deletions(dataset_dir)).digests
     return rows.filter(pc.is_in(rows["digest"], value_set=in_force))
@@ -92,14 +93,14 @@ def add_deleted_pictures(dataset_dir: Path, pictures: pa.Table) -> None:
 
 def drop_released_pictures(dataset_dir: Path) -> None:
     """Remove from the file the pictures of faces that are deleted no more."""
-    if (dataset_dir / DELETED_PICTURES_FILE).exists():
+    if dataset_folder(dataset_dir).exists(DELETED_PICTURES_FILE):
         with sole_writer(dataset_dir):
             _write(dataset_dir, read_deleted_pictures(dataset_dir))
 
 
 def _write(dataset_dir: Path, pictures: pa.Table) -> None:
-    with atomic_write(dataset_dir / DELETED_PICTURES_FILE) as temporary:
-        write_table(pictures.sort_by("digest"), temporary)
+    with dataset_folder(dataset_dir).put(DELETED_PICTURES_FILE) as file:
+        write_table(pictures.sort_by("digest"), file)
 
 
 PLACE_COLUMNS = ("face_id", "photo_id", "uri", "box")

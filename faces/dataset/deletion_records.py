@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from faces.core.documents import parse
+
 
 @dataclass(frozen=True)
 class DeletionRequest:
@@ -63,6 +65,16 @@ class Deletion:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Record:
+    """The content of a record."""
+
+    deleted_at: str
+    faces: tuple[str, ...]
+    photos: tuple[str, ...]
+    where: str | None
+
+
 def new_deletion_id() -> str:
     """Return an id that no deletion had before: ids of purged deletions are not used again."""
     return uuid4().hex[:8]
@@ -76,7 +88,7 @@ def record_of(request: DeletionRequest, deleted_at: str | None = None) -> str:
         deleted_at: time of the deletion in UTC, ISO 8601; None: now.
     """
     deleted_at = deleted_at or datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"deleted_at": deleted_at, **asdict(request)})
+    return json.dumps({"deleted_at": deleted_at, **asdict(request)}, allow_nan=False)
 
 
 def read_record(deletion_id: str, record: str, num_faces: int) -> Deletion:
@@ -88,11 +100,8 @@ def read_record(deletion_id: str, record: str, num_faces: int) -> Deletion:
         num_faces: number of faces that the deletion withholds.
 
     Raises:
-        ValueError, KeyError, TypeError: the record is not one that `record_of` made.
+        ValueError: the record is not one that `record_of` made.
     """
-    document = json.loads(record)
-    where = document["where"]
-    if where is not None and not isinstance(where, str):
-        raise TypeError(f"the condition of deletion {deletion_id} is {where!r}")
-    request = DeletionRequest.of(document["faces"], document["photos"], where)
-    return Deletion(deletion_id, str(document["deleted_at"]), num_faces, request)
+    found = parse(record, _Record)
+    request = DeletionRequest.of(found.faces, found.photos, found.where)
+    return Deletion(deletion_id, found.deleted_at, num_faces, request)

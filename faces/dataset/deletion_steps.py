@@ -26,7 +26,7 @@ from faces.dataset.deletions import (
     sole_writer,
     write_deletions,
 )
-from faces.dataset.layout import DELETIONS_FILE
+from faces.dataset.layout import DELETIONS_FILE, dataset_folder
 
 
 class Withheld(NamedTuple):
@@ -303,7 +303,7 @@ def follow_source(dataset_dir: Path, source: Deletions, contents: Mapping[str, s
     Raises:
         BusyError: another process is writing the deletions.
     """
-    if not source.rows and not (dataset_dir / DELETIONS_FILE).exists():
+    if not source.rows and not dataset_folder(dataset_dir).exists(DELETIONS_FILE):
         return
     with sole_writer(dataset_dir):
         before = read_deletions(dataset_dir)

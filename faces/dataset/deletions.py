@@ -43,10 +43,14 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.core.errors import BusyError, CorruptFileError
-from faces.core.files import atomic_write, remove_temporary_files, temporary_files, writer_lock
+from faces.core.errors import BusyError, CorruptFileError, LinkFoundError
 from faces.dataset.deletion_records import Deletion, read_record
-from faces.dataset.layout import DELETED_PICTURES_FILE, DELETIONS_FILE, DELETIONS_LOCK
+from faces.dataset.layout import (
+    DELETED_PICTURES_FILE,
+    DELETIONS_FILE,
+    DELETIONS_LOCK,
+    dataset_folder,
+)
 from faces.dataset.schema import read_table, write_table
 
 _CONTENT_PREFIX = "content:"
@@ -307,23 +311,27 @@ def read_deletions(dataset_dir: Path) -> Deletions:
     Raises:
         CorruptFileError: the file cannot be read, so deleted faces could come back.
     """
-    path = dataset_dir / DELETIONS_FILE
-    if not path.exists():
+    folder = dataset_folder(dataset_dir)
+    if not folder.exists(DELETIONS_FILE):
         return Deletions(_SCHEMA.empty_table())
     try:
-        deletions = Deletions(read_table(path, _SCHEMA))
+        deletions = Deletions(read_table(folder, DELETIONS_FILE, _SCHEMA))
         _ = deletions.undoable  # parses the records
-    except (CorruptFileError, ValueError, KeyError, TypeError) as error:
+    except LinkFoundError:
+        raise
+    except (CorruptFileError, ValueError) as error:
         raise CorruptFileError(
-            f"{path} is corrupt, and without it deleted faces could come back; restore it from a "
-            "backup, or embed into a new dataset without the photos that were deleted"
+            f"{folder.at(DELETIONS_FILE)} is corrupt, and without it deleted faces could come "
+            "back; restore it from a backup, or embed into a new dataset without the photos that "
+            "were deleted"
         ) from error
     return deletions
 
 
 def clear_leftovers(dataset_dir: Path) -> None:
     """Remove temporary files of killed writers, which may hold face_ids, if no writer is active."""
-    if any(temporary_files(dataset_dir, of=name) for name in _FILES):
+    folder = dataset_folder(dataset_dir)
+    if any(folder.temporary_files(of=name) for name in _FILES):
         # Otherwise there is no need to compete for the lock.
         with suppress(BusyError), sole_writer(dataset_dir):
             pass
@@ -332,17 +340,18 @@ def clear_leftovers(dataset_dir: Path) -> None:
 @contextmanager
 def sole_writer(dataset_dir: Path) -> Iterator[None]:
     """Hold the lock of the files about deletions, which is apart from the lock of the dataset."""
-    with writer_lock(dataset_dir, what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
+    folder = dataset_folder(dataset_dir)
+    with folder.lease(what=f"the deletions of {dataset_dir}", name=DELETIONS_LOCK):
         for name in _FILES:
-            remove_temporary_files(dataset_dir, of=name)
+            folder.remove_temporary_files(of=name)
         yield
 
 
 def write_deletions(dataset_dir: Path, rows: Iterable[DeletionRow]) -> None:
     """Replace the rows of the file; the caller is in `sole_writer`."""
     table = deletions_of_rows(rows).table
-    with atomic_write(dataset_dir / DELETIONS_FILE) as temporary:
-        write_table(table, temporary)
+    with dataset_folder(dataset_dir).put(DELETIONS_FILE) as file:
+        write_table(table, file)
 
 
 def deletions_of_rows(rows: Iterable[DeletionRow]) -> Deletions:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.core.arrow_files import write_arrow
+from faces.core.arrow_files import read_arrow, write_arrow
+from faces.core.storage import Folder
 from faces.dataset.deleted_pictures import read_deleted_pictures
 from faces.dataset.deletions import content_digest, face_digest
 from faces.dataset.face_ids import (
@@ -27,6 +27,7 @@ from faces.dataset.face_ids import (
     face_ids,
     possible_face_ids,
 )
+from faces.dataset.layout import part_file
 from faces.dataset.schema import face_schema, faces_parts, matrix_of, read_table, with_column
 from faces.dataset.store import Dataset
 
@@ -93,20 +94,20 @@ class EarlierFaces:
 
     Attributes:
         datasets: the dataset that is written, and the dataset that it follows, if any.
-        work: prefix of the paths of the files that say where their faces are.
+        work: folder with the files that say where their faces are.
     """
 
     datasets: tuple[Dataset, ...]
-    work: str
+    work: Folder
 
     @classmethod
     def prepared(
-        cls, work_dir: Path, dataset: Dataset, lookup: ContentLookup, follows: Dataset | None
+        cls, work: Folder, dataset: Dataset, lookup: ContentLookup, follows: Dataset | None
     ) -> EarlierFaces:
         """Write the files that workers need.
 
         Args:
-            work_dir: folder for files that all workers can read.
+            work: folder for files that all workers can read.
             dataset: the dataset that is written.
             lookup: where its faces are, as of the beginning of the run.
             follows: another dataset, whose face_ids are kept too.
@@ -117,14 +118,10 @@ class EarlierFaces:
         lookups = [lookup]
         if follows is not None:
             lookups.append(content_lookup(follows.photo_rows(["kept_away"])))
-        earlier = cls((dataset, follows) if follows else (dataset,), str(work_dir / "earlier"))
         for number, found in enumerate(lookups):
-            for path, table in zip(earlier._paths(number), found, strict=True):
-                write_arrow(path, table.combine_chunks())
-        return earlier
-
-    def _paths(self, number: int) -> tuple[Path, Path]:
-        return Path(f"{self.work}-{number}.parts"), Path(f"{self.work}-{number}.kept")
+            for name, table in zip(_names(number), found, strict=True):
+                write_arrow(work, name, table.combine_chunks())
+        return cls((dataset, follows) if follows else (dataset,), work)
 
     def assign(self, photos: pa.Table, faces: pa.Table, detected: Collection[str]) -> AssignedIds:
         """Give the faces of a part their ids: those that they had, or new ones.
@@ -167,23 +164,22 @@ class EarlierFaces:
     def _known(self, number: int, photo_ids: Sequence[str]) -> _Known:
         """Read what one of the datasets knows of contents."""
         known = _Known(defaultdict(list), defaultdict(list))
-        parts_path, kept_path = self._paths(number)
+        parts_name, kept_name = _names(number)
         dataset = self.datasets[number]
-        wanted = _parts_of(parts_path, photo_ids)
+        wanted = _parts_of(self.work, parts_name, photo_ids)
         for part in sorted({part for parts in wanted.values() for part in parts}):
-            table = read_table(dataset.part_path("faces", part), _FACE_COLUMNS)
+            table = read_table(dataset.folder, part_file("faces", part), _FACE_COLUMNS)
             table = table.filter(pc.is_in(table["photo_id"], value_set=pa.array(photo_ids)))
             columns = (table["face_id"].to_pylist(), table["photo_id"].to_pylist())
             for face_id, photo_id, box in zip(*columns, matrix_of(table["box"]), strict=True):
                 if part in wanted[photo_id]:
                     known.faces[photo_id].append(EarlierFace(face_id, box, is_stored=True))
-        with pa.memory_map(str(kept_path)) as file:
-            kept = pa.ipc.open_file(file).read_all()
-            kept = kept.filter(pc.is_in(kept["photo_id"], value_set=pa.array(photo_ids)))
-            for row in kept.to_pylist():
-                for face in row["kept_away"]:
-                    box = np.array(face["box"], np.float32)
-                    known.digests[row["photo_id"]].append(_DigestOnly(face["digest"], box))
+        kept = read_arrow(self.work.mapped(kept_name))
+        kept = kept.filter(pc.is_in(kept["photo_id"], value_set=pa.array(photo_ids)))
+        for row in kept.to_pylist():
+            for face in row["kept_away"]:
+                box = np.array(face["box"], np.float32)
+                known.digests[row["photo_id"]].append(_DigestOnly(face["digest"], box))
         return known
 
     def _deleted(
@@ -227,6 +223,11 @@ class EarlierFaces:
         return faces
 
 
+def _names(number: int) -> tuple[str, str]:
+    """Return the names of the files of one of the datasets, by its number."""
+    return f"earlier-{number}.parts", f"earlier-{number}.kept"
+
+
 class _Known(NamedTuple):
     """What a dataset knows of contents, by photo_id."""
 
@@ -234,20 +235,20 @@ class _Known(NamedTuple):
     digests: Mapping[str, list[_DigestOnly]]
 
 
-def _parts_of(path: Path, photo_ids: Sequence[str]) -> dict[str, set[str]]:
+def _parts_of(work: Folder, name: str, photo_ids: Sequence[str]) -> dict[str, set[str]]:
     """Return the names of the parts that may have the faces of contents.
 
     Args:
-        path: path of a file of `ContentLookup.parts`.
+        work: folder of the file.
+        name: name of a file of `ContentLookup.parts`.
         photo_ids: the contents.
     """
-    with pa.memory_map(str(path)) as file:
-        table = pa.ipc.open_file(file).read_all()
-        keys = table["key"].to_numpy()
-        wanted = _keys(photo_ids)
-        starts = np.searchsorted(keys, wanted).tolist()
-        ends = np.searchsorted(keys, wanted, side="right").tolist()
-        return {
-            photo_id: set(table["part"].slice(start, end - start).to_pylist())
-            for photo_id, start, end in zip(photo_ids, starts, ends, strict=True)
-        }
+    table = read_arrow(work.mapped(name))
+    keys = table["key"].to_numpy()
+    wanted = _keys(photo_ids)
+    starts = np.searchsorted(keys, wanted).tolist()
+    ends = np.searchsorted(keys, wanted, side="right").tolist()
+    return {
+        photo_id: set(table["part"].slice(start, end - start).to_pylist())
+        for photo_id, start, end in zip(photo_ids, starts, ends, strict=True)
+    }

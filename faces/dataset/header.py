@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import pyarrow as pa
 
 from faces.core.contract import ModelContract
+from faces.core.documents import document_of, json_text
 from faces.core.errors import CorruptFileError, OlderFormatError, WrongUsageError
-from faces.core.files import atomic_write
 from faces.core.settings import FaceSelection, PhotoLimits
-from faces.dataset.layout import HEADER_FILE
+from faces.dataset.layout import HEADER_FILE, dataset_folder
+from faces.dataset.schema import ADDED_ON_READING, PHOTO_SCHEMA, face_schema
 from faces.photos.metadata import METADATA_TYPES
 
 FORMAT_VERSION = 3
@@ -60,6 +62,31 @@ class DatasetSettings:
         }
 
 
+@dataclass(frozen=True)
+class _Version:
+    """The version of the format of a dataset.json, whatever else is in it."""
+
+    format_version: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """The content of dataset.json."""
+
+    format_version: Literal[1, 2, 3]
+    contract: ModelContract
+    selection: FaceSelection
+    metadata: dict[str, str]
+    limits: PhotoLimits | None
+    run: str
+    purged: str = ""
+    salted_ids: bool = False
+
+
+_FORMAT_1_SETTINGS = {"selection": asdict(FaceSelection()), "metadata": {}, "limits": None}
+"""Settings that dataset.json lacks in format 1, where all faces were kept."""
+
+
 def read_settings(dataset_dir: Path) -> DatasetSettings:
     """Read the settings of an existing dataset.
 
@@ -67,78 +94,78 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
         CorruptFileError: dataset.json cannot be read.
         WrongUsageError: dataset.json is of another format version.
     """
-    return settings_of(_read_header(dataset_dir), str(dataset_dir / HEADER_FILE))
+    return settings_of(_read_header(dataset_dir), dataset_dir)
 
 
-def settings_of(header: dict[str, Any], source: str) -> DatasetSettings:
-    """Parse the settings in the content of dataset.json.
-
-    Args:
-        header: the parsed JSON.
-        source: name of the file, for the error message.
+def settings_of(header: Header, dataset_dir: Path) -> DatasetSettings:
+    """Return the settings that a dataset's dataset.json has.
 
     Raises:
-        CorruptFileError: a setting is missing or not valid.
+        CorruptFileError: a column is none that a photo list can have.
     """
-    contract = ModelContract.from_json(header.get("contract"), source=source)
-    try:
-        return DatasetSettings(
-            contract,
-            FaceSelection(**header["selection"]),
-            pa.schema([(n, METADATA_TYPES[kind]) for n, kind in header["metadata"].items()]),
-            None if header["limits"] is None else PhotoLimits(**header["limits"]),
-            header.get("purged", ""),
-            bool(header.get("salted_ids", False)),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CorruptFileError(f"{source} is corrupt ({error!r})") from error
+    ours = {*PHOTO_SCHEMA.names, *face_schema(1).names, *ADDED_ON_READING}
+    columns = header.metadata.items()
+    for name, kind in columns:
+        if name in ours or kind not in METADATA_TYPES:
+            raise CorruptFileError(
+                f"{dataset_dir / HEADER_FILE} has a column {name!r} of type {kind!r}, which no "
+                "photo list can have: it is corrupt; embed the photos into a new dataset"
+            )
+    return DatasetSettings(
+        header.contract,
+        header.selection,
+        pa.schema([(name, METADATA_TYPES[kind]) for name, kind in columns]),
+        header.limits,
+        header.purged,
+        header.salted_ids,
+    )
 
 
-def run_in_force(dataset_dir: Path) -> Any:
+def run_in_force(dataset_dir: Path) -> str:
     """Return the name of the run in force: the only one that may commit parts to a dataset.
 
     Raises:
         CorruptFileError: dataset.json cannot be read.
         WrongUsageError: dataset.json is of another format version.
     """
-    return _read_header(dataset_dir).get("run")
+    return _read_header(dataset_dir).run
 
 
 def write_header(dataset_dir: Path, settings: DatasetSettings, run: str) -> None:
     """Write dataset.json atomically: the dataset's settings and the run in force."""
     header = {"format_version": FORMAT_VERSION, **settings.to_json(), "run": run}
-    with atomic_write(dataset_dir / HEADER_FILE) as temporary:
-        temporary.write_text(json.dumps(header, indent=2) + "\n")
+    with dataset_folder(dataset_dir).put(HEADER_FILE) as file:
+        file.write(f"{json_text(header)}\n".encode())
 
 
-def _read_header(dataset_dir: Path) -> dict[str, Any]:
+def _read_header(dataset_dir: Path) -> Header:
     header = read_header(dataset_dir)
-    if header["format_version"] != FORMAT_VERSION:
-        raise OlderFormatError.of(dataset_dir, header["format_version"], FORMAT_VERSION)
+    if header.format_version != FORMAT_VERSION:
+        raise OlderFormatError.of(dataset_dir, header.format_version, FORMAT_VERSION)
     return header
 
 
-def read_header(dataset_dir: Path) -> dict[str, Any]:
+def read_header(dataset_dir: Path) -> Header:
     """Read dataset.json, of this format version or one of `OLDER_VERSIONS`.
 
     Raises:
         CorruptFileError: the file cannot be read.
         WrongUsageError: a newer facetrove wrote the file.
     """
-    header_path = dataset_dir / HEADER_FILE
-    try:
-        document = json.loads(header_path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{header_path} cannot be read ({error})") from error
-    found = document.get("format_version") if isinstance(document, dict) else None
-    if type(found) is int and found > FORMAT_VERSION:
-        raise WrongUsageError(
-            f"{dataset_dir} was written by a newer facetrove (format version {found}, this one "
-            f"reads {FORMAT_VERSION}); update facetrove"
-        )
-    if type(found) is not int or found not in (FORMAT_VERSION, *OLDER_VERSIONS):
-        raise CorruptFileError(
-            f"{header_path} is corrupt: it has format version {found!r} instead of "
-            f"{FORMAT_VERSION}; restore it from a backup, or embed into a new dataset"
-        )
-    return dict(document)
+    folder = dataset_folder(dataset_dir)
+    content = folder.read(HEADER_FILE)
+    with suppress(ValueError):
+        found = msgspec.json.decode(content, type=_Version).format_version
+        if found > FORMAT_VERSION:
+            raise WrongUsageError(
+                f"{dataset_dir} was written by a newer facetrove (format version {found}, this one "
+                f"reads {FORMAT_VERSION}); update facetrove"
+            )
+        if found not in (FORMAT_VERSION, *OLDER_VERSIONS):
+            raise CorruptFileError(
+                f"{folder.at(HEADER_FILE)} is corrupt: it has format version {found} instead of "
+                f"{FORMAT_VERSION}; {folder.remedy}"
+            )
+        if found == 1:
+            content = json_text({**_FORMAT_1_SETTINGS, **msgspec.json.decode(content)}).encode()
+    return document_of(folder, HEADER_FILE, content, Header)

@@ -25,9 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.feather
 import pyarrow.parquet as pq
 
-from faces.core.arrow_files import write_arrow
+from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.contract import MAX_DIMENSION
 from faces.core.errors import ContractMismatchError, WrongUsageError, first_line
+from faces.core.storage import Folder
 from faces.core.vectors import unit_length
 from faces.dataset.reembedding import GivenPhoto, GivenPhotos
 from faces.dataset.schema import column_of, matrix_of
@@ -48,6 +49,9 @@ from faces.photos.uris import photo_path, photo_uri
 
 SUFFIXES = (".npz", ".feather", ".parquet", ".json")
 """Suffixes of the files that can be imported."""
+
+_WORK_FILE = "known-faces.arrow"
+"""Name of the file in a job's work folder that workers read the faces from."""
 
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".dat", ".p")
 
@@ -104,11 +108,10 @@ class ImportedFaces:
         photos = pa.table(columns, schema=LISTING_SCHEMA)
         return PhotoListing(photos, (), pa.array(np.arange(len(photos))))
 
-    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[_MappedFaces, pa.Table]:
+    def prepared(self, to_do: pa.Table, work: Folder) -> tuple[_MappedFaces, pa.Table]:
         """Write a file that workers memory-map; see `FaceSource.prepared`."""
-        path = work_dir / "known-faces.arrow"
-        write_arrow(path, self.rows)
-        return _MappedFaces(path), to_do
+        write_arrow(work, _WORK_FILE, self.rows)
+        return _MappedFaces(work), to_do
 
     def given_photos(self, to_do: pa.Table) -> GivenPhotos:
         """Return the given faces of photos to do; see `FaceSource.given_photos`."""
@@ -117,18 +120,17 @@ class ImportedFaces:
 
 @dataclass(frozen=True)
 class _MappedFaces:
-    """A `FaceSource` of `ImportedFaces.rows` in an Arrow file."""
+    """A `FaceSource` of `ImportedFaces.rows` in an Arrow file of a job's work folder."""
 
-    path: Path
+    work: Folder
 
-    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[_MappedFaces, pa.Table]:
+    def prepared(self, to_do: pa.Table, work: Folder) -> tuple[_MappedFaces, pa.Table]:
         """Return this source and the photos unchanged; see `FaceSource.prepared`."""
         return self, to_do
 
     def given_photos(self, to_do: pa.Table) -> GivenPhotos:
         """Read the given faces of photos to do; see `FaceSource.given_photos`."""
-        with pa.memory_map(str(self.path)) as file:
-            return _given_photos(pa.ipc.open_file(file).read_all(), to_do)
+        return _given_photos(read_arrow(self.work.mapped(_WORK_FILE)), to_do)
 
 
 def _given_photos(rows: pa.Table, to_do: pa.Table) -> GivenPhotos:
@@ -216,19 +218,23 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_feather(path: Path) -> dict[str, Any]:
-    return _columns(pyarrow.feather.read_table(path))
+    return _columns(pyarrow.feather.read_table(path, memory_map=False))
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:
-    return _columns(pq.read_table(path))
+    # read_table would add columns for folders with names such as year=2020.
+    with pq.ParquetFile(path) as file:
+        return _columns(file.read())
 
 
 def _columns(table: pa.Table) -> dict[str, Any]:
+    table.validate(full=True)  # an offset out of range would read foreign memory
     return {name: table[name].to_pylist() for name in table.column_names}
 
 
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, NotImplementedError),
+    OverflowError,
     *(zipfile.BadZipFile, zlib.error, pa.ArrowException),
 )
 """Errors that the readers raise on corrupt files and on files of another kind."""

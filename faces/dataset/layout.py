@@ -15,13 +15,12 @@ committed when both its files exist. Part names sort by age.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Literal
 
-from faces.core.files import LOCK_FILE, TEMPORARY_SUFFIX
 from faces.core.kinds import DATASET_MARKER
+from faces.core.storage import LOCK_FILE, TEMPORARY_SUFFIX, Folder
 
 HEADER_FILE = DATASET_MARKER
 DELETIONS_FILE = "deletions.parquet"
@@ -44,36 +43,38 @@ _RECORD_SUFFIX = ".json"
 _PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
 
 
-def part_path(dataset_dir: Path, kind: PartKind, part: str) -> Path:
-    """Return the path of a part's file of photos or of faces."""
-    return dataset_dir / kind / f"{part}{_PART_SUFFIX}"
+def dataset_folder(path: Path) -> Folder:
+    """Return the storage of a dataset's files."""
+    return Folder(path, remedy="restore it from a backup, or embed the photos into a new dataset")
 
 
-def part_names(dataset_dir: Path, kind: PartKind, prefix: str = "part-") -> set[str]:
+def part_file(kind: PartKind, part: str) -> str:
+    """Return the name of a part's file of photos or of faces."""
+    return f"{kind}/{part}{_PART_SUFFIX}"
+
+
+def part_names(folder: Folder, kind: PartKind, prefix: str = "part-") -> set[str]:
     """Return the names of all parts that have a file of one kind, committed or not."""
-    try:
-        # Unlike glob, listdir raises where the folder cannot be read.
-        files = os.listdir(dataset_dir / kind)  # noqa: PTH208  # faster than iterdir for many files
-    except FileNotFoundError:
-        return set()
+    files = folder.names(kind)
     names = (name.removesuffix(_PART_SUFFIX) for name in files if name.startswith(prefix))
     return {name for name in names if _PART_NAME.fullmatch(name)}
 
 
-def committed_parts(dataset_dir: Path, prefix: str = "part-") -> set[str]:
+def committed_parts(folder: Folder, prefix: str = "part-") -> set[str]:
     """Return the names of the committed parts, which are those that have both their files."""
-    photos, faces = (part_names(dataset_dir, kind, prefix) for kind in PART_KINDS)
+    photos, faces = (part_names(folder, kind, prefix) for kind in PART_KINDS)
     return photos & faces
 
 
-def record_path(dataset_dir: Path, run: str) -> Path:
-    """Return the path of the summary that a finished run writes."""
-    return dataset_dir / RUNS_DIR / f"{run}{_RECORD_SUFFIX}"
+def record_file(run: str) -> str:
+    """Return the name of the summary that a finished run writes."""
+    return f"{RUNS_DIR}/{run}{_RECORD_SUFFIX}"
 
 
-def record_paths(dataset_dir: Path) -> list[Path]:
-    """Return the paths of the summaries of all finished runs, oldest first."""
-    return sorted((dataset_dir / RUNS_DIR).glob(f"*{_RECORD_SUFFIX}"))
+def record_files(folder: Folder) -> list[str]:
+    """Return the names of the summaries of all finished runs, oldest first."""
+    names = sorted(name for name in folder.names(RUNS_DIR) if name.endswith(_RECORD_SUFFIX))
+    return [f"{RUNS_DIR}/{name}" for name in names]
 
 
 def is_dataset_file(name: str) -> bool:

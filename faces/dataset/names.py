@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletion_steps import replace_requests
+from faces.dataset.layout import part_file
 from faces.dataset.rewrite import replace_photos
 from faces.dataset.schema import read_table, with_column
 from faces.dataset.store import Dataset
@@ -138,13 +139,13 @@ def remove_names(
         parts = dataset.committed_parts()
         for number, part in enumerate(parts):
             on_progress(Progress("removing names", number, len(parts)))
-            path = dataset.part_path("photos", part)
-            photos = read_table(path, dataset.photo_schema)
+            name = part_file("photos", part)
+            photos = read_table(dataset.folder, name, dataset.photo_schema)
             cleaned, rows = _without_names(photos, columns, wanted)
             if rows:
                 if not changed:
                     writer.begin_purge()
-                replace_photos(path, cleaned)
+                replace_photos(dataset.folder, name, cleaned)
                 changed += rows
         writer.finish(None)
     return Dataset.open(dataset.path), changed

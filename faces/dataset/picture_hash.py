@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.errors import CorruptFileError
+
 Hashes = NDArray[np.float32]
 """(n, `NUM_BITS`) float32: 1 brighter, -1 darker, 0 not compared."""
 
@@ -114,7 +116,16 @@ def hash_pictures(
 
 
 def unpack_hashes(stored: Sequence[bytes]) -> Hashes:
-    """Return n stored hashes as (n, `NUM_BITS`) float32."""
+    """Return n stored hashes as (n, `NUM_BITS`) float32.
+
+    Raises:
+        CorruptFileError: a hash has another length.
+    """
+    if any(len(one) != HASH_BYTES for one in stored):
+        raise CorruptFileError(
+            f"a stored hash of a picture has another length than {HASH_BYTES} bytes, so the "
+            "dataset is corrupt; embed the photos into a new one"
+        )
     packed = np.frombuffer(b"".join(stored), np.uint8).reshape(len(stored), HASH_BYTES)
     bits = np.unpackbits(packed, axis=1).astype(np.float32)
     compared, brighter = bits[:, :NUM_BITS], bits[:, NUM_BITS:]

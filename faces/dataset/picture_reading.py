@@ -15,6 +15,7 @@ from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import as_pictures, read_deleted_pictures, relative_boxes
 from faces.dataset.deletions import content_digest, face_digest, read_deletions
 from faces.dataset.face_ids import first_face_id
+from faces.dataset.layout import part_file
 from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.rewrite import replace_photos
 from faces.dataset.schema import (
@@ -78,8 +79,8 @@ def hash_photos(dataset: Dataset, on_progress: OnProgress) -> int:
     deleted = _DeletedFaces.of(dataset)
     for number, part in enumerate(parts):
         on_progress(Progress("reading photos without a hash", number, len(parts)))
-        path = dataset.part_path("photos", part)
-        photos = read_table(path, dataset.photo_schema)
+        name = part_file("photos", part)
+        photos = read_table(dataset.folder, name, dataset.photo_schema)
         embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
         owns = pc.and_not(embedded, photos["is_copy"])
         lacking = pc.and_(owns, pc.is_null(photos["picture_hash"]))
@@ -94,7 +95,8 @@ def hash_photos(dataset: Dataset, on_progress: OnProgress) -> int:
                 boxes = np.stack([*faces[photo_id], *deleted.boxes(photo_id)])
                 (hashes[row],) = hash_pictures([image], [boxes])
                 num_hashed += 1
-        replace_photos(path, with_column(photos, "picture_hash", pa.array(hashes, pa.binary())))
+        photos = with_column(photos, "picture_hash", pa.array(hashes, pa.binary()))
+        replace_photos(dataset.folder, name, photos)
     return num_hashed
 
 
@@ -149,7 +151,7 @@ def _relative_faces(
 ) -> dict[str, list[NDArray[np.float32]]]:
     """Return the boxes of a part's faces as shares of their photos, by photo_id."""
     columns = pa.schema([face_schema(1).field(name) for name in ("photo_id", "box")])
-    faces = read_table(dataset.part_path("faces", part), columns)
+    faces = read_table(dataset.folder, part_file("faces", part), columns)
     row = pc.index_in(faces["photo_id"], value_set=photos["photo_id"].combine_chunks())
     known = pc.and_(pc.is_valid(row), pc.is_valid(photos["width"].take(row)))
     faces, row = faces.filter(known), row.filter(known)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from faces.core.storage import Folder
+from faces.dataset.layout import part_file
 from faces.dataset.schema import PhotoStatus, face_schema, read_table
 from faces.dataset.store import Dataset
 from faces.models.face import Detection, GivenFace
@@ -43,12 +44,12 @@ GivenPhotos = Mapping[str, GivenPhoto]
 class FaceSource(Protocol):
     """A source of given faces. It is sent to workers."""
 
-    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[FaceSource, pa.Table]:
+    def prepared(self, to_do: pa.Table, work: Folder) -> tuple[FaceSource, pa.Table]:
         """Return the source to send to workers, and `to_do` with the columns that it needs.
 
         Args:
             to_do: photos to do, see `beam_jobs.plan.Plan`.
-            work_dir: folder for files that all workers can read.
+            work: folder for files that all workers can read.
         """
         ...
 
@@ -63,7 +64,7 @@ class DatasetFaces:
 
     dataset: Dataset
 
-    def prepared(self, to_do: pa.Table, work_dir: Path) -> tuple[DatasetFaces, pa.Table]:
+    def prepared(self, to_do: pa.Table, work: Folder) -> tuple[DatasetFaces, pa.Table]:
         """Add `SOURCE_COLUMNS` to the photos to do; see `FaceSource.prepared`.
 
         Faces that are withheld are given too, and withheld from the new dataset: they are found
@@ -92,7 +93,7 @@ class DatasetFaces:
         photo_ids = to_do[SOURCE_COLUMNS[0]]
         found: defaultdict[str, list[GivenFace]] = defaultdict(list)
         for part in to_do[SOURCE_COLUMNS[1]].drop_null().unique().to_pylist():
-            table = read_table(self.dataset.part_path("faces", part), columns)
+            table = read_table(self.dataset.folder, part_file("faces", part), columns)
             asked = pc.is_in(table["photo_id"], value_set=photo_ids.combine_chunks())
             for row in table.filter(asked).to_pylist():
                 detection = Detection(

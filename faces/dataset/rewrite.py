@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.core.files import atomic_write, writer_lock
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.core.storage import Folder
 from faces.dataset.deletion_steps import (
     add_emptied,
     forget_restored,
@@ -27,7 +25,7 @@ from faces.dataset.deletions import (
     faces_among,
 )
 from faces.dataset.face_counts import with_face_counts
-from faces.dataset.layout import WORK_DIR
+from faces.dataset.layout import WORK_DIR, part_file
 from faces.dataset.schema import (
     PhotoStatus,
     current_photos,
@@ -68,7 +66,7 @@ def remove_deleted_faces(
         WrongUsageError: there is no deletion with one of the ids.
         BusyError: another process is writing the dataset.
     """
-    with writer_lock(dataset.path, what=f"dataset {dataset.path}"):
+    with dataset.folder.lease(what=f"dataset {dataset.path}"):
         deletions = seal(dataset.path, deletion_ids)
         if not (len(deletions.sealed) or len(deletions.sealed_contents)):
             return 0
@@ -81,9 +79,10 @@ def remove_deleted_faces(
         # Photos first: while the faces are still there, a stopped call can be repeated.
         _correct_counts(dataset, reduced, remaining["photo_id"].value_counts())
         for part in affected:
-            path = dataset.part_path("faces", part)
-            table = read_table(path, face_schema(dataset.contract.dimension))
-            replace_faces(path, table.filter(pc.invert(_is_sealed(table, deletions))))
+            name = part_file("faces", part)
+            table = read_table(dataset.folder, name, face_schema(dataset.contract.dimension))
+            kept = table.filter(pc.invert(_is_sealed(table, deletions)))
+            replace_faces(dataset.folder, name, kept)
         settle_deletions(dataset.path, deletions.sealed)
         return int(pc.sum(is_gone).as_py() or 0)
 
@@ -107,7 +106,7 @@ def _faces_beside(
     affected, tables = [], [columns.empty_table()]
     for number, part in enumerate(parts):
         on_progress(Progress("looking for deleted faces", number, len(parts)))
-        faces = read_table(dataset.part_path("faces", part), columns)
+        faces = read_table(dataset.folder, part_file("faces", part), columns)
         if pc.any(_is_sealed(faces, deletions)).as_py():
             affected.append(part)
         else:
@@ -120,11 +119,11 @@ def _faces_beside(
 def _correct_counts(dataset: Dataset, reduced: pa.Array, remaining: pa.StructArray) -> None:
     """Rewrite the rows of photos that lost faces, copies included; see `with_face_counts`."""
     for part in dataset.committed_parts():
-        path = dataset.part_path("photos", part)
-        photos = read_table(path, dataset.photo_schema)
+        name = part_file("photos", part)
+        photos = read_table(dataset.folder, name, dataset.photo_schema)
         counted = with_face_counts(photos, reduced, remaining)
         if counted is not photos:
-            replace_photos(path, counted)
+            replace_photos(dataset.folder, name, counted)
 
 
 @dataclass(frozen=True)
@@ -168,9 +167,7 @@ def purge_dataset(dataset: Dataset, on_progress: OnProgress = ignore_progress) -
         BusyError: another process is writing the dataset.
     """
     with DatasetWriter.open(dataset.path, dataset.settings) as writer:
-        work_dir = dataset.path / WORK_DIR
-        if work_dir.is_dir():  # a killed job left it
-            shutil.rmtree(work_dir)
+        dataset.folder.remove_folder(WORK_DIR)  # a killed job left it
         rows = dataset.photo_rows()
         if _give_rows_to_orphans(writer, rows):
             rows = dataset.photo_rows()
@@ -224,23 +221,24 @@ def _rewrite_parts(
     removed = [face_schema(dataset.contract.dimension).empty_table()]
     kept_ids: list[pa.Array] = []
     start = 0
-    parts = dataset.committed_parts()
+    folder, parts = dataset.folder, dataset.committed_parts()
     for number, part in enumerate(parts):
         on_progress(Progress("purging the dataset", number, len(parts)))
-        photos = read_table(dataset.part_path("photos", part), dataset.photo_schema)
+        photos = read_table(folder, part_file("photos", part), dataset.photo_schema)
         current_here = current[start : start + len(photos)]
         start += len(photos)
-        faces_path = dataset.part_path("faces", part)
-        faces = read_table(faces_path, face_schema(dataset.contract.dimension))
+        faces_file = part_file("faces", part)
+        faces = read_table(folder, faces_file, face_schema(dataset.contract.dimension))
         kept, gone = _split_faces(faces, contents, part)
         kept_ids += kept["face_id"].chunks
         # Only these columns can differ. Whole tables are never equal where they have NaN.
         same = all(kept[name].equals(faces[name]) for name in ("face_id", "uri"))
         if not same:
             removed.append(gone)
-            replace_faces(faces_path, kept)
+            replace_faces(folder, faces_file, kept)
         if not current_here.all():
-            replace_photos(dataset.part_path("photos", part), photos.filter(pa.array(current_here)))
+            current_photos_here = photos.filter(pa.array(current_here))
+            replace_photos(folder, part_file("photos", part), current_photos_here)
     return _Rewritten(pa.concat_tables(removed), pa.chunked_array(kept_ids, pa.string()))
 
 
@@ -305,14 +303,14 @@ def _split_faces(faces: pa.Table, contents: pa.Table, part: str) -> tuple[pa.Tab
     return with_column(kept, "uri", here["uri"].take(content.drop_null())), gone
 
 
-def replace_faces(path: Path, faces: pa.Table) -> None:
-    """Replace the faces of a part atomically."""
-    with atomic_write(path) as temporary:
-        write_table(faces, temporary)
+def replace_faces(folder: Folder, name: str, faces: pa.Table) -> None:
+    """Replace the faces of a part, whole and at once."""
+    with folder.put(name) as file:
+        write_table(faces, file)
 
 
-def replace_photos(path: Path, photos: pa.Table) -> None:
-    """Replace the photos of a part atomically, keeping its number of faces and its times."""
-    report = read_report(path)
-    with atomic_write(path) as temporary:
-        write_table(with_report(photos, report.num_faces, report.seconds), temporary)
+def replace_photos(folder: Folder, name: str, photos: pa.Table) -> None:
+    """Replace the photos of a part, whole and at once, keeping its number of faces and times."""
+    report = read_report(folder, name)
+    with folder.put(name) as file:
+        write_table(with_report(photos, report.num_faces, report.seconds), file)

@@ -7,12 +7,10 @@ are copies.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faces.core.arrow_checks import require_values
+from faces.core.documents import Count, Duration, json_text, parse
 from faces.core.errors import CorruptFileError, first_line
+from faces.core.storage import Folder
 from faces.models.face import FaceQuality
 
 _REPORT_KEY = b"facetrove_report"
@@ -83,6 +84,14 @@ ADDED_COLUMNS = ("picture_hash", "kept_away", "partly_read")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
 
+FINITE_COLUMNS = ("box", "score")
+"""Columns of faces that are finite numbers. Others are NaN where they are unknown, such as all that
+older formats did not have."""
+
+ADDED_ON_READING = ("part", "faces_part", "also_at")
+"""Columns that reading a dataset adds to those of photos and faces."""
+
+
 def face_schema(dimension: int) -> pa.Schema:
     """Return the columns of a face whose embedding has `dimension` dimensions."""
     return pa.schema(
@@ -111,10 +120,10 @@ class PartReport:
         seconds: seconds spent on the part, by stage.
     """
 
-    num_photos: int
-    num_faces: int
-    num_rejected: int
-    seconds: dict[str, float]
+    num_photos: Count
+    num_faces: Count
+    num_rejected: Count
+    seconds: dict[str, Duration]
 
 
 def faces_table(
@@ -151,43 +160,57 @@ def matrix_of(column: pa.ChunkedArray) -> NDArray[np.float32]:
     return np.asarray(joined.reshape(-1, dimension), dtype=np.float32)
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table to a Parquet file, compressed and with a checksum for each page."""
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+def write_table(table: pa.Table, file: IO[bytes]) -> None:
+    """Write a table as a Parquet file, compressed and with a checksum for each page."""
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def with_report(photos: pa.Table, num_faces: int, seconds: Mapping[str, float]) -> pa.Table:
     """Return a part's photos with the part's report in their schema metadata."""
     rejected = pc.sum(pc.equal(photos["status"], PhotoStatus.REJECTED.value)).as_py() or 0
     report = PartReport(len(photos), num_faces, rejected, dict(seconds))
-    return photos.replace_schema_metadata({_REPORT_KEY: json.dumps(asdict(report))})
+    return photos.replace_schema_metadata({_REPORT_KEY: json_text(asdict(report))})
 
 
-def read_report(path: Path) -> PartReport:
+def read_report(folder: Folder, name: str) -> PartReport:
     """Read a part's report from its photos file.
+
+    Args:
+        folder: the dataset's folder.
+        name: name of the file.
 
     Raises:
         CorruptFileError: the file cannot be read.
     """
     try:
-        return PartReport(**json.loads(pq.read_schema(path).metadata[_REPORT_KEY]))
+        schema = pq.read_schema(pa.BufferReader(pa.py_buffer(folder.mapped(name))))
+        return parse(schema.metadata[_REPORT_KEY], PartReport)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise _corrupt_part(path, error) from error
+        raise _corrupt_part(folder, name, error) from error
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read columns of a part's file, checking its pages against their checksums.
+def read_table(folder: Folder, name: str, schema: pa.Schema) -> pa.Table:
+    """Read columns of a Parquet file, checking its pages against their checksums, and its values.
 
     A nullable column that the file lacks is filled with nulls if it is one of `ADDED_COLUMNS`, or
     none of `PHOTO_SCHEMA`: a metadata column that the dataset got after the part was written.
 
+    Args:
+        folder: the dataset's folder.
+        name: name of the file.
+        schema: the columns to read.
+
     Raises:
         CorruptFileError: the file cannot be read, or lacks another column.
     """
+    content = folder.mapped(name)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        buffer = pa.BufferReader(pa.py_buffer(content))
+        with pq.ParquetFile(buffer, page_checksum_verification=True) as file:
             present = set(file.schema_arrow.names)
-            table = file.read([name for name in schema.names if name in present])
+            table = file.read([column for column in schema.names if column in present])
+        table.validate(full=True)
+        require_values(table, schema, finite=FINITE_COLUMNS)
         for field in schema:
             if (
                 field.name not in present
@@ -197,26 +220,31 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         return table.select(schema.names).cast(schema)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise _corrupt_part(path, error) from error
+        raise _corrupt_part(folder, name, error) from error
 
 
-def present_columns(path: Path, schema: pa.Schema) -> pa.Schema:
+def present_columns(folder: Folder, name: str, schema: pa.Schema) -> pa.Schema:
     """Return those columns of a schema that a part's file has.
+
+    Args:
+        folder: the dataset's folder.
+        name: name of the file.
+        schema: the columns to look for.
 
     Raises:
         CorruptFileError: the file cannot be read.
     """
     try:
-        names = set(pq.read_schema(path).names)
+        names = set(pq.read_schema(pa.BufferReader(pa.py_buffer(folder.mapped(name)))).names)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _corrupt_part(path, error) from error
+        raise _corrupt_part(folder, name, error) from error
     return pa.schema([field for field in schema if field.name in names])
 
 
-def _corrupt_part(path: Path, error: Exception) -> CorruptFileError:
+def _corrupt_part(folder: Folder, name: str, error: Exception) -> CorruptFileError:
     return CorruptFileError(
-        f"{path} is corrupt ({first_line(error)}); delete it and run `facetrove embed` with the "
-        "same photos again"
+        f"{folder.at(name)} is corrupt ({first_line(error)}); delete it and run `facetrove embed` "
+        "with the same photos again"
     )
 
 

@@ -6,7 +6,6 @@ Where several parts have a row for the same uri, the row of the newest part is t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +20,19 @@ from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.settings import FaceSelection, PhotoLimits
+from faces.core.storage import Folder
 from faces.core.tables import Tabular
 from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.deletions import faces_among, read_deletions
 from faces.dataset.face_counts import without_withheld
 from faces.dataset.header import DatasetSettings, read_settings
-from faces.dataset.layout import PartKind, committed_parts, part_names, part_path, record_paths
+from faces.dataset.layout import (
+    committed_parts,
+    dataset_folder,
+    part_file,
+    part_names,
+)
+from faces.dataset.run_records import read_records
 from faces.dataset.schema import (
     KEPT_AWAY,
     PHOTO_SCHEMA,
@@ -138,18 +144,14 @@ class Dataset:
                 )
         return Dataset(self.path, replace(self.settings, metadata=metadata))
 
-    def part_path(self, kind: PartKind, part: str) -> Path:
-        """Return the path of a part's file of photos or of faces.
-
-        Args:
-            kind: "photos" or "faces".
-            part: the part's name.
-        """
-        return part_path(self.path, kind, part)
+    @property
+    def folder(self) -> Folder:
+        """The storage of the dataset's files."""
+        return dataset_folder(self.path)
 
     def committed_parts(self) -> list[str]:
         """Return the names of the committed parts, oldest first."""
-        return sorted(committed_parts(self.path))
+        return sorted(committed_parts(self.folder))
 
     @property
     def photo_schema(self) -> pa.Schema:
@@ -206,7 +208,7 @@ class Dataset:
         schema = pa.schema([self.photo_schema.field(name) for name in names])
         tables = [schema.append(pa.field("part", pa.string())).empty_table()]
         for part in self.committed_parts() if parts is None else sorted(parts):
-            table = read_table(self.part_path("photos", part), schema)
+            table = read_table(self.folder, part_file("photos", part), schema)
             tables.append(table.append_column("part", pa.repeat(pa.scalar(part), len(table))))
         return pa.concat_tables(tables)
 
@@ -271,7 +273,7 @@ class Dataset:
         Raises:
             CorruptFileError: the part's photos file cannot be read.
         """
-        return read_report(self.part_path("photos", part))
+        return read_report(self.folder, part_file("photos", part))
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the summaries of all finished runs, oldest first, each a JSON object.
@@ -279,18 +281,7 @@ class Dataset:
         Raises:
             CorruptFileError: a summary cannot be read.
         """
-        records = []
-        for path in record_paths(self.path):
-            try:
-                record = json.loads(path.read_text())
-            except (OSError, ValueError, RecursionError):
-                record = None
-            if not isinstance(record, dict):
-                raise CorruptFileError(
-                    f"{path} is corrupt; delete it: it is a summary of a run, and nothing needs it"
-                )
-            records.append(record)
-        return records
+        return read_records(self.folder)
 
     def require_whole(self) -> None:
         """Check that each part that has its photos file has its faces file too.
@@ -298,10 +289,10 @@ class Dataset:
         Raises:
             CorruptFileError: a part's faces file is missing.
         """
-        for part in sorted(part_names(self.path, "photos") - part_names(self.path, "faces")):
+        for part in sorted(part_names(self.folder, "photos") - part_names(self.folder, "faces")):
             raise CorruptFileError(
-                f"{self.part_path('faces', part)} is missing; run `facetrove embed` with the same "
-                "photos again to write it anew"
+                f"{self.folder.at(part_file('faces', part))} is missing; run `facetrove embed` "
+                "with the same photos again to write it anew"
             )
 
 
@@ -340,8 +331,8 @@ class FaceTables(Tabular):
         deletions = read_deletions(dataset.path)
         for part, start, count in value_runs(embedded["faces_part"]):
             contents = one_row_per_content(embedded.slice(start, count), filled=metadata)
-            path = dataset.part_path("faces", part)
-            table = read_table(path, pa.schema([schema.field(name) for name in read]))
+            columns = pa.schema([schema.field(name) for name in read])
+            table = read_table(dataset.folder, part_file("faces", part), columns)
             content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])
             kept = pc.is_valid(content)
             if len(deletions.pending) and not self.with_withheld:

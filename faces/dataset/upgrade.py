@@ -25,9 +25,7 @@ import pyarrow.compute as pc
 
 from faces.core.contract import PREPROCESSING_VERSION
 from faces.core.errors import CorruptFileError
-from faces.core.files import atomic_write, remove_temporary_files, writer_lock
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from faces.core.settings import FaceSelection
 from faces.dataset.deletions import read_deletions
 from faces.dataset.header import (
     FORMAT_VERSION,
@@ -35,7 +33,7 @@ from faces.dataset.header import (
     settings_of,
     write_header,
 )
-from faces.dataset.layout import HEADER_FILE, PART_KINDS
+from faces.dataset.layout import HEADER_FILE, PART_KINDS, dataset_folder, part_file
 from faces.dataset.rewrite import replace_faces, replace_photos
 from faces.dataset.schema import (
     PHOTO_SCHEMA,
@@ -51,9 +49,6 @@ from faces.dataset.schema import (
 )
 from faces.dataset.store import Dataset
 from faces.photos.rejection import RejectReason
-
-_FORMAT_1_SETTINGS = {"selection": asdict(FaceSelection()), "metadata": {}, "limits": None}
-"""Settings that dataset.json lacks in format 1, where all faces were kept."""
 
 _RENAMED_REASONS = {"damaged": RejectReason.CORRUPT.value}
 """Reasons of rejected photos that have another name now, by the old one."""
@@ -122,22 +117,22 @@ def upgrade_dataset(
         CorruptFileError: a file of the dataset cannot be read.
         BusyError: another process is writing the dataset.
     """
-    with writer_lock(path, what=f"dataset {path}"):
-        remove_temporary_files(path, of=HEADER_FILE)  # of a call that was killed
+    folder = dataset_folder(path)
+    with folder.lease(what=f"dataset {path}"):
+        folder.remove_temporary_files(of=HEADER_FILE)  # of a call that was killed
         for kind in PART_KINDS:
-            remove_temporary_files(path / kind)
+            folder.remove_temporary_files(kind)
         header = read_header(path)
-        source = str(path / HEADER_FILE)
-        settings = settings_of({**_FORMAT_1_SETTINGS, **header}, source)
+        settings = settings_of(header, path)
         dataset = Dataset(path, settings)
         num_rewritten = _upgrade_parts(dataset, on_progress)
-        if header["format_version"] != FORMAT_VERSION:
-            write_header(path, settings, str(header.get("run", "")))
+        if header.format_version != FORMAT_VERSION:
+            write_header(path, settings, header.run)
         num_hashed = 0 if hash_photos is None else hash_photos(dataset, on_progress)
         counts = dataset.counts()
         return DatasetUpgrade(
             dataset=str(path),
-            format_before=header["format_version"],
+            format_before=header.format_version,
             format_version=FORMAT_VERSION,
             num_photos=counts.num_photos,
             num_faces=counts.num_faces,
@@ -164,7 +159,7 @@ def _upgrade_parts(dataset: Dataset, on_progress: OnProgress) -> int:
         if photos_changed:
             _write_photos(dataset, part, photos, faces)
         if faces is not None:
-            replace_faces(dataset.part_path("faces", part), faces)
+            replace_faces(dataset.folder, part_file("faces", part), faces)
         num_rewritten += photos_changed or faces is not None
     return num_rewritten
 
@@ -182,9 +177,9 @@ def _upgraded_photos(dataset: Dataset, part: str, with_faces: set[str]) -> tuple
         part: name of the part.
         with_faces: photo_ids of the contents that have faces in older parts.
     """
-    path = dataset.part_path("photos", part)
-    present = present_columns(path, dataset.photo_schema)
-    photos = read_table(path, present)
+    name = part_file("photos", part)
+    present = present_columns(dataset.folder, name, dataset.photo_schema)
+    photos = read_table(dataset.folder, name, present)
     changed = False
     if "is_copy" not in present.names:
         changed = True
@@ -214,12 +209,12 @@ def _upgraded_faces(dataset: Dataset, part: str, owners: pa.Table) -> pa.Table |
         part: name of the part.
         owners: the part's rows of photos that own faces.
     """
-    path = dataset.part_path("faces", part)
+    name = part_file("faces", part)
     schema = face_schema(dataset.contract.dimension)
-    present = present_columns(path, schema)
+    present = present_columns(dataset.folder, name, schema)
     if present == schema:
         return None
-    faces = read_table(path, present)
+    faces = read_table(dataset.folder, name, present)
     if "face_size" not in present.names:  # format 1, in which copies had faces, too
         owner = pa.array(map("\0".join, zip(*_keys(owners), strict=True)), pa.string())
         face = pa.array(map("\0".join, zip(*_keys(faces), strict=True)), pa.string())
@@ -238,14 +233,14 @@ def _keys(rows: pa.Table) -> tuple[list[str], list[str]]:
 
 
 def _write_photos(dataset: Dataset, part: str, photos: pa.Table, faces: pa.Table | None) -> None:
-    path = dataset.part_path("photos", part)
+    folder, name = dataset.folder, part_file("photos", part)
     try:
-        read_report(path)
-        replace_photos(path, photos)
+        read_report(folder, name)
+        replace_photos(folder, name, photos)
     except CorruptFileError:  # format 1 had no reports
         num_faces = 0 if faces is None else len(faces)
-        with atomic_write(path) as temporary:
-            write_table(with_report(photos, num_faces, {}), temporary)
+        with folder.put(name) as file:
+            write_table(with_report(photos, num_faces, {}), file)
 
 
 def _num_without_hash(dataset: Dataset) -> int:

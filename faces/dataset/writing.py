@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,8 +13,6 @@ import pyarrow as pa
 
 from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
-from faces.core.files import PRIVATE_DIR_MODE, atomic_write, remove_temporary_files, writer_lock
-from faces.core.folders import make_inner_folder
 from faces.core.kinds import is_dataset
 from faces.dataset.deletions import clear_leftovers
 from faces.dataset.earlier_faces import AssignedIds, EarlierFaces
@@ -27,10 +24,11 @@ from faces.dataset.layout import (
     RUNS_DIR,
     committed_parts,
     could_become_dataset,
+    dataset_folder,
+    part_file,
     part_names,
-    part_path,
-    record_path,
 )
+from faces.dataset.run_records import write_record
 from faces.dataset.schema import with_report, write_table
 from faces.dataset.store import Dataset
 from faces.dataset.withholding import NO_THUMBNAILS, Thumbnails, withhold_deleted
@@ -68,8 +66,9 @@ class DatasetWriter:
         """
         path = Path(path)
         require_dataset_path(path)
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIR_MODE)
-        with writer_lock(path, what=f"dataset {path}"):
+        folder = dataset_folder(path)
+        folder.make()
+        with folder.lease(what=f"dataset {path}"):
             in_force = settings
             if is_dataset(path):
                 existing = Dataset.open(path)
@@ -77,7 +76,7 @@ class DatasetWriter:
                 same_limits = existing.limits == settings.limits
                 in_force = settings if same_limits else replace(settings, limits=None)
             for name in FOLDERS:
-                make_inner_folder(path / name, exist_ok=True)
+                folder.make_folder(name)
             yield cls(Dataset(path, settings), _begin_run(path, in_force))
 
     def part_name(self, shard: int) -> str:
@@ -86,7 +85,7 @@ class DatasetWriter:
 
     def committed_parts(self) -> set[str]:
         """Return the names of the parts that this run has committed so far."""
-        return committed_parts(self.dataset.path, self.run)
+        return committed_parts(self.dataset.folder, self.run)
 
     def write_part(
         self,
@@ -120,12 +119,13 @@ class DatasetWriter:
             assigned = earlier.assign(photos, faces, thumbnails.keys())
         photos, faces = withhold_deleted(self.dataset.path, photos, assigned, thumbnails)
         photos = with_report(photos, len(faces), seconds)
+        folder = self.dataset.folder
         with (
-            atomic_write(self.dataset.part_path("photos", part)) as photos_path,
-            atomic_write(self.dataset.part_path("faces", part)) as faces_path,
+            folder.put(part_file("photos", part)) as photos_file,
+            folder.put(part_file("faces", part)) as faces_file,
         ):
-            for table, path in ((faces, faces_path), (photos, photos_path)):
-                write_table(table, path)
+            for table, file in ((faces, faces_file), (photos, photos_file)):
+                write_table(table, file)
             if run_in_force(self.dataset.path) != self.run:
                 raise BusyError(f"another run has taken over dataset {self.dataset.path}")
 
@@ -140,8 +140,7 @@ class DatasetWriter:
         write_header(self.dataset.path, self.dataset.settings, self.run)
         if record is None:
             return
-        with atomic_write(record_path(self.dataset.path, self.run)) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n")
+        write_record(self.dataset.folder, self.run, record)
 
 
 def require_dataset_path(path: str | Path) -> None:
@@ -181,15 +180,16 @@ def _begin_run(path: Path, settings: DatasetSettings) -> str:
     The name is written to dataset.json, which workers read before they commit, so that a worker
     that outlived an earlier run can no longer commit anything.
     """
-    latest = max((int(name.split("-")[1]) for name in committed_parts(path)), default=0)
+    folder = dataset_folder(path)
+    latest = max((int(name.split("-")[1]) for name in committed_parts(folder)), default=0)
     run = f"part-{latest + 1:06d}-{uuid4().hex[:8]}"
     write_header(path, settings, run)
-    remove_temporary_files(path, of=HEADER_FILE)
-    remove_temporary_files(path / RUNS_DIR)
+    folder.remove_temporary_files(of=HEADER_FILE)
+    folder.remove_temporary_files(RUNS_DIR)
     clear_leftovers(path)
-    committed = committed_parts(path)
+    committed = committed_parts(folder)
     for kind in PART_KINDS:
-        remove_temporary_files(path / kind)
-        for name in part_names(path, kind) - committed:
-            part_path(path, kind, name).unlink()
+        folder.remove_temporary_files(kind)
+        for name in part_names(folder, kind) - committed:
+            folder.remove(part_file(kind, name))
     return run

@@ -32,9 +32,9 @@ from typing import Any
 
 from faces.core.contract import MAX_DIMENSION
 from faces.core.errors import ModelUnavailableError
-from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.machine import cache_dir
+from faces.core.storage import Folder
 from faces.models.alignment import Alignment, AlignmentTemplate, arcface_template
 from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, is_model_file
 from faces.models.embedder import EmbedderSpec
@@ -222,8 +222,8 @@ def _remember(model: CustomModel) -> None:
     content = (json.dumps(asdict(model), indent=2) + "\n").encode()
     register(content, model.cache_name)
     _models_dir().mkdir(parents=True, exist_ok=True)
-    with atomic_write(_models_dir() / f"{model.cache_name}.json") as temporary:
-        temporary.write_bytes(content)
+    with Folder(_models_dir()).put(f"{model.cache_name}.json") as file:
+        file.write(content)
 
 
 def registered_models() -> list[CustomModel]:

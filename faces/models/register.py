@@ -12,8 +12,8 @@ import hashlib
 from pathlib import Path
 
 from faces.core.errors import ModelUnavailableError, cause_of
-from faces.core.files import PRIVATE_DIR_MODE, atomic_write
 from faces.core.machine import anyone_may_write, config_dir
+from faces.core.storage import Folder
 
 
 def register(content: bytes, what: str) -> None:
@@ -28,10 +28,11 @@ def register(content: bytes, what: str) -> None:
     """
     entry = _entry(content)
     try:
-        entry.parent.mkdir(mode=PRIVATE_DIR_MODE, parents=True, exist_ok=True)
+        folder = Folder(entry.parent)
+        folder.make()
         _require_own_folder(entry.parent)
-        with atomic_write(entry) as temporary:
-            temporary.write_text(f"{what}\n")
+        with folder.put(entry.name) as file:
+            file.write(f"{what}\n".encode())
     except OSError as error:
         raise ModelUnavailableError(
             f"cannot register {what} in {entry.parent} ({cause_of(error)}); name a folder that can "

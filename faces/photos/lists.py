@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from faces.core.arrow_checks import has_possible_dates
 from faces.core.errors import CorruptFileError, WrongUsageError, first_line
 from faces.core.settings import Access, SourceLimits
 from faces.photos.access import require_allowed
@@ -324,7 +325,10 @@ def _to_metadata_type(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         )
     try:
         # Timestamps are truncated to microseconds; any other value must fit its new type.
-        return column.cast(kind).cast(target, safe=not pa.types.is_timestamp(kind))
+        cast = column.cast(kind).cast(target, safe=not pa.types.is_timestamp(kind))
+        if not has_possible_dates(cast):
+            raise pa.ArrowInvalid("it has a date outside the years 1 to 9999")
+        return cast
     except pa.ArrowInvalid as error:
         raise WrongUsageError(
             f"{where} does not fit {target} ({first_line(error)}); convert it to text"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from faces.core.documents import json_text
 from faces.core.errors import WrongUsageError
-from faces.core.files import atomic_write
+from faces.core.storage import put_file
 
 
 def require_new_file(path: Path) -> None:
@@ -24,5 +24,5 @@ def require_new_file(path: Path) -> None:
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write a report to a file, as JSON."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n")
+    with put_file(path) as file:
+        file.write(f"{json_text(document)}\n".encode())

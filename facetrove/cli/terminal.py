@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from faces.core.documents import json_text
 from faces.core.progress import OnProgress, Progress
 from faces.photos.uris import is_path, photo_path, unescape_url
 from facetrove.cli.text import counted, printable
@@ -108,7 +108,7 @@ def print_table(table: Table) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document."""
-    click.echo(json.dumps(document, indent=2))
+    click.echo(json_text(document))
 
 
 def shown_uri(uri: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
-from faces.core.files import atomic_write
+from faces.core.storage import put_file
 
 if TYPE_CHECKING:
     from facetrove.evaluation.tables import Table
@@ -104,7 +104,7 @@ def require_report_name(path: Path) -> None:
         raise WrongUsageError(f"folder {path.parent} does not exist; make it first")
     if path.is_dir():
         raise WrongUsageError(f"{path} is a folder; name a file")
-    if path.exists() and REPORT_MARK not in _beginning(path):
+    if path.exists() and not (path.is_file() and REPORT_MARK in _beginning(path)):
         raise WrongUsageError(f"{path} exists and is not a report of facetrove; name another file")
 
 
@@ -144,8 +144,8 @@ def write_page(
     )
     asked = "Options: " + ", ".join(f"{name} {value}" for name, value in options.items())
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    with atomic_write(path) as temporary:
-        temporary.write_text(
+    with put_file(path) as file:
+        text = (
             "<!doctype html>\n"
             f'<html lang="en"><head><meta charset="utf-8">{REPORT_MARK}'
             '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
@@ -156,9 +156,9 @@ def write_page(
             f"<div class=facts>{facts}</div></header>{''.join(page.body)}"
             f"<section><h2>Definitions</h2><dl>{terms}</dl></section>"
             f"<footer>{escape(source)}. {escape(asked)}. {escape(models)}. facetrove "
-            f"{package_version('facetrove')}, {created}.</footer></main></body></html>\n",
-            encoding="utf-8",
+            f"{package_version('facetrove')}, {created}.</footer></main></body></html>\n"
         )
+        file.write(text.encode())
 
 
 _CSS = """

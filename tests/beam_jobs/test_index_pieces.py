@@ -9,6 +9,7 @@ import pytest
 
 from beam_jobs.index_pieces import build_index_in_pieces
 from faces.core.errors import CorruptFileError, FaceTroveError, WrongUsageError
+from faces.dataset.layout import part_file
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.manifest import read_current
@@ -130,7 +131,7 @@ def test_a_failed_piece_leaves_the_index_as_it_was(tmp_path: Path) -> None:
     build_index(collection.path, tmp_path / "index")
     before, ids = read_current(tmp_path / "index"), found_ids(tmp_path / "index")
     part = Dataset.open(collection.path).committed_parts()[3]
-    path = Dataset.open(collection.path).part_path("faces", part)
+    path = collection.path / part_file("faces", part)
     content = path.read_bytes()
     path.write_bytes(content[:-20])
     for index in (tmp_path / "index", tmp_path / "new"):

@@ -12,8 +12,9 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import BusyError, ContractMismatchError, CorruptFileError, WrongUsageError
-from faces.core.files import writer_lock
+from faces.core.hashing import sha256_of
 from faces.core.progress import Progress
+from faces.core.storage import Folder
 from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
@@ -21,7 +22,7 @@ from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces
 from indexer.folder import GRACE_SECONDS
-from indexer.manifest import FORMAT_VERSION, FileDigest, read_current
+from indexer.manifest import FORMAT_VERSION, read_current
 from indexer.purge import purge
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher
@@ -191,7 +192,7 @@ def test_wrong_usage_says_what_to_do(
 
 def test_one_writer_at_a_time(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "i").mkdir()
-    with writer_lock(tmp_path / "i", what="it"), pytest.raises(BusyError, match="another process"):
+    with Folder(tmp_path / "i").lease(what="it"), pytest.raises(BusyError, match="another process"):
         build_index(dataset, tmp_path / "i")
     build_index(dataset, tmp_path / "i")
 
@@ -308,7 +309,7 @@ def test_an_index_of_a_newer_facetrove_is_left_alone(dataset: Path, tmp_path: Pa
     path = index / "manifest-000001.json"
     newer = f'"format_version": {FORMAT_VERSION + 1}'
     path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', newer))
-    (index / "CURRENT").write_text(f"{path.name} {FileDigest.of(path).sha256}\n")
+    (index / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
     with pytest.raises(WrongUsageError, match="update facetrove"):
         build_index(dataset, index)
     assert newer in path.read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faces.core.errors import BusyError, WrongUsageError
-from faces.core.files import writer_lock
+from faces.core.storage import Folder
 from indexer.build import build_index
 from indexer.calibration import publish_calibration, require_no_writer
 from indexer.delete import delete_faces
@@ -61,7 +61,7 @@ def test_a_calibration_of_another_index_with_the_same_version_number_is_refused(
 
 def test_a_calibration_waits_for_no_other_writer(index: Path) -> None:
     manifest = read_current(index)
-    with writer_lock(index, what="the index"):
+    with Folder(index).lease(what="the index"):
         with pytest.raises(BusyError, match="another process"):
             publish_calibration(index, CALIBRATION, measured_on=manifest)
         with pytest.raises(BusyError, match="another process"):

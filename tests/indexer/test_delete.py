@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faces.core.errors import BusyError, ContractMismatchError, WrongUsageError
-from faces.core.files import writer_lock
+from faces.core.storage import Folder
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.compact import compact_index
@@ -140,7 +140,7 @@ def test_a_plan_that_met_a_busy_index_is_finished_by_the_same_call(
     collection: Collection, index: Path
 ) -> None:
     plan = plan_deletion(collection.path, [index], where=PERSON)
-    with writer_lock(index, what="index"), pytest.raises(BusyError, match="another process"):
+    with Folder(index).lease(what="index"), pytest.raises(BusyError, match="another process"):
         plan.execute()
     collection.deleted |= set(plan.face_ids.to_pylist())
     assert dataset_ids(collection.path) == set(collection.faces())

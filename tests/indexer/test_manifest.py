@@ -8,13 +8,15 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
+from faces.core.hashing import sha256_of
+from faces.core.storage import FileDigest
 from indexer.manifest import (
     FORMAT_VERSION,
     DeletionsEntry,
-    FileDigest,
     Manifest,
     Measured,
     SegmentEntry,
+    current_line,
     publish,
     read_current,
 )
@@ -45,7 +47,7 @@ def test_a_manifest_survives_its_file(tmp_path: Path, manifest: Manifest) -> Non
 
 def test_current_names_the_newest_version(tmp_path: Path, manifest: Manifest) -> None:
     publish(tmp_path, manifest)
-    publish(tmp_path, replace(manifest, version=2))
+    publish(tmp_path, replace(manifest, version=2), previous=current_line(tmp_path))
     assert read_current(tmp_path).version == 2
     assert (tmp_path / "manifest-000001.json").exists()
 
@@ -101,7 +103,7 @@ def test_a_manifest_of_another_format_is_refused_by_name(
     publish(tmp_path, manifest)
     path = tmp_path / "manifest-000001.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    (tmp_path / "CURRENT").write_text(f"{path.name} {FileDigest.of(path).sha256}\n")
+    (tmp_path / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
     with pytest.raises(CorruptFileError, match="manifest-000001"):
         read_current(tmp_path)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faces.core.errors import BusyError, WrongUsageError
-from faces.core.files import writer_lock
+from faces.core.storage import Folder
 from faces.dataset.deletions import face_digest, read_deletions
 from faces.dataset.layout import DELETIONS_FILE
 from faces.dataset.store import Dataset
@@ -258,7 +258,7 @@ def test_an_index_that_cannot_be_written_does_not_keep_the_others_from_being_mar
 ) -> None:
     sibling = index.with_name("sibling")
     shutil.copytree(index, sibling)
-    with writer_lock(index, what="index"), pytest.raises(BusyError):
+    with Folder(index).lease(what="index"), pytest.raises(BusyError):
         delete_faces(collection.path, [index, sibling], PERSON)
     assert len(found_ids(sibling)) == len(dataset_ids(collection.path)) == 81
 

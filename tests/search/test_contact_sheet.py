@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-import io
+import os
+import socket
+import struct
+import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,18 +94,63 @@ def test_only_an_earlier_sheet_is_replaced(tmp_path: Path, suffix: str) -> None:
         write_contact_sheet(tmp_path / f"sheet{suffix}", BLUE_PHOTO, probes)
 
 
-def test_a_picture_that_is_none_of_ours_and_odd_is_not_replaced(tmp_path: Path) -> None:
-    """A long text, a truncated header, or more pixels than Pillow opens: nothing is raised."""
-    plain = io.BytesIO()
-    PIL.Image.new("RGB", (20, 20)).save(plain, "PNG")
-    png, text = plain.getvalue(), b"a\0\0" + zlib.compress(bytes(3_000_000))
-    chunk = b"zTXt" + text
-    long = len(text).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
-    bomb = io.BytesIO()
-    PIL.Image.new("1", (30_000, 30_000)).save(bomb, "PNG")
-    for content in (png[:33] + long + png[33:], png[:20], bomb.getvalue(), b"", b"%!PS-Adobe-3.0"):
-        path = tmp_path / "sheet.png"
-        path.write_bytes(content)
-        with pytest.raises(WrongUsageError, match="exists and is no contact sheet"):
-            require_picture_name(path)
-        assert path.read_bytes() == content
+def png(width: int, height: int, exif: bytes = b"") -> bytes:
+    """A PNG without pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    middle = chunk(b"eXIf", exif) if exif else b""
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + middle
+        + chunk(b"IDAT", b"")
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [png(60_000, 60_000), png(64, 64, exif=b"x" * 12), png(64, 64, exif=b"II*\0\xff\xff\xff\xff")],
+)
+def test_an_odd_picture_is_no_sheet(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.png").write_bytes(content)
+    with pytest.raises(WrongUsageError, match="is no contact sheet; name another"):
+        require_picture_name(tmp_path / "odd.png")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(WrongUsageError, match="is no contact sheet"):
+        require_picture_name(tmp_path / "pipe.png")
+
+
+def test_a_long_name_costs_no_time_and_many_copies_are_not_all_tried(tmp_path: Path) -> None:
+    long = f"tar://{'x' * 1_000_000}.jpg::/archive.tar"
+    copies = tuple(str(tmp_path / f"{number}.jpg") for number in range(100_000))
+    matches = [match(1, long), replace(match(2, copies[0]), also_at=copies)]
+    started = time.monotonic()
+    draw_contact_sheet(BLUE_PHOTO, [probe_of(*matches)])
+    assert time.monotonic() - started < 5
+
+
+def test_no_address_of_an_index_is_asked_that_no_list_may_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        port = listener.getsockname()[1]
+        for scheme in ("http", "https", "webhdfs", "ftp", "tar://a.jpg::http"):
+            draw_contact_sheet(
+                BLUE_PHOTO, [probe_of(match(1, f"{scheme}://127.0.0.1:{port}/service"))]
+            )
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_a_new_sheet_is_for_its_owner_alone(tmp_path: Path) -> None:
+    probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
+    write_contact_sheet(tmp_path / "sheet.jpg", BLUE_PHOTO, probes)
+    assert (tmp_path / "sheet.jpg").stat().st_mode & 0o777 == 0o600

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,9 +77,11 @@ def embed_here(
         plan = make_plan(list_photos([photos]), before, [])
         if not len(plan.to_do):
             return
-        work = dataset / WORK_DIR
-        work.mkdir()
-        earlier = EarlierFaces.prepared(work, writer.dataset, plan.earlier, source)
+        folder = writer.dataset.folder
+        folder.make_folder(WORK_DIR)
+        earlier = EarlierFaces.prepared(
+            folder.folder(WORK_DIR), writer.dataset, plan.earlier, source
+        )
         schema = writer.dataset.photo_schema
         result = embed_shard(pipeline, plan.to_do, schema, stored=plan.stored)
         writer.write_part(
@@ -91,7 +92,7 @@ def embed_here(
             thumbnails=result.thumbnails,
             earlier=earlier,
         )
-        shutil.rmtree(work)
+        folder.remove_folder(WORK_DIR)
 
 
 def boxes_by_id(dataset: Path) -> dict[str, list[float]]:

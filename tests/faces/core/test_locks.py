@@ -8,8 +8,8 @@ import filelock
 import pytest
 
 from faces.core.errors import FaceTroveError
-from faces.core.files import writer_lock
 from faces.core.locks import file_lock
+from faces.core.storage import Folder
 
 
 @pytest.fixture(params=["ENOLCK", "ENOSYS", "ENOTSUP"])
@@ -37,7 +37,7 @@ def test_a_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_is_named_where_a_lock_is_needed(tmp_path: Path) -> None:
     with (
         pytest.raises(FaceTroveError, match=f"{tmp_path} lies on a file system without locks"),
-        writer_lock(tmp_path, what="dataset d"),
+        Folder(tmp_path).lease(what="dataset d"),
     ):
         pass
 

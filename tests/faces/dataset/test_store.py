@@ -12,7 +12,7 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import BusyError, ContractMismatchError, CorruptFileError, WrongUsageError
-from faces.core.files import atomic_write, writer_lock
+from faces.core.storage import Folder
 from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import embedding_matrix, face_schema
 from faces.dataset.store import Dataset
@@ -77,11 +77,12 @@ def test_temporary_files_of_an_active_writer_are_kept(
 ) -> None:
     path = tmp_path / "d"
     write(path, contract, {"a": 1})
-    with writer_lock(path, what="", name=".deletions.lock"):
-        with atomic_write(path / "deletions.parquet") as temporary:
-            temporary.write_bytes(b"half")
+    with Folder(path).lease(what="", name=".deletions.lock"):
+        with Folder(path).put("deletions.parquet") as file:
+            file.write(b"half")
+            (temporary,) = Folder(path).temporary_files()
             write(path, contract, {"b": 1})
-            assert temporary.exists()
+            assert (path / temporary).exists()
         (path / "deletions.parquet").unlink()
 
 
