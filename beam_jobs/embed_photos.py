@@ -116,6 +116,7 @@ def _listing(
     return list_photos(
         named,
         options.rename,
+        exclude=options.exclude,
         limits=options.source_limits,
         access=options.access,
         on_progress=on_progress,

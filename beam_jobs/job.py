@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+
 from beam_jobs.job_progress import progress_reports
 from beam_jobs.options import EmbedOptions
 from beam_jobs.plan import make_plan, metadata_of
@@ -49,8 +51,14 @@ def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> Pho
     if existing is not None:
         existing.require_selection(options.selection or existing.selection)
         existing = existing.with_metadata(metadata_of(listing))
-    plan = make_plan(listing, existing, _to_retry(options, existing), group_copies=False)
-    return PhotosFound.of(plan)
+    plan = make_plan(
+        listing,
+        existing,
+        _to_retry(options, existing),
+        drop_below=options.drop_below,
+        group_copies=False,
+    )
+    return PhotosFound.of(plan, listing)
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,12 @@ class EmbedJob:
         with DatasetWriter.open(self.dataset, settings) as writer:
             if followed is not None:
                 followed.withhold_from(self.dataset)
-            plan = make_plan(listing, writer.dataset, _to_retry(options, before))
+            plan = make_plan(
+                listing,
+                writer.dataset,
+                _to_retry(options, before),
+                drop_below=options.drop_below,
+            )
             run = ShardRun(
                 writer,
                 plan,
@@ -157,12 +170,15 @@ class EmbedJob:
             )
             with progress_reports(writer, len(plan.to_do), on_progress):
                 run.embed_all(retry_quarantined=options.retry_rejected)
-            if options.drop_vanished and len(plan.vanished):
-                run.drop(plan.vanished)
+            dropped = plan.below_gone
+            if options.drop_vanished:
+                dropped = pa.concat_arrays([dropped, plan.vanished, plan.excluded])
+            if len(dropped):
+                run.drop(dropped)
             done, total, stage_seconds = count_run(writer)
             summary = EmbedSummary(
-                found=PhotosFound.of(plan),
-                num_dropped=len(plan.vanished) if options.drop_vanished else 0,
+                found=PhotosFound.of(plan, listing),
+                num_dropped=len(dropped),
                 done=done,
                 total=total,
                 started=started,

@@ -25,7 +25,12 @@ class EmbedOptions:
         retry_rejected: whether to try all rejected photos again. By default only those with a
             transient reason are, such as a read error, and those over a limit if the limits
             changed.
-        drop_vanished: whether to drop the faces of photos that no longer exist at their uri.
+        drop_vanished: whether to drop the faces of photos that no longer exist at their uri, or are
+            excluded now.
+        drop_below: folders, archives or addresses that are gone or have no photo any more: the
+            photos that the dataset has of them are dropped.
+        exclude: patterns of files and folders that are excluded from folders, archives and
+            patterns; see `faces.photos.passed_over`.
         rename: names that columns of photo lists get instead of those in the files, by these.
         deletions_of: path of another dataset, of any models; the faces that were deleted from it
             are kept away from this dataset, too, and the faces that it has keep their face_ids.
@@ -38,6 +43,8 @@ class EmbedOptions:
     access: Access = field(default_factory=Access)
     retry_rejected: bool = False
     drop_vanished: bool = False
+    drop_below: Sequence[str | Path] = ()
+    exclude: Sequence[str] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
     deletions_of: str | Path | None = None
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from faces.core.errors import WrongUsageError
 from faces.dataset.deletions import read_deletions
 from faces.dataset.earlier_faces import ContentLookup, content_lookup
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
+from faces.photos.folders import photos_in
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
+from faces.photos.places import Place
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path, photo_path
 
@@ -43,9 +48,13 @@ class Plan:
             Possible copies are adjacent.
         group: (n,) int64, equal for rows of `to_do` that may be copies of each other.
         stored: contents in the dataset that photos to do may be copies of, sorted by num_bytes:
-            num_bytes, photo_id, width, height, num_faces, status.
+            num_bytes, photo_id, width, height, num_faces, status, partly_read.
         earlier: where the dataset has the earlier faces of contents; empty if nothing is to do.
         vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
+        excluded: (e,) string, uris in the dataset that the listing leaves out by a pattern.
+        below_gone: (b,) string, uris in the dataset that lie in the places of `drop_below`.
+        num_kept: numbers of photos in the dataset below folders about which nothing is known, such
+            as those without any photo, by folder.
         num_new, num_changed, num_retried: numbers of new, changed and retried photos in `to_do`.
             A photo of which a face was let in again counts as changed.
         num_unchanged: number of listed photos that the dataset has as they are.
@@ -57,6 +66,9 @@ class Plan:
     stored: pa.Table
     earlier: ContentLookup
     vanished: pa.Array
+    excluded: pa.Array
+    below_gone: pa.Array
+    num_kept: dict[str, int]
     num_new: int
     num_changed: int
     num_retried: int
@@ -79,6 +91,7 @@ def make_plan(
     dataset: Dataset | None,
     retry: Iterable[RejectReason],
     *,
+    drop_below: Sequence[str | Path] = (),
     group_copies: bool = True,
 ) -> Plan:
     """Compare a listing with a dataset, and return the plan of a run.
@@ -87,7 +100,11 @@ def make_plan(
         listing: the listed photos.
         dataset: the dataset, with the listing's metadata columns added; None: it is new.
         retry: reasons of the rejected photos that are tried again.
+        drop_below: places whose photos are to be dropped, see `EmbedOptions`.
         group_copies: whether to look for possible copies, for which files are opened.
+
+    Raises:
+        WrongUsageError: there are photos in a place of `drop_below`.
     """
     metadata = metadata_of(listing) if dataset is None else dataset.metadata
     rows = _rows_of_dataset(dataset, metadata)
@@ -118,12 +135,13 @@ def make_plan(
         to_do = to_do.take(order)
     else:
         group = np.arange(len(to_do))
+    missing = _missing(stored["uri"], listing, drop_below)
     return Plan(
         to_do=to_do,
         group=group,
         stored=_contents(stored.filter(pc.invert(let_in)), to_do["num_bytes"]),
         earlier=content_lookup(rows if len(to_do) else rows.slice(0, 0)),
-        vanished=_vanished(stored["uri"], listing),
+        **missing,
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
         num_retried=num_retried,
@@ -143,7 +161,8 @@ def _rows_of_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
     """
     if dataset is None:
         return pa.schema([*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]).empty_table()
-    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason", "kept_away"]
+    compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
+    compared += ["kept_away", "partly_read"]
     return dataset.photo_rows([*compared, *metadata.names])
 
 
@@ -223,15 +242,52 @@ def _has_result(photos: pa.Table) -> pa.Array:
     return pc.is_in(photos["status"], value_set=finished)
 
 
-def _vanished(uris: pa.ChunkedArray, listing: PhotoListing) -> pa.Array:
-    """Return the uris of a dataset that a listing covers but no longer has."""
-    gone = pc.invert(pc.is_in(uris, value_set=listing.photos["uri"].combine_chunks()))
-    return uris.filter(pc.and_(gone, listing.covers(uris))).combine_chunks()
+class _Missing(TypedDict):
+    """The photos of a dataset that a listing does not have: attributes of `Plan`."""
+
+    vanished: pa.Array
+    excluded: pa.Array
+    below_gone: pa.Array
+    num_kept: dict[str, int]
+
+
+def _missing(
+    uris: pa.ChunkedArray, listing: PhotoListing, drop_below: Sequence[str | Path]
+) -> _Missing:
+    """Sort the uris of a dataset that a listing does not have."""
+    listed = listing.photos["uri"].combine_chunks()
+    missing = uris.filter(pc.invert(pc.is_in(uris, value_set=listed))).combine_chunks()
+    below_gone = np.zeros(len(missing), dtype=bool)
+    for text in drop_below:
+        place = Place.named(text)
+        _require_without_photos(place, listed)
+        below_gone |= place.mask(missing)
+    covered = listing.covers(missing).to_numpy(zero_copy_only=False) & ~below_gone
+    excluded = listing.excludes(missing).to_numpy(zero_copy_only=False) & covered
+    return _Missing(
+        vanished=missing.filter(pa.array(covered & ~excluded)),
+        excluded=missing.filter(pa.array(excluded)),
+        below_gone=missing.filter(pa.array(below_gone)),
+        num_kept=listing.skipped_folders(missing.filter(pa.array(~covered & ~below_gone))),
+    )
+
+
+def _require_without_photos(place: Place, listed: pa.Array) -> None:
+    """Require that no photo is in a place now.
+
+    Raises:
+        WrongUsageError: there is one.
+    """
+    if place.mask(listed).any() or next(photos_in(place), None) is not None:
+        raise WrongUsageError(
+            f"{place.name} has photos, so nothing is dropped; name it as a source, with "
+            "--drop-vanished, to drop those of its photos that are gone"
+        )
 
 
 def _contents(stored: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
     """Return the contents in the dataset that have a result and the size of a photo to do."""
-    columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status"]
+    columns = ["num_bytes", "photo_id", "width", "height", "num_faces", "status", "partly_read"]
     without_faces = pc.equal(stored["status"], PhotoStatus.NO_FACE.value)
     usable = pc.and_(_has_result(stored), pc.or_(without_faces, pc.is_valid(stored["faces_part"])))
     contents = stored.filter(usable).select(columns)

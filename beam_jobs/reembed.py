@@ -38,7 +38,7 @@ def plan_reembedding(
         WrongUsageError: there is no dataset at `source`, or `dataset` is something else.
         CorruptFileError: a file of a dataset cannot be read.
     """
-    _require_no_renaming(options)
+    _require_no_listing_options(options)
     require_dataset_path(dataset)
     return plan_run(list_dataset(Dataset.open(absolute(source))), Path(dataset), options)
 
@@ -89,7 +89,7 @@ def reembed(
         BusyError: another process is writing the dataset.
         FaceTroveError: the job failed; committed parts are kept.
     """
-    _require_no_renaming(options)
+    _require_no_listing_options(options)
     dataset = absolute(dataset)
     opened = Dataset.open(absolute(source))
     if opened.path.resolve() == dataset.resolve():
@@ -117,9 +117,14 @@ def reembed(
     )
 
 
-def _require_no_renaming(options: EmbedOptions) -> None:
+def _require_no_listing_options(options: EmbedOptions) -> None:
     if options.rename:
         raise WrongUsageError(
             "--rename gives other names to columns of photo lists, and a dataset is embedded again "
             "with the columns that it has; leave --rename out"
+        )
+    if options.exclude:
+        raise WrongUsageError(
+            "--exclude leaves out files of folders, and a dataset is embedded again as it is; "
+            "leave --exclude out"
         )

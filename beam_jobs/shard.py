@@ -61,6 +61,7 @@ class Outcome(NamedTuple):
     reason: str | None
     is_copy: bool
     picture_hash: bytes | None = None
+    partly_read: str | None = None
 
     @classmethod
     def rejected(cls, reason: RejectReason, photo_id: str | None = None) -> Outcome:
@@ -345,6 +346,7 @@ def _outcome(decoded: _Decoded, num_faces: int) -> Outcome:
         (PhotoStatus.EMBEDDED if num_faces else PhotoStatus.NO_FACE).value,
         None,
         False,
+        partly_read=",".join(decoded.photo.partly_read) or None,
     )
 
 

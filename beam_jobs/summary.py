@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from beam_jobs.plan import Plan
 from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.writing import DatasetWriter
+from faces.photos.listed import PhotoListing
+from faces.photos.passed_over import PassedOverCounts
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class PhotosFound:
         num_out_of_reach: number of unchanged photos whose files cannot be read now; their rows in
             the dataset stay.
         num_vanished: number of photos in the dataset that no longer exist at their uri.
+        num_excluded: number of photos in the dataset that are excluded now.
+        num_below_gone: number of photos in the dataset in the places of `EmbedOptions.drop_below`.
+        num_kept: numbers of photos in the dataset about which nothing is known, because their
+            folder has no photo now, as the mount point of a missing disk; by folder.
+        passed_over: numbers of what was passed over in folders and archives, by kind and then by
+            ending or pattern; see `faces.photos.passed_over.PassedOverCounts`.
     """
 
     num_photos: int
@@ -35,16 +43,30 @@ class PhotosFound:
     num_unchanged: int
     num_out_of_reach: int
     num_vanished: int
+    num_excluded: int = 0
+    num_below_gone: int = 0
+    num_kept: dict[str, int] = field(default_factory=dict)
+    passed_over: PassedOverCounts = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan) -> PhotosFound:
+    def of(cls, plan: Plan, listing: PhotoListing) -> PhotosFound:
         """Count the photos of a plan.
 
         Args:
             plan: the plan of an embed job.
+            listing: the listing that the plan was made for.
         """
         parts = (plan.num_new, plan.num_changed, plan.num_retried, plan.num_unchanged)
-        return cls(sum(parts), *parts, plan.num_out_of_reach, len(plan.vanished))
+        return cls(
+            sum(parts),
+            *parts,
+            plan.num_out_of_reach,
+            num_vanished=len(plan.vanished),
+            num_excluded=len(plan.excluded),
+            num_below_gone=len(plan.below_gone),
+            num_kept=plan.num_kept,
+            passed_over=listing.passed_over,
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +75,8 @@ class EmbedSummary:
 
     Attributes:
         found: numbers of listed photos, compared with the dataset as it was before.
-        num_dropped: number of vanished photos whose faces were dropped.
+        num_dropped: number of photos whose faces were dropped: those that vanished or are excluded,
+            and those of `EmbedOptions.drop_below`.
         done: numbers of photos and faces that this run committed.
         total: numbers of photos and faces in the dataset after the run.
         started: time of the start in UTC, ISO 8601.

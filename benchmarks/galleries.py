@@ -463,6 +463,7 @@ def _photo_rows(
         "is_copy": np.zeros(len(numbers), dtype=bool),
         "picture_hash": pa.nulls(len(numbers), pa.binary()),
         "kept_away": pa.nulls(len(numbers), PHOTO_SCHEMA.field("kept_away").type),
+        "partly_read": pa.nulls(len(numbers), pa.string()),
         "person": [f"person-{person:06d}" for person in people.tolist()],
         "album": [f"album-{album:02d}" for album in albums.tolist()],
         "taken": pa.array(days.astype("datetime64[D]")),

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from faces.dataset.deletion_records import DeletionRequest as DeletionRequest
     from faces.dataset.letting_in import allow_faces as allow_faces
     from faces.dataset.names import NameLeft as NameLeft
+    from faces.dataset.relocation import Relocation as Relocation
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import FaceTables as FaceTables
     from faces.dataset.upgrade import DatasetUpgrade as DatasetUpgrade
@@ -95,6 +96,8 @@ if TYPE_CHECKING:
     from facetrove.held import find_held as find_held
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
+    from facetrove.relocation import plan_relocation as plan_relocation
+    from facetrove.relocation import relocate as relocate
     from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import DeletionResult as DeletionResult
@@ -175,6 +178,7 @@ __all__ = [
     "Progress",
     "Protocol",
     "PurgeReport",
+    "Relocation",
     "Robustness",
     "SourceLimits",
     "StrangerRates",
@@ -203,9 +207,11 @@ __all__ = [
     "plan_deletion",
     "plan_embedding",
     "plan_reembedding",
+    "plan_relocation",
     "purge",
     "read_pairs",
     "reembed",
+    "relocate",
     "undo",
     "upgrade",
     "verify_index",
@@ -261,6 +267,7 @@ _DEFINITIONS = {
     "Progress": "faces.core.progress:Progress",
     "Protocol": "facetrove.evaluation.protocol:Protocol",
     "PurgeReport": "indexer.purge:PurgeReport",
+    "Relocation": "faces.dataset.relocation:Relocation",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
@@ -288,9 +295,11 @@ _DEFINITIONS = {
     "plan_deletion": "indexer.delete:plan_deletion",
     "plan_embedding": "beam_jobs.embed_photos:plan_embedding",
     "plan_reembedding": "beam_jobs.reembed:plan_reembedding",
+    "plan_relocation": "facetrove.relocation:plan_relocation",
     "purge": "indexer.purge:purge",
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",
+    "relocate": "facetrove.relocation:relocate",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",

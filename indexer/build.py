@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from faces.core.contract import require_same_contract
 from faces.core.errors import CorruptFileError, WrongUsageError
+from faces.core.forks import starting_threads
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.settings import Device
 from faces.core.storage import Folder
@@ -80,6 +81,7 @@ def build_index(
         CorruptFileError: a file of the dataset is corrupt.
         BusyError: another process is writing the index.
     """
+    starting_threads()
     source = Dataset.open(Path(dataset))
     source.require_whole()
     use_gpu(device)  # raises before any work if there is no such device

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError
+from faces.core.forks import starting_threads
 from faces.core.settings import Device
 from indexer.changes import rows_in
 from indexer.folder import open_segments
@@ -110,7 +111,9 @@ class Snapshot:
 
         Raises:
             CorruptFileError: vectors or codes are not what was written.
+            WrongUsageError: this process was forked from one that had computed.
         """
+        starting_threads()
         found = [
             (similarities, np.where(rows < 0, -1, rows + start))
             for segment, start, mask in zip(self.segments, self._starts, mask, strict=False)

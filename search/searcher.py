@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -38,8 +39,9 @@ from search.results import (
 class FaceSearcher:
     """An index opened for searching. Use `open`.
 
-    A searcher can be shared between threads. It searches the version of the index that was
-    current when it was opened, until `refresh`.
+    A searcher can be shared between threads. A process that was forked after a search cannot use
+    it, nor search otherwise. It searches the version of the index that was current when it was
+    opened, until `refresh`.
     """
 
     def __init__(self, path: Path, snapshot: Snapshot, device: Device) -> None:
@@ -93,6 +95,10 @@ class FaceSearcher:
     def contract(self) -> ModelContract:
         """The models and preprocessing that made the index's embeddings."""
         return self.manifest.contract
+
+    def __reduce__(self) -> tuple[Callable[..., FaceSearcher], tuple[str, Device]]:
+        """Pickle the path alone: what is unpickled opens the version that is then current."""
+        return _opened_again, (os.path.abspath(self.path), self._device)
 
     def __repr__(self) -> str:
         return f"<index {self.path}: {len(self):,} faces, version {self.manifest.version}>"
@@ -333,6 +339,11 @@ class FaceSearcher:
                 "divide each embedding by its norm"
             )
         return vectors
+
+
+def _opened_again(path: str, device: Device) -> FaceSearcher:
+    """Open the index of a searcher that was pickled."""
+    return FaceSearcher.open(path, device=device)
 
 
 def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ state.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from functools import partial
@@ -78,6 +79,33 @@ def job_runner(command: str, folder: Path) -> FnApiRunner:
     return runner
 
 
+class WorkerEndedError(RuntimeError):
+    """An error about a worker process that ended early.
+
+    Attributes:
+        had_connected: whether it had connected to its driver before.
+        was_killed: whether a signal ended it.
+    """
+
+    def __init__(self, problem: str, *, had_connected: bool, was_killed: bool) -> None:
+        super().__init__(problem)
+        self.had_connected = had_connected
+        self.was_killed = was_killed
+
+
+class _Control(BeamFnControlServicer):  # type: ignore[misc]
+    """Beam's service over which workers get their instructions, which knows who has connected."""
+
+    def __init__(self, workers: WorkerHandlerManager) -> None:
+        super().__init__(workers)
+        self.connected: set[str] = set()
+
+    def Control(self, iterator: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
+        """Serve one worker until it ends."""
+        self.connected.add(dict(context.invocation_metadata()).get("worker_id", ""))
+        return super().Control(iterator, context)
+
+
 class JobServices:
     """The services of a job: control, data and state, on a socket in the job's folder.
 
@@ -91,7 +119,7 @@ class JobServices:
 
     def __init__(self, folder: Path, state: Any, workers: WorkerHandlerManager) -> None:
         self.folder = folder
-        self.control_handler = BeamFnControlServicer(workers)
+        self.control_handler = _Control(workers)
         self.data_plane_handler = BeamFnDataServicer(DATA_BUFFER_TIME_LIMIT_MS)
         self._server = grpc.server(shared_unbounded_instance(), options=_SERVER_OPTIONS)
         beam_fn_api_pb2_grpc.add_BeamFnControlServicer_to_server(self.control_handler, self._server)
@@ -168,7 +196,11 @@ class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         self.worker_thread.start()
 
     def _run_worker(self) -> None:
-        """Run the process to its end; raise RuntimeError if it fails."""
+        """Run the process to its end.
+
+        Raises:
+            WorkerEndedError: it failed, or did not connect within `CONNECT_SECONDS`.
+        """
         control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
         options = self.provision_info.provision_info.pipeline_options
         environment = {
@@ -180,6 +212,61 @@ class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         environment.pop("LOGGING_API_SERVICE_DESCRIPTOR", None)  # the driver may be a worker itself
         command = ["/bin/sh", "-c", self._worker_command_line]
         folder, environment = self._grpc_server.folder, child_environment(environment)
-        with subprocess.Popen(command, cwd=folder, env=environment) as process:
-            if exit_code := process.wait():
-                raise RuntimeError(f"a worker process ended with exit code {exit_code}")
+        said_path = folder / f"worker-{self.worker_id}.log"
+        with (
+            said_path.open("wb") as said,
+            subprocess.Popen(command, cwd=folder, env=environment, stderr=said) as process,
+        ):
+            try:
+                exit_code = process.wait(CONNECT_SECONDS)
+            except subprocess.TimeoutExpired:
+                if self._has_connected:
+                    exit_code = process.wait()
+                else:
+                    process.kill()
+                    raise self._ended(
+                        f"did not connect within {CONNECT_SECONDS:g} seconds", said_path
+                    ) from None
+            if exit_code:
+                raise self._ended(_end_of(exit_code), said_path, was_killed=exit_code < 0)
+
+    @property
+    def _has_connected(self) -> bool:
+        return self.worker_id in self._grpc_server.control_handler.connected
+
+    def _ended(
+        self, problem: str, said_path: Path, *, was_killed: bool = False
+    ) -> WorkerEndedError:
+        """Return the error about this worker, with the last line that it wrote to stderr."""
+        had_connected = self._has_connected
+        when = "" if had_connected or "connect" in problem else " before it connected"
+        return WorkerEndedError(
+            f"a worker process {problem}{when}; {_last_line(said_path)}",
+            had_connected=had_connected,
+            was_killed=was_killed,
+        )
+
+
+CONNECT_SECONDS = 120.0
+"""Seconds in which a worker has to connect to its driver. It takes some two, and tens on a busy
+machine with slow disks."""
+
+_MAX_LINE_BYTES = 2000
+"""Number of bytes at the end of what a worker wrote in which its last line is looked for."""
+
+
+def _end_of(exit_code: int) -> str:
+    """Return how a process ended, in words."""
+    if exit_code < 0:
+        return f"was ended by signal {-exit_code} ({signal.strsignal(-exit_code)})"
+    return f"ended with exit code {exit_code}"
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line of a worker's stderr, in words."""
+    try:
+        end = path.read_bytes()[-_MAX_LINE_BYTES:].decode(errors="replace")
+    except OSError:  # the job's folder is gone
+        return "what it wrote is lost"
+    lines = [line.strip() for line in end.splitlines() if line.strip()]
+    return f"its last line: {lines[-1]}" if lines else "it wrote nothing"

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from beam_jobs.runners.job_folder import private_job_folder
 from beam_jobs.runners.job_pipeline import JobPipeline
-from beam_jobs.runners.job_services import WORKER_THREAD_NAME, job_runner
+from beam_jobs.runners.job_services import WORKER_THREAD_NAME, WorkerEndedError, job_runner
 from beam_jobs.runners.local_worker import CHECK_SECONDS
 from faces.core.child_process import python_command
 from faces.core.errors import FaceTroveError, WrongUsageError
@@ -54,6 +54,7 @@ def run_locally(
     Raises:
         WrongUsageError: Apache Beam has no such flag, or the flag asks for other workers.
         WorkerLostError: a worker process died; all the others have been stopped.
+        FaceTroveError: a worker process could not start its work, or did not connect.
         Exception: whatever Beam raises for a failed step.
     """
     options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
@@ -82,23 +83,44 @@ def run_locally(
                 raise failures[0]
     if lost.is_set():
         time.sleep(2 * CHECK_SECONDS)  # until the other workers have seen that their folder is gone
-        raise WorkerLostError("a worker process was killed or crashed")
+        raise lost.error()
+
+
+class _LostWorkers(threading.Event):
+    """An event that is set when a worker process is lost.
+
+    Attributes:
+        first: the error about the first one.
+    """
+
+    first: BaseException | None = None
+
+    def error(self) -> FaceTroveError:
+        """Return the error of the job."""
+        first = self.first
+        if isinstance(first, WorkerEndedError):
+            # A signal may come from a machine that is short of memory, and not come again.
+            if first.had_connected or first.was_killed:
+                return WorkerLostError(str(first))
+            return FaceTroveError(f"the job cannot start: {first}")
+        return WorkerLostError("a worker process was killed or crashed")
 
 
 @contextmanager
-def _noticing_lost_workers() -> Iterator[threading.Event]:
+def _noticing_lost_workers() -> Iterator[_LostWorkers]:
     """Yield an event that is set when a Beam thread that waits for a worker process fails.
 
     Beam gives no other sign: the exception ends that thread and is not handled. While the context
     is open, Beam's log is silent, because users get exceptions instead.
     """
-    lost = threading.Event()
+    lost = _LostWorkers()
     usual_hook = threading.excepthook
     logger = logging.getLogger("apache_beam")
     usual_level = logger.level
 
     def notice(failure: threading.ExceptHookArgs) -> None:
         if failure.thread is not None and failure.thread.name == WORKER_THREAD_NAME:
+            lost.first = lost.first or failure.exc_value
             lost.set()
         elif not failure.thread or failure.thread.name not in _BEAM_READER_THREADS:
             usual_hook(failure)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from beam_jobs.in_flight import clear_in_flight
+from faces.core.errors import first_line
 from faces.photos.limited import prepare_early
 
 CHECK_SECONDS = 0.3
@@ -31,18 +32,20 @@ def serve_beam(keep_alive_dir: Path, driver: int) -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     # Beam prints the traceback of every failure, which the driver gets too and reports in one line.
     # Image decoders print warnings about photos, whose rows have the reasons.
+    to_driver = os.dup(sys.stderr.fileno())
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    prepare_early()  # before threads start
-    watch = threading.Thread(target=_end_with_driver, args=(keep_alive_dir, driver), daemon=True)
-    watch.start()
-    beam = _load_beam()
     exit_code = 1
+    watch = threading.Thread(target=_end_with_driver, args=(keep_alive_dir, driver), daemon=True)
     try:
-        beam.main([])
+        prepare_early()  # before threads start
+        watch.start()
+        _load_beam().main([])
         exit_code = 0
-    except BaseException:
+    except BaseException as error:
+        os.write(to_driver, f"{type(error).__name__}: {first_line(error)}\n".encode())
         # Perhaps the driver was killed: then the other thread ends this process, tidily.
-        watch.join(2 * CHECK_SECONDS)
+        if watch.is_alive():
+            watch.join(2 * CHECK_SECONDS)
     finally:
         # Without destructors: gRPC threads may still be running, which makes C++ abort.
         os._exit(exit_code)

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.runners.job_pipeline import JobPipeline
 from beam_jobs.runners.local import run_locally
 from faces.core.errors import FaceTroveError, WrongUsageError
-from faces.core.machine import available_threads
+from faces.core.machine import available_threads, available_workers
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,11 @@ class Workers:
     def chosen(
         cls, processes: int | None, threads: int | None = None, runner_args: Sequence[str] = ()
     ) -> Workers:
-        """Return the workers that a caller asked for; None or 0 processes: one per core."""
-        return cls(processes or available_threads(), threads, runner_args)
+        """Return the workers that a caller asked for.
+
+        None or 0 processes: one per core, as far as there is memory for them.
+        """
+        return cls(processes or available_workers(), threads, runner_args)
 
     @property
     def are_elsewhere(self) -> bool:

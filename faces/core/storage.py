@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from msgspec import Meta
 
 from faces.core.descriptors import (
@@ -41,6 +41,7 @@ from faces.core.descriptors import (
     take_after,
 )
 from faces.core.errors import BusyError, CorruptFileError, MissingFileError
+from faces.core.locks import file_lock
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ending of the names of files that are not complete yet."""
@@ -310,13 +311,14 @@ class Folder:
 
         Raises:
             BusyError: another process holds the lease.
+            FaceTroveError: the folder lies on a file system without locks.
         """
         with self._opened("") as folder:
             mode = os.fstat(folder).st_mode & 0o666 | PRIVATE_FILE_MODE
         if self.exists(name):
             require_file(self._status(name).st_mode, self.at(name), remedy=self.remedy)
         try:
-            with FileLock(self.at(name), timeout=0, mode=mode):  # which follows no link
+            with file_lock(self.at(name), timeout=0, mode=mode):  # which follows no link
                 yield
         except Timeout as error:
             raise BusyError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +24,8 @@ class DatasetCounts:
             request before; see `Dataset.kept_away`.
         num_uncertain: number of these that may be faces of another photo, such as one that was
             taken right before: somebody should look at them.
+        by_partly_read: number of photos of which a part was not looked at, by
+            `faces.photos.rejection.PartlyRead`.
     """
 
     num_photos: int
@@ -33,9 +35,10 @@ class DatasetCounts:
     by_reason: dict[str, int]
     num_kept_away: int = 0
     num_uncertain: int = 0
+    by_partly_read: dict[str, int] = field(default_factory=dict)
 
 
-COUNTED_COLUMNS = ("num_faces", "reason", "kept_away")
+COUNTED_COLUMNS = ("num_faces", "reason", "kept_away", "partly_read")
 """Columns that `count_photos` needs beside those that `Dataset.photos` always returns."""
 
 
@@ -54,9 +57,12 @@ def count_photos(photos: pa.Table) -> DatasetCounts:
         by_reason=_count_values(photos["reason"].drop_null()),
         num_kept_away=len(digests.unique()),
         num_uncertain=len(uncertain.unique()),
+        by_partly_read=_count_values(
+            pc.list_flatten(pc.split_pattern(photos["partly_read"].drop_null(), ","))
+        ),
     )
 
 
-def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
-    counted = pc.value_counts(column.combine_chunks()).to_pylist()
+def _count_values(column: pa.Array | pa.ChunkedArray) -> dict[str, int]:
+    counted = pc.value_counts(column).to_pylist()
     return {entry["values"]: entry["counts"] for entry in counted}

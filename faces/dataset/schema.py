@@ -75,10 +75,12 @@ PHOTO_SCHEMA = pa.schema(
         # and in most rows of copies.
         pa.field("picture_hash", pa.binary()),
         pa.field("kept_away", pa.list_(KEPT_AWAY)),  # null: none
+        # What of the file was not looked at: rejection.PartlyRead, joined by commas; null: nothing.
+        pa.field("partly_read", pa.string()),
     ]
 )
 
-ADDED_COLUMNS = ("picture_hash", "kept_away")
+ADDED_COLUMNS = ("picture_hash", "kept_away", "partly_read")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
 

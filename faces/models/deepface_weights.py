@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -17,11 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock
-
 from faces.core.environment import folders_of_libraries, loading_libraries
 from faces.core.errors import ModelUnavailableError, first_line
 from faces.core.hashing import sha256_of
+from faces.core.locks import file_lock
 from faces.core.machine import cache_dir
 from faces.models.choice import (
     DEEPFACE,
@@ -223,10 +222,14 @@ def fetched(file: str) -> Path:
         ModelUnavailableError: the file cannot be downloaded.
     """
     path = weights_folder() / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with fetching():
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fetching():
+            if not path.is_file():
+                library().download(file, path.parent)
+    except OSError:  # a folder that cannot be written does, if the file is there
         if not path.is_file():
-            library().download(file, path.parent)
+            raise
     if not path.is_file():
         raise ModelUnavailableError(
             f"deepface downloaded {file}, but {path} does not exist; put the file there by hand"
@@ -234,10 +237,10 @@ def fetched(file: str) -> Path:
     return path
 
 
-def fetching() -> FileLock:
+def fetching() -> AbstractContextManager[None]:
     """Return the lock that lets one process at a time download by deepface."""
     cache_dir().mkdir(parents=True, exist_ok=True)
-    return FileLock(cache_dir() / "deepface.lock")
+    return file_lock(cache_dir() / "deepface.lock", needed=False)
 
 
 def library() -> ModuleType:

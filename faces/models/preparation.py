@@ -19,17 +19,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from faces.core.errors import ModelUnavailableError, WrongUsageError, cause_of, first_line
 from faces.core.hashing import sha256_of
+from faces.core.locks import file_lock
 from faces.core.storage import Folder
 from faces.models.engines import (
     ENGINES,
@@ -103,19 +103,17 @@ def _writing(record_path: Path, name: str) -> Iterator[None]:
     Raises:
         ModelUnavailableError: the cache cannot be written.
     """
-    lock = FileLock(record_path.with_suffix(".lock"))
+    held = ExitStack()
     try:
-        lock.acquire()
+        held.enter_context(file_lock(record_path.with_suffix(".lock"), needed=False))
     except OSError as error:
         raise ModelUnavailableError(
             f"the network {name} has to be prepared in {record_path.parent}, which cannot be "
             f"written ({cause_of(error)}); whoever may write there should run `facetrove models "
             "MODEL`, or name a folder of your own in the environment variable FACETROVE_CACHE"
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _from_cache(record_path: Path, source: NetworkSource) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 
@@ -13,18 +13,32 @@ from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
 from faces.core.settings import SourceLimits
 from faces.photos.archives import MemberUrl, open_archive
 from faces.photos.listed import SourceListing, below, complete_roots
-from faces.photos.names import is_listed_as_photo
+from faces.photos.passed_over import Exclusion, PassedOver, PassedOverCounts, sum_of_counts
 from faces.photos.photo_tables import photo_table
 from faces.photos.remote import filesystem_of, mtime_ns_of, open_binary
+from faces.photos.tar_photos import ArchiveEnd
 from faces.photos.uris import PhotoFile, escape_url, is_url, photo_uri
+
+
+class ArchivePhotos(NamedTuple):
+    """The photos of an archive.
+
+    Attributes:
+        photos: a table with the columns of `LISTING_SCHEMA`, in the archive's order.
+        passed_over: numbers of members that were passed over.
+    """
+
+    photos: pa.Table
+    passed_over: PassedOverCounts
 
 
 def archive_photos(
     url: MemberUrl,
     mtime_ns: int,
     limits: SourceLimits = SourceLimits(),
+    exclusion: Exclusion = Exclusion(),
     on_entries: Callable[[int], None] = lambda _: None,
-) -> pa.Table:
+) -> ArchivePhotos:
     """List the photos of an archive or of a folder in it, or one member, in this process.
 
     Args:
@@ -32,10 +46,11 @@ def archive_photos(
         mtime_ns: modification time of the archive in nanoseconds since 1970; -1 if unknown.
         limits: limits on the archive. Those of memory and time are enforced by
             `faces.photos.limited_listing`, which calls this function in another process.
+        exclusion: what is excluded.
         on_entries: called now and then with the number of members read so far.
 
     Returns:
-        A table with the columns of `LISTING_SCHEMA`, in the archive's order.
+        The photos, and what was passed over.
 
     Raises:
         WrongUsageError: the archive cannot be opened.
@@ -49,12 +64,17 @@ def archive_photos(
     except Exception as error:  # fsspec's filesystems raise nearly any exception
         raise _cannot_be_opened(url, error) from error
     folder = below(url.member) if url.member else ""
-    return photo_table(
+    passed_over = PassedOver(exclusion)
+    photos = photo_table(
         PhotoFile(photo_uri(str(url._replace(member=name))), num_bytes, mtime_ns)
         for name, num_bytes in archive.members()
         if name == url.member
-        or (name.startswith(folder) and is_listed_as_photo(name[len(folder) :]))
+        or (name.startswith(folder) and passed_over.lists(name[len(folder) :]))
     )
+    if not url.member:
+        passed_over.add("link", "photos", archive.num_links)
+        passed_over.add("archive_end", archive.end.value, archive.end != ArchiveEnd.WHOLE)
+    return ArchivePhotos(photos, sum_of_counts([passed_over.counts]))
 
 
 def _cannot_be_opened(url: MemberUrl, error: Exception) -> WrongUsageError:
@@ -64,12 +84,15 @@ def _cannot_be_opened(url: MemberUrl, error: Exception) -> WrongUsageError:
     )
 
 
-ArchiveLister: TypeAlias = Callable[[MemberUrl, int], pa.Table]
+ArchiveLister: TypeAlias = Callable[[MemberUrl, int], ArchivePhotos]
 """A function that lists an archive as `archive_photos` does, with what limits it likes."""
 
 
 def find_in_archive(
-    source: str, url: MemberUrl, list_archive: ArchiveLister = archive_photos
+    source: str,
+    url: MemberUrl,
+    list_archive: ArchiveLister = archive_photos,
+    exclusion: Exclusion = Exclusion(),
 ) -> SourceListing:
     """List the photos of an archive or of a folder in it, or one member; see `archive_photos`.
 
@@ -77,6 +100,7 @@ def find_in_archive(
         source: the archive as the user named it, for messages.
         url: URL of the archive, with the name of the folder or member in it, if any.
         list_archive: lists the archive.
+        exclusion: what `list_archive` excludes.
 
     Raises:
         WrongUsageError: the archive cannot be opened, or has no photo of the given name.
@@ -93,15 +117,22 @@ def find_in_archive(
         raise
     except Exception as error:  # fsspec's filesystems raise nearly any exception
         raise _cannot_be_opened(url, error) from error
-    photos = list_archive(url, mtime_ns)
+    photos, passed_over = list_archive(url, mtime_ns)
     if url.member and not len(photos):
         raise WrongUsageError(
             f"{url.target} has no photo, and no folder with photos, called {url.member}; "
             f"name {url.scheme}://::{url.target} to take all its photos"
         )
     folder = below(url.member) if url.member else ""
-    roots = complete_roots(f"{url.scheme}://{folder}", suffix=f"::{url.target}", escape=escape_url)
-    return SourceListing(source, photos, roots, in_archive=True)
+    if ArchiveEnd.MISSING in passed_over.get("archive_end", ()):  # more members may be missing
+        return SourceListing(source, photos, in_archive=True, passed_over=passed_over)
+    roots = complete_roots(
+        f"{url.scheme}://{folder}",
+        suffix=f"::{url.target}",
+        excluded=exclusion.expression,
+        escape=escape_url,
+    )
+    return SourceListing(source, photos, roots, in_archive=True, passed_over=passed_over)
 
 
 def _archive_mtime_ns(target: str) -> int:

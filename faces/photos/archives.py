@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.settings import SourceLimits
-from faces.photos.tar_photos import OverArchiveLimitError, TarPhotos
+from faces.photos.tar_photos import ArchiveEnd, OverArchiveLimitError, TarPhotos
 from faces.photos.zip_photos import ZipPhotos
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -64,7 +64,15 @@ def archive_scheme(name: str) -> str | None:
 
 
 class Archive(Protocol):
-    """An open archive whose table of members has been read. Threads may share one."""
+    """An open archive whose table of members has been read. Threads may share one.
+
+    Attributes:
+        num_links: number of members with a photo's name that are links to others, and not read.
+        end: how the archive ends.
+    """
+
+    num_links: int
+    end: ArchiveEnd
 
     def members(self) -> Iterator[tuple[str, int]]:
         """Yield the name and size in bytes of each regular file, in the archive's order."""

@@ -6,28 +6,39 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from pillow_heif import register_heif_opener
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import PhotoLimits
+from faces.photos.cut_short import further_pages, load_whole
+from faces.photos.decoding_limits import MIN_SIDE, require_within
 from faces.photos.headers import (
     TooMuchInHeaderError,
     exif_orientation,
     require_bounded_header,
     xmp_orientation,
 )
+from faces.photos.jpegs import jpeg_precision
 from faces.photos.opencv import cv2
-from faces.photos.rejection import PhotoRejectedError, RejectReason
+from faces.photos.pixels import Pixels, deep_colour, is_sideways, is_too_dark, to_rgb, upright
+from faces.photos.pngs import SIGNATURE, only_pixels
+from faces.photos.rejection import PartlyRead, PhotoRejectedError, RejectReason
+from faces.photos.tiffs import (
+    bits_per_sample,
+    is_dark_on_light,
+    is_raw_file,
+    is_tiff,
+    size_of,
+)
 
-Image: TypeAlias = NDArray[np.uint8]
+Image: TypeAlias = Pixels
 """A decoded photo, (height, width, 3) uint8 RGB, upright."""
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
@@ -40,19 +51,6 @@ REDUCTIONS = (8, 4, 2)
 MAX_KEPT_PIXELS = 64_000_000
 """Maximum number of pixels of a decoded image, which bounds a worker's memory. A larger photo is
 reduced while it is decoded, by a power of two."""
-
-_BAND_PIXELS = 4_000_000
-"""Maximum number of pixels that are converted to RGB at a time."""
-
-MIN_SIDE = 16
-"""Minimum length in pixels of a photo's shorter side; no detector finds a smaller face."""
-
-MAX_SCANS = 200
-"""Maximum number of scans of a progressive JPEG. Each scan takes a pass over the whole photo; usual
-programs write about ten."""
-
-_JPEG_SCAN = b"\xff\xda"
-"""Marker with which each scan of a JPEG begins (SOS, ITU-T T.81, table B.1)."""
 
 
 class JpegDetail(NamedTuple):
@@ -80,6 +78,7 @@ class Photo:
         height: height of the upright photo at full size, in pixels.
         detail: what `decode_jpeg_again` needs; None if the photo cannot be decoded again.
         seconds: processor time in seconds that decoding took, where it was limited.
+        partly_read: what of the file was not looked at.
     """
 
     def __init__(
@@ -91,8 +90,10 @@ class Photo:
         detail: JpegDetail | None = None,
         decode: Callable[[int], Photo] | None = None,
         seconds: float = 0.0,
+        partly_read: tuple[PartlyRead, ...] = (),
     ) -> None:
         self.image = image
+        self.partly_read = partly_read
         self.reduction = reduction
         self.detail = detail
         self.seconds = seconds
@@ -137,18 +138,60 @@ def as_photo(image: Photo | Image) -> Photo:
     return Photo(image)
 
 
+@lru_cache
+def allow_every_photo() -> None:
+    """Set Pillow up for photos, in a process that does nothing else.
+
+    The settings are those of the whole process: HEIC is opened, the limits of a request apply
+    instead of Pillow's own, and no warning is given about odd metadata.
+    """
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    PIL.Image.MAX_IMAGE_PIXELS = None
+    warnings.simplefilter("ignore")
+
+
+class _PlainJpeg(JpegImageFile):
+    """A JPEG of which no more is parsed than decoding needs, so that nothing is warned about."""
+
+    def _read_dpi_from_exif(self) -> None:
+        """Leave the resolution, for which Pillow would parse the whole EXIF block."""
+
+
+def decode_plain_jpeg(
+    content: bytes, *, limits: PhotoLimits, reduction_for: Callable[[int], int]
+) -> Photo:
+    """Decode a JPEG of `faces.photos.headers.scans_of_plain_jpeg`; see `decode_photo`.
+
+    Nothing of the process is changed, so this may be called in anybody's program and in threads.
+
+    Raises:
+        PhotoRejectedError: the content cannot be decoded or is beyond a limit.
+    """
+    try:
+        with _PlainJpeg(io.BytesIO(content)) as photo:
+            require_within(photo, content, limits)
+            return _decode_opened(photo, content, reduction_for(max(photo.size)))
+    except (PhotoRejectedError, MemoryError):
+        raise
+    except SyntaxError as error:
+        raise _unidentified(content) from error
+    except Exception as error:  # Pillow raises nearly any exception on hostile content
+        raise PhotoRejectedError(_corruption(error, content), str(error)) from error
+
+
 def decode_photo(
     content: bytes,
     *,
     limits: PhotoLimits = PhotoLimits(),
     reduction_for: Callable[[int], int] = lambda _: 1,
-    num_scans: int | None = None,
 ) -> Photo:
     """Decode a photo file's content to an upright RGB image.
 
-    EXIF orientation is applied, so boxes refer to the photo as people see it. Grey, palette,
-    CMYK and 16-bit images are converted, transparent pixels are blended with white, and only the
-    first frame of an animation is decoded.
+    EXIF orientation is applied, so boxes refer to the photo as people see it. Grey, palette, CMYK
+    and deeper images are converted, transparent pixels are blended with white, and only the first
+    page or frame is decoded. A photo whose data end early is decoded if little of it is missing.
+
+    Photos other than JPEGs need `allow_every_photo` to have been called in this process.
 
     Args:
         content: content of the photo file.
@@ -156,7 +199,6 @@ def decode_photo(
         reduction_for: function that gets the photo's longer side in pixels and returns the
             reduction to decode at, one of `REDUCTIONS` or 1. It applies to JPEGs alone, whose
             decoding then takes a third of the time.
-        num_scans: number of a JPEG's scans, if they have been counted; None: they are counted.
 
     Raises:
         PhotoRejectedError: the content cannot be decoded or is beyond a limit; the error has the
@@ -164,30 +206,66 @@ def decode_photo(
     """
     if not content:
         raise PhotoRejectedError(RejectReason.EMPTY_FILE, "the file has no content")
+    is_animated = False
     try:
+        if content.startswith(SIGNATURE):
+            content, is_animated = only_pixels(content)
         require_bounded_header(content)
-    except TooMuchInHeaderError as error:
-        raise PhotoRejectedError(RejectReason.CORRUPT, str(error)) from error
-    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
-    PIL.Image.MAX_IMAGE_PIXELS = None  # `limits` applies instead
-    try:
-        with warnings.catch_warnings():  # odd metadata does no harm
-            warnings.simplefilter("ignore")
-            with PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as photo:
-                _require_within(photo, content, limits, num_scans)
-                return _decode_opened(photo, content, reduction_for(max(photo.size)))
+        with PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as opened:
+            if is_raw_file(content):
+                raise PhotoRejectedError(
+                    RejectReason.UNSUPPORTED_FORMAT,
+                    "a camera's raw file, whose first picture is a preview; export it as JPEG",
+                )
+            require_within(opened, content, limits)
+            photo = _decode_opened(opened, content, reduction_for(max(opened.size)))
+            if is_animated:
+                photo.partly_read += (PartlyRead.FURTHER_PAGES,)
+            return photo
     except PhotoRejectedError:
         raise
+    except TooMuchInHeaderError as error:
+        raise PhotoRejectedError(RejectReason.CORRUPT, str(error)) from error
+    except PIL.Image.DecompressionBombError as error:
+        raise PhotoRejectedError(RejectReason.TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:
-        if _SIGNATURES.match(content):
-            raise PhotoRejectedError(RejectReason.CORRUPT, "its header cannot be read") from error
-        raise PhotoRejectedError(
-            RejectReason.UNSUPPORTED_FORMAT, "not a supported photo format"
-        ) from error
+        if (fractions := _decode_fractions(content, limits)) is not None:
+            return fractions
+        raise _unidentified(content) from error
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly any exception on hostile content
         raise PhotoRejectedError(_corruption(error, content), str(error)) from error
+
+
+def _decode_fractions(content: bytes, limits: PhotoLimits) -> Photo | None:
+    """Decode a colour TIFF of floating-point numbers; return None for anything else."""
+    size = size_of(content)
+    _, num_samples, are_fractions = bits_per_sample(content)
+    if size is None or not are_fractions or num_samples not in (3, 4):
+        return None
+    bytes_to_decode = len(content) + size[0] * size[1] * num_samples * 16  # doubles, and a copy
+    if size[0] * size[1] > limits.max_pixels or bytes_to_decode > limits.max_memory:
+        raise PhotoRejectedError(
+            RejectReason.TOO_LARGE, f"{size[0]}x{size[1]} fractions are over a limit"
+        )
+    image = deep_colour(content)
+    return None if image is None or min(image.shape[:2]) < MIN_SIDE else Photo(image)
+
+
+def _unidentified(content: bytes) -> PhotoRejectedError:
+    """Return the rejection of a file that Pillow does not identify."""
+    if is_tiff(content) and (size_of(content) is not None or is_raw_file(content)):
+        return PhotoRejectedError(
+            RejectReason.UNSUPPORTED_FORMAT, "a TIFF of a kind that is not supported"
+        )
+    if jpeg_precision(content) not in (0, 8):
+        return PhotoRejectedError(
+            RejectReason.UNSUPPORTED_FORMAT, "a JPEG of more than 8 bits is not supported"
+        )
+    if _SIGNATURES.match(content):
+        return PhotoRejectedError(RejectReason.CORRUPT, "its header cannot be read")
+    return PhotoRejectedError(RejectReason.UNSUPPORTED_FORMAT, "not a supported photo format")
 
 
 _SIGNATURES = re.compile(
@@ -208,93 +286,60 @@ def _corruption(error: Exception, content: bytes) -> RejectReason:
     return RejectReason.CORRUPT
 
 
-def _require_within(
-    photo: PIL.Image.Image, content: bytes, limits: PhotoLimits, num_scans: int | None
-) -> None:
-    width, height = photo.size
-    if width * height > limits.max_pixels:
-        raise PhotoRejectedError(
-            RejectReason.TOO_LARGE, f"{width}x{height} is over {limits.max_pixels} pixels"
-        )
-    if _tile_pixels(photo) > limits.max_pixels:
-        raise PhotoRejectedError(
-            RejectReason.TOO_LARGE, f"a tile has over {limits.max_pixels} pixels"
-        )
-    scans = 0
-    if hasattr(photo, "layer"):
-        scans = content.count(_JPEG_SCAN) if num_scans is None else num_scans
-    if _bytes_to_decode(photo, content, scans) > limits.max_memory:
-        raise PhotoRejectedError(
-            RejectReason.TOO_LARGE,
-            f"{photo.format} of {width}x{height} takes over {limits.max_memory} bytes to decode",
-        )
-    if scans > MAX_SCANS:
-        raise PhotoRejectedError(RejectReason.TOO_LARGE, f"{scans} scans take too long to decode")
-    if min(width, height) < MIN_SIDE:
-        raise PhotoRejectedError(
-            RejectReason.TOO_SMALL, f"{width}x{height} has a side under {MIN_SIDE} pixels"
-        )
-
-
-_BYTES_PER_PIXEL = {"JPEG": 2.5, "MPO": 2.5, "GIF": 6.1, "HEIF": 10.0, "AVIF": 14.5, "WEBP": 18.5}
-"""Peak memory of decoding in bytes per pixel, by Pillow's format, measured at 25 to 100 million
-pixels."""
-
-
-def _bytes_to_decode(photo: PIL.Image.Image, content: bytes, scans: int) -> float:
-    """Return the peak memory in bytes of decoding a photo, its content included."""
-    width, height = photo.size
-    num_pixels = max(width * height, _tile_pixels(photo))
-    other_format = 5.5 if len(photo.getbands()) > 1 else 3.3
-    bytes_per_pixel = _BYTES_PER_PIXEL.get(photo.format or "", other_format)
-    # A baseline JPEG has one scan, and its thumbnail another. With more scans, as in a progressive
-    # JPEG, the decoder holds all coefficients of all layers, of 2 bytes each. A layer's horizontal
-    # and vertical sampling factors are layer[1] and layer[2].
-    if scans > 2 and (layers := getattr(photo, "layer", None)):
-        full_size = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
-        bytes_per_pixel = 1 + 2 * sum(layer[1] * layer[2] for layer in layers) / full_size
-    strips = getattr(photo, "tag_v2", {}).get(_TIFF_STRIPS, ())
-    if isinstance(strips, tuple) and len(strips) == 1:
-        bytes_per_pixel = 7.0  # a TIFF in a single strip takes more
-    return len(content) + num_pixels * float(bytes_per_pixel)
-
-
-def _tile_pixels(photo: PIL.Image.Image) -> int:
-    """Return the number of pixels of a tile of a TIFF, which is unpacked whole; 0 without tiles."""
-    tags = getattr(photo, "tag_v2", {})
-    sides = (tags.get(_TIFF_TILE_WIDTH, 0), tags.get(_TIFF_TILE_HEIGHT, 0))
-    return int(sides[0]) * int(sides[1]) if all(isinstance(side, int) for side in sides) else 0
-
-
-_TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 322, 323
-"""Tags TileWidth and TileLength (TIFF 6.0, section 15)."""
-
-_TIFF_STRIPS = 273
-"""Tag StripOffsets (TIFF 6.0): where the strips of an image are in the file."""
-
-
 def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Photo:
     size = photo.size
     min_reduction = 1
     while size[0] * size[1] > MAX_KEPT_PIXELS * min_reduction**2:
         min_reduction *= 2
     is_jpeg = isinstance(photo, JpegImageFile)
+    partly_read = (PartlyRead.FURTHER_PAGES,) if further_pages(photo, content) else ()
     if is_jpeg and max(reduction, min_reduction) > 1:
         reduction = max(reduction, min_reduction)
         photo.draft(None, (size[0] // reduction, size[1] // reduction))
-        reduction = round(size[0] / photo.size[0])
-    photo.load()
+    full_size = (size[0] // min_reduction, size[1] // min_reduction)
+    loaded = load_whole(photo, content, full_size)
+    if loaded is not photo:
+        partly_read = (PartlyRead.CUT_SHORT, *partly_read)
+    reduction = round(size[0] / loaded.size[0]) if is_jpeg else 1
     orientation = _orientation(photo)
     if not is_jpeg:
-        size, reduction = photo.size, min_reduction
-    image = _upright(_to_rgb(photo, 1 if is_jpeg else reduction), orientation)
-    if orientation in _SIDEWAYS:
+        size, reduction = loaded.size, min_reduction
+    image = upright(_as_rgb(loaded, content, 1 if is_jpeg else reduction), orientation)
+    if is_sideways(orientation):
         size = (size[1], size[0])
-    if not (is_jpeg and reduction > min_reduction and photo.mode in {"RGB", "L"}):
-        return Photo(image, reduction=reduction, size=size)
+    can_be_finer = is_jpeg and loaded is photo and photo.mode in {"RGB", "L"}
+    if not (can_be_finer and reduction > min_reduction):
+        return Photo(image, reduction=reduction, size=size, partly_read=partly_read)
     detail = JpegDetail(orientation, size, min_reduction)
-    decode = partial(decode_jpeg_again, content, detail)
-    return Photo(image, reduction=reduction, size=size, detail=detail, decode=decode)
+    return Photo(
+        image,
+        reduction=reduction,
+        size=size,
+        detail=detail,
+        decode=partial(decode_jpeg_again, content, detail),
+        partly_read=partly_read,
+    )
+
+
+def _as_rgb(photo: PIL.Image.Image, content: bytes, reduction: int) -> Image:
+    """Convert a loaded photo to RGB, with all bits of one that uses only the lower of 16.
+
+    Raises:
+        PhotoRejectedError: it is such a photo, and its lower bits cannot be had.
+    """
+    is_png = content.startswith(SIGNATURE)
+    bits = content[24] if is_png else bits_per_sample(content)[0]
+    if bits == 16 and len(photo.getbands()) > 1 and is_too_dark(photo):
+        image = deep_colour(content)
+        if image is None or image.shape[:2] != (photo.size[1], photo.size[0]):
+            raise PhotoRejectedError(
+                RejectReason.UNSUPPORTED_FORMAT, "only the lower of its 16 bits are used"
+            )
+        if reduction == 1:
+            return image
+        small = (photo.size[0] // reduction, photo.size[1] // reduction)
+        return np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+    return to_rgb(photo, reduction, is_negative=is_dark_on_light(content))
 
 
 def decode_jpeg_again(content: bytes, detail: JpegDetail, reduction: int) -> Photo:
@@ -320,11 +365,7 @@ def decode_jpeg_again(content: bytes, detail: JpegDetail, reduction: int) -> Pho
     if image is None:
         raise PhotoRejectedError(RejectReason.CORRUPT, "cannot be decoded at full size")
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    return Photo(_upright(np.asarray(rgb, np.uint8), orientation), reduction=reduction, size=size)
-
-
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations in which width and height are swapped."""
+    return Photo(upright(np.asarray(rgb, np.uint8), orientation), reduction=reduction, size=size)
 
 
 def _orientation(photo: PIL.Image.Image) -> int:
@@ -344,46 +385,3 @@ def _orientation(photo: PIL.Image.Image) -> int:
     except Exception:  # hostile content; a photo with unreadable EXIF data is still usable
         return 1
     return orientation if orientation is not None and orientation in range(1, 9) else 1
-
-
-def _upright(image: Image, orientation: int) -> Image:
-    """Turn and mirror an image to upright by its EXIF orientation (CIPA DC-008, 4.6.4: tag 274)."""
-    if orientation in _SIDEWAYS:
-        image = image.transpose(1, 0, 2)
-    if orientation in {2, 3, 6, 7}:
-        image = image[:, ::-1]
-    if orientation in {3, 4, 7, 8}:
-        image = image[::-1]
-    return np.ascontiguousarray(image)
-
-
-def _to_rgb(photo: PIL.Image.Image, reduction: int = 1) -> Image:
-    """Convert an image to RGB, reduced by averaging blocks of `reduction` x `reduction` pixels.
-
-    A large image is converted in bands, so that memory does not hold two copies of all of it.
-    """
-    width, height = photo.size
-    if reduction == 1 and width * height <= _BAND_PIXELS:
-        return _band_to_rgb(photo)
-    image = np.empty((height // reduction, width // reduction, 3), dtype=np.uint8)
-    step = max(1, _BAND_PIXELS // width // reduction) * reduction
-    for top in range(0, image.shape[0] * reduction, step):
-        bottom = min(top + step, image.shape[0] * reduction)
-        band = _band_to_rgb(photo.crop((0, top, image.shape[1] * reduction, bottom)))
-        if reduction > 1:
-            size = (image.shape[1], (bottom - top) // reduction)
-            band = np.asarray(cv2.resize(band, size, interpolation=cv2.INTER_AREA))
-        image[top // reduction : bottom // reduction] = band
-    return image
-
-
-def _band_to_rgb(photo: PIL.Image.Image) -> Image:
-    if photo.mode.startswith("I;16") or photo.mode == "I":
-        # Pillow would clip 16-bit greys to 255 instead of scaling them.
-        grey = (np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if photo.has_transparency_data:
-        opaque = PIL.Image.new("RGBA", photo.size, "white")
-        opaque.alpha_composite(photo.convert("RGBA"))
-        return np.asarray(opaque.convert("RGB"))
-    return np.asarray(photo.convert("RGB"))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from faces.core.errors import WrongUsageError, cause_of
 from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.names import has_photo_ending
+from faces.photos.passed_over import Exclusion, PassedOver
 from faces.photos.photo_tables import photo_table
-from faces.photos.uris import PhotoFile, escape_path, photo_uri
+from faces.photos.places import Place
+from faces.photos.uris import PhotoFile, escape_path, is_url, photo_uri
 
 
 def find_in_folder(
     source: str,
     path: Path,
+    exclusion: Exclusion = Exclusion(),
     counted: Callable[[Iterator[PhotoFile]], Iterator[PhotoFile]] = lambda photos: photos,
 ) -> SourceListing:
     """List the photos below a folder, in its subfolders too; the folder becomes a complete root.
@@ -23,6 +27,7 @@ def find_in_folder(
     Args:
         source: the folder as the user named it, for messages.
         path: path of the folder.
+        exclusion: what is excluded.
         counted: function that yields the photos that it gets, and may count them.
 
     Raises:
@@ -35,44 +40,128 @@ def find_in_folder(
         raise WrongUsageError(
             f"{source} cannot be read ({cause_of(error)}); make it readable or name another folder"
         ) from error
-    skipped: list[str] = []
-    photos = photo_table(counted(photos_below(folder, skipped)))
-    return SourceListing(
-        source, photos, complete_roots(below(folder), map(below, skipped), escape=escape_path)
+    walk = FolderWalk(folder, PassedOver(exclusion))
+    photos = photo_table(counted(walk.photos()))
+    roots = complete_roots(
+        below(folder),
+        map(below, walk.skipped),
+        excluded=exclusion.expression,
+        escape=escape_path,
     )
+    return SourceListing(source, photos, roots, passed_over=walk.passed_over.counts)
 
 
-def photos_below(folder: str, skipped: list[str]) -> Iterator[PhotoFile]:
-    """Yield the photos below a folder, and an entry for each subfolder that cannot be read.
+@dataclass
+class _Visit:
+    """A folder that is being searched: what is left of it to do, and what was found below it."""
+
+    path: str
+    is_gone: bool = False
+    has_photo: bool = False
+    subfolders: list[str] = field(default_factory=list)
+    without_photos: list[str] = field(default_factory=list)
+
+
+class FolderWalk:
+    """A search for the photos below a folder.
 
     Args:
         folder: absolute path of the folder.
-        skipped: list to which the paths of subfolders are added that were not searched: links to
-            folders, and folders that are empty or cannot be read.
+        passed_over: counts what is passed over, and says what is excluded.
+        base: absolute path of the folder from which on paths are compared with what is excluded;
+            None: `folder`.
+
+    Attributes:
+        skipped: paths of the subfolders about whose photos nothing can be concluded: links to
+            folders, folders that cannot be read, and those without any photo below them, as the
+            mount point of a disk that is not mounted.
     """
-    waiting = [folder]
-    while waiting:
-        folder = waiting.pop()
-        is_empty = True
+
+    def __init__(self, folder: str, passed_over: PassedOver, base: str | None = None) -> None:
+        self.passed_over = passed_over
+        self._start = len(below(folder if base is None else base))
+        self.skipped: list[str] = []
+        self._folder = folder
+        self._excludes_files = bool(passed_over.exclusion.patterns)
+
+    def photos(self) -> Iterator[PhotoFile]:
+        """Yield the photos, and an entry for each subfolder that cannot be read."""
+        visits: list[_Visit] = []
+        waiting: str | None = self._folder
+        while waiting is not None or visits:
+            if waiting is not None:
+                visit = _Visit(waiting)
+                for photo in self._photos_in(visit):
+                    visit.has_photo |= photo.num_bytes >= 0
+                    yield photo
+                visits.append(visit)
+            waiting = visits[-1].subfolders.pop() if visits[-1].subfolders else None
+            if waiting is None:
+                self._leave(visits.pop(), visits[-1] if visits else None)
+
+    def _leave(self, visit: _Visit, parent: _Visit | None) -> None:
+        """Pass on to the parent whether there are photos; skip the topmost folders without any."""
+        if parent is not None and not visit.has_photo:
+            parent.without_photos += [] if visit.is_gone else [visit.path]
+            return
+        self.skipped.extend(visit.without_photos)
+        if parent is not None:
+            parent.has_photo = True
+
+    def _photos_in(self, visit: _Visit) -> Iterator[PhotoFile]:
+        """Yield the photos in one folder, and append the subfolders that are to be searched."""
+        passed_over, named = self.passed_over, self.passed_over.exclusion.named
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(visit.path) as entries:
                 for entry in entries:
-                    is_empty = False
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    is_photo = not is_folder and has_photo_ending(entry.name)
+                    if entry.path in named and not is_photo:
+                        continue  # a source of its own
+                    pattern = None
+                    if is_folder or self._excludes_files:
+                        relative = entry.path[self._start :]
+                        pattern = passed_over.pattern_of(relative + "/" if is_folder else relative)
+                    if pattern is not None:
+                        num_photos = count_photos(entry.path) if is_folder else int(is_photo)
+                        passed_over.add("excluded", pattern, num_photos)
+                    elif entry.name.startswith("."):
+                        if is_folder or is_photo:
+                            passed_over.add("hidden", "folders" if is_folder else "photos")
+                    elif is_folder:
+                        visit.subfolders.append(entry.path)
                     elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112
-                        skipped.append(entry.path)
-                    elif has_photo_ending(entry.name):
+                        self.skipped.append(entry.path)
+                        passed_over.add("link", "folders")
+                    elif is_photo:
                         yield stat_photo(entry.path)
-            if is_empty:  # the mount point of a disk that is not mounted looks like this
-                skipped.append(folder)
+                    else:
+                        passed_over.add_file(entry.name)
         except FileNotFoundError:
-            continue  # the folder was removed since its parent was read
+            visit.is_gone = True  # the folder was removed since its parent was read
         except OSError:  # listed nevertheless, so that the job rejects it with a reason
-            skipped.append(folder)
-            yield PhotoFile(_path_uri(folder), -1, -1)
+            self.skipped.append(visit.path)
+            yield PhotoFile(_path_uri(visit.path), -1, -1)
+
+
+def photos_in(place: Place) -> Iterator[PhotoFile]:
+    """Yield the photos that are below a folder now; none where there is no such folder.
+
+    An archive counts as a photo, and so does a folder that cannot be read.
+    """
+    if is_url(place.name) or not os.path.exists(place.name):  # noqa: PTH110
+        return
+    if os.path.isfile(place.name):  # noqa: PTH113
+        yield stat_photo(place.name)
+    walk = FolderWalk(place.name, PassedOver())
+    yield from walk.photos()
+    if "archive" in walk.passed_over.counts:
+        yield PhotoFile(_path_uri(place.name), -1, -1)
+
+
+def count_photos(folder: str) -> int:
+    """Return the number of files with a photo's ending below a folder."""
+    return sum(has_photo_ending(name) for _, _, names in os.walk(folder) for name in names)
 
 
 def stat_photo(path: str) -> PhotoFile:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import PIL.Image
 
 from faces.core.channel import Buffer, Message
 from faces.core.errors import WrongUsageError
@@ -34,10 +35,10 @@ from faces.core.limited import (
 from faces.core.settings import Access, PhotoLimits, SourceLimits
 from faces.photos.access import require_allowed
 from faces.photos.archives import split_member_url
-from faces.photos.decoding import JpegDetail, Photo, decode_photo
+from faces.photos.decoding import JpegDetail, Photo, decode_plain_jpeg
 from faces.photos.headers import scans_of_plain_jpeg
 from faces.photos.reading import read_photo
-from faces.photos.rejection import PhotoRejectedError, RejectReason
+from faces.photos.rejection import PartlyRead, PhotoRejectedError, RejectReason
 from faces.photos.uris import is_url, photo_uri, unescape_url, url_scheme
 
 _PRELOADED = ("faces.photos.limited_handlers",)
@@ -158,12 +159,10 @@ def decode_limited(
         PhotoRejectedError: the photo cannot be decoded, or is over a limit.
     """
     if not apart and isinstance(content, bytes):
-        num_scans = scans_of_plain_jpeg(
-            content, max_pixels=_MAX_HERE_PIXELS, seconds=limits.photo_timeout
-        )
-        if num_scans:
+        max_pixels = min(_MAX_HERE_PIXELS, PIL.Image.MAX_IMAGE_PIXELS or _MAX_HERE_PIXELS)
+        if scans_of_plain_jpeg(content, max_pixels=max_pixels, seconds=limits.photo_timeout):
             with suppress(MemoryError), _under_limits(limits):
-                return _decode_here(content, limits, reduction_for, num_scans)
+                return _decode_here(content, limits, reduction_for)
     answer = _ask_decoder(
         "decode",
         {"limits": asdict(limits)},
@@ -199,11 +198,9 @@ def _under_limits(limits: PhotoLimits) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _decode_here(
-    content: bytes, limits: PhotoLimits, reduction_for: Callable[[int], int], num_scans: int
-) -> Photo:
+def _decode_here(content: bytes, limits: PhotoLimits, reduction_for: Callable[[int], int]) -> Photo:
     started = time.thread_time()
-    photo = decode_photo(content, limits=limits, reduction_for=reduction_for, num_scans=num_scans)
+    photo = decode_plain_jpeg(content, limits=limits, reduction_for=reduction_for)
     photo.seconds = time.thread_time() - started
     return photo
 
@@ -240,6 +237,7 @@ def _photo(answer: Answer, content: Buffer, limits: PhotoLimits) -> Photo:
         detail=detail,
         decode=partial(_decode_again, content, detail, left) if detail else None,
         seconds=answer.seconds,
+        partly_read=tuple(map(PartlyRead, message["partly_read"])),
     )
 
 

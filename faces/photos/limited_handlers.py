@@ -12,7 +12,13 @@ from faces.core.channel import Channel, Message
 from faces.core.settings import PhotoLimits, SourceLimits
 from faces.photos import reading
 from faces.photos.access import access_from, connecting_only_to, is_in_store, require_allowed
-from faces.photos.decoding import JpegDetail, Photo, decode_jpeg_again, decode_photo
+from faces.photos.decoding import (
+    JpegDetail,
+    Photo,
+    allow_every_photo,
+    decode_jpeg_again,
+    decode_photo,
+)
 from faces.photos.uris import unescape_url
 
 
@@ -24,6 +30,7 @@ def decode(channel: Channel, arguments: Message, content: bytes) -> tuple[Messag
         answer, _ = channel.receive()
         return int(answer["reduction"])
 
+    allow_every_photo()
     limits = PhotoLimits(**arguments["limits"])
     return _described(decode_photo(content, limits=limits, reduction_for=reduction_for))
 
@@ -41,6 +48,7 @@ def _described(photo: Photo) -> tuple[Message, Any]:
         "reduction": photo.reduction,
         "size": (photo.width, photo.height),
         "detail": photo.detail,
+        "partly_read": photo.partly_read,
     }
     return message, np.ascontiguousarray(photo.image)
 

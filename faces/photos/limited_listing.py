@@ -26,9 +26,10 @@ from faces.core.limited import (
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.settings import Access, SourceLimits
 from faces.photos.access import access_from
-from faces.photos.archive_listing import archive_photos
+from faces.photos.archive_listing import ArchivePhotos, archive_photos
 from faces.photos.archives import MemberUrl
 from faces.photos.lists import read_photo_list
+from faces.photos.passed_over import Exclusion
 from faces.photos.uris import url_scheme
 
 REPORT_SECONDS = 0.5
@@ -50,6 +51,7 @@ class SourceReader:
         access: the addresses that photo lists may name.
         on_progress: called now and then with the number of photos and members read so far.
         rename: names that columns of photo lists get instead of those in the files, by these.
+        exclusion: what is excluded from archives.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class SourceReader:
         access: Access = Access(),
         on_progress: OnProgress = ignore_progress,
         rename: Mapping[str, str] = MappingProxyType({}),
+        exclusion: Exclusion = Exclusion(),
     ) -> None:
         self._limits = limits
         self._access = access
         self._rename = rename
+        self.exclusion = exclusion
         self._on_progress = on_progress
         self._num_listed = 0
         self._worker = LimitedWorker(partial(process_server, PRELOADED))
@@ -79,7 +83,7 @@ class SourceReader:
         """End the process, in which the tables of archives are."""
         self._worker.close()
 
-    def archive_photos(self, url: MemberUrl, mtime_ns: int) -> pa.Table:
+    def archive_photos(self, url: MemberUrl, mtime_ns: int) -> ArchivePhotos:
         """List the photos of an archive; see `archive_listing.archive_photos`.
 
         Raises:
@@ -87,10 +91,12 @@ class SourceReader:
             CorruptFileError: the archive is corrupt, or over a limit.
         """
         if url_scheme(url.target) == "memory":  # which exists in this process alone
-            return archive_photos(url, mtime_ns, self._limits, self._report)
+            return archive_photos(url, mtime_ns, self._limits, self.exclusion, self._report)
         parts = [os.fsencode(part).hex() for part in url]  # names need not be Unicode
-        arguments = {"url": parts, "mtime_ns": mtime_ns}
-        return self._asked("read_archive", arguments, url.target)
+        exclude = list(self.exclusion.patterns)
+        arguments = {"url": parts, "mtime_ns": mtime_ns, "exclude": exclude}
+        photos, message = self._asked("read_archive", arguments, url.target)
+        return ArchivePhotos(photos, message["passed_over"])
 
     def photo_list(self, path: Path) -> pa.Table:
         """Read a photo list; see `lists.read_photo_list`.
@@ -105,9 +111,9 @@ class SourceReader:
             "access": asdict(self._access),
             "rename": dict(self._rename),
         }
-        return self._asked("read_list", arguments, str(path))
+        return self._asked("read_list", arguments, str(path))[0]
 
-    def _asked(self, name: str, arguments: dict[str, Any], source: str) -> pa.Table:
+    def _asked(self, name: str, arguments: dict[str, Any], source: str) -> tuple[pa.Table, Message]:
         limits = self._limits
         try:
             answer = self._worker.call(
@@ -130,7 +136,7 @@ class SourceReader:
                 f"{source} cannot be read ({error}); copy it again or create it again"
             ) from error
         with pa.ipc.open_stream(pa.py_buffer(answer.block)) as stream:
-            return stream.read_all()
+            return stream.read_all(), answer.message
 
     def _heard(self, message: Message) -> None:
         self._report(message["entries"])
@@ -155,13 +161,14 @@ class SourceReader:
 def read_archive(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, Any]:
     """List the photos of an archive: what the other process does."""
     scheme, member, target = (os.fsdecode(bytes.fromhex(part)) for part in arguments["url"])
-    table = archive_photos(
+    photos, passed_over = archive_photos(
         MemberUrl(scheme, member, target),
         arguments["mtime_ns"],
         SourceLimits(**arguments["limits"]),
+        Exclusion(tuple(arguments["exclude"])),
         lambda entries: channel.send({"entries": entries}),
     )
-    return {}, _as_stream(table)
+    return {"passed_over": passed_over}, _as_stream(photos)
 
 
 def read_list(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, Any]:

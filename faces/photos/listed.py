@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.photos.names import HIDDEN, PHOTO_ENDING
+from faces.photos.passed_over import PassedOverCounts
 from faces.photos.uris import is_path, photo_path
 
 PhotoTable: TypeAlias = pa.Table
@@ -36,16 +38,22 @@ class CompleteRoot:
         prefix: prefix of the uris: a folder's uri and "/"; for an archive "tar://" or "zip://", and
             the folder in it and "/", if only a folder was listed.
         suffix: suffix of the uris of an archive's members: "::" and the archive; else empty.
-        skipped: prefixes of uris below `prefix` that were not listed: those below links to folders,
-            and below subfolders that cannot be read or are empty, as where a disk is not mounted.
+        skipped: prefixes, ending in "/", of uris below `prefix` about which nothing is known: those
+            below links to folders, and below subfolders that cannot be read or have no photo at
+            all below them, as where a disk is not mounted.
+        excluded: regular expression that finds what was excluded in a uri between prefix and
+            suffix; empty if nothing was.
     """
 
     prefix: str
     suffix: str = ""
-    skipped: tuple[str, ...] = ()
+    skipped: frozenset[str] = frozenset()
+    excluded: str = ""
 
     def covers(self, uris: pa.Array) -> NDArray[np.bool_]:
         """Return which uris would have been listed here if the photos still existed.
+
+        Photos that are excluded now count as well: they are no longer wanted.
 
         Args:
             uris: (n,) string.
@@ -53,20 +61,56 @@ class CompleteRoot:
         Returns:
             (n,) bool.
         """
-        covered = _mask(pc.starts_with(uris, os.fsencode(self.prefix)))
-        if self.suffix:
-            covered &= _mask(pc.ends_with(uris, os.fsencode(self.suffix)))
-        for prefix in self.skipped:
-            covered &= ~_mask(pc.starts_with(uris, os.fsencode(prefix)))
+        covered = self.contains(uris)
         rows = np.flatnonzero(covered)
         uris = uris.take(pa.array(rows))
-        end = -len(self.suffix) if self.suffix else None
-        names = pc.utf8_slice_codeunits(uris, len(self.prefix), end)
+        names = self._names(uris)
         photos = _mask(pc.match_substring_regex(names, PHOTO_ENDING))
         for row in np.flatnonzero(~photos):
             photos[row] = self._may_be_folder(uris[row].as_py())
-        covered[rows] = photos & ~_mask(pc.match_substring_regex(names, HIDDEN))
+        photos &= ~_mask(pc.match_substring_regex(names, HIDDEN))
+        if self.skipped:
+            for row in np.flatnonzero(photos):
+                photos[row] = self.skipped_prefix(uris[row].as_py()) is None
+        covered[rows] = photos
         return covered
+
+    def excludes(self, uris: pa.Array) -> NDArray[np.bool_]:
+        """Return which uris lie here and were excluded from the listing.
+
+        Args:
+            uris: (n,) string.
+
+        Returns:
+            (n,) bool.
+        """
+        excluded = self.contains(uris)
+        if self.excluded:
+            names = self._names(uris.take(pa.array(np.flatnonzero(excluded))))
+            excluded[excluded] = _mask(pc.match_substring_regex(names, self.excluded))
+            return excluded
+        return np.zeros(len(uris), dtype=np.bool_)
+
+    def skipped_prefix(self, uri: str) -> str | None:
+        """Return the member of `skipped` that a uri begins with; None if there is none."""
+        end = uri.rfind("/") + 1
+        while end > len(self.prefix):
+            if uri[:end] in self.skipped:
+                return uri[:end]
+            end = uri.rfind("/", 0, end - 1) + 1
+        return None
+
+    def contains(self, uris: pa.Array) -> NDArray[np.bool_]:
+        """Return which uris begin with the prefix and end in the suffix."""
+        contained = _mask(pc.starts_with(uris, os.fsencode(self.prefix)))
+        if self.suffix:
+            contained &= _mask(pc.ends_with(uris, os.fsencode(self.suffix)))
+        return contained
+
+    def _names(self, uris: pa.Array) -> pa.Array:
+        """Return what is between prefix and suffix of uris that have both."""
+        end = -len(self.suffix) if self.suffix else None
+        return pc.utf8_slice_codeunits(uris, len(self.prefix), end)
 
     def _may_be_folder(self, uri: str) -> bool:
         """Return whether a uri without a photo's ending may be that of an unreadable subfolder.
@@ -88,11 +132,13 @@ class PhotoListing:
             sorted by uri, but members of archives come last, archive by archive and in the
             archive's own order. In another order, a compressed archive would be decompressed from
             its start, or an archive's table read, many times.
+        passed_over: numbers of what was passed over.
     """
 
     photos: PhotoTable
     roots: tuple[CompleteRoot, ...]
     reading_order: pa.Array
+    passed_over: PassedOverCounts = field(default_factory=dict)
 
     def covers(self, uris: pa.Array | pa.ChunkedArray) -> pa.Array:
         """Return which uris this listing would contain if the photos still existed.
@@ -115,6 +161,37 @@ class PhotoListing:
             covered[rows] = root.covers(uris.take(pa.array(rows)))
         return pa.array(covered)
 
+    def excludes(self, uris: pa.Array) -> pa.Array:
+        """Return which uris lie in a folder or archive of this listing but were excluded from it.
+
+        Args:
+            uris: (m,) string.
+
+        Returns:
+            (m,) bool.
+        """
+        excluded = np.zeros(len(uris), dtype=np.bool_)
+        for root in self.roots:
+            excluded |= root.excludes(uris)
+        return pa.array(excluded)
+
+    def skipped_folders(self, uris: pa.Array) -> dict[str, int]:
+        """Return how many of the uris lie below each folder about which nothing is known.
+
+        Args:
+            uris: (m,) string, of which none is in `photos`.
+
+        Returns:
+            The numbers, by the folder's uri.
+        """
+        counts: Counter[str] = Counter()
+        for root in self.roots:
+            if root.skipped:
+                for uri in uris.filter(pa.array(root.contains(uris))).to_pylist():
+                    if (prefix := root.skipped_prefix(uri)) is not None:
+                        counts[prefix.rstrip("/")] += 1
+        return dict(sorted(counts.items()))
+
 
 @dataclass(frozen=True)
 class SourceListing:
@@ -126,30 +203,40 @@ class SourceListing:
         roots: the folder or archive that was listed completely, if any; see `PhotoListing`.
         in_archive: whether the photos are members of one archive; then the rows are in the
             archive's order.
+        passed_over: numbers of what was passed over.
     """
 
     source: str
     photos: pa.Table
     roots: tuple[CompleteRoot, ...] = ()
     in_archive: bool = False
+    passed_over: PassedOverCounts = field(default_factory=dict)
 
 
 def complete_roots(
-    prefix: str, skipped: Iterable[str] = (), *, suffix: str = "", escape: Callable[[str], str]
+    prefix: str,
+    skipped: Iterable[str] = (),
+    *,
+    suffix: str = "",
+    excluded: str = "",
+    escape: Callable[[str], str],
 ) -> tuple[CompleteRoot, ...]:
     """Return the `CompleteRoot` of a folder or archive, and the one for uris that are escaped.
 
     Args:
         prefix: prefix of the unescaped uris.
-        skipped: prefixes of the unescaped uris that were not listed.
+        skipped: prefixes of the unescaped uris about which nothing is known.
         suffix: suffix of the unescaped uris.
+        excluded: regular expression of what is excluded, see `CompleteRoot`.
         escape: function that escapes a uri that is not valid Unicode.
     """
-    skipped_prefixes = tuple(skipped)
+    skipped_prefixes = frozenset(skipped)
     escaped_suffix = escape(suffix).removeprefix(escape(""))
     return (
-        CompleteRoot(prefix, suffix, skipped_prefixes),
-        CompleteRoot(escape(prefix), escaped_suffix, tuple(map(escape, skipped_prefixes))),
+        CompleteRoot(prefix, suffix, skipped_prefixes, excluded),
+        CompleteRoot(
+            escape(prefix), escaped_suffix, frozenset(map(escape, skipped_prefixes)), excluded
+        ),
     )
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,12 +19,13 @@ from faces.core.settings import Access, SourceLimits
 from faces.photos.access import require_no_credentials
 from faces.photos.archive_listing import find_in_archive
 from faces.photos.archives import ARCHIVE_SUFFIXES, MemberUrl, archive_scheme
-from faces.photos.folders import find_in_folder, photos_below, stat_photo
+from faces.photos.folders import FolderWalk, count_photos, find_in_folder, stat_photo
 from faces.photos.limited_listing import SourceReader
 from faces.photos.listed import PhotoListing, SourceListing, below
 from faces.photos.lists import LIST_SUFFIXES, NAME_COLUMNS
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
 from faces.photos.names_on_disk import NamesOnDisk
+from faces.photos.passed_over import Exclusion, PassedOver
 from faces.photos.photo_tables import join_sources, merge_duplicates, photo_table
 from faces.photos.uris import PhotoFile, is_file_uri, is_path, is_url, photo_path, unescape_url
 from faces.photos.url_listing import find_url
@@ -35,6 +37,7 @@ def list_photos(
     sources: Sequence[str | Path],
     rename: Mapping[str, str] = MappingProxyType({}),
     *,
+    exclude: Sequence[str] = (),
     limits: SourceLimits = SourceLimits(),
     access: Access = Access(),
     on_progress: OnProgress = ignore_progress,
@@ -42,9 +45,10 @@ def list_photos(
     """List every photo of folders, archives, photo lists, patterns, URLs and single files.
 
     Files are selected by their ending (`PHOTO_SUFFIXES`, in any case) unless a source names them
-    one by one. Names that start with a dot are skipped. Links to files are followed, links to
-    folders are not. A file or subfolder that cannot be examined is listed with size and time -1,
-    so that the job rejects it with a reason.
+    one by one. Names that start with a dot are skipped, and folders of thumbnails and bins. Links
+    to files are followed, links to folders are not. What is passed over is counted. A file or
+    subfolder that cannot be examined is listed with size and time -1, so that the job rejects it
+    with a reason.
 
     A photo of several sources has one row, with the metadata of all photo lists that name it.
 
@@ -57,8 +61,10 @@ def list_photos(
             a file ending in `ARCHIVE_SUFFIXES`, whose members are listed;
             a file ending in `LIST_SUFFIXES`, a photo list, see `faces.photos.lists`;
             any other file, which is taken for a photo;
-            a pattern with `*`, `?`, `[]` or `**` that matches photos and folders.
+            a pattern with `*`, `?`, `[]` or `**` that matches photos, archives and folders.
         rename: names that columns of photo lists get instead of those in the files, by these.
+        exclude: patterns of files and folders to exclude from folders, archives and patterns,
+            besides `faces.photos.passed_over.EXCLUDED_FOLDERS`; see `pattern_expression` there.
         limits: limits on each archive and photo list, which are read in a process of their own.
         access: the addresses that photo lists may name.
         on_progress: called now and then with the number of photos and members listed so far.
@@ -71,17 +77,18 @@ def list_photos(
     """
     if not sources:
         raise WrongUsageError(f"no source of photos was named; name {_SOURCE_KINDS}")
-    listings = []
-    with SourceReader(limits, access, on_progress, rename) as reader:
+    if not all(pattern.strip("/") for pattern in exclude):
+        raise WrongUsageError("a pattern to exclude is empty; name files or folders, as '*.tif'")
+    listings: list[SourceListing] = []
+    exclusion = Exclusion(tuple(exclude), frozenset(map(_absolute_path, sources)))
+    with SourceReader(limits, access, on_progress, rename, exclusion) as reader:
         for source in sources:
-            listings.append(_list_source(source, reader))
-            reader.add_listed(len(listings[-1].photos))
+            for listing in _list_source(source, reader):
+                listings.append(listing)
+                reader.add_listed(len(listing.photos))
     for listing in listings:
         if not len(listing.photos):  # the mount point of an unmounted disk looks like this
-            endings = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES))
-            raise WrongUsageError(
-                f"no photos under {listing.source}; looked for files ending in {endings}"
-            )
+            raise _no_photos(listing)
     listed = {name for listing in listings for name in listing.photos.column_names}
     for old, new in rename.items():
         if new not in listed and new not in NAME_COLUMNS:
@@ -92,62 +99,122 @@ def list_photos(
     return join_sources(listings)
 
 
+def _no_photos(listing: SourceListing) -> WrongUsageError:
+    """Return the error that a source has no photos, which says what it has instead."""
+    source, counts = listing.source, listing.passed_over
+    archives = sum(counts.get("archive", {}).values())
+    if archives:
+        things = "1 archive" if archives == 1 else f"{archives:,} archives"
+        ending = next(iter(counts["archive"]))
+        pattern = os.path.join(source, f"*{ending}")  # noqa: PTH118
+        return WrongUsageError(
+            f"no photos under {source}, but {things}: name {'it' if archives == 1 else 'them'}, or "
+            f"a pattern that matches, such as '{pattern}'"
+        )
+    problem = f"no photos under {source}; looked for files ending in " + ", ".join(
+        sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES)
+    )
+    others = counts.get("other_ending", {})
+    if others:
+        found = ", ".join(f"{count:,} {ending or '(none)'}" for ending, count in others.items())
+        problem += f", and found files with other endings: {found}"
+    if links := sum(counts.get("link", {}).values()):
+        problem += f"; {links:,} link{' is' if links == 1 else 's are'} not followed"
+    if excluded := counts.get("excluded", {}):
+        problem += f"; excluded is what is in {', '.join(excluded)}"
+    return WrongUsageError(problem)
+
+
+def _absolute_path(source: str | Path) -> str:
+    text = unescape_url(os.fspath(source))
+    return text if is_url(text) else os.path.abspath(photo_path(text))
+
+
 _SOURCE_KINDS = (
     f"a folder, an archive ({', '.join(ARCHIVE_SUFFIXES)}), a photo list "
     f"({', '.join(LIST_SUFFIXES)}), a photo, a pattern like 'photos/**/*.jpg' or a URL"
 )
 
 
-def _list_source(source: str | Path, reader: SourceReader) -> SourceListing:
+def _list_source(source: str | Path, reader: SourceReader) -> list[SourceListing]:
     text = unescape_url(os.fspath(source))
     if is_url(text):
         require_no_credentials(text)
-        return find_url(text, reader.archive_photos)
+        return [find_url(text, reader.archive_photos, reader.exclusion)]
     path = Path(NamesOnDisk().existing(os.fspath(photo_path(text))))
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         if _WILDCARD.search(text):
-            return _list_pattern(text)
+            return _list_pattern(text, reader)
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         problem = "does not exist" if is_missing else f"cannot be examined ({cause_of(error)})"
-        raise WrongUsageError(f"{text} {problem}; name {_SOURCE_KINDS}") from error
+        raise WrongUsageError(
+            f"{text} {problem}; name {_SOURCE_KINDS}. Where photos of a dataset have moved, "
+            "`facetrove relocate` says so, and --drop-below drops those of a folder that is gone"
+        ) from error
     if stat.S_ISDIR(mode):
-        return find_in_folder(text, path, reader.counted)
+        return [find_in_folder(text, path, reader.exclusion, reader.counted)]
     if stat.S_ISREG(mode):
-        if (scheme := archive_scheme(path.name)) is not None:
-            url = MemberUrl(scheme, "", os.path.abspath(path))
-            return find_in_archive(text, url, reader.archive_photos)
+        if archive_scheme(path.name) is not None:
+            return [_list_archive(text, os.path.abspath(path), reader)]
         if path.name.lower().endswith(LIST_SUFFIXES):
-            return _list_photo_list(text, path, reader)
-    return SourceListing(text, photo_table([stat_photo(os.path.abspath(path))]))
+            return [_list_photo_list(text, path, reader)]
+    return [SourceListing(text, photo_table([stat_photo(os.path.abspath(path))]))]
 
 
-def _list_pattern(pattern: str) -> SourceListing:
-    """List the photos that match a pattern, and those below folders that match it.
+def _list_archive(source: str, path: str, reader: SourceReader) -> SourceListing:
+    url = MemberUrl(archive_scheme(path) or "", "", path)
+    return find_in_archive(source, url, reader.archive_photos, reader.exclusion)
 
-    The folders do not become complete roots, so a photo that the pattern matches no longer does
-    not count as vanished.
+
+def _list_pattern(pattern: str, reader: SourceReader) -> list[SourceListing]:
+    """List the photos and archives that match a pattern, and the photos below folders that do.
+
+    The folders and archives do not become complete roots, so a photo that the pattern matches no
+    longer does not count as vanished.
     """
+    passed_over = PassedOver(reader.exclusion)
+    base = _fixed_part(pattern)
     photos: list[PhotoFile] = []
     tables: list[pa.Table] = []
+    archives: list[str] = []
     last_folder: str | None = None  # "**" matches a folder and then what is below it, too
     matches = set(map(os.path.abspath, glob.glob(pattern, recursive=True)))  # noqa: PTH207
     for path in sorted(matches, key=_path_parts):
         if last_folder is not None and path.startswith(below(last_folder)):
             continue
-        if os.path.isdir(path):  # noqa: PTH112
-            last_folder = path
-            tables.append(photo_table(photos_below(path, [])))
+        relative = path[len(below(base)) :]
+        is_folder = os.path.isdir(path)  # noqa: PTH112
+        last_folder = path if is_folder else last_folder
+        excluded = passed_over.pattern_of(below(relative) if is_folder else relative)
+        if excluded is not None:
+            num_photos = count_photos(path) if is_folder else int(has_photo_ending(path))
+            passed_over.add("excluded", excluded, num_photos)
+        elif is_folder:
+            tables.append(photo_table(FolderWalk(path, passed_over, base).photos()))
+        elif archive_scheme(path) is not None:
+            archives.append(path)
         elif has_photo_ending(path):
             photos.append(stat_photo(path))
+        else:
+            passed_over.add_file(path)
     table = pa.concat_tables([*tables, photo_table(photos)])
-    if not len(table):
+    if not len(table) and not archives:
         raise WrongUsageError(
-            f"{pattern} matches no photo and no folder with photos; correct the pattern, which "
-            f"must match paths of photos or folders, or give {_SOURCE_KINDS}"
+            f"{pattern} matches no photo, no archive and no folder with photos; correct the "
+            f"pattern, which must match paths of these, or give {_SOURCE_KINDS}"
         )
-    return SourceListing(pattern, table)
+    listings = [SourceListing(pattern, table, passed_over=passed_over.counts)]
+    in_archives = (replace(_list_archive(path, path, reader), roots=()) for path in archives)
+    return [*(listings if len(table) else ()), *in_archives]
+
+
+def _fixed_part(pattern: str) -> str:
+    """Return the absolute path of the folder below which all matches of a pattern are."""
+    parts = os.path.abspath(pattern).split("/")[:-1]
+    fixed = next((i for i, part in enumerate(parts) if _WILDCARD.search(part)), len(parts))
+    return "/".join(parts[:fixed]) or "/"
 
 
 def _path_parts(path: str) -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 PHOTO_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
-    *(".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".mpo", ".png", ".apng", ".webp"),
+    *(".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif", ".avifs"),
+    *(".heic", ".heics", ".heif", ".heifs", ".hif"),
+    # As programs name what they save from the web.
+    *(".jpg_large", ".jpg-large", ".jpeg_large", ".png_large", ".png-large"),
 )
 """Endings of file names that are listed as photos, in any case. The format of a photo is detected
 from its content."""
@@ -31,12 +34,3 @@ def has_photo_ending(name: str) -> bool:
 def is_hidden(path: str) -> bool:
     """Return whether a path has a part that starts with a dot, other than "." and ".."."""
     return _find_hidden(path) is not None
-
-
-def is_listed_as_photo(path: str) -> bool:
-    """Return whether a file is listed as a photo: it has a photo's ending and is not hidden.
-
-    Args:
-        path: path of the file, relative to the listed folder or within the archive.
-    """
-    return has_photo_ending(path) and not is_hidden(path)

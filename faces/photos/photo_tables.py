@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from faces.core.errors import WrongUsageError
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing, SourceListing
+from faces.photos.passed_over import sum_of_counts
 from faces.photos.uris import PhotoFile
 
 _POSITION = "reading_order"
@@ -28,13 +30,25 @@ def photo_table(files: Iterable[PhotoFile]) -> pa.Table:
     return pa.Table.from_batches(
         [
             pa.record_batch(
-                list(map(pa.array, zip(*batch, strict=True), LISTING_SCHEMA.types)),
+                list(map(_column, zip(*batch, strict=True), LISTING_SCHEMA.types)),
                 schema=LISTING_SCHEMA,
             )
             for batch in batches
         ],
         schema=LISTING_SCHEMA,
     )
+
+
+def _column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+    """Return a column; sizes and times that int64 cannot hold become the nearest that it can.
+
+    File systems have times after 2262-04-11, the last one in nanoseconds of 64 bits, and headers of
+    archives have any size.
+    """
+    try:
+        return pa.array(values, kind)
+    except (OverflowError, pa.ArrowInvalid):
+        return pa.array([min(max(value, -(2**63)), 2**63 - 1) for value in values], kind)
 
 
 def join_sources(listings: Sequence[SourceListing]) -> PhotoListing:
@@ -59,7 +73,8 @@ def join_sources(listings: Sequence[SourceListing]) -> PhotoListing:
     order = pa.array(np.argsort(photos[_POSITION].to_numpy(), kind="stable"))
     schema = pa.schema([*LISTING_SCHEMA, *metadata])
     roots = tuple(root for listing in listings for root in listing.roots)
-    return PhotoListing(photos.drop_columns([_POSITION]).cast(schema), roots, order)
+    passed_over = sum_of_counts(listing.passed_over for listing in listings)
+    return PhotoListing(photos.drop_columns([_POSITION]).cast(schema), roots, order, passed_over)
 
 
 def _metadata_fields(listings: Sequence[SourceListing]) -> list[pa.Field]:

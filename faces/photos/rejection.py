@@ -1,4 +1,4 @@
-"""The reasons for which photos are rejected."""
+"""The reasons for which photos are rejected, or read only in part."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ class RejectReason(StrEnum):
     OUT_OF_MEMORY = "too_expensive:max-memory"  # took over the limit of memory
     NOT_PROCESSED = "not_processed"  # memory ran out, or the networks failed on this photo alone
     CRASHED = "crashed"  # worker processes crashed on it repeatedly: quarantined
+
+
+class PartlyRead(StrEnum):
+    """What of a photo's file was not looked at. Datasets store the values, so they must not change.
+
+    Such a photo is not rejected.
+    """
+
+    CUT_SHORT = "cut_short"  # the file ends early, and little of the picture is missing
+    FURTHER_PAGES = "further_pages"  # there are pages, pictures or frames behind the first
 
 
 TRANSIENT_REASONS = (RejectReason.READ_ERROR, RejectReason.CHANGED, RejectReason.NOT_PROCESSED)

@@ -91,7 +91,8 @@ def objects_below(filesystem: AbstractFileSystem, path: str) -> dict[str, dict[s
         path: path of a folder there.
 
     Returns:
-        What the filesystem tells about each object (its fsspec "info"), by the object's path.
+        What the filesystem tells about each object (its fsspec "info"), by the object's path; and
+        about each folder, where the folders are walked.
     """
     from fsspec import AbstractFileSystem
     from fsspec.asyn import AsyncFileSystem
@@ -116,6 +117,7 @@ def objects_below(filesystem: AbstractFileSystem, path: str) -> dict[str, dict[s
                 or name.rstrip("/") == folder.rstrip("/")  # some filesystems list the folder itself
             ):
                 waiting.append(name)
+                found[name] = info
     return found
 
 

@@ -12,9 +12,11 @@ import lzma
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import Any, BinaryIO, cast
 
 from faces.core.settings import SourceLimits
+from faces.photos.names import has_photo_ending
 
 _STEP_BYTES = 1 << 20
 """Bytes that are unpacked at a time."""
@@ -24,6 +26,16 @@ _RATIO_FROM_BYTES = 256_000_000
 
 _ENTRIES_PER_REPORT = 1000
 """Number of members between two reports of progress."""
+
+
+class ArchiveEnd(StrEnum):
+    """How an archive ends."""
+
+    WHOLE = "whole"
+    MISSING = (
+        "end mark missing"  # there is no end-of-archive marker: the last members may be missing
+    )
+    FOLLOWED = "followed by bytes that are no member"
 
 
 class OverArchiveLimitError(Exception):
@@ -40,6 +52,10 @@ class TarPhotos:
         limits: limits on the archive.
         on_entries: called now and then with the number of members seen so far.
 
+    Attributes:
+        num_links: number of members with a photo's name that are links to others, and not read.
+        end: how the archive ends.
+
     Raises:
         OverArchiveLimitError: the archive is over a limit.
         Exception: nearly any, if the archive is corrupt.
@@ -51,37 +67,69 @@ class TarPhotos:
         self._lock = threading.Lock()
         self._extents: dict[str, tuple[int, int]] = {}  # name: offset (-1 if sparse), size
         self._content = _Unpacked(file, limits)
+        self._num_entries = 0
+        self.num_links = 0
+        self.end = ArchiveEnd.WHOLE
         tar = _LimitedTar.limited(self._content, limits.max_header)
-        num_entries, last_offset = 0, -1
+        self._read_table(tar, limits, on_entries)
+        # As `cat a.tar b.tar` writes it: another archive lies behind the first one's end.
+        while (start := self._start_behind(tar.offset)) >= 0:
+            num_before, tar.offset = self._num_entries, start
+            self._read_table(tar, limits, on_entries)
+            if self._num_entries == num_before:
+                self.end = ArchiveEnd.FOLLOWED
+                break
+        self._content.read_to_end()
+
+    def _read_table(
+        self, tar: _LimitedTar, limits: SourceLimits, on_entries: Callable[[int], None]
+    ) -> None:
+        """Read the headers of members, from the file's position up to an end-of-archive marker."""
+        last_offset = tar.offset - 1
         while (member := tar.next()) is not None:
             if tar.offset <= last_offset:  # a negative size: the same headers would come for ever
                 raise tarfile.ReadError("a header has a negative size")
             last_offset = tar.offset
-            num_entries += 1
-            if num_entries > limits.max_entries:
+            self._num_entries += 1
+            if self._num_entries > limits.max_entries:
                 raise OverArchiveLimitError(
                     f"has over {limits.max_entries:,} members (--max-entries)"
                 )
-            if num_entries % _ENTRIES_PER_REPORT == 0:
-                on_entries(num_entries)
+            if self._num_entries % _ENTRIES_PER_REPORT == 0:
+                on_entries(self._num_entries)
             tar.members.clear()  # type: ignore[attr-defined]  # each would take a kilobyte
             tar.header_bytes = 0
             if member.isreg():
                 self._extents.pop(member.name, None)
                 offset = -1 if member.issparse() else member.offset_data
                 self._extents[member.name] = (offset, member.size)
-        self._require_end(tar.offset)
+            elif member.islnk() or member.issym():
+                self.num_links += has_photo_ending(member.name)
 
-    def _require_end(self, offset: int) -> None:
-        """Require the end-of-archive marker, and read the rest of a compressed archive.
+    def _start_behind(self, offset: int) -> int:
+        """Return where something begins behind the end of an archive; -1 if nothing does.
 
-        tarfile takes a corrupt header for the end of the archive; and a decompressor verifies its
-        checksum at the end.
+        Args:
+            offset: where reading the archive's headers ended.
+
+        Raises:
+            tarfile.ReadError: there are bytes but no end-of-archive marker, so the headers ended
+                at a corrupt one, which tarfile takes for the end.
         """
         self._content.seek(offset)
-        if self._content.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        block = self._content.read(tarfile.BLOCKSIZE)
+        if not block:  # as some programs write archives, or cut off between two members
+            self.end = ArchiveEnd.MISSING
+            return -1
+        if block != tarfile.NUL * tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it is truncated or corrupt before its end-of-archive marker")
-        self._content.read_to_end()
+        while not block.strip(tarfile.NUL):
+            offset += len(block)
+            block = self._content.read(_STEP_BYTES)
+            if not block:
+                return -1
+        zeros = len(block) - len(block.lstrip(tarfile.NUL))
+        return offset + zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
 
     def members(self) -> Iterator[tuple[str, int]]:
         """Yield the name and size in bytes of each regular file, in the archive's order."""

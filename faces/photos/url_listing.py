@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
 from faces.photos.archive_listing import ArchiveLister, archive_photos, find_in_archive
 from faces.photos.archives import MemberUrl, archive_scheme, split_member_url
 from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.lists import LIST_SUFFIXES
-from faces.photos.names import is_listed_as_photo
+from faces.photos.passed_over import Exclusion, PassedOver, sum_of_counts
 from faces.photos.photo_tables import photo_table
 from faces.photos.remote import filesystem_of, mtime_ns_of, objects_below
 from faces.photos.uris import (
@@ -27,12 +30,17 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 
-def find_url(url: str, list_archive: ArchiveLister = archive_photos) -> SourceListing:
+def find_url(
+    url: str,
+    list_archive: ArchiveLister = archive_photos,
+    exclusion: Exclusion = Exclusion(),
+) -> SourceListing:
     """List the photos of a remote folder or an archive, or one remote object.
 
     Args:
         url: the URL.
         list_archive: lists an archive.
+        exclusion: what is excluded.
 
     Raises:
         WrongUsageError: nothing exists at the URL, or it cannot be listed.
@@ -41,7 +49,7 @@ def find_url(url: str, list_archive: ArchiveLister = archive_photos) -> SourceLi
     member = split_member_url(url)
     if member is not None:
         target = member.target if is_url(member.target) else os.path.abspath(member.target)
-        return find_in_archive(url, member._replace(target=target), list_archive)
+        return find_in_archive(url, member._replace(target=target), list_archive, exclusion)
     try:
         filesystem, path = filesystem_of(url)
         filesystem.invalidate_cache()  # a cached listing may be out of date
@@ -68,9 +76,9 @@ def find_url(url: str, list_archive: ArchiveLister = archive_photos) -> SourceLi
             "photos cannot have; mount it, or copy the photos to this machine"
         )
     if is_folder:
-        return _photos_of_folder(url, filesystem, path, infos)
+        return _photos_of_folder(url, filesystem, path, infos, exclusion)
     if (scheme := archive_scheme(path)) is not None:
-        return find_in_archive(url, MemberUrl(scheme, "", uri), list_archive)
+        return find_in_archive(url, MemberUrl(scheme, "", uri), list_archive, exclusion)
     if path.lower().endswith(LIST_SUFFIXES):
         raise WrongUsageError(
             f"{url} is a remote photo list; copy it to this machine and name the copy"
@@ -79,16 +87,50 @@ def find_url(url: str, list_archive: ArchiveLister = archive_photos) -> SourceLi
 
 
 def _photos_of_folder(
-    url: str, filesystem: AbstractFileSystem, path: str, infos: dict[str, dict[str, Any]]
+    url: str,
+    filesystem: AbstractFileSystem,
+    path: str,
+    infos: dict[str, dict[str, Any]],
+    exclusion: Exclusion,
 ) -> SourceListing:
     folder = below(path) if path.strip("/") else path
+    passed_over = PassedOver(exclusion)
     files = (
         _object(photo_uri(filesystem.unstrip_protocol(name)), info)
         for name, info in infos.items()
-        if info.get("type") != "directory" and is_listed_as_photo(name.removeprefix(folder))
+        if info.get("type") != "directory" and passed_over.lists(name.removeprefix(folder))
     )
-    roots = complete_roots(filesystem.unstrip_protocol(folder), escape=escape_url)
-    return SourceListing(url, photo_table(files), roots)
+    photos = photo_table(files)
+    folders = {
+        filesystem.unstrip_protocol(
+            name if info.get("type") == "directory" else name.rpartition("/")[0]
+        )
+        for name, info in infos.items()
+    }
+    root = filesystem.unstrip_protocol(folder)
+    roots = complete_roots(
+        root,
+        map(below, _without_photos(root, folders, photos)),
+        excluded=exclusion.expression,
+        escape=escape_url,
+    )
+    return SourceListing(url, photos, roots, passed_over=sum_of_counts([passed_over.counts]))
+
+
+def _without_photos(root: str, folders: Iterable[str], photos: pa.Table) -> set[str]:
+    """Return the topmost of the folders below which there is no photo."""
+    with_photos = {root.rstrip("/")}
+    for uri in photos["uri"].to_pylist():
+        while (uri := uri.rpartition("/")[0]) not in with_photos and uri.startswith(root):
+            with_photos.add(uri)
+    empty = set()
+    for folder in folders:
+        above = folder.rstrip("/")
+        while above.startswith(root) and above not in with_photos:
+            topmost, above = above, above.rpartition("/")[0]
+            if above in with_photos:
+                empty.add(topmost)
+    return empty
 
 
 def _object(uri: str, info: dict[str, Any]) -> PhotoFile:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol
 
 from faces.core.settings import SourceLimits
-from faces.photos.tar_photos import OverArchiveLimitError
+from faces.photos.names import has_photo_ending
+from faces.photos.tar_photos import ArchiveEnd, OverArchiveLimitError
 
 _PACKED_BYTES = 1 << 16
 """Packed bytes that are read at a time."""
@@ -35,6 +36,8 @@ class ZipPhotos:
         self._lock = threading.Lock()
         self._zip = zipfile.ZipFile(file)
         self._members: dict[str, zipfile.ZipInfo] = {}
+        self.num_links = 0
+        self.end = ArchiveEnd.WHOLE
         infos = self._zip.infolist()
         if len(infos) > limits.max_entries:
             raise OverArchiveLimitError(f"has over {limits.max_entries:,} members (--max-entries)")
@@ -43,6 +46,8 @@ class ZipPhotos:
             if not member.is_dir() and kind in (0, stat.S_IFREG):
                 self._members.pop(member.filename, None)
                 self._members[member.filename] = member
+            elif kind == stat.S_IFLNK:
+                self.num_links += has_photo_ending(member.filename)
 
     def members(self) -> Iterator[tuple[str, int]]:
         """Yield the name and size in bytes of each regular file, in the archive's order."""

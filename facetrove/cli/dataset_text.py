@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from faces.dataset.counts import DatasetCounts
+from faces.photos.passed_over import PassedOverCounts
 from facetrove.cli.text import counted, printable
 
 
@@ -23,8 +25,18 @@ def show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:
         click.echo(f"  {counted(deleted, 'photo')} whose faces were deleted")
     if counts.num_copies:
         click.echo(f"  {counted(counts.num_copies, 'photo')} {of_copies}")
+    for part, what in _PARTLY_READ.items():
+        if count := counts.by_partly_read.get(part):
+            click.echo(f"  {counted(count, 'photo')} {what}")
     for reason, count in sorted(counts.by_reason.items()):
         click.echo(f"  {counted(count, 'photo')} rejected: {printable(reason)}")
+
+
+_PARTLY_READ = {
+    "further_pages": "with further pages or frames, of which only the first is looked at",
+    "cut_short": "whose files end early, so that the end of the picture may be missing",
+}
+"""What is said of photos that were read in part, by `faces.photos.rejection.PartlyRead`."""
 
 
 def show_kept_away(counts: DatasetCounts, dataset: Path) -> None:
@@ -46,6 +58,32 @@ def show_kept_away(counts: DatasetCounts, dataset: Path) -> None:
             f"burst: look at them with `facetrove info {name} --kept-away`, and let in what was "
             f"not deleted with `facetrove allow {name} --face DIGEST`"
         )
+
+
+def show_passed_over(passed_over: PassedOverCounts) -> None:
+    """Print what a run passed over in folders and archives, a line for each kind."""
+    for kind, (noun, what) in _PASSED_OVER.items():
+        if counts := passed_over.get(kind):
+            click.echo(f"  {counted(sum(counts.values()), noun)} {what}: {_labels(counts)}")
+
+
+_PASSED_OVER = {
+    "other_ending": ("file", "passed over, with other endings than photos"),
+    "archive": ("archive", "in folders passed over (name them to take their photos)"),
+    "excluded": ("photo", "excluded"),
+    "hidden": ("name", "that begin with a dot passed over"),
+    "link": ("link", "passed over (name what they lead to)"),
+    "archive_end": ("archive", "whose end is odd, so that photos may be missing"),
+}
+"""What was counted, and how the line goes on, by the kinds of `PassedOverCounts`."""
+
+
+def _labels(counts: Mapping[str, int]) -> str:
+    """Return the labels with their numbers, the most frequent ones first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(
+        f"{printable(label) or 'without ending'} {count:,}" for label, count in ordered
+    )
 
 
 def faces_of_photos(counts: DatasetCounts) -> str:

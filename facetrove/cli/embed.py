@@ -150,7 +150,23 @@ run_options = gathered(
     click.option(
         "--drop-vanished",
         is_flag=True,
-        help="Remove photos from the dataset that no longer exist, with their faces.",
+        help="Remove photos from the dataset that no longer exist or are excluded, with their "
+        "faces.",
+    ),
+    click.option(
+        "--drop-below",
+        multiple=True,
+        metavar="FOLDER",
+        help="Remove the photos of FOLDER, an archive or an address that is gone or has no photo "
+        "any more, from the dataset. May be given several times.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out files and folders by name, such as '*_small.jpg', or by path, such as "
+        "'2019/raw'; * stands for any characters. Thumbnails and bins of NAS systems and photo "
+        "programs are left out anyway (see docs/embed.md). May be given several times.",
     ),
     click.option(
         "--rename",

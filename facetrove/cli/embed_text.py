@@ -8,8 +8,14 @@ from pathlib import Path
 import click
 
 import facetrove as ft
-from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_kept_away, show_outcomes
-from facetrove.cli.terminal import print_json
+from facetrove.cli.dataset_text import (
+    faces_of_photos,
+    photo_rate,
+    show_kept_away,
+    show_outcomes,
+    show_passed_over,
+)
+from facetrove.cli.terminal import print_json, shown_uri
 from facetrove.cli.text import counted, printable
 
 
@@ -27,7 +33,10 @@ def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
     ):
         if count:
             click.echo(f"  {count:,} {what}")
-    _show_missing(found)
+    show_passed_over(found.passed_over)
+    _show_missing(found, dropped=False)
+    if found.num_below_gone:
+        click.echo(f"{counted(found.num_below_gone, 'photo')} to be dropped (--drop-below)")
 
 
 def show_embed_summary(
@@ -63,20 +72,42 @@ def show_embed_summary(
         click.echo("nothing is new")
     if summary.num_dropped:
         click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
-    else:
-        _show_missing(found)
+    show_passed_over(found.passed_over)
+    _show_missing(found, dropped=summary.num_dropped > found.num_below_gone)
     click.echo(f"{printable(str(dataset))} holds {faces_of_photos(summary.total)}")
 
 
-def _show_missing(found: ft.PhotosFound) -> None:
-    """Print how many photos of the dataset cannot be accessed now, and how many vanished."""
+def _show_missing(found: ft.PhotosFound, *, dropped: bool) -> None:
+    """Print how many photos of the dataset cannot be accessed now, and how many vanished.
+
+    Args:
+        found: what the run found.
+        dropped: whether vanished and excluded photos were dropped.
+    """
     if found.num_out_of_reach:
         click.echo(
             f"{counted(found.num_out_of_reach, 'photo')} cannot be accessed now; the dataset keeps "
             "their rows"
         )
-    if found.num_vanished:
+    if found.num_vanished and not dropped:
         click.echo(
             f"{counted(found.num_vanished, 'photo')} of the dataset vanished: not found any more "
             "(--drop-vanished removes them from the dataset)"
         )
+    if found.num_excluded and not dropped:
+        click.echo(
+            f"{counted(found.num_excluded, 'photo')} of the dataset would be passed over now "
+            "(--drop-vanished removes them from the dataset)"
+        )
+    for folder, count in list(found.num_kept.items())[:_SHOWN_FOLDERS]:
+        name = shown_uri(folder)
+        click.echo(
+            f"{counted(count, 'photo')} below {name}, where no photo is now, kept in the dataset "
+            f"(--drop-below {name} removes them)"
+        )
+    if (more := len(found.num_kept) - _SHOWN_FOLDERS) > 0:
+        click.echo(f"  and those of {counted(more, 'further folder')}; --json names them all")
+
+
+_SHOWN_FOLDERS = 5
+"""Number of folders without photos that are named."""

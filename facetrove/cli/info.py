@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 
 from faces.core.kinds import is_index
 from faces.dataset.store import Dataset
-from facetrove.cli.dataset_text import faces_of_photos, photo_rate, show_kept_away, show_outcomes
+from facetrove.cli.dataset_text import (
+    faces_of_photos,
+    photo_rate,
+    show_kept_away,
+    show_outcomes,
+    show_passed_over,
+)
 from facetrove.cli.index_text import show_manifest
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import print_json, shown_uri
@@ -80,6 +86,7 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         click.echo("no run has finished yet")
         return
     click.echo(f"{counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
+    show_passed_over(_passed_over(runs[-1]))
 
 
 def _last_run(record: dict[str, Any]) -> str:
@@ -95,6 +102,15 @@ def _last_run(record: dict[str, Any]) -> str:
     except (KeyError, TypeError, ValueError, AttributeError):
         return "left a record that cannot be read"
     return "\n".join(map(printable, text.splitlines()))
+
+
+def _passed_over(record: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Return what a run passed over by its record, which may be of another version, or corrupt."""
+    try:
+        kinds = record["found"]["passed_over"].items()
+        return {kind: {name: int(count) for name, count in by.items()} for kind, by in kinds}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def _show_rejected(dataset: Dataset, *, as_json: bool) -> None:

@@ -39,6 +39,7 @@ COMMANDS = {
         "models:models", "List the models with their licences, accuracy and speed."
     ),
     "purge": LazyCommand("purge:purge", "Remove deleted faces from all files, with a report."),
+    "relocate": LazyCommand("relocate:relocate", "Say that photos of a dataset have moved."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
     "undo": LazyCommand("undo:undo", "List what can be taken back, or take a deletion back."),
     "upgrade": LazyCommand(

@@ -81,7 +81,7 @@ model_device_option = click.option(
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Number of worker processes on this machine.  [default: one per core]",
+    help="Number of worker processes on this machine.  [default: one per core, as memory allows]",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON document."

@@ -174,4 +174,5 @@ def test_a_job_whose_workers_die_at_once_fails(tmp_path: Path, demo_photos: Path
         _, errors = driver.communicate()
     assert driver.returncode == 1
     (line,) = errors.decode().strip().splitlines()
-    assert line.startswith("facetrove: error: a worker process was killed or crashed, 3 times")
+    assert line.startswith("facetrove: error: a worker process was ended by signal 9 (Killed)")
+    assert ", 3 times; " in line

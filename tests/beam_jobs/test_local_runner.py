@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ import pytest
 
 from beam_jobs.embed_photos import embed_photos
 from faces.core.child_process import python_command
-from faces.core.errors import WrongUsageError
+from faces.core.errors import FaceTroveError, WrongUsageError
+from tests.support.command import ONE_WORKER, facetrove_command
 
 
 def test_an_unknown_flag_of_beam_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
@@ -28,3 +30,96 @@ def test_a_worker_ends_whose_driver_was_killed_while_it_started(tmp_path: Path) 
     assert subprocess.run(command, cwd=tmp_path, timeout=60, check=False).returncode == 1
     assert time.monotonic() - started < 30  # it takes about a second to start
     assert not job.exists()
+
+
+@pytest.mark.parametrize("named", ["", "example.com"])
+def test_a_proxy_has_no_part_in_the_talk_between_driver_and_workers(
+    tmp_path: Path, demo_photos: Path, named: str
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    variables = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
+    proxies = {name: nowhere for lower in variables for name in (lower, lower.upper())}
+    without = {key: value for key, value in os.environ.items() if key.lower() != "no_proxy"}
+    finished = subprocess.run(
+        facetrove_command("embed", demo_photos / "biden.jpg", tmp_path / "d", *ONE_WORKER),
+        env={**without, **proxies, **({"no_proxy": named} if named else {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "embedded 1 face of 1 photo" in finished.stdout
+
+
+def start_instead_of_workers(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr(
+        "beam_jobs.runners.local.python_command", lambda *_: ["/bin/sh", "-c", script]
+    )
+
+
+def test_a_worker_that_never_connects_is_told_with_its_last_line(
+    tmp_path: Path, demo_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_jobs.runners.job_services.CONNECT_SECONDS", 1.0)
+    start_instead_of_workers(monkeypatch, "echo first >&2; echo waiting for a disk >&2; sleep 60")
+    started = time.monotonic()
+    with pytest.raises(FaceTroveError) as caught:
+        embed_photos(demo_photos / "biden.jpg", tmp_path / "d", workers=1)
+    assert str(caught.value) == (
+        "the job cannot start: a worker process did not connect within 1 seconds; "
+        "its last line: waiting for a disk"
+    )
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        (
+            "echo libgomp.so.1: cannot open shared object file >&2; exit 127",
+            "ended with exit code 127 before it connected; "
+            "its last line: libgomp.so.1: cannot open shared object file",
+        ),
+        ("exit 3", "ended with exit code 3 before it connected; it wrote nothing"),
+    ],
+)
+def test_a_worker_that_dies_at_once_is_told_with_its_last_line(
+    tmp_path: Path,
+    demo_photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    problem: str,
+) -> None:
+    start_instead_of_workers(monkeypatch, script)
+    with pytest.raises(FaceTroveError) as caught:
+        embed_photos(demo_photos / "biden.jpg", tmp_path / "d", workers=1)
+    assert str(caught.value) == f"the job cannot start: a worker process {problem}"
+
+
+def test_a_worker_says_by_which_error_it_ended(tmp_path: Path, demo_photos: Path) -> None:
+    """An error of the worker's own, after it has stopped writing what Beam prints."""
+    hook = tmp_path / "hook"
+    (hook / "apache_beam").mkdir(parents=True)
+    (hook / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any(word.endswith('local_worker') for word in sys.orig_argv):\n"
+        "    class Broken:\n"
+        "        def find_spec(self, name, path=None, target=None):\n"
+        "            if name == 'apache_beam.runners.worker.sdk_worker_main':\n"
+        "                raise ImportError('no such module here')\n"
+        "    sys.meta_path.insert(0, Broken())\n"
+    )
+    finished = subprocess.run(
+        facetrove_command("embed", demo_photos / "biden.jpg", tmp_path / "d", *ONE_WORKER),
+        env={**os.environ, "PYTHONPATH": f"{hook}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1] == (
+        "facetrove: error: the job cannot start: a worker process ended with exit code 1 before it "
+        "connected; its last line: ImportError: no such module here"
+    )

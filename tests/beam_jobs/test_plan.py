@@ -9,12 +9,14 @@ import pytest
 
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard import embed_shard
+from faces.core.errors import WrongUsageError
 from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.pipeline import FacePipeline
 from faces.photos.listing import list_photos
 from faces.photos.rejection import TRANSIENT_REASONS, RejectReason
+from tests.support.photo_files import write_tar
 
 
 def plan(dataset: Dataset | None, *sources: Path, retry: tuple[RejectReason, ...] = ()) -> Plan:
@@ -203,3 +205,27 @@ def test_numbers_go_into_a_column_of_text(
         )
     rows = Dataset.open(dataset.path).photos().to_pylist()
     assert {row["album"] for row in rows} == {"Summer", "2020", None}
+
+
+def test_what_a_dataset_has_of_a_place_that_is_gone_is_dropped_on_request_alone(
+    embedded: tuple[Dataset, Path, FacePipeline], tmp_path: Path, demo_photos: Path
+) -> None:
+    dataset, photos, pipeline = embedded
+    (tmp_path / "gone").mkdir()
+    archive = write_tar(tmp_path / "gone" / "a.tar", {"x.png": b"text", "y.txt": b""})
+    shutil.copy(demo_photos / "rocket.jpg", tmp_path / "gone")
+    listing = list_photos([tmp_path / "gone", archive])
+    write(dataset, make_plan(listing, dataset, ()), pipeline)
+    listing = list_photos([photos])
+    for place in (tmp_path / "gone", archive):
+        with pytest.raises(WrongUsageError, match="has photos, so nothing is dropped"):
+            make_plan(listing, dataset, (), drop_below=[place])
+    archive.unlink()
+    todo = make_plan(listing, dataset, (), drop_below=[archive])
+    assert todo.below_gone.to_pylist() == [f"tar://x.png::{archive}"]
+    shutil.rmtree(tmp_path / "gone")
+    todo = make_plan(listing, dataset, (), drop_below=[tmp_path / "gone"])
+    assert sorted(names(todo.below_gone)) == ["a.tar", "rocket.jpg"]
+    assert len(make_plan(listing, dataset, ()).vanished) == 0
+    with pytest.raises(WrongUsageError, match="has photos, so nothing is dropped"):
+        make_plan(listing, dataset, (), drop_below=[photos])

@@ -24,12 +24,13 @@ PUBLIC = """
     FaceQuality FaceSearcher FaceSelection FaceTables FaceTroveError FoundFaces HeldFaces
     Identification IndexUpgrade JointProbe Manifest Match ModelCard ModelChoice ModelContract
     ModelUnavailableError NameLeft Pairs Photo PhotoLimits PhotosFound Probe ProbeFace Probes
-    Progress Protocol PurgeReport Robustness SourceLimits StrangerRates UndoResult Verification
-    VerificationResult WrongUsageError __version__ allow_faces build_index calibrate_index
-    compact_index compare delete_faces embed_photos evaluate_identification evaluate_pairs
-    evaluate_robustness find_faces find_held import_faces list_deletions list_models open_dataset
-    open_index plan_deletion plan_embedding plan_reembedding purge read_pairs reembed undo upgrade
-    verify_index write_contact_sheet
+    Progress Protocol PurgeReport Relocation Robustness SourceLimits StrangerRates UndoResult
+    Verification VerificationResult WrongUsageError __version__ allow_faces build_index
+    calibrate_index compact_index compare delete_faces embed_photos evaluate_identification
+    evaluate_pairs evaluate_robustness find_faces find_held import_faces list_deletions
+    list_models open_dataset open_index plan_deletion plan_embedding plan_reembedding
+    plan_relocation purge read_pairs reembed relocate undo upgrade verify_index
+    write_contact_sheet
 """
 
 

@@ -325,3 +325,18 @@ def test_a_first_build_that_fails_leaves_no_folder(
     with pytest.raises(WrongUsageError, match="no GPU"):
         build_index(dataset, tmp_path / "i", device="cuda")
     assert not (tmp_path / "i").exists()
+
+
+def test_what_is_added_to_an_index_that_was_opened_to_a_group_is_open_to_it(
+    dataset: Path, tmp_path: Path, contract: ModelContract
+) -> None:
+    index = tmp_path / "i"
+    build_index(dataset, index)
+    for folder in (dataset, index, *(path for path in index.rglob("*") if path.is_dir())):
+        folder.chmod(0o2750)
+    write(dataset, contract, {"e": 2}, seed=7)
+    build_index(dataset, index)
+    delete_faces(dataset, [index], where="face_id = 'b-0-0'")
+    folders = [path for path in index.rglob("*") if path.is_dir()]
+    assert {path.name for path in folders} >= {"segments", "deletions"}
+    assert {oct(path.stat().st_mode & 0o7777) for path in folders} == {"0o2750"}

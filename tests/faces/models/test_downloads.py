@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import ensurepip
 import hashlib
+import json
 import os
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -96,3 +100,79 @@ def test_pip_runs_nothing_of_the_current_folder_and_leaves_nothing_at_home(
     assert path.read_bytes() == CONTENT
     assert not mark.exists(), mark.read_text()
     assert not (tmp_path / "home").exists()
+
+
+@pytest.fixture
+def without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment without pip, as uv makes them."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "pip.py").write_text('raise SystemExit("No module named pip")\n')
+
+
+@pytest.mark.usefixtures("without_pip")
+def test_without_pip_the_one_that_python_carries_is_run(wheel: Path, tmp_path: Path) -> None:
+    if not list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")):
+        pytest.skip("this Python carries no pip")
+    (path,) = fetch([pinned(sha256_of(wheel))], tmp_path / "cache")
+    assert path.read_bytes() == CONTENT
+
+
+class Index(BaseHTTPRequestHandler):
+    """A package index, which answers in JSON or HTML."""
+
+    wheel: Path
+    speaks_json = True
+    named_digest: str | None = None
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/simple/facetrove-test-weights/"):
+            digest = self.named_digest or sha256_of(self.wheel)
+            address = f"../../files/{self.wheel.name}"
+            if self.speaks_json:
+                files = [{"url": address, "hashes": {"sha256": digest}}]
+                page = json.dumps({"files": files})
+            else:
+                page = f'<a href="{address}#sha256={digest}">it</a>'
+            self.answer(page.encode())
+        else:
+            self.answer(self.wheel.read_bytes())
+
+    def answer(self, content: bytes) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.usefixtures("without_pip")
+@pytest.mark.parametrize("speaks_json", [True, False])
+def test_without_any_pip_the_index_is_asked(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speaks_json: bool
+) -> None:
+    monkeypatch.setattr(ensurepip, "__file__", str(tmp_path / "nowhere" / "__init__.py"))
+    monkeypatch.setattr(Index, "wheel", wheel, raising=False)
+    monkeypatch.setattr(Index, "speaks_json", speaks_json)
+    digest = sha256_of(wheel)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        (path,) = fetch([pinned(digest)], tmp_path / "cache")
+        assert path.read_bytes() == CONTENT
+        monkeypatch.setattr(Index, "named_digest", "0" * 64)  # and so the file is another
+        with pytest.raises(ModelUnavailableError, match="has not the sha256"):
+            fetch([pinned("0" * 64)], tmp_path / "other")
+        with pytest.raises(ModelUnavailableError, match="has no file of facetrove-test-weights"):
+            fetch([pinned("1" * 64)], tmp_path / "other")
+        server.shutdown()
+
+
+def test_a_fetched_file_may_be_read_by_others_as_the_umask_says(
+    wheel: Path, tmp_path: Path
+) -> None:
+    (path,) = fetch([pinned(sha256_of(wheel))], tmp_path / "cache")
+    (tmp_path / "made").touch()
+    assert path.stat().st_mode == (tmp_path / "made").stat().st_mode

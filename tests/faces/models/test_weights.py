@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -79,6 +81,39 @@ def test_a_corrupt_prepared_file_is_made_anew(fresh_cache: Path) -> None:
     path.write_bytes(whole[:5000] + b"\0" + whole[5001:])
     prepare(YUNET)
     assert path.read_bytes() == whole
+
+
+def test_a_prepared_network_is_read_without_lock_and_without_writing(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(YUNET)
+    for lock in fresh_cache.glob("*.lock"):
+        lock.unlink()
+    before = {path: path.stat().st_mtime_ns for path in (fresh_cache, *fresh_cache.iterdir())}
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert prepare(YUNET) == prepared
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(fresh_cache.iterdir())) == len(before) - 1
+
+
+def test_a_cache_that_cannot_be_written_says_what_is_to_be_prepared_and_by_whom(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("faces.models.preparation.file_lock", refuse)
+    with pytest.raises(ModelUnavailableError) as caught:
+        prepare(YUNET)
+    message = str(caught.value)
+    assert message.startswith(
+        f"the network yunet has to be prepared in {fresh_cache}, which cannot be written "
+        "(Read-only file system); whoever may write there should run `facetrove models"
+    )
 
 
 def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:

@@ -9,6 +9,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from faces.models.registry import load_pipeline
@@ -85,6 +86,10 @@ def test_a_dry_run_counts_new_photos_and_changes_nothing(
         "num_unchanged": 9,
         "num_out_of_reach": 0,
         "num_vanished": 0,
+        "num_excluded": 0,
+        "num_below_gone": 0,
+        "num_kept": {},
+        "passed_over": {},
     }
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
 
@@ -201,3 +206,115 @@ def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos
     assert not any("obama2" in match["uri"] for match in matches)
     shutil.copy(demo_photos / "obama2.jpg", photos)
     assert "holds 7 faces of 9 photos" in run_facetrove("embed", photos, dataset).stdout
+
+
+def test_what_is_passed_over_is_counted_in_the_summary_and_by_info(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos, dataset = tmp_path / "photos", tmp_path / "d"
+    (photos / "@eaDir").mkdir(parents=True)
+    shutil.copy(demo_photos / "biden.jpg", photos)
+    shutil.copy(demo_photos / "biden.jpg", photos / "small_1.jpg")
+    shutil.copy(demo_photos / "coffee.png", photos / "@eaDir")
+    for name in ("1.nef", "2.NEF", "film.mp4", "old.zip", ".b.jpg"):
+        (photos / name).touch()
+    said = [
+        "  3 files passed over, with other endings than photos: .nef 2, .mp4 1",
+        "  1 archive in folders passed over (name them to take their photos): .zip 1",
+        "  2 photos excluded: @eaDir 1, small_* 1",
+        "  1 name that begin with a dot passed over: photos 1",
+    ]
+    finished = run_facetrove("embed", photos, dataset, "--exclude", "small_*", *ONE_WORKER)
+    assert without_times(finished.stdout)[1:-1] == said
+    assert finished.stdout.splitlines()[-1].endswith("holds 1 face of 1 photo")
+    info = run_facetrove("info", dataset).stdout.splitlines()
+    assert info[-4:] == said
+    document = json.loads(run_facetrove("info", dataset, "--json").stdout)
+    assert document["runs"][-1]["found"]["passed_over"] == {
+        "archive": {".zip": 1},
+        "excluded": {"@eaDir": 1, "small_*": 1},
+        "hidden": {"photos": 1},
+        "other_ending": {".mp4": 1, ".nef": 2},
+    }
+
+
+def test_photos_that_are_excluded_now_are_dropped_on_request(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos, dataset = tmp_path / "photos", tmp_path / "d"
+    shutil.copytree(demo_photos, photos)
+    run_facetrove("embed", photos, dataset, *ONE_WORKER)
+    options = ("embed", photos, dataset, "--exclude", "obama*")
+    assert "4 photos of the dataset would be passed over now" in run_facetrove(*options).stdout
+    finished = run_facetrove(*options, "--drop-vanished")
+    assert "dropped 4 photos that vanished" in finished.stdout
+    assert finished.stdout.splitlines()[-1].endswith("of 5 photos")
+
+
+def test_a_folder_without_photos_keeps_its_rows_until_they_are_to_be_dropped(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    photos, dataset = tmp_path / "nas", tmp_path / "d"
+    shutil.copytree(demo_photos, photos / "2019")
+    (photos / "2020").mkdir()
+    (photos / "2019" / "biden.jpg").rename(photos / "2020" / "biden.jpg")
+    run_facetrove("embed", photos, dataset, *ONE_WORKER)
+    (photos / "2020" / "biden.jpg").rename(tmp_path / "biden.jpg")
+    (photos / "2020" / ".not-mounted").touch()
+    finished = run_facetrove("embed", photos, dataset, "--drop-vanished")
+    assert finished.returncode == 0
+    assert f"1 photo below {photos}/2020, where no photo is now, kept" in finished.stdout
+    assert finished.stdout.splitlines()[-1].endswith("of 9 photos")
+    require_message(
+        *("embed", photos, dataset, "--drop-below", photos / "2019"),
+        exit_code=2,
+        says=[f"{photos}/2019 has photos, so nothing is dropped"],
+    )
+    dropped = run_facetrove("embed", photos, dataset, "--drop-below", photos / "2020")
+    assert "dropped 1 photo" in dropped.stdout
+    assert dropped.stdout.splitlines()[-1].endswith("of 8 photos")
+
+
+@pytest.mark.parametrize("date", [15_031_526_400, -15_000_000_000])
+def test_a_photo_of_any_date_is_embedded_and_unchanged_in_the_next_run(
+    tmp_path: Path, demo_photos: Path, date: int
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(demo_photos / "biden.jpg", photos)
+    with tarfile.open(tmp_path / "a.tar", "w", dereference=True) as archive:
+        archive.add(demo_photos / "coffee.png", "coffee.png")
+    (tmp_path / "list.txt").write_text("photos/biden.jpg\n")
+    for path in (photos / "biden.jpg", tmp_path / "a.tar"):
+        os.utime(path, (date, date))
+        if path.stat().st_mtime != date:
+            pytest.skip("the file system has no such dates")
+    sources = (photos, tmp_path / "a.tar", tmp_path / "list.txt", f"{photos}/*")
+    finished = run_facetrove("embed", *sources, tmp_path / "d", *ONE_WORKER)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines()[-1].endswith("holds 1 face of 2 photos")
+    again = run_facetrove("embed", *sources, tmp_path / "d", "--dry-run")
+    assert again.stdout.splitlines() == ["2 photos found", "  2 already in the dataset"]
+
+
+def test_photos_that_are_read_in_part_are_counted(tmp_path: Path, demo_photos: Path) -> None:
+    photos, dataset = tmp_path / "photos", tmp_path / "d"
+    photos.mkdir()
+    content = (demo_photos / "biden.jpg").read_bytes()
+    (photos / "cut.jpg").write_bytes(content[:-2])
+    (photos / "copy.jpg").write_bytes(content[:-2])
+    with PIL.Image.open(demo_photos / "obama2.jpg") as picture:
+        blank = PIL.Image.new("RGB", (400, 300), "white")
+        blank.save(photos / "album.tif", save_all=True, append_images=[picture.convert("RGB")])
+    finished = run_facetrove("embed", photos, dataset, *ONE_WORKER)
+    said = [
+        "  1 photo with further pages or frames, of which only the first is looked at",
+        "  2 photos whose files end early, so that the end of the picture may be missing",
+    ]
+    assert finished.stdout.splitlines()[3:-1] == said
+    (photos / "third.jpg").write_bytes(content[:-2])  # a copy of what is in the dataset
+    said[1] = said[1].replace("2", "3")
+    run_facetrove("embed", photos, dataset, *ONE_WORKER)
+    assert run_facetrove("info", dataset).stdout.splitlines()[3:5] == said
+    document = json.loads(run_facetrove("info", dataset, "--json").stdout)
+    assert document["by_partly_read"] == {"cut_short": 3, "further_pages": 1}

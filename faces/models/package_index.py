@@ -1,0 +1,78 @@
+"""Download an archive of a package from a package index, where there is no pip to do it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+from urllib.request import Request, urlopen
+
+_DEFAULT_INDEX = "https://pypi.org/simple"
+
+_INDEX_VARIABLES = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
+"""Environment variables by which users name a mirror, those of pip first."""
+
+_JSON = "application/vnd.pypi.simple.v1+json"
+"""The index's answer in JSON (PEP 691); some mirrors know HTML alone (PEP 503)."""
+
+_TIMEOUT_SECONDS = 60
+"""Maximum time in seconds in which the index or a mirror answers nothing."""
+
+_MAX_PAGE_BYTES = 50_000_000
+"""Maximum number of bytes of the list of a package's files."""
+
+
+def download_from_index(requirement: str, sha256: str, folder: Path) -> Path:
+    """Download the archive that has a digest; proxies of the environment are used.
+
+    Args:
+        requirement: name and version of the release, as `name==version`.
+        sha256: hexadecimal sha256 of the archive.
+        folder: the folder that it is stored in.
+
+    Returns:
+        The archive's path.
+
+    Raises:
+        OSError: the index cannot be reached, or does not have the archive.
+        ValueError: it sent something else, or its address is not of http or https.
+    """
+    name = re.sub(r"[-_.]+", "-", requirement.partition("==")[0]).lower()
+    chosen = (os.environ.get(variable) for variable in _INDEX_VARIABLES)
+    index = next(filter(None, chosen), _DEFAULT_INDEX)
+    page_url = f"{index.rstrip('/')}/{name}/"
+    page = _get(page_url, _MAX_PAGE_BYTES, Accept=f"{_JSON}, text/html;q=0.1")
+    address = _address_of(page, sha256)
+    if address is None:
+        raise OSError(f"{page_url} has no file of {requirement} with sha256 {sha256}")
+    address = urljoin(page_url, address)
+    content = _get(address)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{address} has not the sha256 that the index says")
+    path = folder / Path(urlsplit(address).path).name
+    path.write_bytes(content)
+    return path
+
+
+def _get(url: str, max_bytes: int = -1, **headers: str) -> bytes:
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError(f"{url} is no address of http or https")
+    with urlopen(Request(url, headers=headers), timeout=_TIMEOUT_SECONDS) as response:
+        content: bytes = response.read(max_bytes)
+        return content
+
+
+def _address_of(page: bytes, sha256: str) -> str | None:
+    """Return the address of the file with a digest, by an index's list of files."""
+    try:
+        files = json.loads(page)["files"]
+    except ValueError:
+        links = re.findall(rb'href="([^"]+)#sha256=([0-9a-f]{64})', page)
+        files = [
+            {"url": address.decode(), "hashes": {"sha256": digest.decode()}}
+            for address, digest in links
+        ]
+    return next((file["url"] for file in files if file["hashes"].get("sha256") == sha256), None)
