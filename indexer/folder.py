@@ -15,6 +15,7 @@ import numpy as np
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.files import PRIVATE_DIR_MODE, remove_temporary_files, writer_lock
 from faces.core.kinds import is_index
+from faces.core.named import require_no_address
 from faces.core.settings import Device
 from indexer.layout import (
     LOCK,
@@ -111,6 +112,7 @@ class IndexWriter:
             WrongUsageError: the folder is not an index's, or was written by a newer facetrove.
             BusyError: another process is writing the index.
         """
+        require_no_address(path)
         _require_index_or_empty(path)
         existed = path.exists()
         path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIR_MODE)

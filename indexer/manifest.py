@@ -29,6 +29,7 @@ from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.files import PRIVATE_DIR_MODE, atomic_write
 from faces.core.hashing import sha256_of
 from faces.core.kinds import is_dataset, is_index
+from faces.core.named import require_no_address
 from indexer.layout import (
     MANIFEST_NAME,
     current_path,
@@ -234,6 +235,7 @@ def read_current(index: str | Path) -> Manifest:
         WrongUsageError: there is no index at that path, or a newer facetrove wrote it.
         CorruptFileError: CURRENT or the manifest is not what was written.
     """
+    require_no_address(index)
     index_dir = Path(index)
     if not is_index(index_dir):
         if is_dataset(index_dir):

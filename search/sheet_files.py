@@ -7,6 +7,7 @@ from pathlib import Path
 import PIL.Image
 
 from faces.core.errors import WrongUsageError
+from faces.core.named import require_no_address
 
 SHEET_MARK = "facetrove contact sheet"
 """Value of the Exif tag `EXIF_SOFTWARE` by which contact sheets are recognised."""
@@ -27,6 +28,7 @@ def require_picture_name(path: Path) -> None:
         WrongUsageError: the suffix is not one of `SHEET_SUFFIXES`, the file exists and is no
             contact sheet, or its folder does not exist.
     """
+    require_no_address(path)
     if path.suffix.lower() not in SHEET_SUFFIXES:
         raise WrongUsageError(
             f"{path} does not name a picture format; end it in one of {', '.join(SHEET_SUFFIXES)}"

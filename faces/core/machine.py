@@ -8,6 +8,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_config_path
 
+from faces.core.named import absolute
+
 
 def available_threads() -> int:
     """Return the number of processor cores that this process may use."""
@@ -21,7 +23,7 @@ def cache_dir() -> Path:
     user's cache folder.
     """
     chosen = os.environ.get("FACETROVE_CACHE")
-    return Path(chosen).absolute() if chosen else user_cache_path("facetrove", appauthor=False)
+    return absolute(chosen) if chosen else user_cache_path("facetrove", appauthor=False)
 
 
 def config_dir() -> Path:
@@ -31,7 +33,7 @@ def config_dir() -> Path:
     user's folder of settings.
     """
     chosen = os.environ.get("FACETROVE_CONFIG")
-    return Path(chosen).absolute() if chosen else user_config_path("facetrove", appauthor=False)
+    return absolute(chosen) if chosen else user_config_path("facetrove", appauthor=False)
 
 
 def anyone_may_write(folder: Path) -> bool:

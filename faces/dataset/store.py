@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
+from faces.core.named import require_no_address
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.core.tables import Tabular
 from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
@@ -65,6 +66,7 @@ class Dataset:
             WrongUsageError: there is no dataset at `path`.
             CorruptFileError: dataset.json cannot be read, or is of another format version.
         """
+        require_no_address(path)
         path = Path(path)
         if not is_dataset(path):
             if is_index(path):

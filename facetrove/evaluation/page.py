@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.files import atomic_write
+from faces.core.named import require_no_address
 
 if TYPE_CHECKING:
     from facetrove.evaluation.tables import Table
@@ -96,6 +97,7 @@ def require_report_name(path: Path) -> None:
 
     An existing file is replaced only if it is a report.
     """
+    require_no_address(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise WrongUsageError(
             f"report {path} does not end in .html; a report is a web page: end its name in .html"
