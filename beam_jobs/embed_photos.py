@@ -118,6 +118,7 @@ def _listing(
         options.rename,
         limits=options.source_limits,
         access=options.access,
+        date_order=options.date_order,
         on_progress=on_progress,
     )
 

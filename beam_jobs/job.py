@@ -49,7 +49,7 @@ def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> Pho
         existing.require_selection(options.selection or existing.selection)
         existing = existing.with_metadata(metadata_of(listing))
     plan = make_plan(listing, existing, _to_retry(options, existing), group_copies=False)
-    return PhotosFound.of(plan)
+    return PhotosFound.of(plan, listing)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class EmbedJob:
                 run.drop(plan.vanished)
             done, total, stage_seconds = count_run(writer)
             summary = EmbedSummary(
-                found=PhotosFound.of(plan),
+                found=PhotosFound.of(plan, listing),
                 num_dropped=len(plan.vanished) if options.drop_vanished else 0,
                 done=done,
                 total=total,

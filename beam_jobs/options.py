@@ -10,6 +10,7 @@ from faces.core.kinds import is_dataset
 from faces.core.settings import Access, FaceSelection, PhotoLimits, SourceLimits
 from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
+from faces.photos.list_values import DateOrder
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class EmbedOptions:
             changed.
         drop_vanished: whether to drop the faces of photos that no longer exist at their uri.
         rename: names that columns of photo lists get instead of those in the files, by these.
+        date_order: what dates in photo lists, such as 03/04/1996, begin with where no date of the
+            column says it: `day` or `month`; None: such a column stays text.
         deletions_of: path of another dataset, of any models; the faces that were deleted from it
             are kept away from this dataset, too. None: only this dataset's own.
     """
@@ -38,6 +41,7 @@ class EmbedOptions:
     retry_rejected: bool = False
     drop_vanished: bool = False
     rename: Mapping[str, str] = field(default_factory=dict)
+    date_order: DateOrder | None = None
     deletions_of: str | Path | None = None
 
 

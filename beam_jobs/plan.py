@@ -16,6 +16,7 @@ from faces.dataset.deletions import read_deletions
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
+from faces.photos.metadata import finite
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path, photo_path
 
@@ -86,6 +87,8 @@ def make_plan(
         retry: reasons of the rejected photos that are tried again.
         group_copies: whether to look for possible copies, for which files are opened.
     """
+    if dataset is not None:
+        listing = listing.spelled_like(dataset.metadata)
     metadata = metadata_of(listing) if dataset is None else dataset.metadata
     stored = _photos_in_dataset(dataset, metadata)
     let_in = _have_let_in_faces(dataset, stored)
@@ -173,6 +176,8 @@ def _unchanged(
     same = pa.array(np.ones(len(previous), dtype=bool))
     for name, now in columns.items():
         before = previous[name]
+        if pa.types.is_floating(before.type):
+            before = finite(before)
         equal = pc.or_(
             pc.and_(pc.is_null(now), pc.is_null(before)),
             pc.fill_null(pc.equal(now, before), False),
@@ -192,25 +197,21 @@ def _metadata_columns(
 ) -> dict[str, pa.ChunkedArray]:
     """Return the metadata columns of the listed photos.
 
-    A photo without a value in any photo list keeps the values that it has in the dataset.
+    A photo has the value of the photo lists that name it and have the column, even a null. Where
+    there is no such list, it keeps the value that it has in the dataset.
     """
-    has_values = _has_list_values(listing, listed)
     columns = {}
     for field in metadata:
-        before = previous[field.name]
-        now = pa.nulls(len(listed), field.type)
+        columns[field.name] = previous[field.name]
+        if pa.types.is_floating(field.type):
+            columns[field.name] = finite(previous[field.name])
         if field.name in listed.column_names:
             now = listed[field.name].cast(field.type)
-        columns[field.name] = pc.if_else(has_values, now, before)
+            if listing.given is not None:
+                given = listing.given[field.name].take(listing.reading_order)
+                now = pc.if_else(given, now, columns[field.name])
+            columns[field.name] = now
     return columns
-
-
-def _has_list_values(listing: PhotoListing, listed: pa.Table) -> pa.Array:
-    """Return an (n,) bool mask of the photos that have a value in any column of a photo list."""
-    has_values = np.zeros(len(listed), dtype=bool)
-    for field in metadata_of(listing):
-        has_values |= listed[field.name].is_valid().to_numpy()
-    return pa.array(has_values)
 
 
 def _has_result(photos: pa.Table) -> pa.Array:

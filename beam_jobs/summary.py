@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from beam_jobs.plan import Plan
 from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.writing import DatasetWriter
+from faces.photos.listed import PhotoListing
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class PhotosFound:
         num_out_of_reach: number of unchanged photos whose files cannot be read now; their rows in
             the dataset stay.
         num_vanished: number of photos in the dataset that no longer exist at their uri.
+        open_dates: columns of photo lists that stay text because no value says whether their dates
+            begin with the day or the month, as `people.csv: Date`.
     """
 
     num_photos: int
@@ -35,16 +38,24 @@ class PhotosFound:
     num_unchanged: int
     num_out_of_reach: int
     num_vanished: int
+    open_dates: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan) -> PhotosFound:
+    def of(cls, plan: Plan, listing: PhotoListing) -> PhotosFound:
         """Count the photos of a plan.
 
         Args:
             plan: the plan of an embed job.
+            listing: the listing that the plan was made for.
         """
         parts = (plan.num_new, plan.num_changed, plan.num_retried, plan.num_unchanged)
-        return cls(sum(parts), *parts, plan.num_out_of_reach, len(plan.vanished))
+        return cls(
+            sum(parts),
+            *parts,
+            plan.num_out_of_reach,
+            num_vanished=len(plan.vanished),
+            open_dates=listing.open_dates,
+        )
 
 
 @dataclass(frozen=True)

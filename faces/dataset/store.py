@@ -41,6 +41,7 @@ from faces.dataset.schema import (
     read_table,
     value_runs,
 )
+from faces.photos.metadata import spelled_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +122,8 @@ class Dataset:
     def with_metadata(self, columns: pa.Schema) -> Dataset:
         """Return a copy of this dataset with those of `columns` added that its metadata lacks.
 
+        Names that differ only in upper and lower case are names of one column.
+
         Args:
             columns: names and types of metadata columns.
 
@@ -128,14 +131,18 @@ class Dataset:
             WrongUsageError: the dataset's column of that name cannot hold values of the new type.
         """
         metadata = self.metadata
-        for field in columns:
-            position = metadata.get_field_index(field.name)
+        for name, field in zip(spelled_as(columns.names, metadata.names), columns, strict=True):
+            position = metadata.get_field_index(name)
             if position < 0:
                 metadata = metadata.append(field)
             elif not _holds_values_of(metadata.field(position).type, field.type):
+                kinds = metadata.field(position).type, field.type
+                dates = pa.types.is_temporal(kinds[0]) and pa.types.is_string(kinds[1])
+                hint = "; --date-order says what dates begin with" if dates else ""
                 raise WrongUsageError(
-                    f"column {field.name!r} is {field.type} in the photo list and "
-                    f"{metadata.field(position).type} in dataset {self.path}; make them the same"
+                    f"column {name!r} is {field.type} in the photo list and "
+                    f"{metadata.field(position).type} in dataset {self.path}; make them the same, "
+                    f"or remove it: facetrove columns {self.path} --remove {name}{hint}"
                 )
         return Dataset(self.path, replace(self.settings, metadata=metadata))
 
@@ -364,6 +371,7 @@ class FaceTables(Tabular):
 
 
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
-    """Return whether a column can hold values: text can hold those that read back the same."""
+    """Return whether a column can hold values: text those that read back the same, times dates."""
     as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
-    return bool(column == values or as_text)
+    as_times = pa.types.is_timestamp(column) and values == pa.date32()
+    return bool(column == values or as_text or as_times)

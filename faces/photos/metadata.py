@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from unicodedata import normalize
+
 import pyarrow as pa
+import pyarrow.compute as pc
+
+NAME_COLUMNS = ("uri", "path")
+"""Names that the column with the photos' names may have."""
+
+_KNOWN_COLUMNS = (*NAME_COLUMNS, "person", "taken")
+"""Columns with a meaning, which are always spelled so."""
 
 METADATA_TYPES = {
     str(kind): kind
@@ -40,5 +50,51 @@ RESERVED_PREFIX = "facetrove_"
 
 
 def is_reserved(name: str) -> bool:
-    """Return whether no metadata column of a photo list may have a name."""
-    return name in RESERVED_COLUMNS or name.startswith(RESERVED_PREFIX)
+    """Return whether no metadata column of a photo list may have a name, in any case."""
+    key = column_key(name)
+    return key in RESERVED_COLUMNS or key.startswith(RESERVED_PREFIX)
+
+
+def column_key(name: str) -> str:
+    """Return what is equal for two names of columns that mean one column.
+
+    Upper and lower case, spaces around the name and the form in Unicode make no difference.
+    """
+    return normalize("NFC", normalize("NFC", name.strip()).casefold())
+
+
+def column_name(name: str) -> str:
+    """Return the name of a list's column as it is stored: `Person` is `person`."""
+    key = column_key(name)
+    return key if key in _KNOWN_COLUMNS else normalize("NFC", name.strip())
+
+
+def spelled_as(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return names of columns, each as it is spelled among the known ones if it is one of them."""
+    exact = list(known)
+    spellings: dict[str, str] = {}
+    for name in exact:
+        spellings.setdefault(column_key(name), name)
+    return [name if name in exact else spellings.get(column_key(name), name) for name in names]
+
+
+class Renamed:
+    """The names that columns of photo lists get instead of those in the files.
+
+    Args:
+        names: the new names by the old ones; upper and lower case of an old one make no difference.
+    """
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._by_name = dict(names)
+        self._by_key = {column_key(name): new for name, new in names.items()}
+
+    def name_of(self, name: str) -> str:
+        """Return the name that a list's column is stored by."""
+        new = self._by_name.get(name) or self._by_key.get(column_key(name), name)
+        return column_name(new)
+
+
+def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return decimal numbers with null for those that are not finite, as in a photo list."""
+    return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, numbers.type))

@@ -160,6 +160,12 @@ run_options = gathered(
         help="Store column OLD of the photo lists as column NEW. May be given several times.",
     ),
     click.option(
+        "--date-order",
+        type=click.Choice(["day", "month"]),
+        help="What dates in photo lists such as 03/04/1996 begin with. It counts for columns in "
+        "which no day is above 12; without it, these stay text.",
+    ),
+    click.option(
         "--deletions-of",
         type=click.Path(path_type=Path),
         metavar="DATASET",

@@ -27,6 +27,7 @@ def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
     ):
         if count:
             click.echo(f"  {count:,} {what}")
+    _show_open_dates(found)
     _show_missing(found)
 
 
@@ -47,11 +48,21 @@ def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool
         show_kept_away(done, dataset)
     elif not summary.num_dropped:
         click.echo("nothing is new")
+    _show_open_dates(found)
     if summary.num_dropped:
         click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
     else:
         _show_missing(found)
     click.echo(f"{printable(str(dataset))} holds {faces_of_photos(summary.total)}")
+
+
+def _show_open_dates(found: ft.PhotosFound) -> None:
+    """Warn of columns that stay text because nothing says what their dates begin with."""
+    for column in found.open_dates:
+        click.echo(
+            f"warning: {printable(column)} stays text, because its dates may begin with the day or "
+            "the month; say which with --date-order day or --date-order month"
+        )
 
 
 def _show_missing(found: ft.PhotosFound) -> None:

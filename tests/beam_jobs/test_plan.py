@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard import embed_shard
+from faces.core.errors import WrongUsageError
 from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
@@ -203,3 +206,85 @@ def test_numbers_go_into_a_column_of_text(
         )
     rows = Dataset.open(dataset.path).photos().to_pylist()
     assert {row["album"] for row in rows} == {"Summer", "2020", None}
+
+
+def embed_list(
+    dataset: Dataset, pipeline: FacePipeline, folder: Path, text: str, *more: Path
+) -> tuple[Dataset, tuple[int, int, int, int]]:
+    """Embed a photo list; return the dataset, and how many photos were new, changed and so on."""
+    path = folder / "list.csv"
+    path.write_text(text)
+    listing = list_photos([path, *more])
+    todo = plan(dataset, path, *more)
+    if len(todo.to_do):
+        write(Dataset.open(dataset.path).with_metadata(metadata_of(listing)), todo, pipeline)
+    return Dataset.open(dataset.path), counts(todo)
+
+
+def column_by_name(dataset: Dataset, column: str) -> dict[str, object]:
+    photos = dataset.photos([column])
+    return dict(zip(names(photos["uri"]), photos[column].to_pylist(), strict=True))
+
+
+def test_a_corrected_header_is_the_same_column(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    dataset, _ = embed_list(dataset, pipeline, photos, "path,Person,Album\nbiden.jpg,Joe,DC\n")
+    dataset, counted = embed_list(
+        dataset, pipeline, photos, "path,person,album\nbiden.jpg,Joe,Camp\n"
+    )
+    assert counted == (0, 1, 0, 0)
+    assert dataset.metadata.names == ["person", "Album"]
+    assert column_by_name(dataset, "Album")["biden.jpg"] == "Camp"
+
+
+def test_an_empty_value_of_a_list_is_empty(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    begun = "path,person,year\nbiden.jpg,Wrong,2013\ncoffee.png,Cup,\n"
+    dataset, _ = embed_list(dataset, pipeline, photos, begun)
+    # Neither a folder, nor a list without the column or the photo, says anything of it.
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)
+    for text in ("path,year\nbiden.jpg,2013\n", "path,person\ncoffee.png,Cup\n"):
+        dataset, counted = embed_list(dataset, pipeline, photos, text, photos)
+        assert counted == (0, 0, 0, 3)
+    dataset, counted = embed_list(dataset, pipeline, photos, "path,person\nbiden.jpg,\n")
+    assert counted == (0, 1, 0, 0)
+    assert column_by_name(dataset, "person")["biden.jpg"] is None
+    assert column_by_name(dataset, "year")["biden.jpg"] == 2013
+    assert counts(plan(dataset, photos / "list.csv")) == (0, 0, 0, 1)
+
+
+def test_a_number_that_is_not_finite_changes_no_photo(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    table = pa.table({"path": ["biden.jpg", "coffee.png"], "rating": [1.5, float("nan")]})
+    pq.write_table(table, photos / "list.parquet")
+    listing = list_photos([photos / "list.parquet"])
+    settings = dataset.with_metadata(metadata_of(listing))
+    write(settings, plan(dataset, photos / "list.parquet"), pipeline)
+    assert counts(plan(dataset, photos / "list.parquet")) == (0, 0, 0, 2)
+    # A dataset of an earlier version may hold such a number.
+    dataset = Dataset.open(dataset.path)
+    for part in dataset.committed_parts():
+        path = dataset.part_path("photos", part)
+        photos_table = pq.read_table(path)
+        if "rating" in photos_table.column_names:
+            numbers = pa.chunked_array([pa.array([float("nan")] * len(photos_table))])
+            position = photos_table.schema.get_field_index("rating")
+            pq.write_table(photos_table.set_column(position, "rating", numbers), path)
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)
+
+
+def test_dates_go_into_a_column_of_times(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    dataset, _ = embed_list(dataset, pipeline, photos, "path,at\nbiden.jpg,2013-01-01 10:00\n")
+    dataset, _ = embed_list(dataset, pipeline, photos, "path,at\ncoffee.png,2014-02-03\n")
+    assert column_by_name(dataset, "at")["coffee.png"] == datetime(2014, 2, 3)
+    with pytest.raises(WrongUsageError, match="--remove at; --date-order says what dates begin"):
+        embed_list(dataset, pipeline, photos, "path,at\ncoffee.png,03.02.2014\n")

@@ -201,3 +201,18 @@ def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos
     assert not any("obama2" in match["uri"] for match in matches)
     shutil.copy(demo_photos / "obama2.jpg", photos)
     assert "holds 7 faces of 9 photos" in run_facetrove("embed", photos, dataset).stdout
+
+
+def test_a_column_of_open_dates_is_warned_of_until_its_order_is_said(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text(f"path,Date\n{demo_photos / 'biden.jpg'},03.04.1996\n")
+    warning = f"warning: {people}: Date stays text"
+    finished = run_facetrove("embed", people, tmp_path / "d", "--dry-run")
+    assert finished.returncode == 0 and warning in finished.stdout
+    assert "--date-order day or --date-order month" in finished.stdout
+    as_json = run_facetrove("embed", people, tmp_path / "d", "--dry-run", "--json")
+    assert json.loads(as_json.stdout)["open_dates"] == [f"{people}: Date"]
+    said = run_facetrove("embed", people, tmp_path / "d", "--dry-run", "--date-order", "day")
+    assert said.returncode == 0 and "warning" not in said.stdout
