@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError, first_line
 from faces.dataset.schema import face_schema
+from faces.photos.metadata import places_columns
 from indexer.manifest import REBUILD
 
 BATCH_ROWS = 1 << 14
@@ -42,8 +43,12 @@ def with_columns(table: pa.Table, columns: pa.Schema) -> pa.Table:
 
 
 def faces_schema(metadata: pa.Schema) -> pa.Schema:
-    """Return the columns of faces.arrow for a dataset with the given metadata columns."""
-    return pa.schema([*FACES_SCHEMA, *metadata])
+    """Return the columns of faces.arrow for a dataset with the given metadata columns.
+
+    Those of `faces.photos.metadata.places_columns` follow the metadata. Segments of earlier
+    versions lack them.
+    """
+    return pa.schema([*FACES_SCHEMA, *metadata, *places_columns(metadata)])
 
 
 class Faces:

@@ -41,7 +41,7 @@ from faces.dataset.schema import (
     read_table,
     value_runs,
 )
-from faces.photos.metadata import spelled_as
+from faces.photos.metadata import is_places_column, places_columns, spelled_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +229,8 @@ class Dataset:
         Args:
             columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
                 values are those of the photo `uri`, or where it has none, those of the first of
-                `also_at` that has one; None: all but the metadata.
+                `also_at` that has one; the values of all places are in the columns that
+                `faces.photos.metadata.places_column` names; None: all but the metadata.
             photos: an earlier result of `photos` that has the metadata columns asked for: the faces
                 are those of that state, whatever has been written since. A subset of its rows
                 selects the faces of these photos; it must have all rows of a content or none.
@@ -337,10 +338,10 @@ class FaceTables(Tabular):
     def __iter__(self) -> Iterator[pa.Table]:
         dataset, names = self.dataset, self.columns
         schema = face_schema(dataset.contract.dimension)
-        metadata = [name for name in names if name in dataset.metadata.names]
+        metadata = [name for name in dataset.metadata.names if name in names]
         read_photos = dataset.photos_in_parts if self.with_withheld else dataset.photos
         photos = read_photos(metadata) if self.photos is None else self.photos
-        from_photos = ["uri", "also_at", *metadata]
+        from_photos = ["uri", "also_at", *metadata, *filter(is_places_column, names)]
         read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in from_photos]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
@@ -364,7 +365,9 @@ class FaceTables(Tabular):
         """Return all faces as one Arrow table; without rows where there are no faces."""
         also_at = pa.field("also_at", pa.list_(pa.string()))
         schema = face_schema(self.dataset.contract.dimension)
-        fields = {field.name: field for field in (*schema, also_at, *self.dataset.metadata)}
+        metadata = self.dataset.metadata
+        known = (*schema, also_at, *metadata, *places_columns(metadata))
+        fields = {field.name: field for field in known}
         empty = pa.schema([fields[name] for name in self.columns]).empty_table()
         tables = list(self)
         return pa.concat_tables(tables) if tables else empty

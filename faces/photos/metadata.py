@@ -49,6 +49,29 @@ RESERVED_PREFIX = "facetrove_"
 """Beginning of names that facetrove may give to helper columns, and no metadata column may have."""
 
 
+_PLACES_PREFIX = f"{RESERVED_PREFIX}places_"
+
+
+def places_column(name: str) -> str:
+    """Return the name of the column with the values that a metadata column has at all places.
+
+    Where a photo's content lies at several places, and these have different values, it lists the
+    value of each place, in the order of `uri` and then `also_at`; elsewhere it is null. A place
+    without a value has that of the metadata column itself.
+    """
+    return _PLACES_PREFIX + name
+
+
+def is_places_column(name: str) -> bool:
+    """Return whether a column's name is one that `places_column` makes."""
+    return name.startswith(_PLACES_PREFIX)
+
+
+def places_columns(metadata: pa.Schema) -> list[pa.Field]:
+    """Return the fields of the `places_column` of each metadata column."""
+    return [pa.field(places_column(field.name), pa.list_(field.type)) for field in metadata]
+
+
 def is_reserved(name: str) -> bool:
     """Return whether no metadata column of a photo list may have a name, in any case."""
     key = column_key(name)
