@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+
 from beam_jobs.job_progress import progress_reports
 from beam_jobs.options import EmbedOptions
 from beam_jobs.plan import make_plan, metadata_of
@@ -20,6 +22,7 @@ from beam_jobs.summary import EmbedSummary, PhotosFound, count_run
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection
+from faces.dataset.contradictions import contradictions, num_contradictory
 from faces.dataset.deleted_pictures import copy_withheld
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
@@ -30,6 +33,7 @@ from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.photos.listed import PhotoListing
+from faces.photos.metadata import TAKEN
 from faces.photos.rejection import LIMIT_REASONS, TRANSIENT_REASONS, RejectReason
 
 
@@ -47,7 +51,7 @@ def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> Pho
     existing = Dataset.open(dataset) if is_dataset(dataset) else None
     if existing is not None:
         existing.require_selection(options.selection or existing.selection)
-        existing = existing.with_metadata(metadata_of(listing))
+        existing = existing.with_metadata(_with_taken(metadata_of(listing), existing))
     plan = make_plan(listing, existing, _to_retry(options, existing), group_copies=False)
     return PhotosFound.of(plan, listing)
 
@@ -128,9 +132,8 @@ class EmbedJob:
         options = self.options
         before = Dataset.open(self.dataset) if is_dataset(self.dataset) else None
         selection = options.selection or (before.selection if before else FaceSelection())
-        settings = DatasetSettings(
-            self.pipeline.contract, selection, metadata_of(listing), options.limits
-        )
+        metadata = _with_taken(metadata_of(listing), before)
+        settings = DatasetSettings(self.pipeline.contract, selection, metadata, options.limits)
         if before is not None and deletions_of is not None:
             follow_deletions(before, deletions_of.path)
         with DatasetWriter.open(self.dataset, settings) as writer:
@@ -152,6 +155,7 @@ class EmbedJob:
                 seconds=round(time.monotonic() - start, 3),
                 stage_seconds=stage_seconds,
                 runs_on=self.pipeline.runs_on,
+                contradictory=num_contradictory(contradictions(writer.dataset)),
             )
             writer.finish(asdict(summary) if writer.committed_parts() else None)
             return summary
@@ -163,3 +167,15 @@ def _to_retry(options: EmbedOptions, before: Dataset | None) -> set[RejectReason
         return set(RejectReason)
     limits_changed = before is not None and before.limits != options.limits
     return {*TRANSIENT_REASONS, *(LIMIT_REASONS if limits_changed else ())}
+
+
+def _with_taken(metadata: pa.Schema, before: Dataset | None) -> pa.Schema:
+    """Return metadata columns with `taken`, which every dataset has: photos say it themselves.
+
+    Args:
+        metadata: the columns of the photo lists.
+        before: the dataset as it was; None: it is new. If it has the column, its type counts.
+    """
+    if TAKEN in metadata.names or (before is not None and TAKEN in before.metadata.names):
+        return metadata
+    return metadata.append(pa.field(TAKEN, pa.timestamp("us")))

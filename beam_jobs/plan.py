@@ -16,7 +16,7 @@ from faces.dataset.deletions import read_deletions
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
-from faces.photos.metadata import finite
+from faces.photos.metadata import TAKEN, as_taken, finite
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path, photo_path
 
@@ -110,6 +110,8 @@ def make_plan(
     num_new, num_retried, num_to_do = (
         pc.sum(mask).as_py() or 0 for mask in (is_new, retried, selected)
     )
+    if TAKEN in columns:
+        columns[TAKEN] = _taken_by_lists(columns[TAKEN], listing, previous)
     columns["result_before"] = pc.if_else(has_result, "", previous["reason"])
     to_do = pa.table(columns).filter(selected)
     if group_copies:
@@ -143,7 +145,7 @@ def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table
         columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
         return current_photos(pa.schema(columns).empty_table())
     compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason", "kept_away"]
-    return dataset.photos_in_parts([*compared, *metadata.names])
+    return dataset.photos_in_parts([*compared, "exif_taken", *metadata.names])
 
 
 def _have_let_in_faces(dataset: Dataset | None, photos: pa.Table) -> pa.Array:
@@ -210,8 +212,28 @@ def _metadata_columns(
             if listing.given is not None:
                 given = listing.given[field.name].take(listing.reading_order)
                 now = pc.if_else(given, now, columns[field.name])
+            if field.name == TAKEN:
+                now = pc.coalesce(now, as_taken(previous["exif_taken"], field.type))
             columns[field.name] = now
     return columns
+
+
+def _taken_by_lists(
+    taken: pa.ChunkedArray, listing: PhotoListing, previous: pa.Table
+) -> pa.ChunkedArray:
+    """Return the values of `taken` that lists gave, which count before what the photos say.
+
+    Args:
+        taken: (n,) the values of the listed photos.
+        listing: the listing.
+        previous: the listed photos' rows in the dataset.
+    """
+    of_photo = as_taken(previous["exif_taken"], taken.type)
+    by_list = pc.invert(pc.fill_null(pc.equal(taken, of_photo), False))
+    if TAKEN in listing.photos.column_names:
+        is_said = listing.photos[TAKEN].is_valid().take(listing.reading_order)
+        by_list = pc.or_(by_list, is_said)
+    return pc.if_else(by_list, taken, pa.scalar(None, taken.type))
 
 
 def _has_result(photos: pa.Table) -> pa.Array:

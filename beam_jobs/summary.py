@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,6 +72,8 @@ class EmbedSummary:
         stage_seconds: seconds summed over all workers, by stage: read, decode, detect, align,
             embed.
         runs_on: engine and device that each model runs on, by the model's name.
+        contradictory: numbers of photos with faces that lie at several places for which photo lists
+            say different things, by column.
     """
 
     found: PhotosFound
@@ -82,6 +84,7 @@ class EmbedSummary:
     seconds: float
     stage_seconds: dict[str, float]
     runs_on: dict[str, str]
+    contradictory: dict[str, int] = field(default_factory=dict)
 
 
 def count_run(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict[str, float]]:

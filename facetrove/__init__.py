@@ -60,6 +60,10 @@ if TYPE_CHECKING:
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
     from faces.core.settings import SourceLimits as SourceLimits
+    from faces.dataset.columns import ListColumn as ListColumn
+    from faces.dataset.columns import list_columns as list_columns
+    from faces.dataset.columns import remove_column as remove_column
+    from faces.dataset.columns import rename_column as rename_column
     from faces.dataset.counts import DatasetCounts as DatasetCounts
     from faces.dataset.deletion_records import Deletion as Deletion
     from faces.dataset.deletion_records import DeletionRequest as DeletionRequest
@@ -153,6 +157,7 @@ __all__ = [
     "HeldFaces",
     "Identification",
     "JointProbe",
+    "ListColumn",
     "Manifest",
     "Match",
     "ModelCard",
@@ -191,6 +196,7 @@ __all__ = [
     "find_faces",
     "find_held",
     "import_faces",
+    "list_columns",
     "list_deletions",
     "list_models",
     "open_dataset",
@@ -201,6 +207,8 @@ __all__ = [
     "purge",
     "read_pairs",
     "reembed",
+    "remove_column",
+    "rename_column",
     "undo",
     "verify_index",
     "write_contact_sheet",
@@ -236,6 +244,7 @@ _DEFINITIONS = {
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
     "JointProbe": "search.results:JointProbe",
+    "ListColumn": "faces.dataset.columns:ListColumn",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
     "ModelCard": "faces.models.catalog:ModelCard",
@@ -273,6 +282,7 @@ _DEFINITIONS = {
     "find_faces": "facetrove.finding:find_faces",
     "find_held": "facetrove.held:find_held",
     "import_faces": "beam_jobs.import_faces:import_faces",
+    "list_columns": "faces.dataset.columns:list_columns",
     "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",
     "open_dataset": "faces.dataset.store:Dataset.open",
@@ -283,6 +293,8 @@ _DEFINITIONS = {
     "purge": "indexer.purge:purge",
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",
+    "remove_column": "faces.dataset.columns:remove_column",
+    "rename_column": "faces.dataset.columns:rename_column",
     "undo": "indexer.undo:undo",
     "verify_index": "indexer.verify:verify_index",
     "write_contact_sheet": "search.contact_sheet:write_contact_sheet",

@@ -75,10 +75,12 @@ PHOTO_SCHEMA = pa.schema(
         # and in most rows of copies.
         pa.field("picture_hash", pa.binary()),
         pa.field("kept_away", pa.list_(KEPT_AWAY)),  # null: none
+        # EXIF's DateTimeOriginal, see faces.photos.taken; null where the photo does not say it.
+        pa.field("exif_taken", pa.timestamp("us")),
     ]
 )
 
-ADDED_COLUMNS = ("picture_hash", "kept_away")
+ADDED_COLUMNS = ("picture_hash", "kept_away", "exif_taken")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
 

@@ -138,7 +138,8 @@ class Dataset:
             elif not _holds_values_of(metadata.field(position).type, field.type):
                 kinds = metadata.field(position).type, field.type
                 dates = pa.types.is_temporal(kinds[0]) and pa.types.is_string(kinds[1])
-                hint = "; --date-order says what dates begin with" if dates else ""
+                hint = f", or store it by another name: --rename {name}=list_{name}"
+                hint += "; --date-order says what dates begin with" if dates else ""
                 raise WrongUsageError(
                     f"column {name!r} is {field.type} in the photo list and "
                     f"{metadata.field(position).type} in dataset {self.path}; make them the same, "

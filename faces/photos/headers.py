@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from faces.core.channel import Buffer
+
 MAX_SEGMENTS = 200
 """Maximum number of segments of a JPEG before its first scan. Colour profiles may take 255, but
 hardly more than ten; Pillow looks at each one."""
@@ -50,7 +52,7 @@ class TooMuchInHeaderError(Exception):
     """An error about a header that would cost a decoder far more than any real photo's."""
 
 
-def _segments(content: bytes) -> Iterator[_Segment]:
+def jpeg_segments(content: bytes) -> Iterator[_Segment]:
     """Yield the segments of a JPEG up to its first scan.
 
     Raises:
@@ -101,7 +103,7 @@ def scans_of_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> i
     pixels = 0
     last = None
     try:
-        for last in _segments(content):
+        for last in jpeg_segments(content):
             marker, start, _ = last
             if marker == 0xE1 and content[start : start + 4] == b"Exif":
                 num_exif += 1
@@ -138,7 +140,7 @@ def require_bounded_header(content: bytes) -> None:
             than it has.
     """
     if content[:2] == b"\xff\xd8":
-        for _ in _segments(content):
+        for _ in jpeg_segments(content):
             pass
     elif content[:4] == b"GIF8":
         if content.count(b"\x21\xfe") > MAX_GIF_COMMENTS:
@@ -146,16 +148,16 @@ def require_bounded_header(content: bytes) -> None:
     elif content[:4] in (b"II*\0", b"MM\0*"):
         require_bounded_directory(content)
     elif content[:8] == b"\x89PNG\r\n\x1a\n":
-        exif = _png_exif(content)
+        exif = bytes(png_exif(content))
         if exif[:4] in (b"II*\0", b"MM\0*"):
             require_bounded_directory(exif)
 
 
-def _png_exif(content: bytes) -> bytes:
+def png_exif(content: Buffer) -> Buffer:
     """Return the EXIF chunk of a PNG, if it is among its first chunks; else nothing."""
     position = 8
     for _ in range(MAX_SEGMENTS):
-        head = content[position : position + 8]
+        head = bytes(content[position : position + 8])
         if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
             break
         size = int.from_bytes(head[:4], "big")
@@ -186,7 +188,7 @@ def require_bounded_directory(content: bytes) -> None:
         return
     (first,) = struct.unpack_from(f"{order}4xI", content)
     total = 0
-    for _, kind, count, _ in _entries(content, first, order):
+    for _, kind, count, _ in tiff_entries(content, first, order):
         size = _TYPE_BYTES.get(kind, 1) * count
         if size > 4:
             total += size
@@ -198,7 +200,7 @@ _SLACK_BYTES = 65_536
 """Bytes of directory values that a TIFF may have twice."""
 
 
-def _entries(content: bytes, start: int, order: str) -> Iterator[tuple[int, int, int, bytes]]:
+def tiff_entries(content: Buffer, start: int, order: str) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield tag, type, count and value field of each entry of a TIFF directory."""
     if start + 2 > len(content):
         return
@@ -225,7 +227,7 @@ def exif_orientation(exif: bytes) -> int | None:
         return None
     order = "<" if exif[:2] == b"II" else ">"
     (first,) = struct.unpack_from(f"{order}4xI", exif)
-    for tag, kind, _, field in _entries(exif, first, order):
+    for tag, kind, _, field in tiff_entries(exif, first, order):
         if tag == _ORIENTATION and kind in (1, 3, 4):
             form = {1: "B", 3: "H", 4: "I"}[kind]
             (value,) = struct.unpack_from(f"{order}{form}", field)

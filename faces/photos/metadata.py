@@ -11,7 +11,11 @@ import pyarrow.compute as pc
 NAME_COLUMNS = ("uri", "path")
 """Names that the column with the photos' names may have."""
 
-_KNOWN_COLUMNS = (*NAME_COLUMNS, "person", "taken")
+PERSON, TAKEN = "person", "taken"
+"""The columns that say whom a photo shows, and when it was taken. A list's value of `taken` counts
+before the photo's own, which is the column `exif_taken`."""
+
+_KNOWN_COLUMNS = (*NAME_COLUMNS, PERSON, TAKEN)
 """Columns with a meaning, which are always spelled so."""
 
 METADATA_TYPES = {
@@ -31,7 +35,7 @@ RESERVED_COLUMNS = frozenset(
     {
         # Columns of photos: faces.dataset.schema.PHOTO_SCHEMA.
         *("uri", "num_bytes", "mtime_ns", "photo_id", "width", "height", "num_faces"),
-        *("status", "reason", "is_copy", "picture_hash", "kept_away"),
+        *("status", "reason", "is_copy", "picture_hash", "kept_away", "exif_taken"),
         # Columns of faces: faces.dataset.schema.face_schema.
         *("face_id", "box", "landmarks", "score", "face_size", "sharpness", "brightness"),
         *("yaw", "pitch", "roll", "embedding_norm", "embedding"),
@@ -121,3 +125,12 @@ class Renamed:
 def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return decimal numbers with null for those that are not finite, as in a photo list."""
     return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, numbers.type))
+
+
+def as_taken(times: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    """Return (n,) timestamp[us] as values of a column `taken` of some type; null if none fits."""
+    if pa.types.is_string(kind):
+        return pc.strftime(pc.cast(times, pa.timestamp("s"), safe=False), "%Y-%m-%d %H:%M:%S")
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return pc.cast(times, kind, safe=False)
+    return pa.nulls(len(times), kind)

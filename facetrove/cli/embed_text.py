@@ -49,6 +49,11 @@ def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool
     elif not summary.num_dropped:
         click.echo("nothing is new")
     _show_open_dates(found)
+    for column, count in summary.contradictory.items():
+        click.echo(
+            f"{counted(count, 'photo')} at several places with different values of "
+            f"{printable(column)} (facetrove info {printable(str(dataset))} --list contradictory)"
+        )
     if summary.num_dropped:
         click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
     else:

@@ -5,6 +5,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard import embed_shard
 from faces.core.errors import WrongUsageError
+from faces.dataset.columns import remove_column
 from faces.dataset.header import DatasetSettings
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
@@ -286,5 +288,48 @@ def test_dates_go_into_a_column_of_times(
     dataset, _ = embed_list(dataset, pipeline, photos, "path,at\nbiden.jpg,2013-01-01 10:00\n")
     dataset, _ = embed_list(dataset, pipeline, photos, "path,at\ncoffee.png,2014-02-03\n")
     assert column_by_name(dataset, "at")["coffee.png"] == datetime(2014, 2, 3)
-    with pytest.raises(WrongUsageError, match="--remove at; --date-order says what dates begin"):
+    with pytest.raises(WrongUsageError, match=r"--remove at, .*--date-order says what dates begin"):
         embed_list(dataset, pipeline, photos, "path,at\ncoffee.png,03.02.2014\n")
+
+
+def test_a_photo_says_when_it_was_taken_and_a_list_says_it_better(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+
+    def shoot(day: int) -> None:
+        exif = PIL.Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"1996:03:{day:02d} 14:05:07"
+        with PIL.Image.open(photos / "biden.jpg") as picture:
+            picture.save(photos / "biden.jpg", exif=exif.tobytes())
+
+    def taken(*sources: Path) -> datetime | None:
+        todo = plan(dataset, *sources)
+        if len(todo.to_do):
+            write(Dataset.open(dataset.path), todo, pipeline)
+        assert len(plan(dataset, *sources).to_do) == 0  # and the next run finds nothing to do
+        value = column_by_name(Dataset.open(dataset.path), "taken")["biden.jpg"]
+        assert isinstance(value, datetime | None)
+        return value
+
+    with_taken = dataset.with_metadata(pa.schema([pa.field("taken", pa.timestamp("us"))]))
+    shoot(19)
+    write(with_taken, plan(dataset, photos), pipeline)
+    list_path = photos / "list.csv"
+    assert taken(photos) == datetime(1996, 3, 19, 14, 5, 7)
+    list_path.write_text("path,taken\nbiden.jpg,1985-01-02\n")
+    assert taken(list_path) == datetime(1985, 1, 2)
+    shoot(20)
+    assert taken(photos) == datetime(1985, 1, 2)
+    list_path.write_text("path,taken\nbiden.jpg,\ncoffee.png,2000-01-01\n")
+    assert taken(list_path) == datetime(1996, 3, 20, 14, 5, 7)
+    shoot(21)
+    assert taken(photos) == datetime(1996, 3, 21, 14, 5, 7)
+    shutil.copy(photos / "biden.jpg", photos / "copy.jpg")  # whose content is not decoded
+    assert taken(photos) == datetime(1996, 3, 21, 14, 5, 7)
+    copied = column_by_name(Dataset.open(dataset.path), "taken")["copy.jpg"]
+    assert copied == datetime(1996, 3, 21, 14, 5, 7)
+    list_path.write_text("path,taken\nbiden.jpg,1985-01-02\n")
+    assert taken(list_path) == datetime(1985, 1, 2)
+    remove_column(dataset.path, "taken")
+    assert taken(photos) == datetime(1996, 3, 21, 14, 5, 7)
