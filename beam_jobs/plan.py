@@ -17,6 +17,7 @@ from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.metadata import TAKEN, as_taken, finite
+from faces.photos.mounts import mount_points
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path, photo_path
 
@@ -49,6 +50,7 @@ class Plan:
             A photo of which a face was let in again counts as changed.
         num_unchanged: number of listed photos that the dataset has as they are.
         num_out_of_reach: number of unchanged photos whose files cannot be read now.
+        num_gone: number of listed photos that were dropped and whose files are still gone.
     """
 
     to_do: pa.Table
@@ -60,6 +62,7 @@ class Plan:
     num_retried: int
     num_unchanged: int
     num_out_of_reach: int
+    num_gone: int
 
 
 def metadata_of(listing: PhotoListing) -> pa.Schema:
@@ -103,6 +106,8 @@ def make_plan(
     columns |= _metadata_columns(metadata, listing, listed, previous)
     same = _unchanged(columns, previous, out_of_reach)
     same = pc.and_not(same, pc.fill_null(let_in.take(row), False))
+    gone = _dropped_and_still_gone(dataset, listed, is_new)
+    is_new, same = pc.and_not(is_new, gone), pc.or_(same, gone)
     retried = pc.and_(
         same, pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
     )
@@ -113,7 +118,7 @@ def make_plan(
     if TAKEN in columns:
         columns[TAKEN] = _taken_by_lists(columns[TAKEN], listing, previous)
     columns["result_before"] = pc.if_else(has_result, "", previous["reason"])
-    to_do = pa.table(columns).filter(selected)
+    to_do = _with_mounts(pa.table(columns).filter(selected))
     if group_copies:
         order, group = _group_copies(to_do)
         to_do = to_do.take(order)
@@ -127,12 +132,33 @@ def make_plan(
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
         num_retried=num_retried,
-        num_unchanged=len(listed) - num_to_do,
+        num_unchanged=len(listed) - num_to_do - (pc.sum(gone).as_py() or 0),
+        num_gone=pc.sum(gone).as_py() or 0,
         # A URL in a photo list never has a size, so only files count.
         num_out_of_reach=sum(
             map(is_path, listed["uri"].filter(pc.and_(same, out_of_reach)).to_pylist())
         ),
     )
+
+
+def _with_mounts(to_do: pa.Table) -> pa.Table:
+    """Return photos with the column `mount`, null for files that cannot be examined."""
+    mounts = pa.array(mount_points(to_do["uri"].to_pylist()), pa.string())
+    there = pc.not_equal(to_do["num_bytes"], -1)
+    return to_do.append_column("mount", pc.if_else(there, mounts, pa.scalar(None, pa.string())))
+
+
+def _dropped_and_still_gone(
+    dataset: Dataset | None, listed: pa.Table, is_new: pa.ChunkedArray
+) -> pa.Array:
+    """Return an (n,) bool mask of the listed photos that were dropped because they are gone."""
+    gone = np.zeros(len(listed), dtype=bool)
+    if dataset is not None:
+        unread = pc.and_(is_new, pc.equal(listed["num_bytes"], -1))
+        dropped = pc.is_in(listed["uri"], value_set=dataset.dropped_uris())
+        rows = pc.indices_nonzero(pc.and_(unread, dropped))
+        gone[rows.to_numpy()] = list(map(is_path, listed["uri"].take(rows).to_pylist()))
+    return pa.array(gone)
 
 
 def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:

@@ -139,6 +139,7 @@ def embed_shard(
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
         columns[name] = pa.array(values, schema.field(name).type)
     columns["kept_away"] = pa.nulls(len(to_do), schema.field("kept_away").type)
+    columns.setdefault("mount", pa.nulls(len(to_do), pa.string()))
     columns |= _taken_columns(shard.taken, columns.get(TAKEN), schema)
     photos = pa.table({name: columns[name] for name in schema.names}).cast(schema)
     if "result_before" in to_do.column_names:

@@ -29,6 +29,8 @@ class PhotosFound:
         num_vanished: number of photos in the dataset that no longer exist at their uri.
         open_dates: columns of photo lists that stay text because no value says whether their dates
             begin with the day or the month, as `people.csv: Date`.
+        num_gone: number of photos that lists name, that were dropped, and whose files are still
+            gone; they are in none of the other numbers.
     """
 
     num_photos: int
@@ -39,6 +41,7 @@ class PhotosFound:
     num_out_of_reach: int
     num_vanished: int
     open_dates: tuple[str, ...] = ()
+    num_gone: int = 0
 
     @classmethod
     def of(cls, plan: Plan, listing: PhotoListing) -> PhotosFound:
@@ -55,6 +58,7 @@ class PhotosFound:
             plan.num_out_of_reach,
             num_vanished=len(plan.vanished),
             open_dates=listing.open_dates,
+            num_gone=plan.num_gone,
         )
 
 

@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     from faces.dataset.deletion_records import Deletion as Deletion
     from faces.dataset.deletion_records import DeletionRequest as DeletionRequest
     from faces.dataset.letting_in import allow_faces as allow_faces
+    from faces.dataset.missing import MissingPhotos as MissingPhotos
+    from faces.dataset.missing import drop_photos as drop_photos
+    from faces.dataset.missing import find_missing as find_missing
     from faces.dataset.names import NameLeft as NameLeft
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import FaceTables as FaceTables
@@ -160,6 +163,7 @@ __all__ = [
     "ListColumn",
     "Manifest",
     "Match",
+    "MissingPhotos",
     "ModelCard",
     "ModelChoice",
     "ModelContract",
@@ -189,12 +193,14 @@ __all__ = [
     "compact_index",
     "compare",
     "delete_faces",
+    "drop_photos",
     "embed_photos",
     "evaluate_identification",
     "evaluate_pairs",
     "evaluate_robustness",
     "find_faces",
     "find_held",
+    "find_missing",
     "import_faces",
     "list_columns",
     "list_deletions",
@@ -247,6 +253,7 @@ _DEFINITIONS = {
     "ListColumn": "faces.dataset.columns:ListColumn",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
+    "MissingPhotos": "faces.dataset.missing:MissingPhotos",
     "ModelCard": "faces.models.catalog:ModelCard",
     "ModelChoice": "faces.models.choice:ModelChoice",
     "ModelContract": "faces.core.contract:ModelContract",
@@ -275,12 +282,14 @@ _DEFINITIONS = {
     "compact_index": "facetrove.indexes:compact_index",
     "compare": "facetrove.comparison:compare",
     "delete_faces": "indexer.delete:delete_faces",
+    "drop_photos": "faces.dataset.missing:drop_photos",
     "embed_photos": "beam_jobs.embed_photos:embed_photos",
     "evaluate_identification": "facetrove.evaluation.identify:evaluate_identification",
     "evaluate_pairs": "facetrove.evaluation.pairs:evaluate_pairs",
     "evaluate_robustness": "facetrove.evaluation.robustness:evaluate_robustness",
     "find_faces": "facetrove.finding:find_faces",
     "find_held": "facetrove.held:find_held",
+    "find_missing": "faces.dataset.missing:find_missing",
     "import_faces": "beam_jobs.import_faces:import_faces",
     "list_columns": "faces.dataset.columns:list_columns",
     "list_deletions": "indexer.undo:list_deletions",

@@ -77,10 +77,12 @@ PHOTO_SCHEMA = pa.schema(
         pa.field("kept_away", pa.list_(KEPT_AWAY)),  # null: none
         # EXIF's DateTimeOriginal, see faces.photos.taken; null where the photo does not say it.
         pa.field("exif_taken", pa.timestamp("us")),
+        # Where the file system was mounted that the file was on; null: unknown, or no file.
+        pa.field("mount", pa.string()),
     ]
 )
 
-ADDED_COLUMNS = ("picture_hash", "kept_away", "exif_taken")
+ADDED_COLUMNS = ("picture_hash", "kept_away", "exif_taken", "mount")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
 

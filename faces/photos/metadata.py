@@ -35,7 +35,7 @@ RESERVED_COLUMNS = frozenset(
     {
         # Columns of photos: faces.dataset.schema.PHOTO_SCHEMA.
         *("uri", "num_bytes", "mtime_ns", "photo_id", "width", "height", "num_faces"),
-        *("status", "reason", "is_copy", "picture_hash", "kept_away", "exif_taken"),
+        *("status", "reason", "is_copy", "picture_hash", "kept_away", "exif_taken", "mount"),
         # Columns of faces: faces.dataset.schema.face_schema.
         *("face_id", "box", "landmarks", "score", "face_size", "sharpness", "brightness"),
         *("yaw", "pitch", "roll", "embedding_norm", "embedding"),

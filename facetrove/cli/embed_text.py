@@ -75,7 +75,11 @@ def _show_missing(found: ft.PhotosFound) -> None:
     if found.num_out_of_reach:
         click.echo(
             f"{counted(found.num_out_of_reach, 'photo')} cannot be accessed now; the dataset keeps "
-            "their rows"
+            "their rows (facetrove info DATASET --list unreachable, or vanished, names them)"
+        )
+    if found.num_gone:
+        click.echo(
+            f"{counted(found.num_gone, 'photo')} named by a list, but gone and dropped before"
         )
     if found.num_vanished:
         click.echo(

@@ -32,8 +32,9 @@ from indexer.manifest import read_current
     "--list",
     "listed",
     type=click.Choice(list(LISTS)),
-    help="List these photos of a dataset by name: rejected with the reasons, without a face, or "
-    "labelled differently at several places.",
+    help="List these photos of a dataset by name: rejected with the reasons, without a face, whose "
+    "files are gone, whose files or disks cannot be reached, or labelled differently at several "
+    "places.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print the list of --list as CSV.")
 @json_option

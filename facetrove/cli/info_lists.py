@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.dataset.contradictions import contradictions
+from faces.dataset.missing import find_missing
 from faces.dataset.schema import PhotoStatus
 from faces.dataset.store import Dataset
 from facetrove.cli.csv_text import as_csv
@@ -32,9 +33,19 @@ def _without_face(dataset: Dataset) -> pa.Table:
     return found.select(["uri"]).sort_by("uri")
 
 
+def _vanished(dataset: Dataset) -> pa.Table:
+    return pa.table({"uri": pa.array(find_missing(dataset.path).vanished, pa.string())})
+
+
+def _unreachable(dataset: Dataset) -> pa.Table:
+    return pa.table({"uri": pa.array(find_missing(dataset.path).unreachable, pa.string())})
+
+
 LISTS: Mapping[str, Callable[[Dataset], pa.Table]] = {
     "rejected": _rejected,
     "no-face": _without_face,
+    "vanished": _vanished,
+    "unreachable": _unreachable,
     "contradictory": contradictions,
 }
 """The lists by name, each as a function of the dataset."""

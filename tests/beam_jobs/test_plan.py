@@ -15,6 +15,7 @@ from beam_jobs.shard import embed_shard
 from faces.core.errors import WrongUsageError
 from faces.dataset.columns import remove_column
 from faces.dataset.header import DatasetSettings
+from faces.dataset.missing import drop_photos, find_missing
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.pipeline import FacePipeline
@@ -333,3 +334,24 @@ def test_a_photo_says_when_it_was_taken_and_a_list_says_it_better(
     assert taken(list_path) == datetime(1985, 1, 2)
     remove_column(dataset.path, "taken")
     assert taken(photos) == datetime(1996, 3, 21, 14, 5, 7)
+
+
+def test_a_dropped_photo_that_a_list_still_names_is_not_new(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    (photos / "list.txt").write_text("biden.jpg\ncoffee.png\n")
+    os.utime(photos / "biden.jpg", ns=(1, 1))
+    write(dataset, plan(dataset, photos), pipeline)
+    moved = photos.parent / "elsewhere.jpg"
+    (photos / "biden.jpg").rename(moved)
+    assert plan(dataset, photos / "list.txt").num_out_of_reach == 1
+    found = find_missing(dataset.path)
+    assert names(pa.array(found.vanished)) == ["biden.jpg"]
+    assert drop_photos(dataset.path, found.vanished) == 1
+    for _ in range(2):
+        todo = plan(dataset, photos / "list.txt")
+        assert (counts(todo), todo.num_gone) == ((0, 0, 0, 1), 1)
+    moved.rename(photos / "biden.jpg")
+    todo = plan(dataset, photos / "list.txt")
+    assert (counts(todo), todo.num_gone) == ((1, 0, 0, 1), 0)
