@@ -116,6 +116,9 @@ if TYPE_CHECKING:
     from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
+    from search.copies import CopiedPhotos as CopiedPhotos
+    from search.copies import copy_photos as copy_photos
+    from search.listing import ListedFace as ListedFace
     from search.results import CandidateList as CandidateList
     from search.results import CandidateLists as CandidateLists
     from search.results import JointProbe as JointProbe
@@ -140,6 +143,7 @@ __all__ = [
     "ComparedFace",
     "Comparison",
     "ContractMismatchError",
+    "CopiedPhotos",
     "CorruptFileError",
     "Dataset",
     "DatasetCounts",
@@ -161,6 +165,7 @@ __all__ = [
     "Identification",
     "JointProbe",
     "ListColumn",
+    "ListedFace",
     "Manifest",
     "Match",
     "MissingPhotos",
@@ -192,6 +197,7 @@ __all__ = [
     "calibrate_index",
     "compact_index",
     "compare",
+    "copy_photos",
     "delete_faces",
     "drop_photos",
     "embed_photos",
@@ -230,6 +236,7 @@ _DEFINITIONS = {
     "ComparedFace": "facetrove.comparison:ComparedFace",
     "Comparison": "facetrove.comparison:Comparison",
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
+    "CopiedPhotos": "search.copies:CopiedPhotos",
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.counts:DatasetCounts",
@@ -251,6 +258,7 @@ _DEFINITIONS = {
     "Identification": "facetrove.evaluation.identify:Identification",
     "JointProbe": "search.results:JointProbe",
     "ListColumn": "faces.dataset.columns:ListColumn",
+    "ListedFace": "search.listing:ListedFace",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
     "MissingPhotos": "faces.dataset.missing:MissingPhotos",
@@ -281,6 +289,7 @@ _DEFINITIONS = {
     "calibrate_index": "facetrove.calibration:calibrate_index",
     "compact_index": "facetrove.indexes:compact_index",
     "compare": "facetrove.comparison:compare",
+    "copy_photos": "search.copies:copy_photos",
     "delete_faces": "indexer.delete:delete_faces",
     "drop_photos": "faces.dataset.missing:drop_photos",
     "embed_photos": "beam_jobs.embed_photos:embed_photos",

@@ -63,6 +63,7 @@ def test_columns_are_listed_renamed_and_removed(labelled: Path, tmp_path: Path) 
     assert [(column["name"], column["num_photos"]) for column in listed] == [
         ("person", 2),
         ("=Album", 2),
+        ("taken", 2),
     ]
     require_message("columns", dataset, "--remove", "=Album", exit_code=2, says=["give --yes"])
     removed = run_facetrove("columns", dataset, "--remove", "=album", "--yes")
