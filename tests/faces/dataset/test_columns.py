@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from indexer.build import build_index
 from search.searcher import FaceSearcher
+from tests.support.command import ROOT
 from tests.support.small_collections import CONTRACT, Collection, Photo, photo_id_of
 
 
@@ -144,3 +146,21 @@ def test_labels_that_differ_from_place_to_place_are_found(collection: Collection
     assert num_contradictory(found) == {"person": 1}
     none = contradictions(Dataset.open(collection.path), pa.array([photo_id_of(2)]))
     assert len(none) == 0
+
+
+def test_the_documents_read_columns_that_came_later(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts have different columns, and a plain reader takes those of the first."""
+    first = min(collection.path.glob("photos/*.parquet"))
+    table = pq.read_table(first)
+    pq.write_table(table.drop_columns(["person"]), first)
+    guide = (ROOT / "docs" / "embed.md").read_text()
+    code = guide.split("superseded ones too, are read with\n\n```python\n")[1].split("```")[0]
+    collection.path.rename(collection.path.with_name("faces.dataset"))
+    monkeypatch.chdir(collection.path.parent)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    for frame in (names["by_duckdb"], names["by_pandas"]):
+        people = frame.set_index("uri")["person"]
+        assert people["/a/2.jpg"] == "Cy" and people.isna()["/a/1.jpg"]

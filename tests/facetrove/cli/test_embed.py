@@ -85,6 +85,8 @@ def test_a_dry_run_counts_new_photos_and_changes_nothing(
         "num_unchanged": 9,
         "num_out_of_reach": 0,
         "num_vanished": 0,
+        "num_gone": 0,
+        "open_dates": [],
     }
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
 
