@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.dataset.deletions import read_deletions
-from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos, forgotten_uris
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.metadata import TAKEN, as_taken, finite
@@ -155,9 +155,13 @@ def _dropped_and_still_gone(
     gone = np.zeros(len(listed), dtype=bool)
     if dataset is not None:
         unread = pc.and_(is_new, pc.equal(listed["num_bytes"], -1))
-        dropped = pc.is_in(listed["uri"], value_set=dataset.dropped_uris())
-        rows = pc.indices_nonzero(pc.and_(unread, dropped))
-        gone[rows.to_numpy()] = list(map(is_path, listed["uri"].take(rows).to_pylist()))
+        rows = pc.indices_nonzero(unread)
+        uris = listed["uri"].take(rows)
+        dropped = dataset.dropped_uris() if len(rows) else pa.array([], pa.string())
+        known = pc.is_in(uris, value_set=dropped)
+        known = pc.or_(known, pc.is_in(forgotten_uris(uris), value_set=dropped))
+        paths = pa.array(list(map(is_path, uris.to_pylist())), pa.bool_())
+        gone[rows.to_numpy()] = pc.and_(known, paths).to_numpy(zero_copy_only=False)
     return pa.array(gone)
 
 

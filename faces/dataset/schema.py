@@ -7,6 +7,7 @@ are copies.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -227,6 +228,22 @@ def current_photos(rows: pa.Table) -> pa.Table:
     rows = rows.filter(pc.not_equal(rows["status"], PhotoStatus.GONE.value))
     content = pc.index_in(rows["photo_id"], value_set=faces_part["photo_id"])
     return rows.append_column("faces_part", faces_part["part"].take(content))
+
+
+_FORGOTTEN = "gone:"
+"""Beginning of the uri of a row that a purge leaves of a photo that was dropped: a digest follows.
+So a photo list that still names the photo does not bring it back."""
+
+
+def forgotten_uris(uris: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return what a purge leaves of the uris of photos that were dropped: (n,) string."""
+    digests = (hashlib.sha256(uri.encode()).hexdigest() for uri in uris.to_pylist())
+    return pa.array([_FORGOTTEN + digest for digest in digests], pa.string())
+
+
+def is_forgotten(uris: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return (n,) bool: which uris are those of `forgotten_uris`."""
+    return pc.starts_with(uris, _FORGOTTEN)
 
 
 def last_rows(rows: pa.Table, key: str) -> pa.Array:

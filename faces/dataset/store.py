@@ -223,6 +223,8 @@ class Dataset:
     def dropped_uris(self) -> pa.Array:
         """Return the uris of photos that were dropped because they were gone: (n,) string.
 
+        Of those that were dropped before a purge, it is `faces.dataset.schema.forgotten_uris`.
+
         Raises:
             CorruptFileError: a part cannot be read.
         """

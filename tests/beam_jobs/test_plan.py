@@ -21,6 +21,7 @@ from faces.dataset.writing import DatasetWriter
 from faces.models.pipeline import FacePipeline
 from faces.photos.listing import list_photos
 from faces.photos.rejection import TRANSIENT_REASONS, RejectReason
+from indexer.purge import purge
 
 
 def plan(dataset: Dataset | None, *sources: Path, retry: tuple[RejectReason, ...] = ()) -> Plan:
@@ -349,9 +350,12 @@ def test_a_dropped_photo_that_a_list_still_names_is_not_new(
     found = find_missing(dataset.path)
     assert names(pa.array(found.vanished)) == ["biden.jpg"]
     assert drop_photos(dataset.path, found.vanished) == 1
-    for _ in range(2):
+    for _ in range(3):
         todo = plan(dataset, photos / "list.txt")
         assert (counts(todo), todo.num_gone) == ((0, 0, 0, 1), 1)
+        purge(dataset.path, [])
+    for path in dataset.path.rglob("*.parquet"):
+        assert b"biden.jpg" not in path.read_bytes()
     moved.rename(photos / "biden.jpg")
     todo = plan(dataset, photos / "list.txt")
     assert (counts(todo), todo.num_gone) == ((1, 0, 0, 1), 0)
