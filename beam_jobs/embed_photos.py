@@ -113,7 +113,7 @@ def embed_photos(
 def _listing(
     named: Sequence[str | Path], options: EmbedOptions, on_progress: OnProgress
 ) -> PhotoListing:
-    return list_photos(
+    listing = list_photos(
         named,
         options.rename,
         limits=options.source_limits,
@@ -121,6 +121,7 @@ def _listing(
         date_order=options.date_order,
         on_progress=on_progress,
     )
+    return replace(listing, given=None) if options.complete_lists else listing
 
 
 def _named(photos: Photos) -> Sequence[str | Path]:

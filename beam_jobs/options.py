@@ -30,6 +30,8 @@ class EmbedOptions:
         rename: names that columns of photo lists get instead of those in the files, by these.
         date_order: what dates in photo lists, such as 03/04/1996, begin with where no date of the
             column says it: `day` or `month`; None: such a column stays text.
+        complete_lists: whether the photo lists name all photos that have values in their columns:
+            the other photos of the run lose theirs, as where a row was removed from a list.
         deletions_of: path of another dataset, of any models; the faces that were deleted from it
             are kept away from this dataset, too. None: only this dataset's own.
     """
@@ -42,6 +44,7 @@ class EmbedOptions:
     drop_vanished: bool = False
     rename: Mapping[str, str] = field(default_factory=dict)
     date_order: DateOrder | None = None
+    complete_lists: bool = False
     deletions_of: str | Path | None = None
 
 

@@ -151,6 +151,12 @@ run_options = gathered(
         help="Store column OLD of the photo lists as column NEW. May be given several times.",
     ),
     click.option(
+        "--complete-lists",
+        is_flag=True,
+        help="Take the photo lists for complete: photos that a folder has and no list names lose "
+        "their values in the columns of the lists, as where a row was removed.",
+    ),
+    click.option(
         "--date-order",
         type=click.Choice(["day", "month"]),
         help="What dates in photo lists such as 03/04/1996 begin with. It counts for columns in "

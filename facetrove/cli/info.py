@@ -33,8 +33,8 @@ from indexer.manifest import read_current
     "listed",
     type=click.Choice(list(LISTS)),
     help="List these photos of a dataset by name: rejected with the reasons, without a face, whose "
-    "files are gone, whose files or disks cannot be reached, or labelled differently at several "
-    "places.",
+    "faces were deleted, of the same content, whose files are gone, whose files or disks cannot be "
+    "reached, or labelled differently at several places.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print the list of --list as CSV.")
 @json_option

@@ -33,6 +33,21 @@ def _without_face(dataset: Dataset) -> pa.Table:
     return found.select(["uri"]).sort_by("uri")
 
 
+def _deleted(dataset: Dataset) -> pa.Table:
+    photos = dataset.photos([])
+    found = photos.filter(pc.equal(photos["status"], PhotoStatus.DELETED.value))
+    return found.select(["uri"]).sort_by("uri")
+
+
+def _copies(dataset: Dataset) -> pa.Table:
+    photos = dataset.photos([])
+    contents = photos.filter(pc.is_valid(photos["photo_id"])).select(["photo_id", "uri"])
+    counted = contents.group_by("photo_id").aggregate([("uri", "count")])
+    several = counted.filter(pc.greater(counted["uri_count"], 1))["photo_id"].combine_chunks()
+    found = contents.filter(pc.is_in(contents["photo_id"], value_set=several))
+    return found.sort_by([("photo_id", "ascending"), ("uri", "ascending")])
+
+
 def _vanished(dataset: Dataset) -> pa.Table:
     return pa.table({"uri": pa.array(find_missing(dataset.path).vanished, pa.string())})
 
@@ -44,6 +59,8 @@ def _unreachable(dataset: Dataset) -> pa.Table:
 LISTS: Mapping[str, Callable[[Dataset], pa.Table]] = {
     "rejected": _rejected,
     "no-face": _without_face,
+    "deleted": _deleted,
+    "copies": _copies,
     "vanished": _vanished,
     "unreachable": _unreachable,
     "contradictory": contradictions,

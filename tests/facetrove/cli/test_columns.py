@@ -74,6 +74,23 @@ def test_columns_are_listed_renamed_and_removed(labelled: Path, tmp_path: Path) 
     )
 
 
+def test_a_row_that_was_removed_takes_its_values_away_if_lists_are_complete(
+    labelled: Path, tmp_path: Path
+) -> None:
+    shorter = tmp_path / "people.csv"
+    shorter.write_text(f"path,person\n{labelled}/photos/one.jpg,Ann\n")
+    embed = ("embed", labelled / "photos", shorter, labelled / "d", "--dry-run", "--json")
+    assert json.loads(run_facetrove(*embed).stdout)["num_changed"] == 0
+    assert json.loads(run_facetrove(*embed, "--complete-lists").stdout)["num_changed"] == 1
+
+
+def test_photos_of_the_same_content_are_listed(labelled: Path) -> None:
+    listing = run_facetrove("info", labelled / "d", "--list", "copies", "--json")
+    rows = json.loads(listing.stdout)["copies"]
+    assert [Path(row["uri"]).name for row in rows] == ["one.jpg", "two.jpg"]
+    assert run_facetrove("info", labelled / "d", "--list", "deleted").stdout == ""
+
+
 def test_cells_of_a_csv_are_no_formulas() -> None:
     dangerous = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
     text = as_csv(["=x", "n"], [{"=x": value, "n": -1} for value in dangerous])
