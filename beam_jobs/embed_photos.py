@@ -113,14 +113,16 @@ def embed_photos(
 def _listing(
     named: Sequence[str | Path], options: EmbedOptions, on_progress: OnProgress
 ) -> PhotoListing:
-    return list_photos(
+    listing = list_photos(
         named,
         options.rename,
         exclude=options.exclude,
         limits=options.source_limits,
         access=options.access,
+        date_order=options.date_order,
         on_progress=on_progress,
     )
+    return replace(listing, given=None) if options.complete_lists else listing
 
 
 def _named(photos: Photos) -> Sequence[str | Path]:

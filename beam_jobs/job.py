@@ -23,6 +23,7 @@ from faces.core.contract import ModelContract
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection
+from faces.dataset.contradictions import contradictions, num_contradictory
 from faces.dataset.face_ids import detection_settings
 from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
@@ -33,6 +34,7 @@ from faces.models.choice import ModelChoice
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.photos.listed import PhotoListing
+from faces.photos.metadata import TAKEN
 from faces.photos.rejection import LIMIT_REASONS, TRANSIENT_REASONS, RejectReason
 
 
@@ -50,7 +52,7 @@ def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> Pho
     existing = Dataset.open(dataset) if is_dataset(dataset) else None
     if existing is not None:
         existing.require_selection(options.selection or existing.selection)
-        existing = existing.with_metadata(metadata_of(listing))
+        existing = existing.with_metadata(_with_taken(metadata_of(listing), existing))
     plan = make_plan(
         listing,
         existing,
@@ -141,7 +143,7 @@ class EmbedJob:
         settings = DatasetSettings(
             self.pipeline.contract,
             selection,
-            metadata_of(listing),
+            _with_taken(metadata_of(listing), before),
             options.limits,
             salted_ids=needs_salted_ids(self.pipeline.contract, selection, deletions_of),
         )
@@ -186,6 +188,7 @@ class EmbedJob:
                 stage_seconds=stage_seconds,
                 runs_on=self.pipeline.runs_on,
                 detected=source is None,
+                contradictory=num_contradictory(contradictions(writer.dataset)),
             )
             writer.finish(asdict(summary) if writer.committed_parts() else None)
             return summary
@@ -209,3 +212,15 @@ def _to_retry(options: EmbedOptions, before: Dataset | None) -> set[RejectReason
         return set(RejectReason)
     limits_changed = before is not None and before.limits != options.limits
     return {*TRANSIENT_REASONS, *(LIMIT_REASONS if limits_changed else ())}
+
+
+def _with_taken(metadata: pa.Schema, before: Dataset | None) -> pa.Schema:
+    """Return metadata columns with `taken`, which every dataset has: photos say it themselves.
+
+    Args:
+        metadata: the columns of the photo lists.
+        before: the dataset as it was; None: it is new. If it has the column, its type counts.
+    """
+    if TAKEN in metadata.names or (before is not None and TAKEN in before.metadata.names):
+        return metadata
+    return metadata.append(pa.field(TAKEN, pa.timestamp("us")))

@@ -10,6 +10,7 @@ from faces.core.kinds import is_dataset
 from faces.core.settings import Access, FaceSelection, PhotoLimits, SourceLimits
 from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
+from faces.photos.list_values import DateOrder
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class EmbedOptions:
         exclude: patterns of files and folders that are excluded from folders, archives and
             patterns; see `faces.photos.passed_over`.
         rename: names that columns of photo lists get instead of those in the files, by these.
+        date_order: what dates in photo lists, such as 03/04/1996, begin with where no date of the
+            column says it: `day` or `month`; None: such a column stays text.
+        complete_lists: whether the photo lists name all photos that have values in their columns:
+            the other photos of the run lose theirs, as where a row was removed from a list.
         deletions_of: path of another dataset, of any models; the faces that were deleted from it
             are kept away from this dataset, too, and the faces that it has keep their face_ids.
             None: only this dataset's own.
@@ -46,6 +51,8 @@ class EmbedOptions:
     drop_below: Sequence[str | Path] = ()
     exclude: Sequence[str] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+    date_order: DateOrder | None = None
+    complete_lists: bool = False
     deletions_of: str | Path | None = None
 
 

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError
 from faces.dataset.deletions import read_deletions
 from faces.dataset.earlier_faces import ContentLookup, content_lookup
-from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos, forgotten_uris
 from faces.dataset.store import Dataset
 from faces.photos.folders import photos_in
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
+from faces.photos.metadata import TAKEN, as_taken, finite
+from faces.photos.mounts import mount_points
 from faces.photos.places import Place
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path, photo_path
@@ -59,6 +61,7 @@ class Plan:
             A photo of which a face was let in again counts as changed.
         num_unchanged: number of listed photos that the dataset has as they are.
         num_out_of_reach: number of unchanged photos whose files cannot be read now.
+        num_gone: number of listed photos that were dropped and whose files are still gone.
     """
 
     to_do: pa.Table
@@ -74,6 +77,7 @@ class Plan:
     num_retried: int
     num_unchanged: int
     num_out_of_reach: int
+    num_gone: int
 
 
 def metadata_of(listing: PhotoListing) -> pa.Schema:
@@ -106,6 +110,8 @@ def make_plan(
     Raises:
         WrongUsageError: there are photos in a place of `drop_below`.
     """
+    if dataset is not None:
+        listing = listing.spelled_like(dataset.metadata)
     metadata = metadata_of(listing) if dataset is None else dataset.metadata
     rows = _rows_of_dataset(dataset, metadata)
     stored = current_photos(rows)
@@ -121,6 +127,8 @@ def make_plan(
     columns |= _metadata_columns(metadata, listing, listed, previous)
     same = _unchanged(columns, previous, out_of_reach)
     same = pc.and_not(same, pc.fill_null(let_in.take(row), False))
+    gone = _dropped_and_still_gone(dataset, listed, is_new)
+    is_new, same = pc.and_not(is_new, gone), pc.or_(same, gone)
     retried = pc.and_(
         same, pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
     )
@@ -128,8 +136,10 @@ def make_plan(
     num_new, num_retried, num_to_do = (
         pc.sum(mask).as_py() or 0 for mask in (is_new, retried, selected)
     )
+    if TAKEN in columns:
+        columns[TAKEN] = _taken_by_lists(columns[TAKEN], listing, previous)
     columns["result_before"] = pc.if_else(has_result, "", previous["reason"])
-    to_do = pa.table(columns).filter(selected)
+    to_do = _with_mounts(pa.table(columns).filter(selected))
     if group_copies:
         order, group = _group_copies(to_do)
         to_do = to_do.take(order)
@@ -145,12 +155,37 @@ def make_plan(
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
         num_retried=num_retried,
-        num_unchanged=len(listed) - num_to_do,
+        num_unchanged=len(listed) - num_to_do - (pc.sum(gone).as_py() or 0),
+        num_gone=pc.sum(gone).as_py() or 0,
         # A URL in a photo list never has a size, so only files count.
         num_out_of_reach=sum(
             map(is_path, listed["uri"].filter(pc.and_(same, out_of_reach)).to_pylist())
         ),
     )
+
+
+def _with_mounts(to_do: pa.Table) -> pa.Table:
+    """Return photos with the column `mount`, null for files that cannot be examined."""
+    mounts = pa.array(mount_points(to_do["uri"].to_pylist()), pa.string())
+    there = pc.not_equal(to_do["num_bytes"], -1)
+    return to_do.append_column("mount", pc.if_else(there, mounts, pa.scalar(None, pa.string())))
+
+
+def _dropped_and_still_gone(
+    dataset: Dataset | None, listed: pa.Table, is_new: pa.ChunkedArray
+) -> pa.Array:
+    """Return an (n,) bool mask of the listed photos that were dropped because they are gone."""
+    gone = np.zeros(len(listed), dtype=bool)
+    if dataset is not None:
+        unread = pc.and_(is_new, pc.equal(listed["num_bytes"], -1))
+        rows = pc.indices_nonzero(unread)
+        uris = listed["uri"].take(rows)
+        dropped = dataset.dropped_uris() if len(rows) else pa.array([], pa.string())
+        known = pc.is_in(uris, value_set=dropped)
+        known = pc.or_(known, pc.is_in(forgotten_uris(uris), value_set=dropped))
+        paths = pa.array(list(map(is_path, uris.to_pylist())), pa.bool_())
+        gone[rows.to_numpy()] = pc.and_(known, paths).to_numpy(zero_copy_only=False)
+    return pa.array(gone)
 
 
 def _rows_of_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
@@ -162,7 +197,7 @@ def _rows_of_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
     if dataset is None:
         return pa.schema([*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]).empty_table()
     compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason"]
-    compared += ["kept_away", "partly_read"]
+    compared += ["kept_away", "partly_read", "exif_taken"]
     return dataset.photo_rows([*compared, *metadata.names])
 
 
@@ -196,6 +231,8 @@ def _unchanged(
     same = pa.array(np.ones(len(previous), dtype=bool))
     for name, now in columns.items():
         before = previous[name]
+        if pa.types.is_floating(before.type):
+            before = finite(before)
         equal = pc.or_(
             pc.and_(pc.is_null(now), pc.is_null(before)),
             pc.fill_null(pc.equal(now, before), False),
@@ -215,25 +252,41 @@ def _metadata_columns(
 ) -> dict[str, pa.ChunkedArray]:
     """Return the metadata columns of the listed photos.
 
-    A photo without a value in any photo list keeps the values that it has in the dataset.
+    A photo has the value of the photo lists that name it and have the column, even a null. Where
+    there is no such list, it keeps the value that it has in the dataset.
     """
-    has_values = _has_list_values(listing, listed)
     columns = {}
     for field in metadata:
-        before = previous[field.name]
-        now = pa.nulls(len(listed), field.type)
+        columns[field.name] = previous[field.name]
+        if pa.types.is_floating(field.type):
+            columns[field.name] = finite(previous[field.name])
         if field.name in listed.column_names:
             now = listed[field.name].cast(field.type)
-        columns[field.name] = pc.if_else(has_values, now, before)
+            if listing.given is not None:
+                given = listing.given[field.name].take(listing.reading_order)
+                now = pc.if_else(given, now, columns[field.name])
+            if field.name == TAKEN:
+                now = pc.coalesce(now, as_taken(previous["exif_taken"], field.type))
+            columns[field.name] = now
     return columns
 
 
-def _has_list_values(listing: PhotoListing, listed: pa.Table) -> pa.Array:
-    """Return an (n,) bool mask of the photos that have a value in any column of a photo list."""
-    has_values = np.zeros(len(listed), dtype=bool)
-    for field in metadata_of(listing):
-        has_values |= listed[field.name].is_valid().to_numpy()
-    return pa.array(has_values)
+def _taken_by_lists(
+    taken: pa.ChunkedArray, listing: PhotoListing, previous: pa.Table
+) -> pa.ChunkedArray:
+    """Return the values of `taken` that lists gave, which count before what the photos say.
+
+    Args:
+        taken: (n,) the values of the listed photos.
+        listing: the listing.
+        previous: the listed photos' rows in the dataset.
+    """
+    of_photo = as_taken(previous["exif_taken"], taken.type)
+    by_list = pc.invert(pc.fill_null(pc.equal(taken, of_photo), False))
+    if TAKEN in listing.photos.column_names:
+        is_said = listing.photos[TAKEN].is_valid().take(listing.reading_order)
+        by_list = pc.or_(by_list, is_said)
+    return pc.if_else(by_list, taken, pa.scalar(None, taken.type))
 
 
 def _has_result(photos: pa.Table) -> pa.Array:

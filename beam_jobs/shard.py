@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,9 @@ from faces.models.face import Detection, Face, GivenFace
 from faces.models.pipeline import FacePipeline, StageSeconds
 from faces.photos.decoding import Photo
 from faces.photos.limited import ReadingRules, decode_limited, read_limited
+from faces.photos.metadata import TAKEN, as_taken
 from faces.photos.rejection import TRANSIENT_REASONS, PhotoRejectedError, RejectReason
+from faces.photos.taken import exif_taken
 from faces.photos.thumbnails import Thumbnail, thumbnail
 
 BATCH_PHOTOS = 32
@@ -138,6 +141,8 @@ def embed_shard(
     for name, values in zip(Outcome._fields, zip(*outcomes, strict=True), strict=True):
         columns[name] = pa.array(values, schema.field(name).type)
     columns["kept_away"] = pa.nulls(len(to_do), schema.field("kept_away").type)
+    columns.setdefault("mount", pa.nulls(len(to_do), pa.string()))
+    columns |= _taken_columns(shard.taken, columns.get(TAKEN), schema)
     photos = pa.table({name: columns[name] for name in schema.names}).cast(schema)
     if "result_before" in to_do.column_names:
         photos = photos.filter(_is_news(photos["reason"], to_do["result_before"]))
@@ -146,6 +151,26 @@ def embed_shard(
     matrix = np.stack(embeddings) if embeddings else np.empty((0, dimension), dtype=np.float32)
     faces = faces_table([row for row, _ in shard.faces], matrix, dimension)
     return ShardResult(photos, faces, dict(shard.seconds), shard.detected_now())
+
+
+def _taken_columns(
+    taken: Mapping[int, datetime | None], by_lists: pa.ChunkedArray | None, schema: pa.Schema
+) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """Return the columns that say when the photos were taken.
+
+    Args:
+        taken: what the photos say, by row.
+        by_lists: (n,) what photo lists say, which counts first; None: nothing.
+        schema: the dataset's `photo_schema`.
+    """
+    number = len(taken)
+    of_photos = pa.array([taken.get(row) for row in range(number)], pa.timestamp("us"))
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {"exif_taken": of_photos}
+    if TAKEN in schema.names:
+        columns[TAKEN] = as_taken(of_photos, schema.field(TAKEN).type)
+        if by_lists is not None:
+            columns[TAKEN] = pc.coalesce(by_lists, columns[TAKEN])
+    return columns
 
 
 def _is_news(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Array:
@@ -175,6 +200,7 @@ class _Shard:
         self.faces: list[tuple[dict[str, Any], Any]] = []
         self._pictures: dict[str, _Picture] = {}  # by photo_id
         self.seconds = pipeline.seconds = StageSeconds()
+        self.taken: dict[int, datetime | None] = {}  # by row, what the photo's EXIF says
         self._outcomes: dict[int, Outcome] = {}
         self._first_rows: dict[str, int] = {}  # by photo_id, the first row with the content
         self._copies: dict[int, int] = {}  # by row of a copy, the row of its original
@@ -232,11 +258,12 @@ class _Shard:
         num_pixels = 0
         for row, uri in enumerate(uris):
             self._mark_in_flight([keys[row]])
-            photo_id = None
+            photo_id = self.taken[row] = None
             try:
                 with self.seconds.spent_on("read"):
                     content = read_limited(uri, self.rules)
                     photo_id = hashlib.sha256(content).hexdigest()
+                    self.taken[row] = exif_taken(content)
                 if photo_id in by_content:
                     self._outcomes[row] = by_content[photo_id]
                     continue

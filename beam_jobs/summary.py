@@ -34,6 +34,10 @@ class PhotosFound:
             folder has no photo now, as the mount point of a missing disk; by folder.
         passed_over: numbers of what was passed over in folders and archives, by kind and then by
             ending or pattern; see `faces.photos.passed_over.PassedOverCounts`.
+        open_dates: columns of photo lists that stay text because no value says whether their dates
+            begin with the day or the month, as `people.csv: Date`.
+        num_gone: number of photos that lists name, that were dropped, and whose files are still
+            gone; they are in none of the other numbers.
     """
 
     num_photos: int
@@ -47,6 +51,8 @@ class PhotosFound:
     num_below_gone: int = 0
     num_kept: dict[str, int] = field(default_factory=dict)
     passed_over: PassedOverCounts = field(default_factory=dict)
+    open_dates: tuple[str, ...] = ()
+    num_gone: int = 0
 
     @classmethod
     def of(cls, plan: Plan, listing: PhotoListing) -> PhotosFound:
@@ -66,6 +72,8 @@ class PhotosFound:
             num_below_gone=len(plan.below_gone),
             num_kept=plan.num_kept,
             passed_over=listing.passed_over,
+            open_dates=listing.open_dates,
+            num_gone=plan.num_gone,
         )
 
 
@@ -86,6 +94,8 @@ class EmbedSummary:
         runs_on: engine and device that each model runs on, by the model's name.
         detected: whether faces were detected; False: they were given by another dataset or file,
             and only detected in photos that changed since.
+        contradictory: numbers of photos with faces that lie at several places for which photo lists
+            say different things, by column.
     """
 
     found: PhotosFound
@@ -97,6 +107,7 @@ class EmbedSummary:
     stage_seconds: dict[str, float]
     runs_on: dict[str, str]
     detected: bool = True
+    contradictory: dict[str, int] = field(default_factory=dict)
 
 
 def count_run(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict[str, float]]:

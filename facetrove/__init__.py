@@ -60,10 +60,17 @@ if TYPE_CHECKING:
     from faces.core.settings import FaceSelection as FaceSelection
     from faces.core.settings import PhotoLimits as PhotoLimits
     from faces.core.settings import SourceLimits as SourceLimits
+    from faces.dataset.columns import ListColumn as ListColumn
+    from faces.dataset.columns import list_columns as list_columns
+    from faces.dataset.columns import remove_column as remove_column
+    from faces.dataset.columns import rename_column as rename_column
     from faces.dataset.counts import DatasetCounts as DatasetCounts
     from faces.dataset.deletion_records import Deletion as Deletion
     from faces.dataset.deletion_records import DeletionRequest as DeletionRequest
     from faces.dataset.letting_in import allow_faces as allow_faces
+    from faces.dataset.missing import MissingPhotos as MissingPhotos
+    from faces.dataset.missing import drop_photos as drop_photos
+    from faces.dataset.missing import find_missing as find_missing
     from faces.dataset.names import NameLeft as NameLeft
     from faces.dataset.relocation import Relocation as Relocation
     from faces.dataset.store import Dataset as Dataset
@@ -115,6 +122,9 @@ if TYPE_CHECKING:
     from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
+    from search.copies import CopiedPhotos as CopiedPhotos
+    from search.copies import copy_photos as copy_photos
+    from search.listing import ListedFace as ListedFace
     from search.results import CandidateList as CandidateList
     from search.results import CandidateLists as CandidateLists
     from search.results import JointProbe as JointProbe
@@ -139,6 +149,7 @@ __all__ = [
     "ComparedFace",
     "Comparison",
     "ContractMismatchError",
+    "CopiedPhotos",
     "CorruptFileError",
     "Dataset",
     "DatasetCounts",
@@ -161,8 +172,11 @@ __all__ = [
     "Identification",
     "IndexUpgrade",
     "JointProbe",
+    "ListColumn",
+    "ListedFace",
     "Manifest",
     "Match",
+    "MissingPhotos",
     "ModelCard",
     "ModelChoice",
     "ModelContract",
@@ -192,14 +206,18 @@ __all__ = [
     "calibrate_index",
     "compact_index",
     "compare",
+    "copy_photos",
     "delete_faces",
+    "drop_photos",
     "embed_photos",
     "evaluate_identification",
     "evaluate_pairs",
     "evaluate_robustness",
     "find_faces",
     "find_held",
+    "find_missing",
     "import_faces",
+    "list_columns",
     "list_deletions",
     "list_models",
     "open_dataset",
@@ -212,6 +230,8 @@ __all__ = [
     "read_pairs",
     "reembed",
     "relocate",
+    "remove_column",
+    "rename_column",
     "undo",
     "upgrade",
     "verify_index",
@@ -228,6 +248,7 @@ _DEFINITIONS = {
     "ComparedFace": "facetrove.comparison:ComparedFace",
     "Comparison": "facetrove.comparison:Comparison",
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
+    "CopiedPhotos": "search.copies:CopiedPhotos",
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.counts:DatasetCounts",
@@ -250,8 +271,11 @@ _DEFINITIONS = {
     "Identification": "facetrove.evaluation.identify:Identification",
     "IndexUpgrade": "indexer.upgrade:IndexUpgrade",
     "JointProbe": "search.results:JointProbe",
+    "ListColumn": "faces.dataset.columns:ListColumn",
+    "ListedFace": "search.listing:ListedFace",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
+    "MissingPhotos": "faces.dataset.missing:MissingPhotos",
     "ModelCard": "faces.models.catalog:ModelCard",
     "ModelChoice": "faces.models.choice:ModelChoice",
     "ModelContract": "faces.core.contract:ModelContract",
@@ -280,14 +304,18 @@ _DEFINITIONS = {
     "calibrate_index": "facetrove.calibration:calibrate_index",
     "compact_index": "facetrove.indexes:compact_index",
     "compare": "facetrove.comparison:compare",
+    "copy_photos": "search.copies:copy_photos",
     "delete_faces": "indexer.delete:delete_faces",
+    "drop_photos": "faces.dataset.missing:drop_photos",
     "embed_photos": "beam_jobs.embed_photos:embed_photos",
     "evaluate_identification": "facetrove.evaluation.identify:evaluate_identification",
     "evaluate_pairs": "facetrove.evaluation.pairs:evaluate_pairs",
     "evaluate_robustness": "facetrove.evaluation.robustness:evaluate_robustness",
     "find_faces": "facetrove.finding:find_faces",
     "find_held": "facetrove.held:find_held",
+    "find_missing": "faces.dataset.missing:find_missing",
     "import_faces": "beam_jobs.import_faces:import_faces",
+    "list_columns": "faces.dataset.columns:list_columns",
     "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",
     "open_dataset": "faces.dataset.store:Dataset.open",
@@ -300,6 +328,8 @@ _DEFINITIONS = {
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",
     "relocate": "facetrove.relocation:relocate",
+    "remove_column": "faces.dataset.columns:remove_column",
+    "rename_column": "faces.dataset.columns:rename_column",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",

@@ -13,6 +13,7 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import FaceTroveError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.contradictions import contradictions
 from faces.dataset.deleted_pictures import add_deleted_pictures, num_recognisable, pictures_of
 from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletion_steps import Withheld, withhold
@@ -66,6 +67,9 @@ class DeletionPlan:
         unhashed: the faces whose photos are to be read for that, from `pictures_of`.
         request: the faces that were asked for.
         unnamed_indexes: paths of further indexes of the dataset; see `DeletionResult`.
+        contradictory: the labels of these faces' photos that differ from place to place, rows of
+            `faces.dataset.contradictions.CONTRADICTIONS_SCHEMA`; without rows if no filter was
+            given.
     """
 
     dataset: Dataset
@@ -76,6 +80,7 @@ class DeletionPlan:
     unhashed: pa.Table
     request: DeletionRequest
     unnamed_indexes: tuple[Path, ...]
+    contradictory: pa.Table
 
     @property
     def face_ids(self) -> pa.Array:
@@ -173,6 +178,9 @@ def plan_deletion(
         unhashed=unhashed,
         request=DeletionRequest.of(as_list(faces), as_list(photos), where),
         unnamed_indexes=unnamed_indexes(source, [path for path, _ in opened]),
+        contradictory=contradictions(
+            source, pa.array([], pa.string()) if where is None else places["photo_id"].unique()
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from faces.core.arrow_files import open_arrow
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import FileDigest, Folder
 from faces.dataset.schema import FINITE_COLUMNS, face_schema
-from faces.photos.metadata import METADATA_TYPES
+from faces.photos.metadata import METADATA_TYPES, places_columns
 from indexer.layout import REBUILD
 
 BATCH_ROWS = 1 << 14
@@ -45,8 +45,12 @@ def with_columns(table: pa.Table, columns: pa.Schema) -> pa.Table:
 
 
 def faces_schema(metadata: pa.Schema) -> pa.Schema:
-    """Return the columns of faces.arrow for a dataset with the given metadata columns."""
-    return pa.schema([*FACES_SCHEMA, *metadata])
+    """Return the columns of faces.arrow for a dataset with the given metadata columns.
+
+    Those of `faces.photos.metadata.places_columns` follow the metadata. Segments of earlier
+    versions lack them.
+    """
+    return pa.schema([*FACES_SCHEMA, *metadata, *places_columns(metadata)])
 
 
 class Faces:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from faces.photos.metadata import is_places_column
 from indexer import filter_words as words
 from indexer.filter_error import FilterError
 
@@ -58,6 +59,9 @@ class Expression:
     """A filter as an SQL expression of our own making.
 
     Attributes:
+        over_places: the expression for a face whose photo lies at several places with different
+            labels, as a HAVING clause over a row for each place: a comparison holds if it holds at
+            one place, its negation, such as `<>`, if it holds at all.
         sql: the expression. The column `columns[n]` is called `c<n>` in it, so that no column's
             name can mean anything else.
         columns: names of the columns that the filter uses, each once.
@@ -73,6 +77,7 @@ class Expression:
     places: tuple[tuple[int, int, int], ...]
     text: bytes
     has_slow_pattern: bool
+    over_places: str
 
     def position_of(self, sql_position: int) -> int | None:
         """Return the position in the filter's text for one in `sql`; None if it has none."""
@@ -90,15 +95,18 @@ def parse_filter(
     Args:
         connection: a connection whose parser is used; nothing is executed but that.
         where: the filter's text.
-        columns: names of the columns that it may use. A name means the column that is written
-            exactly so, else the one that differs only in upper and lower case.
+        columns: names of the columns that it may use, where those of
+            `faces.photos.metadata.places_column` are left out. A name means the column that is
+            written exactly so, else the one that differs only in upper and lower case.
 
     Raises:
         FilterError: the text is no expression, is too large, or uses what a filter may not.
     """
-    renderer = _Renderer(where, columns)
-    renderer.render(_condition(connection, where), depth=0)
-    return renderer.expression()
+    condition = _condition(connection, where)
+    renderer, over_places = _Renderer(where, columns), _Renderer(where, columns)
+    renderer.render(condition, depth=0)
+    over_places.render_over_places(condition)
+    return replace(renderer.expression(), over_places=over_places.expression().sql)
 
 
 def _condition(connection: duckdb.DuckDBPyConnection, where: str) -> Node:
@@ -156,7 +164,7 @@ class _Renderer:
 
     def __init__(self, where: str, columns: Sequence[str]) -> None:
         self._bytes = where.encode()
-        self._available = columns
+        self._available = [name for name in columns if not is_places_column(name)]
         self._columns: dict[str, int] = {}
         self._parts: list[str] = []
         self._length = 0
@@ -173,6 +181,7 @@ class _Renderer:
             tuple(self._places),
             self._bytes,
             self._has_slow_pattern,
+            "",
         )
 
     def render(self, node: Node, depth: int) -> None:
@@ -197,6 +206,24 @@ class _Renderer:
         self._put(")")
         self._places.append((start, self._length, self._position))
         self._position = outer
+
+    def render_over_places(self, node: Node) -> None:
+        """Render a condition that `render` has accepted; see `Expression.over_places`."""
+        match node["class"], node["type"]:
+            case "CONJUNCTION", kind:
+                for number, child in enumerate(node["children"]):
+                    self._put("(" if number == 0 else _WORDS[kind])
+                    self.render_over_places(child)
+                self._put(")")
+            case "OPERATOR", "OPERATOR_NOT":
+                self._put("(NOT ")
+                self.render_over_places(node["children"][0])
+                self._put(")")
+            case _:
+                negates = {node["type"], node.get("function_name")} & words.NEGATIONS
+                self._put("bool_and(" if negates else "bool_or(")
+                self.render(node, depth=0)
+                self._put(")")
 
     def _put(self, text: str) -> None:
         self._parts.append(text)
@@ -258,8 +285,7 @@ class _Renderer:
 
     def _render_conjunction(self, node: Node, depth: int) -> None:
         (children,) = self._only(node, "children")
-        word = {"CONJUNCTION_AND": " AND ", "CONJUNCTION_OR": " OR "}[node["type"]]
-        self._join(children, word, depth)
+        self._join(children, _WORDS[node["type"]], depth)
 
     def _render_between(self, node: Node, depth: int) -> None:
         value, lower, upper = self._only(node, "input", "lower", "upper")
@@ -362,6 +388,8 @@ class _Renderer:
         if self._texts > MAX_TEXTS:
             raise self._error(f"it makes more than {MAX_TEXTS} new texts or lists of every face")
 
+
+_WORDS = {"CONJUNCTION_AND": " AND ", "CONJUNCTION_OR": " OR "}
 
 _REFUSED = {
     "SUBQUERY": "a query is no part of a condition; for a list, write list_contains(LIST, VALUE)",

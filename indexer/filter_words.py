@@ -20,6 +20,12 @@ COMPARISONS = {
 }
 """SQL's comparisons, by DuckDB's names for them in a parsed text."""
 
+NEGATIONS = frozenset(
+    {"COMPARE_NOTEQUAL", "COMPARE_DISTINCT_FROM", "COMPARE_NOT_IN", "OPERATOR_IS_NULL"}
+    | {"!~~", "!~~*", "not_like_escape", "not_ilike_escape"}
+)
+"""Comparisons and functions that are the negation of another, as DuckDB names them."""
+
 ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**", "^", "&", "|", "<<", ">>", "~"})
 """Operators on numbers and dates, as DuckDB names the functions behind them."""
 

@@ -5,6 +5,9 @@ over the memory-mapped faces, in milliseconds for a million. A filter sees the f
 deleted and nothing else: no file, no network, no Python variable. How long it runs and what memory
 it takes are bounded, and it can be interrupted.
 
+A photo that lies at several places has the labels of all: `person = 'Ann'` is true of its faces if
+one place says so, `person <> 'Ann'` if none does. See `Expression.over_places`.
+
 Texts are equal if they are equal after Unicode NFC: a Mac writes the letters of a file's name
 decomposed, and photo lists write them composed.
 """
@@ -26,7 +29,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from faces.photos.metadata import is_places_column
 from indexer.filter_error import FilterError
+from indexer.filter_places import faces_at_places
 from indexer.filter_text import Expression, parse_filter
 
 if TYPE_CHECKING:
@@ -104,7 +109,8 @@ def rows_matching(tables: Sequence[FilterTable], where: str) -> list[NDArray[np.
     try:
         return _within(seconds, lambda connection: _matching(connection, tables, where))
     except FilterError as error:
-        raise error.to_user(where, tables[0].faces.column_names) from None
+        names = [name for name in tables[0].faces.column_names if not is_places_column(name)]
+        raise error.to_user(where, names) from None
 
 
 def _matching(
@@ -145,23 +151,37 @@ def _require_boolean(
 def _rows_of(
     connection: duckdb.DuckDBPyConnection, table: FilterTable, expression: Expression
 ) -> NDArray[np.bool_]:
-    """Apply an expression to the rows that are not deleted.
+    """Apply an expression to the rows that are not deleted; return (n,) bool."""
+    mask = np.zeros(len(table.faces), dtype=bool)
+    faces = _numbered(table, expression)
+    mask[_selected(connection, faces, expression, f"WHERE {expression.sql}")] = True
+    several = faces_at_places(table.faces, expression.columns, table.deleted)
+    if several is not None:
+        faces = _named(several.faces, several.numbers, expression)
+        over_places = f"GROUP BY {_ROW} HAVING {expression.over_places}"
+        mask[several.rows] = False
+        mask[_selected(connection, faces, expression, over_places)] = True
+    return mask
 
-    If it has other characters than ASCII, it is applied to texts in Unicode NFC. DuckDB composes
-    them: Arrow 25's `utf8_normalize` decomposes letters for every form.
+
+def _selected(
+    connection: duckdb.DuckDBPyConnection, faces: pa.Table, expression: Expression, clause: str
+) -> NDArray[np.int64]:
+    """Return the row numbers that a clause selects, which has an expression in it.
+
+    If the expression has other characters than ASCII, it is applied to texts in Unicode NFC. DuckDB
+    composes them: Arrow 25's `utf8_normalize` decomposes letters for every form.
 
     DuckDB's own messages quote values of faces, so none is passed on from here.
     """
     import duckdb
 
-    mask = np.zeros(len(table.faces), dtype=bool)
-    faces = _numbered(table, expression)
     is_ascii = expression.text.isascii()
     source = "faces" if is_ascii else f"(SELECT {_composed(faces.schema)} FROM faces)"  # noqa: S608
-    query = f"SELECT {_ROW} FROM {source} WHERE {expression.sql}"  # noqa: S608  # likewise
+    query = f"SELECT {_ROW} FROM {source} {clause}"  # noqa: S608  # rendered, not as written
     connection.register("faces", faces)
     try:
-        mask[connection.execute(query).fetchnumpy()[_ROW]] = True
+        rows: NDArray[np.int64] = connection.execute(query).fetchnumpy()[_ROW]
     except duckdb.InterruptException:
         raise
     except duckdb.OutOfMemoryException:
@@ -172,7 +192,7 @@ def _rows_of(
             problem = "a value cannot be converted; TRY_CAST(... AS ...) makes it NULL instead"
         place = _place(expression, query, _told(error)[1])
         raise FilterError(problem, place) from None
-    return mask
+    return rows
 
 
 def _numbered(table: FilterTable, expression: Expression) -> pa.Table:
@@ -181,11 +201,17 @@ def _numbered(table: FilterTable, expression: Expression) -> pa.Table:
     Deleted rows are left out.
     """
     faces = table.faces.select(expression.columns)
-    faces = faces.rename_columns([f"c{number}" for number in range(len(expression.columns))])
-    faces = faces.append_column(_ROW, pa.array(np.arange(len(table.faces))))
     if table.deleted is not None:
         batches = _without(faces.to_batches(), table.deleted)
         faces = pa.Table.from_batches(batches, faces.schema)
+        return _named(faces, np.flatnonzero(~table.deleted), expression)
+    return _named(faces, np.arange(len(faces)), expression)
+
+
+def _named(faces: pa.Table, numbers: NDArray[np.int64], expression: Expression) -> pa.Table:
+    """Return the columns of an expression, by its names for them, and (n,) row numbers."""
+    faces = faces.rename_columns([f"c{number}" for number in range(len(expression.columns))])
+    faces = faces.append_column(_ROW, pa.array(numbers))
     if expression.has_slow_pattern:
         batches = iter(faces.to_batches(max_chunksize=SLICE_ROWS))
         faces = pa.Table.from_batches(batches, faces.schema)
@@ -240,7 +266,8 @@ def _place(expression: Expression, query: str, position: int | None) -> int | No
     """Return the position in the filter's text for one in a query with its expression."""
     if position is None:
         return None
-    return expression.position_of(position - query.encode().index(expression.sql.encode()))
+    start = query.encode().find(expression.sql.encode())
+    return expression.position_of(position - start) if start >= 0 else None
 
 
 _idle: deque[tuple[int, duckdb.DuckDBPyConnection]] = deque(maxlen=1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from faces.core.errors import CorruptFileError, MissingFileError, WrongUsageError
 from faces.core.kinds import is_index
+from faces.core.named import require_no_address
 from faces.core.settings import Device
 from faces.core.storage import Folder
 from indexer.layout import (
@@ -123,6 +124,7 @@ class IndexWriter:
             WrongUsageError: the folder is not an index's, or was written by a newer facetrove.
             BusyError: another process is writing the index.
         """
+        require_no_address(path)
         _require_index_or_empty(path)
         existed = path.exists()
         folder = index_folder(path)

@@ -35,6 +35,7 @@ from faces.core.errors import (
     first_line,
 )
 from faces.core.kinds import is_dataset, is_index
+from faces.core.named import require_no_address
 from faces.core.storage import FileDigest
 from indexer.layout import (
     CURRENT,
@@ -219,6 +220,7 @@ def read_current(index: str | Path) -> Manifest:
         WrongUsageError: there is no index at that path, or another version of facetrove wrote it.
         CorruptFileError: CURRENT or the manifest is not what was written.
     """
+    require_no_address(index)
     index_dir = Path(index)
     if not is_index(index_dir):
         if is_dataset(index_dir):

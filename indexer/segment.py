@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from faces.core.errors import CorruptFileError
 from faces.core.settings import Device
 from faces.core.storage import FileDigest
+from faces.photos.metadata import is_places_column
 from indexer.codes import best_of, open_codes, search_rows
 from indexer.faces_file import FACES_SCHEMA, Faces, faces_schema, with_columns
 from indexer.filters import FilterTable, rows_matching
@@ -184,8 +185,9 @@ def masks_of(
 
 def filter_tables(segments: Sequence[Segment], metadata: pa.Schema) -> list[FilterTable]:
     """Return what a filter sees of each segment; a table without faces if there is no segment."""
-    tables = [FilterTable(with_columns(s.faces.table, metadata), s.deleted) for s in segments]
-    return tables or [FilterTable(faces_schema(metadata).empty_table())]
+    columns = faces_schema(metadata)
+    tables = [FilterTable(with_columns(s.faces.table, columns), s.deleted) for s in segments]
+    return tables or [FilterTable(columns.empty_table())]
 
 
 def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
@@ -195,6 +197,6 @@ def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
         columns |= {
             column.name: column
             for column in segment.faces.schema
-            if column.name not in FACES_SCHEMA.names
+            if column.name not in FACES_SCHEMA.names and not is_places_column(column.name)
         }
     return pa.schema(columns.values())

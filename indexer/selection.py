@@ -16,10 +16,9 @@ from faces.core.errors import WrongUsageError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import PLACE_COLUMNS
-from faces.dataset.schema import PhotoStatus, with_column
 from faces.dataset.store import Dataset
 from faces.photos.uris import is_url, photo_uri
-from indexer.faces_file import FACES_SCHEMA
+from indexer.faces_file import faces_schema
 from indexer.filters import FilterTable, rows_matching
 from indexer.folder import open_segments
 from indexer.manifest import Manifest
@@ -130,38 +129,9 @@ def faces_in_indexes(
 def faces_in_dataset(source: Dataset, selection: Selection) -> pa.Table:
     """Return `PLACE_COLUMNS` of the faces of a dataset that are selected.
 
-    A photo's content may be at several places, with other metadata at each. The filter is asked
-    about the metadata of every place: whoever is named at one of them is found.
+    A photo's content may be at several places, with other metadata at each: the filter is asked
+    about all of them, see `indexer.filters`.
     """
-    metadata = source.metadata.names
-    photos = source.photos(metadata)
-    faces = source.faces([*FACES_SCHEMA.names, *metadata], photos=photos).to_arrow()
-    others = _at_other_places(faces, photos, metadata)
-    mask, elsewhere = selection.masks([FilterTable(faces), FilterTable(others)])
-    found = others["face_id"].filter(pa.array(elsewhere)).combine_chunks()
-    selected = pc.or_(pa.array(mask), pc.is_in(faces["face_id"], value_set=found))
-    return faces.filter(selected).select(PLACE_COLUMNS)
-
-
-def _at_other_places(faces: pa.Table, photos: pa.Table, metadata: Sequence[str]) -> pa.Table:
-    """Return a row for each face and each further place of its photo that has other metadata.
-
-    Args:
-        faces: faces, with the metadata of the first place of their photos.
-        photos: the photos that the faces are in.
-        metadata: names of the metadata columns.
-
-    Returns:
-        Rows of faces with the metadata of the other place. Where that has no value, the face keeps
-        its own, so that `person IS NULL` is true of a face only if no place of it has a person.
-    """
-    several = pc.greater(pc.list_value_length(faces["also_at"]), 0)
-    numbered = pa.table({"photo_id": faces["photo_id"], "face": np.arange(len(faces))})
-    embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
-    places = photos.filter(embedded)
-    rows = pa.table({"photo_id": places["photo_id"], "place": np.arange(len(places))})
-    pairs = numbered.filter(several).join(rows, "photo_id", join_type="inner")
-    others, at = faces.take(pairs["face"]), places.take(pairs["place"])
-    for name in metadata:
-        others = with_column(others, name, pc.coalesce(at[name], others[name]))
-    return others
+    faces = source.faces(faces_schema(source.metadata).names).to_arrow()
+    (mask,) = selection.masks([FilterTable(faces)])
+    return faces.filter(pa.array(mask)).select(PLACE_COLUMNS)

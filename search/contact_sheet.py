@@ -1,47 +1,47 @@
-"""Contact sheets: a picture of search results, with each probe's face beside its matches."""
+"""Contact sheets: pictures or a page of search results, each probe's face beside its matches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import PIL.Image
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from faces.core.errors import WrongUsageError
 from faces.core.storage import put_file
 from faces.models.face import Box
 from faces.photos.decoding import Image, Photo, as_photo
 from faces.photos.limited import decode_limited, read_limited
+from faces.photos.metadata import PERSON
 from faces.photos.rejection import PhotoRejectedError
-from faces.photos.uris import photo_name
-from search.results import Match
-from search.sheet_files import EXIF_SOFTWARE, SHEET_MARK, require_picture_name
+from search.html_sheet import figure, page
+from search.sheet_files import EXIF_SOFTWARE, SHEET_MARK, require_picture_name, sheet_paths
+from search.sheet_fonts import SheetFont
+from search.shown_face import FoundFace, columns_to_show, in_words, place_of, value_of
 
-MAX_SIDE = 16_383
-"""Largest width and height in pixels, which is WebP's limit."""
+MAX_SIDE = 8_000
+"""Largest width and height of a picture in pixels: 190 MB in memory. What does not fit goes into
+further columns, and then into further files."""
 
 TILE = 160
 """Side of a face's tile in pixels; the gaps and captions below are in pixels too."""
 
 GAP = 16
-CAPTION_HEIGHT = 44
+TITLE_HEIGHT, LINE_HEIGHT = 26, 17
 MATCHES_PER_ROW = 6
 CONTEXT = 1.6
 """Side of the square that a tile shows, relative to the longer side of the face's box."""
-
-MAX_SHOWN = 32
-"""Number of characters at either end of a photo's name that can be shown; a tile has room for about
-25 in all."""
 
 MAX_COPIES = 8
 """Number of places of a photo that are tried until one can be read."""
 
 BACKGROUND, INK, FAINT, ACCENT = "#ffffff", "#1c1c1e", "#6e6e73", "#0a5fb4"
-FONT = ImageFont.load_default(15)
-SMALL_FONT = ImageFont.load_default(12)
+FONT = SheetFont(15)
+SMALL_FONT = SheetFont(12)
 
 
 class ShownFace(Protocol):
@@ -53,94 +53,161 @@ class ShownFace(Protocol):
         ...
 
     @property
-    def matches(self) -> Sequence[Match]:
+    def matches(self) -> Sequence[FoundFace]:
         """The face's matches, most similar first."""
         ...
 
 
-def draw_contact_sheet(photo: Photo | Image, probes: Sequence[ShownFace]) -> PIL.Image.Image:
-    """Draw a contact sheet: a band for each probe, its face to the left, its matches to the right.
+@dataclass(frozen=True)
+class _Cell:
+    """A face with its caption.
+
+    Attributes:
+        tile: picture of the face.
+        title: first line of the caption.
+        details: further lines: the photo's name, its folder, and its columns.
+        is_probe: whether it is a face that was searched for.
+    """
+
+    tile: PIL.Image.Image
+    title: str
+    details: tuple[str, ...]
+    is_probe: bool = False
+
+
+def write_contact_sheet(
+    path: Path,
+    photo: Photo | Image | None,
+    probes: Sequence[ShownFace],
+    *,
+    columns: Sequence[str] | None = None,
+) -> list[Path]:
+    """Draw a contact sheet: a band for each probe, its face first, then its matches.
 
     Args:
-        photo: the photo that was searched for; an array is (height, width, 3) uint8 RGB.
+        path: path of the file, ending in .jpg, .jpeg, .png, .webp or .html; only an earlier contact
+            sheet is replaced. A web page is one file, which loads nothing and needs no other.
+        photo: the photo that was searched for; an array is (height, width, 3) uint8 RGB; None: no
+            photo was, and the faces stand without the probe.
         probes: the result of the search, at least one probe.
+        columns: names of columns of the photo lists to show below each match, besides the photo's
+            name and folder; None: `person`, `taken` and `album`, as far as the photos have them.
 
     Returns:
-        The sheet, as an RGB picture.
-    """
-    photo = as_photo(photo)
-    bands = [_draw_band(photo, number, probe) for number, probe in enumerate(probes, start=1)]
-    width = max(band.width for band in bands)
-    sheet = PIL.Image.new("RGB", (width, sum(band.height for band in bands)), BACKGROUND)
-    top = 0
-    for band in bands:
-        sheet.paste(band, (0, top))
-        top += band.height
-    return sheet
-
-
-def write_contact_sheet(path: Path, photo: Photo | Image, probes: Sequence[ShownFace]) -> None:
-    """Draw a contact sheet and write it to a file, whose suffix decides the format.
-
-    Args:
-        path: path of the file, ending in .jpg, .jpeg, .png or .webp; only an earlier contact
-            sheet is replaced.
-        photo: the photo that was searched for; an array is (height, width, 3) uint8 RGB.
-        probes: the result of the search, at least one probe.
+        The paths of the files: `path`, or if the picture would be too large sheet-1.jpg, and so on.
 
     Raises:
-        WrongUsageError: the file cannot be written at this path, or the sheet would be larger
-            than `MAX_SIDE`.
+        WrongUsageError: the file cannot be written at this path, or there is no such column.
     """
     require_picture_name(path)
-    sheet = draw_contact_sheet(photo, probes)
-    if max(sheet.size) > MAX_SIDE:
-        raise WrongUsageError(
-            f"a contact sheet of all these matches would be {sheet.height} pixels high; ask for "
-            "fewer with -k"
-        )
-    image_format = PIL.Image.registered_extensions()[path.suffix.lower()]
-    with put_file(path) as file:
-        exif = PIL.Image.Exif()
-        exif[EXIF_SOFTWARE] = SHEET_MARK
-        sheet.save(file, format=image_format, quality=92, exif=exif)
+    known = {PERSON: None} | {
+        name: None for probe in probes for match in probe.matches for name in match.metadata
+    }
+    shown = columns_to_show(columns, list(known))
+    asked = None if photo is None else as_photo(photo)
+    bands = (_cells(asked, number, probe, shown) for number, probe in enumerate(probes, start=1))
+    if path.suffix.lower() == ".html":
+        with put_file(path) as file:
+            figures = (
+                [figure(c.tile, c.title, c.details, is_probe=c.is_probe) for c in band]
+                for band in bands
+            )
+            file.writelines(piece.encode() for piece in page(figures))
+        return [path]
+    pictures = draw_contact_sheets(list(bands))
+    paths = sheet_paths(path, len(pictures))
+    for one, picture in zip(paths, pictures, strict=True):
+        with put_file(one) as file:
+            exif = PIL.Image.Exif()
+            exif[EXIF_SOFTWARE] = SHEET_MARK
+            image_format = PIL.Image.registered_extensions()[path.suffix.lower()]
+            picture.save(file, format=image_format, quality=92, exif=exif)
+    return paths
 
 
-def _draw_band(photo: Photo, number: int, probe: ShownFace) -> PIL.Image.Image:
-    columns = min(MATCHES_PER_ROW, max(1, len(probe.matches)))
-    num_rows = -(-max(1, len(probe.matches)) // MATCHES_PER_ROW)
-    step_x, step_y = TILE + GAP, TILE + CAPTION_HEIGHT + GAP
+def _cells(
+    photo: Photo | None, number: int, probe: ShownFace, columns: Sequence[str]
+) -> list[_Cell]:
+    """Return the cells of a band: the probe's face, if there is a photo, then its matches."""
+    cells = []
+    if photo is not None:
+        tile = _face_tile(photo, probe.box)
+        cells.append(_Cell(tile, f"face {number}", ("in the photo asked about",), is_probe=True))
+    for match in probe.matches:
+        name, folder = place_of(match.uri)
+        values = (in_words(value_of(match, column)) for column in columns)
+        rank, similarity = getattr(match, "rank", None), getattr(match, "similarity", None)
+        title = name if similarity is None else f"{rank}.  {similarity:.3f}"
+        lines = (folder, *values) if similarity is None else (name, folder, *values)
+        cells.append(_Cell(face_tile_of(match.uri, match.box, match.also_at), title, lines))
+    return cells
+
+
+def draw_contact_sheets(bands: Sequence[Sequence[_Cell]]) -> list[PIL.Image.Image]:
+    """Draw bands of cells on as many RGB pictures as are needed, none larger than `MAX_SIDE`."""
+    lines = max((len(cell.details) for band in bands for cell in band), default=1)
+    step_y = TILE + TITLE_HEIGHT + LINE_HEIGHT * lines + GAP
+    drawn = [piece for band in bands for piece in _draw_band(band, step_y)]
+    width = max(piece.width for piece in drawn)
+    columns: list[list[PIL.Image.Image]] = [[]]
+    for piece in drawn:
+        if sum(one.height for one in columns[-1]) + piece.height > MAX_SIDE:
+            columns.append([])
+        columns[-1].append(piece)
+    per_picture = max(1, MAX_SIDE // width)
+    pictures = []
+    for start in range(0, len(columns), per_picture):
+        shown = columns[start : start + per_picture]
+        height = max(sum(piece.height for piece in column) for column in shown)
+        picture = PIL.Image.new("RGB", (width * len(shown), height), BACKGROUND)
+        for number, column in enumerate(shown):
+            top = 0
+            for piece in column:
+                picture.paste(piece, (number * width, top))
+                top += piece.height
+        pictures.append(picture)
+    return pictures
+
+
+def _draw_band(cells: Sequence[_Cell], step_y: int) -> Iterator[PIL.Image.Image]:
+    """Draw a band of cells, the probe's to the left; a band that is too high in several pieces."""
+    probe = cells[0] if cells and cells[0].is_probe else None
+    matches = cells if probe is None else cells[1:]
+    per_piece = MATCHES_PER_ROW * max(1, (MAX_SIDE - GAP) // step_y)
+    for start in range(0, max(1, len(matches)), per_piece):
+        yield _draw_piece(probe, matches[start : start + per_piece], step_y)
+
+
+def _draw_piece(probe: _Cell | None, matches: Sequence[_Cell], step_y: int) -> PIL.Image.Image:
+    columns = min(MATCHES_PER_ROW, max(1, len(matches)))
+    num_rows = -(-max(1, len(matches)) // MATCHES_PER_ROW)
+    step_x = TILE + GAP
+    first = GAP if probe is None else 2 * GAP + step_x
     band = PIL.Image.new(
-        "RGB", (3 * GAP + (columns + 1) * step_x, GAP + num_rows * step_y), BACKGROUND
+        "RGB", (first + columns * step_x + GAP, GAP + num_rows * step_y), BACKGROUND
     )
     draw = ImageDraw.Draw(band)
-    band.paste(_face_tile(photo, probe.box), (GAP, GAP))
-    draw.rectangle((GAP - 3, GAP - 3, GAP + TILE + 2, GAP + TILE + 2), outline=ACCENT, width=3)
-    _caption(draw, (GAP, GAP + TILE), f"face {number}", "in the photo asked about", ACCENT)
-    divider = GAP + step_x + GAP // 2
-    draw.line((divider, GAP, divider, band.height - GAP), fill="#d2d2d7")
-    for cell, match in enumerate(probe.matches):
-        left = 2 * GAP + step_x + cell % MATCHES_PER_ROW * step_x
-        top = GAP + cell // MATCHES_PER_ROW * step_y
-        band.paste(face_tile_of(match.uri, match.box, match.also_at), (left, top))
-        title = f"{match.rank}.  {match.similarity:.3f}"
-        _caption(draw, (left, top + TILE), title, photo_name(match.uri), INK)
+    if probe is not None:
+        _draw_cell(band, draw, (GAP, GAP), probe)
+        draw.rectangle((GAP - 3, GAP - 3, GAP + TILE + 2, GAP + TILE + 2), outline=ACCENT, width=3)
+        divider = GAP + step_x + GAP // 2
+        draw.line((divider, GAP, divider, band.height - GAP), fill="#d2d2d7")
+    for number, cell in enumerate(matches):
+        left = first + number % MATCHES_PER_ROW * step_x
+        _draw_cell(band, draw, (left, GAP + number // MATCHES_PER_ROW * step_y), cell)
     return band
 
 
-def _caption(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, detail: str, ink: str
+def _draw_cell(
+    band: PIL.Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: _Cell
 ) -> None:
     left, top = corner
-    draw.text((left, top + 5), title, font=FONT, fill=ink)
-    if len(detail) > 2 * MAX_SHOWN:  # measuring a text takes time by its length
-        detail = f"{detail[:MAX_SHOWN]}…{detail[-MAX_SHOWN:]}"
-    shown = "".join(c if c.isprintable() else "?" for c in detail)
-    while len(shown) > 4 and draw.textlength(shown, font=SMALL_FONT) > TILE:
-        shown = (
-            f"{shown[: len(shown) // 2 - 1].rstrip('…')}…{shown[len(shown) // 2 + 1 :].lstrip('…')}"
-        )
-    draw.text((left, top + 24), shown, font=SMALL_FONT, fill=FAINT)
+    band.paste(cell.tile, (left, top))
+    ink = ACCENT if cell.is_probe else INK
+    FONT.draw(draw, (left, top + TILE + 4), FONT.shortened(cell.title, TILE), ink)
+    for number, line in enumerate(cell.details):
+        place = (left, top + TILE + TITLE_HEIGHT + number * LINE_HEIGHT)
+        SMALL_FONT.draw(draw, place, SMALL_FONT.shortened(line, TILE), FAINT)
 
 
 def face_tile_of(uri: str, box: Box, also_at: Sequence[str] = ()) -> PIL.Image.Image:
@@ -164,7 +231,8 @@ def face_tile_of(uri: str, box: Box, also_at: Sequence[str] = ()) -> PIL.Image.I
         except WrongUsageError:  # an address that is not allowed, or needs another package
             text = text or "photo not shown:\nits address"
     tile = PIL.Image.new("RGB", (TILE, TILE), "#f2f2f7")
-    ImageDraw.Draw(tile).text((10, 60), text, font=SMALL_FONT, fill=FAINT)
+    for number, line in enumerate(text.splitlines()):
+        SMALL_FONT.draw(ImageDraw.Draw(tile), (10, 60 + number * LINE_HEIGHT), line, FAINT)
     return tile
 
 

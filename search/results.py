@@ -62,11 +62,19 @@ class Match:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary for `json.dump`; dates are ISO 8601 strings."""
-        metadata = {
-            name: value.isoformat() if hasattr(value, "isoformat") else value
-            for name, value in self.metadata.items()
+        return {
+            **self.__dict__,
+            "box": self.box._asdict(),
+            "metadata": metadata_for_json(self.metadata),
         }
-        return {**self.__dict__, "box": self.box._asdict(), "metadata": metadata}
+
+
+def metadata_for_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a photo's metadata for `json.dump`; dates are ISO 8601 strings."""
+    return {
+        name: value.isoformat() if hasattr(value, "isoformat") else value
+        for name, value in metadata.items()
+    }
 
 
 class CandidateList(Tabular, Sequence[Match]):
@@ -143,7 +151,7 @@ class CandidateList(Tabular, Sequence[Match]):
 
     def _match(self, number: int) -> Match:
         names = self._snapshot.metadata.names
-        face = self._snapshot.face(int(self._positions[number]), (*_COLUMNS, *names))
+        face = self._snapshot.face(int(self._positions[number]), (*FACE_COLUMNS, *names))
         fpir, strangers = (None, None) if self._rates is None else self._rates[number]
         return match_of(
             face,
@@ -202,7 +210,7 @@ _COLUMN_TYPES = {
     "score": pa.float32(),
     "also_at": pa.list_(pa.string()),
 }
-_COLUMNS = tuple(_COLUMN_TYPES)
+FACE_COLUMNS = tuple(_COLUMN_TYPES)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.stranger_rates import StrangerRates
 from search.answering import GROUP_COLUMN, OnePer, Query, answer
+from search.listing import ListedFace, list_faces
 from search.results import (
     CandidateList,
     CandidateLists,
@@ -219,6 +220,31 @@ class FaceSearcher:
             min(1.0, float((embeddings @ embeddings.T).min())),
             matches,
         )
+
+    def list_faces(
+        self, where: str, *, k: int | None = None, one_per: OnePer | None = None
+    ) -> list[ListedFace]:
+        """List the faces that match a filter, without a probe, sorted by the photos' uris.
+
+        Args:
+            where: a condition as in SQL's WHERE; see docs/search.md.
+            k: maximum number of faces; None: all.
+            one_per: `photo` or `person`: only the first face of each; a face without a person
+                counts as a person of its own.
+
+        Raises:
+            WrongUsageError: the filter is not valid, k is below 1, or the index has no column
+                `person` for `one_per`.
+        """
+        if k is not None and k < 1:
+            raise WrongUsageError(f"k is {k}; ask for 1 face or more")
+        self._checked_query(Query(one_per=one_per))
+        return list_faces(self._snapshot, where, k=k, one_per=one_per)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the photos' columns from photo lists."""
+        return list(self._snapshot.metadata.names)
 
     def search_embeddings(
         self,

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
+from beam_jobs.runners.flags import require_listed, require_runner
 from beam_jobs.runners.job_folder import private_job_folder
 from beam_jobs.runners.job_pipeline import JobPipeline
 from beam_jobs.runners.job_services import WORKER_THREAD_NAME, WorkerEndedError, job_runner
@@ -58,7 +59,8 @@ def run_locally(
         Exception: whatever Beam raises for a failed step.
     """
     options = PipelineOptions([f"--direct_num_workers={workers}", *beam_args])
-    _require_listed(options)
+    require_listed(options)
+    require_runner(options)
     _require_own_workers(options)
     with private_job_folder() as folder:
         worker = python_command("beam_jobs.runners.local_worker", str(folder), str(os.getpid()))
@@ -133,22 +135,6 @@ def _noticing_lost_workers() -> Iterator[_LostWorkers]:
     if not lost.is_set():
         threading.excepthook = usual_hook
         logger.setLevel(usual_level)
-
-
-def _require_listed(options: PipelineOptions) -> None:
-    """Raise WrongUsageError for a flag that Beam does not have: Beam itself ignores it."""
-    logger = logging.getLogger("apache_beam.options.pipeline_options")
-    logger.disabled = True  # it would print what the error says
-    try:
-        existing = options.get_all_options(drop_default=True)
-        given = options.get_all_options(drop_default=True, retain_unknown_options=True)
-    finally:
-        logger.disabled = False
-    if unknown := sorted(given.keys() - existing.keys()):
-        raise WrongUsageError(
-            f"Apache Beam has no option --{unknown[0]}; options of another runner need its "
-            "--runner=... too"
-        )
 
 
 def _require_own_workers(options: PipelineOptions) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_jobs.runners.flags import require_listed
 from beam_jobs.runners.job_pipeline import JobPipeline
 from beam_jobs.runners.local import run_locally
 from faces.core.errors import FaceTroveError, WrongUsageError
@@ -86,10 +87,13 @@ def run_pipeline(
 
 def _pipeline_elsewhere(runner_args: Sequence[str]) -> beam.Pipeline:
     """Return an empty pipeline on the runner that Beam's flags name."""
+    options = PipelineOptions(list(runner_args))
     try:
-        return JobPipeline(options=PipelineOptions(list(runner_args)))
+        pipeline = JobPipeline(options=options)
     except ValueError as error:
         raise WrongUsageError(f"Apache Beam refuses {' '.join(runner_args)}: {error}") from error
+    require_listed(options, options.view_as(StandardOptions).runner)
+    return pipeline
 
 
 def _cause(error: Exception) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_config_path
 
+from faces.core.named import absolute
+
 WORKER_BYTES = 500_000_000
 """Memory in bytes that a worker process takes: its libraries, networks and a batch of photos."""
 
@@ -114,7 +116,7 @@ def cache_dir() -> Path:
     user's cache folder.
     """
     chosen = os.environ.get("FACETROVE_CACHE")
-    return Path(chosen).absolute() if chosen else user_cache_path("facetrove", appauthor=False)
+    return absolute(chosen) if chosen else user_cache_path("facetrove", appauthor=False)
 
 
 def config_dir() -> Path:
@@ -124,7 +126,7 @@ def config_dir() -> Path:
     user's folder of settings.
     """
     chosen = os.environ.get("FACETROVE_CONFIG")
-    return Path(chosen).absolute() if chosen else user_config_path("facetrove", appauthor=False)
+    return absolute(chosen) if chosen else user_config_path("facetrove", appauthor=False)
 
 
 def anyone_may_write(folder: Path) -> bool:

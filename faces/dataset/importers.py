@@ -211,6 +211,12 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     rows = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(rows, list) and rows and all(isinstance(row, list) for row in rows):
+        raise WrongUsageError(
+            f"{path} is a list of lists, as the oldest versions of deepface kept paths and vectors "
+            "without the places of the faces; it cannot be imported: embed the photos anew with "
+            "`facetrove embed`"
+        )
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("it should be a list of objects, one for each face")
     names = {name for row in rows for name in row}

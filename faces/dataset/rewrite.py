@@ -31,6 +31,8 @@ from faces.dataset.schema import (
     current_photos,
     embedding_matrix,
     face_schema,
+    forgotten_uris,
+    is_forgotten,
     last_rows,
     one_row_per_content,
     read_report,
@@ -237,8 +239,9 @@ def _rewrite_parts(
             removed.append(gone)
             replace_faces(folder, faces_file, kept)
         if not current_here.all():
-            current_photos_here = photos.filter(pa.array(current_here))
-            replace_photos(folder, part_file("photos", part), current_photos_here)
+            left = [photos.filter(pa.array(current_here))]
+            left.append(_forgotten(photos.filter(pa.array(~current_here))))
+            replace_photos(folder, part_file("photos", part), pa.concat_tables(left))
     return _Rewritten(pa.concat_tables(removed), pa.chunked_array(kept_ids, pa.string()))
 
 
@@ -248,12 +251,23 @@ def _not_in(values: pa.Array | pa.ChunkedArray, kept: pa.ChunkedArray) -> pa.Arr
 
 
 def _is_current(rows: pa.Table) -> NDArray[np.bool_]:
-    """Return an (n,) bool mask of the newest rows of each uri that are neither gone nor deleted."""
+    """Return an (n,) bool mask of the rows that a purge keeps.
+
+    These are the newest rows of each uri that are neither gone nor deleted, and the rows that
+    earlier purges left of photos that were dropped.
+    """
     current = np.zeros(len(rows), dtype=bool)
     current[last_rows(rows, "uri").to_numpy()] = True
     gone = pa.array([PhotoStatus.GONE.value, PhotoStatus.DELETED.value])
     current &= ~pc.is_in(rows["status"], value_set=gone).to_numpy()
+    current |= is_forgotten(rows["uri"]).to_numpy()
     return current
+
+
+def _forgotten(removed: pa.Table) -> pa.Table:
+    """Return what stays of rows that are removed: of photos that were dropped, a digest."""
+    gone = removed.filter(pc.equal(removed["status"], PhotoStatus.GONE.value))
+    return with_column(gone, "uri", forgotten_uris(gone["uri"]))
 
 
 def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:

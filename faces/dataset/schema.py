@@ -7,6 +7,7 @@ are copies.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -23,6 +24,7 @@ from faces.core.documents import Count, Duration, json_text, parse
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import Folder
 from faces.models.face import FaceQuality
+from faces.photos.metadata import places_column
 
 _REPORT_KEY = b"facetrove_report"
 """Key of a part's report in the schema metadata of its photos file."""
@@ -77,10 +79,14 @@ PHOTO_SCHEMA = pa.schema(
         pa.field("kept_away", pa.list_(KEPT_AWAY)),  # null: none
         # What of the file was not looked at: rejection.PartlyRead, joined by commas; null: nothing.
         pa.field("partly_read", pa.string()),
+        # EXIF's DateTimeOriginal, see faces.photos.taken; null where the photo does not say it.
+        pa.field("exif_taken", pa.timestamp("us")),
+        # Where the file system was mounted that the file was on; null: unknown, or no file.
+        pa.field("mount", pa.string()),
     ]
 )
 
-ADDED_COLUMNS = ("picture_hash", "kept_away", "partly_read")
+ADDED_COLUMNS = ("picture_hash", "kept_away", "partly_read", "exif_taken", "mount")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
 
@@ -267,6 +273,22 @@ def current_photos(rows: pa.Table) -> pa.Table:
     return rows.append_column("faces_part", faces_part["part"].take(content))
 
 
+_FORGOTTEN = "gone:"
+"""Beginning of the uri of a row that a purge leaves of a photo that was dropped: a digest follows.
+So a photo list that still names the photo does not bring it back."""
+
+
+def forgotten_uris(uris: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return what a purge leaves of the uris of photos that were dropped: (n,) string."""
+    digests = (hashlib.sha256(uri.encode()).hexdigest() for uri in uris.to_pylist())
+    return pa.array([_FORGOTTEN + digest for digest in digests], pa.string())
+
+
+def is_forgotten(uris: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return (n,) bool: which uris are those of `forgotten_uris`."""
+    return pc.starts_with(uris, _FORGOTTEN)
+
+
 def last_rows(rows: pa.Table, key: str) -> pa.Array:
     """Return the row numbers, ascending, of the last row of each value of the column `key`."""
     numbered = rows.select([key]).append_column("row", pa.array(np.arange(len(rows))))
@@ -287,7 +309,8 @@ def one_row_per_content(photos: pa.Table, filled: Sequence[str] = ()) -> pa.Tabl
     Args:
         photos: rows sorted by photo_id, then by uri.
         filled: names of columns whose value, where the first row has none, is that of the next row
-            of the content that has one: a label stays when an unlabelled copy is found.
+            of the content that has one: a label stays when an unlabelled copy is found. For each of
+            them the result has a column `faces.photos.metadata.places_column`, too.
     """
     starts = np.array([start for _, start, _ in value_runs(photos["photo_id"])], dtype=np.int64)
     uris = photos["uri"].combine_chunks()
@@ -297,11 +320,34 @@ def one_row_per_content(photos: pa.Table, filled: Sequence[str] = ()) -> pa.Tabl
     offsets = np.append(starts - np.arange(len(starts)), len(photos) - len(starts))
     also_at = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), uris.filter(pa.array(others)))
     first = photos.take(starts)
-    for name in filled if others.any() else ():
-        if first[name].null_count:
-            rows = _first_rows_with_value(photos[name], starts)
-            first = with_column(first, name, photos[name].take(pa.array(rows)))
+    for name in filled:
+        column = photos[name].combine_chunks()
+        rows = _first_rows_with_value(column, starts)
+        first = with_column(first, name, column.take(pa.array(rows)))
+        first = first.append_column(places_column(name), _values_of_places(column, starts, rows))
     return first.append_column("also_at", also_at)
+
+
+def _values_of_places(
+    column: pa.Array, starts: NDArray[np.int64], first: NDArray[np.int64]
+) -> pa.ListArray:
+    """Return the values of each group whose values differ, as a list; null for other groups.
+
+    Args:
+        column: (n,) values.
+        starts: (g,) the first row of each group, ascending.
+        first: (g,) a row of each group with a value, which stands for the nulls of the group.
+    """
+    counts = np.diff(np.append(starts, len(column)))
+    groups = np.repeat(np.arange(len(starts)), counts)
+    is_null = column.is_null().to_numpy(zero_copy_only=False)
+    rows = np.where(is_null, first[groups], np.arange(len(column)))
+    codes = column.dictionary_encode().indices.fill_null(-1).to_numpy()[rows]
+    differs = np.zeros(len(starts), dtype=bool)
+    differs[groups[codes != codes[starts][groups]]] = True
+    offsets = np.append(0, np.cumsum(np.where(differs, counts, 0)))
+    values = column.take(pa.array(rows[differs[groups]]))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=pa.array(~differs))
 
 
 def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
@@ -310,14 +356,14 @@ def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) 
     return table.set_column(position, table.schema.field(position), values)
 
 
-def _first_rows_with_value(column: pa.ChunkedArray, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _first_rows_with_value(column: pa.Array, starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return each group's first row whose value is not null, or its first row: (g,) int64.
 
     Args:
         column: (n,) values.
         starts: (g,) the first row of each group, ascending.
     """
-    with_value = np.flatnonzero(column.is_valid().to_numpy())
+    with_value = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     groups = np.searchsorted(starts, with_value, side="right") - 1
     groups, firsts = np.unique(groups, return_index=True)
     rows = starts.copy()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_dataset, is_index
+from faces.core.named import require_no_address
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.core.storage import Folder
 from faces.core.tables import Tabular
@@ -41,11 +42,13 @@ from faces.dataset.schema import (
     current_photos,
     embedding_matrix,
     face_schema,
+    last_rows,
     one_row_per_content,
     read_report,
     read_table,
     value_runs,
 )
+from faces.photos.metadata import is_places_column, places_columns, spelled_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,7 @@ class Dataset:
             WrongUsageError: there is no dataset at `path`, or it is of another format version.
             CorruptFileError: dataset.json cannot be read.
         """
+        require_no_address(path)
         path = Path(path)
         if not is_dataset(path):
             if is_index(path):
@@ -126,6 +130,8 @@ class Dataset:
     def with_metadata(self, columns: pa.Schema) -> Dataset:
         """Return a copy of this dataset with those of `columns` added that its metadata lacks.
 
+        Names that differ only in upper and lower case are names of one column.
+
         Args:
             columns: names and types of metadata columns.
 
@@ -133,14 +139,19 @@ class Dataset:
             WrongUsageError: the dataset's column of that name cannot hold values of the new type.
         """
         metadata = self.metadata
-        for field in columns:
-            position = metadata.get_field_index(field.name)
+        for name, field in zip(spelled_as(columns.names, metadata.names), columns, strict=True):
+            position = metadata.get_field_index(name)
             if position < 0:
                 metadata = metadata.append(field)
             elif not _holds_values_of(metadata.field(position).type, field.type):
+                kinds = metadata.field(position).type, field.type
+                dates = pa.types.is_temporal(kinds[0]) and pa.types.is_string(kinds[1])
+                hint = f", or store it by another name: --rename {name}=list_{name}"
+                hint += "; --date-order says what dates begin with" if dates else ""
                 raise WrongUsageError(
-                    f"column {field.name!r} is {field.type} in the photo list and "
-                    f"{metadata.field(position).type} in dataset {self.path}; make them the same"
+                    f"column {name!r} is {field.type} in the photo list and "
+                    f"{metadata.field(position).type} in dataset {self.path}; make them the same, "
+                    f"or remove it: facetrove columns {self.path} --remove {name}{hint}"
                 )
         return Dataset(self.path, replace(self.settings, metadata=metadata))
 
@@ -212,6 +223,19 @@ class Dataset:
             tables.append(table.append_column("part", pa.repeat(pa.scalar(part), len(table))))
         return pa.concat_tables(tables)
 
+    def dropped_uris(self) -> pa.Array:
+        """Return the uris of photos that were dropped because they were gone: (n,) string.
+
+        Of those that were dropped before a purge, it is `faces.dataset.schema.forgotten_uris`.
+
+        Raises:
+            CorruptFileError: a part cannot be read.
+        """
+        rows = self.photo_rows([])
+        rows = rows.take(last_rows(rows, "uri"))
+        gone = pc.equal(rows["status"], PhotoStatus.GONE.value)
+        return rows["uri"].filter(gone).combine_chunks()
+
     def faces(
         self, columns: Sequence[str] | None = None, *, photos: pa.Table | None = None
     ) -> FaceTables:
@@ -223,7 +247,8 @@ class Dataset:
         Args:
             columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
                 values are those of the photo `uri`, or where it has none, those of the first of
-                `also_at` that has one; None: all but the metadata.
+                `also_at` that has one; the values of all places are in the columns that
+                `faces.photos.metadata.places_column` names; None: all but the metadata.
             photos: an earlier result of `photos` that has the metadata columns asked for: the faces
                 are those of that state, whatever has been written since. A subset of its rows
                 selects the faces of these photos; it must have all rows of a content or none.
@@ -320,10 +345,10 @@ class FaceTables(Tabular):
     def __iter__(self) -> Iterator[pa.Table]:
         dataset, names = self.dataset, self.columns
         schema = face_schema(dataset.contract.dimension)
-        metadata = [name for name in names if name in dataset.metadata.names]
+        metadata = [name for name in dataset.metadata.names if name in names]
         read_photos = dataset.photos_in_parts if self.with_withheld else dataset.photos
         photos = read_photos(metadata) if self.photos is None else self.photos
-        from_photos = ["uri", "also_at", *metadata]
+        from_photos = ["uri", "also_at", *metadata, *filter(is_places_column, names)]
         read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in from_photos]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
@@ -347,13 +372,16 @@ class FaceTables(Tabular):
         """Return all faces as one Arrow table; without rows where there are no faces."""
         also_at = pa.field("also_at", pa.list_(pa.string()))
         schema = face_schema(self.dataset.contract.dimension)
-        fields = {field.name: field for field in (*schema, also_at, *self.dataset.metadata)}
+        metadata = self.dataset.metadata
+        known = (*schema, also_at, *metadata, *places_columns(metadata))
+        fields = {field.name: field for field in known}
         empty = pa.schema([fields[name] for name in self.columns]).empty_table()
         tables = list(self)
         return pa.concat_tables(tables) if tables else empty
 
 
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:
-    """Return whether a column can hold values: text can hold those that read back the same."""
+    """Return whether a column can hold values: text those that read back the same, times dates."""
     as_text = pa.types.is_string(column) and values in (pa.int64(), pa.date32())
-    return bool(column == values or as_text)
+    as_times = pa.types.is_timestamp(column) and values == pa.date32()
+    return bool(column == values or as_text or as_times)

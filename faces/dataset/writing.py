@@ -14,6 +14,7 @@ import pyarrow as pa
 from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
 from faces.core.kinds import is_dataset
+from faces.core.named import require_no_address
 from faces.dataset.deletions import clear_leftovers
 from faces.dataset.earlier_faces import AssignedIds, EarlierFaces
 from faces.dataset.header import DatasetSettings, run_in_force, write_header
@@ -145,6 +146,7 @@ class DatasetWriter:
 
 def require_dataset_path(path: str | Path) -> None:
     """Raise WrongUsageError unless a path is a dataset, or one could be created there."""
+    require_no_address(path)
     path = Path(path)
     if not is_dataset(path) and path.exists() and not could_become_dataset(path):
         raise WrongUsageError(

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from faces.core.channel import Buffer
+
 MAX_SEGMENTS = 200
 """Maximum number of segments of a JPEG before its first scan. Colour profiles may take 255, but
 hardly more than ten; Pillow looks at each one."""
@@ -149,16 +151,16 @@ def require_bounded_header(content: bytes) -> None:
     elif content[:4] in (b"II*\0", b"MM\0*"):
         require_bounded_directory(content)
     elif content[:8] == b"\x89PNG\r\n\x1a\n":
-        exif = _png_exif(content)
+        exif = bytes(png_exif(content))
         if exif[:4] in (b"II*\0", b"MM\0*"):
             require_bounded_directory(exif)
 
 
-def _png_exif(content: bytes) -> bytes:
+def png_exif(content: Buffer) -> Buffer:
     """Return the EXIF chunk of a PNG, if it is among its first chunks; else nothing."""
     position = 8
     for _ in range(MAX_SEGMENTS):
-        head = content[position : position + 8]
+        head = bytes(content[position : position + 8])
         if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
             break
         size = int.from_bytes(head[:4], "big")
@@ -201,7 +203,7 @@ _SLACK_BYTES = 65_536
 """Bytes of directory values that a TIFF may have twice."""
 
 
-def tiff_entries(content: bytes, start: int, order: str) -> Iterator[tuple[int, int, int, bytes]]:
+def tiff_entries(content: Buffer, start: int, order: str) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield tag, type, count and value field of each entry of a TIFF directory."""
     if start + 2 > len(content):
         return

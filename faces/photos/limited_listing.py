@@ -28,6 +28,7 @@ from faces.core.settings import Access, SourceLimits
 from faces.photos.access import access_from
 from faces.photos.archive_listing import ArchivePhotos, archive_photos
 from faces.photos.archives import MemberUrl
+from faces.photos.list_values import DateOrder
 from faces.photos.lists import read_photo_list
 from faces.photos.passed_over import Exclusion
 from faces.photos.uris import url_scheme
@@ -52,6 +53,7 @@ class SourceReader:
         on_progress: called now and then with the number of photos and members read so far.
         rename: names that columns of photo lists get instead of those in the files, by these.
         exclusion: what is excluded from archives.
+        date_order: what dates in photo lists begin with where the list does not say it.
     """
 
     def __init__(
@@ -59,13 +61,16 @@ class SourceReader:
         limits: SourceLimits = SourceLimits(),
         access: Access = Access(),
         on_progress: OnProgress = ignore_progress,
+        *,
         rename: Mapping[str, str] = MappingProxyType({}),
         exclusion: Exclusion = Exclusion(),
+        date_order: DateOrder | None = None,
     ) -> None:
         self._limits = limits
         self._access = access
         self._rename = rename
         self.exclusion = exclusion
+        self._date_order = date_order
         self._on_progress = on_progress
         self._num_listed = 0
         self._worker = LimitedWorker(partial(process_server, PRELOADED))
@@ -110,6 +115,7 @@ class SourceReader:
             "path": absolute,
             "access": asdict(self._access),
             "rename": dict(self._rename),
+            "date_order": self._date_order,
         }
         return self._asked("read_list", arguments, str(path))[0]
 
@@ -178,6 +184,7 @@ def read_list(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, 
         arguments["rename"],
         limits=SourceLimits(**arguments["limits"]),
         access=access_from(arguments["access"]),
+        date_order=arguments["date_order"],
         on_entries=lambda entries: channel.send({"entries": entries}),
     )
     return {}, _as_stream(table)

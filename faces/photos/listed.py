@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from faces.photos.metadata import spelled_as
 from faces.photos.names import HIDDEN, PHOTO_ENDING
 from faces.photos.passed_over import PassedOverCounts
 from faces.photos.uris import is_path, photo_path
@@ -133,12 +134,28 @@ class PhotoListing:
             archive's own order. In another order, a compressed archive would be decompressed from
             its start, or an archive's table read, many times.
         passed_over: numbers of what was passed over.
+        given: (n,) bool columns, by the names of the metadata columns: whether a photo list that
+            has the column names the photo, so that its value counts even where it is null; None:
+            all values do.
+        open_dates: the lists' columns that stay text because it is open what their dates begin
+            with, as `people.csv: Date`.
     """
 
     photos: PhotoTable
     roots: tuple[CompleteRoot, ...]
     reading_order: pa.Array
     passed_over: PassedOverCounts = field(default_factory=dict)
+    given: pa.Table | None = None
+    open_dates: tuple[str, ...] = ()
+
+    def spelled_like(self, columns: pa.Schema) -> PhotoListing:
+        """Return a copy in which metadata columns are spelled as those of a dataset."""
+
+        def renamed(table: pa.Table) -> pa.Table:
+            return table.rename_columns(spelled_as(table.column_names, columns.names))
+
+        given = None if self.given is None else renamed(self.given)
+        return replace(self, photos=renamed(self.photos), given=given)
 
     def covers(self, uris: pa.Array | pa.ChunkedArray) -> pa.Array:
         """Return which uris this listing would contain if the photos still existed.
@@ -204,6 +221,7 @@ class SourceListing:
         in_archive: whether the photos are members of one archive; then the rows are in the
             archive's order.
         passed_over: numbers of what was passed over.
+        open_dates: names of the list's columns whose dates stay open; see `PhotoListing`.
     """
 
     source: str
@@ -211,6 +229,7 @@ class SourceListing:
     roots: tuple[CompleteRoot, ...] = ()
     in_archive: bool = False
     passed_over: PassedOverCounts = field(default_factory=dict)
+    open_dates: tuple[str, ...] = ()
 
 
 def complete_roots(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import stat
@@ -21,8 +22,10 @@ from faces.photos.archive_listing import find_in_archive
 from faces.photos.archives import ARCHIVE_SUFFIXES, MemberUrl, archive_scheme
 from faces.photos.folders import FolderWalk, count_photos, find_in_folder, stat_photo
 from faces.photos.limited_listing import SourceReader
+from faces.photos.list_values import DateOrder
 from faces.photos.listed import PhotoListing, SourceListing, below
-from faces.photos.lists import LIST_SUFFIXES, NAME_COLUMNS
+from faces.photos.lists import LIST_SUFFIXES, OPEN_DATES
+from faces.photos.metadata import NAME_COLUMNS, column_key
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
 from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.passed_over import Exclusion, PassedOver
@@ -40,6 +43,7 @@ def list_photos(
     exclude: Sequence[str] = (),
     limits: SourceLimits = SourceLimits(),
     access: Access = Access(),
+    date_order: DateOrder | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PhotoListing:
     """List every photo of folders, archives, photo lists, patterns, URLs and single files.
@@ -67,6 +71,8 @@ def list_photos(
             besides `faces.photos.passed_over.EXCLUDED_FOLDERS`; see `pattern_expression` there.
         limits: limits on each archive and photo list, which are read in a process of their own.
         access: the addresses that photo lists may name.
+        date_order: what dates in photo lists, such as 03/04/1996, begin with where the list does
+            not say it.
         on_progress: called now and then with the number of photos and members listed so far.
 
     Raises:
@@ -81,7 +87,14 @@ def list_photos(
         raise WrongUsageError("a pattern to exclude is empty; name files or folders, as '*.tif'")
     listings: list[SourceListing] = []
     exclusion = Exclusion(tuple(exclude), frozenset(map(_absolute_path, sources)))
-    with SourceReader(limits, access, on_progress, rename, exclusion) as reader:
+    with SourceReader(
+        limits,
+        access,
+        on_progress,
+        rename=rename,
+        exclusion=exclusion,
+        date_order=date_order,
+    ) as reader:
         for source in sources:
             for listing in _list_source(source, reader):
                 listings.append(listing)
@@ -89,9 +102,9 @@ def list_photos(
     for listing in listings:
         if not len(listing.photos):  # the mount point of an unmounted disk looks like this
             raise _no_photos(listing)
-    listed = {name for listing in listings for name in listing.photos.column_names}
+    listed = {column_key(name) for listing in listings for name in listing.photos.column_names}
     for old, new in rename.items():
-        if new not in listed and new not in NAME_COLUMNS:
+        if column_key(new) not in listed | {*NAME_COLUMNS}:
             raise WrongUsageError(
                 f"no photo list has a column {old!r} that can be called {new!r}; give --rename "
                 "a column's name as it is in the list"
@@ -228,7 +241,9 @@ def _list_photo_list(source: str, path: Path, reader: SourceReader) -> SourceLis
     photos = photo_table(map(_stat_listed, uris))
     for field in list(listed.schema)[1:]:
         photos = photos.append_column(field, listed[field.name])
-    return SourceListing(source, merge_duplicates(photos, conflicts=source, nulls_conflict=True))
+    merged = merge_duplicates(photos, conflicts=source, nulls_conflict=True)
+    open_dates = json.loads(listed.schema.metadata[OPEN_DATES])
+    return SourceListing(source, merged, open_dates=tuple(open_dates))
 
 
 def _stat_listed(uri: str) -> PhotoFile:

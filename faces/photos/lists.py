@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,8 @@ from faces.core.errors import CorruptFileError, WrongUsageError, first_line
 from faces.core.settings import Access, SourceLimits
 from faces.photos.access import require_allowed
 from faces.photos.archives import split_member_url
-from faces.photos.metadata import is_reserved
+from faces.photos.list_values import DateOrder, typed_column
+from faces.photos.metadata import NAME_COLUMNS, Renamed, column_key, finite, is_reserved
 from faces.photos.names_on_disk import NamesOnDisk
 from faces.photos.remote import require_readable_scheme
 from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url, url_scheme
@@ -27,21 +29,14 @@ from faces.photos.uris import is_file_uri, is_url, photo_uri, unescape_url, url_
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".parquet")
 """Endings of file names, in any case, that are taken for photo lists."""
 
-NAME_COLUMNS = ("uri", "path")
-"""Names that the column with the photos' names may have."""
+OPEN_DATES = b"facetrove_open_dates"
+"""Key of the names of columns whose dates stay open, in the metadata of a list's schema."""
 
 _BLOCK_BYTES = 16 << 20
 """Bytes of a CSV that are parsed at a time, and so the maximum length of one value."""
 
 _CHUNK_ROWS = 1 << 16
 """Photos per chunk of the table, so that few uris are Python objects at a time."""
-
-# Regular expressions of the values by which the type of a CSV's column is chosen.
-_INTEGER = r"\A(?:0|-?[1-9][0-9]*)\z"
-# At most 15 digits before the point, so that a float64 holds its integer part exactly.
-_NUMBER = r"\A-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]+)?\z"
-_BOOLEAN = r"\A(?:true|false|True|False|TRUE|FALSE)\z"
-_DATE = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 
 def read_photo_list(
@@ -50,6 +45,7 @@ def read_photo_list(
     *,
     limits: SourceLimits = SourceLimits(),
     access: Access = Access(),
+    date_order: DateOrder | None = None,
     on_entries: Callable[[int], None] = lambda _: None,
 ) -> pa.Table:
     r"""Read the names and the metadata of the photos in a photo list, in the list's order.
@@ -61,8 +57,9 @@ def read_photo_list(
 
     A CSV column gets the first type that fits all its values: int64 if each value is written as an
     integer prints ("007" stays text); float64 if each value is a decimal number of at most 15
-    digits before the point; bool (true, false); date32 (YYYY-MM-DD); else string. An empty value
-    is null.
+    digits before the point; bool (true, false); date32 or timestamp[us], see
+    `faces.photos.list_values.typed_column`; else string. An empty value is null, and so is a number
+    of a Parquet file that is not finite.
 
     Args:
         path: path of the photo list; its ending, one of `LIST_SUFFIXES`, decides the format.
@@ -70,12 +67,16 @@ def read_photo_list(
         limits: limits on the list. Those of memory and time are enforced by
             `faces.photos.limited_listing`, which calls this function in another process.
         access: the addresses that the list may name.
+        date_order: what dates such as 03/04/1996 begin with where no value of the column says it.
         on_entries: called now and then with the number of photos read so far.
 
     Returns:
         A table with a row per entry of the list: `uri` (string, see `faces.photos.uris.photo_uri`;
         duplicates are kept), then the metadata columns (string, int64, float64, bool, date32 or
-        timestamp[us]; null for a column without any value).
+        timestamp[us]; null for a column without any value). The names of columns are as
+        `faces.photos.metadata.column_name` gives them. The schema's metadata has under
+        `OPEN_DATES` the names of columns that stay text because it is open what their dates begin
+        with, as a JSON list.
 
     Raises:
         WrongUsageError: the list cannot be used as it is, is over a limit, or names an address that
@@ -83,12 +84,17 @@ def read_photo_list(
         CorruptFileError: the Parquet file is corrupt.
     """
     names: Iterator[str]
+    open_dates: list[str] = []
     try:
         if path.suffix.lower() == ".txt":
             names, metadata = _text_lines(path), pa.table({})
         else:
             is_parquet = path.suffix.lower() == ".parquet"
-            table = _read_parquet(path, rename, limits) if is_parquet else _read_csv(path, rename)
+            renamed = Renamed(rename)
+            if is_parquet:
+                table = _read_parquet(path, renamed, limits)
+            else:
+                table, open_dates = _read_csv(path, renamed, date_order)
             _require_entries(len(table), path, limits)
             names, metadata = _split_columns(table, path)
         uris = _uris(_bounded(names, path, limits, on_entries), path, access)
@@ -99,7 +105,7 @@ def read_photo_list(
     table = pa.table({"uri": uris})
     for name, column in zip(metadata.column_names, metadata.columns, strict=True):
         table = table.append_column(name, column)
-    return table
+    return table.replace_schema_metadata({OPEN_DATES: json.dumps(open_dates)})
 
 
 def _text_lines(path: Path) -> Iterator[str]:
@@ -190,10 +196,17 @@ _SEPARATOR_HINT = "; separate columns by commas, or by tabs in a .tsv"
 def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table]:
     """Split a photo list's table into the photos' names and the metadata columns."""
     columns = table.column_names
+    by_key: dict[str, str] = {}
     for name in columns:
+        other = by_key.setdefault(column_key(name), name)
         if columns.count(name) > 1:
             raise WrongUsageError(f"{path} has two columns called {name!r}; rename one of them")
-        if not name.strip():
+        if other != name:
+            raise WrongUsageError(
+                f"{path} has a column {other!r} and a column {name!r}, and upper and lower case "
+                "make no difference; rename one of them"
+            )
+        if not name:
             raise WrongUsageError(f"{path} has a column without a name; name it or remove it")
     found = [name for name in NAME_COLUMNS if name in columns]
     if len(found) != 1:
@@ -222,7 +235,10 @@ def _split_columns(table: pa.Table, path: Path) -> tuple[Iterator[str], pa.Table
     return values, table.drop_columns(found)
 
 
-def _read_csv(path: Path, rename: Mapping[str, str]) -> pa.Table:
+def _read_csv(
+    path: Path, renamed: Renamed, date_order: DateOrder | None
+) -> tuple[pa.Table, list[str]]:
+    """Read a CSV file; return its table, and the names of columns whose dates stay open."""
     reading = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES)
     parsing = pyarrow.csv.ParseOptions(
         delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
@@ -246,12 +262,17 @@ def _read_csv(path: Path, rename: Mapping[str, str]) -> pa.Table:
         if "UTF8" in cause:
             raise WrongUsageError(f"{path} is not UTF-8; save it as CSV in UTF-8") from error
         raise WrongUsageError(f"{path} is not a valid CSV file ({cause}); correct it") from error
-    names = [rename.get(name, name) for name in columns]
-    typed = [
-        column if name in NAME_COLUMNS else _typed(column)
-        for name, column in zip(names, table.columns, strict=True)
-    ]
-    return pa.Table.from_arrays(typed, names=names)
+    names = [renamed.name_of(name) for name in columns]
+    typed, open_dates = [], []
+    for name, column in zip(names, table.columns, strict=True):
+        if name in NAME_COLUMNS:
+            typed.append(column)
+            continue
+        values, is_open = typed_column(column, date_order)
+        typed.append(values)
+        if is_open:
+            open_dates.append(name)
+    return pa.Table.from_arrays(typed, names=names), open_dates
 
 
 def _require_text(path: Path) -> None:
@@ -266,36 +287,7 @@ def _require_text(path: Path) -> None:
         raise WrongUsageError(f"{path} has an unclosed quotation mark; close or remove it")
 
 
-def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert a text column of a CSV to the narrowest type that keeps all its values.
-
-    A column without any value gets the type null.
-    """
-    if column.null_count == len(column):
-        return pa.chunked_array([pa.nulls(len(column))])
-    if _all_match(column, _INTEGER):
-        return _cast_or_keep(column, pa.int64())
-    if _all_match(column, _NUMBER):
-        return column.cast(pa.float64())
-    if _all_match(column, _BOOLEAN):
-        return pc.equal(pc.utf8_lower(column), "true")
-    if _all_match(column, _DATE):
-        return _cast_or_keep(column, pa.date32())
-    return column
-
-
-def _all_match(column: pa.ChunkedArray, pattern: str) -> bool:
-    return bool(pc.all(pc.match_substring_regex(column, pattern)).as_py())
-
-
-def _cast_or_keep(column: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray:
-    try:
-        return column.cast(to)
-    except pa.ArrowInvalid:  # an integer beyond 64 bits, or a date that does not exist
-        return column
-
-
-def _read_parquet(path: Path, rename: Mapping[str, str], limits: SourceLimits) -> pa.Table:
+def _read_parquet(path: Path, renamed: Renamed, limits: SourceLimits) -> pa.Table:
     try:
         # read_table would add columns for folders with names such as year=2020.
         with pq.ParquetFile(path) as file:
@@ -310,7 +302,7 @@ def _read_parquet(path: Path, rename: Mapping[str, str], limits: SourceLimits) -
         _to_metadata_type(column, f"{path}: column {name!r}")
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
-    names = [rename.get(name, name) for name in table.column_names]
+    names = [renamed.name_of(name) for name in table.column_names]
     return pa.Table.from_arrays(columns, names=names)
 
 
@@ -324,6 +316,8 @@ def _to_metadata_type(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
             "convert it to text, numbers, true/false, dates or times, or remove it"
         )
     try:
+        if pa.types.is_floating(kind):
+            return finite(column.cast(kind).cast(target))
         # Timestamps are truncated to microseconds; any other value must fit its new type.
         cast = column.cast(kind).cast(target, safe=not pa.types.is_timestamp(kind))
         if not has_possible_dates(cast):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -12,12 +13,17 @@ import pyarrow.compute as pc
 
 from faces.core.errors import WrongUsageError
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing, SourceListing
+from faces.photos.metadata import spelled_as
 from faces.photos.passed_over import sum_of_counts
 from faces.photos.uris import PhotoFile
 
 _POSITION = "reading_order"
 """Temporary column: 0, or the position of an archive's member among all members, from 1. The name
 is reserved, so no metadata column has it."""
+
+_GIVEN = "facetrove_given_"
+"""Beginning of the names of temporary columns: whether the photo's source has a metadata column, by
+the column's number. The names are reserved, too."""
 
 _CHUNK_ROWS = 1 << 16
 """Photos per chunk of a table, so that few are Python objects at a time."""
@@ -57,6 +63,7 @@ def join_sources(listings: Sequence[SourceListing]) -> PhotoListing:
     Raises:
         WrongUsageError: the metadata of two sources contradict each other.
     """
+    listings = _spelled_alike(listings)
     metadata = _metadata_fields(listings)
     tables, start = [], 1
     for listing in listings:
@@ -64,7 +71,7 @@ def join_sources(listings: Sequence[SourceListing]) -> PhotoListing:
         if listing.in_archive:
             positions += np.arange(start, start + len(positions))
             start += len(positions)
-        table = _with_metadata(listing.photos, metadata)
+        table = _with_given(_with_metadata(listing.photos, metadata), listing.photos, metadata)
         tables.append(table.append_column(_POSITION, pa.array(positions)))
     photos = pa.concat_tables(tables)
     if len(listings) > 1:
@@ -74,7 +81,26 @@ def join_sources(listings: Sequence[SourceListing]) -> PhotoListing:
     schema = pa.schema([*LISTING_SCHEMA, *metadata])
     roots = tuple(root for listing in listings for root in listing.roots)
     passed_over = sum_of_counts(listing.passed_over for listing in listings)
-    return PhotoListing(photos.drop_columns([_POSITION]).cast(schema), roots, order, passed_over)
+    given = photos.select([f"{_GIVEN}{number}" for number in range(len(metadata))])
+    return PhotoListing(
+        photos.select(schema.names).cast(schema),
+        roots,
+        order,
+        passed_over,
+        given.rename_columns([field.name for field in metadata]),
+        tuple(f"{one.source}: {name}" for one in listings for name in one.open_dates),
+    )
+
+
+def _spelled_alike(listings: Sequence[SourceListing]) -> list[SourceListing]:
+    """Return the listings with each column spelled as in the first listing that has it."""
+    names: list[str] = []
+    alike = []
+    for listing in listings:
+        spelled = spelled_as(listing.photos.column_names, names)
+        names += [name for name in spelled if name not in names]
+        alike.append(replace(listing, photos=listing.photos.rename_columns(spelled)))
+    return alike
 
 
 def _metadata_fields(listings: Sequence[SourceListing]) -> list[pa.Field]:
@@ -108,11 +134,20 @@ def _with_metadata(photos: pa.Table, metadata: Sequence[pa.Field]) -> pa.Table:
     return table
 
 
+def _with_given(table: pa.Table, photos: pa.Table, metadata: Sequence[pa.Field]) -> pa.Table:
+    """Return a table of photos that also says which columns their source has."""
+    for number, field in enumerate(metadata):
+        has_column = pa.repeat(pa.scalar(field.name in photos.column_names), len(table))
+        table = table.append_column(f"{_GIVEN}{number}", has_column)
+    return table
+
+
 def merge_duplicates(photos: pa.Table, *, conflicts: str, nulls_conflict: bool = False) -> pa.Table:
     """Merge the rows of each uri to one row with the metadata of all of them.
 
     Args:
-        photos: the columns of `LISTING_SCHEMA`, metadata columns and, optionally, `_POSITION`.
+        photos: the columns of `LISTING_SCHEMA`, metadata columns and, optionally, `_POSITION` and
+            columns that begin with `_GIVEN`.
         conflicts: name of the source of conflicting values, for the error message.
         nulls_conflict: whether a value and a null conflict too.
 
@@ -124,13 +159,15 @@ def merge_duplicates(photos: pa.Table, *, conflicts: str, nulls_conflict: bool =
     metadata = [
         field.name
         for field in list(photos.schema)[len(LISTING_SCHEMA) :]
-        if field.name != _POSITION and not pa.types.is_null(field.type)
+        if field.name != _POSITION and not _is_given(field) and not pa.types.is_null(field.type)
     ]
+    given = [field.name for field in photos.schema if _is_given(field)]
     mode = "all" if nulls_conflict else "only_valid"
     grouped = photos.group_by("uri", use_threads=False).aggregate(
         [
             *(("num_bytes", "max"), ("mtime_ns", "max")),
             *([(_POSITION, "max")] if _POSITION in photos.column_names else []),
+            *((name, "any") for name in given),
             *((name, "first", pc.ScalarAggregateOptions(skip_nulls=True)) for name in metadata),
             *((name, "count_distinct", pc.CountOptions(mode=mode)) for name in metadata),
         ]
@@ -149,6 +186,10 @@ def merge_duplicates(photos: pa.Table, *, conflicts: str, nulls_conflict: bool =
         elif pa.types.is_null(field.type):
             columns.append(pa.chunked_array([pa.nulls(len(grouped))]))
         else:
-            how = "first" if field.name in metadata else "max"
+            how = "first" if field.name in metadata else "any" if _is_given(field) else "max"
             columns.append(grouped[f"{field.name}_{how}"])
     return pa.Table.from_arrays(columns, schema=photos.schema)
+
+
+def _is_given(field: pa.Field) -> bool:
+    return bool(field.name.startswith(_GIVEN))

@@ -13,9 +13,12 @@ import facetrove as ft
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.progress import OnProgress
 from facetrove.cli.options import gathered, json_option
-from facetrove.cli.terminal import index_progress, print_json
+from facetrove.cli.terminal import index_progress, print_json, shown_uri
 from facetrove.cli.text import counted, printable
 from search.sheet_files import require_picture_name
+
+CONTRADICTIONS_SHOWN = 20
+"""At most so many labels that differ from place to place are printed."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,10 @@ def delete(
         )
     if likeness.sheet is not None and not as_json:
         click.echo(f"contact sheet: {printable(str(likeness.sheet))}", err=True)
+    if not as_json:
+        _show_contradictions(plan)
     if dry_run:
-        _show_to_delete(plan.num_faces, dataset, as_json=as_json)
+        _show_to_delete(plan, dataset, as_json=as_json)
         return
     if plan.num_faces and not yes:
         click.confirm(
@@ -183,12 +188,27 @@ def _no_match(dataset: Path, photos: tuple[str, ...], indexes: tuple[Path, ...])
     )
 
 
-def _show_to_delete(num_faces: int, dataset: Path, *, as_json: bool) -> None:
+def _show_contradictions(plan: ft.DeletionPlan) -> None:
+    """Print, before anything is deleted, which photos' labels differ from place to place."""
+    rows = plan.contradictory.to_pylist()
+    if not rows:
+        return
+    click.echo("these photos are labelled differently at several places:", err=True)
+    for row in rows[:CONTRADICTIONS_SHOWN]:
+        value = printable(f"{row['column']} {row['value']}")
+        click.echo(f"  {value}: {shown_uri(row['uri'])}", err=True)
+    if (more := len(rows) - CONTRADICTIONS_SHOWN) > 0:
+        click.echo(f"  and {more:,} more; --dry-run --json names all", err=True)
+
+
+def _show_to_delete(plan: ft.DeletionPlan, dataset: Path, *, as_json: bool) -> None:
     """Print how many faces a deletion would delete."""
     if as_json:
-        print_json({"dataset": str(dataset), "num_faces": num_faces})
+        contradictory = plan.contradictory.to_pylist()
+        counts = {"num_faces": plan.num_faces, "contradictory": contradictory}
+        print_json({"dataset": str(dataset), **counts})
     else:
-        click.echo(f"would delete {counted(num_faces, 'face')} of {printable(str(dataset))}")
+        click.echo(f"would delete {counted(plan.num_faces, 'face')} of {printable(str(dataset))}")
 
 
 def _show_deleted(deleted: ft.DeletionResult, dataset: Path, *, as_json: bool) -> None:

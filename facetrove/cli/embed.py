@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,13 @@ from faces.core.settings import FaceSelection, ModelDevice, Precision
 from faces.models.choice import ALIGNMENTS, ModelChoice
 from facetrove.cli.embed_text import show_embed_summary, show_photos_found
 from facetrove.cli.limit_options import access_options, limit_options, source_limit_options
-from facetrove.cli.options import gathered, json_option, model_device_option, workers_option
+from facetrove.cli.options import (
+    gathered,
+    json_option,
+    model_device_option,
+    renamed_columns,
+    workers_option,
+)
 from facetrove.cli.terminal import embed_progress
 
 
@@ -121,20 +126,6 @@ selection_options = gathered(
 )
 
 
-def _renamed(
-    context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
-) -> dict[str, str]:
-    """Split pairs OLD=NEW of column names.
-
-    Raises:
-        click.BadParameter: a pair has no `=`, or one of its names is empty.
-    """
-    names = dict(pair.partition("=")[::2] for pair in pairs)
-    if not all(old and new for old, new in names.items()):
-        raise click.BadParameter("write it as OLD=NEW, the column's name and its new one")
-    return names
-
-
 run_options = gathered(
     "options",
     EmbedOptions,
@@ -172,8 +163,20 @@ run_options = gathered(
         "--rename",
         multiple=True,
         metavar="OLD=NEW",
-        callback=_renamed,
+        callback=renamed_columns,
         help="Store column OLD of the photo lists as column NEW. May be given several times.",
+    ),
+    click.option(
+        "--complete-lists",
+        is_flag=True,
+        help="Take the photo lists for complete: photos that a folder has and no list names lose "
+        "their values in the columns of the lists, as where a row was removed.",
+    ),
+    click.option(
+        "--date-order",
+        type=click.Choice(["day", "month"]),
+        help="What dates in photo lists such as 03/04/1996 begin with. It counts for columns in "
+        "which no day is above 12; without it, these stay text.",
     ),
     click.option(
         "--deletions-of",

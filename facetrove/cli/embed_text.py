@@ -34,6 +34,7 @@ def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
         if count:
             click.echo(f"  {count:,} {what}")
     show_passed_over(found.passed_over)
+    _show_open_dates(found)
     _show_missing(found, dropped=False)
     if found.num_below_gone:
         click.echo(f"{counted(found.num_below_gone, 'photo')} to be dropped (--drop-below)")
@@ -70,11 +71,26 @@ def show_embed_summary(
             )
     elif not summary.num_dropped:
         click.echo("nothing is new")
+    _show_open_dates(found)
+    for column, count in summary.contradictory.items():
+        click.echo(
+            f"{counted(count, 'photo')} at several places with different values of "
+            f"{printable(column)} (facetrove info {printable(str(dataset))} --list contradictory)"
+        )
     if summary.num_dropped:
         click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
     show_passed_over(found.passed_over)
     _show_missing(found, dropped=summary.num_dropped > found.num_below_gone)
     click.echo(f"{printable(str(dataset))} holds {faces_of_photos(summary.total)}")
+
+
+def _show_open_dates(found: ft.PhotosFound) -> None:
+    """Warn of columns that stay text because nothing says what their dates begin with."""
+    for column in found.open_dates:
+        click.echo(
+            f"warning: {printable(column)} stays text, because its dates may begin with the day or "
+            "the month; say which with --date-order day or --date-order month"
+        )
 
 
 def _show_missing(found: ft.PhotosFound, *, dropped: bool) -> None:
@@ -87,7 +103,11 @@ def _show_missing(found: ft.PhotosFound, *, dropped: bool) -> None:
     if found.num_out_of_reach:
         click.echo(
             f"{counted(found.num_out_of_reach, 'photo')} cannot be accessed now; the dataset keeps "
-            "their rows"
+            "their rows (facetrove info DATASET --list unreachable, or vanished, names them)"
+        )
+    if found.num_gone:
+        click.echo(
+            f"{counted(found.num_gone, 'photo')} named by a list, but gone and dropped before"
         )
     if found.num_vanished and not dropped:
         click.echo(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pyarrow.compute as pc
 
+from faces.core.errors import WrongUsageError
 from faces.core.kinds import is_index
 from faces.dataset.store import Dataset
 from facetrove.cli.dataset_text import (
@@ -19,6 +19,7 @@ from facetrove.cli.dataset_text import (
     show_passed_over,
 )
 from facetrove.cli.index_text import show_manifest
+from facetrove.cli.info_lists import LISTS, show_list
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import print_json, shown_uri
 from facetrove.cli.text import counted, printable
@@ -33,8 +34,24 @@ from indexer.manifest import read_current
     is_flag=True,
     help="List the faces that a dataset keeps away, because they were deleted before.",
 )
+@click.option(
+    "--list",
+    "listed",
+    type=click.Choice(list(LISTS)),
+    help="List these photos of a dataset by name: rejected with the reasons, without a face, whose "
+    "faces were deleted, of the same content, whose files are gone, whose files or disks cannot be "
+    "reached, or labelled differently at several places.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print the list of --list as CSV.")
 @json_option
-def info(dataset: Path, rejected: bool, kept_away: bool, as_json: bool) -> None:
+def info(
+    dataset: Path,
+    rejected: bool,
+    kept_away: bool,
+    listed: str | None,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
     """Describe a dataset or an index, whichever DATASET_OR_INDEX is.
 
     Of a dataset it prints the numbers of photos, faces and rejected photos, the models that made
@@ -43,15 +60,19 @@ def info(dataset: Path, rejected: bool, kept_away: bool, as_json: bool) -> None:
     \b
     Examples:
       facetrove info faces.dataset --rejected
+      facetrove info faces.dataset --list no-face --csv
       facetrove info faces.dataset --kept-away
       facetrove info faces.index
     """
-    if is_index(dataset) and not (rejected or kept_away):
+    listed = "rejected" if rejected else listed
+    if as_csv and (listed is None or as_json):
+        raise WrongUsageError("--csv is for a list; give --list NAME, and leave --json out")
+    if is_index(dataset) and not (listed or kept_away):
         show_manifest(read_current(dataset), dataset, as_json=as_json)
         return
     opened = Dataset.open(dataset)
-    if rejected:
-        _show_rejected(opened, as_json=as_json)
+    if listed is not None:
+        show_list(opened, listed, "csv" if as_csv else "json" if as_json else "text")
     elif kept_away:
         _show_kept_away(opened, as_json=as_json)
     else:
@@ -111,18 +132,6 @@ def _passed_over(record: dict[str, Any]) -> dict[str, dict[str, int]]:
         return {kind: {name: int(count) for name, count in by.items()} for kind, by in kinds}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-
-
-def _show_rejected(dataset: Dataset, *, as_json: bool) -> None:
-    """Print a dataset's rejected photos, sorted by reason and then by uri."""
-    photos = dataset.photos(["reason"])
-    rejected = photos.filter(pc.is_valid(photos["reason"])).select(["reason", "uri"])
-    rows = rejected.sort_by([("reason", "ascending"), ("uri", "ascending")]).to_pylist()
-    if as_json:
-        print_json({"dataset": str(dataset.path), "rejected": rows})
-        return
-    for row in rows:
-        click.echo(f"{printable(row['reason'])}\t{shown_uri(row['uri'])}")
 
 
 def _show_kept_away(dataset: Dataset, *, as_json: bool) -> None:

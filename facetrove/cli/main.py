@@ -20,9 +20,13 @@ COMMANDS = {
     "calibrate": LazyCommand(
         "calibrate:calibrate", "Measure the false-positive rate of an index by similarity."
     ),
+    "columns": LazyCommand(
+        "columns:columns", "List, remove or rename the columns of photo lists in a dataset."
+    ),
     "compact": LazyCommand("compact:compact", "Rewrite an index as one segment."),
     "compare": LazyCommand("compare:compare", "Say whether two photos show the same person."),
     "delete": LazyCommand("delete:delete", "Delete faces from a dataset and its indexes."),
+    "drop": LazyCommand("drop:drop", "Drop every photo from a dataset whose file is gone."),
     "embed": LazyCommand("embed:embed", "Find and embed the faces of photos.", quiet=True),
     "evaluate": LazyCommand(
         "evaluate:evaluate", "Measure the error rates of a model and an index on your photos."

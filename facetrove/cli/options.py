@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -36,6 +36,20 @@ def gathered(into: str, make: Callable[..., object], *options: Decorator) -> Dec
         return decorated
 
     return decorate
+
+
+def renamed_columns(
+    context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    """Split pairs OLD=NEW of column names.
+
+    Raises:
+        click.BadParameter: a pair has no `=`, or one of its names is empty.
+    """
+    names = dict(pair.partition("=")[::2] for pair in pairs)
+    if not all(old and new for old, new in names.items()):
+        raise click.BadParameter("write it as OLD=NEW, the column's name and its new one")
+    return names
 
 
 class Size(click.ParamType[int]):

@@ -8,11 +8,13 @@ from typing import Any
 
 from faces.core.documents import json_text
 from faces.core.errors import WrongUsageError
+from faces.core.named import require_no_address
 from faces.core.storage import put_file
 
 
 def require_new_file(path: Path) -> None:
     """Raise WrongUsageError unless a new file can be made at a path."""
+    require_no_address(path)
     if path.exists() or path.is_symlink():
         raise WrongUsageError(f"{path} exists; name a new file for the report")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
+from faces.models.face import Box
 from faces.models.ranking import no_face
+from faces.photos.decoding import Photo
 from faces.photos.limited import open_photo
+from facetrove.cli.faces_table import print_faces
+from facetrove.cli.hand_on import HandOn, hand_on_options
 from facetrove.cli.options import device_option, gathered, json_option
-from facetrove.cli.terminal import print_json, print_table, shown_path, shown_uri
+from facetrove.cli.terminal import print_json, shown_path
 from facetrove.cli.text import counted, printable
 from indexer.stranger_rates import StrangerRates
 from search.answering import Query
-from search.contact_sheet import write_contact_sheet
+from search.contact_sheet import ShownFace, write_contact_sheet
+from search.listing import ListedFace
 from search.results import JOINT_GROWTH, JointProbe, Match, Probe, ProbeFace
 from search.searcher import FaceSearcher
-from search.sheet_files import require_picture_name
 
 query_options = gathered(
     "query",
@@ -84,12 +88,7 @@ query_options = gathered(
     help="Search for one person, whom all PHOTOs show, by the mean of the embeddings.",
 )
 @query_options
-@click.option(
-    "--sheet",
-    type=click.Path(path_type=Path),
-    help="Also draw the faces and their matches side by side, in this picture file (.jpg, .png, "
-    ".webp).",
-)
+@hand_on_options
 @device_option
 @json_option
 def search(
@@ -99,7 +98,7 @@ def search(
     probe_faces: tuple[int, ...],
     together: bool,
     query: Query,
-    sheet: Path | None,
+    hand_on: HandOn,
     device: Device,
     as_json: bool,
 ) -> None:
@@ -110,6 +109,7 @@ def search(
     the models' figure for an index of this size, until `facetrove calibrate` measures it.
 
     Several photos of one person make one probe with --together, which misses the person less often.
+    Without a photo, --where lists all faces that match the filter.
 
     \b
     Examples:
@@ -118,27 +118,99 @@ def search(
       facetrove search faces.index me.jpg --fpir 0.01
       facetrove search faces.index party.jpg --probe-face 2
       facetrove search faces.index me1.jpg me2.jpg me3.jpg --together
+      facetrove search faces.index --where "person = 'Ann'" --copy-to ann --sheet ann.html
     """
-    _require_probe(photos, face, probe_faces, together=together, sheet=sheet)
+    is_listing = not photos and face is None and query.where is not None
+    if is_listing:
+        _require_listing(query, probe_faces, together=together)
+    else:
+        sheet = hand_on.sheet
+        _require_probe(photos, face, probe_faces, together=together, sheet=sheet)
+    hand_on.check(as_json=as_json)
     searcher = FaceSearcher.open(index, device=device)
-    shown = _Shown.of(searcher, query, as_json=as_json)
+    columns = hand_on.columns(searcher.columns)
+    if is_listing:
+        _list_faces(searcher, query, hand_on, as_json=as_json)
+        return
+    shown = _Shown.of(searcher, query, columns=columns, as_json=as_json)
+    probes: Sequence[Probe] = ()
     if face is not None:
-        _show_matches(searcher.search_face(face, **vars(query)), face, shown)
-        return
-    if together:
+        lists = [searcher.search_face(face, **vars(query))]
+        show: Callable[[], None] = partial(_show_matches, lists[0], face, shown)
+    elif together:
         numbers = probe_faces[0] if len(probe_faces) == 1 else probe_faces or 1
-        _show_joint(searcher.search_together(photos, face=numbers, **vars(query)), photos, shown)
-        return
-    photo = photos[0]
-    probes = searcher.search(photo, face=next(iter(probe_faces), None), **vars(query))
-    if not probes:
-        raise no_face(str(photo))
-    _show_probes(probes, photo, shown)
-    if sheet is not None:
-        image = open_photo(photo, searcher.pipeline.detector.reduction_for)
-        write_contact_sheet(sheet, image, probes)
-        if not as_json:
-            click.echo(f"contact sheet: {sheet}")
+        joint = searcher.search_together(photos, face=numbers, **vars(query))
+        lists, show = [joint.matches], partial(_show_joint, joint, photos, shown)
+    else:
+        probes = searcher.search(photos[0], face=next(iter(probe_faces), None), **vars(query))
+        if not probes:
+            raise no_face(str(photos[0]))
+        lists = [probe.matches for probe in probes]
+        show = partial(_show_probes, probes, photos[0], shown)
+    if hand_on.as_csv:
+        faces = ((number, match) for number, one in enumerate(lists, 1) for match in one)
+        hand_on.print_csv(faces, searcher.columns)
+    else:
+        show()
+    quiet = as_json or hand_on.as_csv
+    if hand_on.sheet is not None:
+        image = open_photo(photos[0], searcher.pipeline.detector.reduction_for)
+        _write_sheet(hand_on.sheet, image, probes, columns, quiet=quiet)
+    hand_on.copy(chain.from_iterable(lists), quiet=quiet)
+
+
+def _write_sheet(
+    sheet: Path,
+    image: Photo | None,
+    probes: Sequence[ShownFace],
+    columns: Sequence[str] | None,
+    *,
+    quiet: bool,
+) -> None:
+    for path in write_contact_sheet(sheet, image, probes, columns=columns):
+        if not quiet:
+            click.echo(f"contact sheet: {printable(str(path))}")
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The faces of a listing, as one band of a contact sheet, which has no probe."""
+
+    matches: Sequence[ListedFace]
+    box: Box
+
+
+def _require_listing(query: Query, probe_faces: tuple[int, ...], *, together: bool) -> None:
+    """Raise WrongUsageError for options that need a face to compare with."""
+    given = {
+        "--together": together,
+        "--probe-face": probe_faces,
+        "--min-similarity": query.min_similarity is not None,
+        "--fpir": query.fpir is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise WrongUsageError(
+                f"{option} compares with a face, and no photo is given; give a photo, or leave "
+                "it out to list the faces that match the filter"
+            )
+
+
+def _list_faces(searcher: FaceSearcher, query: Query, hand_on: HandOn, *, as_json: bool) -> None:
+    """Print the faces that match a filter, without a probe."""
+    assert query.where is not None
+    faces = searcher.list_faces(query.where, k=query.k, one_per=query.one_per)
+    columns = hand_on.columns(searcher.columns)
+    if hand_on.as_csv:
+        hand_on.print_csv(((None, face) for face in faces), searcher.columns)
+    elif as_json:
+        print_json({"where": query.where, "faces": [face.to_json() for face in faces]})
+    else:
+        print_faces(f"{counted(len(faces), 'face')} match the filter", faces, columns or ())
+    quiet = as_json or hand_on.as_csv
+    if hand_on.sheet is not None and faces:
+        _write_sheet(hand_on.sheet, None, [_Listing(faces, Box(0, 0, 0, 0))], columns, quiet=quiet)
+    hand_on.copy(faces, quiet=quiet)
 
 
 def _require_probe(
@@ -151,7 +223,10 @@ def _require_probe(
 ) -> None:
     """Raise WrongUsageError unless the arguments name one probe photo, face or set of photos."""
     if bool(photos) == (face is not None):
-        raise WrongUsageError("give either a photo to search for, or a face with --face")
+        raise WrongUsageError(
+            "give either a photo to search for, or a face with --face; or --where alone, to list "
+            "the faces that match a filter"
+        )
     if face is not None and (together or probe_faces):
         raise WrongUsageError(
             "--together and --probe-face are about the faces of photos; leave them out with --face"
@@ -166,13 +241,11 @@ def _require_probe(
             f"--probe-face is given {len(probe_faces)} times for one photo; give it once, or leave "
             "it out to search for all faces"
         )
-    if sheet is not None:
-        require_picture_name(sheet)
-        if face is not None or together:
-            raise WrongUsageError(
-                "--sheet shows the faces of one photo; give one photo instead of --face or "
-                "--together, or leave --sheet out"
-            )
+    if sheet is not None and (face is not None or together):
+        raise WrongUsageError(
+            "--sheet shows the faces of one photo; give one photo instead of --face or "
+            "--together, or leave --sheet out"
+        )
 
 
 @dataclass(frozen=True)
@@ -184,16 +257,25 @@ class _Shown:
         fpir_threshold: the FPIR of the query and the similarity threshold that it stands for;
             None: the query has no FPIR.
         rates: how often searches for strangers find a match.
+        columns: names of columns of the photo lists that the table has.
         as_json: whether to print one JSON document.
     """
 
     device: str
     fpir_threshold: tuple[float, float] | None
     rates: StrangerRates
+    columns: Sequence[str]
     as_json: bool
 
     @classmethod
-    def of(cls, searcher: FaceSearcher, query: Query, *, as_json: bool) -> _Shown:
+    def of(
+        cls,
+        searcher: FaceSearcher,
+        query: Query,
+        *,
+        columns: Sequence[str] | None,
+        as_json: bool,
+    ) -> _Shown:
         """Describe how a searcher answers a query.
 
         Raises:
@@ -202,7 +284,7 @@ class _Shown:
         fpir_threshold = None
         if query.fpir is not None:
             fpir_threshold = query.fpir, searcher.threshold(query.fpir)
-        return cls(searcher.device, fpir_threshold, searcher.rates, as_json)
+        return cls(searcher.device, fpir_threshold, searcher.rates, columns or (), as_json)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that the JSON document of every search has."""
@@ -221,7 +303,7 @@ def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:
         return
     _print_conditions(shown)
     for probe in probes:
-        _print_matches(_face_in_words(probe, photo), probe.matches)
+        print_faces(_face_in_words(probe, photo), probe.matches, shown.columns)
 
 
 def _show_joint(probe: JointProbe, photos: Sequence[Path], shown: _Shown) -> None:
@@ -242,7 +324,7 @@ def _show_joint(probe: JointProbe, photos: Sequence[Path], shown: _Shown) -> Non
                 f"find a match as similar about {JOINT_GROWTH} times as often"
             )
     faces = map(_face_in_words, probe.faces, photos)
-    _print_matches("; ".join(faces), probe.matches)
+    print_faces("; ".join(faces), probe.matches, shown.columns)
 
 
 def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None:
@@ -252,7 +334,7 @@ def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None
         print_json({"face_id": face_id, **shown.to_json(), "matches": found})
         return
     _print_conditions(shown)
-    _print_matches(f"most similar to face {printable(face_id)}", matches)
+    print_faces(f"most similar to face {printable(face_id)}", matches, shown.columns)
 
 
 def _face_in_words(face: Probe | ProbeFace, photo: Path) -> str:
@@ -281,45 +363,3 @@ def _print_conditions(shown: _Shown) -> None:
             "similar"
         )
     click.echo("  " + printable(rates.explanation).replace("; ", "\n  "))
-
-
-def _print_matches(title: str, matches: Sequence[Match]) -> None:
-    """Print matches as a table with a title.
-
-    Args:
-        title: line above the table.
-        matches: matches of one probe, best first.
-    """
-    click.echo(title)
-    if not len(matches):
-        click.echo("no match was found")
-        return
-    shown = list(matches)
-    has_rates = shown[0].strangers is not None
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rank", justify="right")
-    table.add_column("similarity", justify="right")
-    if has_rates:
-        table.add_column("strangers", justify="right", no_wrap=True)
-    table.add_column("face at", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    has_people = any(match.person is not None for match in shown)
-    if has_people:
-        table.add_column("person", overflow="fold")
-    table.add_column("photo", overflow="fold")
-    for match in shown:
-        x, y, width, height = (round(value) for value in match.box)
-        name = shown_uri(match.uri)
-        if match.also_at:
-            name += f" (and {counted(len(match.also_at), 'other file')} of the same content)"
-        person = [Text(printable(match.person or ""))] if has_people else []
-        table.add_row(
-            str(match.rank),
-            f"{match.similarity:.3f}",
-            *([match.strangers] if has_rates else []),
-            f"{x},{y}",
-            f"{width}x{height}",
-            *person,
-            Text(name),
-        )
-    print_table(table)

@@ -91,8 +91,12 @@ def labelled_faces(
         WrongUsageError: there is no such column, or it cannot hold names.
     """
     metadata = version.metadata
-    tables = [with_columns(segment.faces.table, metadata) for segment in version.segments]
-    table = pa.concat_tables([faces_schema(metadata).empty_table(), *tables])
+    columns = faces_schema(metadata)
+    tables = [
+        with_columns(segment.faces.table, columns).select(columns.names)
+        for segment in version.segments
+    ]
+    table = pa.concat_tables([columns.empty_table(), *tables])
     mask = (
         [segment.live() for segment in version.segments]
         if where is None

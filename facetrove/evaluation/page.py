@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
+from faces.core.named import require_no_address
 from faces.core.storage import put_file
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def require_report_name(path: Path) -> None:
 
     An existing file is replaced only if it is a report.
     """
+    require_no_address(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise WrongUsageError(
             f"report {path} does not end in .html; a report is a web page: end its name in .html"

@@ -7,16 +7,31 @@ import time
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.embed_photos import embed_photos
+from beam_jobs.runners.flags import require_listed
 from faces.core.child_process import python_command
 from faces.core.errors import FaceTroveError, WrongUsageError
 from tests.support.command import ONE_WORKER, facetrove_command
 
 
 def test_an_unknown_flag_of_beam_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
-    with pytest.raises(WrongUsageError, match="no option --flink_mastr"):
-        embed_photos(demo_photos, tmp_path / "d", runner_args=["--flink_mastr=host"])
+    for flags, says in (
+        (["--flink_mastr=host"], "no option --flink_mastr; did you mean --flink_master"),
+        (["--nothing_like_it=1"], "no option --nothing_like_it; options of another runner need"),
+        (["--flink_master=host"], "--flink_master is for --runner=FlinkRunner, which is not named"),
+        (["--runner=DirectRunner", "--flink_masster=host"], "no option --flink_masster"),
+        (["--runner=DirectRunner", "--nothing_like_it=1"], "no option --nothing_like_it"),
+        (["--runner=PortableRunner", "--job_endpont=h:1"], "did you mean --job_endpoint"),
+    ):
+        with pytest.raises(WrongUsageError, match=says):
+            embed_photos(demo_photos, tmp_path / "d", runner_args=flags)
+
+
+def test_a_job_service_may_have_options_that_beam_does_not_know() -> None:
+    options = PipelineOptions(["--runner=FlinkRunner", "--of_the_service=1"])
+    require_listed(options, "apache_beam.runners.portability.flink_runner.FlinkRunner")
 
 
 def test_a_worker_ends_whose_driver_was_killed_while_it_started(tmp_path: Path) -> None:

@@ -2,20 +2,27 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
+import PIL.Image
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard import embed_shard
 from faces.core.errors import WrongUsageError
+from faces.dataset.columns import remove_column
 from faces.dataset.header import DatasetSettings
+from faces.dataset.layout import part_file
+from faces.dataset.missing import drop_photos, find_missing
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.pipeline import FacePipeline
 from faces.photos.listing import list_photos
 from faces.photos.rejection import TRANSIENT_REASONS, RejectReason
+from indexer.purge import purge
 from tests.support.photo_files import write_tar
 
 
@@ -229,3 +236,152 @@ def test_what_a_dataset_has_of_a_place_that_is_gone_is_dropped_on_request_alone(
     assert len(make_plan(listing, dataset, ()).vanished) == 0
     with pytest.raises(WrongUsageError, match="has photos, so nothing is dropped"):
         make_plan(listing, dataset, (), drop_below=[photos])
+
+
+def embed_list(
+    dataset: Dataset, pipeline: FacePipeline, folder: Path, text: str, *more: Path
+) -> tuple[Dataset, tuple[int, int, int, int]]:
+    """Embed a photo list; return the dataset, and how many photos were new, changed and so on."""
+    path = folder / "list.csv"
+    path.write_text(text)
+    listing = list_photos([path, *more])
+    todo = plan(dataset, path, *more)
+    if len(todo.to_do):
+        write(Dataset.open(dataset.path).with_metadata(metadata_of(listing)), todo, pipeline)
+    return Dataset.open(dataset.path), counts(todo)
+
+
+def column_by_name(dataset: Dataset, column: str) -> dict[str, object]:
+    photos = dataset.photos([column])
+    return dict(zip(names(photos["uri"]), photos[column].to_pylist(), strict=True))
+
+
+def test_a_corrected_header_is_the_same_column(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    dataset, _ = embed_list(dataset, pipeline, photos, "path,Person,Album\nbiden.jpg,Joe,DC\n")
+    dataset, counted = embed_list(
+        dataset, pipeline, photos, "path,person,album\nbiden.jpg,Joe,Camp\n"
+    )
+    assert counted == (0, 1, 0, 0)
+    assert dataset.metadata.names == ["person", "Album"]
+    assert column_by_name(dataset, "Album")["biden.jpg"] == "Camp"
+
+
+def test_an_empty_value_of_a_list_is_empty(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    begun = "path,person,year\nbiden.jpg,Wrong,2013\ncoffee.png,Cup,\n"
+    dataset, _ = embed_list(dataset, pipeline, photos, begun)
+    # Neither a folder, nor a list without the column or the photo, says anything of it.
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)
+    for text in ("path,year\nbiden.jpg,2013\n", "path,person\ncoffee.png,Cup\n"):
+        dataset, counted = embed_list(dataset, pipeline, photos, text, photos)
+        assert counted == (0, 0, 0, 3)
+    dataset, counted = embed_list(dataset, pipeline, photos, "path,person\nbiden.jpg,\n")
+    assert counted == (0, 1, 0, 0)
+    assert column_by_name(dataset, "person")["biden.jpg"] is None
+    assert column_by_name(dataset, "year")["biden.jpg"] == 2013
+    assert counts(plan(dataset, photos / "list.csv")) == (0, 0, 0, 1)
+
+
+def test_a_number_that_is_not_finite_changes_no_photo(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    table = pa.table({"path": ["biden.jpg", "coffee.png"], "rating": [1.5, float("nan")]})
+    pq.write_table(table, photos / "list.parquet")
+    listing = list_photos([photos / "list.parquet"])
+    settings = dataset.with_metadata(metadata_of(listing))
+    write(settings, plan(dataset, photos / "list.parquet"), pipeline)
+    assert counts(plan(dataset, photos / "list.parquet")) == (0, 0, 0, 2)
+    # A dataset of an earlier version may hold such a number.
+    dataset = Dataset.open(dataset.path)
+    for part in dataset.committed_parts():
+        path = dataset.folder.at(part_file("photos", part))
+        photos_table = pq.read_table(path)
+        if "rating" in photos_table.column_names:
+            numbers = pa.chunked_array([pa.array([float("nan")] * len(photos_table))])
+            position = photos_table.schema.get_field_index("rating")
+            pq.write_table(photos_table.set_column(position, "rating", numbers), path)
+    assert counts(plan(dataset, photos)) == (0, 0, 0, 3)
+
+
+def test_dates_go_into_a_column_of_times(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    dataset, _ = embed_list(dataset, pipeline, photos, "path,at\nbiden.jpg,2013-01-01 10:00\n")
+    dataset, _ = embed_list(dataset, pipeline, photos, "path,at\ncoffee.png,2014-02-03\n")
+    assert column_by_name(dataset, "at")["coffee.png"] == datetime(2014, 2, 3)
+    with pytest.raises(WrongUsageError, match=r"--remove at, .*--date-order says what dates begin"):
+        embed_list(dataset, pipeline, photos, "path,at\ncoffee.png,03.02.2014\n")
+
+
+def test_a_photo_says_when_it_was_taken_and_a_list_says_it_better(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+
+    def shoot(day: int) -> None:
+        exif = PIL.Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"1996:03:{day:02d} 14:05:07"
+        with PIL.Image.open(photos / "biden.jpg") as picture:
+            picture.save(photos / "biden.jpg", exif=exif.tobytes())
+
+    def taken(*sources: Path) -> datetime | None:
+        todo = plan(dataset, *sources)
+        if len(todo.to_do):
+            write(Dataset.open(dataset.path), todo, pipeline)
+        assert len(plan(dataset, *sources).to_do) == 0  # and the next run finds nothing to do
+        value = column_by_name(Dataset.open(dataset.path), "taken")["biden.jpg"]
+        assert isinstance(value, datetime | None)
+        return value
+
+    with_taken = dataset.with_metadata(pa.schema([pa.field("taken", pa.timestamp("us"))]))
+    shoot(19)
+    write(with_taken, plan(dataset, photos), pipeline)
+    list_path = photos / "list.csv"
+    assert taken(photos) == datetime(1996, 3, 19, 14, 5, 7)
+    list_path.write_text("path,taken\nbiden.jpg,1985-01-02\n")
+    assert taken(list_path) == datetime(1985, 1, 2)
+    shoot(20)
+    assert taken(photos) == datetime(1985, 1, 2)
+    list_path.write_text("path,taken\nbiden.jpg,\ncoffee.png,2000-01-01\n")
+    assert taken(list_path) == datetime(1996, 3, 20, 14, 5, 7)
+    shoot(21)
+    assert taken(photos) == datetime(1996, 3, 21, 14, 5, 7)
+    shutil.copy(photos / "biden.jpg", photos / "copy.jpg")  # whose content is not decoded
+    assert taken(photos) == datetime(1996, 3, 21, 14, 5, 7)
+    copied = column_by_name(Dataset.open(dataset.path), "taken")["copy.jpg"]
+    assert copied == datetime(1996, 3, 21, 14, 5, 7)
+    list_path.write_text("path,taken\nbiden.jpg,1985-01-02\n")
+    assert taken(list_path) == datetime(1985, 1, 2)
+    remove_column(dataset.path, "taken")
+    assert taken(photos) == datetime(1996, 3, 21, 14, 5, 7)
+
+
+def test_a_dropped_photo_that_a_list_still_names_is_not_new(
+    embedded: tuple[Dataset, Path, FacePipeline],
+) -> None:
+    dataset, photos, pipeline = embedded
+    (photos / "list.txt").write_text("biden.jpg\ncoffee.png\n")
+    os.utime(photos / "biden.jpg", ns=(1, 1))
+    write(dataset, plan(dataset, photos), pipeline)
+    moved = photos.parent / "elsewhere.jpg"
+    (photos / "biden.jpg").rename(moved)
+    assert plan(dataset, photos / "list.txt").num_out_of_reach == 1
+    found = find_missing(dataset.path)
+    assert names(pa.array(found.vanished)) == ["biden.jpg"]
+    assert drop_photos(dataset.path, found.vanished) == 1
+    for _ in range(3):
+        todo = plan(dataset, photos / "list.txt")
+        assert (counts(todo), todo.num_gone) == ((0, 0, 0, 1), 1)
+        purge(dataset.path, [])
+    for path in dataset.path.rglob("*.parquet"):
+        assert b"biden.jpg" not in path.read_bytes()
+    moved.rename(photos / "biden.jpg")
+    todo = plan(dataset, photos / "list.txt")
+    assert (counts(todo), todo.num_gone) == ((1, 0, 0, 1), 0)

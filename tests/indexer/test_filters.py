@@ -355,3 +355,51 @@ def test_faces_are_selected_by_name_or_by_a_filter(
     whole, partly = Selection.of(faces, photos, where).masks(tables)
     assert np.flatnonzero(whole).tolist() == rows
     assert np.flatnonzero(partly).tolist() == [row for row in rows if row == 1]
+
+
+PLACES = pa.table(
+    {
+        "person": ["Ann", "Ann", None, "Bea", "Cy"],
+        "album": ["Rome", "Rome", "Oslo", None, "Bonn"],
+        "facetrove_places_person": [None, ["Ann", "Bea"], None, None, ["Cy", "Bea", "Cy"]],
+        "facetrove_places_album": pa.array(
+            [["Rome", "Oslo"], None, None, None, ["Bonn", "Rome", "Bonn"]], pa.list_(pa.string())
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("person = 'Ann'", [0, 1]),
+        ("person = 'Bea'", [1, 3, 4]),
+        ("person <> 'Bea'", [0]),
+        ("NOT person = 'Bea'", [0]),
+        ("NOT (person <> 'Bea')", [1, 3, 4]),
+        ("person IN ('Bea')", [1, 3, 4]),
+        ("person NOT IN ('Ann', 'Cy')", [3]),
+        ("person LIKE 'B%'", [1, 3, 4]),
+        ("person NOT LIKE 'B%'", [0]),
+        ("NOT starts_with(person, 'C')", [0, 1, 3]),
+        ("person IS NULL", [2]),
+        ("person IS NOT NULL", [0, 1, 3, 4]),
+        ("person IS DISTINCT FROM 'Bea'", [0, 2]),
+        ("person = 'Bea' AND album = 'Rome'", [1, 4]),
+        ("person = 'Bea' OR album = 'Oslo'", [0, 1, 2, 3, 4]),
+        ("NOT (person = 'Bea' OR album = 'Oslo')", []),
+        ("album <> 'Rome'", [2]),
+        ("lower(person) || lower(album) = 'bearome'", [1, 4]),
+        ("person = 'Bé'", []),
+        ("person <> 'Bé'", [0, 1, 3, 4]),
+    ],
+)
+def test_a_photo_at_several_places_has_the_labels_of_all(where: str, rows: list[int]) -> None:
+    assert matching(where, PLACES) == rows
+    assert matching(where, PLACES, [4]) == [row for row in rows if row != 4]
+    assert matching(where, PLACES, [0, 1]) == [row for row in rows if row > 1]
+
+
+def test_what_helps_with_several_places_is_no_column() -> None:
+    with pytest.raises(WrongUsageError, match=r"no column 'facetrove_places_person'.*person, alb"):
+        matching("facetrove_places_person IS NULL", PLACES)

@@ -41,10 +41,18 @@ CONTENTS = {content: content % 4 for content in range(10)}  # number of faces of
 Filter = Callable[[Face], bool]
 
 FILTERS: dict[str, Filter] = {
-    "person = 'Ann'": lambda face: face.person == "Ann",
-    "person IS NULL OR year >= 2": lambda face: (
-        face.person is None or (face.year is not None and face.year >= 2)
+    "person = 'Ann'": lambda face: "Ann" in face.people,
+    "person <> 'Ann'": lambda face: face.person is not None and "Ann" not in face.people,
+    "NOT (person = 'Ann' AND year = 2)": lambda face: (
+        (
+            face.person is not None
+            and face.year is not None
+            and not ("Ann" in face.people and 2 in face.years)
+        )
+        or (face.person is not None and "Ann" not in face.people)
+        or (face.year is not None and 2 not in face.years)
     ),
+    "person IS NULL OR year >= 2": lambda face: face.person is None or 2 in face.years,
     "starts_with(uri, '/a')": lambda face: face.uri.startswith("/a"),
     "len(also_at) > 0": lambda face: bool(face.also_at),
     "year = 77": lambda face: False,
@@ -154,9 +162,7 @@ class IndexHistory(RuleBasedStateMachine):
     def delete(self, is_selected: Filter, named: bool, **selection: Any) -> None:
         in_index = {i for i, face in self.indexed.items() if named and is_selected(face)}
         in_dataset = {
-            face_id
-            for face_id, face in self.collection.faces().items()
-            if any(map(is_selected, self.collection.labels_of(face)))
+            face_id for face_id, face in self.collection.faces().items() if is_selected(face)
         }
         indexes = [self.index] if named else []
         deleted = delete_faces(self.dataset, indexes, **selection)

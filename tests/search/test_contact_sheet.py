@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -15,9 +19,11 @@ import pytest
 from faces.core.errors import WrongUsageError
 from faces.models.face import Box
 from faces.photos.decoding import decode_photo
-from search.contact_sheet import GAP, TILE, draw_contact_sheet, write_contact_sheet
+from search import contact_sheet
+from search.contact_sheet import GAP, TILE, write_contact_sheet
 from search.results import Match, Probe
 from search.sheet_files import require_picture_name
+from search.sheet_fonts import SheetFont
 
 
 def solid(folder: Path, name: str, colour: tuple[int, int, int]) -> str:
@@ -27,6 +33,12 @@ def solid(folder: Path, name: str, colour: tuple[int, int, int]) -> str:
 
 def match(rank: int, uri: str, box: Box = Box(100, 50, 80, 80)) -> Match:
     return Match(rank, 1 / rank, uri, box, f"face {rank}", "photo", 0.9)
+
+
+def drawn(folder: Path, probes: Sequence[Probe], **options: Any) -> np.ndarray:
+    """Draw a sheet that is one picture, and return the picture."""
+    (path,) = write_contact_sheet(folder / "drawn.png", BLUE_PHOTO, probes, **options)
+    return np.asarray(PIL.Image.open(path))
 
 
 def probe_of(*matches: Match) -> Probe:
@@ -39,7 +51,7 @@ BLUE_PHOTO = np.full((200, 300, 3), (0, 0, 200), np.uint8)
 def test_the_probe_stands_beside_its_matches(tmp_path: Path) -> None:
     red = match(1, solid(tmp_path, "red.png", (200, 0, 0)))
     green = match(2, solid(tmp_path, "green.png", (0, 200, 0)))
-    sheet = np.asarray(draw_contact_sheet(BLUE_PHOTO, [probe_of(red, green)]))
+    sheet = drawn(tmp_path, [probe_of(red, green)])
     middle = GAP + TILE // 2
     first = 2 * GAP + TILE + GAP + TILE // 2
     assert tuple(sheet[middle, middle]) == (0, 0, 200)
@@ -51,7 +63,7 @@ def test_the_probe_stands_beside_its_matches(tmp_path: Path) -> None:
 def test_every_probe_and_every_match_has_a_tile(tmp_path: Path) -> None:
     uri = solid(tmp_path, "red.png", (200, 0, 0))
     probes = [probe_of(*(match(rank, uri) for rank in range(1, 14))), probe_of(match(1, uri))]
-    sheet = np.asarray(draw_contact_sheet(BLUE_PHOTO, probes))
+    sheet = drawn(tmp_path, probes)
     red = (sheet == (200, 0, 0)).all(axis=2).sum()
     assert red == 14 * TILE * TILE
 
@@ -60,10 +72,8 @@ def test_a_photo_that_is_gone_and_boxes_outside_leave_a_note_not_an_error(tmp_pa
     uri = solid(tmp_path, "red.png", (200, 0, 0))
     odd = [Box(-50, -50, 100, 100), Box(5000, 5000, 10, 10), Box(0, 0, 0, 0), Box(-9, 0, 9999, 9)]
     matches = [match(rank, uri, box) for rank, box in enumerate(odd, start=2)]
-    sheet = draw_contact_sheet(
-        BLUE_PHOTO, [probe_of(match(1, str(tmp_path / "gone.jpg")), *matches)]
-    )
-    assert sheet.width > TILE
+    sheet = drawn(tmp_path, [probe_of(match(1, str(tmp_path / "gone.jpg")), *matches)])
+    assert sheet.shape[1] > TILE
 
 
 def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
@@ -134,18 +144,17 @@ def test_a_long_name_costs_no_time_and_many_copies_are_not_all_tried(tmp_path: P
     copies = tuple(str(tmp_path / f"{number}.jpg") for number in range(100_000))
     matches = [match(1, long), replace(match(2, copies[0]), also_at=copies)]
     started = time.monotonic()
-    draw_contact_sheet(BLUE_PHOTO, [probe_of(*matches)])
+    write_contact_sheet(tmp_path / "sheet.jpg", BLUE_PHOTO, [probe_of(*matches)])
     assert time.monotonic() - started < 5
 
 
-def test_no_address_of_an_index_is_asked_that_no_list_may_name() -> None:
+def test_no_address_of_an_index_is_asked_that_no_list_may_name(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.2)
         port = listener.getsockname()[1]
         for scheme in ("http", "https", "webhdfs", "ftp", "tar://a.jpg::http"):
-            draw_contact_sheet(
-                BLUE_PHOTO, [probe_of(match(1, f"{scheme}://127.0.0.1:{port}/service"))]
-            )
+            probe = probe_of(match(1, f"{scheme}://127.0.0.1:{port}/service"))
+            write_contact_sheet(tmp_path / "sheet.jpg", BLUE_PHOTO, [probe])
         with pytest.raises(TimeoutError):
             listener.accept()
 
@@ -154,3 +163,80 @@ def test_a_new_sheet_is_for_its_owner_alone(tmp_path: Path) -> None:
     probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
     write_contact_sheet(tmp_path / "sheet.jpg", BLUE_PHOTO, probes)
     assert (tmp_path / "sheet.jpg").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sheet_of_a_crowd_has_columns_and_then_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = solid(tmp_path, "red.png", (200, 0, 0))
+    one = probe_of(match(1, uri))
+    monkeypatch.setattr(contact_sheet, "MAX_SIDE", 1000)
+    sheet = drawn(tmp_path, [one] * 6)
+    assert sheet.shape[:2] < (1000, 1000)
+    assert (sheet == (200, 0, 0)).all(axis=2).sum() == 6 * TILE * TILE
+    paths = write_contact_sheet(tmp_path / "many.png", BLUE_PHOTO, [one] * 8)
+    assert [path.name for path in paths] == ["many-1.png", "many-2.png"]
+    pictures = [np.asarray(PIL.Image.open(path)) for path in paths]
+    assert all(max(picture.shape) <= 1000 for picture in pictures)
+    tiles = [(picture == (200, 0, 0)).all(axis=2).sum() for picture in pictures]
+    assert tiles == [6 * TILE * TILE, 2 * TILE * TILE]
+    # A band that is higher than a picture goes on in the next one.
+    monkeypatch.setattr(contact_sheet, "MATCHES_PER_ROW", 1)
+    long = drawn(tmp_path, [probe_of(*(match(rank, uri) for rank in range(1, 6)))])
+    assert (long == (200, 0, 0)).all(axis=2).sum() == 5 * TILE * TILE
+
+
+def test_further_files_of_a_sheet_replace_no_photo(tmp_path: Path) -> None:
+    probes = [probe_of(match(1, solid(tmp_path, "red.png", (200, 0, 0))))]
+    solid(tmp_path, "sheet-2.png", (1, 2, 3))
+    with pytest.raises(WrongUsageError, match=r"sheet-2\.png exists and is no contact sheet"):
+        write_contact_sheet(tmp_path / "sheet.png", BLUE_PHOTO, probes)
+
+
+LABELLED = {"taken": datetime(1996, 3, 19, 14, 5), "album": "Zürich <b>", "day": date(2020, 1, 2)}
+
+
+def test_a_web_page_has_everything_in_itself(tmp_path: Path) -> None:
+    (tmp_path / "Größe").mkdir()
+    uri = solid(tmp_path / "Größe", "写真 & <i>.png", (200, 0, 0))
+    found = replace(match(1, uri), metadata=LABELLED, person="Ann")
+    (path,) = write_contact_sheet(tmp_path / "sheet.html", BLUE_PHOTO, [probe_of(found)])
+    text = path.read_text(encoding="utf-8")
+    for shown in ("写真 &amp; &lt;i&gt;.png", f"{tmp_path}/Größe", "Zürich &lt;b&gt;"):
+        assert f"<span>{shown}</span>" in text
+    assert "<span>1996-03-19 14:05</span>" in text and "<span>Ann</span>" in text
+    assert "2020-01-02" not in text
+    assert not re.search(r"<(script|link|iframe)|(src|href)=\"(?!data:)", text)
+    assert "default-src 'none'" in text and text.count("data:image/jpeg") == 2
+    write_contact_sheet(path, BLUE_PHOTO, [probe_of(found)], columns=["DAY"])
+    assert "<span>2020-01-02</span>" in path.read_text(encoding="utf-8")
+    with pytest.raises(WrongUsageError, match="no column 'camera'; the photos have person, taken"):
+        write_contact_sheet(path, BLUE_PHOTO, [probe_of(found)], columns=["camera"])
+    path.write_text("<html>my own page</html>")
+    with pytest.raises(WrongUsageError, match="is no contact sheet"):
+        write_contact_sheet(path, BLUE_PHOTO, [probe_of(found)])
+
+
+def test_folder_and_columns_stand_below_a_match(tmp_path: Path) -> None:
+    found = match(1, solid(tmp_path, "red.png", (200, 0, 0)))
+    bare, labelled = (
+        drawn(tmp_path, [probe_of(one)]) for one in (found, replace(found, metadata=LABELLED))
+    )
+    assert labelled.shape[0] > bare.shape[0]
+    assert (labelled[bare.shape[0] - GAP :, 2 * GAP + TILE + GAP :] < 128).any()
+
+
+@pytest.mark.parametrize("text", ["Zürich", "Łódź", "Ελλάδα", "Москва", "Tiếng Việt"])
+def test_letters_of_other_languages_are_no_boxes(text: str) -> None:
+    font = SheetFont(15)
+    missing = bytes(font._first.getmask("\U0010ffff"))
+    for letter in text:
+        assert [run for _, run in font._runs(letter)] == [letter]
+        assert letter == " " or bytes(font._first.getmask(letter)) != missing
+
+
+def test_a_character_that_no_font_has_is_a_question_mark() -> None:
+    font = SheetFont(15)
+    assert [run for _, run in font._runs("a\U0010fffeb")] == ["a?b"]
+    short = font.shortened("/a/very/long/" * 1000 + "ä.jpg", TILE)
+    assert font.length(short) <= TILE and "…" in short and short.endswith(".jpg")

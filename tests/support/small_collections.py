@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Face:
-    """A face with the columns that a search should return."""
+    """A face with the columns that a search should return.
+
+    Attributes:
+        people, years: the labels at all places of the photo; those that are missing are filled.
+    """
 
     face_id: str
     photo_id: str
@@ -75,6 +79,8 @@ class Face:
     person: str | None
     year: int | None
     vector: np.ndarray = field(compare=False)
+    people: tuple[str | None, ...] = field(default=(), compare=False)
+    years: tuple[int | None, ...] = field(default=(), compare=False)
 
 
 @dataclass
@@ -100,6 +106,8 @@ class Collection:
         for uri, *others in uris_of.values():
             photo = self.photos[uri]
             places = [self.photos[place] for place in (uri, *others)]
+            person = next((place.person for place in places if place.person is not None), None)
+            year = next((place.year for place in places if place.year is not None), None)
             for face_id, vector in zip(photo.face_ids, photo.vectors, strict=True):
                 if face_id not in self.deleted:
                     found[face_id] = Face(
@@ -107,23 +115,13 @@ class Collection:
                         photo.photo_id,
                         uri,
                         tuple(others),
-                        next((place.person for place in places if place.person is not None), None),
-                        next((place.year for place in places if place.year is not None), None),
+                        person,
+                        year,
                         vector,
+                        tuple(place.person or person for place in places),
+                        tuple(place.year or year for place in places),
                     )
         return found
-
-    def labels_of(self, face: Face) -> list[Face]:
-        """Return a face as it is labelled at each place of its photo, null labels filled."""
-        places = [self.photos[uri] for uri in (face.uri, *face.also_at)]
-        return [
-            replace(
-                face,
-                person=face.person if place.person is None else place.person,
-                year=face.year if place.year is None else place.year,
-            )
-            for place in places
-        ]
 
     def embed(
         self,

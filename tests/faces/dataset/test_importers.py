@@ -291,3 +291,10 @@ def test_a_datastore_of_other_models_or_settings_is_refused(
     (tmp_path / f"{name}.npz").write_bytes(store.read_bytes())
     with pytest.raises(WrongUsageError, match=message):
         read_embeddings_file(tmp_path / f"{name}.npz", tmp_path)
+
+
+def test_the_oldest_lists_of_deepface_say_that_photos_are_embedded_anew(tmp_path: Path) -> None:
+    path = tmp_path / "representations_sface.json"
+    path.write_text('[["/photos/1.jpg", [0.1, 0.2]]]')
+    with pytest.raises(WrongUsageError, match="embed the photos anew with `facetrove embed`"):
+        read_embeddings_file(path, tmp_path)

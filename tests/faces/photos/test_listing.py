@@ -27,7 +27,7 @@ from faces.dataset.schema import face_schema
 from faces.dataset.writing import DatasetWriter
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.listing import list_photos
-from faces.photos.metadata import RESERVED_COLUMNS
+from faces.photos.metadata import RESERVED_COLUMNS, column_key
 from faces.photos.names import PHOTO_SUFFIXES
 from faces.photos.reading import read_photo
 from faces.photos.rejection import RejectReason
@@ -599,6 +599,98 @@ def test_a_csv_column_gets_the_narrowest_type_that_fits_all_its_values(
         assert column.to_pylist() == values
 
 
+DAYS = [date(1996, 3, 19), date(1996, 4, 3)]
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        (["19.03.1996", "3.4.1996"], "date32[day]"),
+        (["19/03/1996", "03/04/1996"], "date32[day]"),
+        (["03/19/1996", "4/3/1996"], "date32[day]"),
+        (["19-3-1996", "03-04-1996"], "date32[day]"),
+        (["1996/3/19", "1996/04/03"], "date32[day]"),
+        (["1996:03:19", "1996:04:03"], "date32[day]"),
+        (["1996-03-19", "1996-04-03"], "date32[day]"),
+        (["19.03.1996 00:00", "03.04.1996"], "timestamp[us]"),
+        (["1996-03-19", "1996-04-03 00:00"], "timestamp[us]"),
+        (["19.03.1996", "03-04-1996"], "string"),
+        (["19.03.1996", "03.19.1996"], "string"),
+        (["19.03/1996", "03.04.1996"], "string"),
+        (["31.02.1996", "03.04.1996"], "string"),
+        (["19.03.96", "03.04.96"], "string"),
+        (["1996-03-19", "03.04.1996"], "string"),
+    ],
+)
+def test_dates_are_written_as_a_whole_column_agrees(
+    tmp_path: Path, written: list[str], kind: str
+) -> None:
+    rows = [written[0], "", written[1]]
+    lines = ["uri,Date", *(f"{number}.jpg,{value}" for number, value in enumerate(rows))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    listing = list_photos([tmp_path / "a.csv"])
+    column = listing.photos["Date"]
+    assert (str(column.type), listing.open_dates) == (kind, ())
+    expected = [*written] if kind == "string" else [DAYS[0], DAYS[1]]
+    if kind == "timestamp[us]":
+        expected = [datetime(day.year, day.month, day.day) for day in DAYS]
+    assert column.to_pylist() == [expected[0], None, expected[1]]
+
+
+def test_dates_that_may_begin_with_day_or_month_stay_text_until_it_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("uri,Date,Sure\na.jpg,03.04.1996,2020-01-02\nb.jpg,12.12.1996,\n")
+    listing = list_photos([path])
+    assert listing.photos["Date"].to_pylist() == ["03.04.1996", "12.12.1996"]
+    assert listing.open_dates == (f"{path}: Date",)
+    for order, first in (("day", date(1996, 4, 3)), ("month", date(1996, 3, 4))):
+        said = list_photos([path], date_order=order)
+        assert said.open_dates == ()
+        assert said.photos["Date"].to_pylist() == [first, date(1996, 12, 12)]
+    path.write_text("uri,Date\na.jpg,19.04.1996\n")
+    for order in ("day", "month"):  # what the list says itself counts
+        assert list_photos([path], date_order=order).photos["Date"][0].as_py().month == 4
+
+
+def test_times_of_a_csv_are_timestamps_in_utc(tmp_path: Path) -> None:
+    values = {
+        "1985-06-30 14:05": datetime(1985, 6, 30, 14, 5),
+        "1985-06-30T14:05:07": datetime(1985, 6, 30, 14, 5, 7),
+        "1985-06-30T14:05:07.25": datetime(1985, 6, 30, 14, 5, 7, 250_000),
+        "1985-06-30T14:05:07.123456789Z": datetime(1985, 6, 30, 14, 5, 7, 123_456),
+        "1985-06-30 14:05+02:00": datetime(1985, 6, 30, 12, 5),
+        "1985-06-30 23:05:00-0330": datetime(1985, 7, 1, 2, 35),
+        "1985-06-30": datetime(1985, 6, 30),
+    }
+    lines = ["uri,taken", *(f"{number}.jpg,{text}" for number, text in enumerate(values))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    column = list_photos([tmp_path / "a.csv"]).photos["taken"]
+    assert str(column.type) == "timestamp[us]"
+    assert column.to_pylist() == [*values.values()]
+    (tmp_path / "a.csv").write_text("\n".join([*lines, "z.jpg,1985-06-30 24:05"]))
+    assert str(list_photos([tmp_path / "a.csv"]).photos["taken"].type) == "string"
+
+
+def test_upper_and_lower_case_of_a_columns_name_make_no_difference(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Path,PERSON, Album\na.jpg,Ann,Rome\n")
+    (tmp_path / "b.csv").write_text("URI,person,album\na.jpg,Ann,\nb.jpg,Ben,Oslo\n")
+    photos = list_photos([tmp_path / "a.csv", tmp_path / "b.csv"]).photos
+    assert photos.column_names[3:] == ["person", "Album"]
+    assert photos["person"].to_pylist() == ["Ann", "Ben"]
+    assert photos["Album"].to_pylist() == ["Rome", "Oslo"]
+    renamed = list_photos([tmp_path / "a.csv"], {"album": "Place"}).photos
+    assert renamed.column_names[3:] == ["person", "Place"]
+    assert [column_key(name) for name in ("STRASSE", "Cafe\u0301")] == ["strasse", "caf\xe9"]
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    numbers = pa.array([1.5, float("nan"), float("inf"), None], pa.float32())
+    uris = [f"{number}.jpg" for number in range(4)]
+    pq.write_table(pa.table({"uri": uris, "rating": numbers}), tmp_path / "a.parquet")
+    column = list_photos([tmp_path / "a.parquet"]).photos["rating"]
+    assert column.to_pylist() == [1.5, None, None, None]
+
+
 def test_a_list_may_be_tab_separated(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("uri\tname\na.jpg\tBond, James\n")
     assert list_photos([tmp_path / "a.tsv"]).photos["name"].to_pylist() == ["Bond, James"]
@@ -613,6 +705,10 @@ def test_a_list_may_be_tab_separated(tmp_path: Path) -> None:
         (b"uri,facetrove_row\na,1\n", "facetrove_row', a name that is reserved"),
         (b"uri,photo_person\na,1\n", "photo_person', a name that is reserved"),
         (b"uri,n,n\na,1,2\n", "two columns called 'n'; rename one"),
+        (b"uri,N,n\na,1,2\n", "a column 'N' and a column 'n', and upper and lower case make no"),
+        (b"uri,Person,person \na,1,2\n", "two columns called 'person'; rename one"),
+        (b"URI,Path\na,b\n", "has both a column `uri` and a column `path`"),
+        (b"uri,Score\na,1\n", "column 'Score', a name that is reserved"),
         (b"uri,\na,1\n", "a column without a name"),
         (b"uri,n\na,1\n,2\n", "row 2 names no photo"),
         (b"uri,n\na\n", "not a valid CSV file .*Expected 2 columns, got 1"),

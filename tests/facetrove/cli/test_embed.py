@@ -90,6 +90,8 @@ def test_a_dry_run_counts_new_photos_and_changes_nothing(
         "num_below_gone": 0,
         "num_kept": {},
         "passed_over": {},
+        "num_gone": 0,
+        "open_dates": [],
     }
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
 
@@ -318,3 +320,18 @@ def test_photos_that_are_read_in_part_are_counted(tmp_path: Path, demo_photos: P
     assert run_facetrove("info", dataset).stdout.splitlines()[3:5] == said
     document = json.loads(run_facetrove("info", dataset, "--json").stdout)
     assert document["by_partly_read"] == {"cut_short": 3, "further_pages": 1}
+
+
+def test_a_column_of_open_dates_is_warned_of_until_its_order_is_said(
+    tmp_path: Path, demo_photos: Path
+) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text(f"path,Date\n{demo_photos / 'biden.jpg'},03.04.1996\n")
+    warning = f"warning: {people}: Date stays text"
+    finished = run_facetrove("embed", people, tmp_path / "d", "--dry-run")
+    assert finished.returncode == 0 and warning in finished.stdout
+    assert "--date-order day or --date-order month" in finished.stdout
+    as_json = run_facetrove("embed", people, tmp_path / "d", "--dry-run", "--json")
+    assert json.loads(as_json.stdout)["open_dates"] == [f"{people}: Date"]
+    said = run_facetrove("embed", people, tmp_path / "d", "--dry-run", "--date-order", "day")
+    assert said.returncode == 0 and "warning" not in said.stdout

@@ -1,0 +1,63 @@
+"""Flags of Apache Beam, which itself ignores those that it does not know."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from difflib import get_close_matches
+
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    SparkRunnerOptions,
+)
+
+from faces.core.errors import WrongUsageError
+
+_OF_RUNNERS = {"FlinkRunner": FlinkRunnerOptions, "SparkRunner": SparkRunnerOptions}
+"""Options that mean something to one runner alone, by the runner's name."""
+
+_WITH_JOB_SERVICE = ("FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
+"""Runners whose job service may have options that Beam's Python knows nothing of."""
+
+
+def require_listed(options: PipelineOptions, runner: str = "") -> None:
+    """Raise WrongUsageError for a flag that Beam does not have.
+
+    A runner with a job service of its own may have further ones: for it, only a flag that looks
+    like a slip is refused.
+
+    Args:
+        options: the options, when the runner's module is loaded, which may add some.
+        runner: the runner as it was named; "": worker processes on this machine.
+    """
+    logger = logging.getLogger("apache_beam.options.pipeline_options")
+    logger.disabled = True  # it would print what the error says
+    try:
+        listed = options.get_all_options(drop_default=False).keys()
+        existing = options.get_all_options(drop_default=True)
+        given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    finally:
+        logger.disabled = False
+    for name in sorted(given.keys() - existing.keys()):
+        alike = get_close_matches(name, listed, n=1, cutoff=0.85)
+        if runner.rpartition(".")[2] in _WITH_JOB_SERVICE and not alike:
+            continue
+        hint = f"; did you mean --{alike[0]}?" if alike else ""
+        if not runner:
+            hint += "; options of another runner need its --runner=... too"
+        raise WrongUsageError(f"Apache Beam has no option --{name}{hint}")
+
+
+def require_runner(options: PipelineOptions) -> None:
+    """Raise WrongUsageError for a flag of another runner, where the work is done here."""
+    given = options.get_all_options(drop_default=True)
+    for runner, of_runner in _OF_RUNNERS.items():
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        of_runner._add_argparse_args(parser)
+        for action in parser._actions:
+            if action.dest in given:
+                raise WrongUsageError(
+                    f"--{action.dest} is for --runner={runner}, which is not named; name it, or "
+                    "leave the option out"
+                )

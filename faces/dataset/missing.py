@@ -1,0 +1,131 @@
+"""Photos of a dataset whose files are gone, told from those whose disk is not there.
+
+Each photo's row says on which file system its file was. A file that is missing there is gone if
+that file system is mounted, and is not another one: the root file system always is, and on another
+one a photo of the dataset must be. Of photos from earlier versions, whose rows do not say it, a
+missing one is gone if another photo of the dataset is in its folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from faces.dataset.schema import PhotoStatus, face_schema
+from faces.dataset.store import Dataset
+from faces.dataset.writing import DatasetWriter
+from faces.photos.listed import below
+from faces.photos.mounts import file_of, is_mounted
+
+
+@dataclass(frozen=True)
+class MissingPhotos:
+    """The photos of a dataset whose files are not there now.
+
+    Attributes:
+        vanished: uris of the photos whose files are gone, sorted.
+        unreachable: uris of the photos whose files cannot be examined, or whose disk may not be
+            mounted, sorted: nothing is known of them.
+    """
+
+    vanished: tuple[str, ...]
+    unreachable: tuple[str, ...]
+
+
+def find_missing(dataset: str | Path, *, below_folders: Sequence[str | Path] = ()) -> MissingPhotos:
+    """Look at every file of a dataset's photos, and return those that are not there.
+
+    Photos at addresses are not looked at. Of photos in an archive, the archive is looked at.
+
+    Args:
+        dataset: path of the dataset's folder.
+        below_folders: folders below which a missing file is gone for certain, even if no disk is
+            mounted there.
+
+    Raises:
+        WrongUsageError: there is no dataset at that path.
+        CorruptFileError: a file of the dataset is corrupt.
+    """
+    photos = Dataset.open(dataset).photos(["mount"]).sort_by("uri")
+    certain = tuple(below(os.path.abspath(folder)) for folder in below_folders)
+    missing: list[tuple[str, str, str | None]] = []
+    unreachable: list[str] = []
+    mounts: set[str | None] = set()
+    folders: set[str] = set()
+    exists: dict[str, bool | None] = {}
+    columns = (photos[name].to_pylist() for name in ("uri", "mount"))
+    for uri, mount in zip(*columns, strict=True):
+        file = file_of(uri)
+        if file is None:
+            continue
+        path = os.fspath(file)
+        if path not in exists:
+            exists[path] = _exists(path)
+        if exists[path]:
+            mounts.add(mount)
+            folders.add(os.path.dirname(path))  # noqa: PTH120
+        elif exists[path] is None:
+            unreachable.append(uri)
+        else:
+            missing.append((uri, path, mount))
+    vanished: list[str] = []
+    for uri, path, mount in missing:
+        if mount is None:
+            is_gone = os.path.dirname(path) in folders  # noqa: PTH120
+        else:
+            is_gone = mount == "/" or (mount in mounts and is_mounted(mount))
+        is_certain = path.startswith(certain) if certain else False
+        (vanished if is_gone or is_certain else unreachable).append(uri)
+    return MissingPhotos(tuple(vanished), tuple(sorted(unreachable)))
+
+
+def _exists(path: str) -> bool | None:
+    """Return whether a file exists; None if that cannot be told now."""
+    try:
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return None
+    return True
+
+
+def drop_photos(dataset: str | Path, uris: Sequence[str]) -> int:
+    """Drop photos from a dataset, with their faces; a file that is there again stays.
+
+    A photo list that still names a dropped photo does not bring it back, until the file is there.
+    Indexes follow when they are next brought up to date; a purge removes the bytes.
+
+    Args:
+        dataset: path of the dataset's folder.
+        uris: uris of photos, such as `MissingPhotos.vanished`.
+
+    Returns:
+        The number of photos that were dropped.
+
+    Raises:
+        WrongUsageError: there is no dataset at that path.
+        CorruptFileError: a file of the dataset is corrupt.
+        BusyError: another process is writing the dataset.
+    """
+    opened = Dataset.open(dataset)
+    with DatasetWriter.open(opened.path, opened.settings) as writer:
+        known = set(writer.dataset.photos([])["uri"].to_pylist())
+        gone = [uri for uri in uris if uri in known and not _is_there(uri)]
+        if gone:
+            nothing = {"num_bytes": -1, "mtime_ns": -1, "num_faces": 0, "is_copy": False}
+            rows = [{"uri": uri, **nothing, "status": PhotoStatus.GONE.value} for uri in gone]
+            photos = pa.Table.from_pylist(rows, writer.dataset.photo_schema)
+            faces = face_schema(opened.contract.dimension).empty_table()
+            writer.write_part(writer.part_name(0), photos, faces, {})
+        writer.finish(None)
+    return len(gone)
+
+
+def _is_there(uri: str) -> bool:
+    file = file_of(uri)
+    return file is not None and _exists(os.fspath(file)) is True

@@ -1,0 +1,85 @@
+"""The faces of an index that match a filter, without a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from faces.models.face import Box
+from indexer.snapshot import Snapshot
+from search.answering import GROUP_COLUMN, OnePer
+from search.results import FACE_COLUMNS, match_of, metadata_for_json
+
+
+@dataclass(frozen=True)
+class ListedFace:
+    """A face of an index that matches a filter, as `FaceSearcher.list_faces` returns it.
+
+    Attributes:
+        uri: uri of the photo that shows the face.
+        box: box of the face: x, y, width, height in pixels of the upright photo.
+        face_id: id of the face in the dataset and the index.
+        photo_id: sha256 of the photo's content, in hexadecimal.
+        score: the detector's confidence in the face, [0, 1].
+        also_at: uris of the photo's other copies.
+        person: who the photo shows, from its metadata column `person`; None: not given.
+        metadata: the photo's other metadata, from photo lists, by column.
+    """
+
+    uri: str
+    box: Box
+    face_id: str
+    photo_id: str
+    score: float
+    also_at: tuple[str, ...] = ()
+    person: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary for `json.dump`; dates are ISO 8601 strings."""
+        return {
+            **self.__dict__,
+            "box": self.box._asdict(),
+            "metadata": metadata_for_json(self.metadata),
+        }
+
+
+def list_faces(
+    snapshot: Snapshot, where: str, *, k: int | None, one_per: OnePer | None
+) -> list[ListedFace]:
+    """List the faces that match a filter; see `FaceSearcher.list_faces`.
+
+    Raises:
+        WrongUsageError: the filter is not valid.
+    """
+    positions, start = [np.zeros(0, np.int64)], 0
+    for segment, mask in zip(snapshot.segments, snapshot.masks(where), strict=True):
+        rows = segment.live() if mask is None else mask.rows
+        positions.append(start + np.flatnonzero(rows))
+        start += len(segment.vectors)
+    found = np.concatenate(positions)
+    uris = snapshot.values("uri", found)
+    groups = (
+        [None] * len(found) if one_per is None else snapshot.values(GROUP_COLUMN[one_per], found)
+    )
+    seen: set[str] = set()
+    faces: list[ListedFace] = []
+    for number in sorted(range(len(found)), key=lambda number: (uris[number], found[number])):
+        if len(faces) == k:
+            break
+        group = groups[number]
+        if group is None or group not in seen:
+            faces.append(_listed_face(snapshot, int(found[number])))
+        if group is not None:
+            seen.add(group)
+    return faces
+
+
+def _listed_face(snapshot: Snapshot, position: int) -> ListedFace:
+    names = snapshot.metadata.names
+    face = snapshot.face(position, (*FACE_COLUMNS, *names))
+    match = match_of(face, names, rank=1, similarity=1.0)
+    return ListedFace(**{field.name: getattr(match, field.name) for field in fields(ListedFace)})
