@@ -17,13 +17,14 @@ from beam_jobs.plan import make_plan, metadata_of
 from beam_jobs.runners.select import Workers
 from beam_jobs.shard_run import ShardRun
 from beam_jobs.summary import EmbedSummary, PhotosFound, count_run
+from faces.core.contract import ModelContract
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection
-from faces.dataset.deleted_pictures import copy_withheld
+from faces.dataset.face_ids import detection_settings
+from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
-from faces.dataset.rewrite import follow_deletions
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
@@ -112,7 +113,8 @@ class EmbedJob:
         Args:
             listing: the listed photos.
             source: source of given faces; None: faces are detected.
-            deletions_of: a dataset whose deleted faces are withheld from this dataset too.
+            deletions_of: a dataset whose face_ids are kept, and whose deleted faces are withheld
+                from this dataset too.
             on_progress: called from another thread about twice a second.
 
         Returns:
@@ -129,15 +131,30 @@ class EmbedJob:
         before = Dataset.open(self.dataset) if is_dataset(self.dataset) else None
         selection = options.selection or (before.selection if before else FaceSelection())
         settings = DatasetSettings(
-            self.pipeline.contract, selection, metadata_of(listing), options.limits
+            self.pipeline.contract,
+            selection,
+            metadata_of(listing),
+            options.limits,
+            salted_ids=needs_salted_ids(self.pipeline.contract, selection, deletions_of),
         )
-        if before is not None and deletions_of is not None:
-            follow_deletions(before, deletions_of.path)
+        followed = None
+        if deletions_of is not None:
+            followed = FollowedDeletions.of(deletions_of.path, before)
+            if before is not None:
+                followed.apply_to(before)
         with DatasetWriter.open(self.dataset, settings) as writer:
-            if deletions_of is not None:
-                copy_withheld(deletions_of.path, self.dataset)
+            if followed is not None:
+                followed.withhold_from(self.dataset)
             plan = make_plan(listing, writer.dataset, _to_retry(options, before))
-            run = ShardRun(writer, plan, self.models, self.workers, source, options=options)
+            run = ShardRun(
+                writer,
+                plan,
+                self.models,
+                self.workers,
+                source,
+                follows=deletions_of,
+                options=options,
+            )
             with progress_reports(writer, len(plan.to_do), on_progress):
                 run.embed_all(retry_quarantined=options.retry_rejected)
             if options.drop_vanished and len(plan.vanished):
@@ -152,9 +169,22 @@ class EmbedJob:
                 seconds=round(time.monotonic() - start, 3),
                 stage_seconds=stage_seconds,
                 runs_on=self.pipeline.runs_on,
+                detected=source is None,
             )
             writer.finish(asdict(summary) if writer.committed_parts() else None)
             return summary
+
+
+def needs_salted_ids(
+    contract: ModelContract, selection: FaceSelection, follows: Dataset | None
+) -> bool:
+    """Return whether new faces need ids that the dataset that is followed cannot have given."""
+    if follows is None:
+        return False
+    same = detection_settings(contract, selection) == detection_settings(
+        follows.contract, follows.selection
+    )
+    return follows.settings.salted_ids or not same
 
 
 def _to_retry(options: EmbedOptions, before: Dataset | None) -> set[RejectReason]:

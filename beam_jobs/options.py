@@ -28,7 +28,8 @@ class EmbedOptions:
         drop_vanished: whether to drop the faces of photos that no longer exist at their uri.
         rename: names that columns of photo lists get instead of those in the files, by these.
         deletions_of: path of another dataset, of any models; the faces that were deleted from it
-            are kept away from this dataset, too. None: only this dataset's own.
+            are kept away from this dataset, too, and the faces that it has keep their face_ids.
+            None: only this dataset's own.
     """
 
     selection: FaceSelection | None = None

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.dataset.deletions import read_deletions
+from faces.dataset.earlier_faces import ContentLookup, content_lookup
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos
 from faces.dataset.store import Dataset
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
@@ -43,6 +44,7 @@ class Plan:
         group: (n,) int64, equal for rows of `to_do` that may be copies of each other.
         stored: contents in the dataset that photos to do may be copies of, sorted by num_bytes:
             num_bytes, photo_id, width, height, num_faces, status.
+        earlier: where the dataset has the earlier faces of contents; empty if nothing is to do.
         vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
         num_new, num_changed, num_retried: numbers of new, changed and retried photos in `to_do`.
             A photo of which a face was let in again counts as changed.
@@ -53,6 +55,7 @@ class Plan:
     to_do: pa.Table
     group: NDArray[np.int64]
     stored: pa.Table
+    earlier: ContentLookup
     vanished: pa.Array
     num_new: int
     num_changed: int
@@ -87,7 +90,8 @@ def make_plan(
         group_copies: whether to look for possible copies, for which files are opened.
     """
     metadata = metadata_of(listing) if dataset is None else dataset.metadata
-    stored = _photos_in_dataset(dataset, metadata)
+    rows = _rows_of_dataset(dataset, metadata)
+    stored = current_photos(rows)
     let_in = _have_let_in_faces(dataset, stored)
     listed = listing.photos.take(listing.reading_order)
     row = pc.index_in(listed["uri"], value_set=stored["uri"].combine_chunks())
@@ -118,6 +122,7 @@ def make_plan(
         to_do=to_do,
         group=group,
         stored=_contents(stored.filter(pc.invert(let_in)), to_do["num_bytes"]),
+        earlier=content_lookup(rows if len(to_do) else rows.slice(0, 0)),
         vanished=_vanished(stored["uri"], listing),
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
@@ -130,17 +135,16 @@ def make_plan(
     )
 
 
-def _photos_in_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
-    """Return the current photos of a dataset, with the columns to compare; None: no rows.
+def _rows_of_dataset(dataset: Dataset | None, metadata: pa.Schema) -> pa.Table:
+    """Return all rows of a dataset's photos, with the columns to compare; None: no rows.
 
     They are as the parts hold them: a copy of a photo whose faces are withheld is a copy, which
     has its faces again when the deletion is taken back.
     """
     if dataset is None:
-        columns = [*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]
-        return current_photos(pa.schema(columns).empty_table())
+        return pa.schema([*PHOTO_SCHEMA, *metadata, pa.field("part", pa.string())]).empty_table()
     compared = ["num_bytes", "mtime_ns", "width", "height", "num_faces", "reason", "kept_away"]
-    return dataset.photos_in_parts([*compared, *metadata.names])
+    return dataset.photo_rows([*compared, *metadata.names])
 
 
 def _have_let_in_faces(dataset: Dataset | None, photos: pa.Table) -> pa.Array:

@@ -1,4 +1,4 @@
-"""The re-embed job: the faces of a dataset to another dataset, by another embedder."""
+"""The re-embed job: the faces of a dataset to another dataset, by other models."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from beam_jobs.options import EmbedOptions, default_models
 from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary, PhotosFound
 from faces.core.errors import WrongUsageError
+from faces.core.kinds import is_dataset
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.reembedding import DatasetFaces, list_dataset, require_same_detector
+from faces.dataset.face_ids import detection_settings
+from faces.dataset.reembedding import DatasetFaces, list_dataset
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
@@ -52,18 +54,22 @@ def reembed(
     runner_args: Sequence[str] = (),
     on_progress: OnProgress = ignore_progress,
 ) -> EmbedSummary:
-    """Embed the faces of a dataset with another embedder, without detecting them again.
+    """Embed the faces of a dataset with other models, into another dataset.
 
-    Faces keep their face_ids, boxes and landmarks. In photos that changed since, faces are detected
-    anew. Faces that were deleted from the source are deleted from the dataset too; those deleted
-    later are at the next call.
+    If detector, preprocessing and selection are the source's, faces keep their face_ids, boxes and
+    landmarks, and are not detected again, except in photos that changed since. Otherwise faces are
+    detected anew in all photos, and each face that overlaps one of the source's by half keeps its
+    face_id; other faces get new ones.
+
+    The photos keep their columns. Faces that were deleted from the source are deleted from the
+    dataset too; those deleted later are at the next call. Faces that were let in again stay in.
 
     Args:
         source: folder of the dataset that has the faces.
         dataset: folder of the dataset to write, which is created or continued.
-        models: the source's detector and an embedder; None: the models of the dataset, or the
-            source's detector and the default embedder.
-        options: options of the job; the selection is the source's.
+        models: detector and embedder; None: the models of the dataset, or the source's detector
+            and the default embedder.
+        options: options of the job; a selection of None is that of the dataset, or the source's.
         workers: number of worker processes on this machine; None: one per core.
         threads: number of processor cores that each worker uses; None: an equal share of this
             machine's cores, or 1 on another Beam runner.
@@ -75,10 +81,9 @@ def reembed(
 
     Raises:
         WrongUsageError: there is no dataset at `source`, there is no such model or Beam flag,
-            `dataset` is something else, a selection is given that is not the source's, or
-            `options.deletions_of` is given.
-        ContractMismatchError: the dataset was made by another model, or the source's faces were
-            found by another detector.
+            `dataset` is something else or has another selection, or `options.deletions_of` is
+            given.
+        ContractMismatchError: the dataset was made by another model.
         ModelUnavailableError: the weights of a model cannot be had.
         CorruptFileError: a file of a dataset cannot be read.
         BusyError: another process is writing the dataset.
@@ -94,18 +99,19 @@ def reembed(
             f"the deletions of {opened.path} are followed without being asked; leave "
             "--deletions-of out, or name the photos instead of the dataset"
         )
-    if options.selection is not None:
-        opened.require_selection(options.selection)
+    own = Dataset.open(dataset) if is_dataset(dataset) else opened
+    selection = options.selection or own.selection
     job = EmbedJob.prepare(
         dataset,
         models or default_models(dataset, source=opened.path),
-        replace(options, selection=opened.selection),
+        replace(options, selection=selection),
         Workers.chosen(workers, threads, runner_args),
     )
-    require_same_detector(opened, job.pipeline.contract)
+    detection = detection_settings(job.pipeline.contract, selection)
+    is_same = detection == detection_settings(opened.contract, opened.selection)
     return job.run(
         list_dataset(opened),
-        source=DatasetFaces(opened),
+        source=DatasetFaces(opened) if is_same else None,
         deletions_of=opened,
         on_progress=on_progress,
     )

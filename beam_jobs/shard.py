@@ -18,6 +18,7 @@ from beam_jobs.in_flight import InFlight, photo_keys
 from faces.core.errors import ModelUnavailableError
 from faces.core.settings import Access, PhotoLimits, SourceLimits
 from faces.core.time_limit import OutOfTimeError, sharing_time, time_limited
+from faces.dataset.face_ids import first_face_id
 from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.reembedding import GivenPhotos
 from faces.dataset.schema import PhotoStatus, faces_table
@@ -192,7 +193,7 @@ class _Shard:
                     with self.seconds.spent_on("align"):
                         self._pictures[photo.photo_id] = _picture(photo.photo, found)
                 for number, face in enumerate(found):
-                    face_id = face.face_id or new_face_id(photo.photo_id, number)
+                    face_id = face.face_id or first_face_id(photo.photo_id, number)
                     self.faces.append((_face_row(photo, face_id, face), face.embedding))
         with self.seconds.spent_on("align"):
             self._hash_pictures()
@@ -365,11 +366,6 @@ def _picture(photo: Photo, faces: Sequence[Face]) -> _Picture:
     size = np.array([photo.width, photo.height] * 2, np.float32)
     boxes = np.stack([face.detection.box for face in faces]) / size
     return _Picture(thumbnail(photo.image), boxes, all(face.face_id is None for face in faces))
-
-
-def new_face_id(photo_id: str, number: int) -> str:
-    """Return the face_id of a content's face by its number from 0, in the detector's order."""
-    return hashlib.sha256(f"{photo_id}\0{number}".encode()).hexdigest()[:32]
 
 
 def _face_row(decoded: _Decoded, face_id: str, face: Face) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from beam_jobs.shards import Shard, cut_into_shards, isolate_suspects
 from beam_jobs.transforms import EmbedShards
 from beam_jobs.work_files import write_work
 from faces.core.errors import FaceTroveError
+from faces.dataset.earlier_faces import EarlierFaces
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.schema import PhotoStatus, face_schema
+from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
 from faces.photos.rejection import RejectReason
@@ -53,6 +55,7 @@ class ShardRun:
         models: detector and embedder.
         workers: number of workers, their threads, and Beam's flags.
         source: source of given faces; None: faces are detected.
+        follows: another dataset, whose faces keep their face_ids; None: only the dataset's own.
         options: the options of the run, of which `source_limits` and `access` are used here.
     """
 
@@ -64,6 +67,7 @@ class ShardRun:
         workers: Workers,
         source: FaceSource | None = None,
         *,
+        follows: Dataset | None = None,
         options: EmbedOptions = EmbedOptions(),
     ) -> None:
         self._writer = writer
@@ -71,6 +75,8 @@ class ShardRun:
         self._models = models
         self._workers = workers
         self._source = source
+        self._follows = follows
+        self._earlier: EarlierFaces | None = None
         self._options = options
         self._work = writer.dataset.folder.folder(WORK_DIR)
         self._poison_record = PoisonRecord(self._work)
@@ -93,6 +99,9 @@ class ShardRun:
             if self._source is not None:
                 self._source, to_do = self._source.prepared(self._plan.to_do, self._work)
                 self._plan = replace(self._plan, to_do=to_do)
+            self._earlier = EarlierFaces.prepared(
+                self._work, self._writer.dataset, self._plan.earlier, self._follows
+            )
             self._poison_record.collect()
             if retry_quarantined:
                 self._poison_record.clear()
@@ -168,6 +177,7 @@ class ShardRun:
             self._models,
             threads=self._workers.threads_each,
             source=self._source,
+            earlier=self._earlier,
             source_limits=self._options.source_limits,
             access=self._options.access,
         )

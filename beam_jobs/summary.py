@@ -61,6 +61,8 @@ class EmbedSummary:
         stage_seconds: seconds summed over all workers, by stage: read, decode, detect, align,
             embed.
         runs_on: engine and device that each model runs on, by the model's name.
+        detected: whether faces were detected; False: they were given by another dataset or file,
+            and only detected in photos that changed since.
     """
 
     found: PhotosFound
@@ -71,6 +73,7 @@ class EmbedSummary:
     seconds: float
     stage_seconds: dict[str, float]
     runs_on: dict[str, str]
+    detected: bool = True
 
 
 def count_run(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict[str, float]]:

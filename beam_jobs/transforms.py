@@ -18,6 +18,7 @@ from beam_jobs.work_files import ShardWork, read_work
 from faces.core.contract import ModelContract, require_same_contract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Access, FaceSelection, PhotoLimits, SourceLimits
+from faces.dataset.earlier_faces import EarlierFaces
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus
@@ -76,6 +77,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         models: detector and embedder.
         threads: number of processor cores that each worker uses.
         source: source of given faces; None: faces are detected.
+        earlier: the earlier faces, whose face_ids are kept; None: no ids are kept.
         source_limits: limits on the archives that photos are in.
         access: addresses that may be read.
     """
@@ -87,11 +89,13 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         *,
         threads: int,
         source: FaceSource | None = None,
+        earlier: EarlierFaces | None = None,
         source_limits: SourceLimits = SourceLimits(),
         access: Access = Access(),
     ) -> None:
         super().__init__()
         self._embed = _EmbedShard(writer, models, threads, source)
+        self._embed.earlier = earlier
         self._embed.source_limits = source_limits
         self._embed.access = access
 
@@ -107,6 +111,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
 class _EmbedShard(beam.DoFn):  # type: ignore[misc]
     """The step of `EmbedShards` that embeds one shard and commits its part."""
 
+    earlier: EarlierFaces | None = None
     source_limits = SourceLimits()
     access = Access()
 
@@ -161,6 +166,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
                     result.faces,
                     result.seconds,
                     thumbnails=result.thumbnails,
+                    earlier=self.earlier,
                 )
         finally:  # an error is not the death of a worker
             in_flight.done()

@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import print_header
 from faces.dataset.deleted_pictures import add_deleted_pictures, as_pictures
-from faces.dataset.deletions import add_deletions
+from faces.dataset.deletion_records import DeletionRequest
+from faces.dataset.deletion_steps import seal, withhold
+from faces.dataset.earlier_faces import AssignedIds
 from faces.dataset.picture_hash import MIN_BITS, hash_pictures, num_compared, unpack_hashes
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, faces_table
 from faces.dataset.withholding import withhold_deleted
@@ -225,7 +227,9 @@ def delete(dataset_dir: Path, deleted: Pictures) -> None:
     faces = faces.append_column("height", photos["height"].take(of_face))
     faces = faces.append_column("picture_hash", pa.array([hashes[n] for n in of_face]))
     add_deleted_pictures(dataset_dir, as_pictures(faces))
-    add_deletions(dataset_dir, faces["face_id"].to_pylist())
+    face_ids = faces["face_id"].to_pylist()
+    withhold(dataset_dir, dict.fromkeys(face_ids), [], DeletionRequest.of(face_ids, [], None))
+    seal(dataset_dir)
 
 
 def embed_again(dataset_dir: Path, again: Pictures, suffix: str = "") -> dict[str, set[str]]:
@@ -239,7 +243,8 @@ def embed_again(dataset_dir: Path, again: Pictures, suffix: str = "") -> dict[st
     names = [name + suffix for name in again.names]
     again = Pictures(names, again.boxes, again.sizes, again.thumbnails)
     small = dict(zip(names, again.thumbnails, strict=True))
-    photos, _ = withhold_deleted(dataset_dir, *again.tables(), small)
+    photos, faces = again.tables()
+    photos, _ = withhold_deleted(dataset_dir, photos, AssignedIds(faces), small)
     found: dict[str, set[str]] = {"same_picture": set(), "uncertain": set()}
     for name, kept in zip(names, photos["kept_away"].to_pylist(), strict=True):
         for face in kept or ():
@@ -263,9 +268,10 @@ def show_cost(everything: Pictures, images: Sequence[Image], dataset_dir: Path) 
     hash_pictures(small, [np.zeros((1, 4), np.float32)] * len(small))
     hashing = (time.process_time() - start) / len(images)
     some = everything.taken(range(500))
-    again = [some.tables(), dict(zip(some.names, some.thumbnails, strict=True))]
+    photos, faces = some.tables()
+    small_ones = dict(zip(some.names, some.thumbnails, strict=True))
     start = time.process_time()
-    withhold_deleted(dataset_dir, *again[0], again[1])
+    withhold_deleted(dataset_dir, photos, AssignedIds(faces), small_ones)
     comparing = (time.process_time() - start) / 500
     print(f"\nhashing {hashing * 1e3:.3f} ms a photo, comparing {comparing * 1e3:.3f} ms a photo")
 

@@ -15,10 +15,10 @@ public name is imported when it is first used, so that `import facetrove` is qui
 Every error that facetrove raises on purpose is one of these, with one line that says what to do:
 
     FaceTroveError               the base class: something that the user can act on
-    +-- WrongUsageError          the arguments are wrong: no such folder, k too large
+    +-- WrongUsageError          the arguments are wrong: no such folder, k too large, a dataset or
+    |                            index of another format version
     +-- ContractMismatchError    embeddings of different models were about to be compared
-    +-- CorruptFileError         a file of a dataset or index is missing, truncated or altered, or
-    |                            has a format version that cannot be read
+    +-- CorruptFileError         a file of a dataset or index is missing, truncated or altered
     +-- ModelUnavailableError    a model's weights cannot be fetched, or have an unexpected digest
     +-- BusyError                another process is writing the same dataset or index
 """
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from faces.dataset.names import NameLeft as NameLeft
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import FaceTables as FaceTables
+    from faces.dataset.upgrade import DatasetUpgrade as DatasetUpgrade
     from faces.models.catalog import ModelCard as ModelCard
     from faces.models.catalog import list_models as list_models
     from faces.models.choice import ModelChoice as ModelChoice
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from facetrove.held import find_held as find_held
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
+    from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import DeletionResult as DeletionResult
     from indexer.delete import delete_faces as delete_faces
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     from indexer.undo import UndoResult as UndoResult
     from indexer.undo import list_deletions as list_deletions
     from indexer.undo import undo as undo
+    from indexer.upgrade import IndexUpgrade as IndexUpgrade
     from indexer.verify import VerificationResult as VerificationResult
     from indexer.verify import verify_index as verify_index
     from search.contact_sheet import write_contact_sheet as write_contact_sheet
@@ -136,6 +139,7 @@ __all__ = [
     "CorruptFileError",
     "Dataset",
     "DatasetCounts",
+    "DatasetUpgrade",
     "Deletion",
     "DeletionPlan",
     "DeletionRequest",
@@ -152,6 +156,7 @@ __all__ = [
     "FoundFaces",
     "HeldFaces",
     "Identification",
+    "IndexUpgrade",
     "JointProbe",
     "Manifest",
     "Match",
@@ -202,6 +207,7 @@ __all__ = [
     "read_pairs",
     "reembed",
     "undo",
+    "upgrade",
     "verify_index",
     "write_contact_sheet",
 ]
@@ -219,6 +225,7 @@ _DEFINITIONS = {
     "CorruptFileError": "faces.core.errors:CorruptFileError",
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.counts:DatasetCounts",
+    "DatasetUpgrade": "faces.dataset.upgrade:DatasetUpgrade",
     "Deletion": "faces.dataset.deletion_records:Deletion",
     "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
     "DeletionResult": "indexer.delete:DeletionResult",
@@ -235,6 +242,7 @@ _DEFINITIONS = {
     "FoundFaces": "facetrove.finding:FoundFaces",
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
+    "IndexUpgrade": "indexer.upgrade:IndexUpgrade",
     "JointProbe": "search.results:JointProbe",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
@@ -284,6 +292,7 @@ _DEFINITIONS = {
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",
     "undo": "indexer.undo:undo",
+    "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",
     "write_contact_sheet": "search.contact_sheet:write_contact_sheet",
 }

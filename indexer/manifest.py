@@ -27,7 +27,13 @@ from numpy.typing import NDArray
 from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.contract import ModelContract
 from faces.core.documents import Count, Duration, Share, json_text, parse
-from faces.core.errors import CorruptFileError, MissingFileError, WrongUsageError, first_line
+from faces.core.errors import (
+    CorruptFileError,
+    MissingFileError,
+    OlderFormatError,
+    WrongUsageError,
+    first_line,
+)
 from faces.core.kinds import is_dataset, is_index
 from faces.core.storage import FileDigest
 from indexer.layout import (
@@ -46,6 +52,9 @@ from indexer.thresholds import Calibration
 
 FORMAT_VERSION = 3
 """Version of the index format that this module writes and reads."""
+
+OLDER_VERSIONS = (2,)
+"""Versions that `indexer.upgrade` carries over."""
 
 METRIC = "inner_product"
 """The only metric of an index; of unit vectors it is the cosine similarity."""
@@ -207,7 +216,7 @@ def read_current(index: str | Path) -> Manifest:
         index: path of the index's folder.
 
     Raises:
-        WrongUsageError: there is no index at that path, or a newer facetrove wrote it.
+        WrongUsageError: there is no index at that path, or another version of facetrove wrote it.
         CorruptFileError: CURRENT or the manifest is not what was written.
     """
     index_dir = Path(index)
@@ -239,7 +248,7 @@ def read_manifest(index_dir: Path, name: str, *, sha256: str | None = None) -> M
         sha256: sha256 that the manifest must have; None: it is not checked.
 
     Raises:
-        WrongUsageError: a newer facetrove wrote the manifest.
+        WrongUsageError: another version of facetrove wrote the manifest.
         CorruptFileError: the manifest is not what was written.
     """
     path, content = index_dir / name, index_folder(index_dir).read(name)
@@ -247,7 +256,7 @@ def read_manifest(index_dir: Path, name: str, *, sha256: str | None = None) -> M
         raise CorruptFileError(
             f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
         )
-    return _parse(content, index_dir, name)
+    return parse_manifest(content, index_dir, name)
 
 
 _CURRENT_LINE = re.compile(rf"({MANIFEST_NAME.pattern}) (?P<sha256>[0-9a-f]{{64}})\n".encode())
@@ -318,7 +327,8 @@ class _Version:
     deletions: Any
 
 
-def _parse(content: bytes, index_dir: Path, name: str) -> Manifest:
+def parse_manifest(content: bytes, index_dir: Path, name: str) -> Manifest:
+    """Parse a manifest by the name that it has in an index; it raises as `read_manifest` does."""
     path = index_dir / name
     try:
         found = msgspec.json.decode(content, type=_Version)
@@ -327,6 +337,8 @@ def _parse(content: bytes, index_dir: Path, name: str) -> Manifest:
                 f"{path} was written by a newer facetrove (format {found.format_version}, this "
                 f"one reads {FORMAT_VERSION}); update facetrove"
             )
+        if found.format_version in OLDER_VERSIONS:
+            raise OlderFormatError.of(index_dir, found.format_version, FORMAT_VERSION)
         if found.format_version != FORMAT_VERSION or found.metric != METRIC:
             raise ValueError(f"format version {found.format_version} instead of {FORMAT_VERSION}")
         manifest = parse(content, Manifest)

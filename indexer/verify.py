@@ -146,9 +146,11 @@ def _contradictions(index_dir: Path, manifest: Manifest, on_progress: OnProgress
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Return whether two values are equal, where NaN equals NaN: missing landmarks are NaN."""
+    """Return whether two values are equal, where NaN equals NaN: what is unknown is NaN."""
     if isinstance(one, list) and isinstance(other, list) and one and isinstance(one[0], float):
         return np.array_equal(one, other, equal_nan=True)
+    if isinstance(one, float) and isinstance(other, float) and np.isnan(one):
+        return bool(np.isnan(other))
     return bool(one == other)
 
 

@@ -57,7 +57,11 @@ def read_document(folder: Folder, name: str, kind: type[Kind]) -> Kind:
     Raises:
         CorruptFileError: the file is missing, or holds no such document.
     """
-    content = folder.read(name)
+    return document_of(folder, name, folder.read(name), kind)
+
+
+def document_of(folder: Folder, name: str, content: bytes, kind: type[Kind]) -> Kind:
+    """Return the document in a file whose content was read; arguments and errors as above."""
     try:
         return parse(content, kind)
     except ValueError as error:

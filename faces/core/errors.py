@@ -4,6 +4,10 @@ Each message says in one line what is wrong, which value is wrong, what was expe
 next; the command line prints the message unchanged.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class FaceTroveError(Exception):
     """An error that the user can act on; the command line exits with status 1."""
@@ -14,6 +18,18 @@ class WrongUsageError(FaceTroveError):
 
     The command line exits with status 2.
     """
+
+
+class OlderFormatError(WrongUsageError):
+    """An error about a dataset or index of an older format, which an upgrade carries over."""
+
+    @classmethod
+    def of(cls, path: Path, found: int, current: int) -> OlderFormatError:
+        """Return the error of a folder with format version `found` where `current` is read."""
+        return cls(
+            f"{path} has format version {found}, and this facetrove reads {current}; carry it over "
+            f"with `facetrove upgrade {path}`"
+        )
 
 
 class ContractMismatchError(FaceTroveError):

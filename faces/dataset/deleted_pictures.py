@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError, LinkFoundError
-from faces.dataset.deletion_steps import follow_source
 from faces.dataset.deletions import (
     Deletions,
     content_digest,
@@ -97,16 +96,6 @@ def drop_released_pictures(dataset_dir: Path) -> None:
     if dataset_folder(dataset_dir).exists(DELETED_PICTURES_FILE):
         with sole_writer(dataset_dir):
             _write(dataset_dir, read_deleted_pictures(dataset_dir))
-
-
-def copy_withheld(source_dir: Path, dataset_dir: Path) -> None:
-    """Withhold from a dataset all faces that are deleted from the dataset `source_dir`.
-
-    They are withheld wherever they are found, in edited copies too. Faces that the source has taken
-    back are taken back.
-    """
-    add_deleted_pictures(dataset_dir, read_deleted_pictures(source_dir))
-    follow_source(dataset_dir, source_dir, {})
 
 
 def _write(dataset_dir: Path, pictures: pa.Table) -> None:

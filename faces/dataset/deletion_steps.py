@@ -289,20 +289,20 @@ def replace_requests(
             write_deletions(dataset_dir, rows)
 
 
-def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, str]) -> None:
+def follow_source(dataset_dir: Path, source: Deletions, contents: Mapping[str, str]) -> None:
     """Withhold the faces that are withheld from the dataset that a dataset was embedded from.
 
-    Faces that the source has taken back are taken back, and those that it has purged are sealed.
+    Faces that the source has taken back are taken back, those that it has purged are sealed, and
+    those that it has let in are let in, unless this dataset has deleted them itself.
 
     Args:
         dataset_dir: folder of the dataset.
-        source_dir: folder of the dataset that it was embedded from.
+        source: deletions of the dataset that it follows, with the ids of this one.
         contents: photo_ids by face_id of faces in the dataset that the source has purged.
 
     Raises:
         BusyError: another process is writing the deletions.
     """
-    source = read_deletions(source_dir)
     if not source.rows and not dataset_folder(dataset_dir).exists(DELETIONS_FILE):
         return
     with sole_writer(dataset_dir):
@@ -324,7 +324,27 @@ def follow_source(dataset_dir: Path, source_dir: Path, contents: Mapping[str, st
             if not (row.deletion == OF_SOURCE and row.is_withheld)
             and not (row.is_restored and face_digest(str(row.face_id)) in theirs)
         ]
-        write_deletions(dataset_dir, [*kept, *theirs.values(), *final.values()])
+        rows = [*kept, *theirs.values(), *final.values()]
+        write_deletions(
+            dataset_dir, _with_let_in(rows, source, deleted=theirs.keys() | final.keys())
+        )
+
+
+def _with_let_in(
+    rows: Sequence[DeletionRow], source: Deletions, deleted: Collection[str | None]
+) -> list[DeletionRow]:
+    """Return the rows with the faces that a source lets in, and without those it has deleted since.
+
+    Args:
+        rows: rows of the dataset that follows.
+        source: deletions of the source.
+        deleted: digests of the faces that the source has deleted.
+    """
+    gone = {ALLOWED_PREFIX + str(digest) for digest in deleted}
+    rows = [row for row in rows if row.digest not in gone]
+    deleted_here = {ALLOWED_PREFIX + str(row.digest) for row in rows if row.is_face}
+    let_in = [row for row in source.rows if row.is_allowed and row.digest not in deleted_here]
+    return [*rows, *let_in]
 
 
 def _final_rows(
@@ -339,7 +359,7 @@ def _final_rows(
     """
     ids = {row.digest: (row.face_id, row.content) for row in before.rows}
     ids |= {face_digest(face_id): (face_id, photo_id) for face_id, photo_id in contents.items()}
-    digests = [row.digest for row in source.rows if row.is_final]
+    digests = [row.digest for row in source.rows if row.is_final and not row.is_allowed]
     return {
         digest: DeletionRow(face_id, digest, content)
         for digest in digests

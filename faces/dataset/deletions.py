@@ -349,8 +349,13 @@ def sole_writer(dataset_dir: Path) -> Iterator[None]:
 
 def write_deletions(dataset_dir: Path, rows: Iterable[DeletionRow]) -> None:
     """Replace the rows of the file; the caller is in `sole_writer`."""
-    ordered = sorted(set(rows), key=lambda row: tuple(value or "" for value in row[::-1]))
-    columns = [pa.array(list(values), pa.string()) for values in zip(*ordered, strict=True)]
-    table = pa.table(columns, schema=_SCHEMA) if ordered else _SCHEMA.empty_table()
+    table = deletions_of_rows(rows).table
     with dataset_folder(dataset_dir).put(DELETIONS_FILE) as file:
         write_table(table, file)
+
+
+def deletions_of_rows(rows: Iterable[DeletionRow]) -> Deletions:
+    """Return the deletions that some rows of the file say, each once and sorted."""
+    ordered = sorted(set(rows), key=lambda row: tuple(value or "" for value in row[::-1]))
+    columns = [pa.array(list(values), pa.string()) for values in zip(*ordered, strict=True)]
+    return Deletions(pa.table(columns, schema=_SCHEMA) if ordered else _SCHEMA.empty_table())

@@ -11,15 +11,18 @@ import msgspec
 import pyarrow as pa
 
 from faces.core.contract import ModelContract
-from faces.core.documents import json_text, read_document
-from faces.core.errors import CorruptFileError
+from faces.core.documents import document_of, json_text
+from faces.core.errors import CorruptFileError, OlderFormatError, WrongUsageError
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.dataset.layout import HEADER_FILE, dataset_folder
 from faces.dataset.schema import ADDED_ON_READING, PHOTO_SCHEMA, face_schema
 from faces.photos.metadata import METADATA_TYPES
 
 FORMAT_VERSION = 3
-"""Version of the dataset format. Datasets of any other version are refused."""
+"""Version of the dataset format that this module reads and writes."""
+
+OLDER_VERSIONS = (1, 2)
+"""Versions that `faces.dataset.upgrade` carries over."""
 
 NO_METADATA = pa.schema([])
 
@@ -36,6 +39,8 @@ class DatasetSettings:
             limits is unfinished.
         purged: name of the last run that removed rows which an index may not have read; "" if
             there was none.
+        salted_ids: whether new face_ids depend on the way of detecting too, because the dataset
+            keeps the face_ids of one whose faces are detected in another way.
     """
 
     contract: ModelContract
@@ -43,6 +48,7 @@ class DatasetSettings:
     metadata: pa.Schema = NO_METADATA
     limits: PhotoLimits | None = field(default_factory=PhotoLimits)
     purged: str = ""
+    salted_ids: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object, as dataset.json stores them."""
@@ -52,6 +58,7 @@ class DatasetSettings:
             "metadata": {column.name: str(column.type) for column in self.metadata},
             "limits": None if self.limits is None else asdict(self.limits),
             "purged": self.purged,
+            "salted_ids": self.salted_ids,
         }
 
 
@@ -63,25 +70,39 @@ class _Version:
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
     """The content of dataset.json."""
 
-    format_version: Literal[3]
+    format_version: Literal[1, 2, 3]
     contract: ModelContract
     selection: FaceSelection
     metadata: dict[str, str]
     limits: PhotoLimits | None
     run: str
     purged: str = ""
+    salted_ids: bool = False
+
+
+_FORMAT_1_SETTINGS = {"selection": asdict(FaceSelection()), "metadata": {}, "limits": None}
+"""Settings that dataset.json lacks in format 1, where all faces were kept."""
 
 
 def read_settings(dataset_dir: Path) -> DatasetSettings:
     """Read the settings of an existing dataset.
 
     Raises:
-        CorruptFileError: dataset.json cannot be read, or is of another format version.
+        CorruptFileError: dataset.json cannot be read.
+        WrongUsageError: dataset.json is of another format version.
     """
-    header = _read_header(dataset_dir)
+    return settings_of(_read_header(dataset_dir), dataset_dir)
+
+
+def settings_of(header: Header, dataset_dir: Path) -> DatasetSettings:
+    """Return the settings that a dataset's dataset.json has.
+
+    Raises:
+        CorruptFileError: a column is none that a photo list can have.
+    """
     ours = {*PHOTO_SCHEMA.names, *face_schema(1).names, *ADDED_ON_READING}
     columns = header.metadata.items()
     for name, kind in columns:
@@ -96,6 +117,7 @@ def read_settings(dataset_dir: Path) -> DatasetSettings:
         pa.schema([(name, METADATA_TYPES[kind]) for name, kind in columns]),
         header.limits,
         header.purged,
+        header.salted_ids,
     )
 
 
@@ -103,7 +125,8 @@ def run_in_force(dataset_dir: Path) -> str:
     """Return the name of the run in force: the only one that may commit parts to a dataset.
 
     Raises:
-        CorruptFileError: dataset.json cannot be read, or is of another format version.
+        CorruptFileError: dataset.json cannot be read.
+        WrongUsageError: dataset.json is of another format version.
     """
     return _read_header(dataset_dir).run
 
@@ -115,15 +138,34 @@ def write_header(dataset_dir: Path, settings: DatasetSettings, run: str) -> None
         file.write(f"{json_text(header)}\n".encode())
 
 
-def _read_header(dataset_dir: Path) -> _Header:
+def _read_header(dataset_dir: Path) -> Header:
+    header = read_header(dataset_dir)
+    if header.format_version != FORMAT_VERSION:
+        raise OlderFormatError.of(dataset_dir, header.format_version, FORMAT_VERSION)
+    return header
+
+
+def read_header(dataset_dir: Path) -> Header:
+    """Read dataset.json, of this format version or one of `OLDER_VERSIONS`.
+
+    Raises:
+        CorruptFileError: the file cannot be read.
+        WrongUsageError: a newer facetrove wrote the file.
+    """
     folder = dataset_folder(dataset_dir)
     content = folder.read(HEADER_FILE)
     with suppress(ValueError):
         found = msgspec.json.decode(content, type=_Version).format_version
-        if found != FORMAT_VERSION:
-            raise CorruptFileError(
-                f"{folder.at(HEADER_FILE)} has format version {found!r}, this facetrove reads "
-                f"{FORMAT_VERSION}; it is corrupt or was made by another version of facetrove: "
-                "embed into a new dataset"
+        if found > FORMAT_VERSION:
+            raise WrongUsageError(
+                f"{dataset_dir} was written by a newer facetrove (format version {found}, this one "
+                f"reads {FORMAT_VERSION}); update facetrove"
             )
-    return read_document(folder, HEADER_FILE, _Header)
+        if found not in (FORMAT_VERSION, *OLDER_VERSIONS):
+            raise CorruptFileError(
+                f"{folder.at(HEADER_FILE)} is corrupt: it has format version {found} instead of "
+                f"{FORMAT_VERSION}; {folder.remedy}"
+            )
+        if found == 1:
+            content = json_text({**_FORMAT_1_SETTINGS, **msgspec.json.decode(content)}).encode()
+    return document_of(folder, HEADER_FILE, content, Header)

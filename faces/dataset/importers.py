@@ -39,8 +39,8 @@ from faces.models.choice import (
     ModelChoice,
 )
 from faces.models.deepface_weights import DETECTORS, RECOGNISERS
-from faces.models.face import Detection, GivenFace
-from faces.models.pipeline import FacePipeline, intersection_over_union
+from faces.models.face import Detection, GivenFace, intersection_over_union
+from faces.models.pipeline import FacePipeline
 from faces.photos.folders import stat_photo
 from faces.photos.limited import decode_limited, read_limited
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing

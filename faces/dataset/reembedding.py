@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.core.contract import ModelContract, require_same_contract
 from faces.core.storage import Folder
 from faces.dataset.layout import part_file
 from faces.dataset.schema import PhotoStatus, face_schema, read_table
@@ -115,21 +114,3 @@ def list_dataset(source: Dataset) -> PhotoListing:
     photos = source.photos([*LISTING_SCHEMA.names, *source.metadata.names])
     listed = photos.select([*LISTING_SCHEMA.names, *source.metadata.names])
     return PhotoListing(listed, (), pa.array(np.arange(len(listed))))
-
-
-def require_same_detector(source: Dataset, ours: ModelContract) -> None:
-    """Raise ContractMismatchError unless a dataset's faces were detected as `ours` detects."""
-    theirs = source.contract
-    with_their_detector = replace(
-        ours,
-        detector=theirs.detector,
-        detector_digest=theirs.detector_digest,
-        preprocessing_version=theirs.preprocessing_version,
-    )
-    require_same_contract(
-        ours,
-        with_their_detector,
-        ours_name="this run",
-        theirs_name=f"the faces of dataset {source.path}",
-        remedy="leave --detector out, or name the photos instead of the dataset",
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,16 +16,13 @@ from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.storage import Folder
 from faces.dataset.deletion_steps import (
     add_emptied,
-    follow_source,
     forget_restored,
     seal,
     settle_deletions,
 )
 from faces.dataset.deletions import (
     Deletions,
-    face_digests,
     faces_among,
-    read_deletions,
 )
 from faces.dataset.face_counts import with_face_counts
 from faces.dataset.layout import WORK_DIR, part_file
@@ -118,29 +114,6 @@ def _faces_beside(
             faces = faces.filter(pc.is_in(faces["photo_id"], value_set=contents))
         tables.append(faces)
     return pa.concat_tables(tables), affected
-
-
-def follow_deletions(dataset: Dataset, source_dir: Path) -> None:
-    """Withhold from a re-embedded dataset what its source dataset withholds.
-
-    Faces that the source has taken back are seen again, and those that it has purged are removed.
-    If it is stopped at any point, the next call finishes it.
-
-    Args:
-        dataset: the dataset to delete from.
-        source_dir: folder of the dataset that the faces were taken from.
-
-    Raises:
-        BusyError: another process is writing the dataset.
-    """
-    final = read_deletions(source_dir).final_digests
-    contents: dict[str, str] = {}
-    if len(final):
-        for table in dataset.faces(["face_id", "photo_id"]):
-            faces = table.filter(pc.is_in(face_digests(table["face_id"]), value_set=final))
-            contents |= dict(zip(*faces.to_pydict().values(), strict=True))
-    follow_source(dataset.path, source_dir, contents)
-    remove_deleted_faces(dataset)
 
 
 def _correct_counts(dataset: Dataset, reduced: pa.Array, remaining: pa.StructArray) -> None:

@@ -82,8 +82,9 @@ ADDED_COLUMNS = ("picture_hash", "kept_away")
 """Columns that photos got after the first release of the format: null in parts without them."""
 
 
-FINITE_COLUMNS = ("box", "score", "embedding_norm")
-"""Columns of faces that are finite numbers; landmarks and poses are NaN where they are unknown."""
+FINITE_COLUMNS = ("box", "score")
+"""Columns of faces that are finite numbers. Others are NaN where they are unknown, such as all that
+older formats did not have."""
 
 ADDED_ON_READING = ("part", "faces_part", "also_at")
 """Columns that reading a dataset adds to those of photos and faces."""
@@ -220,6 +221,24 @@ def read_table(folder: Folder, name: str, schema: pa.Schema) -> pa.Table:
         raise _corrupt_part(folder, name, error) from error
 
 
+def present_columns(folder: Folder, name: str, schema: pa.Schema) -> pa.Schema:
+    """Return those columns of a schema that a part's file has.
+
+    Args:
+        folder: the dataset's folder.
+        name: name of the file.
+        schema: the columns to look for.
+
+    Raises:
+        CorruptFileError: the file cannot be read.
+    """
+    try:
+        names = set(pq.read_schema(pa.BufferReader(pa.py_buffer(folder.mapped(name)))).names)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _corrupt_part(folder, name, error) from error
+    return pa.schema([field for field in schema if field.name in names])
+
+
 def _corrupt_part(folder: Folder, name: str, error: Exception) -> CorruptFileError:
     return CorruptFileError(
         f"{folder.at(name)} is corrupt ({first_line(error)}); delete it and run `facetrove embed` "
@@ -239,7 +258,7 @@ def current_photos(rows: pa.Table) -> pa.Table:
         The current rows with the column `faces_part`: the name of the part that has the faces of
         the row's content, null where there is none.
     """
-    faces_part = _faces_parts(rows)
+    faces_part = faces_parts(rows)
     rows = rows.take(last_rows(rows, "uri"))
     rows = rows.filter(pc.not_equal(rows["status"], PhotoStatus.GONE.value))
     content = pc.index_in(rows["photo_id"], value_set=faces_part["photo_id"])
@@ -252,7 +271,7 @@ def last_rows(rows: pa.Table, key: str) -> pa.Array:
     return numbered.group_by(key).aggregate([("row", "max")])["row_max"].combine_chunks().sort()
 
 
-def _faces_parts(rows: pa.Table) -> pa.Table:
+def faces_parts(rows: pa.Table) -> pa.Table:
     """Return the newest part with the faces of each content, by superseded rows too."""
     owners = rows.filter(
         pc.and_(pc.equal(rows["status"], PhotoStatus.EMBEDDED.value), pc.invert(rows["is_copy"]))

@@ -68,8 +68,8 @@ class Dataset:
             path: the dataset's folder.
 
         Raises:
-            WrongUsageError: there is no dataset at `path`.
-            CorruptFileError: dataset.json cannot be read, or is of another format version.
+            WrongUsageError: there is no dataset at `path`, or it is of another format version.
+            CorruptFileError: dataset.json cannot be read.
         """
         path = Path(path)
         if not is_dataset(path):
@@ -118,8 +118,9 @@ class Dataset:
         if selection != self.selection:
             raise WrongUsageError(
                 f"dataset {self.path} was begun with other limits for faces "
-                f"({self.selection}; now {selection}); give the same "
-                "limits, leave them out, or name a new dataset"
+                f"({self.selection}; now {selection}); give the same limits, leave them out, or "
+                "embed it into a new dataset, which keeps face_ids, deletions and columns: "
+                f"`facetrove embed {self.path} NEW` with these limits"
             )
 
     def with_metadata(self, columns: pa.Schema) -> Dataset:

@@ -3,7 +3,8 @@
 A face is withheld
 
 - by its face_id, or by its photo's content if that lost all its faces: the very same file;
-- by its place in a photo of the same content, where another detector found it;
+- by its place in a photo of the same content, where another detector found it and its box does not
+  overlap the deleted one enough for `faces.dataset.face_ids` to know its face_id;
 - by its place in a photo that agrees with the hash of the photo that it was deleted from. From
   `SURE` on that is an edited copy; from `POSSIBLE` on it may be one, or a photo of the same moment.
   It is withheld in both cases, and the summary of the run asks to look at the uncertain ones.
@@ -35,6 +36,7 @@ from faces.dataset.deletions import (
     faces_among,
     read_deletions,
 )
+from faces.dataset.earlier_faces import AssignedIds
 from faces.dataset.face_counts import without_faces
 from faces.dataset.picture_hash import (
     MIN_BITS,
@@ -75,7 +77,10 @@ class _Reason(NamedTuple):
 
 
 def withhold_deleted(
-    dataset_dir: Path, photos: pa.Table, faces: pa.Table, thumbnails: Thumbnails = NO_THUMBNAILS
+    dataset_dir: Path,
+    photos: pa.Table,
+    assigned: AssignedIds,
+    thumbnails: Thumbnails = NO_THUMBNAILS,
 ) -> tuple[pa.Table, pa.Table]:
     """Return a part's photos and faces without the faces that were deleted on request.
 
@@ -84,11 +89,12 @@ def withhold_deleted(
     Args:
         dataset_dir: the dataset's folder.
         photos: rows of the dataset's `photo_schema`.
-        faces: all faces of these photos, rows of `face_schema`.
+        assigned: all faces of these photos, rows of `face_schema`. Those that a part has already
+            are withheld by their face_ids alone.
         thumbnails: the photos as small images. Faces of a photo without one are withheld by their
             face_ids and by its content alone: they are known by these already.
     """
-    deletions = read_deletions(dataset_dir)
+    faces, deletions = assigned.faces, read_deletions(dataset_dir)
     if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
         return photos, faces
     digests, photo_ids = face_digests(faces["face_id"]).to_pylist(), faces["photo_id"].to_pylist()
@@ -96,7 +102,7 @@ def withhold_deleted(
     hidden = _hidden_in_part(deletions, faces)
     pictures = read_deleted_pictures(dataset_dir, deletions)
     if len(pictures) and thumbnails:
-        reasons = {**_by_picture(pictures, photos, faces, thumbnails), **reasons}
+        reasons = {**_by_picture(pictures, photos, assigned, thumbnails), **reasons}
     allowed = set(deletions.allowed.to_pylist())
     reasons = {
         row: reason
@@ -139,21 +145,27 @@ def _hidden_in_part(deletions: Deletions, faces: pa.Table) -> set[int]:
 
 
 def _by_picture(
-    pictures: pa.Table, photos: pa.Table, faces: pa.Table, thumbnails: Thumbnails
+    pictures: pa.Table, photos: pa.Table, assigned: AssignedIds, thumbnails: Thumbnails
 ) -> dict[int, _Reason]:
     """Return the rows of faces that are in the place of a deleted face, in the same picture."""
+    faces = assigned.faces
     of_face = pc.index_in(faces["photo_id"], value_set=photos["photo_id"].combine_chunks())
     boxes = relative_boxes(
         faces["box"], photos["width"].take(of_face), photos["height"].take(of_face)
     )
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, photo_id in enumerate(faces["photo_id"].to_pylist()):
-        rows[photo_id].append(row)
+        if row not in assigned.stored:
+            rows[photo_id].append(row)
     digests, deleted_boxes = pictures["digest"].to_pylist(), matrix_of(pictures["box"])
+    contents = pictures["content"].to_pylist()
     reasons: dict[int, _Reason] = {}
     for photo_id, deleted, window, agreement in _same_pictures(pictures, list(rows), thumbnails):
+        found_again = digests[deleted] in assigned.digests
+        if found_again and contents[deleted] == content_digest(photo_id):
+            continue
         expected = box_in_window(deleted_boxes[deleted], window)
-        face = _face_at(expected, boxes[rows[photo_id]])
+        face = face_at(expected, boxes[rows[photo_id]])
         if face is None:
             continue
         certainty = Certainty.SAME_PICTURE if agreement >= SURE else Certainty.UNCERTAIN
@@ -191,7 +203,7 @@ def _same_pictures(
     return found
 
 
-def _face_at(expected: NDArray[np.float32], boxes: NDArray[np.float32]) -> int | None:
+def face_at(expected: NDArray[np.float32], boxes: NDArray[np.float32]) -> int | None:
     """Return which of a photo's faces is in the place of a deleted face, None if none is.
 
     Args:

@@ -15,6 +15,7 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
 from faces.core.kinds import is_dataset
 from faces.dataset.deletions import clear_leftovers
+from faces.dataset.earlier_faces import AssignedIds, EarlierFaces
 from faces.dataset.header import DatasetSettings, run_in_force, write_header
 from faces.dataset.layout import (
     FOLDERS,
@@ -94,6 +95,7 @@ class DatasetWriter:
         seconds: Mapping[str, float],
         *,
         thumbnails: Thumbnails = NO_THUMBNAILS,
+        earlier: EarlierFaces | None = None,
     ) -> None:
         """Commit one part: its faces, then its photos. Writing a part again replaces it.
 
@@ -105,11 +107,17 @@ class DatasetWriter:
             faces: rows of `face_schema`.
             seconds: seconds spent on the part, by stage.
             thumbnails: small images of the photos in which faces were detected now, by photo_id.
+            earlier: the earlier faces of the photos, whose ids are kept by faces that are detected
+                again; None: the faces keep the ids that they have.
 
         Raises:
+            CorruptFileError: a part with earlier faces cannot be read.
             BusyError: another run has taken over the dataset.
         """
-        photos, faces = withhold_deleted(self.dataset.path, photos, faces, thumbnails)
+        assigned = AssignedIds(faces)
+        if earlier is not None:
+            assigned = earlier.assign(photos, faces, thumbnails.keys())
+        photos, faces = withhold_deleted(self.dataset.path, photos, assigned, thumbnails)
         photos = with_report(photos, len(faces), seconds)
         folder = self.dataset.folder
         with (
@@ -157,11 +165,13 @@ def _merged_settings(settings: DatasetSettings, existing: Dataset) -> DatasetSet
         existing.contract,
         ours_name="this run",
         theirs_name=f"dataset {existing.path}",
-        remedy="choose the dataset's own model or name a new dataset",
+        remedy="choose the dataset's own models, or embed it into a new dataset, which keeps "
+        f"face_ids, deletions and columns: `facetrove embed {existing.path} NEW` with these models",
     )
     existing.require_selection(settings.selection)
     merged = existing.with_metadata(settings.metadata).settings
-    return replace(merged, limits=settings.limits)
+    salted_ids = existing.settings.salted_ids or settings.salted_ids
+    return replace(merged, limits=settings.limits, salted_ids=salted_ids)
 
 
 def _begin_run(path: Path, settings: DatasetSettings) -> str:

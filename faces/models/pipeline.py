@@ -299,22 +299,3 @@ def _qualities(crops: Sequence[_Crops]) -> list[FaceQuality]:
     )
     names, rows = list(columns), zip(*(values.tolist() for values in columns.values()), strict=True)
     return [FaceQuality(**dict(zip(names, row, strict=True))) for row in rows]
-
-
-def intersection_over_union(
-    boxes: NDArray[np.float32], box: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Compute the intersection over union of each of many boxes with one box.
-
-    Args:
-        boxes: (n, 4) x, y, width, height.
-        box: (4,) x, y, width, height in the same pixels.
-
-    Returns:
-        (n,) float32 in [0, 1]; NaN where both boxes have no area.
-    """
-    starts = np.maximum(boxes[:, :2], box[:2])
-    ends = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
-    intersection = np.prod(np.clip(ends - starts, 0, None), axis=1)
-    union = np.prod(boxes[:, 2:], axis=1) + np.prod(box[2:]) - intersection
-    return np.asarray(intersection / union)

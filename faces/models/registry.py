@@ -136,6 +136,7 @@ def load_pipeline_for(contract: ModelContract, *, contract_owner: str) -> FacePi
         contract,
         ours_name="a photo searched now",
         theirs_name=contract_owner,
-        remedy="embed the photos again with this version and rebuild the index",
+        remedy="embed its dataset into a new one (`facetrove embed DATASET NEW`), which keeps "
+        "face_ids, deletions and columns, and build the index of that",
     )
     return pipeline

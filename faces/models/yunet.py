@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from faces.core.time_limit import Pace, require_few, require_time
 from faces.models.alignment import ARCFACE_112, similarity_transform, warped
 from faces.models.engines import Network
-from faces.models.face import Detection
-from faces.models.pipeline import intersection_over_union
+from faces.models.face import Detection, intersection_over_union
 from faces.models.placement import Placement
 from faces.models.preparation import prepare
 from faces.models.weights import YUNET_FILE, NetworkSource, Rewrite, published, smooth_images

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.time_limit import MAX_SHARED, require_time
-from faces.models.pipeline import intersection_over_union
+from faces.models.face import intersection_over_union
 from faces.photos.opencv import cv2
 
 STRIDES = (8, 16, 32)

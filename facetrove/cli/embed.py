@@ -164,7 +164,7 @@ run_options = gathered(
         type=click.Path(path_type=Path),
         metavar="DATASET",
         help="Keep away the faces that were deleted from this other dataset, too, which may be of "
-        "other models.",
+        "other models. Faces that it has keep their face_ids.",
     ),
 )
 
@@ -207,8 +207,10 @@ def embed(
     job; it is recorded as rejected, with the reason. Options that limit the faces to keep, such as
     --min-face, belong to the dataset: later runs use the same limits.
 
-    If PHOTOS is another dataset, its faces are embedded again with the model of --embedder; they
-    are not detected again.
+    If PHOTOS is another dataset, its faces are embedded again with the model of --embedder. They
+    are not detected again, unless --detector, or an option that limits the faces to keep, differs
+    from the dataset's: then its photos are searched anew, and faces that are found again keep their
+    face_ids. Columns and deletions are kept in both cases.
 
     RUNNER_OPTIONS, written --name=value after `--`, are passed to Apache Beam, to run the job on
     another runner such as Flink.
@@ -218,6 +220,7 @@ def embed(
       facetrove embed ~/Pictures faces.dataset
       facetrove embed scans.tar people.csv faces.dataset --min-face 80
       facetrove embed faces.dataset arcface.dataset --embedder deepface:ArcFace
+      facetrove embed faces.dataset more.dataset --min-score 0.5
       facetrove embed /archive faces.dataset -- --runner=FlinkRunner --flink_master=host:8081
     """
     photos, dataset, runner_options = _split(photos_and_dataset)
@@ -240,7 +243,7 @@ def embed(
             runner_args=runner_options,
             on_progress=on_progress,
         )
-    show_embed_summary(summary, dataset, as_json=as_json)
+    show_embed_summary(summary, dataset, source=source, as_json=as_json)
 
 
 def _split(words: tuple[str, ...]) -> tuple[list[str], Path, list[str]]:

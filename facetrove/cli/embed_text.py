@@ -30,8 +30,17 @@ def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
     _show_missing(found)
 
 
-def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool) -> None:
-    """Print what a run of the embed job did, and what the dataset now holds."""
+def show_embed_summary(
+    summary: ft.EmbedSummary, dataset: Path, *, source: str | Path | None = None, as_json: bool
+) -> None:
+    """Print what a run of the embed job did, and what the dataset now holds.
+
+    Args:
+        summary: the run's summary.
+        dataset: folder of the dataset.
+        source: folder of the dataset whose faces were embedded again; None: photos were named.
+        as_json: whether to print one JSON document.
+    """
     if as_json:
         print_json({"dataset": str(dataset), **asdict(summary)})
         return
@@ -45,6 +54,11 @@ def show_embed_summary(summary: ft.EmbedSummary, dataset: Path, *, as_json: bool
         )
         show_outcomes(done, of_copies="with the same content as another, not embedded again")
         show_kept_away(done, dataset)
+        if source is not None and summary.detected:
+            click.echo(
+                f"  faces were detected anew; those that {printable(str(source))} has keep their "
+                "face_ids"
+            )
     elif not summary.num_dropped:
         click.echo("nothing is new")
     if summary.num_dropped:

@@ -41,6 +41,9 @@ COMMANDS = {
     "purge": LazyCommand("purge:purge", "Remove deleted faces from all files, with a report."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
     "undo": LazyCommand("undo:undo", "List what can be taken back, or take a deletion back."),
+    "upgrade": LazyCommand(
+        "upgrade:upgrade", "Carry datasets and indexes of older versions over to this one."
+    ),
     "verify": LazyCommand("verify:verify", "Check that an index is intact."),
 }
 """The commands by name, in the order of the help."""

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from faces.models.pipeline import FacePipeline, intersection_over_union
+from faces.models.face import intersection_over_union
+from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline_for
 from faces.photos.decoding import Image
 from faces.photos.limited import decode_limited, read_limited

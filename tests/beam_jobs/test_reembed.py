@@ -12,7 +12,7 @@ import pytest
 
 from beam_jobs.embed_photos import embed_photos
 from beam_jobs.reembed import plan_reembedding, reembed
-from faces.core.errors import ContractMismatchError, WrongUsageError
+from faces.core.errors import WrongUsageError
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
@@ -21,7 +21,6 @@ from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.undo import undo
 from indexer.verify import verify_index
-from tests.support.command import run_facetrove
 
 FLOAT = ModelChoice(embedder="sface")
 
@@ -207,17 +206,6 @@ def test_wrong_uses_say_what_to_do(photos: Path, first: Path, tmp_path: Path) ->
         reembed(first, first, models=FLOAT)
     with pytest.raises(WrongUsageError, match="name it alone"):
         embed_photos([first, photos], tmp_path / "again", models=FLOAT)
-    refused = run_facetrove("embed", first, tmp_path / "again", "--min-face", "80")
-    assert refused.returncode == 2
-    assert "begun with other limits for faces" in refused.stderr
-    assert not (tmp_path / "again").exists()
-
-
-def test_another_detector_is_refused(first: Path, tmp_path: Path) -> None:
-    header = first / "dataset.json"
-    header.write_text(header.read_text().replace('"detector": "yunet"', '"detector": "other"'))
-    with pytest.raises(ContractMismatchError, match="leave --detector out, or name the photos"):
-        reembed(first, tmp_path / "again", models=FLOAT)
 
 
 def test_a_dry_run_counts_the_photos(first: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from beam_jobs.plan import make_plan
 from beam_jobs.shard import embed_shard
 from faces.core.errors import WrongUsageError
-from faces.dataset.deleted_pictures import copy_withheld
+from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
 from faces.dataset.letting_in import allow_faces
 from faces.dataset.schema import ADDED_COLUMNS
@@ -269,7 +269,7 @@ def test_deletions_of_another_dataset_are_followed(
     embed(photo, old)
     delete(old, photo)
     with DatasetWriter.open(new, DatasetSettings(pipeline.contract)):
-        copy_withheld(old, new)
+        FollowedDeletions.of(old, None).withhold_from(new)
     assert embed(edited, new) == {"obama3.jpg", "biden.jpg"}
     assert Dataset.open(new).counts().num_kept_away == len(EDITS)
 

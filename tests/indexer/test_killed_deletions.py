@@ -54,14 +54,14 @@ def _work(number: int, work: Work, folder: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     rename, count = os.rename, 0
 
-    def counted(name: str, final: str, **folders: int) -> None:
+    def counted(source: str, target: str, **folders: int) -> None:
         nonlocal count
         count += 1
         if count == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        rename(name, final, **folders)
+        rename(source, target, **folders)
 
-    os.rename = counted  # by which `faces.core.storage` puts files in place
+    os.rename = counted  # type: ignore[assignment]
     work(folder)
 
 

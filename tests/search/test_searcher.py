@@ -152,7 +152,7 @@ def test_an_index_of_another_model_does_not_take_photos(tmp_path: Path, probe_ph
     newer = replace(load_pipeline().contract, preprocessing_version=99, dimension=8)
     write(tmp_path / "d", newer, {"a": 1})
     build_index(tmp_path / "d", tmp_path / "i")
-    with pytest.raises(ContractMismatchError, match=r"preprocessing 99.*rebuild the index"):
+    with pytest.raises(ContractMismatchError, match=r"preprocessing 99.*build the index of that"):
         FaceSearcher.open(tmp_path / "i").search(probe_photo, k=1)
 
 

@@ -178,7 +178,7 @@ def test_only_a_dataset_or_an_empty_folder_is_written_to(
     assert face_ids(Dataset.open(tmp_path / "d")) == ["a-0-0"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 99}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 0}', "\x00\xff"])
 def test_a_corrupt_header_is_named(tmp_path: Path, contract: ModelContract, content: str) -> None:
     write(tmp_path / "d", contract, {"a": 1})
     (tmp_path / "d" / "dataset.json").write_bytes(content.encode("latin-1"))

@@ -46,7 +46,7 @@ def test_embedding_into_a_dataset_of_another_model_is_refused(
     require_message(
         *("embed", demo_photos, tmp_path / "d", "--embedder", "sface"),
         exit_code=1,
-        says=["yunet+sface", "yunet+facenet", "name a new dataset"],
+        says=["yunet+sface", "yunet+facenet", "embed it into a new dataset", "facetrove embed "],
     )
 
 
