@@ -16,7 +16,7 @@ from faces.core.arrow_files import open_arrow
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import FileDigest, Folder
 from faces.dataset.schema import FINITE_COLUMNS, face_schema
-from faces.photos.metadata import METADATA_TYPES, places_columns
+from faces.photos.metadata import METADATA_TYPES, is_places_column, places_columns
 from indexer.layout import REBUILD
 
 BATCH_ROWS = 1 << 14
@@ -153,4 +153,7 @@ class Faces:
 
 
 def _are_metadata(names: Iterable[str], types: Mapping[str, pa.DataType]) -> bool:
-    return all(types[name] in METADATA_TYPES.values() for name in names)
+    """Return whether columns have types of metadata columns, or are lists of their values."""
+    kinds = list(METADATA_TYPES.values())
+    lists = [pa.list_(kind) for kind in kinds]
+    return all(types[name] in (lists if is_places_column(name) else kinds) for name in names)

@@ -191,12 +191,19 @@ def filter_tables(segments: Sequence[Segment], metadata: pa.Schema) -> list[Filt
 
 
 def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
-    """Return the metadata columns that any of the segments has."""
+    """Return the metadata columns that any of the segments has.
+
+    Raises:
+        CorruptFileError: a column has another type in another segment.
+    """
     columns: dict[str, pa.Field] = {}
     for segment in segments:
-        columns |= {
-            column.name: column
-            for column in segment.faces.schema
-            if column.name not in FACES_SCHEMA.names and not is_places_column(column.name)
-        }
+        for column in segment.faces.schema:
+            if column.name in FACES_SCHEMA.names or is_places_column(column.name):
+                continue
+            if columns.setdefault(column.name, column).type != column.type:
+                raise CorruptFileError(
+                    f"{segment.faces.path} has a column {column.name!r} of type {column.type}, and "
+                    f"another segment one of {columns[column.name].type}; {REBUILD}"
+                )
     return pa.schema(columns.values())

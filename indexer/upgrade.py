@@ -102,6 +102,8 @@ def upgrade_index(path: Path, *, on_progress: OnProgress = ignore_progress) -> I
             on_progress(Progress("upgrading the index", number, len(manifest.segments)))
             segments[entry.segment_id] = _upgraded(path, entry)
         rows = read_deletions(path, manifest.deletions)
+        if not rows.keys() <= segments.keys():
+            raise CorruptFileError(f"index {path} deletes rows of other segments; {REBUILD}")
         renamed = {segments[segment_id].segment_id: rows[segment_id] for segment_id in rows}
         published = IndexWriter(path, None).publish(
             replace(
@@ -165,6 +167,8 @@ def _write_faces(old: Folder, new: Folder, digest: FileDigest) -> None:
     try:
         reader = open_arrow(content)
         lacking = [field for field in FACES_SCHEMA if field.name not in reader.schema.names]
+        if any(field.type != pa.float32() for field in lacking):
+            raise pa.ArrowInvalid("a column is missing")
         metadata = [field for field in reader.schema if field.name not in FACES_SCHEMA.names]
         schema = pa.schema([*FACES_SCHEMA, *metadata])
         with new.put(FACES_FILE) as file, pa.ipc.new_file(file, schema) as writer:
@@ -175,7 +179,7 @@ def _write_faces(old: Folder, new: Folder, digest: FileDigest) -> None:
                     unknown = np.full(batch.num_rows, np.nan, np.float32)
                     batch = batch.append_column(field, pa.array(unknown))
                 writer.write_batch(batch.select(schema.names).cast(schema))
-    except pa.ArrowException as error:
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise CorruptFileError(
             f"{old.at(FACES_FILE)} is corrupt ({first_line(error)}); {REBUILD}"
         ) from error

@@ -44,7 +44,9 @@ def require_values(
 
 
 def has_possible_dates(values: pa.Array | pa.ChunkedArray) -> bool:
-    """Return whether all dates and times of a column are of the years 1 to 9999."""
+    """Return whether all dates and times of a column, or in its lists, are of the years 1 to 9999."""
+    if pa.types.is_list(values.type):
+        return has_possible_dates(pc.list_flatten(values))
     limits = _LIMITS.get(values.type)
     if limits is None or values.null_count == len(values):
         return True

@@ -36,6 +36,7 @@ from faces.dataset.header import (
 from faces.dataset.layout import HEADER_FILE, PART_KINDS, dataset_folder, part_file
 from faces.dataset.rewrite import replace_faces, replace_photos
 from faces.dataset.schema import (
+    ADDED_COLUMNS,
     PHOTO_SCHEMA,
     PhotoStatus,
     face_schema,
@@ -179,6 +180,8 @@ def _upgraded_photos(dataset: Dataset, part: str, with_faces: set[str]) -> tuple
     """
     name = part_file("photos", part)
     present = present_columns(dataset.folder, name, dataset.photo_schema)
+    came_later = {"is_copy", *ADDED_COLUMNS, *dataset.metadata.names}
+    _require_columns(dataset, name, {*dataset.photo_schema.names} - came_later, present)
     photos = read_table(dataset.folder, name, present)
     changed = False
     if "is_copy" not in present.names:
@@ -214,6 +217,8 @@ def _upgraded_faces(dataset: Dataset, part: str, owners: pa.Table) -> pa.Table |
     present = present_columns(dataset.folder, name, schema)
     if present == schema:
         return None
+    measured = {field.name for field in schema if field.type == pa.float32()}
+    _require_columns(dataset, name, {*schema.names} - measured, present)
     faces = read_table(dataset.folder, name, present)
     if "face_size" not in present.names:  # format 1, in which copies had faces, too
         owner = pa.array(map("\0".join, zip(*_keys(owners), strict=True)), pa.string())
@@ -226,6 +231,14 @@ def _upgraded_faces(dataset: Dataset, part: str, owners: pa.Table) -> pa.Table |
             unknown = np.full(len(faces), np.nan, dtype=np.float32)
             faces = faces.append_column(field, pa.array(unknown))
     return faces.select(schema.names).cast(schema)
+
+
+def _require_columns(dataset: Dataset, name: str, needed: set[str], present: pa.Schema) -> None:
+    for column in sorted(needed - {*present.names}):
+        raise CorruptFileError(
+            f"{dataset.folder.at(name)} lacks the column {column!r}: it is corrupt; restore it "
+            "from a backup, or embed the photos into a new dataset"
+        )
 
 
 def _keys(rows: pa.Table) -> tuple[list[str], list[str]]:

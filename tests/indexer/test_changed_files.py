@@ -41,13 +41,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["bytes", "json", "values", "stores"])
-def test_whatever_is_changed_is_refused_or_answered(whole: Path, kind: str) -> None:
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset and an index of format 2."""
+    folder = tmp_path_factory.mktemp("stored") / "older"
+    released = Path(__file__).parents[1] / "formats" / "format-2"
+    for kind in ("dataset", "index"):
+        shutil.copytree(released / f"faces.{kind}", folder / kind)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bytes", "json", "values", "older", "stores"])
+def test_whatever_is_changed_is_refused_or_answered(whole: Path, older: Path, kind: str) -> None:
     seed = os.environ.get("FACETROVE_SEED", "1")
     finished = subprocess.run(
         [
             *(sys.executable, "-X", "faulthandler", "-m", "tests.support.changed_files"),
-            *(str(whole), str(EXAMPLES), seed, kind),
+            *(str(older if kind == "older" else whole), str(EXAMPLES), seed, kind),
         ],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},

@@ -5,8 +5,9 @@ It runs in a process of its own, since a crash ends the process:
     python -X faulthandler -m tests.support.changed_files FOLDER EXAMPLES SEED KIND
 
 FOLDER has a dataset and an index. For each of EXAMPLES changes of a KIND ("bytes", "json",
-"values", or "stores" of other programs' files) everything that reads the files is run: it gives an
-answer that is JSON, or an error of one line. It prints the numbers of answers and of errors.
+"values", "older" for files of an older format, or "stores" for those of other programs) everything
+that reads the files is run: it gives an answer that is JSON, or an error of one line. It prints the
+numbers of answers and of errors.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from faces.dataset.deletions import read_deletions
 from faces.dataset.importers import SUFFIXES, read_embeddings_file
 from faces.dataset.schema import matrix_of
 from faces.dataset.store import Dataset
+from faces.dataset.upgrade import upgrade_dataset
 from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.purge import purge
+from indexer.upgrade import upgrade_index
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION
@@ -324,10 +327,28 @@ def purge_all(folder: Path) -> None:
     strict_json(purge(folder / "dataset", folder / "index", names="person 2").to_json())
 
 
+def change_any(data: st.DataObject, folder: Path) -> str:
+    """Change bytes, a document or a column."""
+    changes = (change_bytes, change_json, change_values)
+    return data.draw(st.sampled_from(changes), label="kind")(data, folder)
+
+
+def carry_over(folder: Path) -> None:
+    upgrade_index(folder / "index")
+    search(folder)
+
+
+def carry_dataset_over(folder: Path) -> None:
+    upgrade_dataset(folder / "dataset")
+    describe(folder)
+
+
 STORES: tuple[Callable[[Path], None], ...] = (read_store,)
 READING: tuple[Callable[[Path], None], ...] = (search, verify, describe)
+OLDER: tuple[Callable[[Path], None], ...] = (carry_over, carry_dataset_over)
 WRITING: tuple[Callable[[Path], None], ...] = (update, delete, purge_all)
 CHANGES = {
+    "older": change_any,
     "bytes": change_bytes,
     "json": change_json,
     "values": change_values,
@@ -356,7 +377,8 @@ def main(folder: Path, examples: int, number: int, kind: str) -> None:
         what = CHANGES[kind](data, work)
         writing = data.draw(st.sampled_from([None, None, None, *WRITING]))
         operations = (*READING, writing) if writing else READING
-        for operation in STORES if kind == "stores" else operations:
+        operations = {"stores": STORES, "older": OLDER}.get(kind, operations)
+        for operation in operations:
             sys.stderr.write(f"{operation.__name__} after {what}\n")
             sys.stderr.flush()
             try:
