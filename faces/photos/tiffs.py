@@ -70,8 +70,7 @@ def has_further_pages(content: bytes) -> bool:
 def bits_per_sample(content: bytes) -> tuple[int, int, bool]:
     """Return bits and number of the samples of a TIFF's pixels, and whether they are fractions."""
     tags = next(_directories(content, with_sub=False), {}) if is_tiff(content) else {}
-    bits = tags.get(_BITS, (1,))[0]
-    return bits, _first(tags, _SAMPLES), _first(tags, _SAMPLE_FORMAT) == _FLOAT
+    return _first(tags, _BITS), _first(tags, _SAMPLES), _first(tags, _SAMPLE_FORMAT) == _FLOAT
 
 
 def is_dark_on_light(content: bytes) -> bool:

@@ -22,6 +22,7 @@ from faces.photos.decoding import decode_photo
 from faces.photos.limited import decode_limited
 from faces.photos.opencv import cv2
 from faces.photos.rejection import PartlyRead, PhotoRejectedError, RejectReason
+from faces.photos.tiffs import bits_per_sample, has_further_pages, is_raw_file
 from tests.support.costly_files import tiff
 
 END = b"\xff\xd9"
@@ -429,3 +430,21 @@ def test_the_limit_of_pixels_may_be_raised_beyond_pillow_s_own() -> None:
     limits = PhotoLimits(max_pixels=500_000_000, max_memory=4_000_000_000)
     with pytest.raises(PhotoRejectedError, match="truncated"):
         decode_limited(content[: len(content) // 2], limits=limits)
+
+
+def test_a_tiff_that_refers_beyond_its_end_is_rejected() -> None:
+    tags = {
+        256: (4, 1, 64),
+        257: (4, 1, 64),
+        258: (3, 3, 10**6),
+        262: (3, 1, 2),
+        330: (4, 9, 10**6),
+    }
+    content = tiff(tags)
+    assert bits_per_sample(content) == (0, 0, False)
+    assert not is_raw_file(content)
+    assert not has_further_pages(content)
+    assert reason_of(content) is RejectReason.TRUNCATED
+    in_a_circle = content[:-4] + (8).to_bytes(4, "little")
+    assert has_further_pages(in_a_circle)  # and the search for them ends
+    assert not is_raw_file(in_a_circle)
