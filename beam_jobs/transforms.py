@@ -108,6 +108,14 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         )
 
 
+class _Networks:
+    """The networks of a worker process, with a lock: a pipeline serves one thread at a time."""
+
+    def __init__(self, pipeline: FacePipeline) -> None:
+        self.pipeline = pipeline
+        self.lock = threading.Lock()
+
+
 class _EmbedShard(beam.DoFn):  # type: ignore[misc]
     """The step of `EmbedShards` that embeds one shard and commits its part."""
 
@@ -122,25 +130,35 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         self._models = models
         self._threads = threads
         self._source = source
-        self._pipeline: FacePipeline | None = None
+        self._shared = Shared()
+        self._networks: _Networks | None = None
         self._photos = Metrics.counter(METRICS, "photos")
         self._faces = Metrics.counter(METRICS, "faces")
 
     def setup(self) -> None:
         """Load the networks, once per worker process."""
         cv2.setNumThreads(self._threads)  # no other program shares this process
+        self._networks = self._shared.acquire(self._load)
+
+    def _load(self) -> _Networks:
         dataset = self._writer.dataset
-        self._pipeline = _load_on_worker(
-            self._models,
-            dataset.contract,
-            selection=dataset.selection,
-            threads=self._threads,
-            contract_owner=f"dataset {dataset.path}",
+        return _Networks(
+            _load_on_worker(
+                self._models,
+                dataset.contract,
+                selection=dataset.selection,
+                threads=self._threads,
+                contract_owner=f"dataset {dataset.path}",
+            )
         )
 
     def process(self, element: ShardWork) -> Iterator[str]:
         """Embed one shard and commit its part."""
-        assert self._pipeline is not None, "Beam calls setup first"
+        assert self._networks is not None, "Beam calls setup first"
+        with self._networks.lock:
+            yield from self._embed(self._networks.pipeline, element)
+
+    def _embed(self, pipeline: FacePipeline, element: ShardWork) -> Iterator[str]:
         part, work, number, careful = element
         dataset = self._writer.dataset
         work_folder = dataset.folder.folder(WORK_DIR)
@@ -148,7 +166,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         try:
             photos, stored = read_work(work_folder, work, number)
             result = embed_shard(
-                self._pipeline,
+                pipeline,
                 photos,
                 dataset.photo_schema,
                 stored=stored,
@@ -275,14 +293,6 @@ class EmbedPhotos(beam.PTransform):  # type: ignore[misc]
 
 
 _WITHOUT_FACES, _REJECTED = "without_faces", "rejected"
-
-
-class _Networks:
-    """The networks of a worker process, with a lock: a pipeline serves one thread at a time."""
-
-    def __init__(self, pipeline: FacePipeline) -> None:
-        self.pipeline = pipeline
-        self.lock = threading.Lock()
 
 
 class _EmbedBatch(beam.DoFn):  # type: ignore[misc]

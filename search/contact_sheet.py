@@ -135,7 +135,7 @@ def _cells(
         cells.append(_Cell(tile, f"face {number}", ("in the photo asked about",), is_probe=True))
     for match in probe.matches:
         name, folder = place_of(match.uri)
-        values = (in_words(value_of(match, column)) for column in columns)
+        values = filter(None, (in_words(value_of(match, column)) for column in columns))
         rank, similarity = getattr(match, "rank", None), getattr(match, "similarity", None)
         title = name if similarity is None else f"{rank}.  {similarity:.3f}"
         lines = (folder, *values) if similarity is None else (name, folder, *values)

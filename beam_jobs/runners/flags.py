@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from apache_beam.options.pipeline_options import (
@@ -61,3 +62,20 @@ def require_runner(options: PipelineOptions) -> None:
                     f"--{action.dest} is for --runner={runner}, which is not named; name it, or "
                     "leave the option out"
                 )
+
+
+def spread_on_dask(flags: Sequence[str]) -> list[str]:
+    """Return flags with which Dask spreads elements over all its workers.
+
+    By default it puts 128 elements into one partition, which one worker does. An element of ours is
+    a shard, or a piece of an index, which is work of some seconds or more.
+
+    Args:
+        flags: the flags as they were given; partitions that they ask for are left as they are.
+    """
+    names = [flag.partition("=")[0] for flag in flags]
+    runner = next((flag for flag in flags if flag.startswith("--runner")), "")
+    is_dask = runner.endswith("DaskRunner")
+    if not is_dask or {"--dask_partition_size", "--dask_npartitions"} & set(names):
+        return list(flags)
+    return [*flags, "--dask_partition_size=1"]

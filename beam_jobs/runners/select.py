@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_jobs.runners.flags import require_listed
+from beam_jobs.runners.flags import require_listed, spread_on_dask
 from beam_jobs.runners.job_pipeline import JobPipeline
-from beam_jobs.runners.local import run_locally
+from beam_jobs.runners.local import WorkerLostError, run_locally
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.machine import available_threads, available_workers
+
+_KILLED_WORKER = "KilledWorker"
+"""Name of the error that Dask raises when several workers died on the same element, one after the
+other. Its class is known by name, because Dask need not be installed."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def run_pipeline(
 
     Raises:
         WrongUsageError: Apache Beam has no such flag or runner.
-        WorkerLostError: a worker process on this machine was killed or crashed.
+        WorkerLostError: a worker process on this machine was killed or crashed, or several ones of
+            Dask on the same element.
         FaceTroveError: a step failed.
     """
     try:
@@ -82,12 +87,14 @@ def run_pipeline(
     except FaceTroveError:
         raise
     except Exception as error:  # runners raise different errors for a failed step
+        if type(error).__name__ == _KILLED_WORKER:
+            raise WorkerLostError(f"workers died on one shard ({_cause(error)})") from error
         raise FaceTroveError(f"the job failed ({_cause(error)}); {remedy}") from error
 
 
 def _pipeline_elsewhere(runner_args: Sequence[str]) -> beam.Pipeline:
     """Return an empty pipeline on the runner that Beam's flags name."""
-    options = PipelineOptions(list(runner_args))
+    options = PipelineOptions(spread_on_dask(runner_args))
     try:
         pipeline = JobPipeline(options=options)
     except ValueError as error:

@@ -6,11 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.embed_photos import embed_photos
-from beam_jobs.runners.flags import require_listed
+from beam_jobs.runners.flags import require_listed, spread_on_dask
+from beam_jobs.runners.local import WorkerLostError
+from beam_jobs.runners.select import Workers, run_pipeline
 from faces.core.child_process import python_command
 from faces.core.errors import FaceTroveError, WrongUsageError
 from tests.support.command import ONE_WORKER, facetrove_command
@@ -32,6 +35,30 @@ def test_an_unknown_flag_of_beam_is_wrong_usage(tmp_path: Path, demo_photos: Pat
 def test_a_job_service_may_have_options_that_beam_does_not_know() -> None:
     options = PipelineOptions(["--runner=FlinkRunner", "--of_the_service=1"])
     require_listed(options, "apache_beam.runners.portability.flink_runner.FlinkRunner")
+
+
+def test_dask_gets_a_partition_for_each_shard_unless_it_is_told_otherwise() -> None:
+    dask = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
+    assert spread_on_dask([dask, "--x=1"]) == [dask, "--x=1", "--dask_partition_size=1"]
+    for flags in (
+        [dask, "--dask_partition_size=9"],
+        [dask, "--dask_npartitions=2"],
+        ["--runner=DirectRunner"],
+        [],
+    ):
+        assert spread_on_dask(flags) == flags
+
+
+def test_a_worker_that_dask_lost_is_a_lost_worker() -> None:
+    class KilledWorker(Exception):  # noqa: N818  # as distributed.scheduler names it
+        pass
+
+    def build(_: beam.Pipeline) -> None:
+        raise KilledWorker("Attempted to run task on 4 different workers")
+
+    workers = Workers(1, None, ["--runner=DirectRunner"])
+    with pytest.raises(WorkerLostError, match="workers died on one shard"):
+        run_pipeline(build, workers=workers, remedy="")
 
 
 def test_a_worker_ends_whose_driver_was_killed_while_it_started(tmp_path: Path) -> None:
