@@ -44,7 +44,7 @@ def require_values(
 
 
 def has_possible_dates(values: pa.Array | pa.ChunkedArray) -> bool:
-    """Return whether all dates and times of a column, or in its lists, are of the years 1 to 9999."""
+    """Return whether all dates and times of a column or of its lists are of years 1 to 9999."""
     if pa.types.is_list(values.type):
         return has_possible_dates(pc.list_flatten(values))
     limits = _LIMITS.get(values.type)
