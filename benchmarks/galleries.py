@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import print_header
 from faces.dataset.header import DatasetSettings
-from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, face_schema
+from faces.dataset.schema import ADDED_COLUMNS, PHOTO_SCHEMA, PhotoStatus, face_schema
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.registry import load_pipeline
@@ -461,9 +461,7 @@ def _photo_rows(
         "status": pa.repeat(pa.scalar(PhotoStatus.EMBEDDED.value), len(numbers)),
         "reason": pa.nulls(len(numbers), pa.string()),
         "is_copy": np.zeros(len(numbers), dtype=bool),
-        "picture_hash": pa.nulls(len(numbers), pa.binary()),
-        "kept_away": pa.nulls(len(numbers), PHOTO_SCHEMA.field("kept_away").type),
-        "partly_read": pa.nulls(len(numbers), pa.string()),
+        **{name: pa.nulls(len(numbers), PHOTO_SCHEMA.field(name).type) for name in ADDED_COLUMNS},
         "person": [f"person-{person:06d}" for person in people.tolist()],
         "album": [f"album-{album:02d}" for album in albums.tolist()],
         "taken": pa.array(days.astype("datetime64[D]")),

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
+import time
 from collections.abc import Sequence
 from difflib import get_close_matches
 
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     PipelineOptions,
+    PortableOptions,
     SparkRunnerOptions,
 )
 
-from faces.core.errors import WrongUsageError
+from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
 
 _OF_RUNNERS = {"FlinkRunner": FlinkRunnerOptions, "SparkRunner": SparkRunnerOptions}
 """Options that mean something to one runner alone, by the runner's name."""
+
+JOB_SERVICE_SECONDS = 60.0
+"""Seconds that a job service may take to answer, as one that was just started."""
 
 _WITH_JOB_SERVICE = ("FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
 """Runners whose job service may have options that Beam's Python knows nothing of."""
@@ -79,3 +85,26 @@ def spread_on_dask(flags: Sequence[str]) -> list[str]:
     if not is_dask or {"--dask_partition_size", "--dask_npartitions"} & set(names):
         return list(flags)
     return [*flags, "--dask_partition_size=1"]
+
+
+def require_job_service(options: PipelineOptions) -> None:
+    """Raise FaceTroveError if nothing listens at the address of the job service that is named.
+
+    Beam itself waits for five minutes without a word.
+    """
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    host, _, port = (endpoint or "").rpartition(":")
+    if not port.isdecimal():  # none is named, or Beam starts one itself
+        return
+    end = time.monotonic() + JOB_SERVICE_SECONDS
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+                return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise FaceTroveError(
+                    f"no job service answers at {endpoint} ({cause_of(error)}); start it, or "
+                    "correct --job_endpoint"
+                ) from error
+        time.sleep(1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_jobs.runners.flags import require_listed, spread_on_dask
+from beam_jobs.runners.flags import require_job_service, require_listed, spread_on_dask
 from beam_jobs.runners.job_pipeline import JobPipeline
 from beam_jobs.runners.local import WorkerLostError, run_locally
 from faces.core.errors import FaceTroveError, WrongUsageError
@@ -100,6 +100,7 @@ def _pipeline_elsewhere(runner_args: Sequence[str]) -> beam.Pipeline:
     except ValueError as error:
         raise WrongUsageError(f"Apache Beam refuses {' '.join(runner_args)}: {error}") from error
     require_listed(options, options.view_as(StandardOptions).runner)
+    require_job_service(options)
     return pipeline
 
 

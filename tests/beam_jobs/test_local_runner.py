@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.embed_photos import embed_photos
+from beam_jobs.runners import flags
 from beam_jobs.runners.flags import require_listed, spread_on_dask
 from beam_jobs.runners.local import WorkerLostError
 from beam_jobs.runners.select import Workers, run_pipeline
@@ -20,7 +22,7 @@ from tests.support.command import ONE_WORKER, facetrove_command
 
 
 def test_an_unknown_flag_of_beam_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> None:
-    for flags, says in (
+    for given, says in (
         (["--flink_mastr=host"], "no option --flink_mastr; did you mean --flink_master"),
         (["--nothing_like_it=1"], "no option --nothing_like_it; options of another runner need"),
         (["--flink_master=host"], "--flink_master is for --runner=FlinkRunner, which is not named"),
@@ -29,7 +31,7 @@ def test_an_unknown_flag_of_beam_is_wrong_usage(tmp_path: Path, demo_photos: Pat
         (["--runner=PortableRunner", "--job_endpont=h:1"], "did you mean --job_endpoint"),
     ):
         with pytest.raises(WrongUsageError, match=says):
-            embed_photos(demo_photos, tmp_path / "d", runner_args=flags)
+            embed_photos(demo_photos, tmp_path / "d", runner_args=given)
 
 
 def test_a_job_service_may_have_options_that_beam_does_not_know() -> None:
@@ -40,13 +42,29 @@ def test_a_job_service_may_have_options_that_beam_does_not_know() -> None:
 def test_dask_gets_a_partition_for_each_shard_unless_it_is_told_otherwise() -> None:
     dask = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
     assert spread_on_dask([dask, "--x=1"]) == [dask, "--x=1", "--dask_partition_size=1"]
-    for flags in (
+    for given in (
         [dask, "--dask_partition_size=9"],
         [dask, "--dask_npartitions=2"],
         ["--runner=DirectRunner"],
         [],
     ):
-        assert spread_on_dask(flags) == flags
+        assert spread_on_dask(given) == given
+
+
+def test_a_job_service_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "JOB_SERVICE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        endpoint = f"127.0.0.1:{service.getsockname()[1]}"
+        flags.require_job_service(PipelineOptions([f"--job_endpoint={endpoint}"]))
+    with pytest.raises(FaceTroveError, match=f"no job service answers at {endpoint} "):
+        flags.require_job_service(PipelineOptions([f"--job_endpoint={endpoint}"]))
+    flags.require_job_service(PipelineOptions([]))
+    with pytest.raises(FaceTroveError, match="no job service answers at localhost:1 "):
+        run_pipeline(
+            lambda _: None,
+            workers=Workers(1, None, ["--runner=PortableRunner", "--job_endpoint=localhost:1"]),
+            remedy="",
+        )
 
 
 def test_a_worker_that_dask_lost_is_a_lost_worker() -> None:

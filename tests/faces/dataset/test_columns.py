@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faces.core.errors import WrongUsageError
+from faces.core.storage import Folder
 from faces.dataset import columns as columns_module
 from faces.dataset.columns import ListColumn, list_columns, remove_column, rename_column
 from faces.dataset.contradictions import contradictions, num_contradictory
@@ -122,11 +123,11 @@ def test_a_change_that_is_stopped_is_finished_by_the_same_call(
     replace_photos = columns_module.replace_photos
     calls = []
 
-    def stops(path: Path, photos: pa.Table) -> None:
-        calls.append(path)
+    def stops(folder: Folder, name: str, photos: pa.Table) -> None:
+        calls.append(name)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        replace_photos(path, photos)
+        replace_photos(folder, name, photos)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(columns_module, "replace_photos", stops)
