@@ -20,15 +20,24 @@ from faces.models.yunet_search import Proposals, joined, search, turned_back
 from faces.models.yunet_windows import Look, reduced
 from faces.photos.decoding import Image
 
-SURE_SCORE, LIKELY_SCORE = 0.911, 0.85
+SURE_SCORE, LIKELY_SCORE = 0.912, 0.85
 """Minimum score of a face that is upright for certain, and of one that is if a glance from all
 angles agrees. 94% of LFW's upright faces reach the first; of those turned by 60 degrees or more,
 0.1% do in the mean and 0.2% at the worst angle. A photo without such a face is searched for turned
 ones."""
 
-BESIDE_SCORE = 0.5
-"""Minimum score of a proposal beside a face that is upright for certain to be looked at at other
-angles."""
+STRONG_SCORE = 0.5
+"""Minimum score of a proposal to be looked at from all angles beside a face that is upright for
+certain; and in other photos to be looked at without a glance, and again in part if nothing is seen,
+since the boxes of turned faces may be too large."""
+
+TURNED_SCORE, PROPOSED_SCORE = 0.8, 0.88
+"""Minimum score, seen upright, of a turned face that was found as it is, and of one that was only
+proposed. 99% of LFW's turned faces, 28 to 95 pixels wide, reach 0.88; hands, ears and microphones,
+which look like faces from some angle, seldom do."""
+
+PART = 0.6
+"""Width of that part, relative to the box."""
 
 GLANCE_SCORE, CLEAR_SCORE, CLEAR_GLANCE_SCORE = 0.4, 0.3, 0.25
 """Minimum score that a glance from all angles has to give a weak proposal for its angle to be
@@ -41,7 +50,7 @@ GLANCE_MARGIN = 0.15
 UPRIGHT_MARGIN = 0.05
 """Score by which a found face has to be surer at another angle than as it is, to be turned."""
 
-NEAR_DEGREES, AGREED_DEGREES = 60.0, 20.0
+NEAR_DEGREES, AGREED_DEGREES = 45.0, 20.0
 """Angle up to which a face may be found as it is and be aligned by its landmarks, if the tilt that
 they show agrees with the angle so far. Beyond, a face found as it is gives way to the same face
 turned if that scores higher."""
@@ -131,7 +140,7 @@ def find_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: fl
     _confirm_upright(network, photos)
     _search_sideways(network, [photo for photo in photos if not photo.sure.any()])
     places = _promising(network, [place for photo in photos for place in _places(photo)])
-    angles = angles_of(network, [place.look for place in places])
+    angles = _angles(network, places)
     turned = [_Turned(*pair) for pair in zip(places, angles, strict=True)]
     turned = [one for one in turned if one.is_likely]
     seen = made_upright(network, [one.look for one in turned])
@@ -158,6 +167,21 @@ def _confirm_upright(network: Network, photos: Sequence[SearchedPhoto]) -> None:
         others = scores[2:-1]  # the angles beside 0 may score as high
         least = max(scores.max(), others.max() + GLANCE_MARGIN, GLANCE_SCORE)
         photo.sure[row] = scores[0] >= least
+
+
+def _angles(network: Network, places: Sequence[_Place]) -> list[Angle]:
+    """Measure the angle at each place, and again in part of strong ones that show no face."""
+    angles = angles_of(network, [place.look for place in places])
+    rows = [
+        row
+        for row, (place, angle) in enumerate(zip(places, angles, strict=True))
+        if place.score >= STRONG_SCORE and angle.score < ANGLE_SCORE
+    ]
+    looks = [places[row].look for row in rows]
+    parts = [look._replace(width=look.width * PART) for look in looks]
+    for row, angle in zip(rows, angles_of(network, parts), strict=True):
+        angles[row] = max(angles[row], angle, key=lambda angle: angle.score)
+    return angles
 
 
 class _Turned(NamedTuple):
@@ -208,7 +232,9 @@ def _take(
     """
     faces, keep = [], np.ones(len(photo.upright.faces), dtype=bool)
     for one, face in seen:
-        least = min_score if one.is_clear else max(min_score, one.place.score)
+        least = max(min_score, PROPOSED_SCORE if one.place.row is None else TURNED_SCORE)
+        if not one.is_clear:
+            least = max(least, one.place.score)
         if face is not None and face[14] >= least:
             faces.append(face)
         elif not one.is_clear:
@@ -247,7 +273,7 @@ def _places(photo: SearchedPhoto) -> list[_Place]:
     """Return the places of a photo that are looked at: doubtful faces, and weak proposals."""
     upright, weak = photo.upright, photo.weak.faces
     if photo.sure.any():
-        weak = weak[weak[:, 14] >= BESIDE_SCORE]
+        weak = weak[weak[:, 14] >= STRONG_SCORE]
     weak = non_maximum_suppression(weak)
     for face in upright.faces:
         weak = weak[intersection_over_union(weak[:, :4], face[:4]) < NMS_OVERLAP]
@@ -261,10 +287,14 @@ def _places(photo: SearchedPhoto) -> list[_Place]:
 def _promising(network: Network, places: Sequence[_Place]) -> list[_Place]:
     """Return the places that a glance does not settle: those that may show a turned face.
 
-    A glance at a face that was found in a photo without any that is upright for certain would not
-    be exact enough.
+    In a photo without a face that is upright for certain, a glance at strong places would not be
+    exact enough.
     """
-    glanced = [place for place in places if place.row is None or place.photo.sure.any()]
+    glanced = [
+        place
+        for place in places
+        if place.photo.sure.any() or (place.row is None and place.score < STRONG_SCORE)
+    ]
     settled = set()
     for place, scores in zip(glanced, glances(network, [p.look for p in glanced]), strict=True):
         beside, clear = place.photo.sure.any(), place.score >= CLEAR_SCORE
