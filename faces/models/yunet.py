@@ -200,6 +200,9 @@ class YuNetDetector:
         Returns:
             The faces, and the other proposals.
         """
+        if self.min_face >= DETAIL_SIDE and (proposed.scales == 1).all():  # nothing more to see
+            found = proposed.scores >= self._floor
+            return proposed.of(found), proposed.of(~found)
         small, coarse = proposed.seen_sides < SURE_SIDE, proposed.scales < 0.99 * usual_scale
         tiny = (proposed.seen_sides < DETAIL_SIDE) & (self.min_face < DETAIL_SIDE)
         has_more_detail = proposed.scales < 1

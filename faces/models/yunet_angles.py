@@ -18,6 +18,7 @@ from faces.models.engines import Network
 from faces.models.yunet_network import cells_of, find_in
 from faces.models.yunet_outputs import MIN_LANDMARK_SCORE
 from faces.models.yunet_windows import Look, faces_to_image
+from faces.photos.decoding import Image
 from faces.photos.opencv import cv2
 
 SEEN_WIDTHS = (48.0, 96.0, 128.0, 160.0, 200.0, 300.0)
@@ -48,8 +49,11 @@ ANGLE_SCORE = 0.65
 """Minimum score at the best angle for a place to be looked at upright; 99% of LFW's faces, turned
 by any angle, reach 0.5."""
 
+AGAIN_SCORE = 0.6
+"""Minimum score in the first upright look for a second; what scores less is no face."""
+
 MAX_LEFT_DEGREES = 30.0
-"""Maximum tilt, in degrees, that a face may show after the second look; more is no upright face."""
+"""Maximum tilt, in degrees, that a face may show in the last look; more is no upright face."""
 
 CENTRAL = 0.5
 """Maximum distance of a face from the centre of its window, relative to the width of the face that
@@ -74,31 +78,42 @@ class Angle:
     upright_score: float
 
 
-def glances(network: Network, looks: Sequence[Look]) -> NDArray[np.float32]:
-    """Score the face at each place at all angles, by small windows.
+def glances(network: Network, looks: Sequence[Look], count: int) -> NDArray[np.float32]:
+    """Score the face at each place at several angles, by small windows.
+
+    Args:
+        network: the opened network.
+        looks: the places.
+        count: number of angles, a multiple of four.
 
     Returns:
-        (n, `NUM_ANGLES`) scores in [0, 1] of the face turned clockwise in equal steps. The highest
-        says well whether there is a face, but less well by which angle it is turned.
+        (n, count) scores in [0, 1] of the face turned clockwise in equal steps. The highest says
+        well whether there is a face, but less well by which angle it is turned.
     """
-    scores = [np.empty((0, NUM_ANGLES), np.float32)]
+    scores = [np.empty((0, count), np.float32)]
     pace = Pace(len(looks))
     for start in range(0, len(looks), MAX_LOOKS):
         pace.require_time(start)
-        windows = np.stack(
-            [
-                look.windows_all_around(GLANCE_SIDE, GLANCE_FACE, NUM_ANGLES)
-                for look in looks[start : start + MAX_LOOKS]
-            ]
-        ).reshape(-1, 2, 2, GLANCE_SIDE, GLANCE_SIDE, 3)
-        fours = windows.transpose(0, 1, 3, 2, 4, 5).reshape(-1, 2 * GLANCE_SIDE, 2 * GLANCE_SIDE, 3)
-        cells = cells_of(network, list(fours))
+        fours = []
+        for look in looks[start : start + MAX_LOOKS]:
+            windows = look.windows_all_around(GLANCE_SIDE, GLANCE_FACE, count)
+            fours += [_together(windows[i : i + 4]) for i in range(0, count, 4)]
+        cells = cells_of(network, fours)
         tiles = cells[:, :, :2] // GLANCE_SIDE @ (1, 2)
         cells[:, :, :2] %= GLANCE_SIDE
         central = _central_scores(cells, GLANCE_SIDE, GLANCE_FACE)
         by_tile = [np.where(tiles == tile, central, 0).max(axis=1) for tile in range(4)]
-        scores.append(np.stack(by_tile, axis=1).reshape(-1, NUM_ANGLES))
+        scores.append(np.stack(by_tile, axis=1).reshape(-1, count))
     return np.concatenate(scores)
+
+
+def _together(windows: Sequence[Image]) -> Image:
+    """Put four small windows together, two in each row."""
+    side = GLANCE_SIDE
+    image = np.empty((2 * side, 2 * side, 3), np.uint8)
+    for window, (top, left) in zip(windows, np.ndindex(2, 2), strict=True):
+        image[top * side : (top + 1) * side, left * side : (left + 1) * side] = window
+    return image
 
 
 def angles_of(network: Network, looks: Sequence[Look]) -> list[Angle]:
@@ -212,13 +227,15 @@ def made_upright(network: Network, looks: Sequence[Look]) -> list[NDArray[np.flo
     """
     seen = seen_upright(network, looks)
     again = [
-        (row, one.look) for row, one in enumerate(seen) if one and abs(one.tilt) >= TILTED_DEGREES
+        (row, one.look)
+        for row, one in enumerate(seen)
+        if one and abs(one.tilt) >= TILTED_DEGREES and one.face[14] >= AGAIN_SCORE
     ]
     for (row, _), one in zip(
         again, seen_upright(network, [look for _, look in again]), strict=True
     ):
-        seen[row] = one if one and abs(one.tilt) < MAX_LEFT_DEGREES else None
-    return [one.face if one else None for one in seen]
+        seen[row] = one
+    return [one.face if one and abs(one.tilt) < MAX_LEFT_DEGREES else None for one in seen]
 
 
 def tilts(faces: NDArray[np.float32], widths: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -70,6 +70,8 @@ class Proposals(NamedTuple):
 
 def joined(parts: Sequence[Proposals]) -> Proposals:
     """Return the proposals of all parts."""
+    if len(parts) == 1:
+        return parts[0]
     if not parts:
         return Proposals.at(np.empty((0, 15), np.float32), 1.0)
     return Proposals(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -138,6 +140,8 @@ class _Part(NamedTuple):
 
     def proposals(self, faces: NDArray[np.float32]) -> Proposals:
         """Return the faces that the part gives, in pixels of the whole image."""
+        if self.max_face == math.inf:
+            return Proposals.at(scaled(faces, 1 / self.scale), self.scale)
         placed = moved(faces, *self.corner)
         centres = placed[:, :2] + placed[:, 2:4] / 2
         within = (centres >= self.core[:2]) & (centres < self.core[2:])

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from faces.core.time_limit import require_few
 from faces.models.engines import Network
 from faces.models.pipeline import intersection_over_union
-from faces.models.yunet_angles import ANGLE_SCORE, Angle, angles_of, glances, made_upright, tilts
+from faces.models.yunet_angles import (
+    ANGLE_SCORE,
+    NUM_ANGLES,
+    Angle,
+    angles_of,
+    glances,
+    made_upright,
+    tilts,
+)
 from faces.models.yunet_outputs import NMS_OVERLAP, non_maximum_suppression
 from faces.models.yunet_search import Proposals, joined, search, turned_back
 from faces.models.yunet_windows import Look, reduced
@@ -163,8 +171,8 @@ def _confirm_upright(network: Network, photos: Sequence[SearchedPhoto]) -> None:
         _Place.of(photo, row, photo.upright.faces[row]).look
         for photo, row in zip(likely, best, strict=True)
     ]
-    for photo, row, scores in zip(likely, best, glances(network, looks), strict=True):
-        others = scores[2:-1]  # the angles beside 0 may score as high
+    for photo, row, scores in zip(likely, best, glances(network, looks, NUM_ANGLES), strict=True):
+        others = scores[2:-1]  # the angles beside 0 may score nearly as high
         least = max(scores.max(), others.max() + GLANCE_MARGIN, GLANCE_SCORE)
         photo.sure[row] = scores[0] >= least
 
@@ -175,7 +183,7 @@ def _angles(network: Network, places: Sequence[_Place]) -> list[Angle]:
     rows = [
         row
         for row, (place, angle) in enumerate(zip(places, angles, strict=True))
-        if place.score >= STRONG_SCORE and angle.score < ANGLE_SCORE
+        if place.score >= STRONG_SCORE and angle.score < ANGLE_SCORE and not place.photo.sure.any()
     ]
     looks = [places[row].look for row in rows]
     parts = [look._replace(width=look.width * PART) for look in looks]
@@ -290,17 +298,19 @@ def _promising(network: Network, places: Sequence[_Place]) -> list[_Place]:
     In a photo without a face that is upright for certain, a glance at strong places would not be
     exact enough.
     """
-    glanced = [
-        place
-        for place in places
-        if place.photo.sure.any() or (place.row is None and place.score < STRONG_SCORE)
-    ]
+    beside = [place for place in places if place.photo.sure.any()]
+    faint = [place for place in places if not place.photo.sure.any() and place.score < STRONG_SCORE]
     settled = set()
-    for place, scores in zip(glanced, glances(network, [p.look for p in glanced]), strict=True):
-        beside, clear = place.photo.sure.any(), place.score >= CLEAR_SCORE
-        as_it_is = scores[0] >= scores.max() - (GLANCE_MARGIN if beside else 0.0)
+    for place, scores in zip(beside, glances(network, [p.look for p in beside], 4), strict=True):
+        as_it_is = scores[0] >= scores.max() - GLANCE_MARGIN
+        if as_it_is or (place.row is None and scores.max() < GLANCE_SCORE):
+            settled.add(id(place))
+    for place, scores in zip(
+        faint, glances(network, [p.look for p in faint], NUM_ANGLES), strict=True
+    ):
+        clear = place.score >= CLEAR_SCORE
         shows_none = scores.max() < (CLEAR_GLANCE_SCORE if clear else GLANCE_SCORE)
-        if (as_it_is and (beside or not clear)) or (place.row is None and shows_none):
+        if shows_none or (not clear and not scores.argmax()):
             settled.add(id(place))
     return [place for place in places if id(place) not in settled]
 

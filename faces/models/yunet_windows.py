@@ -43,12 +43,7 @@ class Window(NamedTuple):
         """
         side = max(min_side, round(WINDOW_SIDE / WINDOW_FACE * float(max(face[2:4]))))
         left, top = (round(float(face[i] + face[2 + i] / 2) - side / 2) for i in (0, 1))
-        bottom, right = top + side, left + side
-        part = image[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-        above, beside = max(0, -top), max(0, -left)
-        below, beyond = (side - above - part.shape[0]), (side - beside - part.shape[1])
-        padded = cv2.copyMakeBorder(part, above, below, beside, beyond, cv2.BORDER_CONSTANT)
-        pixels = reduced(np.asarray(padded, np.uint8), WINDOW_SIDE)
+        pixels = reduced(square_part(image, left, top, side), WINDOW_SIDE)
         if side < WINDOW_SIDE:
             enlarged = cv2.resize(pixels, (WINDOW_SIDE,) * 2, interpolation=cv2.INTER_CUBIC)
             pixels = np.asarray(enlarged, np.uint8)
@@ -111,7 +106,7 @@ class Look(NamedTuple):
             count: number of angles, a multiple of four.
         """
         margin = math.ceil((math.sqrt(2) - 1) / 2 * side)
-        large = self.window(side + 2 * margin, face)
+        large = self._square(side + 2 * margin, face)
         first = [large[margin : margin + side, margin : margin + side]]
         middle = (large.shape[0] - 1) / 2
         centre = Look(large, middle, middle, face)
@@ -119,6 +114,32 @@ class Look(NamedTuple):
             turn = centre.to_window(side, face, number * 360 / count)
             first.append(np.asarray(cv2.warpAffine(large, turn, (side, side)), np.uint8))
         return [np.rot90(window, -quarter) for quarter in range(4) for window in first]
+
+    def _square(self, side: int, face: float) -> Image:
+        """Cut the window as the image is, to whole pixels, which takes a fifth of `window`."""
+        length = max(2, round(side * self.width / face))
+        left, top = round(self.x - (length - 1) / 2), round(self.y - (length - 1) / 2)
+        part = square_part(self.image, left, top, length)
+        way = cv2.INTER_AREA if length > side else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(part, (side, side), interpolation=way), np.uint8)
+
+
+def square_part(image: Image, left: int, top: int, side: int) -> Image:
+    """Cut out a square of an image, black outside the image.
+
+    Args:
+        image: (height, width, 3) uint8.
+        left, top: corner of the square in pixels.
+        side: side of the square in pixels.
+    """
+    bottom, right = top + side, left + side
+    part = image[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if part.shape[:2] == (side, side):
+        return part
+    above, beside = min(max(0, -top), side), min(max(0, -left), side)
+    below, beyond = (side - above - part.shape[0]), (side - beside - part.shape[1])
+    padded = cv2.copyMakeBorder(part, above, below, beside, beyond, cv2.BORDER_CONSTANT)
+    return np.asarray(padded, np.uint8)
 
 
 def faces_to_image(
