@@ -34,10 +34,13 @@ angles agrees. 94% of LFW's upright faces reach the first; of those turned by 60
 0.1% do in the mean and 0.2% at the worst angle. A photo without such a face is searched for turned
 ones."""
 
+BESIDE_SCORE = 0.4
+"""Minimum score of a proposal beside a face that is upright for certain to be looked at from all
+angles."""
+
 STRONG_SCORE = 0.5
-"""Minimum score of a proposal to be looked at from all angles beside a face that is upright for
-certain; and in other photos to be looked at without a glance, and again in part if nothing is seen,
-since the boxes of turned faces may be too large."""
+"""Minimum score of a proposal, in other photos, to be looked at without a glance, and again in part
+if nothing is seen, since the boxes of turned faces may be too large."""
 
 TURNED_SCORE, PROPOSED_SCORE = 0.8, 0.88
 """Minimum score, seen upright, of a turned face that was found as it is, and of one that was only
@@ -62,6 +65,9 @@ NEAR_DEGREES, AGREED_DEGREES = 45.0, 20.0
 """Angle up to which a face may be found as it is and be aligned by its landmarks, if the tilt that
 they show agrees with the angle so far. Beyond, a face found as it is gives way to the same face
 turned if that scores higher."""
+
+MIN_TILT_WIDTH = 64
+"""Minimum width in pixels, in the searched image, of a face whose landmarks show its tilt."""
 
 MAX_WEAK = 1024
 """Maximum number of a photo's weak proposals that are looked at at other angles, the strongest."""
@@ -218,7 +224,8 @@ class _Turned(NamedTuple):
             return True
         found = self.place.photo.upright.of(np.array([self.place.row]))
         (tilt,) = tilts(found.faces, found.seen_widths).tolist()
-        return self.is_clear and abs(_within_half_turn(degrees - tilt)) > AGREED_DEGREES
+        agreed = abs(_within_half_turn(degrees - tilt)) <= AGREED_DEGREES
+        return self.is_clear and not (agreed and found.seen_widths[0] >= MIN_TILT_WIDTH)
 
 
 def _within_half_turn(degrees: float) -> float:
@@ -281,7 +288,7 @@ def _places(photo: SearchedPhoto) -> list[_Place]:
     """Return the places of a photo that are looked at: doubtful faces, and weak proposals."""
     upright, weak = photo.upright, photo.weak.faces
     if photo.sure.any():
-        weak = weak[weak[:, 14] >= STRONG_SCORE]
+        weak = weak[weak[:, 14] >= BESIDE_SCORE]
     weak = non_maximum_suppression(weak)
     for face in upright.faces:
         weak = weak[intersection_over_union(weak[:, :4], face[:4]) < NMS_OVERLAP]
@@ -298,19 +305,18 @@ def _promising(network: Network, places: Sequence[_Place]) -> list[_Place]:
     In a photo without a face that is upright for certain, a glance at strong places would not be
     exact enough.
     """
-    beside = [place for place in places if place.photo.sure.any()]
-    faint = [place for place in places if not place.photo.sure.any() and place.score < STRONG_SCORE]
+    glanced = [
+        place
+        for place in places
+        if place.photo.sure.any() or (place.row is None and place.score < STRONG_SCORE)
+    ]
     settled = set()
-    for place, scores in zip(beside, glances(network, [p.look for p in beside], 4), strict=True):
-        as_it_is = scores[0] >= scores.max() - GLANCE_MARGIN
-        if as_it_is or (place.row is None and scores.max() < GLANCE_SCORE):
-            settled.add(id(place))
-    for place, scores in zip(
-        faint, glances(network, [p.look for p in faint], NUM_ANGLES), strict=True
-    ):
-        clear = place.score >= CLEAR_SCORE
-        shows_none = scores.max() < (CLEAR_GLANCE_SCORE if clear else GLANCE_SCORE)
-        if shows_none or (not clear and not scores.argmax()):
+    all_scores = glances(network, [place.look for place in glanced], NUM_ANGLES)
+    for place, scores in zip(glanced, all_scores, strict=True):
+        beside, clear = place.photo.sure.any(), place.score >= CLEAR_SCORE
+        as_it_is = not scores.argmax()
+        shows_none = scores.max() < (CLEAR_GLANCE_SCORE if clear and not beside else GLANCE_SCORE)
+        if (as_it_is and (beside or not clear)) or (shows_none and place.row is None):
             settled.add(id(place))
     return [place for place in places if id(place) not in settled]
 
