@@ -69,9 +69,10 @@ SAME_FACE_OVERLAP = 0.3
 class YuNetDetector:
     """A face detector that runs OpenCV's YuNet; see `faces.models.weights` for source and licence.
 
-    A first pass searches a large photo at reduced size. Where it proposes a small face, a second
-    pass searches a window around the proposal with more detail. Tilted faces are then searched once
-    more in an upright window, for better landmarks.
+    A first pass searches a large photo at reduced sizes. Where it proposes a small face, a second
+    pass searches a window around the proposal with more detail. Turned faces are then looked for
+    (`faces.models.yunet_turned`), and tilted ones are searched once more in an upright window, for
+    better landmarks. A face that cannot be made upright is no face.
 
     Args:
         threads: number of CPU cores to use.
