@@ -72,9 +72,9 @@ def cells_of(network: Network, windows: Sequence[Image]) -> NDArray[np.float32]:
     side = windows[0].shape[0]
     size = max(1, BATCH_PIXELS // (side * side))
     cells = []
-    for start in range(0, len(windows), size):
+    for start, end in _few_sizes(len(windows), size):
         require_time()
-        outputs = network.run(_to_network_input(windows[start : start + size]))
+        outputs = network.run(_to_network_input(windows[start:end]))
         cells.append(decode_cells(outputs, side))
     return np.concatenate(cells)
 
@@ -111,4 +111,17 @@ def _same_shape_batches(images: Sequence[Image]) -> Iterator[list[int]]:
         by_size[_padded_size(image)].append(row)
     for (height, width), rows in by_size.items():
         size = max(1, BATCH_PIXELS // (height * width))
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+        yield from (rows[start:end] for start, end in _few_sizes(len(rows), size))
+
+
+def _few_sizes(count: int, max_size: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of batches, whose sizes are powers of two up to a maximum.
+
+    An engine plans its memory anew for each shape that it has not seen before.
+    """
+    start, size = 0, 1 << (max_size.bit_length() - 1)
+    while start < count:
+        while size > count - start:
+            size //= 2
+        yield start, start + size
+        start += size
