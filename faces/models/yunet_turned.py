@@ -28,7 +28,7 @@ from faces.models.yunet_search import Proposals, joined, search, turned_back
 from faces.models.yunet_windows import Look, reduced
 from faces.photos.decoding import Image
 
-SURE_SCORE, LIKELY_SCORE = 0.912, 0.85
+SURE_SCORE, LIKELY_SCORE = 0.905, 0.85
 """Minimum score of a face that is upright for certain, and of one that is if a glance from all
 angles agrees. 94% of LFW's upright faces reach the first; of those turned by 60 degrees or more,
 0.1% do in the mean and 0.2% at the worst angle. A photo without such a face is searched for turned
