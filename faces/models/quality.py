@@ -133,9 +133,11 @@ def head_poses(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     of yaw and pitch. With YuNet's landmarks, one LFW photo mirrored or at half size gives angles
     that differ by 5 degrees of yaw, 4 of pitch and 3 of roll (standard deviation). YuNet places
     landmarks too upright: in a photo turned by 20 degrees they turn by only 10, so the true roll is
-    about twice the estimated one. The scale of yaw and pitch follows from the landmarks' geometry
-    and was not checked against measured head poses. Beyond some 45 degrees of yaw, the hidden
-    landmarks are guesses. LFW: yaw 5% -27, median 1, 95% 26; pitch -8, 0, 8; roll -4, -1, 2.
+    about twice the estimated one. Faces that were found turned by more have landmarks of an upright
+    look at them, so their roll is that of the face. The scale of yaw and pitch follows from the
+    landmarks' geometry and was not checked against measured head poses. Beyond some 45 degrees of
+    yaw, the hidden landmarks are guesses. LFW: yaw 5% -27, median 1, 95% 26; pitch -8, 0, 8; roll
+    -4, -1, 2.
 
     Args:
         landmarks: (n, 5, 2) at any scale, see `Detection.landmarks`.

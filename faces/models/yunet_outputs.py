@@ -38,7 +38,10 @@ def read_faces(
     """
     cells = decode_outputs(outputs, row, width, min(min_score, MIN_LANDMARK_SCORE))
     faces = non_maximum_suppression(cells)
-    return with_averaged_landmarks(faces[faces[:, 14] >= min_score], cells)
+    faces = faces[faces[:, 14] >= min_score]
+    certain = faces[:, 14] >= MIN_LANDMARK_SCORE
+    faces[certain] = with_averaged_landmarks(faces[certain], cells)
+    return faces
 
 
 def decode_outputs(
@@ -83,6 +86,30 @@ def decode_outputs(
     return np.concatenate(found) if found else np.empty((0, 15), dtype=np.float32)
 
 
+def decode_cells(outputs: dict[str, NDArray[np.float32]], side: int) -> NDArray[np.float32]:
+    """Decode the boxes and scores of all cells of square images, without landmarks.
+
+    Args:
+        outputs: the network's outputs by name, see `decode_outputs`.
+        side: side of the network's input in pixels.
+
+    Returns:
+        (n, cells, 5) float32 for the n images: centre (x, y), width and height of each cell's box
+        in pixels of the network's input, and its score.
+    """
+    found = []
+    for stride in STRIDES:
+        rows, columns = np.divmod(np.arange((side // stride) ** 2), side // stride)
+        box = outputs[f"bbox_{stride}"]
+        cells = np.empty((*box.shape[:2], 5), dtype=np.float32)
+        cells[:, :, :2] = (box[:, :, :2] + np.stack([columns, rows], axis=1)) * stride
+        cells[:, :, 2:4] = np.exp(box[:, :, 2:]) * stride
+        squared = outputs[f"cls_{stride}"].clip(0, 1) * outputs[f"obj_{stride}"].clip(0, 1)
+        cells[:, :, 4] = np.sqrt(squared[:, :, 0])
+        found.append(cells)
+    return np.concatenate(found, axis=1)
+
+
 _SECONDS_PER_PAIR = 4e-9
 """Processor time in seconds that non-maximum suppression takes for each pair of boxes, where few
 boxes overlap."""
@@ -97,9 +124,14 @@ def non_maximum_suppression(faces: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         (m, 15) kept faces, highest score first.
     """
+    return np.asarray(faces[rows_kept(faces)])
+
+
+def rows_kept(faces: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the (m,) rows of the faces that `non_maximum_suppression` keeps, in its order."""
     require_time(len(faces) ** 2 * _SECONDS_PER_PAIR)
     kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), faces[:, 14].tolist(), 0.0, NMS_OVERLAP)
-    return np.asarray(faces[np.asarray(kept, dtype=int)])
+    return np.asarray(kept, dtype=np.intp)
 
 
 def with_averaged_landmarks(

@@ -27,7 +27,7 @@ from faces.models.pipeline import FacePipeline
 from faces.models.preparation import prepare
 from faces.models.sface import INPUT_RANGES, SFACE, SFACE_INT8
 from faces.models.weights import SFACE_FILE, YUNET_FILE
-from faces.models.yunet import YUNET
+from faces.models.yunet_network import YUNET
 from faces.photos.decoding import decode_photo
 
 
@@ -118,7 +118,8 @@ def test_a_cache_that_cannot_be_written_says_what_is_to_be_prepared_and_by_whom(
 
 def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:
     script = (
-        "from faces.models.yunet import YUNET; from faces.models.preparation import prepare;"
+        "from faces.models.yunet_network import YUNET\n"
+        "from faces.models.preparation import prepare\n"
         "print(prepare(YUNET).path)"
     )
     started = [
