@@ -10,7 +10,8 @@ from beam_jobs.runners.select import Workers
 from beam_jobs.summary import EmbedSummary
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.importers import read_embeddings_file, require_agreement
+from faces.dataset.agreement import require_agreement
+from faces.dataset.importers import read_embeddings_file
 from faces.dataset.writing import require_dataset_path
 from faces.models.registry import load_pipeline
 

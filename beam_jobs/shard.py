@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_jobs.in_flight import InFlight, photo_keys
+from beam_jobs.photo_columns import is_news, taken_columns
 from faces.core.errors import ModelUnavailableError
 from faces.core.settings import Access, PhotoLimits, SourceLimits
 from faces.core.time_limit import OutOfTimeError, sharing_time, time_limited
@@ -27,8 +27,8 @@ from faces.models.face import Detection, Face, GivenFace
 from faces.models.pipeline import FacePipeline, StageSeconds
 from faces.photos.decoding import Photo
 from faces.photos.limited import ReadingRules, decode_limited, read_limited
-from faces.photos.metadata import TAKEN, as_taken
-from faces.photos.rejection import TRANSIENT_REASONS, PhotoRejectedError, RejectReason
+from faces.photos.metadata import TAKEN
+from faces.photos.rejection import PhotoRejectedError, RejectReason
 from faces.photos.taken import exif_taken
 from faces.photos.thumbnails import Thumbnail, thumbnail
 
@@ -142,42 +142,15 @@ def embed_shard(
         columns[name] = pa.array(values, schema.field(name).type)
     columns["kept_away"] = pa.nulls(len(to_do), schema.field("kept_away").type)
     columns.setdefault("mount", pa.nulls(len(to_do), pa.string()))
-    columns |= _taken_columns(shard.taken, columns.get(TAKEN), schema)
+    columns |= taken_columns(shard.taken, columns.get(TAKEN), schema)
     photos = pa.table({name: columns[name] for name in schema.names}).cast(schema)
     if "result_before" in to_do.column_names:
-        photos = photos.filter(_is_news(photos["reason"], to_do["result_before"]))
+        photos = photos.filter(is_news(photos["reason"], to_do["result_before"]))
     dimension = pipeline.contract.dimension
     embeddings = [embedding for _, embedding in shard.faces]
     matrix = np.stack(embeddings) if embeddings else np.empty((0, dimension), dtype=np.float32)
     faces = faces_table([row for row, _ in shard.faces], matrix, dimension)
     return ShardResult(photos, faces, dict(shard.seconds), shard.detected_now())
-
-
-def _taken_columns(
-    taken: Mapping[int, datetime | None], by_lists: pa.ChunkedArray | None, schema: pa.Schema
-) -> dict[str, pa.Array | pa.ChunkedArray]:
-    """Return the columns that say when the photos were taken.
-
-    Args:
-        taken: what the photos say, by row.
-        by_lists: (n,) what photo lists say, which counts first; None: nothing.
-        schema: the dataset's `photo_schema`.
-    """
-    number = len(taken)
-    of_photos = pa.array([taken.get(row) for row in range(number)], pa.timestamp("us"))
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {"exif_taken": of_photos}
-    if TAKEN in schema.names:
-        columns[TAKEN] = as_taken(of_photos, schema.field(TAKEN).type)
-        if by_lists is not None:
-            columns[TAKEN] = pc.coalesce(by_lists, columns[TAKEN])
-    return columns
-
-
-def _is_news(reason: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.Array:
-    """Return a mask of rows to keep: a transient reason replaces neither a result nor itself."""
-    transient = pc.is_in(reason, value_set=pa.array([r.value for r in TRANSIENT_REASONS]))
-    nothing_new = pc.or_(pc.equal(before, ""), pc.equal(before, reason))
-    return pc.invert(pc.and_(transient, pc.fill_null(nothing_new, False)))
 
 
 class _Shard:

@@ -25,10 +25,9 @@ from indexer.delete import open_all
 from indexer.faces_file import faces_schema, with_columns
 from indexer.folder import open_segments
 from indexer.manifest import Manifest
-from indexer.stranger_rates import StrangerRates
+from indexer.stranger_rates import StrangerRates, threshold_at
 from search.contact_sheet import write_contact_sheet
 from search.results import Match, match_of
-from search.searcher import threshold_at
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -162,3 +163,22 @@ def _as_said(fpirs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round FPIRs such that few different ones remain, whose `odds` are those of the originals."""
     percents = np.round(100 * fpirs)
     return np.where(percents > 50, percents / 100, 1 / _two_digits(1 / np.maximum(fpirs, 1e-300)))
+
+
+def threshold_at(rates: StrangerRates, fpir: float, index: Path) -> float:
+    """Return the smallest similarity of a match at an FPIR.
+
+    Args:
+        rates: the rates of the index.
+        fpir: false-positive identification rate, from the lowest that the rates have to below 1.
+        index: path of the index, for messages.
+
+    Raises:
+        WrongUsageError: neither the calibration nor the models have a threshold at this rate.
+    """
+    if rates.min_fpir is None and rates.manifest.calibration is None:
+        raise WrongUsageError(
+            f"index {index} is not calibrated; run `facetrove calibrate {index}` "
+            f"({rates.explanation})"
+        )
+    return rates.threshold(fpir)

@@ -24,7 +24,7 @@ from faces.photos.decoding import Image, Photo
 from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
-from indexer.stranger_rates import StrangerRates
+from indexer.stranger_rates import StrangerRates, threshold_at
 from search.answering import GROUP_COLUMN, OnePer, Query, answer
 from search.listing import ListedFace, list_faces
 from search.results import (
@@ -389,22 +389,3 @@ def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _name(photo: str | Path | Photo | Image) -> str:
     return str(photo) if isinstance(photo, str | Path) else "the photo"
-
-
-def threshold_at(rates: StrangerRates, fpir: float, index: Path) -> float:
-    """Return the smallest similarity of a match at an FPIR; see `FaceSearcher.threshold`.
-
-    Args:
-        rates: the rates of the index.
-        fpir: false-positive identification rate, from the lowest that the rates have to below 1.
-        index: path of the index, for messages.
-
-    Raises:
-        WrongUsageError: neither the calibration nor the models have a threshold at this rate.
-    """
-    if rates.min_fpir is None and rates.manifest.calibration is None:
-        raise WrongUsageError(
-            f"index {index} is not calibrated; run `facetrove calibrate {index}` "
-            f"({rates.explanation})"
-        )
-    return rates.threshold(fpir)

@@ -14,7 +14,7 @@ import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,8 @@ import pyarrow.parquet as pq
 
 from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.contract import MAX_DIMENSION
-from faces.core.errors import ContractMismatchError, WrongUsageError, first_line
+from faces.core.errors import WrongUsageError, first_line
 from faces.core.storage import Folder
-from faces.core.vectors import unit_length
 from faces.dataset.reembedding import GivenPhoto, GivenPhotos
 from faces.dataset.schema import column_of, matrix_of
 from faces.models.choice import (
@@ -39,12 +38,9 @@ from faces.models.choice import (
     ModelChoice,
 )
 from faces.models.deepface_weights import DETECTORS, RECOGNISERS
-from faces.models.face import Detection, GivenFace, intersection_over_union
-from faces.models.pipeline import FacePipeline
+from faces.models.face import Detection, GivenFace
 from faces.photos.folders import stat_photo
-from faces.photos.limited import decode_limited, read_limited
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
-from faces.photos.rejection import PhotoRejectedError
 from faces.photos.uris import photo_path, photo_uri
 
 SUFFIXES = (".npz", ".feather", ".parquet", ".json")
@@ -62,18 +58,9 @@ _DEEPFACE_NAME = re.compile(
 _DEEPFACE_BOX = ("target_x", "target_y", "target_w", "target_h")
 _ENCODING_DIMENSION = 128
 
-MAX_CHECKED_PHOTOS, ENOUGH_CHECKED_FACES = 64, 8
-"""`require_agreement` embeds at most so many photos, and stops after so many compared faces."""
-
-MIN_OVERLAP = 0.7
-"""Least intersection over union of two boxes of the same face."""
-
 MAX_VALUE = 1e15
 """Bound of absolute values in a file; an embedding's largest is above 1 / `MAX_VALUE` too. So the
 sum of the squares of thousands of values fits into float32, whose largest value is 3e38."""
-
-MIN_AGREEMENT = 0.99
-"""Least median similarity of the file's embeddings and those that the model makes of the faces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,68 +327,3 @@ def _validated(path: Path, base: Path, models: ModelChoice, rows: _Rows) -> Impo
         "has_face": pa.array(has_face),
     }
     return ImportedFaces(path, models, pa.table(columns))
-
-
-def require_agreement(
-    imported: ImportedFaces, listing: PhotoListing, pipeline: FacePipeline
-) -> None:
-    """Embed some imported faces again, and require that their embeddings are as in the file.
-
-    Raises:
-        ContractMismatchError: the model makes other embeddings, or of another dimension.
-        WrongUsageError: at most half of the faces were detected again, or no photo can be read.
-    """
-    made, dimension = pipeline.contract.dimension, imported.rows["embedding"].type.list_size
-    has_faces = pc.any(imported.rows["has_face"]).as_py()
-    if has_faces and dimension != made:
-        raise ContractMismatchError(
-            f"{imported.path} has embeddings of dimension {dimension} and "
-            f"{imported.models.embedder} makes {made}: it was made by another model"
-        )
-    compared: list[float] = []
-    num_tried = 0
-    photos = listing.photos.filter(pc.greater_equal(listing.photos["num_bytes"], 0))
-    for start in range(0, min(len(photos), MAX_CHECKED_PHOTOS), 8):
-        block = photos.slice(start, 8)
-        given = imported.given_photos(block)
-        for uri in block["uri"].to_pylist():
-            similarities = _similarities(given[uri].faces, uri, pipeline)
-            if similarities is not None:
-                compared += similarities
-                num_tried += len(given[uri].faces)
-        if len(compared) >= ENOUGH_CHECKED_FACES:
-            break
-    if has_faces and len(compared) <= num_tried / 2:
-        raise WrongUsageError(
-            f"{len(compared)} of {num_tried} faces of {imported.path} are detected at their boxes, "
-            "too few to tell whether its embeddings are this model's; check that --base names the "
-            "folder of the same photos, and that boxes are in pixels of the upright photos"
-        )
-    if compared and np.median(compared) < MIN_AGREEMENT:
-        raise ContractMismatchError(
-            f"the embeddings of {imported.path} are not those that {imported.models.embedder} "
-            f"makes here (median similarity {np.median(compared):.3f} instead of 1): it was made "
-            "by other weights, another version or other settings; embed the photos again"
-        )
-
-
-def _similarities(
-    given: Sequence[GivenFace], uri: str, pipeline: FacePipeline
-) -> list[float] | None:
-    """Return the similarities of given embeddings to those of the faces detected at their boxes.
-
-    Given faces that are not detected again have none. None: the photo cannot be read.
-    """
-    try:
-        photo = decode_limited(read_limited(uri)) if given else None
-    except PhotoRejectedError:
-        return None
-    (found,) = pipeline.find_faces([photo]) if photo else [[]]
-    boxes = np.array([face.detection.box for face in found]).reshape(-1, 4)
-    similarities = []
-    for face in given:
-        same = np.flatnonzero(intersection_over_union(boxes, face.detection.box) >= MIN_OVERLAP)
-        if len(same) and face.embedding is not None:
-            (imported,) = unit_length(face.embedding[np.newaxis])
-            similarities.append(max(float(imported @ found[i].embedding) for i in same))
-    return similarities
