@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from beam_jobs.job_progress import progress_reports
 from beam_jobs.options import EmbedOptions
-from beam_jobs.plan import make_plan, metadata_of
+from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.runners.select import Workers
 from beam_jobs.shard_run import ShardRun
 from beam_jobs.summary import EmbedSummary, PhotosFound, count_run
@@ -137,50 +137,26 @@ class EmbedJob:
             FaceTroveError: the job failed; committed parts are kept.
         """
         started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        options = self.options
         before = Dataset.open(self.dataset) if is_dataset(self.dataset) else None
-        selection = options.selection or (before.selection if before else FaceSelection())
-        settings = DatasetSettings(
-            self.pipeline.contract,
-            selection,
-            _with_taken(metadata_of(listing), before),
-            options.limits,
-            salted_ids=needs_salted_ids(self.pipeline.contract, selection, deletions_of),
-        )
         followed = None
         if deletions_of is not None:
             followed = FollowedDeletions.of(deletions_of.path, before)
             if before is not None:
                 followed.apply_to(before)
-        with DatasetWriter.open(self.dataset, settings) as writer:
+        with DatasetWriter.open(
+            self.dataset, self._settings(listing, before, deletions_of)
+        ) as writer:
             if followed is not None:
                 followed.withhold_from(self.dataset)
-            plan = make_plan(
-                listing,
-                writer.dataset,
-                _to_retry(options, before),
-                drop_below=options.drop_below,
-            )
-            run = ShardRun(
-                writer,
-                plan,
-                self.models,
-                self.workers,
-                source,
-                follows=deletions_of,
-                options=options,
-            )
+            to_retry = _to_retry(self.options, before)
+            below = self.options.drop_below
+            plan = make_plan(listing, writer.dataset, to_retry, drop_below=below)
             with progress_reports(writer, len(plan.to_do), on_progress):
-                run.embed_all(retry_quarantined=options.retry_rejected)
-            dropped = plan.below_gone
-            if options.drop_vanished:
-                dropped = pa.concat_arrays([dropped, plan.vanished, plan.excluded])
-            if len(dropped):
-                run.drop(dropped)
+                num_dropped = self._carry_out(plan, writer, source, deletions_of)
             done, total, stage_seconds = count_run(writer)
             summary = EmbedSummary(
                 found=PhotosFound.of(plan, listing),
-                num_dropped=len(dropped),
+                num_dropped=num_dropped,
                 done=done,
                 total=total,
                 started=started,
@@ -192,6 +168,39 @@ class EmbedJob:
             )
             writer.finish(asdict(summary) if writer.committed_parts() else None)
             return summary
+
+    def _settings(
+        self, listing: PhotoListing, before: Dataset | None, follows: Dataset | None
+    ) -> DatasetSettings:
+        """Return the settings of the dataset that the run writes."""
+        selection = self.options.selection or (before.selection if before else FaceSelection())
+        return DatasetSettings(
+            self.pipeline.contract,
+            selection,
+            _with_taken(metadata_of(listing), before),
+            self.options.limits,
+            salted_ids=needs_salted_ids(self.pipeline.contract, selection, follows),
+        )
+
+    def _carry_out(
+        self,
+        plan: Plan,
+        writer: DatasetWriter,
+        source: FaceSource | None,
+        follows: Dataset | None,
+    ) -> int:
+        """Embed what is to do, and drop what is asked to be dropped; return how much was."""
+        options = self.options
+        run = ShardRun(
+            writer, plan, self.models, self.workers, source, follows=follows, options=options
+        )
+        run.embed_all(retry_quarantined=options.retry_rejected)
+        dropped = plan.below_gone
+        if options.drop_vanished:
+            dropped = pa.concat_arrays([dropped, plan.vanished, plan.excluded])
+        if len(dropped):
+            run.drop(dropped)
+        return len(dropped)
 
 
 def needs_salted_ids(
