@@ -22,7 +22,8 @@ test: setup
 test-fast: setup
 	$(BIN)/pytest -n auto -m 'not slow'
 
-# Two minutes of fuzzing, and processes that are watched for half a minute, in case they call home.
+# Two minutes of fuzzing, processes that are watched for half a minute, in case they call home, jobs whose
+# processes are killed twenty times, hundreds of hostile files, partial indexes, wheels that are installed.
 test-lasting: setup
 	$(BIN)/pytest -n 3 -m lasting
 

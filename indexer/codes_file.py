@@ -2,7 +2,7 @@
 
 A FAISS file may say of itself that its inverted lists lie in another file, which FAISS then opens
 for writing, or that it has terabytes. So on-disk lists are refused before FAISS acts on them, no
-vector may be larger than the file, and only indexes of the kinds below are used.
+vector may be much larger than the file, and only indexes of the kinds below are used.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ TRANSFORMS = frozenset(
 
 _ON_DISK_LISTS = b"ilod"
 """The four bytes that FAISS reads one by one before on-disk lists, whose file it then opens."""
+
+_TABLE_FACTOR, _MAX_TABLE_BYTES = 256, 2 << 30
+"""FAISS applies the limit of vectors to its table of distances to the centroids of a product
+quantiser, too, which inner products do not use: at most 256 values, one for each centroid, for
+every number that the file has of its lists. FAISS itself makes no table beyond 2 GiB."""
 
 _limits = threading.Lock()
 """FAISS's limits on what it reads are those of the process."""
@@ -117,7 +122,8 @@ def _limited_to(num_bytes: int) -> Iterator[None]:
     with _limits:
         before = faiss.get_deserialization_vector_byte_limit()
         loops_before = faiss.get_deserialization_loop_limit()
-        faiss.set_deserialization_vector_byte_limit(num_bytes + 1)
+        table_bytes = min(_TABLE_FACTOR * num_bytes, _MAX_TABLE_BYTES)
+        faiss.set_deserialization_vector_byte_limit(max(num_bytes, table_bytes) + 1)
         faiss.set_deserialization_loop_limit(num_bytes + 1)
         try:
             yield

@@ -15,6 +15,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from faces.core.contract import ModelContract
+from faces.core.machine import available_threads
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from facetrove.demo_photos import fetch_demo_photos
@@ -42,6 +43,11 @@ class Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
         return module if module in TOGETHER else nodeid
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one test process more than there are cores: tests wait for processes and files."""
+    return available_threads() + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:

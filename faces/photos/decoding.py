@@ -32,6 +32,7 @@ from faces.photos.pngs import SIGNATURE, only_pixels
 from faces.photos.rejection import PartlyRead, PhotoRejectedError, RejectReason
 from faces.photos.tiffs import (
     bits_per_sample,
+    directory_ends_early,
     is_dark_on_light,
     is_raw_file,
     is_tiff,
@@ -255,6 +256,8 @@ def _decode_fractions(content: bytes, limits: PhotoLimits) -> Photo | None:
 
 def _unidentified(content: bytes) -> PhotoRejectedError:
     """Return the rejection of a file that Pillow does not identify."""
+    if is_tiff(content) and not is_raw_file(content) and directory_ends_early(content):
+        return PhotoRejectedError(RejectReason.TRUNCATED, "its directory ends early")
     if is_tiff(content) and (size_of(content) is not None or is_raw_file(content)):
         return PhotoRejectedError(
             RejectReason.UNSUPPORTED_FORMAT, "a TIFF of a kind that is not supported"

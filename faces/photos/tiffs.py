@@ -87,6 +87,23 @@ def size_of(content: bytes) -> tuple[int, int] | None:
     return _first(tags, _WIDTH), _first(tags, _HEIGHT)
 
 
+def directory_ends_early(content: bytes) -> bool:
+    """Return whether a TIFF's first directory, or a value of it, reaches beyond the file."""
+    order = "<" if content[:2] == b"II" else ">"
+    start = _number(content, 4, order)
+    if start < 8 or start + 2 > len(content):
+        return True
+    (claimed,) = struct.unpack_from(f"{order}H", content, start)
+    if start + 2 + 12 * claimed + 4 > len(content):
+        return True
+    return any(
+        kind in _FORMS
+        and count * struct.calcsize(_FORMS[kind]) > len(field)
+        and _number(field, 0, order) + count * struct.calcsize(_FORMS[kind]) > len(content)
+        for _, kind, count, field in tiff_entries(content, start, order)
+    )
+
+
 def _first(tags: Tags, tag: int) -> int:
     return next(iter(tags.get(tag, ())), 0)
 

@@ -71,6 +71,7 @@ def undisturbed(shared_dir: Path, small_collection: Path) -> Path:
     return embedded_once(shared_dir / "undisturbed.dataset", small_collection)
 
 
+@pytest.mark.slow
 def test_a_run_reports_what_it_did_and_the_next_does_nothing(
     undisturbed: Path, small_collection: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_an_unknown_runner_is_wrong_usage(tmp_path: Path, demo_photos: Path) -> 
         embed_photos(demo_photos, tmp_path / "d", runner_args=["--runner=NoSuchRunner"])
 
 
+@pytest.mark.slow
 def test_progress_ends_at_all_photos(tmp_path: Path, demo_photos: Path) -> None:
     reports: list[Progress] = []
     embed_photos(demo_photos, tmp_path / "d", workers=1, on_progress=reports.append)

@@ -57,6 +57,7 @@ class HostileRun:
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_hostile_files_have_one_true_row_each_and_good_photos_lose_nothing(
     tmp_path: Path, demo_photos: Path
 ) -> None:

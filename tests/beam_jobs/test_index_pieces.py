@@ -18,7 +18,7 @@ from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION, Collection, Photo, found_ids, many_photos
 from tests.support.vectors import unit_vectors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.lasting]
 
 PROBES = unit_vectors(40, DIMENSION, seed=3)
 

@@ -21,7 +21,7 @@ from faces.dataset.store import Dataset
 from tests.support.command import SMALL_COLLECTION_PHOTOS, facetrove_command, run_facetrove
 from tests.support.jobs import photo_rows, worker_pids
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.lasting]
 
 NUM_PHOTOS = 800
 

@@ -51,6 +51,7 @@ def test_dask_gets_a_partition_for_each_shard_unless_it_is_told_otherwise() -> N
         assert spread_on_dask(given) == given
 
 
+@pytest.mark.slow
 def test_a_job_service_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flags, "JOB_SERVICE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as service:
@@ -92,6 +93,7 @@ def test_a_worker_ends_whose_driver_was_killed_while_it_started(tmp_path: Path) 
     assert not job.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["", "example.com"])
 def test_a_proxy_has_no_part_in_the_talk_between_driver_and_workers(
     tmp_path: Path, demo_photos: Path, named: str
@@ -157,6 +159,7 @@ def test_a_worker_that_dies_at_once_is_told_with_its_last_line(
     assert str(caught.value) == f"the job cannot start: a worker process {problem}"
 
 
+@pytest.mark.slow
 def test_a_worker_says_by_which_error_it_ended(tmp_path: Path, demo_photos: Path) -> None:
     """An error of the worker's own, after it has stopped writing what Beam prints."""
     hook = tmp_path / "hook"

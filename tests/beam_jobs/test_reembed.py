@@ -97,6 +97,7 @@ def test_faces_are_not_detected_again(first: Path, tmp_path: Path) -> None:
     assert all(after[face_id][1] == before[face_id][1] for face_id in before)
 
 
+@pytest.mark.slow
 def test_faces_are_detected_anew_in_a_changed_photo(
     photos: Path, first: Path, tmp_path: Path
 ) -> None:

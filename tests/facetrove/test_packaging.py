@@ -124,6 +124,7 @@ def wheel_metadata(wheel: Path) -> Message:
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_the_wheel_holds_every_module_of_every_room_and_nothing_else(
     distribution: Distribution,
 ) -> None:
@@ -136,6 +137,7 @@ def test_the_wheel_holds_every_module_of_every_room_and_nothing_else(
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_the_wheel_says_whose_it_is_and_under_which_licence(distribution: Distribution) -> None:
     metadata = wheel_metadata(distribution.wheel)
     assert metadata["Name"] == "facetrove"
@@ -148,6 +150,7 @@ def test_the_wheel_says_whose_it_is_and_under_which_licence(distribution: Distri
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_the_sdist_holds_what_the_sources_hold(distribution: Distribution) -> None:
     with tarfile.open(distribution.sdist) as archive:
         files = {member.name.partition("/")[2] for member in archive if member.isfile()}
@@ -169,6 +172,7 @@ def best_matches(environment: Environment, index: Path, probe_photo: Path) -> li
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_the_wheel_works_without_the_sources(
     tmp_path: Path, distribution: Distribution, demo_photos: Path, probe_photo: Path
 ) -> None:
@@ -186,6 +190,7 @@ def test_the_wheel_works_without_the_sources(
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_facetrove_installs_and_searches_without_cuda_s_libraries(
     tmp_path: Path, distribution: Distribution, demo_dataset: Path, probe_photo: Path
 ) -> None:

@@ -73,6 +73,7 @@ def faces_in(index: Path) -> dict[str, tuple[str, list[str], str | None]]:
     return {m.face_id: (m.uri, list(m.also_at), m.metadata.get("person")) for m in matches}
 
 
+@pytest.mark.slow
 def test_everything_of_the_photos_follows_and_no_photo_is_read(
     embedded: Path, library: Path
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_relocation_that_cannot_be_is_refused(embedded: Path, library: Path) -
         require_message("relocate", *arguments, exit_code=2, says=says)
 
 
+@pytest.mark.slow
 def test_an_index_of_another_dataset_is_refused(
     embedded: Path, library: Path, demo_dataset: Path
 ) -> None:

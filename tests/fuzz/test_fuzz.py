@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from faces.core import channel
-from faces.photos import access, headers, lists, tar_photos, zip_photos
+from faces.photos import access, headers, list_values, lists, tar_photos, zip_photos
 from tests.fuzz.engine import FaultFoundError, Fuzzer, kept_inputs
 from tests.fuzz.harnesses import HARNESSES
 
@@ -63,7 +63,7 @@ PLANTED: dict[str, tuple[object, str, Callable[..., bool]]] = {
         "members",
         lambda _, archive: any(info.file_size > 1_000 for info in archive._members.values()),
     ),
-    "csv": (lists, "_all_match", lambda result, _, pattern: result and "true" in pattern),
+    "csv": (list_values, "_all_match", lambda result, _, pattern: result and "true" in pattern),
     "text": (lists, "is_file_uri", lambda result, name: result and "::" in name),
     "parquet": (lists, "_require_entries", lambda _, count, *__: count != 2),
     "address": (access, "is_public", lambda result, host: result),

@@ -177,6 +177,7 @@ def test_each_model_has_the_alignment_of_its_published_accuracy(deepface_home: P
         assert (cards[f"deepface:{name}"].lfw is None) == (alignment == "deepface")
 
 
+@pytest.mark.slow
 def test_dlib_tells_people_apart_by_default(
     deepface_home: Path, demo_photos: Path, probe_photo: Path
 ) -> None:

@@ -197,6 +197,7 @@ def test_processors_without_vnni_give_the_same_embeddings(tmp_path: Path) -> Non
     assert (unit_length(results[0]) * unit_length(results[1])).sum(axis=1).min() > 0.9999
 
 
+@pytest.mark.slow
 def test_quantised_graphs_compute_in_integers_and_are_the_same_everywhere(
     fresh_cache: Path,
 ) -> None:

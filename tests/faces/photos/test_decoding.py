@@ -393,6 +393,7 @@ def test_a_photo_with_corrupt_exif_data_is_decoded(portrait: PIL.Image.Image) ->
     assert decode_limited(content, apart=True).width == 512
 
 
+@pytest.mark.slow
 def test_decoding_changes_nothing_of_the_process(portrait: PIL.Image.Image) -> None:
     contents = [
         encoded(portrait, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"),

@@ -29,6 +29,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> Pat
     return folder
 
 
+@pytest.mark.slow
 def test_contradictory_labels_are_listed_as_text_json_and_csv(labelled: Path) -> None:
     info = ("info", labelled / "d", "--list", "contradictory")
     text = run_facetrove(*info).stdout.splitlines()
@@ -45,6 +46,7 @@ def test_contradictory_labels_are_listed_as_text_json_and_csv(labelled: Path) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["person = 'Ann'", "person = 'Bea'"])
 def test_delete_lists_contradictory_labels_first(labelled: Path, where: str) -> None:
     delete = ("delete", labelled / "d", "--where", where, "--dry-run")

@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import require_message, run_facetrove
 
 
@@ -29,6 +31,7 @@ def test_the_decision_is_yes_for_one_person_and_no_for_two(demo_photos: Path) ->
     assert document["similarity"] < document["threshold"]
 
 
+@pytest.mark.slow
 def test_a_face_number_or_photo_without_such_a_face_is_refused(demo_photos: Path) -> None:
     biden, coffee = demo_photos / "biden.jpg", demo_photos / "coffee.png"
     require_message(

@@ -6,9 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import ONE_WORKER, require_message, run_facetrove
 
 
+@pytest.mark.slow
 def test_photos_whose_files_are_gone_are_named_and_dropped_for_good(
     tmp_path: Path, demo_photos: Path
 ) -> None:

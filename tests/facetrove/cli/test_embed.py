@@ -121,7 +121,7 @@ def test_info_describes_a_run_over_folders_photo_lists_and_archives(
     assert lines[0] == f"{dataset} holds 1 face of 4 photos"
     assert "made by yunet and sface-int8 (128 dimensions, arcface-112 crops)" in lines
     assert "faces kept: min_face 50" in lines
-    assert "columns of photo lists: person (string)" in lines
+    assert any("person (string)" in line for line in lines)
     assert any(line.startswith("1 run finished; the last began ") for line in lines)
     assert run_facetrove("info", dataset, "--rejected").stdout == f"corrupt\t{photos}/bad.jpg\n"
     report = json.loads(run_facetrove("info", dataset, "--json").stdout)
@@ -253,6 +253,7 @@ def test_photos_that_are_excluded_now_are_dropped_on_request(
     assert finished.stdout.splitlines()[-1].endswith("of 5 photos")
 
 
+@pytest.mark.slow
 def test_a_folder_without_photos_keeps_its_rows_until_they_are_to_be_dropped(
     tmp_path: Path, demo_photos: Path
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_folder_without_photos_keeps_its_rows_until_they_are_to_be_dropped(
     assert dropped.stdout.splitlines()[-1].endswith("of 8 photos")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("date", [15_031_526_400, -15_000_000_000])
 def test_a_photo_of_any_date_is_embedded_and_unchanged_in_the_next_run(
     tmp_path: Path, demo_photos: Path, date: int
@@ -299,6 +301,7 @@ def test_a_photo_of_any_date_is_embedded_and_unchanged_in_the_next_run(
     assert again.stdout.splitlines() == ["2 photos found", "  2 already in the dataset"]
 
 
+@pytest.mark.slow
 def test_photos_that_are_read_in_part_are_counted(tmp_path: Path, demo_photos: Path) -> None:
     photos, dataset = tmp_path / "photos", tmp_path / "d"
     photos.mkdir()

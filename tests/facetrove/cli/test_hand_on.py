@@ -38,6 +38,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> Path:
     return folder / "i"
 
 
+@pytest.mark.slow
 def test_faces_are_listed_by_a_filter_alone(index: Path, tmp_path: Path) -> None:
     words = ("search", index, "--where", "person = 'Barack'", "--columns", "album,Taken")
     finished = run_facetrove(*words)
@@ -76,6 +77,7 @@ def test_matches_are_handed_on_as_csv_sheet_and_copies(
     assert only.endswith("photo_id,Album")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [

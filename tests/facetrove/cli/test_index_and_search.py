@@ -16,6 +16,7 @@ from tests.support.command import (
 )
 
 
+@pytest.mark.slow
 def test_a_truncated_file_of_an_index_is_named(
     tmp_path: Path, demo_index: Path, probe_photo: Path
 ) -> None:

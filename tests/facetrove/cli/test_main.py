@@ -171,6 +171,7 @@ def test_a_dataset_given_for_an_index_is_refused_and_the_other_way_round(
     )
 
 
+@pytest.mark.slow
 def test_k_defaults_to_all_of_a_small_index_and_a_closed_pipe_is_no_traceback(
     demo_index: Path, probe_photo: Path
 ) -> None:
@@ -196,14 +197,17 @@ def test_unknown_options_and_missing_arguments_end_with_2() -> None:
 def test_control_characters_in_files_are_printed_escaped(tmp_path: Path, demo_photos: Path) -> None:
     (tmp_path / "list.csv").write_text("path,al\x1b[31mbum\n" + f"{demo_photos}/biden.jpg,x\n")
     run_facetrove("embed", tmp_path / "list.csv", tmp_path / "d")
-    header = json.loads((tmp_path / "d" / "dataset.json").read_text())
-    header["contract"]["embedder"] = "a\x1b[31mb"
-    (tmp_path / "d" / "dataset.json").write_text(json.dumps(header))
     (run,) = (tmp_path / "d" / "runs").iterdir()
     run.write_text('{"started": "\\u001b[31m", "done": {}}')
     shown = run_facetrove("info", tmp_path / "d")
     assert shown.returncode == 0
     assert "al\\x1b[31mbum" in shown.stdout
+    header = json.loads((tmp_path / "d" / "dataset.json").read_text())
+    header["contract"]["embedder"] = "a\x1b[31mb"
+    (tmp_path / "d" / "dataset.json").write_text(json.dumps(header))
+    refused = run_facetrove("info", tmp_path / "d")
+    assert refused.returncode == 1
     finished = run_facetrove("embed", demo_photos, tmp_path / "d", *ONE_WORKER)
-    for text in (shown.stdout, finished.stdout, finished.stderr):
+    assert finished.returncode == 1
+    for text in (shown.stdout, refused.stderr, finished.stdout, finished.stderr):
         assert "\x1b" not in text
