@@ -54,8 +54,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduling(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run modules with slow tests first, so that all test processes have work until the end."""
+    """Mark tests of all of LFW, and run modules with slow tests first.
+
+    So all test processes have work until the end.
+    """
+    for item in items:
+        if {"lfw_dataset", "lfw_index"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.lasting)
     with_long_tests = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in with_long_tests)
 
