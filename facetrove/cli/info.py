@@ -102,7 +102,7 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         click.echo(f"faces kept: {dataset.selection}")
     if len(dataset.metadata):
         columns = ", ".join(f"{field.name} ({field.type})" for field in dataset.metadata)
-        click.echo(f"columns of photo lists: {printable(columns)}")
+        click.echo(f"columns of the photos: {printable(columns)}")
     if not runs:
         click.echo("no run has finished yet")
         return
