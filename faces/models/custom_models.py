@@ -28,9 +28,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from faces.core.contract import MAX_DIMENSION
+from faces.core.documents import parse
 from faces.core.errors import ModelUnavailableError
 from faces.core.hashing import sha256_of
 from faces.core.machine import cache_dir
@@ -40,7 +43,7 @@ from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, is_model
 from faces.models.embedder import EmbedderSpec
 from faces.models.engines import output_shapes
 from faces.models.family import ModelFamily
-from faces.models.model_file import OLD_STD, ModelFile
+from faces.models.model_file import MAX_PIXELS, OLD_STD, ModelFile
 from faces.models.preparation import prepare
 from faces.models.register import register, registered_at
 
@@ -72,20 +75,20 @@ class CustomModel:
         licence, origin: notes for the user, which change nothing in the embeddings.
     """
 
-    name: str
+    name: Annotated[str, Meta(pattern=rf"\A{MODEL_NAME.pattern}\Z")]
     network: str
     network_digest: str
-    width: int
-    height: int
+    width: Annotated[int, Meta(ge=1, le=MAX_PIXELS)]
+    height: Annotated[int, Meta(ge=1, le=MAX_PIXELS)]
     channels_last: bool
     output: str
-    dimension: int
+    dimension: Annotated[int, Meta(ge=2, le=MAX_DIMENSION)]
     bgr: bool
     low: float
     high: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    points: tuple[tuple[float, float], ...] | None
+    points: Annotated[tuple[tuple[float, float], ...], Meta(min_length=5, max_length=5)] | None
     flip_averaging: bool
     licence: str = ""
     origin: str = ""
@@ -242,16 +245,18 @@ def _models_in_cache() -> list[tuple[bytes, CustomModel]]:
     for path in sorted(_models_dir().glob("*.json")):
         try:
             content = path.read_bytes()
-            document = json.loads(content)
-            points = document["points"]
-            document["points"] = None if points is None else tuple(map(tuple, points))
-            document.setdefault("std", document.pop(OLD_STD, None))
-            for name in ("mean", "std"):
-                document[name] = tuple(document[name])
-            found.append((content, CustomModel(**document)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found.append((content, _parsed(content)))
+        except (OSError, ValueError):
             continue  # written by another version of facetrove
     return found
+
+
+def _parsed(content: bytes) -> CustomModel:
+    """Return the model that a file in the cache describes; raise ValueError for anything else."""
+    document = json.loads(content)
+    if isinstance(document, dict) and OLD_STD in document:
+        document["std"] = document.pop(OLD_STD)
+    return parse(json.dumps(document), CustomModel)
 
 
 def _models_dir() -> Path:

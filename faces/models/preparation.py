@@ -13,20 +13,19 @@ has vouched for it.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.documents import json_text, parse
 from faces.core.errors import ModelUnavailableError, WrongUsageError, cause_of, first_line
 from faces.core.hashing import sha256_of
 from faces.core.locks import file_lock
@@ -43,7 +42,13 @@ from faces.models.engines import (
 )
 from faces.models.placement import PROVIDERS, Placement
 from faces.models.register import register, registered_at
-from faces.models.weights import NetworkSource, PreparedNetwork, Rewrite, prepared_path
+from faces.models.weights import (
+    NetworkSource,
+    PreparationRecord,
+    PreparedNetwork,
+    Rewrite,
+    prepared_path,
+)
 
 HALF_PRECISION_TOLERANCE = 0.03
 """Minimum tolerance of the comparison of fp16 outputs with the CPU's; see
@@ -82,17 +87,17 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
                         raise
                     _log.warning("%s; running on the CPU instead", error)
                     placement = Placement("cpu")
-    if placement.device == "openvino" and "openvino" not in record["milliseconds"]:
+    if placement.device == "openvino" and "openvino" not in record.milliseconds:
         raise WrongUsageError(
             f"OpenVINO cannot run {source.name}, or its outputs differ from the published file's; "
             "use --device cpu"
         )
     return PreparedNetwork(
         path,
-        "openvino" if placement.device == "openvino" else record["engine"],
+        "openvino" if placement.device == "openvino" else record.engine,
         placement,
-        record["one_at_a_time"],
-        record["milliseconds"],
+        record.one_at_a_time,
+        record.milliseconds,
     )
 
 
@@ -116,7 +121,7 @@ def _writing(record_path: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _from_cache(record_path: Path, source: NetworkSource) -> dict[str, Any] | None:
+def _from_cache(record_path: Path, source: NetworkSource) -> PreparationRecord | None:
     """Read the record of a prepared network, if something outside of the cache vouches for it.
 
     Of a built-in network, the program knows the prepared file's digest, and the record only says
@@ -128,17 +133,16 @@ def _from_cache(record_path: Path, source: NetworkSource) -> dict[str, Any] | No
     """
     try:
         content = record_path.read_bytes()
-        record: dict[str, Any] = json.loads(content)
-        vouched_for = record["sha256"] == _built_in_result(source) or registered_at(content)
+        record = parse(content, PreparationRecord)
+        vouched_for = record.sha256 == _built_in_result(source) or registered_at(content)
         valid = (
             vouched_for
-            and record["source"] == source.digest
-            and record["engine"] in ENGINES
-            and {"one_at_a_time", "milliseconds"} <= record.keys()
-            and record["sha256"] == sha256_of(record_path.with_suffix(".onnx"))
+            and record.source == source.digest
+            and record.engine in ENGINES
+            and record.sha256 == sha256_of(record_path.with_suffix(".onnx"))
         )
         return record if valid else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return None
 
 
@@ -146,12 +150,12 @@ def _built_in_result(source: NetworkSource) -> str | None:
     return source.rewrite.result if source.rewrite is not None else None
 
 
-def _is_untried(placement: Placement, record: dict[str, Any]) -> bool:
+def _is_untried(placement: Placement, record: PreparationRecord) -> bool:
     """Tell whether a network has still to be compared on an accelerator with the CPU."""
-    return placement.device in PROVIDERS and _key(placement) not in record["milliseconds"]
+    return placement.device in PROVIDERS and _key(placement) not in record.milliseconds
 
 
-def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> dict[str, Any]:
+def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> PreparationRecord:
     path = record_path.with_suffix(".onnx")
     with tempfile.TemporaryDirectory(dir=record_path.parent) as work_dir:
         draft = Path(work_dir) / path.name
@@ -161,23 +165,23 @@ def _prepare_now(original: Path, record_path: Path, source: NetworkSource) -> di
             milliseconds = _check_and_time_all(source, original, draft)
         else:
             one_at_a_time, milliseconds = _with_free_batch(source, original, draft)
-        record = {
-            "source": source.digest,
-            "sha256": sha256_of(draft),
-            "engine": min(milliseconds, key=milliseconds.__getitem__),
-            "one_at_a_time": one_at_a_time,
-            "milliseconds": milliseconds,
-        }
+        record = PreparationRecord(
+            source.digest,
+            sha256_of(draft),
+            engine=min(milliseconds, key=milliseconds.__getitem__),
+            one_at_a_time=one_at_a_time,
+            milliseconds=milliseconds,
+        )
         content = _registered(record, record_path, source)
         draft.replace(path)
         _write_record(content, record_path)
     return record
 
 
-def _registered(record: dict[str, Any], record_path: Path, source: NetworkSource) -> bytes:
+def _registered(record: PreparationRecord, record_path: Path, source: NetworkSource) -> bytes:
     """Return the content of a record's file, after registering it if the program cannot vouch."""
-    content = json.dumps(record, indent=2).encode()
-    if record["sha256"] != _built_in_result(source):
+    content = json_text(asdict(record)).encode()
+    if record.sha256 != _built_in_result(source):
         register(content, record_path.name)
     return content
 
@@ -291,8 +295,8 @@ def _check_and_time_some(
 
 
 def _try_device(
-    source: NetworkSource, placement: Placement, record: dict[str, Any], record_path: Path
-) -> dict[str, Any]:
+    source: NetworkSource, placement: Placement, record: PreparationRecord, record_path: Path
+) -> PreparationRecord:
     """Check an accelerator's outputs against the CPU's, and add its time to the record.
 
     Returns:
@@ -304,7 +308,7 @@ def _try_device(
     """
     path = record_path.with_suffix(".onnx")
     sample = source.sample()
-    on_cpu = PreparedNetwork(path, record["engine"], Placement("cpu"), record["one_at_a_time"], {})
+    on_cpu = PreparedNetwork(path, record.engine, Placement("cpu"), record.one_at_a_time, {})
     on_device = replace(on_cpu, placement=placement)
     expected = [on_cpu.open(threads=1).run(sample)]
     half = placement.precision == "fp16"
@@ -312,7 +316,7 @@ def _try_device(
     key = _key(placement)
     network = on_device.open(threads=1)
     taken = _check_and_time(network, sample, expected, tolerance, f"{source.name} ({key})")
-    record = {**record, "milliseconds": {**record["milliseconds"], key: taken}}
+    record = replace(record, milliseconds={**record.milliseconds, key: taken})
     _write_record(_registered(record, record_path, source), record_path)
     return record
 

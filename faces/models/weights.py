@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.documents import Duration, parse
 from faces.core.errors import ModelUnavailableError, cause_of
 from faces.core.machine import anyone_may_write, cache_dir
 from faces.models.downloads import PackageArchive, PinnedFile, fetch
@@ -179,6 +179,25 @@ def prepared_path(name: str) -> Path:
     return weights_dir() / f"{name}.prepared-{PREPARATION_VERSION}.onnx"
 
 
+@dataclass(frozen=True)
+class PreparationRecord:
+    """What is recorded of a prepared network, as JSON beside its file.
+
+    Attributes:
+        source: digest of the published network and of how it is prepared.
+        sha256: digest of the prepared file, hexadecimal.
+        engine: name of the fastest engine on the CPU.
+        one_at_a_time: whether the network keeps a batch size of 1.
+        milliseconds: time for one input, by the name of the engine, or the device and precision.
+    """
+
+    source: str
+    sha256: str
+    engine: str
+    one_at_a_time: bool
+    milliseconds: dict[str, Duration]
+
+
 def recorded_milliseconds(name: str) -> dict[str, float] | None:
     """Read the times that were measured when a network was prepared on this machine.
 
@@ -190,9 +209,9 @@ def recorded_milliseconds(name: str) -> dict[str, float] | None:
         the network was not prepared here.
     """
     try:
-        record = json.loads(prepared_path(name).with_suffix(".json").read_text())
-        return {str(engine): float(taken) for engine, taken in record["milliseconds"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = prepared_path(name).with_suffix(".json").read_bytes()
+        return parse(content, PreparationRecord).milliseconds
+    except (OSError, ValueError):
         return None
 
 

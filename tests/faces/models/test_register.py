@@ -25,10 +25,11 @@ from faces.models.choice import ModelChoice
 from faces.models.custom_models import read_model, registered_models
 from faces.models.embedder import EmbedderSpec
 from faces.models.preparation import prepare
+from faces.models.register import register
 from faces.models.registry import find_embedder, load_pipeline, load_pipeline_for
 from faces.models.sface import SFACE, SFACE_INT8
-from faces.models.weights import NetworkSource, weights_dir
-from faces.models.yunet import YUNET
+from faces.models.weights import NetworkSource, prepared_path, weights_dir
+from faces.models.yunet_network import YUNET
 from tests.support.custom_networks import write_model, write_network
 from tests.support.permissions import obey_permissions, permissions_are_obeyed
 
@@ -215,6 +216,41 @@ def test_a_model_of_an_older_version_is_registered_when_the_user_names_it(tmp_pa
     shutil.rmtree(config_dir() / "networks")
     with pytest.raises(ModelUnavailableError, match="2 models called 'mine' lie in"):
         find_embedder("mine")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("name", "../mine"), ("width", 0), ("height", "112"), ("dimension", 10**9)),
+        *(("mean", [0.0, 0.0]), ("points", [[1.0, 2.0]]), ("bgr", 1), ("unknown", 1)),
+    ],
+)
+def test_a_file_of_the_cache_that_describes_no_model_is_passed_over(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    custom(tmp_path / "user")
+    (path,) = (cache_dir() / "models").iterdir()
+    assert [model.name for model in registered_models()] == ["mine"]
+    content = json.dumps({**json.loads(path.read_text()), field: value}).encode()
+    path.write_bytes(content)
+    register(content, path.name)  # nor is it a model if it is vouched for
+    assert registered_models() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("milliseconds", {"onnxruntime": -1}), ("engine", 1), ("unknown", 1)]
+)
+def test_a_record_of_a_prepared_network_that_is_none_is_made_anew(
+    field: str, value: object
+) -> None:
+    path = prepared_path(YUNET.name).with_suffix(".json")
+    record = json.loads(path.read_text())
+    changed = json.dumps({**record, field: value})
+    path.unlink()  # the cache's file is a link
+    path.write_text(changed)
+    prepare(YUNET)
+    assert json.loads(path.read_text()).keys() == record.keys()
+    assert json.loads(path.read_text())["sha256"] == record["sha256"]
 
 
 def test_nothing_is_downloaded_for_a_dataset_or_an_index(
