@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError
 from faces.dataset.schema import PhotoStatus
 from faces.photos.archives import split_member_url
+from faces.photos.metadata import is_places_column
 from faces.photos.uris import is_url, photo_path, unescape_url
 from indexer.changes import indexed_photos
 from indexer.faces_file import faces_schema, with_columns
@@ -206,9 +207,10 @@ def labels_of(
         return folders.take(uris.indices)
     column = people or "person"
     if column not in table.column_names:
+        known = [name for name in table.column_names if not is_places_column(name)]
         raise WrongUsageError(
             f"{source} has no column {column!r} with the names of people (its columns are "
-            f"{', '.join(table.column_names)}); embed a photo list that has one, or give --people "
+            f"{', '.join(known)}); embed a photo list that has one, or give --people "
             "folder if each person's photos lie in a folder of their own"
         )
     try:

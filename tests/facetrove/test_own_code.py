@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from facetrove.cli.main import COMMANDS
 from tests.support.command import ROOT, facetrove_command
 from tests.support.deepface_home import make_deepface_home
 from tests.support.labelled_faces import labelled_index, people_around
@@ -54,6 +55,51 @@ def test_a_job_in_a_strangers_folder_runs_only_our_code(folder: Path) -> None:
     assert "biden.jpg" in found
     run_in(folder, *facetrove_command("index", "--pieces", "2", "../d", "../j"))
     assert "2 faces" in run_in(folder, *facetrove_command("info", "../j"))
+
+
+IN_TURN = (
+    "embed . ../d --workers 1",
+    "index ../d ../i",
+    "search ../i biden.jpg --sheet ../s.html --csv",
+    "compare biden.jpg obama2.jpg",
+    "held ../d ../i --like biden.jpg --min-similarity 0.5 --report ../r.json",
+    "info ../d --list no-face",
+    "columns ../d",
+    "drop ../d --dry-run",
+    "relocate ../d ./obama2.jpg ./obama3.jpg ../i --dry-run",
+    "upgrade ../d ../i --read-photos",
+    "verify ../i ../d",
+    "compact ../i",
+    "calibrate ../i",
+    "evaluate identify ../i",
+    "models",
+    "import store.npz ../e",
+    "delete ../d ../i --like biden.jpg --min-similarity 0.5 --yes",
+    "undo ../d",
+    "purge ../d ../i --report ../p.json",
+    "allow ../d --photo biden.jpg",
+)
+"""Command lines, one for every command. Some end with an error: two faces make no calibration."""
+
+
+@pytest.mark.slow
+@pytest.mark.lasting
+def test_every_command_in_a_strangers_folder_runs_only_our_code(folder: Path) -> None:
+    assert {line.split()[0] for line in IN_TURN} == set(COMMANDS)
+    for line in IN_TURN:
+        finished = subprocess.run(
+            facetrove_command(*line.split()),
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert finished.returncode in (0, 1, 2), (line, finished.stderr)
+        assert "Traceback" not in finished.stderr, (line, finished.stderr)
+        assert "Usage:" not in finished.stderr, (line, finished.stderr)
+        assert "facetrove_places" not in finished.stderr, (line, finished.stderr)
 
 
 @pytest.mark.slow
