@@ -119,6 +119,7 @@ def test_a_dataset_of_another_preprocessing_is_detected_anew(own_old: Path, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 @pytest.mark.parametrize("detector", ["dlib", "yunet"])
 def test_detectors_of_deepface_keep_the_ids(
     own_old: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, detector: str

@@ -168,6 +168,7 @@ def encodings(small_photos: Path, home: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_encodings_of_face_recognition_are_imported_and_agree(
     encodings: list[dict[str, object]], small_photos: Path, tmp_path: Path
 ) -> None:

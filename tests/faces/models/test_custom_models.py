@@ -216,6 +216,7 @@ def test_an_index_of_a_custom_model_is_searched_without_naming_it(
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_mobilefacenet_tells_people_apart_on_lfw(lfw: Path, tmp_path: Path) -> None:
     """Run the worked example of docs/models.md on pairs of the development split."""
     network = lfw.parent.parent / "models" / "mobilefacenet.onnx"

@@ -160,6 +160,7 @@ def test_embeddings_agree_with_opencv_from_photo_to_vector(
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_embeddings_agree_with_opencv_on_lfw(
     lfw_photos: list[Image],
     originals: tuple[Path, Path],

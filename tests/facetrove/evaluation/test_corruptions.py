@@ -132,6 +132,7 @@ def people_index(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_corruption_makes_searches_worse(people_index: tuple[Path, Path]) -> None:
     index, _ = people_index
     result = evaluate_robustness(
