@@ -41,7 +41,7 @@ def _load_on_worker(
     selection: FaceSelection,
     threads: int,
     contract_owner: str,
-) -> FacePipeline:
+) -> _Networks:
     """Load the networks in a worker process.
 
     Args:
@@ -63,7 +63,7 @@ def _load_on_worker(
         theirs_name=contract_owner,
         remedy="put the model's files back as they were when the run began",
     )
-    return pipeline
+    return _Networks(pipeline)
 
 
 class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are untyped
@@ -142,14 +142,12 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
 
     def _load(self) -> _Networks:
         dataset = self._writer.dataset
-        return _Networks(
-            _load_on_worker(
-                self._models,
-                dataset.contract,
-                selection=dataset.selection,
-                threads=self._threads,
-                contract_owner=f"dataset {dataset.path}",
-            )
+        return _load_on_worker(
+            self._models,
+            dataset.contract,
+            selection=dataset.selection,
+            threads=self._threads,
+            contract_owner=f"dataset {dataset.path}",
         )
 
     def process(self, element: ShardWork) -> Iterator[str]:
@@ -321,14 +319,12 @@ class _EmbedBatch(beam.DoFn):  # type: ignore[misc]
         self._networks = self._shared.acquire(self._load)
 
     def _load(self) -> _Networks:
-        return _Networks(
-            _load_on_worker(
-                self._models,
-                self._contract,
-                selection=self._selection,
-                threads=self._threads,
-                contract_owner="the driver",
-            )
+        return _load_on_worker(
+            self._models,
+            self._contract,
+            selection=self._selection,
+            threads=self._threads,
+            contract_owner="the driver",
         )
 
     def process(self, uris: Sequence[str]) -> Iterator[Any]:

@@ -63,6 +63,27 @@ def at(dataset: Path, column: int) -> str:
     )
 
 
+def let_in_again(edited: Path, dataset: Path, pipeline: FacePipeline) -> str:
+    """Purge a face of the group, and let it in again in an edited copy; return its face_id there.
+
+    Args:
+        edited: path of the copy, in the folder of the group.
+        dataset: folder of the dataset.
+        pipeline: detector and embedder of the dataset.
+    """
+    photos = edited.parent
+    delete_faces(dataset, [], faces=at(dataset, 0))
+    purge(dataset, [])
+    with PIL.Image.open(photos / "group.jpg") as photo:
+        photo.save(edited, quality=80)
+    embed_here(photos, dataset, pipeline)
+    before = boxes_by_id(dataset).keys()
+    allow_faces(dataset, photos=edited)
+    embed_here(photos, dataset, pipeline)
+    (again,) = boxes_by_id(dataset).keys() - before
+    return again
+
+
 def test_faces_keep_their_ids_and_new_ones_get_ids_of_their_own(
     tmp_path: Path, photos: Path, old: Path, other: FacePipeline
 ) -> None:
@@ -157,15 +178,7 @@ def test_deleted_again_a_face_that_was_let_in_leaves_the_dataset_that_follows(
     tmp_path: Path, photos: Path, old: Path, pipeline: FacePipeline, other: FacePipeline
 ) -> None:
     new, edited = tmp_path / "new.dataset", photos / "edited.jpg"
-    delete_faces(old, [], faces=at(old, 0))
-    purge(old, [])
-    with PIL.Image.open(photos / "group.jpg") as photo:
-        photo.save(edited, quality=80)
-    embed_here(photos, old, pipeline)
-    before = boxes_by_id(old).keys()
-    allow_faces(old, photos=edited)
-    embed_here(photos, old, pipeline)
-    (again,) = boxes_by_id(old).keys() - before
+    again = let_in_again(edited, old, pipeline)
     embed_here(photos, new, other, follows=old)
     assert again in boxes_by_id(new)
     delete_faces(old, [], faces=again)
@@ -227,15 +240,7 @@ def test_a_face_deleted_from_the_dataset_that_follows_is_not_let_in_by_the_other
 ) -> None:
     """What was decided about the dataset itself holds."""
     new, edited = tmp_path / "new.dataset", photos / "edited.jpg"
-    delete_faces(old, [], faces=at(old, 0))
-    purge(old, [])
-    with PIL.Image.open(photos / "group.jpg") as photo:
-        photo.save(edited, quality=80)
-    embed_here(photos, old, pipeline)
-    before = boxes_by_id(old).keys()
-    allow_faces(old, photos=edited)
-    embed_here(photos, old, pipeline)
-    (again,) = boxes_by_id(old).keys() - before
+    again = let_in_again(edited, old, pipeline)
     embed_here(photos, new, pipeline, follows=old)
     delete_faces(new, [], faces=again)
     purge(new, [])

@@ -14,8 +14,6 @@ import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.plan import make_plan
-from beam_jobs.shard import embed_shard
 from faces.core.errors import WrongUsageError
 from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
@@ -26,11 +24,11 @@ from faces.dataset.writing import DatasetWriter
 from faces.models.face import Detection
 from faces.models.pipeline import FaceDetector, FacePipeline
 from faces.photos.decoding import Photo
-from faces.photos.listing import list_photos
 from indexer.delete import DeletionResult, delete_faces
 from indexer.purge import purge
 from indexer.undo import undo
 from tests.support.command import ONE_WORKER, run_facetrove
+from tests.support.embedding_here import embed_here
 
 Picture = PIL.Image.Image
 
@@ -83,18 +81,7 @@ def embed(pipeline: FacePipeline) -> Embed:
     """A function that embeds photos as a worker does, and returns the names with faces."""
 
     def run(photos: Path, dataset: Path, pipeline: FacePipeline = pipeline) -> set[str]:
-        before = Dataset.open(dataset) if dataset.exists() else None
-        plan = make_plan(list_photos([photos]), before, [])
-        with DatasetWriter.open(dataset, DatasetSettings(pipeline.contract)) as writer:
-            schema = writer.dataset.photo_schema
-            result = embed_shard(pipeline, plan.to_do, schema, stored=plan.stored)
-            writer.write_part(
-                writer.part_name(0),
-                result.photos,
-                result.faces,
-                result.seconds,
-                thumbnails=result.thumbnails,
-            )
+        embed_here(photos, dataset, pipeline)
         return names_with_faces(dataset)
 
     return run
