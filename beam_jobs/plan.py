@@ -19,7 +19,7 @@ from faces.dataset.deletions import read_deletions
 from faces.dataset.earlier_faces import ContentLookup, content_lookup
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos, forgotten_uris
 from faces.dataset.store import Dataset
-from faces.photos.folders import photos_in
+from faces.photos.folders import has_photos
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.metadata import TAKEN, as_taken, finite
 from faces.photos.mounts import mount_points
@@ -331,7 +331,7 @@ def _require_without_photos(place: Place, listed: pa.Array) -> None:
     Raises:
         WrongUsageError: there is one.
     """
-    if place.mask(listed).any() or next(photos_in(place), None) is not None:
+    if place.mask(listed).any() or has_photos(place):
         raise WrongUsageError(
             f"{place.name} has photos, so nothing is dropped; name it as a source, with "
             "--drop-vanished, to drop those of its photos that are gone"

@@ -14,7 +14,7 @@ PRIVATE_DIR_MODE, PRIVATE_FILE_MODE = 0o700, 0o600
 """Modes of the folders and files that facetrove creates where a user names them: access for the
 owner only, as faces are personal data. What is created inside a folder takes that folder's mode."""
 
-CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
 """Errors by which a file system says that its folders cannot be synced."""
 
 _NO_LINK = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -48,7 +48,7 @@ def open_folder(path: Path, parts: list[str], *, remedy: str) -> int:
             if stat.S_ISLNK(mode):
                 raise link_found(path)
             if not stat.S_ISDIR(mode):
-                raise CorruptFileError(f"{path} is {kind_of(mode)} instead of a folder; {remedy}")
+                raise CorruptFileError(f"{path} is {_kind_of(mode)} instead of a folder; {remedy}")
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
@@ -99,10 +99,10 @@ def require_file(mode: int, path: Path, *, remedy: str) -> None:
     if stat.S_ISLNK(mode):
         raise link_found(path)
     if not stat.S_ISREG(mode):
-        raise CorruptFileError(f"{path} is {kind_of(mode)} instead of a file; {remedy}")
+        raise CorruptFileError(f"{path} is {_kind_of(mode)} instead of a file; {remedy}")
 
 
-def kind_of(mode: int) -> str:
+def _kind_of(mode: int) -> str:
     """Return what a mode is of, in words."""
     return _KINDS.get(stat.S_IFMT(mode), "a file")
 
@@ -142,5 +142,5 @@ def sync_folder(folder: int) -> None:
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno not in CANNOT_SYNC:
+        if error.errno not in _CANNOT_SYNC:
             raise

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from faces.core.errors import CorruptFileError, first_line
-from faces.core.storage import Folder
+
+if TYPE_CHECKING:
+    from faces.core.storage import Folder
 
 Count = Annotated[int, Meta(ge=0, le=10**15)]
 """A number of things, or of bytes, that a machine could have."""
@@ -46,22 +48,18 @@ def parse(content: bytes | str, kind: type[Kind]) -> Kind:
     return found
 
 
-def read_document(folder: Folder, name: str, kind: type[Kind]) -> Kind:
-    """Return the document in a file.
+def document_of(folder: Folder, name: str, content: bytes, kind: type[Kind]) -> Kind:
+    """Return the document in a file whose content was read.
 
     Args:
         folder: the folder of the file.
-        name: name of the file.
+        name: name of the file, for the error message.
+        content: the file's content.
         kind: the document's type, see `parse`.
 
     Raises:
-        CorruptFileError: the file is missing, or holds no such document.
+        CorruptFileError: the file holds no such document.
     """
-    return document_of(folder, name, folder.read(name), kind)
-
-
-def document_of(folder: Folder, name: str, content: bytes, kind: type[Kind]) -> Kind:
-    """Return the document in a file whose content was read; arguments and errors as above."""
     try:
         return parse(content, kind)
     except ValueError as error:

@@ -315,7 +315,7 @@ class Folder:
         """
         with self._opened("") as folder:
             mode = os.fstat(folder).st_mode & 0o666 | PRIVATE_FILE_MODE
-        if self.exists(name):
+        with suppress(MissingFileError):
             require_file(self._status(name).st_mode, self.at(name), remedy=self.remedy)
         try:
             with file_lock(self.at(name), timeout=0, mode=mode):  # which follows no link

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from itertools import takewhile
 
 import numpy as np
 import PIL.Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from faces.photos.headers import is_tiff
 from faces.photos.jpegs import read_scans
-from faces.photos.tiffs import has_further_pages, is_tiff
+from faces.photos.tiffs import has_further_pages
 
 MAX_LOST = 0.1
 """Maximum share of a photo's rows that may be missing where its data end early."""
@@ -65,7 +68,7 @@ def _load_cut_jpeg(content: bytes, full_size: tuple[int, int]) -> PIL.Image.Imag
     whole.draft(None, full_size)
     whole.load()
     samples = np.asarray(whole).reshape(whole.size[1], -1)
-    lost = _num_last([bool(np.isin(row, _NO_DATA).all()) for row in samples])
+    lost = _num_at_once(bool(np.isin(row, _NO_DATA).all()) for row in samples[::-1])
     return whole if lost <= MAX_LOST * whole.size[1] else None
 
 
@@ -79,15 +82,15 @@ def _rows_so_far(photo: PIL.Image.Image) -> PIL.Image.Image | None:
     samples = np.asarray(rows).reshape(rows.size[1], -1)
     # BMPs begin with the last row.
     lost = max(
-        _num_last([bool((row == last[0]).all()) for row in samples[::step]])
-        for last, step in ((samples[-1], 1), (samples[0], -1))
+        _num_at_once(bool((row == last[0]).all()) for row in samples[::step])
+        for last, step in ((samples[-1], -1), (samples[0], 1))
     )
     return rows if lost <= MAX_LOST * rows.size[1] else None
 
 
-def _num_last(rows: list[bool]) -> int:
-    """Return how many of the last rows are true."""
-    return next((count for count, is_lost in enumerate(rows[::-1]) if not is_lost), len(rows))
+def _num_at_once(rows: Iterable[bool]) -> int:
+    """Return how many of the first rows are true; the rows behind them are not looked at."""
+    return sum(1 for _ in takewhile(bool, rows))
 
 
 def further_pages(photo: PIL.Image.Image, content: bytes) -> bool:

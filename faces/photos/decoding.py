@@ -22,6 +22,7 @@ from faces.photos.decoding_limits import MIN_SIDE, require_within
 from faces.photos.headers import (
     TooMuchInHeaderError,
     exif_orientation,
+    is_tiff,
     require_bounded_header,
     xmp_orientation,
 )
@@ -35,7 +36,6 @@ from faces.photos.tiffs import (
     directory_ends_early,
     is_dark_on_light,
     is_raw_file,
-    is_tiff,
     size_of,
 )
 
@@ -161,7 +161,7 @@ class _PlainJpeg(JpegImageFile):
 def decode_plain_jpeg(
     content: bytes, *, limits: PhotoLimits, reduction_for: Callable[[int], int]
 ) -> Photo:
-    """Decode a JPEG of `faces.photos.headers.scans_of_plain_jpeg`; see `decode_photo`.
+    """Decode a JPEG of `faces.photos.headers.is_plain_jpeg`; see `decode_photo`.
 
     Nothing of the process is changed, so this may be called in anybody's program and in threads.
 
@@ -303,10 +303,10 @@ def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Ph
     loaded = load_whole(photo, content, full_size)
     if loaded is not photo:
         partly_read = (PartlyRead.CUT_SHORT, *partly_read)
-    reduction = round(size[0] / loaded.size[0]) if is_jpeg else 1
+    reduction = round(size[0] / loaded.size[0]) if is_jpeg else min_reduction
     orientation = _orientation(photo)
     if not is_jpeg:
-        size, reduction = loaded.size, min_reduction
+        size = loaded.size
     image = upright(_as_rgb(loaded, content, 1 if is_jpeg else reduction), orientation)
     if is_sideways(orientation):
         size = (size[1], size[0])

@@ -144,19 +144,15 @@ class FolderWalk:
             yield PhotoFile(_path_uri(visit.path), -1, -1)
 
 
-def photos_in(place: Place) -> Iterator[PhotoFile]:
-    """Yield the photos that are below a folder now; none where there is no such folder.
+def has_photos(place: Place) -> bool:
+    """Return whether there is a photo below a folder now, or a file in the place.
 
     An archive counts as a photo, and so does a folder that cannot be read.
     """
-    if is_url(place.name) or not os.path.exists(place.name):  # noqa: PTH110
-        return
-    if os.path.isfile(place.name):  # noqa: PTH113
-        yield stat_photo(place.name)
+    if is_url(place.name) or not os.path.isdir(place.name):  # noqa: PTH112
+        return not is_url(place.name) and os.path.exists(place.name)  # noqa: PTH110
     walk = FolderWalk(place.name, PassedOver())
-    yield from walk.photos()
-    if "archive" in walk.passed_over.counts:
-        yield PhotoFile(_path_uri(place.name), -1, -1)
+    return next(walk.photos(), None) is not None or "archive" in walk.passed_over.counts
 
 
 def count_photos(folder: str) -> int:

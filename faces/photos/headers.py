@@ -86,8 +86,8 @@ _SCAN_BEGINNING = re.compile(rb"\xff\xda")
 _NO_FILL = re.compile(rb"[^\xff]")
 
 
-def scans_of_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> int:
-    """Return the number of scans of a JPEG that any decoder handles in little time and memory.
+def is_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> bool:
+    """Return whether a photo is a JPEG that any decoder handles in little time and memory.
 
     These are JPEGs of one image and few scans, with one EXIF block of at most 64 KB and few
     segments: their decoder reads each byte once, and passes over the pixels once a scan.
@@ -96,12 +96,9 @@ def scans_of_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> i
         content: content of the photo file.
         max_pixels: maximum number of pixels, which bounds the memory.
         seconds: maximum time in seconds, which bounds the pixels too.
-
-    Returns:
-        An upper bound of the number of scans, 1 or more; 0 for any other photo.
     """
     if content[:3] != b"\xff\xd8\xff":
-        return 0
+        return False
     num_exif = num_frames = 0
     pixels = 0
     last = None
@@ -111,24 +108,23 @@ def scans_of_plain_jpeg(content: bytes, *, max_pixels: int, seconds: float) -> i
             if marker == 0xE1 and content[start : start + 4] == b"Exif":
                 num_exif += 1
             elif marker == 0xE2 and content[start : start + 4] == b"MPF\0":
-                return 0
+                return False
             elif marker in FRAMES:
                 num_frames += 1
                 if marker not in _PLAIN_FRAMES or start + 6 > len(content):
-                    return 0
+                    return False
                 height, width = struct.unpack_from(">HH", content, start + 1)
                 pixels = height * width
     except TooMuchInHeaderError:
-        return 0
+        return False
     if last is None or last.marker != _SCAN or num_frames != 1 or num_exif > 1:
-        return 0
+        return False
     num_scans = sum(1 for _ in _SCAN_BEGINNING.finditer(content))  # faster than bytes.count
-    is_cheap = (
+    return (
         0 < pixels <= max_pixels
         and num_scans <= _MAX_PLAIN_SCANS
         and pixels * num_scans * _SECONDS_PER_PIXEL <= seconds
     )
-    return num_scans if is_cheap else 0
 
 
 def require_bounded_header(content: bytes) -> None:
@@ -148,12 +144,17 @@ def require_bounded_header(content: bytes) -> None:
     elif content[:4] == b"GIF8":
         if content.count(b"\x21\xfe") > MAX_GIF_COMMENTS:
             raise TooMuchInHeaderError(f"over {MAX_GIF_COMMENTS} comments")
-    elif content[:4] in (b"II*\0", b"MM\0*"):
+    elif is_tiff(content):
         require_bounded_directory(content)
     elif content[:8] == b"\x89PNG\r\n\x1a\n":
         exif = bytes(png_exif(content))
-        if exif[:4] in (b"II*\0", b"MM\0*"):
+        if is_tiff(exif):
             require_bounded_directory(exif)
+
+
+def is_tiff(content: bytes) -> bool:
+    """Return whether a file, or an EXIF block, is a TIFF with 32-bit offsets."""
+    return content[:4] in (b"II*\0", b"MM\0*")
 
 
 def png_exif(content: Buffer) -> Buffer:

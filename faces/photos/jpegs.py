@@ -50,7 +50,7 @@ def read_scans(content: bytes) -> JpegScans:
     position = len(content)
     missing: dict[int, set[int]] = {}
     for marker, start, stop in jpeg_segments(content):
-        if marker in FRAMES and marker == _PROGRESSIVE:
+        if marker == _PROGRESSIVE:
             components = content[start + 6 : stop : 3]
             missing = {component: set(range(_COEFFICIENTS)) for component in components}
         if marker == _SCAN:

@@ -36,7 +36,7 @@ from faces.core.settings import Access, PhotoLimits, SourceLimits
 from faces.photos.access import require_allowed
 from faces.photos.archives import split_member_url
 from faces.photos.decoding import JpegDetail, Photo, decode_plain_jpeg
-from faces.photos.headers import scans_of_plain_jpeg
+from faces.photos.headers import is_plain_jpeg
 from faces.photos.reading import read_photo
 from faces.photos.rejection import PartlyRead, PhotoRejectedError, RejectReason
 from faces.photos.uris import is_url, photo_uri, unescape_url, url_scheme
@@ -145,7 +145,7 @@ def decode_limited(
     """Decode a photo under limits; see `faces.photos.decoding.decode_photo`.
 
     A JPEG without anything unusual in it is decoded in this process, which is faster by a half for
-    the smallest ones; see `faces.photos.headers.scans_of_plain_jpeg`. A process that
+    the smallest ones; see `faces.photos.headers.is_plain_jpeg`. A process that
     `prepare_early` has prepared is under the limits itself while it does so.
 
     Args:
@@ -160,7 +160,7 @@ def decode_limited(
     """
     if not apart and isinstance(content, bytes):
         max_pixels = min(_MAX_HERE_PIXELS, PIL.Image.MAX_IMAGE_PIXELS or _MAX_HERE_PIXELS)
-        if scans_of_plain_jpeg(content, max_pixels=max_pixels, seconds=limits.photo_timeout):
+        if is_plain_jpeg(content, max_pixels=max_pixels, seconds=limits.photo_timeout):
             with suppress(MemoryError), _under_limits(limits):
                 return _decode_here(content, limits, reduction_for)
     answer = _ask_decoder(

@@ -61,8 +61,8 @@ def _dated_column(
     """Convert a column of dates or times; other columns are returned as they are."""
     if _all_match(column, _YEAR_FIRST + _TIME):
         parts = _parts(column, _YEAR_FIRST)
-        is_iso = parts.field("one")[0].as_py() != "-" or _has_two_digits(parts)
-        return (_dates_or_keep(column, parts, "month") if is_iso else column), False
+        is_date = parts.field("one")[0].as_py() != "-" or _has_two_digits(parts)
+        return (_dates_or_keep(column, parts, "month") if is_date else column), False
     if not _all_match(column, _YEAR_LAST + _TIME):
         return column, False
     parts = _parts(column, _YEAR_LAST)

@@ -66,10 +66,10 @@ class CompleteRoot:
         rows = np.flatnonzero(covered)
         uris = uris.take(pa.array(rows))
         names = self._names(uris)
-        photos = _mask(pc.match_substring_regex(names, PHOTO_ENDING))
+        photos = mask_of(pc.match_substring_regex(names, PHOTO_ENDING))
         for row in np.flatnonzero(~photos):
             photos[row] = self._may_be_folder(uris[row].as_py())
-        photos &= ~_mask(pc.match_substring_regex(names, HIDDEN))
+        photos &= ~mask_of(pc.match_substring_regex(names, HIDDEN))
         if self.skipped:
             for row in np.flatnonzero(photos):
                 photos[row] = self.skipped_prefix(uris[row].as_py()) is None
@@ -88,7 +88,7 @@ class CompleteRoot:
         excluded = self.contains(uris)
         if self.excluded:
             names = self._names(uris.take(pa.array(np.flatnonzero(excluded))))
-            excluded[excluded] = _mask(pc.match_substring_regex(names, self.excluded))
+            excluded[excluded] = mask_of(pc.match_substring_regex(names, self.excluded))
             return excluded
         return np.zeros(len(uris), dtype=np.bool_)
 
@@ -103,9 +103,9 @@ class CompleteRoot:
 
     def contains(self, uris: pa.Array) -> NDArray[np.bool_]:
         """Return which uris begin with the prefix and end in the suffix."""
-        contained = _mask(pc.starts_with(uris, os.fsencode(self.prefix)))
+        contained = mask_of(pc.starts_with(uris, os.fsencode(self.prefix)))
         if self.suffix:
-            contained &= _mask(pc.ends_with(uris, os.fsencode(self.suffix)))
+            contained &= mask_of(pc.ends_with(uris, os.fsencode(self.suffix)))
         return contained
 
     def _names(self, uris: pa.Array) -> pa.Array:
@@ -172,7 +172,7 @@ class PhotoListing:
         """
         if isinstance(uris, pa.ChunkedArray):
             uris = uris.combine_chunks()
-        covered = _mask(pc.is_in(uris, value_set=self.photos["uri"].combine_chunks()))
+        covered = mask_of(pc.is_in(uris, value_set=self.photos["uri"].combine_chunks()))
         for root in self.roots:
             rows = np.flatnonzero(~covered)
             covered[rows] = root.covers(uris.take(pa.array(rows)))
@@ -264,6 +264,6 @@ def below(folder: str) -> str:
     return folder.rstrip("/") + "/"
 
 
-def _mask(booleans: pa.Array) -> NDArray[np.bool_]:
+def mask_of(booleans: pa.Array) -> NDArray[np.bool_]:
     """Return Arrow booleans as a writable NumPy mask; null becomes False."""
     return np.array(pc.fill_null(booleans, False).to_numpy(zero_copy_only=False), dtype=np.bool_)

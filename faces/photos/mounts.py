@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from faces.photos.archives import split_member_url
-from faces.photos.uris import is_url, photo_path, unescape_url
+from faces.photos.uris import is_unicode, is_url, photo_path, unescape_url
 
 
 def file_of(uri: str) -> Path | None:
@@ -33,11 +33,7 @@ def _mount_of_folder(folder: Path) -> str | None:
     place = os.path.realpath(folder)
     while not os.path.ismount(place) and place != "/":
         place = os.path.dirname(place)  # noqa: PTH120  # far faster than Path.parent
-    try:
-        place.encode()
-    except UnicodeEncodeError:
-        return None
-    return place
+    return place if is_unicode(place) else None
 
 
 def is_mounted(mount: str) -> bool:

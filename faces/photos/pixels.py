@@ -150,7 +150,8 @@ def deep_colour(content: bytes) -> Pixels | None:
         content: content of a PNG or TIFF.
 
     Returns:
-        (H, W, 3) uint8 RGB, not turned; None if OpenCV does not decode it to three or four samples.
+        (H, W, 3) uint8 RGB; a TIFF's is upright, as Pillow's, and a PNG's is not turned. None if
+        OpenCV does not decode it to three or four samples.
     """
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
 from faces.photos.archives import ARCHIVE_SCHEMES, split_member_url
-from faces.photos.uris import is_file_uri, is_url, photo_path, photo_uri, unescape_url
+from faces.photos.listed import mask_of
+from faces.photos.uris import is_file_uri, is_unicode, is_url, photo_path, photo_uri, unescape_url
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Place:
         if isinstance(uris, pa.ChunkedArray):
             uris = uris.combine_chunks()
         mask = self._plainly_here(uris)
-        if _is_unicode(to.name):
+        if is_unicode(to.name):
             replaced = pc.utf8_replace_slice(uris, 0, len(self.name), to.name)
             moved = pc.if_else(pa.array(mask), replaced, uris)
             others = self._written_otherwise(uris)
@@ -112,16 +113,16 @@ class Place:
 
     def _plainly_here(self, uris: pa.Array) -> NDArray[np.bool_]:
         """Return which uris begin with this place's path or URL, as most of those here do."""
-        if not _is_unicode(self.name):
+        if not is_unicode(self.name):
             return np.zeros(len(uris), dtype=np.bool_)
         below = pc.starts_with(uris, f"{self.name}/")
-        return _mask(pc.or_(below, pc.equal(uris, self.name)))
+        return mask_of(pc.or_(below, pc.equal(uris, self.name)))
 
     def _written_otherwise(self, uris: pa.Array) -> NDArray[np.int64]:
         """Return the rows of members of archives and of names that are not valid Unicode."""
         may = np.zeros(len(uris), dtype=np.bool_)
         for prefix in ("file://", "escaped:", *(f"{scheme}://" for scheme in ARCHIVE_SCHEMES)):
-            may |= _mask(pc.starts_with(uris, prefix))
+            may |= mask_of(pc.starts_with(uris, prefix))
         return np.flatnonzero(may)
 
     def _rest(self, uri: str) -> str | None:
@@ -144,12 +145,3 @@ class Place:
             return None
         rest = name[len(self.name) :]
         return rest if not rest or rest.startswith("/") else None
-
-
-def _mask(booleans: pa.Array) -> NDArray[np.bool_]:
-    """Return Arrow booleans as a writable NumPy mask; null becomes False."""
-    return np.array(pc.fill_null(booleans, False).to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-
-def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)

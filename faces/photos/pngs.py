@@ -78,13 +78,13 @@ def _chunks(content: bytes) -> Iterator[_Chunk]:
 def _is_kept(content: bytes, chunk: _Chunk) -> bool:
     if chunk.kind in _PIXEL_CHUNKS:
         return True
+    if chunk.kind not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+        return False
     data = content[chunk.start + 8 : min(chunk.stop - 4, chunk.start + 8 + _MAX_TEXT_BYTES)]
     if len(data) < chunk.stop - chunk.start - 12:
         return False
     checksum = int.from_bytes(content[chunk.stop - 4 : chunk.stop], "big")
-    if chunk.kind not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") or checksum != zlib.crc32(
-        chunk.kind + data
-    ):
+    if checksum != zlib.crc32(chunk.kind + data):
         return False
     return chunk.kind == b"eXIf" or (
         data.startswith(_ORIENTED_TEXTS) and _unpacks_to_little(chunk.kind, data)

@@ -7,7 +7,13 @@ import struct
 from datetime import datetime
 
 from faces.core.channel import Buffer
-from faces.photos.headers import TooMuchInHeaderError, jpeg_segments, png_exif, tiff_entries
+from faces.photos.headers import (
+    TooMuchInHeaderError,
+    is_tiff,
+    jpeg_segments,
+    png_exif,
+    tiff_entries,
+)
 
 _EXIF_DIRECTORY, _DATE_TIME_ORIGINAL = 0x8769, 0x9003
 """Tags of the directory of EXIF, and in it of the time (CIPA DC-008, 4.6.3 and 4.6.5)."""
@@ -57,7 +63,7 @@ def _exif_of(content: Buffer) -> Buffer:
         for marker, start, stop in jpeg_segments(jpeg):
             if marker == 0xE1 and jpeg[start : start + 6] == b"Exif\0\0":
                 return jpeg[start + 6 : stop]
-    elif head[:4] in (b"II*\0", b"MM\0*"):
+    elif is_tiff(head):
         return content
     elif head[:8] == b"\x89PNG\r\n\x1a\n":
         return png_exif(content)

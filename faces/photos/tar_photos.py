@@ -32,9 +32,7 @@ class ArchiveEnd(StrEnum):
     """How an archive ends."""
 
     WHOLE = "whole"
-    MISSING = (
-        "end mark missing"  # there is no end-of-archive marker: the last members may be missing
-    )
+    MISSING = "end mark missing"  # so the last members may be missing
     FOLLOWED = "followed by bytes that are no member"
 
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from faces.photos.headers import tiff_entries
+from faces.photos.headers import is_tiff, tiff_entries
 
 Tags: TypeAlias = dict[int, tuple[int, ...]]
 """Whole numbers of a directory by tag, at most `_MAX_VALUES` of each."""
@@ -32,11 +32,6 @@ _SENSOR_DATA = (32803, 34892)
 
 _FLOAT = 3
 """Value of SampleFormat for floating-point numbers."""
-
-
-def is_tiff(content: bytes) -> bool:
-    """Return whether a file is a TIFF with 32-bit offsets."""
-    return content[:4] in (b"II*\0", b"MM\0*")
 
 
 def is_raw_file(content: bytes) -> bool:
@@ -69,19 +64,19 @@ def has_further_pages(content: bytes) -> bool:
 
 def bits_per_sample(content: bytes) -> tuple[int, int, bool]:
     """Return bits and number of the samples of a TIFF's pixels, and whether they are fractions."""
-    tags = next(_directories(content, with_sub=False), {}) if is_tiff(content) else {}
+    tags = _first_page(content)
     return _first(tags, _BITS), _first(tags, _SAMPLES), _first(tags, _SAMPLE_FORMAT) == _FLOAT
 
 
 def is_dark_on_light(content: bytes) -> bool:
     """Return whether in a TIFF's first image zero stands for white (PhotometricInterpretation)."""
-    tags = next(_directories(content, with_sub=False), {}) if is_tiff(content) else {}
+    tags = _first_page(content)
     return tags.get(_PHOTOMETRIC) == (0,)
 
 
 def size_of(content: bytes) -> tuple[int, int] | None:
     """Return width and height of a TIFF's first image; None if its directory does not tell."""
-    tags = next(_directories(content, with_sub=False), {}) if is_tiff(content) else {}
+    tags = _first_page(content)
     if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
         return None
     return _first(tags, _WIDTH), _first(tags, _HEIGHT)
@@ -102,6 +97,11 @@ def directory_ends_early(content: bytes) -> bool:
         and _number(field, 0, order) + count * struct.calcsize(_FORMS[kind]) > len(content)
         for _, kind, count, field in tiff_entries(content, start, order)
     )
+
+
+def _first_page(content: bytes) -> Tags:
+    """Return the first directory of a TIFF; empty for any other file."""
+    return next(_directories(content, with_sub=False), {}) if is_tiff(content) else {}
 
 
 def _first(tags: Tags, tag: int) -> int:

@@ -64,10 +64,10 @@ def photo_uri(photo: str | Path) -> str:
     """
     if isinstance(photo, str):
         if is_url(photo):
-            return photo if _is_unicode(photo) else escape_url(photo)
+            return photo if is_unicode(photo) else escape_url(photo)
         photo = photo_path(photo) if is_file_uri(photo) else photo
     text = os.path.abspath(photo)
-    return text if _is_unicode(text) else escape_path(text)
+    return text if is_unicode(text) else escape_path(text)
 
 
 def photo_path(uri: str) -> Path:
@@ -103,7 +103,8 @@ def unescape_url(uri: str) -> str:
     return os.fsdecode(unquote_to_bytes(os.fsencode(uri.removeprefix(_ESCAPED_URL))))
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Return whether a text is valid Unicode, which names of files need not be."""
     try:
         text.encode()
     except UnicodeEncodeError:

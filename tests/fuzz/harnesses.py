@@ -39,7 +39,7 @@ _EXIF = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
 
 def _read_header(content: bytes) -> None:
-    plain = headers.scans_of_plain_jpeg(content, max_pixels=10**7, seconds=30)
+    plain = headers.is_plain_jpeg(content, max_pixels=10**7, seconds=30)
     assert not plain or content.startswith(b"\xff\xd8\xff")
     headers.require_bounded_header(content)
     headers.require_bounded_directory(content)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta
 
-from faces.core.documents import Count, json_text, parse, read_document
+from faces.core.documents import Count, document_of, json_text, parse
 from faces.core.errors import CorruptFileError
 from faces.core.storage import Folder
 
@@ -64,7 +64,8 @@ def test_anything_else_is_refused_with_its_place(content: str | bytes, message: 
 def test_a_corrupt_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text('{"count": null}')
     with pytest.raises(CorruptFileError, match=r"file cannot be read .*count.*; build it anew"):
-        read_document(Folder(tmp_path, remedy="build it anew"), "file", Document)
+        folder = Folder(tmp_path, remedy="build it anew")
+        document_of(folder, "file", folder.read("file"), Document)
 
 
 def test_numbers_that_are_not_finite_are_written_as_null() -> None:

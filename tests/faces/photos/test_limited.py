@@ -19,8 +19,8 @@ from faces.photos.decoding import decode_photo
 from faces.photos.headers import (
     TooMuchInHeaderError,
     exif_orientation,
+    is_plain_jpeg,
     require_bounded_header,
-    scans_of_plain_jpeg,
 )
 from faces.photos.limited import decode_limited, open_photo
 from faces.photos.rejection import PhotoRejectedError, RejectReason
@@ -142,11 +142,11 @@ def test_jpegs_of_cameras_are_plain_and_others_are_not(portrait: PIL.Image.Image
         "nothing": b"",
     }
     for content in (plain, progressive, with_exif):
-        assert scans_of_plain_jpeg(content, max_pixels=200_000, seconds=30)
-        assert not scans_of_plain_jpeg(content, max_pixels=199_999, seconds=30)
-        assert not scans_of_plain_jpeg(content, max_pixels=200_000, seconds=0.001)
+        assert is_plain_jpeg(content, max_pixels=200_000, seconds=30)
+        assert not is_plain_jpeg(content, max_pixels=199_999, seconds=30)
+        assert not is_plain_jpeg(content, max_pixels=200_000, seconds=0.001)
     for what, content in others.items():
-        assert not scans_of_plain_jpeg(content, max_pixels=10**9, seconds=30), what
+        assert not is_plain_jpeg(content, max_pixels=10**9, seconds=30), what
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
