@@ -21,6 +21,7 @@ from faces.models.face import Box
 from faces.models.ranking import faces_of
 from faces.models.registry import load_pipeline_for
 from faces.photos.limited import open_photo
+from faces.photos.metadata import is_places_column
 from indexer.delete import open_all
 from indexer.faces_file import faces_schema, with_columns
 from indexer.folder import open_segments
@@ -253,4 +254,8 @@ def _for_json(row: dict[str, Any]) -> dict[str, Any]:
             return list(map(value_of, value))
         return value.isoformat() if hasattr(value, "isoformat") else value
 
-    return {name: value_of(value) for name, value in row.items() if name != "similarity"}
+    return {
+        name: value_of(value)
+        for name, value in row.items()
+        if name != "similarity" and not is_places_column(name)
+    }

@@ -99,10 +99,7 @@ class TraceSearch:
             for batch, vectors in segment.rows():
                 table = pa.Table.from_batches([batch])
                 self._look_at_faces(segment.faces.path, table)
-                self._look_for_names(
-                    segment.faces.path,
-                    table.drop_columns([n for n in FACES_SCHEMA.names if n in table.column_names]),
-                )
+                self._look_for_names(segment.faces.path, table.drop_columns(FACES_SCHEMA.names))
                 also_at = pc.list_flatten(table["also_at"])
                 self._look(segment.faces.path, "also_at", also_at, self.traces.uris)
                 self._look_at_embeddings(segment.path / VECTORS_FILE, vectors)
@@ -130,8 +127,11 @@ class TraceSearch:
 
     def _look_for_names(self, path: Path, metadata: pa.Table) -> None:
         for column in metadata.column_names if self.traces.names else ():
-            if pa.types.is_string(metadata[column].type):
-                texts = metadata[column].unique().drop_null().to_pylist()
+            values = metadata[column]
+            if pa.types.is_list(values.type):  # the values at several places
+                values = pc.list_flatten(values)
+            if pa.types.is_string(values.type):
+                texts = values.unique().drop_null().to_pylist()
                 if any(name.is_in(text) for name in self.traces.names for text in texts):
                     self._raise_for(path, column)
 

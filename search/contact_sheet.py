@@ -100,12 +100,14 @@ def write_contact_sheet(
         WrongUsageError: the file cannot be written at this path, or there is no such column.
     """
     require_picture_name(path)
-    known = {PERSON: None} | {
-        name: None for probe in probes for match in probe.matches for name in match.metadata
-    }
-    shown = columns_to_show(columns, list(known))
+    found = [list(probe.matches) for probe in probes]
+    known = {PERSON: None} | {n: None for faces in found for face in faces for n in face.metadata}
+    shown = columns_to_show(columns, list(known)) if any(found) else ()
     asked = None if photo is None else as_photo(photo)
-    bands = (_cells(asked, number, probe, shown) for number, probe in enumerate(probes, start=1))
+    bands = (
+        _cells(asked, number, probe.box, faces, shown)
+        for number, (probe, faces) in enumerate(zip(probes, found, strict=True), start=1)
+    )
     if path.suffix.lower() == ".html":
         with put_file(path) as file:
             figures = (
@@ -126,14 +128,14 @@ def write_contact_sheet(
 
 
 def _cells(
-    photo: Photo | None, number: int, probe: ShownFace, columns: Sequence[str]
+    photo: Photo | None, number: int, box: Box, faces: Sequence[FoundFace], columns: Sequence[str]
 ) -> list[_Cell]:
     """Return the cells of a band: the probe's face, if there is a photo, then its matches."""
     cells = []
     if photo is not None:
-        tile = _face_tile(photo, probe.box)
+        tile = _face_tile(photo, box)
         cells.append(_Cell(tile, f"face {number}", ("in the photo asked about",), is_probe=True))
-    for match in probe.matches:
+    for match in faces:
         name, folder = place_of(match.uri)
         values = filter(None, (in_words(value_of(match, column)) for column in columns))
         rank, similarity = getattr(match, "rank", None), getattr(match, "similarity", None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from faces.core.errors import WrongUsageError
@@ -86,9 +86,17 @@ def in_words(value: Any) -> str:
 
 
 def place_of(uri: str) -> tuple[str, str]:
-    """Return the name of a photo, and the folder, archive or address that it is in."""
-    file = file_of(uri)
-    name = photo_name(uri)
+    """Return the name of a photo, and the folder, archive or address that it is in.
+
+    What is no valid Unicode in them is escaped, so that it can be written to any file.
+    """
+    file, name = file_of(uri), photo_name(uri)
     if file is None:
-        return name, unescape_url(uri).rpartition("/")[0]
-    return name, str(Path(file).parent if file.name == name else file)
+        folder = unescape_url(uri).rpartition("/")[0]
+    else:
+        folder = str(file.parent if file.name == name else file)
+    return _as_unicode(name), _as_unicode(folder)
+
+
+def _as_unicode(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")

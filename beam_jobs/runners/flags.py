@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
     SparkRunnerOptions,
+    StandardOptions,
 )
 
 from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
@@ -24,8 +25,13 @@ _OF_RUNNERS = {"FlinkRunner": FlinkRunnerOptions, "SparkRunner": SparkRunnerOpti
 JOB_SERVICE_SECONDS = 60.0
 """Seconds that a job service may take to answer, as one that was just started."""
 
-_WITH_JOB_SERVICE = ("FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
-"""Runners whose job service may have options that Beam's Python knows nothing of."""
+_WITH_JOB_SERVICE = ("flink", "spark", "portable", "prism")
+"""Runners, by `_kind_of`, whose job service may have options that Beam's Python does not know."""
+
+
+def _kind_of(runner: str | None) -> str:
+    """Return a runner's name as Beam reads it: `FlinkRunner`, `flink` and its class are `flink`."""
+    return (runner or "").rpartition(".")[2].lower().removesuffix("runner")
 
 
 def require_listed(options: PipelineOptions, runner: str = "") -> None:
@@ -48,7 +54,7 @@ def require_listed(options: PipelineOptions, runner: str = "") -> None:
         logger.disabled = False
     for name in sorted(given.keys() - existing.keys()):
         alike = get_close_matches(name, listed, n=1, cutoff=0.85)
-        if runner.rpartition(".")[2] in _WITH_JOB_SERVICE and not alike:
+        if _kind_of(runner) in _WITH_JOB_SERVICE and not alike:
             continue
         hint = f"; did you mean --{alike[0]}?" if alike else ""
         if not runner:
@@ -80,9 +86,8 @@ def spread_on_dask(flags: Sequence[str]) -> list[str]:
         flags: the flags as they were given; partitions that they ask for are left as they are.
     """
     names = [flag.partition("=")[0] for flag in flags]
-    runner = next((flag for flag in flags if flag.startswith("--runner")), "")
-    is_dask = runner.endswith("DaskRunner")
-    if not is_dask or {"--dask_partition_size", "--dask_npartitions"} & set(names):
+    runner = PipelineOptions(list(flags)).view_as(StandardOptions).runner
+    if _kind_of(runner) != "dask" or {"--dask_partition_size", "--dask_npartitions"} & set(names):
         return list(flags)
     return [*flags, "--dask_partition_size=1"]
 

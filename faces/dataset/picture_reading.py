@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import as_pictures, read_deleted_pictures, relative_boxes
 from faces.dataset.deletions import content_digest, face_digest, read_deletions
-from faces.dataset.face_ids import first_face_id
+from faces.dataset.face_ids import detection_settings, possible_face_ids
 from faces.dataset.layout import part_file
 from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.rewrite import replace_photos
@@ -27,9 +27,6 @@ from faces.dataset.schema import (
 )
 from faces.dataset.store import Dataset
 from faces.photos.thumbnails import Thumbnail, read_thumbnail
-
-_MAX_DELETED_NUMBER = 200
-"""Numbers of a photo's faces, from 0, among which a deleted face without a place is looked for."""
 
 
 def pictures_read(faces: pa.Table, on_progress: OnProgress) -> pa.Table:
@@ -107,10 +104,12 @@ class _DeletedFaces:
     Attributes:
         by_content: boxes as shares of the photo, by `content_digest`.
         unplaced: `face_digest` of the deleted faces without a place.
+        detection: the dataset's way of detecting, from `detection_settings`.
     """
 
     by_content: Mapping[str, Sequence[NDArray[np.float32]]]
     unplaced: frozenset[str]
+    detection: str
 
     @classmethod
     def of(cls, dataset: Dataset) -> _DeletedFaces:
@@ -121,7 +120,8 @@ class _DeletedFaces:
         for content, box in zip(pictures["content"].to_pylist(), boxes, strict=True):
             by_content[content].append(box)
         digests = set(read_deletions(dataset.path).final_digests.to_pylist())
-        return cls(by_content, frozenset(digests.difference(pictures["digest"].to_pylist())))
+        unplaced = frozenset(digests.difference(pictures["digest"].to_pylist()))
+        return cls(by_content, unplaced, detection_settings(dataset.contract, dataset.selection))
 
     def boxes(self, photo_id: str) -> Sequence[NDArray[np.float32]]:
         """Return the boxes of the faces that were deleted from a content."""
@@ -131,7 +131,7 @@ class _DeletedFaces:
         """Return whether a face was deleted from a content, nobody knows where in it."""
         if not self.unplaced:
             return False
-        possible = (first_face_id(photo_id, number) for number in range(_MAX_DELETED_NUMBER))
+        possible = possible_face_ids(photo_id, [self.detection])
         return any(face_digest(face_id) in self.unplaced for face_id in possible)
 
 

@@ -139,9 +139,9 @@ def _download_archive(archive: PackageArchive, work_dir: Path) -> Path:
         try:
             return _run_pip(pip, archive, Path(tempfile.mkdtemp(dir=work_dir)))
         except OSError as error:
-            failures.append(str(error))
             if "No module named pip" not in str(error):
-                break  # pip itself works
+                raise  # pip itself works, and asks what the user has named
+            failures.append(str(error))
     try:
         return download_from_index(archive.requirement, archive.sha256, work_dir)
     except (OSError, HTTPException, ValueError) as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 from urllib.request import Request, urlopen
+
+import msgspec
 
 _DEFAULT_INDEX = "https://pypi.org/simple"
 
@@ -65,14 +67,32 @@ def _get(url: str, max_bytes: int = -1, **headers: str) -> bytes:
         return content
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file in an index's list, as JSON."""
+
+    url: str
+    hashes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """An index's list of files, as JSON (PEP 691)."""
+
+    files: list[_File]
+
+
 def _address_of(page: bytes, sha256: str) -> str | None:
-    """Return the address of the file with a digest, by an index's list of files."""
+    """Return the address of the file with a digest, by an index's list of files.
+
+    Raises:
+        ValueError: the index sent JSON that is no list of files.
+    """
     try:
-        files = json.loads(page)["files"]
-    except ValueError:
+        files = msgspec.json.decode(page, type=_Listing).files
+    except msgspec.ValidationError as error:
+        raise ValueError("the index sent no list of files") from error
+    except ValueError:  # HTML
         links = re.findall(rb'href="([^"]+)#sha256=([0-9a-f]{64})', page)
-        files = [
-            {"url": address.decode(), "hashes": {"sha256": digest.decode()}}
-            for address, digest in links
-        ]
-    return next((file["url"] for file in files if file["hashes"].get("sha256") == sha256), None)
+        files = [_File(url.decode(), {"sha256": digest.decode()}) for url, digest in links]
+    return next((file.url for file in files if file.hashes.get("sha256") == sha256), None)

@@ -36,12 +36,14 @@ def test_an_unknown_flag_of_beam_is_wrong_usage(tmp_path: Path, demo_photos: Pat
 
 def test_a_job_service_may_have_options_that_beam_does_not_know() -> None:
     options = PipelineOptions(["--runner=FlinkRunner", "--of_the_service=1"])
-    require_listed(options, "apache_beam.runners.portability.flink_runner.FlinkRunner")
+    for runner in ("apache_beam.runners.portability.flink_runner.FlinkRunner", "flink"):
+        require_listed(options, runner)
 
 
 def test_dask_gets_a_partition_for_each_shard_unless_it_is_told_otherwise() -> None:
     dask = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
-    assert spread_on_dask([dask, "--x=1"]) == [dask, "--x=1", "--dask_partition_size=1"]
+    for named in ([dask], ["--runner", "DaskRunner"], ["--runner=dask"]):
+        assert spread_on_dask([*named, "--x=1"]) == [*named, "--x=1", "--dask_partition_size=1"]
     for given in (
         [dask, "--dask_partition_size=9"],
         [dask, "--dask_npartitions=2"],

@@ -12,8 +12,11 @@ import pytest
 
 from beam_jobs.reembed import reembed
 from faces.core.errors import OlderFormatError
+from faces.dataset.deletions import face_digest
+from faces.dataset.face_ids import first_face_id, later_face_id
 from faces.dataset.layout import DELETED_PICTURES_FILE
 from faces.dataset.picture_hash import unpack_hashes
+from faces.dataset.picture_reading import _DeletedFaces
 from faces.dataset.schema import ADDED_COLUMNS
 from faces.dataset.store import Dataset
 from faces.dataset.upgrade import DatasetUpgrade
@@ -85,6 +88,12 @@ def test_an_upgraded_dataset_is_embedded_anew_with_its_ids_and_deletions(
     reembed(dataset, new, workers=1)
     assert boxes_by_id(new).keys() == ids
     assert Dataset.open(new).contract.preprocessing_version == 3
+
+
+def test_a_deleted_face_of_any_way_of_detecting_is_known_to_have_no_place() -> None:
+    for face_id in (first_face_id("photo", 999), later_face_id("photo", 3, "this way")):
+        deleted = _DeletedFaces({}, frozenset({face_digest(face_id)}), "this way")
+        assert deleted.is_unplaced("photo") and not deleted.is_unplaced("another")
 
 
 def test_an_upgraded_dataset_of_the_same_preprocessing_goes_on(

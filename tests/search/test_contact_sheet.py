@@ -217,6 +217,20 @@ def test_a_web_page_has_everything_in_itself(tmp_path: Path) -> None:
         write_contact_sheet(path, BLUE_PHOTO, [probe_of(found)])
 
 
+def test_columns_of_no_matches_are_no_error(tmp_path: Path) -> None:
+    (path,) = write_contact_sheet(
+        tmp_path / "sheet.png", BLUE_PHOTO, [probe_of()], columns=["album"]
+    )
+    assert path.is_file()
+
+
+def test_names_that_are_no_unicode_are_escaped_in_a_web_page(tmp_path: Path) -> None:
+    probe = probe_of(match(1, "file:///photos%FE/a%FF.jpg"))
+    (path,) = write_contact_sheet(tmp_path / "sheet.html", BLUE_PHOTO, [probe])
+    text = path.read_text(encoding="utf-8")
+    assert "<span>a\\xff.jpg</span>" in text and "<span>/photos\\xfe</span>" in text
+
+
 def test_folder_and_columns_stand_below_a_match(tmp_path: Path) -> None:
     found = match(1, solid(tmp_path, "red.png", (200, 0, 0)))
     bare, labelled = (

