@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from faces.core.errors import WrongUsageError
 from faces.dataset.deletions import read_deletions
 from faces.dataset.earlier_faces import ContentLookup, content_lookup
-from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, current_photos, forgotten_uris
+from faces.dataset.schema import (
+    PHOTO_SCHEMA,
+    PhotoStatus,
+    current_photos,
+    dropped_uris,
+    forgotten_uris,
+)
 from faces.dataset.store import Dataset
 from faces.photos.folders import has_photos
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
@@ -127,14 +133,14 @@ def make_plan(
     columns |= _metadata_columns(metadata, listing, listed, previous)
     same = _unchanged(columns, previous, out_of_reach)
     same = pc.and_not(same, pc.fill_null(let_in.take(row), False))
-    gone = _dropped_and_still_gone(dataset, listed, is_new)
+    gone = _dropped_and_still_gone(rows, listed, is_new)
     is_new, same = pc.and_not(is_new, gone), pc.or_(same, gone)
     retried = pc.and_(
         same, pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
     )
     selected = pc.or_(pc.invert(same), retried)
-    num_new, num_retried, num_to_do = (
-        pc.sum(mask).as_py() or 0 for mask in (is_new, retried, selected)
+    num_new, num_retried, num_to_do, num_gone = (
+        pc.sum(mask).as_py() or 0 for mask in (is_new, retried, selected, gone)
     )
     if TAKEN in columns:
         columns[TAKEN] = _taken_by_lists(columns[TAKEN], listing, previous)
@@ -155,8 +161,8 @@ def make_plan(
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
         num_retried=num_retried,
-        num_unchanged=len(listed) - num_to_do - (pc.sum(gone).as_py() or 0),
-        num_gone=pc.sum(gone).as_py() or 0,
+        num_unchanged=len(listed) - num_to_do - num_gone,
+        num_gone=num_gone,
         # A URL in a photo list never has a size, so only files count.
         num_out_of_reach=sum(
             map(is_path, listed["uri"].filter(pc.and_(same, out_of_reach)).to_pylist())
@@ -172,15 +178,14 @@ def _with_mounts(to_do: pa.Table) -> pa.Table:
 
 
 def _dropped_and_still_gone(
-    dataset: Dataset | None, listed: pa.Table, is_new: pa.ChunkedArray
+    stored: pa.Table, listed: pa.Table, is_new: pa.ChunkedArray
 ) -> pa.Array:
     """Return an (n,) bool mask of the listed photos that were dropped because they are gone."""
     gone = np.zeros(len(listed), dtype=bool)
-    if dataset is not None:
-        unread = pc.and_(is_new, pc.equal(listed["num_bytes"], -1))
-        rows = pc.indices_nonzero(unread)
+    rows = pc.indices_nonzero(pc.and_(is_new, pc.equal(listed["num_bytes"], -1)))
+    if len(rows):
         uris = listed["uri"].take(rows)
-        dropped = dataset.dropped_uris() if len(rows) else pa.array([], pa.string())
+        dropped = dropped_uris(stored)
         known = pc.is_in(uris, value_set=dropped)
         known = pc.or_(known, pc.is_in(forgotten_uris(uris), value_set=dropped))
         paths = pa.array(list(map(is_path, uris.to_pylist())), pa.bool_())

@@ -8,7 +8,6 @@ from faces.core.errors import WrongUsageError
 from faces.core.kinds import is_dataset, is_index
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.picture_reading import hash_photos
 from faces.dataset.upgrade import DatasetUpgrade, upgrade_dataset
 from indexer.upgrade import IndexUpgrade, upgrade_index
 
@@ -44,6 +43,4 @@ def upgrade(
     if not is_dataset(folder):
         problem = "is neither a dataset nor an index" if folder.exists() else "does not exist"
         raise WrongUsageError(f"{path} {problem}; name the folder of one")
-    return upgrade_dataset(
-        folder, hash_photos=hash_photos if read_photos else None, on_progress=on_progress
-    )
+    return upgrade_dataset(folder, read_photos=read_photos, on_progress=on_progress)

@@ -13,7 +13,7 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import FaceTroveError
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from faces.dataset.contradictions import contradictions
+from faces.dataset.contradictions import CONTRADICTIONS_SCHEMA, contradictions
 from faces.dataset.deleted_pictures import add_deleted_pictures, num_recognisable, pictures_of
 from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletion_steps import Withheld, withhold
@@ -178,9 +178,9 @@ def plan_deletion(
         unhashed=unhashed,
         request=DeletionRequest.of(as_list(faces), as_list(photos), where),
         unnamed_indexes=unnamed_indexes(source, [path for path, _ in opened]),
-        contradictory=contradictions(
-            source, pa.array([], pa.string()) if where is None else places["photo_id"].unique()
-        ),
+        contradictory=CONTRADICTIONS_SCHEMA.empty_table()
+        if where is None
+        else contradictions(source, places["photo_id"].unique()),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from faces.dataset.schema import PhotoStatus, face_schema
+from faces.dataset.schema import face_schema, gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.photos.listed import below
@@ -115,17 +115,16 @@ def drop_photos(dataset: str | Path, uris: Sequence[str]) -> int:
     opened = Dataset.open(dataset)
     with DatasetWriter.open(opened.path, opened.settings) as writer:
         known = set(writer.dataset.photos([])["uri"].to_pylist())
-        gone = [uri for uri in uris if uri in known and not _is_there(uri)]
+        gone = [uri for uri in uris if uri in known and not is_there(uri)]
         if gone:
-            nothing = {"num_bytes": -1, "mtime_ns": -1, "num_faces": 0, "is_copy": False}
-            rows = [{"uri": uri, **nothing, "status": PhotoStatus.GONE.value} for uri in gone]
-            photos = pa.Table.from_pylist(rows, writer.dataset.photo_schema)
+            photos = gone_rows(pa.array(gone, pa.string()), writer.dataset.photo_schema)
             faces = face_schema(opened.contract.dimension).empty_table()
             writer.write_part(writer.part_name(0), photos, faces, {})
         writer.finish(None)
     return len(gone)
 
 
-def _is_there(uri: str) -> bool:
+def is_there(uri: str) -> bool:
+    """Return whether the file that a photo is read from is there now; an address never is."""
     file = file_of(uri)
     return file is not None and _exists(os.fspath(file)) is True

@@ -19,9 +19,9 @@ from faces.dataset.layout import part_file
 from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.rewrite import replace_photos
 from faces.dataset.schema import (
-    PhotoStatus,
     face_schema,
     matrix_of,
+    owns_faces,
     read_table,
     with_column,
 )
@@ -78,9 +78,7 @@ def hash_photos(dataset: Dataset, on_progress: OnProgress) -> int:
         on_progress(Progress("reading photos without a hash", number, len(parts)))
         name = part_file("photos", part)
         photos = read_table(dataset.folder, name, dataset.photo_schema)
-        embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
-        owns = pc.and_not(embedded, photos["is_copy"])
-        lacking = pc.and_(owns, pc.is_null(photos["picture_hash"]))
+        lacking = pc.and_(owns_faces(photos), pc.is_null(photos["picture_hash"]))
         if not pc.any(lacking).as_py():
             continue
         hashes = photos["picture_hash"].to_pylist()

@@ -6,21 +6,19 @@ so are one part, so that a relocation is there as a whole or not at all.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.core.errors import WrongUsageError
-from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, face_schema
+from faces.dataset.missing import is_there
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, face_schema, gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
-from faces.photos.archives import split_member_url
+from faces.photos.mounts import file_of
 from faces.photos.places import Place
-from faces.photos.uris import is_url, photo_path, unescape_url
 
 _LOOKED_FOR = 100
 """Number of photos that are looked for at the new place, without reading them."""
@@ -125,7 +123,7 @@ def _moved_rows(dataset: Dataset, old: Place, new: Place) -> tuple[Relocation, p
             f"dataset {dataset.path} has no photo in {old.name}, nor in {new.name}; give the old "
             "place, as the uris that searches show begin, and then the new one"
         )
-    looked_for = list(filter(_is_local, uris[:_LOOKED_FOR].to_pylist()))
+    looked_for = [uri for uri in uris[:_LOOKED_FOR].to_pylist() if file_of(uri) is not None]
     relocation = Relocation(
         old=old.name,
         new=new.name,
@@ -133,23 +131,10 @@ def _moved_rows(dataset: Dataset, old: Place, new: Place) -> tuple[Relocation, p
         num_known=num_known,
         num_there_already=num_there,
         num_looked_for=len(looked_for),
-        num_found=sum(map(_is_there, looked_for)),
+        num_found=sum(map(is_there, looked_for)),
     )
-    gone = _gone_rows(moving["uri"], schema)
+    gone = gone_rows(moving["uri"], schema)
     return relocation, pa.concat_tables([gone, _rows_at(uris, moving, staying.take(known))])
-
-
-def _gone_rows(uris: pa.ChunkedArray, schema: pa.Schema) -> pa.Table:
-    """Return rows that say that photos are no longer at their uris."""
-    values: dict[str, Any] = {"num_bytes": -1, "mtime_ns": -1, "num_faces": 0, "is_copy": False}
-    values["status"] = PhotoStatus.GONE.value
-    columns = [
-        uris
-        if field.name == "uri"
-        else pa.repeat(pa.scalar(values.get(field.name), field.type), len(uris))
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
 
 
 def _rows_at(uris: pa.Array, moving: pa.Table, known: pa.Table) -> pa.Table:
@@ -178,18 +163,3 @@ def _rows_at(uris: pa.Array, moving: pa.Table, known: pa.Table) -> pa.Table:
 def _labels(schema: pa.Schema) -> list[str]:
     """Return the names of the columns of photo lists, which come last."""
     return list(schema.names[len(PHOTO_SCHEMA) :])
-
-
-def _is_local(uri: str) -> bool:
-    return not is_url(_file_of(uri))
-
-
-def _is_there(uri: str) -> bool:
-    return os.path.exists(photo_path(_file_of(uri)))  # noqa: PTH110
-
-
-def _file_of(uri: str) -> str:
-    """Return the uri of the file that a photo is, or lies in."""
-    url = unescape_url(uri)
-    member = split_member_url(url) if is_url(url) else None
-    return url if member is None else member.target

@@ -273,6 +273,41 @@ def current_photos(rows: pa.Table) -> pa.Table:
     return rows.append_column("faces_part", faces_part["part"].take(content))
 
 
+def dropped_uris(rows: pa.Table) -> pa.Array:
+    """Return the uris of photos that were dropped because they were gone: (n,) string.
+
+    Of those that were dropped before a purge, it is `forgotten_uris`.
+
+    Args:
+        rows: rows of `Dataset.photo_rows`, oldest part first.
+    """
+    rows = rows.take(last_rows(rows, "uri"))
+    return rows["uri"].filter(pc.equal(rows["status"], PhotoStatus.GONE.value)).combine_chunks()
+
+
+def gone_rows(uris: pa.Array | pa.ChunkedArray, schema: pa.Schema) -> pa.Table:
+    """Return rows that say that photos are no longer at their uris.
+
+    Args:
+        uris: (n,) string.
+        schema: the dataset's `photo_schema`.
+    """
+    values: dict[str, Any] = {"num_bytes": -1, "mtime_ns": -1, "num_faces": 0, "is_copy": False}
+    values["status"] = PhotoStatus.GONE.value
+    columns = [
+        uris
+        if field.name == "uri"
+        else pa.repeat(pa.scalar(values.get(field.name), field.type), len(uris))
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def owns_faces(rows: pa.Table) -> pa.ChunkedArray:
+    """Return (n,) bool: which photos have faces in the part of their row."""
+    return pc.and_not(pc.equal(rows["status"], PhotoStatus.EMBEDDED.value), rows["is_copy"])
+
+
 _FORGOTTEN = "gone:"
 """Beginning of the uri of a row that a purge leaves of a photo that was dropped: a digest follows.
 So a photo list that still names the photo does not bring it back."""
@@ -297,9 +332,7 @@ def last_rows(rows: pa.Table, key: str) -> pa.Array:
 
 def faces_parts(rows: pa.Table) -> pa.Table:
     """Return the newest part with the faces of each content, by superseded rows too."""
-    owners = rows.filter(
-        pc.and_(pc.equal(rows["status"], PhotoStatus.EMBEDDED.value), pc.invert(rows["is_copy"]))
-    )
+    owners = rows.filter(owns_faces(rows))
     return owners.take(last_rows(owners, "photo_id")).select(["photo_id", "part"])
 
 

@@ -42,7 +42,6 @@ from faces.dataset.schema import (
     current_photos,
     embedding_matrix,
     face_schema,
-    last_rows,
     one_row_per_content,
     read_report,
     read_table,
@@ -222,19 +221,6 @@ class Dataset:
             table = read_table(self.folder, part_file("photos", part), schema)
             tables.append(table.append_column("part", pa.repeat(pa.scalar(part), len(table))))
         return pa.concat_tables(tables)
-
-    def dropped_uris(self) -> pa.Array:
-        """Return the uris of photos that were dropped because they were gone: (n,) string.
-
-        Of those that were dropped before a purge, it is `faces.dataset.schema.forgotten_uris`.
-
-        Raises:
-            CorruptFileError: a part cannot be read.
-        """
-        rows = self.photo_rows([])
-        rows = rows.take(last_rows(rows, "uri"))
-        gone = pc.equal(rows["status"], PhotoStatus.GONE.value)
-        return rows["uri"].filter(gone).combine_chunks()
 
     def faces(
         self, columns: Sequence[str] | None = None, *, photos: pa.Table | None = None

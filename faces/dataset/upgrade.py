@@ -14,7 +14,6 @@ of another contract can be embedded anew with their face_ids, see `beam_jobs.ree
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,16 @@ from faces.dataset.header import (
     write_header,
 )
 from faces.dataset.layout import HEADER_FILE, PART_KINDS, dataset_folder, part_file
+from faces.dataset.picture_reading import hash_photos
 from faces.dataset.rewrite import replace_faces, replace_photos
 from faces.dataset.schema import (
     ADDED_COLUMNS,
     PHOTO_SCHEMA,
     PhotoStatus,
+    current_photos,
     face_schema,
     matrix_of,
+    owns_faces,
     present_columns,
     read_report,
     read_table,
@@ -96,21 +98,17 @@ class DatasetUpgrade:
         return asdict(self)
 
 
-HashPhotos = Callable[[Dataset, OnProgress], int]
-"""Adds the picture hashes that photos lack; returns the number of photos that got one."""
-
-
 def upgrade_dataset(
     path: Path,
     *,
-    hash_photos: HashPhotos | None = None,
+    read_photos: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> DatasetUpgrade:
     """Carry a dataset over to the current format, in place.
 
     Args:
         path: path of the dataset's folder.
-        hash_photos: adds the picture hashes that photos lack; None: they stay without.
+        read_photos: whether to read photos, for the picture hashes that they lack.
         on_progress: called before each part.
 
     Raises:
@@ -129,7 +127,7 @@ def upgrade_dataset(
         num_rewritten = _upgrade_parts(dataset, on_progress)
         if header.format_version != FORMAT_VERSION:
             write_header(path, settings, header.run)
-        num_hashed = 0 if hash_photos is None else hash_photos(dataset, on_progress)
+        num_hashed = hash_photos(dataset, on_progress) if read_photos else 0
         counts = dataset.counts()
         return DatasetUpgrade(
             dataset=str(path),
@@ -154,7 +152,7 @@ def _upgrade_parts(dataset: Dataset, on_progress: OnProgress) -> int:
     for number, part in enumerate(parts):
         on_progress(Progress("upgrading the dataset", number, len(parts)))
         photos, photos_changed = _upgraded_photos(dataset, part, with_faces)
-        owners = photos.filter(_owns_faces(photos))
+        owners = photos.filter(owns_faces(photos))
         faces = _upgraded_faces(dataset, part, owners)
         with_faces.update(owners["photo_id"].to_pylist())
         if photos_changed:
@@ -163,11 +161,6 @@ def _upgrade_parts(dataset: Dataset, on_progress: OnProgress) -> int:
             replace_faces(dataset.folder, part_file("faces", part), faces)
         num_rewritten += photos_changed or faces is not None
     return num_rewritten
-
-
-def _owns_faces(photos: pa.Table) -> pa.Array:
-    embedded = pc.equal(photos["status"], PhotoStatus.EMBEDDED.value)
-    return pc.and_not(embedded, photos["is_copy"])
 
 
 def _upgraded_photos(dataset: Dataset, part: str, with_faces: set[str]) -> tuple[pa.Table, bool]:
@@ -258,11 +251,11 @@ def _write_photos(dataset: Dataset, part: str, photos: pa.Table, faces: pa.Table
 
 def _num_without_hash(dataset: Dataset) -> int:
     """Return the number of contents with faces that have no picture hash."""
-    photos = dataset.photo_rows(["picture_hash"])
-    photos = photos.filter(_owns_faces(photos))
+    rows = dataset.photo_rows(["picture_hash"])
+    photos = rows.filter(owns_faces(rows))
     hashed = pc.is_valid(photos["picture_hash"])
     contents = photos["photo_id"].filter(pc.invert(hashed)).unique()
     known = photos["photo_id"].filter(hashed).combine_chunks()
-    current = dataset.photos_in_parts([])["photo_id"].combine_chunks()
+    current = current_photos(rows)["photo_id"].combine_chunks()
     lacking = pc.and_not(pc.is_in(contents, value_set=current), pc.is_in(contents, value_set=known))
     return int(pc.sum(lacking).as_py() or 0)

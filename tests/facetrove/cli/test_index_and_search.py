@@ -154,6 +154,7 @@ def test_a_portrait_finds_what_is_held_and_what_to_delete(
     assert sheet.stat().st_size > 10_000
     answer = json.loads(report.read_text())
     assert {face["person"] for face in answer["faces"]} == {"obama"}
+    assert not any("facetrove" in name for face in answer["faces"] for name in face)
     assert all(face["box"] and not face["deleted_but_not_purged"] for face in answer["faces"])
     require_message("held", *like, exit_code=2, says=["--fpir", "--min-similarity"])
     by_rate = json.loads(run_facetrove("held", *like, "--fpir", "0.01", "--json").stdout)
