@@ -28,7 +28,7 @@ from indexer.folder import open_segments
 from indexer.manifest import Manifest
 from indexer.stranger_rates import StrangerRates, threshold_at
 from search.contact_sheet import write_contact_sheet
-from search.results import Match, match_of
+from search.results import Match, stored_fields
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,10 @@ def find_held(
         fpir=fpir,
         probe_box=box,
         faces=tuple(
-            match_of(
-                row,
-                source.metadata.names,
+            Match(
                 rank=rank,
                 similarity=min(float(row["similarity"]), 1.0),
+                **stored_fields(row, source.metadata.names),
             )
             for rank, row in enumerate(rows, start=1)
         ),

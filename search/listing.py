@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from faces.models.face import Box
 from indexer.snapshot import Snapshot
 from search.answering import GROUP_COLUMN, OnePer
-from search.results import FACE_COLUMNS, match_of, metadata_for_json
+from search.results import FACE_COLUMNS, metadata_for_json, stored_fields
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def list_faces(
     )
     seen: set[str] = set()
     faces: list[ListedFace] = []
-    for number in sorted(range(len(found)), key=lambda number: (uris[number], found[number])):
+    for number in sorted(range(len(found)), key=uris.__getitem__):
         if len(faces) == k:
             break
         group = groups[number]
@@ -81,5 +81,4 @@ def list_faces(
 def _listed_face(snapshot: Snapshot, position: int) -> ListedFace:
     names = snapshot.metadata.names
     face = snapshot.face(position, (*FACE_COLUMNS, *names))
-    match = match_of(face, names, rank=1, similarity=1.0)
-    return ListedFace(**{field.name: getattr(match, field.name) for field in fields(ListedFace)})
+    return ListedFace(**stored_fields(face, names))

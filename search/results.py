@@ -153,53 +153,35 @@ class CandidateList(Tabular, Sequence[Match]):
         names = self._snapshot.metadata.names
         face = self._snapshot.face(int(self._positions[number]), (*FACE_COLUMNS, *names))
         fpir, strangers = (None, None) if self._rates is None else self._rates[number]
-        return match_of(
-            face,
-            names,
+        return Match(
             rank=self._first_rank + number,
             similarity=float(self.similarities[number]),
             fpir=fpir,
             fpir_basis=self._snapshot.rates.basis,
             strangers=strangers,
+            **stored_fields(face, names),
         )
 
 
-def match_of(
-    face: Mapping[str, Any],
-    metadata: Iterable[str],
-    *,
-    rank: int,
-    similarity: float,
-    fpir: float | None = None,
-    fpir_basis: FpirBasis | None = None,
-    strangers: str | None = None,
-) -> Match:
-    """Make a match of what is stored of a face.
+def stored_fields(face: Mapping[str, Any], metadata: Iterable[str]) -> dict[str, Any]:
+    """Return the fields of a `Match`, by name, that an index or dataset stores of a face.
 
     Args:
         face: the face's columns by name.
         metadata: names of the columns that are the photo's metadata.
-        rank: rank of the match, from 1.
-        similarity: similarity of the face to the probe, [-1, 1].
-        fpir, fpir_basis, strangers: as in `Match`.
     """
     values = {name: face.get(name) for name in metadata}
     person = values.pop("person", None)
-    return Match(
-        rank=rank,
-        similarity=similarity,
-        uri=face["uri"],
-        box=Box(*face["box"]),
-        face_id=face["face_id"],
-        photo_id=face["photo_id"],
-        score=face["score"],
-        also_at=tuple(face["also_at"] or ()),
-        person=None if person is None else str(person),
-        metadata=values,
-        fpir=fpir,
-        fpir_basis=fpir_basis,
-        strangers=strangers,
-    )
+    return {
+        "uri": face["uri"],
+        "box": Box(*face["box"]),
+        "face_id": face["face_id"],
+        "photo_id": face["photo_id"],
+        "score": face["score"],
+        "also_at": tuple(face["also_at"] or ()),
+        "person": None if person is None else str(person),
+        "metadata": values,
+    }
 
 
 _COLUMN_TYPES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,9 +65,13 @@ class SheetFont:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        path = _dejavu()
-        self._first = ImageFont.load_default(size) if path is None else _opened(path, size)
         self._of_character: dict[str, ImageFont.FreeTypeFont | ImageFont.ImageFont | None] = {}
+
+    @cached_property
+    def _first(self) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+        """The font that is tried first, opened when something is drawn."""
+        path = _dejavu()
+        return ImageFont.load_default(self._size) if path is None else _opened(path, self._size)
 
     def draw(
         self, draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, fill: str
@@ -127,7 +131,13 @@ class SheetFont:
 
 
 def _has(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, character: str) -> bool:
-    return bytes(font.getmask(character)) != bytes(font.getmask(_NO_CHARACTER))
+    return bytes(font.getmask(character)) != _missing(font)
+
+
+@lru_cache(maxsize=2 * _MAX_FONTS)
+def _missing(font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> bytes:
+    """Return what a font draws for a character that it does not have."""
+    return bytes(font.getmask(_NO_CHARACTER))
 
 
 def _opened(path: Path, size: int) -> ImageFont.FreeTypeFont:

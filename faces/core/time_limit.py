@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 MAX_SHARED = 256
 """Maximum number of faces, or of places that may be faces, of a photo that is computed together
@@ -69,6 +72,22 @@ def require_few(count: int) -> None:
     """
     if count > MAX_SHARED and _shared.get():
         raise TooManyFacesError
+
+
+def paced_blocks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Yield items in blocks, and give up as soon as those that are left cannot end in time.
+
+    Args:
+        items: the items, which are equal steps.
+        size: number of items in a block.
+
+    Raises:
+        OutOfTimeError: the items left would take too long at the pace so far.
+    """
+    pace = Pace(len(items))
+    for start in range(0, len(items), size):
+        pace.require_time(start)
+        yield items[start : start + size]
 
 
 class Pace:

@@ -197,13 +197,13 @@ def detector_digest(name: str) -> str:
     Raises:
         WrongUsageError: a network keeps something in another file, which the digest does not cover.
     """
-    from faces.models.onnx_graph import load_whole
-
     parts = DETECTORS[name]
     paths = {file: weights_folder() / file for file in parts.files}
     paths = {file: path for file, path in paths.items() if path.is_file()}
     for path in paths.values():
         if path.suffix == ".onnx":
+            from faces.models.onnx_graph import load_whole
+
             load_whole(path)
     lines = [f"{file} {sha256_of(path)}" for file, path in paths.items()]
     for package in parts.packages:

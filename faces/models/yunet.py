@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.time_limit import Pace, require_few
+from faces.core.time_limit import paced_blocks, require_few
 from faces.models.engines import Network
 from faces.models.face import Detection, intersection_over_union
 from faces.models.placement import Placement
@@ -227,28 +227,25 @@ class YuNetDetector:
             The faces that were found again, and the proposals that were not.
         """
         require_few(len(unsure.faces))
-        pace = Pace(len(unsure.faces))
         min_side = WINDOW_SIDE * min(self.min_face, DETAIL_SIDE) // DETAIL_SIDE
         faces = [np.empty((0, 15), np.float32)]
-        missed = np.zeros(len(unsure.faces), dtype=bool)
-        for start in range(0, len(unsure.faces), MAX_WINDOWS):
-            pace.require_time(start)
-            block = unsure.faces[start : start + MAX_WINDOWS]
+        is_missed: list[bool] = []
+        for block in paced_blocks(list(unsure.faces), MAX_WINDOWS):
             windows = [Window.around(face, image, min_side) for face in block]
             found = find_in(
                 self._network, [w.pixels for w in windows], [self._floor] * len(windows)
             )
-            for row, (window, in_window, face) in enumerate(
-                zip(windows, found, block, strict=True)
-            ):
+            for window, in_window, face in zip(windows, found, block, strict=True):
                 in_image = window.to_image(in_window)
                 overlap = intersection_over_union(in_image[:, :4], face[:4])
                 same = in_image[overlap >= SAME_FACE_OVERLAP][:1]
                 faces.append(same)
-                missed[start + row] = not len(same)
+                is_missed.append(not len(same))
         verified = np.concatenate(faces)
         scales = WINDOW_FACE / np.maximum(verified[:, 2], np.float32(1e-3))
-        return Proposals(verified, scales.astype(np.float32)), unsure.of(missed)
+        return Proposals(verified, scales.astype(np.float32)), unsure.of(
+            np.array(is_missed, dtype=bool)
+        )
 
     def _refine_tilted(self, photos: Sequence[SearchedPhoto]) -> None:
         """Replace the landmarks of tilted faces by those of a second look at them, upright."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.time_limit import Pace
+from faces.core.time_limit import paced_blocks
 from faces.models.alignment import ARCFACE_112, similarity_transform
 from faces.models.engines import Network
 from faces.models.yunet_network import cells_of, find_in
@@ -78,32 +78,29 @@ class Angle:
     upright_score: float
 
 
-def glances(network: Network, looks: Sequence[Look], count: int) -> NDArray[np.float32]:
+def glances(network: Network, looks: Sequence[Look]) -> NDArray[np.float32]:
     """Score the face at each place at several angles, by small windows.
 
     Args:
         network: the opened network.
         looks: the places.
-        count: number of angles, a multiple of four.
 
     Returns:
-        (n, count) scores in [0, 1] of the face turned clockwise in equal steps. The highest says
-        well whether there is a face, but less well by which angle it is turned.
+        (n, `NUM_ANGLES`) scores in [0, 1] of the face turned clockwise in equal steps. The highest
+        says well whether there is a face, but less well by which angle it is turned.
     """
-    scores = [np.empty((0, count), np.float32)]
-    pace = Pace(len(looks))
-    for start in range(0, len(looks), MAX_LOOKS):
-        pace.require_time(start)
+    scores = [np.empty((0, NUM_ANGLES), np.float32)]
+    for block in paced_blocks(looks, MAX_LOOKS):
         fours = []
-        for look in looks[start : start + MAX_LOOKS]:
-            windows = look.windows_all_around(GLANCE_SIDE, GLANCE_FACE, count)
-            fours += [_together(windows[i : i + 4]) for i in range(0, count, 4)]
+        for look in block:
+            windows = look.windows_all_around(GLANCE_SIDE, GLANCE_FACE, NUM_ANGLES)
+            fours += [_together(windows[i : i + 4]) for i in range(0, NUM_ANGLES, 4)]
         cells = cells_of(network, fours)
         tiles = cells[:, :, :2] // GLANCE_SIDE @ (1, 2)
         cells[:, :, :2] %= GLANCE_SIDE
         central = _central_scores(cells, GLANCE_SIDE, GLANCE_FACE)
         by_tile = [np.where(tiles == tile, central, 0).max(axis=1) for tile in range(4)]
-        scores.append(np.stack(by_tile, axis=1).reshape(-1, count))
+        scores.append(np.stack(by_tile, axis=1).reshape(-1, NUM_ANGLES))
     return np.concatenate(scores)
 
 
@@ -119,10 +116,7 @@ def _together(windows: Sequence[Image]) -> Image:
 def angles_of(network: Network, looks: Sequence[Look]) -> list[Angle]:
     """Find by which angle the face at each place is turned."""
     angles: list[Angle] = []
-    pace = Pace(len(looks))
-    for start in range(0, len(looks), MAX_LOOKS):
-        pace.require_time(start)
-        block = looks[start : start + MAX_LOOKS]
+    for block in paced_blocks(looks, MAX_LOOKS):
         windows = [
             window
             for look in block
@@ -195,10 +189,7 @@ def seen_upright(network: Network, looks: Sequence[Look]) -> list[Seen | None]:
         The face of each place; None where none is seen.
     """
     seen: list[Seen | None] = []
-    pace = Pace(len(looks))
-    for start in range(0, len(looks), MAX_LOOKS):
-        pace.require_time(start)
-        block = looks[start : start + MAX_LOOKS]
+    for block in paced_blocks(looks, MAX_LOOKS):
         windows = [look.window(UPRIGHT_SIDE, UPRIGHT_FACE) for look in block]
         found = find_in(network, windows, [MIN_LANDMARK_SCORE] * len(windows))
         seen += [_seen(look, faces) for look, faces in zip(block, found, strict=True)]

@@ -16,7 +16,6 @@ from faces.models.engines import Network
 from faces.models.face import intersection_over_union
 from faces.models.yunet_angles import (
     ANGLE_SCORE,
-    NUM_ANGLES,
     Angle,
     angles_of,
     glances,
@@ -176,7 +175,7 @@ def _confirm_upright(network: Network, photos: Sequence[SearchedPhoto]) -> None:
         _Place.of(photo, row, photo.upright.faces[row]).look
         for photo, row in zip(likely, best, strict=True)
     ]
-    for photo, row, scores in zip(likely, best, glances(network, looks, NUM_ANGLES), strict=True):
+    for photo, row, scores in zip(likely, best, glances(network, looks), strict=True):
         others = scores[2:-1]  # the angles beside 0 may score nearly as high
         least = max(scores.max(), others.max() + GLANCE_MARGIN, GLANCE_SCORE)
         photo.sure[row] = scores[0] >= least
@@ -310,7 +309,7 @@ def _promising(network: Network, places: Sequence[_Place]) -> list[_Place]:
         if place.photo.sure.any() or (place.row is None and place.score < STRONG_SCORE)
     ]
     settled = set()
-    all_scores = glances(network, [place.look for place in glanced], NUM_ANGLES)
+    all_scores = glances(network, [place.look for place in glanced])
     for place, scores in zip(glanced, all_scores, strict=True):
         beside, clear = place.photo.sure.any(), place.score >= CLEAR_SCORE
         as_it_is = not scores.argmax()

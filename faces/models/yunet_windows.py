@@ -91,9 +91,9 @@ class Look(NamedTuple):
         rotation = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         return np.column_stack([rotation, (side - 1) / 2 - rotation @ (self.x, self.y)])
 
-    def window(self, side: int, face: float, turned: float = 0.0) -> Image:
+    def window(self, side: int, face: float) -> Image:
         """Cut the window that `to_window` describes; black outside the image."""
-        return warped(self.image, self.to_window(side, face, turned), (side, side))
+        return warped(self.image, self.to_window(side, face), (side, side))
 
     def windows_all_around(self, side: int, face: float, count: int) -> list[Image]:
         """Cut a window for each of `count` angles, in equal steps clockwise.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import facetrove as ft
-from faces.core.errors import WrongUsageError
-from facetrove.cli.options import json_option, renamed_columns
+from facetrove.cli.options import json_option, renamed_columns, require_answer
 from facetrove.cli.terminal import index_progress, print_json, print_table
 from facetrove.cli.text import printable
 
@@ -51,12 +49,8 @@ def columns(
       facetrove columns faces.dataset --rename Person=person
       facetrove columns faces.dataset --remove album
     """
-    if removed and not (yes or sys.stdin.isatty()):
-        raise WrongUsageError(
-            "columns --remove asks for confirmation, and standard input is no terminal to answer "
-            "on; give --yes to remove without confirmation"
-        )
     if removed and not yes:
+        require_answer("columns --remove", "remove")
         names = ", ".join(map(printable, removed))
         click.confirm(f"remove {names} with all values? (cannot be undone)", abort=True, err=True)
     with index_progress() as on_progress:

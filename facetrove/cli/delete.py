@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 import facetrove as ft
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.progress import OnProgress
-from facetrove.cli.options import gathered, json_option
+from facetrove.cli.options import gathered, json_option, require_answer
 from facetrove.cli.terminal import index_progress, print_json, shown_uri
 from facetrove.cli.text import counted, printable
 from search.sheet_files import require_picture_name
@@ -144,11 +143,8 @@ def delete(
     likeness.check()
     if where is None and not (faces or photos or likeness.like):
         raise WrongUsageError("no faces are named; name some by --face, --photo, --where or --like")
-    if not (dry_run or yes or sys.stdin.isatty()):
-        raise WrongUsageError(
-            "delete asks for confirmation, and standard input is no terminal to answer on; give "
-            "--yes to delete without confirmation"
-        )
+    if not (dry_run or yes):
+        require_answer("delete", "delete")
     with index_progress() as on_progress:
         faces = (*faces, *likeness.find(dataset, indexes, on_progress))
         if where is None and not (faces or photos):

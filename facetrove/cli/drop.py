@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 import facetrove as ft
-from faces.core.errors import WrongUsageError
-from facetrove.cli.options import json_option
+from facetrove.cli.options import json_option, require_answer
 from facetrove.cli.terminal import print_json, shown_uri
 from facetrove.cli.text import counted, printable
 
@@ -43,11 +41,8 @@ def drop(dataset: Path, folders: tuple[Path, ...], dry_run: bool, yes: bool, as_
       facetrove drop faces.dataset
       facetrove drop faces.dataset --below /media/old-disk --dry-run
     """
-    if not (dry_run or yes or sys.stdin.isatty()):
-        raise WrongUsageError(
-            "drop asks for confirmation, and standard input is no terminal to answer on; give "
-            "--yes to drop without confirmation"
-        )
+    if not (dry_run or yes):
+        require_answer("drop", "drop")
     found = ft.find_missing(dataset, below_folders=folders)
     if found.vanished and not (dry_run or yes):
         _name(found.vanished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import click
@@ -27,16 +28,9 @@ def _rejected(dataset: Dataset) -> pa.Table:
     return rejected.sort_by([("reason", "ascending"), ("uri", "ascending")])
 
 
-def _without_face(dataset: Dataset) -> pa.Table:
+def _of_status(status: PhotoStatus, dataset: Dataset) -> pa.Table:
     photos = dataset.photos([])
-    found = photos.filter(pc.equal(photos["status"], PhotoStatus.NO_FACE.value))
-    return found.select(["uri"]).sort_by("uri")
-
-
-def _deleted(dataset: Dataset) -> pa.Table:
-    photos = dataset.photos([])
-    found = photos.filter(pc.equal(photos["status"], PhotoStatus.DELETED.value))
-    return found.select(["uri"]).sort_by("uri")
+    return photos.filter(pc.equal(photos["status"], status.value)).select(["uri"]).sort_by("uri")
 
 
 def _copies(dataset: Dataset) -> pa.Table:
@@ -48,21 +42,17 @@ def _copies(dataset: Dataset) -> pa.Table:
     return found.sort_by([("photo_id", "ascending"), ("uri", "ascending")])
 
 
-def _vanished(dataset: Dataset) -> pa.Table:
-    return pa.table({"uri": pa.array(find_missing(dataset.path).vanished, pa.string())})
-
-
-def _unreachable(dataset: Dataset) -> pa.Table:
-    return pa.table({"uri": pa.array(find_missing(dataset.path).unreachable, pa.string())})
+def _uris(uris: Sequence[str]) -> pa.Table:
+    return pa.table({"uri": pa.array(uris, pa.string())})
 
 
 LISTS: Mapping[str, Callable[[Dataset], pa.Table]] = {
     "rejected": _rejected,
-    "no-face": _without_face,
-    "deleted": _deleted,
+    "no-face": partial(_of_status, PhotoStatus.NO_FACE),
+    "deleted": partial(_of_status, PhotoStatus.DELETED),
     "copies": _copies,
-    "vanished": _vanished,
-    "unreachable": _unreachable,
+    "vanished": lambda dataset: _uris(find_missing(dataset.path).vanished),
+    "unreachable": lambda dataset: _uris(find_missing(dataset.path).unreachable),
     "contradictory": contradictions,
 }
 """The lists by name, each as a function of the dataset."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ClassVar
 
 import click
+
+from faces.core.errors import WrongUsageError
 
 CommandFunction = Callable[..., None]
 Decorator = Callable[[CommandFunction], CommandFunction]
@@ -100,3 +103,20 @@ workers_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
 )
+
+
+def require_answer(command: str, verb: str) -> None:
+    """Require a terminal on which a question can be answered.
+
+    Args:
+        command: the command that asks, for the message.
+        verb: what it does when it is told to, for the message.
+
+    Raises:
+        WrongUsageError: standard input is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise WrongUsageError(
+            f"{command} asks for confirmation, and standard input is no terminal to answer on; "
+            f"give --yes to {verb} without confirmation"
+        )

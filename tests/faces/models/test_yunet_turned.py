@@ -20,6 +20,7 @@ from faces.models import yunet_turned
 from faces.models.face import Face, GivenFace, intersection_over_union
 from faces.models.pipeline import FacePipeline
 from faces.models.yunet import YuNetDetector
+from faces.models.yunet_angles import NUM_ANGLES
 from faces.models.yunet_search import Proposals
 from faces.models.yunet_turned import MAX_WEAK, SearchedPhoto, find_turned
 from faces.photos.decoding import Image, Photo, decode_photo
@@ -165,7 +166,7 @@ def test_weak_proposals_that_are_looked_at_are_bounded(
     monkeypatch.setattr(
         yunet_turned,
         "glances",
-        lambda _, looks, count: looked_at.extend(looks) or np.zeros((len(looks), count)),
+        lambda _, looks: looked_at.extend(looks) or np.zeros((len(looks), NUM_ANGLES)),
     )
     detector = pipeline.detector
     assert isinstance(detector, YuNetDetector)
