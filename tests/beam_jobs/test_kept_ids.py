@@ -57,10 +57,9 @@ def other(pipeline: FacePipeline) -> FacePipeline:
 
 def at(dataset: Path, column: int) -> str:
     """Return the face_id of the face in a side of the group, from 0; the upper one of two."""
-    return min(
-        (face_id for face_id, box in boxes_by_id(dataset).items() if box[0] // 400 == column),
-        key=lambda face_id: boxes_by_id(dataset)[face_id][1],
-    )
+    boxes = boxes_by_id(dataset)
+    there = (face_id for face_id, box in boxes.items() if box[0] // 400 == column)
+    return min(there, key=lambda face_id: boxes[face_id][1])
 
 
 def let_in_again(edited: Path, dataset: Path, pipeline: FacePipeline) -> str:

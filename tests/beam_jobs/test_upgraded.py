@@ -97,7 +97,7 @@ def test_a_deleted_face_of_any_way_of_detecting_is_known_to_have_no_place() -> N
 
 
 def test_an_upgraded_dataset_of_the_same_preprocessing_goes_on(
-    dataset: Path, photos: Path, tmp_path: Path, pipeline: FacePipeline
+    dataset: Path, photos: Path, pipeline: FacePipeline
 ) -> None:
     ids = boxes_by_id(dataset).keys()
     as_format_2(dataset, preprocessing=3)
@@ -109,7 +109,7 @@ def test_an_upgraded_dataset_of_the_same_preprocessing_goes_on(
 
 
 def test_photos_are_read_on_request_so_that_edited_copies_are_recognised(
-    dataset: Path, photos: Path, tmp_path: Path, pipeline: FacePipeline
+    dataset: Path, photos: Path, pipeline: FacePipeline
 ) -> None:
     before = hashes_of(dataset)
     without_columns(dataset / "photos", *ADDED_COLUMNS)

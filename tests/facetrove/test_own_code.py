@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -73,19 +74,29 @@ IN_TURN = (
     "calibrate ../i",
     "evaluate identify ../i",
     "models",
-    "import store.npz ../e",
+    "import encodings.json ../e",
     "delete ../d ../i --like biden.jpg --min-similarity 0.5 --yes",
     "undo ../d",
     "purge ../d ../i --report ../p.json",
     "allow ../d --photo biden.jpg",
 )
-"""Command lines, one for every command. Some end with an error: two faces make no calibration."""
+"""Command lines, one for every command."""
+
+END_WITH_AN_ERROR = {
+    "calibrate": "2 faces is too small",
+    "evaluate": "has no column 'person'",
+    "import": "deepface",  # whose weights are not here, or make other embeddings
+    "allow": "no face of biden.jpg was kept away",
+}
+"""What those commands say in the end that cannot do anything with two faces of one folder."""
 
 
 @pytest.mark.slow
 @pytest.mark.lasting
 def test_every_command_in_a_strangers_folder_runs_only_our_code(folder: Path) -> None:
     assert {line.split()[0] for line in IN_TURN} == set(COMMANDS)
+    face = {"path": "biden.jpg", "encoding": [0.1] * 128, "location": [100, 300, 300, 100]}
+    (folder / "encodings.json").write_text(json.dumps([face]))
     for line in IN_TURN:
         finished = subprocess.run(
             facetrove_command(*line.split()),
@@ -96,7 +107,9 @@ def test_every_command_in_a_strangers_folder_runs_only_our_code(folder: Path) ->
             timeout=120,
             check=False,
         )
-        assert finished.returncode in (0, 1, 2), (line, finished.stderr)
+        problem = END_WITH_AN_ERROR.get(line.split()[0])
+        assert (finished.returncode != 0) == (problem is not None), (line, finished.stderr)
+        assert problem is None or problem in finished.stderr, (line, finished.stderr)
         assert "Traceback" not in finished.stderr, (line, finished.stderr)
         assert "Usage:" not in finished.stderr, (line, finished.stderr)
         assert "facetrove_places" not in finished.stderr, (line, finished.stderr)

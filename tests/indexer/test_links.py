@@ -87,7 +87,7 @@ OPERATIONS = [
     ],
 )
 def test_whatever_is_a_link_no_file_elsewhere_is_changed(
-    victim: Path, hostile: Path, tmp_path: Path, name: str
+    victim: Path, hostile: Path, name: str
 ) -> None:
     target = victim / name
     if not target.exists():

@@ -5,7 +5,6 @@ import re
 import socket
 import struct
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -24,6 +23,7 @@ from search.contact_sheet import GAP, TILE, write_contact_sheet
 from search.results import Match, Probe
 from search.sheet_files import require_picture_name
 from search.sheet_fonts import SheetFont
+from tests.support.costly_files import png_chunk
 
 
 def solid(folder: Path, name: str, colour: tuple[int, int, int]) -> str:
@@ -106,21 +106,10 @@ def test_only_an_earlier_sheet_is_replaced(tmp_path: Path, suffix: str) -> None:
 
 def png(width: int, height: int, exif: bytes = b"") -> bytes:
     """A PNG without pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    middle = chunk(b"eXIf", exif) if exif else b""
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + middle
-        + chunk(b"IDAT", b"")
-        + chunk(b"IEND", b"")
-    )
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    middle = png_chunk(b"eXIf", exif) if exif else b""
+    end = png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + middle + end
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from faces.photos.limited import decode_limited
 from faces.photos.opencv import cv2
 from faces.photos.rejection import PartlyRead, PhotoRejectedError, RejectReason
 from faces.photos.tiffs import bits_per_sample, has_further_pages, is_raw_file
-from tests.support.costly_files import tiff
+from tests.support.costly_files import png_chunk, tiff
 
 END = b"\xff\xd9"
 """End mark of a JPEG."""
@@ -194,11 +194,6 @@ def test_a_progressive_jpeg_is_decoded_only_if_all_its_detail_has_begun(
     assert np.abs(photo.image.astype(int) - decode_photo(content).image).mean() < 3
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    checksum = zlib.crc32(kind + data).to_bytes(4, "big")
-    return len(data).to_bytes(4, "big") + kind + data + checksum
-
-
 @pytest.mark.parametrize("behind", [False, True])
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP", "wrong checksum", "many"])
 def test_a_png_needs_no_text_and_no_profile(
@@ -207,11 +202,11 @@ def test_a_png_needs_no_text_and_no_profile(
     content = encoded(portrait, "PNG")
     long = zlib.compress(bytes(3_000_000))
     added = {
-        "zTXt": chunk(b"zTXt", b"history\0\0" + long),
-        "iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + long),
-        "iCCP": chunk(b"iCCP", b"profile\0\0" + long),
-        "wrong checksum": chunk(b"tEXt", b"a\0b")[:-1] + b"!",
-        "many": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) * 100,
+        "zTXt": png_chunk(b"zTXt", b"history\0\0" + long),
+        "iTXt": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + long),
+        "iCCP": png_chunk(b"iCCP", b"profile\0\0" + long),
+        "wrong checksum": png_chunk(b"tEXt", b"a\0b")[:-1] + b"!",
+        "many": png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) * 100,
     }[kind]
     place = len(content) - 12 if behind else 33  # before IEND, or behind IHDR
     photo = decode_photo(content[:place] + added + content[place:])

@@ -34,7 +34,7 @@ def test_photos_below_a_folder_move_with_it(uri: str, new: str | None) -> None:
     assert count == (new is not None)
 
 
-def test_names_in_any_encoding_move(tmp_path: Path) -> None:
+def test_names_in_any_encoding_move() -> None:
     latin = os.fsdecode(b"caf\xe9")
     old, new = Place.named(f"/o/{latin}"), Place.named("/n")
     uri = photo_uri(Path(f"/o/{latin}/a.jpg"))

@@ -74,7 +74,7 @@ def test_python_functions_refuse_addresses_too(
 
 
 def test_a_folder_that_looks_like_an_address_can_be_named_by_its_absolute_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "s3:").mkdir()
     with pytest.raises(ft.WrongUsageError, match="is not a facetrove dataset"):
