@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import threading
-from functools import partial
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
@@ -59,24 +58,37 @@ _SERVER_OPTIONS = [
 compute for minutes."""
 
 
-def job_runner(command: str, folder: Path) -> FnApiRunner:
-    """Make a runner for one job, whose driver and workers talk over a socket in the job's folder.
+class JobRunner(FnApiRunner):  # type: ignore[misc]  # Beam's classes are untyped
+    """Beam's in-process runner for one job, whose driver and workers talk over a private socket.
 
     Args:
         command: shell command that starts a worker.
         folder: the job's folder, which only its user can enter.
-
-    Returns:
-        Beam's in-process runner.
     """
-    runner = FnApiRunner(default_environment=WorkerEnvironment.from_command_string(command))
-    # Beam has no parameter for the object that starts services and workers, only a name that
-    # `run_stages` looks up. This runner gets a copy of `run_stages` in which the name means our
-    # class. A name replaced in Beam's module would change pipelines of other threads too.
-    names = {**vars(fn_runner), "WorkerHandlerManager": partial(JobWorkers, folder)}
-    run_stages = FunctionType(FnApiRunner.run_stages.__code__, names)
-    runner.run_stages = MethodType(run_stages, runner)
-    return runner
+
+    def __init__(self, command: str, folder: Path) -> None:
+        super().__init__(default_environment=WorkerEnvironment.from_command_string(command))
+        self._folder = folder
+        self._services: list[JobServices] = []
+        # Beam has no parameter for the object that starts services and workers, only a name that
+        # `run_stages` looks up. This runner gets a copy of `run_stages` in which the name means our
+        # class. A name replaced in Beam's module would change pipelines of other threads too.
+        names = {**vars(fn_runner), "WorkerHandlerManager": self._start_services}
+        run_stages = FunctionType(FnApiRunner.run_stages.__code__, names)
+        self.run_stages = MethodType(run_stages, self)
+
+    def stop_services(self) -> None:
+        """Stop the services of a job that will not end by itself, at once.
+
+        A thread of gRPC that still runs when the process ends makes C++ abort the process.
+        """
+        for services in self._services:
+            services.close(grace_seconds=0)
+
+    def _start_services(self, environments: Any, provision_info: Any) -> JobWorkers:
+        workers = JobWorkers(self._folder, environments, provision_info)
+        self._services.append(workers.services)
+        return workers
 
 
 class WorkerEndedError(RuntimeError):
@@ -132,10 +144,10 @@ class JobServices:
         self.control_port = self.data_port = self.state_port = address
         self._server.start()
 
-    def close(self) -> None:
-        """Stop the services."""
+    def close(self, grace_seconds: float = _STOP_SECONDS) -> None:
+        """Stop the services, and cancel the calls that have not ended within some seconds."""
         self.control_handler.done()
-        self._server.stop(_STOP_SECONDS).wait()
+        self._server.stop(grace_seconds).wait()
 
 
 class JobWorkers(WorkerHandlerManager):  # type: ignore[misc]  # Beam's classes are untyped
@@ -149,7 +161,8 @@ class JobWorkers(WorkerHandlerManager):  # type: ignore[misc]  # Beam's classes 
 
     def __init__(self, folder: Path, environments: Any, provision_info: Any) -> None:
         super().__init__(environments, provision_info)
-        self._grpc_server = JobServices(folder, self.state_servicer, self)
+        self.services = JobServices(folder, self.state_servicer, self)
+        self._grpc_server = self.services  # Beam's name
 
 
 @Environment.register_urn(_WORKER_URN, bytes)

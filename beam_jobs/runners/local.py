@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from beam_jobs.runners.flags import require_listed, require_runner
 from beam_jobs.runners.job_folder import private_job_folder
 from beam_jobs.runners.job_pipeline import JobPipeline
-from beam_jobs.runners.job_services import WORKER_THREAD_NAME, WorkerEndedError, job_runner
+from beam_jobs.runners.job_services import WORKER_THREAD_NAME, JobRunner, WorkerEndedError
 from beam_jobs.runners.local_worker import CHECK_SECONDS
 from faces.core.child_process import python_command
 from faces.core.errors import FaceTroveError, WrongUsageError
@@ -66,7 +66,8 @@ def run_locally(
         worker = python_command("beam_jobs.runners.local_worker", str(folder), str(os.getpid()))
         # Ctrl-C must reach only the driver, which ends its workers.
         command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
-        pipeline = JobPipeline(job_runner(command, folder), options=options)
+        beam_runner = JobRunner(command, folder)
+        pipeline = JobPipeline(beam_runner, options=options)
         build(pipeline)
         failures: list[BaseException] = []
 
@@ -79,8 +80,12 @@ def run_locally(
         runner = threading.Thread(target=run_and_wait, daemon=True)
         with _noticing_lost_workers() as lost:
             runner.start()
-            while runner.is_alive() and not lost.is_set():
-                runner.join(CHECK_SECONDS)
+            try:
+                while runner.is_alive() and not lost.is_set():
+                    runner.join(CHECK_SECONDS)
+            finally:
+                if runner.is_alive():  # a worker is lost, or the user pressed Ctrl-C
+                    beam_runner.stop_services()
             if failures:
                 raise failures[0]
     if lost.is_set():

@@ -123,7 +123,7 @@ def test_a_killed_worker_is_replaced(
         finished = part_stamps(dataset)
         os.kill(worker_pids(driver.pid)[0], signal.SIGKILL)
         _, errors = driver.communicate(timeout=120)
-    assert driver.returncode == 0
+    assert driver.returncode == 0, errors
     assert b"Traceback" not in errors
     assert finished.items() <= part_stamps(dataset).items()
     require_same_faces(dataset, undisturbed)

@@ -116,6 +116,42 @@ def test_a_proxy_has_no_part_in_the_talk_between_driver_and_workers(
     assert "embedded 1 face of 1 photo" in finished.stdout
 
 
+LOSING_A_WORKER = """
+import threading
+
+import apache_beam as beam
+
+from beam_jobs.runners.local import WorkerLostError, run_locally
+
+
+def die(_):
+    import os
+
+    os.kill(os.getpid(), 9)
+
+
+try:
+    run_locally(lambda pipeline: pipeline | beam.Create([0]) | beam.Map(die), workers=1)
+except WorkerLostError as error:
+    print(error)
+print([thread.name for thread in threading.enumerate() if "_serve" in thread.name])
+"""
+
+
+@pytest.mark.slow
+def test_no_thread_of_grpc_runs_on_after_a_lost_worker(tmp_path: Path) -> None:
+    """One that runs while the process ends makes C++ abort it, now and then."""
+    script = tmp_path / "losing_a_worker.py"
+    script.write_text(LOSING_A_WORKER)
+    finished = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    lost, threads = finished.stdout.splitlines()
+    assert lost.startswith("a worker process was ended by signal 9")
+    assert threads == "[]"
+
+
 def start_instead_of_workers(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(
         "beam_jobs.runners.local.python_command", lambda *_: ["/bin/sh", "-c", script]
