@@ -304,7 +304,7 @@ class ExactFaiss:
 
     def open(self, gallery: Gallery, folder: Path) -> None:
         """Read the embeddings into memory."""
-        import faiss
+        from indexer.faiss_library import faiss
 
         vectors = np.load(gallery.vectors_path, mmap_mode="r")
         self._index = faiss.IndexFlatIP(vectors.shape[1])

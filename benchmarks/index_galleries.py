@@ -210,7 +210,7 @@ def _write_dataset(gallery: Gallery) -> None:
 
 def _find_truth(gallery: Gallery) -> None:
     """Find the exact nearest faces of the probes, without reading an index, and save them."""
-    import faiss
+    from indexer.faiss_library import faiss
 
     ((probes, people),) = generate_faces(gallery.num_probes, batch_size=gallery.num_probes)
     heap = faiss.ResultHeap(len(probes), K, keep_max=True)

@@ -207,7 +207,7 @@ class Autofaiss:
         """
         import json
 
-        import faiss
+        from indexer.faiss_library import faiss
 
         sys.path.append(str(AUTOFAISS_DIR))  # last, so that its package `tests` is not imported
         from autofaiss import build_index
@@ -232,7 +232,7 @@ class Autofaiss:
         """Load the index."""
         import json
 
-        import faiss
+        from indexer.faiss_library import faiss
 
         self._index = faiss.read_index(str(folder / "knn.index"))
         infos = json.loads((folder / "infos.json").read_text())
@@ -252,7 +252,7 @@ class Autofaiss:
 
     def use(self, setting: str) -> None:
         """Set FAISS's search parameters."""
-        import faiss
+        from indexer.faiss_library import faiss
 
         if setting:
             faiss.ParameterSpace().set_index_parameters(self._index, setting)

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from faces.core.machine import available_threads
+from faces.core.machine import available_threads, processor_flags
+from indexer.blas import choose_kernels
 
 CORES = available_threads()
 """Number of processor cores that the benchmarks use."""
@@ -42,7 +43,11 @@ class Cost:
 def print_header() -> None:
     """Print the command line and the machine, so that results can be compared and repeated."""
     print(f"$ python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}")
-    print(f"{_processor()}, {CORES} cores, Python {platform.python_version()}\n")
+    print(f"{_processor()}, {CORES} cores, Python {platform.python_version()}")
+    flags = sorted(flag for flag in processor_flags() if flag.startswith(("avx", "fma", "amx")))
+    kernels = choose_kernels()
+    print(f"processor's flags: {' '.join(flags)}")
+    print(f"FAISS's BLAS: {kernels.library}, {kernels.kernels} ({kernels.chosen_by})\n")
 
 
 def _processor() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +9,7 @@ from faces.core.errors import CorruptFileError, WrongUsageError, first_line
 from faces.core.storage import Folder
 from indexer.codes_file import read_codes
 from indexer.exact_search import inner_products, nearest_rows
+from indexer.faiss_library import faiss
 from indexer.layout import REBUILD
 from indexer.manifest import SegmentEntry
 from indexer.options import Recipe

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 
-import faiss
-
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import FileDigest, Folder
+from indexer.faiss_library import faiss
 from indexer.layout import REBUILD
 
 FLAT = frozenset({"IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexScalarQuantizer"})

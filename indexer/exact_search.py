@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.faiss_library import faiss
 from indexer.vectors import RowMask, Vectors
 
 BLOCK_ROWS = 1 << 16

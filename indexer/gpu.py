@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import Device
+from indexer.faiss_library import faiss
 from indexer.recipes import ADD_ROWS, use_gpu
 from indexer.vectors import Vectors
 

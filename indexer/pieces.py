@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import faiss
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from faces.core.storage import Folder
 from faces.dataset.store import Dataset
 from indexer.codes_file import read_codes, write_codes
 from indexer.faces_file import Faces
+from indexer.faiss_library import faiss
 from indexer.recipes import add, unwrapped
 from indexer.segment_files import CODES_FILE, FACES_FILE, VECTORS_FILE, FaceBatch, write_faces
 from indexer.vectors import load_vectors

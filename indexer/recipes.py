@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import Device
 from indexer.codes_file import require_known_kind
+from indexer.faiss_library import faiss
 from indexer.options import AUTO, EXACT, IndexOptions, Recipe
 from indexer.vectors import RowMask, Vectors
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from faces.core.storage import FileDigest
 from faces.photos.metadata import is_places_column
 from indexer.codes import best_of, open_codes, search_rows
 from indexer.faces_file import FACES_SCHEMA, Faces, faces_schema, with_columns
+from indexer.faiss_library import faiss
 from indexer.filters import FilterTable, rows_matching
 from indexer.gpu import MAX_MATCHES, GpuVectors, on_gpu
 from indexer.layout import REBUILD, segment_folder

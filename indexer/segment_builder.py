@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import faiss
 import pyarrow as pa
 
 from faces.core.contract import ModelContract
@@ -19,6 +18,7 @@ from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from indexer.codes_file import write_codes
 from indexer.faces_file import faces_schema, with_columns
+from indexer.faiss_library import faiss
 from indexer.folder import IndexWriter
 from indexer.manifest import Measured, SegmentEntry
 from indexer.model_rates import operating_threshold

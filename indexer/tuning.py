@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TypeVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.codes import search_rows
 from indexer.exact_search import nearest_rows
+from indexer.faiss_library import faiss
 from indexer.manifest import Measured
 from indexer.options import AUTO, IndexOptions, Recipe
 from indexer.recipes import SEED, sample_rows, unwrapped

@@ -6,6 +6,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_config_path
@@ -31,6 +32,19 @@ def available_threads() -> int:
     return max(1, math.ceil(min([len(bound), *_quotas()])))
 
 
+@cache
+def processor_flags() -> frozenset[str]:
+    """Return the instruction sets of this machine's processor by Linux's names; none elsewhere."""
+    try:
+        lines = (_PROC / "cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    named = (line.partition(":") for line in lines)
+    return frozenset(
+        next((value.split() for name, _, value in named if name.strip() == "flags"), [])
+    )
+
+
 def available_workers() -> int:
     """Return the number of worker processes for which there are processor cores and memory."""
     memory = min([_free_memory(), *_memory_limits()])
@@ -51,13 +65,13 @@ def _quotas() -> Iterator[float]:
 def _memory_limits() -> Iterator[float]:
     """Yield the memory in bytes that this process's control groups may still take."""
     for folder in _groups("memory"):
-        for limit, used, cache in (
+        for limit, used, cached in (
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             if numbers := _numbers(folder / limit):
                 # What was read from files is given back where memory is needed.
-                free = _named_number(folder / "memory.stat", cache)
+                free = _named_number(folder / "memory.stat", cached)
                 yield numbers[0] - sum(_numbers(folder / used)) + free
 
 

@@ -10,6 +10,7 @@ import click
 from faces.core.errors import FaceTroveError
 from facetrove.cli.terminal import print_json
 from facetrove.cli.text import counted, printable
+from indexer.blas import choose_kernels
 from indexer.manifest import Manifest, SegmentEntry
 from indexer.thresholds import Calibration, rounded_up
 
@@ -17,7 +18,8 @@ from indexer.thresholds import Calibration, rounded_up
 def show_manifest(manifest: Manifest, index: Path, *, as_json: bool) -> None:
     """Print how many faces an index holds, its calibration, and its recall."""
     if as_json:
-        print_json({"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)})
+        document = {"index": str(index), "num_faces": manifest.num_faces, **asdict(manifest)}
+        print_json({**document, "faiss_blas": asdict(choose_kernels())})
         return
     click.echo(
         f"{printable(str(index))} holds {counted(manifest.num_faces, 'face')} (version "

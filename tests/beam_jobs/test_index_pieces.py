@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from faces.core.errors import CorruptFileError, FaceTroveError, WrongUsageError
 from faces.dataset.layout import part_file
 from faces.dataset.store import Dataset
 from indexer.build import build_index
+from indexer.faiss_library import faiss
 from indexer.manifest import read_current
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.storage import Folder
 from indexer.codes_file import read_codes, require_known_kind, write_codes
+from indexer.faiss_library import faiss
 from indexer.recipes import empty_index
 from tests.support.command import ROOT
 from tests.support.vectors import unit_vectors

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -27,6 +26,7 @@ from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces
+from indexer.faiss_library import faiss
 from indexer.purge import purge
 from indexer.undo import list_deletions, undo
 from indexer.verify import verify_index

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from indexer.build import build_index
 from indexer.codes import search_rows
 from indexer.delete import delete_faces
 from indexer.exact_search import nearest_rows
+from indexer.faiss_library import faiss
 from indexer.options import IndexOptions, Recipe
 from indexer.recipes import EXACT_UP_TO_FACES, add, choose_recipe, train, use_gpu
 from indexer.tuning import exact_truth, recall, tune

@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import faiss
 import pytest
 
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces
+from indexer.faiss_library import faiss
 from indexer.purge import purge
 from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION, Collection, Photo, many_photos

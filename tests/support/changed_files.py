@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather
@@ -39,6 +38,7 @@ from faces.dataset.store import Dataset
 from faces.dataset.upgrade import upgrade_dataset
 from indexer.build import build_index
 from indexer.delete import delete_faces
+from indexer.faiss_library import faiss
 from indexer.purge import purge
 from indexer.upgrade import upgrade_index
 from indexer.verify import verify_index

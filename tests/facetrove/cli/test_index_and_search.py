@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from indexer.blas import choose_kernels
 from tests.support.command import (
     ONE_WORKER,
     require_message,
@@ -234,6 +236,8 @@ def test_info_describes_an_index_and_verify_names_its_corrupt_file(
     index = tmp_path / "i"
     shutil.copytree(demo_index, index)
     assert "search is exact" in run_facetrove("info", index).stdout
+    described = json.loads(run_facetrove("info", index, "--json").stdout)
+    assert described["faiss_blas"] == asdict(choose_kernels())
     assert "is intact: 3 files" in run_facetrove("verify", index).stdout
     assert "holds 7 faces" in run_facetrove("compact", index).stdout
     (faces,) = index.glob("segments/*/faces.arrow")
