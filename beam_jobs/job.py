@@ -19,12 +19,9 @@ from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.runners.select import Workers
 from beam_jobs.shard_run import ShardRun
 from beam_jobs.summary import EmbedSummary, PhotosFound, count_run
-from faces.core.contract import ModelContract
 from faces.core.kinds import is_dataset
 from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection
-from faces.dataset.contradictions import contradictions, num_contradictory
-from faces.dataset.face_ids import detection_settings
 from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import FaceSource
@@ -153,18 +150,15 @@ class EmbedJob:
             plan = make_plan(listing, writer.dataset, to_retry, drop_below=below)
             with progress_reports(writer, len(plan.to_do), on_progress):
                 num_dropped = self._carry_out(plan, writer, source, deletions_of)
-            done, total, stage_seconds = count_run(writer)
+            counts = count_run(writer)
             summary = EmbedSummary(
                 found=PhotosFound.of(plan, listing),
                 num_dropped=num_dropped,
-                done=done,
-                total=total,
                 started=started,
                 seconds=round(time.monotonic() - start, 3),
-                stage_seconds=stage_seconds,
                 runs_on=self.pipeline.runs_on,
                 detected=source is None,
-                contradictory=num_contradictory(contradictions(writer.dataset)),
+                **counts._asdict(),
             )
             writer.finish(asdict(summary) if writer.committed_parts() else None)
             return summary
@@ -174,13 +168,13 @@ class EmbedJob:
     ) -> DatasetSettings:
         """Return the settings of the dataset that the run writes."""
         selection = self.options.selection or (before.selection if before else FaceSelection())
-        return DatasetSettings(
+        settings = DatasetSettings(
             self.pipeline.contract,
             selection,
             _with_taken(metadata_of(listing), before),
             self.options.limits,
-            salted_ids=needs_salted_ids(self.pipeline.contract, selection, follows),
         )
+        return replace(settings, salted_ids=needs_salted_ids(settings, follows))
 
     def _carry_out(
         self,
@@ -203,16 +197,11 @@ class EmbedJob:
         return len(dropped)
 
 
-def needs_salted_ids(
-    contract: ModelContract, selection: FaceSelection, follows: Dataset | None
-) -> bool:
+def needs_salted_ids(settings: DatasetSettings, follows: Dataset | None) -> bool:
     """Return whether new faces need ids that the dataset that is followed cannot have given."""
     if follows is None:
         return False
-    same = detection_settings(contract, selection) == detection_settings(
-        follows.contract, follows.selection
-    )
-    return follows.settings.salted_ids or not same
+    return follows.settings.salted_ids or follows.settings.detection != settings.detection
 
 
 def _to_retry(options: EmbedOptions, before: Dataset | None) -> set[RejectReason]:

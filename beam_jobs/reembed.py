@@ -14,7 +14,7 @@ from faces.core.errors import WrongUsageError
 from faces.core.kinds import is_dataset
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
-from faces.dataset.face_ids import detection_settings
+from faces.dataset.header import DatasetSettings
 from faces.dataset.reembedding import DatasetFaces, list_dataset
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_dataset_path
@@ -107,8 +107,8 @@ def reembed(
         replace(options, selection=selection),
         Workers.chosen(workers, threads, runner_args),
     )
-    detection = detection_settings(job.pipeline.contract, selection)
-    is_same = detection == detection_settings(opened.contract, opened.selection)
+    detection = DatasetSettings(job.pipeline.contract, selection).detection
+    is_same = detection == opened.settings.detection
     return job.run(
         list_dataset(opened),
         source=DatasetFaces(opened) if is_same else None,

@@ -28,7 +28,7 @@ from faces.core.errors import FaceTroveError
 from faces.dataset.earlier_faces import EarlierFaces
 from faces.dataset.layout import WORK_DIR
 from faces.dataset.reembedding import FaceSource
-from faces.dataset.schema import PhotoStatus, face_schema
+from faces.dataset.schema import gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
@@ -111,8 +111,8 @@ class ShardRun:
 
     def drop(self, uris: pa.Array) -> None:
         """Hide photos and their faces, by committing rows that say that the photos are gone."""
-        gone = Outcome(None, None, None, 0, PhotoStatus.GONE.value, None, False)
-        self._commit_without_faces(pa.table({"uri": uris}), gone)
+        gone = gone_rows(uris, self._writer.dataset.photo_schema)
+        self._writer.write_photos(next(self._part_names), gone)
 
     def _embed_shards(self) -> None:
         shards = self._isolate_suspects(
@@ -143,28 +143,20 @@ class ShardRun:
             shards, self._plan, self._poison_record, self._part_names
         )
         if quarantined:
-            crashed = Outcome.rejected(RejectReason.CRASHED)
-            self._commit_without_faces(self._plan.to_do.take(quarantined), crashed)
+            self._commit_crashed(self._plan.to_do.take(quarantined))
         return shards
 
-    def _commit_without_faces(self, photos: pa.Table, outcome: Outcome) -> None:
-        """Commit a part of photos that all have the same outcome and no faces.
-
-        Args:
-            photos: columns of the photos' rows; those that are missing are filled.
-            outcome: the outcome.
-        """
+    def _commit_crashed(self, photos: pa.Table) -> None:
+        """Commit rows that say that photos are quarantined; `photos` are rows of `Plan.to_do`."""
         schema = self._writer.dataset.photo_schema
-        values = {"num_bytes": -1, "mtime_ns": -1, **outcome._asdict()}
+        values = Outcome.rejected(RejectReason.CRASHED)._asdict()
         columns = [
             photos[field.name].cast(field.type)
             if field.name in photos.column_names
             else pa.repeat(pa.scalar(values.get(field.name), field.type), len(photos))
             for field in schema
         ]
-        faces = face_schema(self._writer.dataset.contract.dimension).empty_table()
-        rows = pa.table(columns, schema=schema)
-        self._writer.write_part(next(self._part_names), rows, faces, {})
+        self._writer.write_photos(next(self._part_names), pa.table(columns, schema=schema))
 
     def _run(self, shards: Sequence[Shard]) -> None:
         """Run shards on the runner that Beam's flags name, or on processes of this machine."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.plan import Plan
+from faces.dataset.contradictions import contradictions_among, num_contradictory
 from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.writing import DatasetWriter
 from faces.photos.listed import PhotoListing
@@ -110,15 +112,20 @@ class EmbedSummary:
     contradictory: dict[str, int] = field(default_factory=dict)
 
 
-def count_run(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict[str, float]]:
-    """Count what a run has committed.
+class RunCounts(NamedTuple):
+    """The fields of `EmbedSummary` that are read off the dataset when a run ends."""
 
-    Returns:
-        Numbers of photos and faces of the run, numbers of those in the dataset, and seconds summed
-        over all workers, by stage.
-    """
+    done: DatasetCounts
+    total: DatasetCounts
+    stage_seconds: dict[str, float]
+    contradictory: dict[str, int]
+
+
+def count_run(writer: DatasetWriter) -> RunCounts:
+    """Count what a run has committed, and what the dataset has now."""
     parts = sorted(writer.committed_parts())
-    photos = writer.dataset.photos(COUNTED_COLUMNS)
+    labels = writer.dataset.metadata.names
+    photos = writer.dataset.photos([*COUNTED_COLUMNS, *labels])
     ours = photos.filter(pc.is_in(photos["part"], value_set=pa.array(parts, pa.string())))
     reports = [writer.dataset.report(part) for part in parts]
     stages: defaultdict[str, float] = defaultdict(float)
@@ -131,4 +138,5 @@ def count_run(writer: DatasetWriter) -> tuple[DatasetCounts, DatasetCounts, dict
         num_copies=pc.sum(ours["is_copy"]).as_py() or 0,
     )
     stage_seconds = {stage: round(seconds, 3) for stage, seconds in stages.items()}
-    return done, count_photos(photos), stage_seconds
+    contradictory = num_contradictory(contradictions_among(photos, labels))
+    return RunCounts(done, count_photos(photos), stage_seconds, contradictory)

@@ -27,9 +27,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.measure import print_header
-from faces.dataset.deleted_pictures import add_deleted_pictures, as_pictures
+from faces.dataset.deleted_pictures import (
+    add_deleted_pictures,
+    as_pictures,
+    read_deleted_pictures,
+)
 from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletion_steps import seal, withhold
+from faces.dataset.deletions import read_deletions
 from faces.dataset.earlier_faces import AssignedIds
 from faces.dataset.picture_hash import MIN_BITS, hash_pictures, num_compared, unpack_hashes
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, faces_table
@@ -244,7 +249,9 @@ def embed_again(dataset_dir: Path, again: Pictures, suffix: str = "") -> dict[st
     again = Pictures(names, again.boxes, again.sizes, again.thumbnails)
     small = dict(zip(names, again.thumbnails, strict=True))
     photos, faces = again.tables()
-    photos, _ = withhold_deleted(dataset_dir, photos, AssignedIds(faces), small)
+    deletions = read_deletions(dataset_dir)
+    pictures = read_deleted_pictures(dataset_dir, deletions)
+    photos, _ = withhold_deleted(photos, AssignedIds(faces), deletions, pictures, small)
     found: dict[str, set[str]] = {"same_picture": set(), "uncertain": set()}
     for name, kept in zip(names, photos["kept_away"].to_pylist(), strict=True):
         for face in kept or ():
@@ -271,7 +278,9 @@ def show_cost(everything: Pictures, images: Sequence[Image], dataset_dir: Path) 
     photos, faces = some.tables()
     small_ones = dict(zip(some.names, some.thumbnails, strict=True))
     start = time.process_time()
-    withhold_deleted(dataset_dir, photos, AssignedIds(faces), small_ones)
+    deletions = read_deletions(dataset_dir)
+    pictures = read_deleted_pictures(dataset_dir, deletions)
+    withhold_deleted(photos, AssignedIds(faces), deletions, pictures, small_ones)
     comparing = (time.process_time() - start) / 500
     print(f"\nhashing {hashing * 1e3:.3f} ms a photo, comparing {comparing * 1e3:.3f} ms a photo")
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 from faces.core.machine import available_threads
 from faces.core.settings import FaceSelection
 from faces.core.tables import Tabular
+from faces.core.words import counted
 from faces.dataset.schema import column_of
 from faces.models.choice import ModelChoice
-from faces.models.face import Face
+from faces.models.face import Face, box_in_words
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
 from faces.models.ranking import faces_of
 from faces.models.registry import load_detector, load_embedder
@@ -56,8 +57,8 @@ class FoundFaces(Tabular, Sequence[Face]):
         return self._faces[index]
 
     def __repr__(self) -> str:
-        count = f"{len(self)} face{'' if len(self) == 1 else 's'}"
-        boxes = [_box_in_words(face) for face in self[:BOXES_SHOWN]]
+        count = counted(len(self), "face")
+        boxes = [box_in_words(face.box) for face in self[:BOXES_SHOWN]]
         if len(self) > BOXES_SHOWN:
             boxes.append("...")
         return f"<{count}: {', '.join(boxes)}>" if boxes else f"<{count}>"
@@ -153,9 +154,3 @@ def _detector(models: ModelChoice, limits: FaceSelection) -> FaceDetector:
 @lru_cache(MODELS_KEPT)
 def _embedder(models: ModelChoice) -> FaceEmbedder:
     return load_embedder(models, threads=available_threads())
-
-
-def _box_in_words(face: Face) -> str:
-    """Describe a face's box as `200x220 at 14,30`: width, height, x and y in whole pixels."""
-    x, y, width, height = face.box.tolist()
-    return f"{width:.0f}x{height:.0f} at {x:.0f},{y:.0f}"

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.core.errors import CorruptFileError, MissingFileError, WrongUsageError
+from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.kinds import is_index
 from faces.core.named import require_no_address
 from faces.core.settings import Device
 from faces.core.storage import Folder
 from indexer.layout import (
-    CURRENT,
     DELETIONS,
     LOCK,
     REBUILD,
@@ -113,7 +112,7 @@ class IndexWriter:
         self.path = path
         self.folder = index_folder(path)
         self.previous = previous
-        self._line = _line_of(self.folder)
+        self._line = current_line(path)
 
     @classmethod
     @contextmanager
@@ -163,7 +162,7 @@ class IndexWriter:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         publish(self.path, manifest, previous=self._line)
-        self._line = _line_of(self.folder)
+        self._line = current_line(self.path)
         self.previous = manifest
         self.remove_unused(grace_seconds)
         return manifest
@@ -197,14 +196,6 @@ class IndexWriter:
         for name in self.folder.names(DELETIONS):
             if name not in deletions and is_deletions_name(name):
                 self.folder.remove(f"{DELETIONS}/{name}")
-
-
-def _line_of(folder: Folder) -> bytes | None:
-    """Return the content of CURRENT; None if there is no such file."""
-    try:
-        return folder.read(CURRENT)
-    except MissingFileError:
-        return None
 
 
 def _older_manifests(folder: Folder, version: int) -> list[tuple[str, float]]:

@@ -37,6 +37,7 @@ from faces.core.errors import (
 from faces.core.kinds import is_dataset, is_index
 from faces.core.named import require_no_address
 from faces.core.storage import FileDigest
+from faces.core.words import counted
 from indexer.layout import (
     CURRENT,
     DELETIONS,
@@ -175,6 +176,10 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
+    def __repr__(self) -> str:
+        faces, segments = counted(self.num_faces, "face"), counted(len(self.segments), "segment")
+        return f"<manifest: version {self.version}, {faces} in {segments}>"
+
     @property
     def num_faces(self) -> int:
         """The number of faces in all segments, deleted ones excluded."""
@@ -234,48 +239,57 @@ def read_current(index: str | Path) -> Manifest:
         raise WrongUsageError(
             f"{index_dir} {problem}; make one with `facetrove index DATASET INDEX`"
         )
+    name, content = current_content(index_dir)
+    return parse_manifest(content, index_dir, name)
+
+
+def current_content(index_dir: Path) -> tuple[str, bytes]:
+    """Return name and content of the manifest that CURRENT names, whatever its format.
+
+    Raises:
+        CorruptFileError: CURRENT or the manifest is not what was written.
+    """
     named = manifest_named_by(current_line(index_dir))
     if named is None:
         raise CorruptFileError(f"{index_dir / CURRENT} is corrupt; {REBUILD}")
     name, sha256 = named
-    return read_manifest(index_dir, name, sha256=sha256)
+    content = index_folder(index_dir).read(name)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CorruptFileError(
+            f"{index_dir / name} differs from what was written (its sha256 has changed); {REBUILD}"
+        )
+    return name, content
 
 
-def read_manifest(index_dir: Path, name: str, *, sha256: str | None = None) -> Manifest:
-    """Read a version's manifest.
+def read_manifest(index_dir: Path, name: str) -> Manifest:
+    """Read a version's manifest, whether or not it is the current one.
 
     Args:
         index_dir: path of the index's folder.
         name: name of the manifest.
-        sha256: sha256 that the manifest must have; None: it is not checked.
 
     Raises:
         WrongUsageError: another version of facetrove wrote the manifest.
-        CorruptFileError: the manifest is not what was written.
+        CorruptFileError: the manifest cannot be read.
     """
-    path, content = index_dir / name, index_folder(index_dir).read(name)
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise CorruptFileError(
-            f"{path} differs from what was written (its sha256 has changed); {REBUILD}"
-        )
-    return parse_manifest(content, index_dir, name)
+    return parse_manifest(index_folder(index_dir).read(name), index_dir, name)
 
 
 _CURRENT_LINE = re.compile(rf"({MANIFEST_NAME.pattern}) (?P<sha256>[0-9a-f]{{64}})\n".encode())
 
 
-def manifest_named_by(line: bytes) -> tuple[str, str] | None:
+def manifest_named_by(line: bytes | None) -> tuple[str, str] | None:
     """Return the name and sha256 of the manifest that a line of CURRENT names, or None."""
-    match = _CURRENT_LINE.fullmatch(line)
+    match = _CURRENT_LINE.fullmatch(line or b"")
     return None if match is None else (match[1].decode(), match["sha256"].decode())
 
 
-def current_line(index_dir: Path) -> bytes:
-    """Return the content of CURRENT, empty if the file is missing."""
+def current_line(index_dir: Path) -> bytes | None:
+    """Return the content of CURRENT; None if there is no such file."""
     try:
         return index_folder(index_dir).read(CURRENT)
     except (MissingFileError, NotADirectoryError):
-        return b""
+        return None
 
 
 def write_deletions(

@@ -47,7 +47,7 @@ class Snapshot:
             results for the last `FILTERS_KEPT` filters are kept.
     """
 
-    def __init__(self, line: bytes, manifest: Manifest, segments: Sequence[Segment]) -> None:
+    def __init__(self, line: bytes | None, manifest: Manifest, segments: Sequence[Segment]) -> None:
         self.line = line
         self.manifest = manifest
         self.segments = segments

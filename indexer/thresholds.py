@@ -65,6 +65,17 @@ class Calibration:
                 "its rates descend in (0, 1)"
             )
 
+    def __repr__(self) -> str:
+        return (
+            f"<calibration: {self.num_faces:,} faces of {self.num_people:,} {self._people}, FPIR "
+            f"{self.rates[0]:.2g} to {self.rates[-1]:.2g} at similarity {self.similarities[0]:.3f} "
+            f"to {self.similarities[-1]:.3f}>"
+        )
+
+    @property
+    def _people(self) -> str:
+        return "people" if self.method == "people" else "clusters of similar faces"
+
     def min_fpir(self, num_faces: int) -> float:
         """Return the lowest FPIR that the calibration supports for a gallery of `num_faces` faces.
 
@@ -95,9 +106,8 @@ class Calibration:
         if not rates[-1] * (1 - 1e-9) <= fpir < 1:
             raise WrongUsageError(
                 f"cannot guarantee FPIR {fpir:g}: a calibration on {self.num_people:,} "
-                f"{'people' if self.method == 'people' else 'clusters of similar faces'} supports "
-                f"rates from {rounded_up(rates[-1]):g} to 1; ask for a rate in between"
-                + (", or calibrate with more labelled people" if fpir < 1 else "")
+                f"{self._people} supports rates from {rounded_up(rates[-1]):g} to 1; ask for a "
+                "rate in between" + (", or calibrate with more labelled people" if fpir < 1 else "")
             )
         # Interpolate over the logarithm of the rate, in which similarities are nearly linear.
         return float(np.interp(-np.log(fpir), -np.log(rates), self.similarities))

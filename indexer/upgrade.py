@@ -11,7 +11,6 @@ last. A call that is stopped leaves the old version in force, and the next one b
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,8 +32,7 @@ from indexer.manifest import (
     FORMAT_VERSION,
     Manifest,
     SegmentEntry,
-    current_line,
-    manifest_named_by,
+    current_content,
     parse_manifest,
     read_current,
     read_deletions,
@@ -131,14 +129,7 @@ def _result(path: Path, format_before: int, manifest: Manifest) -> IndexUpgrade:
 
 def _read_older(index_dir: Path) -> tuple[int, Manifest]:
     """Return the format version of the current manifest, and the manifest as of this version."""
-    named = manifest_named_by(current_line(index_dir))
-    if named is None:
-        raise CorruptFileError(f"CURRENT of {index_dir} is corrupt; {REBUILD}")
-    name, sha256 = named
-    folder = index_folder(index_dir)
-    content = folder.read(name)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise CorruptFileError(f"{folder.at(name)} differs from what was written; {REBUILD}")
+    name, content = current_content(index_dir)
     document = msgspec.json.decode(content)
     found = document["format_version"]
     document["format_version"] = FORMAT_VERSION

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.tables import Tabular
+from faces.core.words import counted
 from faces.models.face import Box
 from indexer.snapshot import Snapshot
 from indexer.stranger_rates import FpirBasis, StrangerRates
@@ -125,7 +126,12 @@ class CandidateList(Tabular, Sequence[Match]):
         return map(self._match, range(len(self)))
 
     def __repr__(self) -> str:
-        return f"CandidateList({list(self)!r})"
+        if not len(self):
+            return "<candidate list: no faces>"
+        best, last = self.similarities[[0, -1]].tolist()
+        return (
+            f"<candidate list: {counted(len(self), 'face')}, similarity {best:.3f} to {last:.3f}>"
+        )
 
     @property
     def face_ids(self) -> list[str]:
@@ -305,12 +311,13 @@ class _Results(Tabular, Sequence[_Item]):
 
     __hash__ = None  # type: ignore[assignment]  # a list has none either
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._items!r})"
-
 
 class Probes(_Results[Probe]):
     """The faces of the photo that was searched for, with their matches, the largest face first."""
+
+    def __repr__(self) -> str:
+        found = sum(len(probe.matches) for probe in self)
+        return f"<{counted(len(self), 'probe')}: {counted(found, 'similar face')}>"
 
     def to_arrow(self) -> pa.Table:
         """Return the matches of all probes as an Arrow table.
@@ -324,6 +331,10 @@ class Probes(_Results[Probe]):
 
 class CandidateLists(_Results[CandidateList]):
     """The candidate lists of the embeddings that were searched for, in the order of these."""
+
+    def __repr__(self) -> str:
+        found = counted(sum(map(len, self)), "similar face")
+        return f"<{counted(len(self), 'candidate list')}: {found}>"
 
     def to_arrow(self) -> pa.Table:
         """Return the matches of all embeddings as an Arrow table.

@@ -125,11 +125,15 @@ class Folder:
         Raises:
             LinkFoundError: there is a link. A folder is never searched through one.
         """
-        for base in sorted(self.names()):
-            mode = self._status(base).st_mode
-            if stat.S_ISLNK(mode):
+        try:
+            with self._opened("") as folder, os.scandir(folder) as entries:
+                found = [(e.name, e.is_symlink(), e.is_dir(follow_symlinks=False)) for e in entries]
+        except MissingFileError:
+            return
+        for base, is_link, is_folder in sorted(found):
+            if is_link:
                 raise link_found(self.at(base))
-            if stat.S_ISDIR(mode):
+            if is_folder:
                 yield from (f"{base}/{name}" for name in self.folder(base).files())
             else:
                 yield base

@@ -41,9 +41,19 @@ def contradictions(dataset: Dataset, photo_ids: pa.Array | None = None) -> pa.Ta
     if not names:
         return CONTRADICTIONS_SCHEMA.empty_table()
     photos = dataset.photos(names)
-    photos = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
     if photo_ids is not None:
         photos = photos.filter(pc.is_in(photos["photo_id"], value_set=photo_ids))
+    return contradictions_among(photos, names)
+
+
+def contradictions_among(photos: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Return what `contradictions` does, for photos that have been read.
+
+    Args:
+        photos: rows of `Dataset.photos` with the columns `names`.
+        names: names of columns of photo lists.
+    """
+    photos = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
     photos = photos.sort_by([("photo_id", "ascending"), ("uri", "ascending")])
     contents = one_row_per_content(photos.select(["photo_id", "uri", *names]), filled=names)
     found = [CONTRADICTIONS_SCHEMA.empty_table()]

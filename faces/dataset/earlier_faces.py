@@ -19,14 +19,8 @@ from numpy.typing import NDArray
 
 from faces.core.arrow_files import read_arrow, write_arrow
 from faces.core.storage import Folder
-from faces.dataset.deleted_pictures import read_deleted_pictures
 from faces.dataset.deletions import content_digest, face_digest
-from faces.dataset.face_ids import (
-    EarlierFace,
-    detection_settings,
-    face_ids,
-    possible_face_ids,
-)
+from faces.dataset.face_ids import EarlierFace, face_ids, possible_face_ids
 from faces.dataset.layout import part_file
 from faces.dataset.schema import face_schema, faces_parts, matrix_of, read_table, with_column
 from faces.dataset.store import Dataset
@@ -123,7 +117,9 @@ class EarlierFaces:
                 write_arrow(work, name, table.combine_chunks())
         return cls((dataset, follows) if follows else (dataset,), work)
 
-    def assign(self, photos: pa.Table, faces: pa.Table, detected: Collection[str]) -> AssignedIds:
+    def assign(
+        self, photos: pa.Table, faces: pa.Table, detected: Collection[str], pictures: pa.Table
+    ) -> AssignedIds:
         """Give the faces of a part their ids: those that they had, or new ones.
 
         Args:
@@ -131,9 +127,10 @@ class EarlierFaces:
             faces: all faces of these photos, rows of `face_schema`.
             detected: photo_ids of the contents whose faces were detected now. Others keep the ids
                 that they have.
+            pictures: the pictures of the dataset's deleted faces, from `read_deleted_pictures`.
 
         Raises:
-            CorruptFileError: a part with earlier faces, or a file of deletions, cannot be read.
+            CorruptFileError: a part with earlier faces cannot be read.
         """
         rows: defaultdict[str, list[int]] = defaultdict(list)
         for row, photo_id in enumerate(faces["photo_id"].to_pylist()):
@@ -142,12 +139,12 @@ class EarlierFaces:
         if not rows:
             return AssignedIds(faces)
         known = [self._known(number, list(rows)) for number in range(len(self.datasets))]
-        for photo_id, deleted in self._deleted(photos, rows):
+        for photo_id, deleted in _deleted(pictures, photos, rows):
             known[0].digests[photo_id].append(deleted)
         boxes = matrix_of(faces["box"])
         ids, stored, digests = faces["face_id"].to_pylist(), set(), set()
         own = self.datasets[0]
-        detection = detection_settings(own.contract, own.selection)
+        detection = own.settings.detection
         for photo_id, here in rows.items():
             earlier = self._of_content(photo_id, known)
             begins = not own.settings.salted_ids
@@ -182,25 +179,6 @@ class EarlierFaces:
                 known.digests[row["photo_id"]].append(_DigestOnly(face["digest"], box))
         return known
 
-    def _deleted(
-        self, photos: pa.Table, photo_ids: Iterable[str]
-    ) -> Iterator[tuple[str, _DigestOnly]]:
-        """Yield the deleted faces of contents, with their places in them."""
-        pictures = read_deleted_pictures(self.datasets[0].path)
-        if not len(pictures):
-            return
-        content_of = {content_digest(photo_id): photo_id for photo_id in photo_ids}
-        pictures = pictures.filter(
-            pc.is_in(pictures["content"], value_set=pa.array(list(content_of), pa.string()))
-        )
-        columns = [photos[name].to_pylist() for name in ("photo_id", "width", "height")]
-        size = {photo_id: size for photo_id, *size in zip(*columns, strict=True) if size[0]}
-        rows = zip(pictures["digest"].to_pylist(), pictures["content"].to_pylist(), strict=True)
-        for (digest, content), box in zip(rows, matrix_of(pictures["box"]), strict=True):
-            photo_id = content_of[content]
-            if photo_id in size:
-                yield photo_id, _DigestOnly(digest, box * np.array(size[photo_id] * 2, np.float32))
-
     def _of_content(self, photo_id: str, known: Sequence[_Known]) -> list[EarlierFace]:
         """Return the earlier faces of a content, the ids of deleted ones found by their digests.
 
@@ -211,9 +189,7 @@ class EarlierFaces:
         if not wanted:
             return faces
         wanted = {d: wanted[d] for d in wanted.keys() - {face_digest(f.face_id) for f in faces}}
-        detections = dict.fromkeys(
-            detection_settings(d.contract, d.selection) for d in self.datasets
-        )
+        detections = dict.fromkeys(dataset.settings.detection for dataset in self.datasets)
         for face_id in possible_face_ids(photo_id, detections):
             if not wanted:
                 break
@@ -233,6 +209,25 @@ class _Known(NamedTuple):
 
     faces: Mapping[str, list[EarlierFace]]
     digests: Mapping[str, list[_DigestOnly]]
+
+
+def _deleted(
+    pictures: pa.Table, photos: pa.Table, photo_ids: Iterable[str]
+) -> Iterator[tuple[str, _DigestOnly]]:
+    """Yield the deleted faces of contents as pairs of photo_id and face."""
+    if not len(pictures):
+        return
+    content_of = {content_digest(photo_id): photo_id for photo_id in photo_ids}
+    pictures = pictures.filter(
+        pc.is_in(pictures["content"], value_set=pa.array(list(content_of), pa.string()))
+    )
+    columns = [photos[name].to_pylist() for name in ("photo_id", "width", "height")]
+    size = {photo_id: size for photo_id, *size in zip(*columns, strict=True) if size[0]}
+    rows = zip(pictures["digest"].to_pylist(), pictures["content"].to_pylist(), strict=True)
+    for (digest, content), box in zip(rows, matrix_of(pictures["box"]), strict=True):
+        photo_id = content_of[content]
+        if photo_id in size:
+            yield photo_id, _DigestOnly(digest, box * np.array(size[photo_id] * 2, np.float32))
 
 
 def _parts_of(work: Folder, name: str, photo_ids: Sequence[str]) -> dict[str, set[str]]:

@@ -9,17 +9,13 @@ and, from the second way of detecting on, from that way, so that every run gives
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from itertools import chain, count
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.contract import ModelContract
-from faces.core.settings import FaceSelection
 from faces.models.face import intersection_over_union
 
 MIN_OVERLAP = 0.5
@@ -52,19 +48,6 @@ class FaceId(NamedTuple):
     earlier: EarlierFace | None
 
 
-def detection_settings(contract: ModelContract, selection: FaceSelection) -> str:
-    """Return a text that is equal for datasets whose faces are detected in the same way.
-
-    Args:
-        contract: the models; the embedder does not matter.
-        selection: which of the detected faces are kept. Values that say nothing are left out, so
-            that a criterion that is added later changes no text.
-    """
-    kept = {name: value for name, value in asdict(selection).items() if value}
-    detector = (contract.detector, contract.detector_digest, contract.preprocessing_version)
-    return json.dumps([*detector, kept], sort_keys=True)
-
-
 def first_face_id(photo_id: str, number: int) -> str:
     """Return the id of a content's face that is detected for the first time.
 
@@ -81,7 +64,7 @@ def later_face_id(photo_id: str, number: int, detection: str, attempt: int = 0) 
     Args:
         photo_id: sha256 of the content, hexadecimal.
         number: number of the face among the content's detected faces, from 0.
-        detection: the way of detecting, from `detection_settings`.
+        detection: the way of detecting, from `DatasetSettings.detection`.
         attempt: how many ids of the face were in use by other faces.
     """
     return _digest(photo_id, number, detection, attempt)
@@ -96,7 +79,7 @@ def possible_face_ids(photo_id: str, detections: Iterable[str]) -> Iterable[str]
 
     Args:
         photo_id: sha256 of the content, hexadecimal.
-        detections: the ways of detecting, from `detection_settings`.
+        detections: the ways of detecting, from `DatasetSettings.detection`.
     """
     numbers = range(MAX_NUMBER)
     return chain(
@@ -120,7 +103,7 @@ def face_ids(
         boxes: (n, 4) the detected faces' boxes in pixels of the upright photo, in the detector's
             order.
         earlier: the content's earlier faces. Of several with one id, the first counts.
-        detection: the way in which the faces were detected, from `detection_settings`.
+        detection: the way in which the faces were detected, from `DatasetSettings.detection`.
         begins: whether new faces get a `first_face_id` unless another face has it.
     """
     by_id: dict[str, EarlierFace] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,6 +50,18 @@ class DatasetSettings:
     limits: PhotoLimits | None = field(default_factory=PhotoLimits)
     purged: str = ""
     salted_ids: bool = False
+
+    @property
+    def detection(self) -> str:
+        """A text that is equal for datasets whose faces are detected in the same way.
+
+        The embedder does not matter. Criteria of the selection that say nothing are left out, so
+        that a criterion that is added later changes no text.
+        """
+        kept = {name: value for name, value in asdict(self.selection).items() if value}
+        contract = self.contract
+        detector = (contract.detector, contract.detector_digest, contract.preprocessing_version)
+        return json.dumps([*detector, kept], sort_keys=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object, as dataset.json stores them."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from faces.dataset.schema import face_schema, gone_rows
+from faces.dataset.schema import gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.photos.listed import below
@@ -118,8 +118,7 @@ def drop_photos(dataset: str | Path, uris: Sequence[str]) -> int:
         gone = [uri for uri in uris if uri in known and not is_there(uri)]
         if gone:
             photos = gone_rows(pa.array(gone, pa.string()), writer.dataset.photo_schema)
-            faces = face_schema(opened.contract.dimension).empty_table()
-            writer.write_part(writer.part_name(0), photos, faces, {})
+            writer.write_photos(writer.part_name(0), photos)
         writer.finish(None)
     return len(gone)
 

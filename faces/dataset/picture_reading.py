@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import as_pictures, read_deleted_pictures, relative_boxes
 from faces.dataset.deletions import content_digest, face_digest, read_deletions
-from faces.dataset.face_ids import detection_settings, possible_face_ids
+from faces.dataset.face_ids import possible_face_ids
 from faces.dataset.layout import part_file
 from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.rewrite import replace_photos
@@ -102,7 +102,7 @@ class _DeletedFaces:
     Attributes:
         by_content: boxes as shares of the photo, by `content_digest`.
         unplaced: `face_digest` of the deleted faces without a place.
-        detection: the dataset's way of detecting, from `detection_settings`.
+        detection: the dataset's way of detecting, from `DatasetSettings.detection`.
     """
 
     by_content: Mapping[str, Sequence[NDArray[np.float32]]]
@@ -112,14 +112,15 @@ class _DeletedFaces:
     @classmethod
     def of(cls, dataset: Dataset) -> _DeletedFaces:
         """Read the places of the faces that were deleted from a dataset."""
-        pictures = read_deleted_pictures(dataset.path)
+        deletions = read_deletions(dataset.path)
+        pictures = read_deleted_pictures(dataset.path, deletions)
         by_content: defaultdict[str, list[NDArray[np.float32]]] = defaultdict(list)
         boxes = matrix_of(pictures["box"])
         for content, box in zip(pictures["content"].to_pylist(), boxes, strict=True):
             by_content[content].append(box)
-        digests = set(read_deletions(dataset.path).final_digests.to_pylist())
+        digests = set(deletions.final_digests.to_pylist())
         unplaced = frozenset(digests.difference(pictures["digest"].to_pylist()))
-        return cls(by_content, unplaced, detection_settings(dataset.contract, dataset.selection))
+        return cls(by_content, unplaced, dataset.settings.detection)
 
     def boxes(self, photo_id: str) -> Sequence[NDArray[np.float32]]:
         """Return the boxes of the faces that were deleted from a content."""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from faces.core.errors import WrongUsageError
 from faces.dataset.missing import is_there
-from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, face_schema, gone_rows
+from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.photos.mounts import file_of
@@ -80,9 +80,8 @@ def relocate_photos(dataset: Dataset, old: str | Path, new: str | Path) -> Reloc
         return relocation
     with DatasetWriter.open(dataset.path, dataset.settings) as writer:
         relocation, rows = _moved_rows(writer.dataset, old_place, new_place)
-        faces = face_schema(dataset.contract.dimension).empty_table()
         if len(rows):
-            writer.write_part(writer.part_name(0), rows, faces, {})
+            writer.write_photos(writer.part_name(0), rows)
         writer.finish(None)
     return relocation
 

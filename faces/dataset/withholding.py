@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -28,13 +27,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.dataset.deleted_pictures import read_deleted_pictures, relative_boxes
+from faces.dataset.deleted_pictures import relative_boxes
 from faces.dataset.deletions import (
     Deletions,
     content_digest,
     face_digests,
     faces_among,
-    read_deletions,
 )
 from faces.dataset.earlier_faces import AssignedIds
 from faces.dataset.face_counts import without_faces
@@ -77,9 +75,10 @@ class _Reason(NamedTuple):
 
 
 def withhold_deleted(
-    dataset_dir: Path,
     photos: pa.Table,
     assigned: AssignedIds,
+    deletions: Deletions,
+    pictures: pa.Table,
     thumbnails: Thumbnails = NO_THUMBNAILS,
 ) -> tuple[pa.Table, pa.Table]:
     """Return a part's photos and faces without the faces that were deleted on request.
@@ -87,20 +86,20 @@ def withhold_deleted(
     The column kept_away of the photos says which faces these were.
 
     Args:
-        dataset_dir: the dataset's folder.
         photos: rows of the dataset's `photo_schema`.
         assigned: all faces of these photos, rows of `face_schema`. Those that a part has already
             are withheld by their face_ids alone.
+        deletions: the dataset's deletions.
+        pictures: the pictures of the deleted faces, from `read_deleted_pictures`.
         thumbnails: the photos as small images. Faces of a photo without one are withheld by their
             face_ids and by its content alone: they are known by these already.
     """
-    faces, deletions = assigned.faces, read_deletions(dataset_dir)
+    faces = assigned.faces
     if not (len(deletions.digests) or len(deletions.emptied)) or not len(faces):
         return photos, faces
     digests, photo_ids = face_digests(faces["face_id"]).to_pylist(), faces["photo_id"].to_pylist()
     reasons = _by_digest(deletions, digests, photo_ids)
     hidden = _hidden_in_part(deletions, faces)
-    pictures = read_deleted_pictures(dataset_dir, deletions)
     if len(pictures) and thumbnails:
         reasons = {**_by_picture(pictures, photos, assigned, thumbnails), **reasons}
     allowed = set(deletions.allowed.to_pylist())

@@ -15,7 +15,8 @@ from faces.core.contract import require_same_contract
 from faces.core.errors import BusyError, WrongUsageError
 from faces.core.kinds import is_dataset
 from faces.core.named import require_no_address
-from faces.dataset.deletions import clear_leftovers
+from faces.dataset.deleted_pictures import read_deleted_pictures
+from faces.dataset.deletions import clear_leftovers, read_deletions
 from faces.dataset.earlier_faces import AssignedIds, EarlierFaces
 from faces.dataset.header import DatasetSettings, run_in_force, write_header
 from faces.dataset.layout import (
@@ -30,7 +31,7 @@ from faces.dataset.layout import (
     part_names,
 )
 from faces.dataset.run_records import write_record
-from faces.dataset.schema import with_report, write_table
+from faces.dataset.schema import face_schema, with_report, write_table
 from faces.dataset.store import Dataset
 from faces.dataset.withholding import NO_THUMBNAILS, Thumbnails, withhold_deleted
 
@@ -112,13 +113,16 @@ class DatasetWriter:
                 again; None: the faces keep the ids that they have.
 
         Raises:
-            CorruptFileError: a part with earlier faces cannot be read.
+            CorruptFileError: a part with earlier faces, or a file of deletions, cannot be read.
             BusyError: another run has taken over the dataset.
         """
-        assigned = AssignedIds(faces)
-        if earlier is not None:
-            assigned = earlier.assign(photos, faces, thumbnails.keys())
-        photos, faces = withhold_deleted(self.dataset.path, photos, assigned, thumbnails)
+        if len(faces):
+            deletions = read_deletions(self.dataset.path)
+            pictures = read_deleted_pictures(self.dataset.path, deletions)
+            assigned = AssignedIds(faces)
+            if earlier is not None:
+                assigned = earlier.assign(photos, faces, thumbnails.keys(), pictures)
+            photos, faces = withhold_deleted(photos, assigned, deletions, pictures, thumbnails)
         photos = with_report(photos, len(faces), seconds)
         folder = self.dataset.folder
         with (
@@ -129,6 +133,19 @@ class DatasetWriter:
                 write_table(table, file)
             if run_in_force(self.dataset.path) != self.run:
                 raise BusyError(f"another run has taken over dataset {self.dataset.path}")
+
+    def write_photos(self, part: str, photos: pa.Table) -> None:
+        """Commit one part of photos that have no faces in it, such as photos that are gone.
+
+        Args:
+            part: the part's name, from `part_name`.
+            photos: rows of the dataset's `photo_schema`.
+
+        Raises:
+            BusyError: another run has taken over the dataset.
+        """
+        faces = face_schema(self.dataset.contract.dimension).empty_table()
+        self.write_part(part, photos, faces, {})
 
     def begin_purge(self) -> None:
         """Record in dataset.json that this run removes rows which an index may not have read."""

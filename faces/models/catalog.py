@@ -25,7 +25,10 @@ from faces.models.weights import prepared_path, recorded_milliseconds, smooth_im
 from faces.photos.decoding import Photo
 
 Commercial = Literal["yes", "no", "unclear"]
-"""Whether a licence allows commercial use; unclear: ask a lawyer."""
+"""Whether a licence allows commercial use; unclear: ask a lawyer. It is unclear, whatever the
+licence, where a network was trained on photos that were gathered for research: SFace on
+CASIA-WebFace, VGGFace2 and MS-Celeb-1M, dlib's on FaceScrub and VGG's faces, OpenFace on
+CASIA-WebFace and FaceScrub; YuNet, CenterFace, RetinaFace and MTCNN on WIDER FACE."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,14 @@ _SFACE = ModelCard(
     _ZOO,
     11_000_000,
     "Apache-2.0",
-    "yes",
+    "unclear",
     0.9936,
     "measured, on its development pairs",
 )
 _BUILT_IN = (
     replace(_SFACE, name="sface-int8", lfw=0.9941),
     _SFACE,
-    ModelCard("yunet", "detector", None, "", _ZOO, 100_000, "MIT", "yes"),
+    ModelCard("yunet", "detector", None, "", _ZOO, 100_000, "MIT", "unclear"),
 )
 
 _EMBEDDERS: tuple[tuple[str, int, str, Commercial, float | None, str], ...] = (
@@ -90,32 +93,31 @@ _EMBEDDERS: tuple[tuple[str, int, str, Commercial, float | None, str], ...] = (
     ("Buffalo_L", 174, "InsightFace: research only", "no", 0.9983, "InsightFace"),
     ("DeepFace", 551, "MIT code; trained on VGGFace2", "unclear", None, ""),
     ("DeepID", 2, "MIT", "unclear", None, ""),
-    ("Dlib", 22, "public domain", "yes", 0.9938, "dlib.net"),
+    ("Dlib", 22, "public domain", "unclear", 0.9938, "dlib.net"),
     ("Facenet", 92, "MIT", "unclear", 0.9920, "davidsandberg/facenet"),
     ("Facenet512", 95, "MIT", "unclear", 0.9965, "davidsandberg/facenet"),
     ("GhostFaceNet", 17, "MIT", "unclear", 0.9976, "Alansari, IEEE Access 2023"),
-    ("OpenFace", 15, "Apache-2.0", "yes", 0.9292, "cmusatyalab/openface"),
-    ("SFace", 39, "Apache-2.0", "yes", 0.9940, "OpenCV Zoo"),
+    ("OpenFace", 15, "Apache-2.0", "unclear", 0.9292, "cmusatyalab/openface"),
+    ("SFace", 39, "Apache-2.0", "unclear", 0.9940, "OpenCV Zoo"),
     ("VGG-Face", 580, "CC BY-NC 4.0", "no", None, ""),
 )
 """deepface's embedders: name in deepface, megabytes, licence, commercial use, accuracy on LFW and
 its source, with the alignment in `deepface_weights.RECOGNISERS`. None is published for the weights
 of DeepFace, DeepID and VGG-Face as deepface has them: the accuracies of the papers by Taigman
 (0.9735), Sun (0.9745) and Parkhi (0.9895) are of other weights, of a mean of many networks or
-crops, or of crops made in 3D. Commercial use is unclear, whatever the licence, where a network was
-trained on photos that were gathered for research only."""
+crops, or of crops made in 3D."""
 
 _DETECTORS: tuple[tuple[str, str, Commercial], ...] = (
-    ("centerface", "MIT", "yes"),
+    ("centerface", "MIT", "unclear"),
     ("dlib", "Boost; landmarks public domain", "yes"),
-    ("fastmtcnn", "MIT", "yes"),
+    ("fastmtcnn", "MIT", "unclear"),
     ("mediapipe", "Apache-2.0", "yes"),
-    ("mtcnn", "MIT", "yes"),
+    ("mtcnn", "MIT", "unclear"),
     ("opencv", "Apache-2.0", "yes"),
     ("retinaface", "MIT", "unclear"),
     ("ssd", "BSD-3-Clause", "yes"),
     ("yolo", "AGPL-3.0", "unclear"),
-    ("yunet", "MIT", "yes"),
+    ("yunet", "MIT", "unclear"),
 )
 """deepface's detectors: name in deepface, licence, commercial use. "yolo" stands for all versions
 and sizes of YOLO."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def box_in_words(box: Iterable[float]) -> str:
+    """Return x, y, width and height in whole pixels as text such as `240x329 at 370,91`."""
+    x, y, width, height = (round(value) for value in box)
+    return f"{width}x{height} at {x},{y}"
 
 
 class Box(NamedTuple):
@@ -62,6 +69,9 @@ class Face:
     embedding_norm: float
     quality: FaceQuality
     face_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<face: {box_in_words(self.box)}, score {self.score:.3f}>"
 
     @property
     def box(self) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.words import counted
 from faces.models.face import Face
 from faces.models.pipeline import FacePipeline
 from faces.photos.decoding import Image, Photo
@@ -59,7 +60,7 @@ def face_of_rank(faces: Sequence[Face], rank: int, photo: str) -> Face:
         raise no_face(photo)
     if not 1 <= rank <= len(faces):
         raise WrongUsageError(
-            f"{photo} has {len(faces)} face{'s' if len(faces) > 1 else ''}, so there is no face "
+            f"{photo} has {counted(len(faces), 'face')}, so there is no face "
             f"number {rank}; the largest is number 1"
         )
     return largest_first(faces)[rank - 1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -18,25 +17,33 @@ from pillow_heif import register_heif_opener
 from faces.core.errors import WrongUsageError
 from faces.core.settings import PhotoLimits
 from faces.photos.cut_short import further_pages, load_whole
-from faces.photos.decoding_limits import MIN_SIDE, require_within
+from faces.photos.decoding_errors import corruption_of, unidentified
+from faces.photos.decoding_limits import require_size_within, require_within
 from faces.photos.headers import (
     TooMuchInHeaderError,
     exif_orientation,
-    is_tiff,
     require_bounded_header,
     xmp_orientation,
 )
-from faces.photos.jpegs import jpeg_precision
 from faces.photos.opencv import cv2
-from faces.photos.pixels import Pixels, deep_colour, is_sideways, is_too_dark, to_rgb, upright
+from faces.photos.pixels import (
+    Pixels,
+    deep_colour,
+    is_sideways,
+    is_too_dark,
+    reduced,
+    to_rgb,
+    upright,
+)
 from faces.photos.pngs import SIGNATURE, only_pixels
 from faces.photos.rejection import PartlyRead, PhotoRejectedError, RejectReason
 from faces.photos.tiffs import (
     bits_per_sample,
-    directory_ends_early,
+    has_further_pages,
     is_dark_on_light,
     is_raw_file,
     size_of,
+    tile_pixels,
 )
 
 Image: TypeAlias = Pixels
@@ -175,9 +182,9 @@ def decode_plain_jpeg(
     except (PhotoRejectedError, MemoryError):
         raise
     except SyntaxError as error:
-        raise _unidentified(content) from error
+        raise unidentified(content) from error
     except Exception as error:  # Pillow raises nearly any exception on hostile content
-        raise PhotoRejectedError(_corruption(error, content), str(error)) from error
+        raise PhotoRejectedError(corruption_of(error, content), str(error)) from error
 
 
 def decode_photo(
@@ -212,31 +219,31 @@ def decode_photo(
         if content.startswith(SIGNATURE):
             content, is_animated = only_pixels(content)
         require_bounded_header(content)
-        with PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as opened:
-            if is_raw_file(content):
-                raise PhotoRejectedError(
-                    RejectReason.UNSUPPORTED_FORMAT,
-                    "a camera's raw file, whose first picture is a preview; export it as JPEG",
-                )
+        if is_raw_file(content):
+            raise PhotoRejectedError(
+                RejectReason.UNSUPPORTED_FORMAT,
+                "a camera's raw file, whose first picture is a preview; export it as JPEG",
+            )
+        try:
+            opened = PIL.Image.open(io.BytesIO(content), formats=PHOTO_FORMATS)
+        except UnidentifiedImageError as error:
+            if (fractions := _decode_fractions(content, limits)) is not None:
+                return fractions
+            raise unidentified(content) from error
+        with opened:
             require_within(opened, content, limits)
             photo = _decode_opened(opened, content, reduction_for(max(opened.size)))
-            if is_animated:
-                photo.partly_read += (PartlyRead.FURTHER_PAGES,)
-            return photo
-    except PhotoRejectedError:
+        if is_animated:
+            photo.partly_read += (PartlyRead.FURTHER_PAGES,)
+        return photo
+    except (PhotoRejectedError, MemoryError):
         raise
     except TooMuchInHeaderError as error:
         raise PhotoRejectedError(RejectReason.CORRUPT, str(error)) from error
     except PIL.Image.DecompressionBombError as error:
         raise PhotoRejectedError(RejectReason.TOO_LARGE, str(error)) from error
-    except UnidentifiedImageError as error:
-        if (fractions := _decode_fractions(content, limits)) is not None:
-            return fractions
-        raise _unidentified(content) from error
-    except MemoryError:
-        raise
     except Exception as error:  # Pillow's plugins raise nearly any exception on hostile content
-        raise PhotoRejectedError(_corruption(error, content), str(error)) from error
+        raise PhotoRejectedError(corruption_of(error, content), str(error)) from error
 
 
 def _decode_fractions(content: bytes, limits: PhotoLimits) -> Photo | None:
@@ -245,55 +252,37 @@ def _decode_fractions(content: bytes, limits: PhotoLimits) -> Photo | None:
     _, num_samples, are_fractions = bits_per_sample(content)
     if size is None or not are_fractions or num_samples not in (3, 4):
         return None
-    bytes_to_decode = len(content) + size[0] * size[1] * num_samples * 16  # doubles, and a copy
-    if size[0] * size[1] > limits.max_pixels or bytes_to_decode > limits.max_memory:
-        raise PhotoRejectedError(
-            RejectReason.TOO_LARGE, f"{size[0]}x{size[1]} fractions are over a limit"
-        )
+    num_pixels = max(size[0] * size[1], tile_pixels(content))
+    require_size_within(
+        size,
+        limits,
+        tile_pixels=tile_pixels(content),
+        bytes_to_decode=len(content) + num_pixels * num_samples * 16,  # doubles, and a copy
+        what="a TIFF of fractions",
+    )
     image = deep_colour(content)
-    return None if image is None or min(image.shape[:2]) < MIN_SIDE else Photo(image)
+    if image is None or sorted(image.shape[:2]) != sorted(size):
+        return None
+    reduction = _min_reduction(size)
+    return Photo(
+        reduced(image, reduction),
+        reduction=reduction,
+        size=(image.shape[1], image.shape[0]),
+        partly_read=(PartlyRead.FURTHER_PAGES,) if has_further_pages(content) else (),
+    )
 
 
-def _unidentified(content: bytes) -> PhotoRejectedError:
-    """Return the rejection of a file that Pillow does not identify."""
-    if is_tiff(content) and not is_raw_file(content) and directory_ends_early(content):
-        return PhotoRejectedError(RejectReason.TRUNCATED, "its directory ends early")
-    if is_tiff(content) and (size_of(content) is not None or is_raw_file(content)):
-        return PhotoRejectedError(
-            RejectReason.UNSUPPORTED_FORMAT, "a TIFF of a kind that is not supported"
-        )
-    if jpeg_precision(content) not in (0, 8):
-        return PhotoRejectedError(
-            RejectReason.UNSUPPORTED_FORMAT, "a JPEG of more than 8 bits is not supported"
-        )
-    if _SIGNATURES.match(content):
-        return PhotoRejectedError(RejectReason.CORRUPT, "its header cannot be read")
-    return PhotoRejectedError(RejectReason.UNSUPPORTED_FORMAT, "not a supported photo format")
-
-
-_SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP"
-    rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|mif1|msf1)",
-    re.DOTALL,
-)
-"""Regular expression of the first bytes of files in `PHOTO_FORMATS`, BMP excepted."""
-
-
-def _corruption(error: Exception, content: bytes) -> RejectReason:
-    """Return TRUNCATED if a decoder reached the end of the data, CORRUPT for any other error."""
-    if content[:4] == b"RIFF" and len(content) < int.from_bytes(content[4:8], "little"):
-        return RejectReason.TRUNCATED  # the error of WebP's decoder does not say so
-    early_end = ("truncated", "end of file", "not enough image data", "unexpected end")
-    if isinstance(error, EOFError) or any(words in str(error).lower() for words in early_end):
-        return RejectReason.TRUNCATED
-    return RejectReason.CORRUPT
+def _min_reduction(size: tuple[int, int]) -> int:
+    """Return the reduction that `MAX_KEPT_PIXELS` requires for a width and height in pixels."""
+    reduction = 1
+    while size[0] * size[1] > MAX_KEPT_PIXELS * reduction**2:
+        reduction *= 2
+    return reduction
 
 
 def _decode_opened(photo: PIL.Image.Image, content: bytes, reduction: int) -> Photo:
     size = photo.size
-    min_reduction = 1
-    while size[0] * size[1] > MAX_KEPT_PIXELS * min_reduction**2:
-        min_reduction *= 2
+    min_reduction = _min_reduction(size)
     is_jpeg = isinstance(photo, JpegImageFile)
     partly_read = (PartlyRead.FURTHER_PAGES,) if further_pages(photo, content) else ()
     if is_jpeg and max(reduction, min_reduction) > 1:
@@ -338,10 +327,7 @@ def _as_rgb(photo: PIL.Image.Image, content: bytes, reduction: int) -> Image:
             raise PhotoRejectedError(
                 RejectReason.UNSUPPORTED_FORMAT, "only the lower of its 16 bits are used"
             )
-        if reduction == 1:
-            return image
-        small = (photo.size[0] // reduction, photo.size[1] // reduction)
-        return np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+        return reduced(image, reduction)
     return to_rgb(photo, reduction, is_negative=is_dark_on_light(content))
 
 

@@ -28,23 +28,52 @@ def require_within(photo: PIL.Image.Image, content: bytes, limits: PhotoLimits) 
         PhotoRejectedError: it is beyond a limit, or too small.
         TooMuchInHeaderError: it is a JPEG of too many markers.
     """
-    width, height = photo.size
+    scans = read_scans(content).num_scans if hasattr(photo, "layer") else 0
+    if scans > MAX_SCANS:
+        raise PhotoRejectedError(RejectReason.TOO_LARGE, f"{scans} scans take too long to decode")
+    require_size_within(
+        photo.size,
+        limits,
+        tile_pixels=_tile_pixels(photo),
+        bytes_to_decode=_bytes_to_decode(photo, content, scans),
+        what=str(photo.format),
+    )
+
+
+def require_size_within(
+    size: tuple[int, int],
+    limits: PhotoLimits,
+    *,
+    tile_pixels: int,
+    bytes_to_decode: float,
+    what: str,
+) -> None:
+    """Require that a photo's size is within the limits, whatever decodes the photo.
+
+    Args:
+        size: width and height in pixels.
+        limits: the limits.
+        tile_pixels: number of pixels of a tile, which is unpacked whole; 0 without tiles.
+        bytes_to_decode: peak memory in bytes of decoding, the file's content included.
+        what: the kind of photo, for the message.
+
+    Raises:
+        PhotoRejectedError: it is beyond a limit, or too small.
+    """
+    width, height = size
     if width * height > limits.max_pixels:
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE, f"{width}x{height} is over {limits.max_pixels} pixels"
         )
-    if _tile_pixels(photo) > limits.max_pixels:
+    if tile_pixels > limits.max_pixels:
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE, f"a tile has over {limits.max_pixels} pixels"
         )
-    scans = read_scans(content).num_scans if hasattr(photo, "layer") else 0
-    if _bytes_to_decode(photo, content, scans) > limits.max_memory:
+    if bytes_to_decode > limits.max_memory:
         raise PhotoRejectedError(
             RejectReason.TOO_LARGE,
-            f"{photo.format} of {width}x{height} takes over {limits.max_memory} bytes to decode",
+            f"{what} of {width}x{height} takes over {limits.max_memory} bytes to decode",
         )
-    if scans > MAX_SCANS:
-        raise PhotoRejectedError(RejectReason.TOO_LARGE, f"{scans} scans take too long to decode")
     if min(width, height) < MIN_SIDE:
         raise PhotoRejectedError(
             RejectReason.TOO_SMALL, f"{width}x{height} has a side under {MIN_SIDE} pixels"

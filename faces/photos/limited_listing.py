@@ -97,9 +97,8 @@ class SourceReader:
         """
         if url_scheme(url.target) == "memory":  # which exists in this process alone
             return archive_photos(url, mtime_ns, self._limits, self.exclusion, self._report)
-        parts = [os.fsencode(part).hex() for part in url]  # names need not be Unicode
         exclude = list(self.exclusion.patterns)
-        arguments = {"url": parts, "mtime_ns": mtime_ns, "exclude": exclude}
+        arguments = {"url": url, "mtime_ns": mtime_ns, "exclude": exclude}
         photos, message = self._asked("read_archive", arguments, url.target)
         return ArchivePhotos(photos, message["passed_over"])
 
@@ -110,9 +109,8 @@ class SourceReader:
             WrongUsageError: the list cannot be used as it is, or is over a limit.
             CorruptFileError: the Parquet file is corrupt.
         """
-        absolute = os.fsencode(os.path.abspath(path)).hex()
         arguments = {
-            "path": absolute,
+            "path": os.path.abspath(path),
             "access": asdict(self._access),
             "rename": dict(self._rename),
             "date_order": self._date_order,
@@ -166,9 +164,8 @@ class SourceReader:
 
 def read_archive(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, Any]:
     """List the photos of an archive: what the other process does."""
-    scheme, member, target = (os.fsdecode(bytes.fromhex(part)) for part in arguments["url"])
     photos, passed_over = archive_photos(
-        MemberUrl(scheme, member, target),
+        MemberUrl(*arguments["url"]),
         arguments["mtime_ns"],
         SourceLimits(**arguments["limits"]),
         Exclusion(tuple(arguments["exclude"])),
@@ -180,7 +177,7 @@ def read_archive(channel: Channel, arguments: Message, _: bytes) -> tuple[Messag
 def read_list(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, Any]:
     """Read a photo list: what the other process does."""
     table = read_photo_list(
-        Path(os.fsdecode(bytes.fromhex(arguments["path"]))),
+        Path(arguments["path"]),
         arguments["rename"],
         limits=SourceLimits(**arguments["limits"]),
         access=access_from(arguments["access"]),

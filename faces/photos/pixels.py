@@ -66,12 +66,16 @@ def to_rgb(photo: PIL.Image.Image, reduction: int = 1, *, is_negative: bool = Fa
     for box in _bands(size, reduction):
         band = _band_to_rgb(photo.crop(box), white, is_negative=is_negative)
         top, bottom = box[1] // reduction, box[3] // reduction
-        if reduction > 1:
-            band = np.asarray(
-                cv2.resize(band, (image.shape[1], bottom - top), interpolation=cv2.INTER_AREA)
-            )
-        image[top:bottom] = band
+        image[top:bottom] = reduced(band, reduction)
     return image
+
+
+def reduced(image: Pixels, reduction: int) -> Pixels:
+    """Return an image reduced by averaging blocks of `reduction` x `reduction` pixels."""
+    if reduction == 1:
+        return image
+    small = (image.shape[1] // reduction, image.shape[0] // reduction)
+    return np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _bands(size: tuple[int, int], reduction: int) -> Iterator[tuple[int, int, int, int]]:

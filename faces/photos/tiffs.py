@@ -22,6 +22,7 @@ _FORMS = {1: "B", 3: "H", 4: "I", 13: "I"}
 
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
 _SAMPLES, _SUB_DIRECTORIES, _SAMPLE_FORMAT, _DNG_VERSION = 277, 330, 339, 50706
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 """Tags of TIFF 6.0, of its supplement 1, and of Adobe's DNG."""
 
 _REDUCED, _MASK = 1, 4
@@ -80,6 +81,12 @@ def size_of(content: bytes) -> tuple[int, int] | None:
     if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
         return None
     return _first(tags, _WIDTH), _first(tags, _HEIGHT)
+
+
+def tile_pixels(content: bytes) -> int:
+    """Return the number of pixels of a tile of a TIFF's first image; 0 without tiles."""
+    tags = _first_page(content)
+    return _first(tags, _TILE_WIDTH) * _first(tags, _TILE_HEIGHT)
 
 
 def directory_ends_early(content: bytes) -> bool:

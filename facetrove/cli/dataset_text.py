@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from faces.core.words import counted
 from faces.dataset.counts import DatasetCounts
 from faces.photos.passed_over import PassedOverCounts
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 
 
 def show_outcomes(counts: DatasetCounts, *, of_copies: str) -> None:

@@ -11,9 +11,10 @@ import click
 import facetrove as ft
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.progress import OnProgress
+from faces.core.words import counted
 from facetrove.cli.options import gathered, json_option, require_answer
 from facetrove.cli.terminal import index_progress, print_json, shown_uri
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 from search.sheet_files import require_picture_name
 
 CONTRADICTIONS_SHOWN = 20

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 import facetrove as ft
+from faces.core.words import counted
 from facetrove.cli.options import json_option, require_answer
 from facetrove.cli.terminal import print_json, shown_uri
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 
 SHOWN = 10
 """At most so many photos are named before the question; `facetrove info --list` names all."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import facetrove as ft
+from faces.core.words import counted
 from facetrove.cli.dataset_text import (
     faces_of_photos,
     photo_rate,
@@ -16,7 +17,7 @@ from facetrove.cli.dataset_text import (
     show_passed_over,
 )
 from facetrove.cli.terminal import print_json, shown_uri
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 
 
 def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:

@@ -8,9 +8,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from faces.core.words import counted
 from faces.photos.metadata import PERSON
 from facetrove.cli.terminal import print_table, shown_uri
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 from search.listing import ListedFace
 from search.results import Match
 from search.shown_face import in_words, value_of

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from faces.core.errors import WrongUsageError
+from faces.core.words import counted
 from faces.photos.metadata import PERSON
 from facetrove.cli.csv_text import as_csv
 from facetrove.cli.options import gathered
 from facetrove.cli.terminal import shown_uri
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 from search.copies import copy_photos, require_new_folder
 from search.sheet_files import require_picture_name
 from search.shown_face import FoundFace, columns_to_show, place_of, value_of

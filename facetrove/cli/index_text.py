@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from faces.core.errors import FaceTroveError
+from faces.core.words import counted
 from facetrove.cli.terminal import print_json
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 from indexer.blas import choose_kernels
 from indexer.manifest import Manifest, SegmentEntry
 from indexer.thresholds import Calibration, rounded_up

@@ -10,6 +10,7 @@ import click
 
 from faces.core.errors import WrongUsageError
 from faces.core.kinds import is_index
+from faces.core.words import counted
 from faces.dataset.store import Dataset
 from facetrove.cli.dataset_text import (
     faces_of_photos,
@@ -22,7 +23,7 @@ from facetrove.cli.index_text import show_manifest
 from facetrove.cli.info_lists import LISTS, show_list
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import print_json, shown_uri
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 from indexer.manifest import read_current
 
 

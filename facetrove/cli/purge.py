@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 import facetrove as ft
+from faces.core.words import counted
 from facetrove.cli.options import json_option
 from facetrove.cli.report_files import require_new_file, write_report
 from facetrove.cli.terminal import index_progress, print_json, shown_uri
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 
 NAMES_SHOWN = 50
 """At most so many rows in which a name is left are printed."""

@@ -13,7 +13,8 @@ import click
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
-from faces.models.face import Box
+from faces.core.words import counted
+from faces.models.face import Box, box_in_words
 from faces.models.ranking import no_face
 from faces.photos.decoding import Photo
 from faces.photos.limited import open_photo
@@ -21,7 +22,7 @@ from facetrove.cli.faces_table import print_faces
 from facetrove.cli.hand_on import HandOn, hand_on_options
 from facetrove.cli.options import device_option, gathered, json_option
 from facetrove.cli.terminal import print_json, shown_path
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 from indexer.stranger_rates import StrangerRates
 from search.answering import Query
 from search.contact_sheet import ShownFace, write_contact_sheet
@@ -339,9 +340,8 @@ def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None
 
 def _face_in_words(face: Probe | ProbeFace, photo: Path) -> str:
     """Describe a face of a probe photo: `face 1 of 3 in party.jpg, 240x329 at 370,91`."""
-    x, y, width, height = (round(value) for value in face.box)
     name = shown_path(Path(photo.name))
-    return f"face {face.number} of {face.num_faces} in {name}, {width}x{height} at {x},{y}"
+    return f"face {face.number} of {face.num_faces} in {name}, {box_in_words(face.box)}"
 
 
 def _print_conditions(shown: _Shown) -> None:

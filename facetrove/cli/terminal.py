@@ -24,8 +24,9 @@ from rich.text import Text
 
 from faces.core.documents import json_text
 from faces.core.progress import OnProgress, Progress
+from faces.core.words import counted
 from faces.photos.uris import is_path, photo_path, unescape_url
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 
 
 class _RateColumn(ProgressColumn):

@@ -1,4 +1,4 @@
-"""Text that the command line prints: names without control characters, and counts with nouns.
+"""Text that the command line prints: names without control characters.
 
 This module is separate from `terminal`, which imports rich, so that an error message need not wait
 for that.
@@ -13,8 +13,3 @@ def printable(text: str) -> str:
     """Return a text with control characters escaped, so that a file's name cannot send any."""
     text = os.fsencode(text).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural unless it is 1: `1 face`, `2,000 faces`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 import facetrove as ft
+from faces.core.words import counted
 from facetrove.cli.delete import show_unnamed
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json, print_table
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 
 SHOWN_CHARACTERS = 200
 """At most so many characters of what was asked for are printed in a table; --json prints all."""

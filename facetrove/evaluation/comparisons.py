@@ -16,6 +16,7 @@ from scipy.special import ndtri
 
 from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, Progress
+from faces.core.words import counted
 from facetrove.evaluation.labels import shuffled_by_person
 from indexer.snapshot import Snapshot
 
@@ -89,7 +90,7 @@ class Comparisons:
         """
         num_faces = len(index_rows)
         if num_faces < MIN_PEOPLE:
-            raise too_few(f"{num_faces} face{'' if num_faces == 1 else 's'}")
+            raise too_few(counted(num_faces, "face"))
         rng = np.random.default_rng(0)
         probes = _drawn_probes(people, max(MIN_PROBES, MAX_COMPARISONS // num_faces), rng)
         sample = [rng.permutation(num_faces)[:count] for count in SAMPLED]

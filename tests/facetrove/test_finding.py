@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def test_found_faces_turn_into_tables(demo_photos: Path) -> None:
     assert frame["box"][0].tolist() == found[0].box.tolist()
     assert found[0].landmarks.shape == (5, 2) and 0.7 < found[0].score <= 1
     assert repr(found).startswith("<1 face: ")
+    assert re.fullmatch(r"<face: \d+x\d+ at \d+,\d+, score 0\.\d{3}>", repr(found[0]))
 
 
 def test_many_faces_are_shown_in_one_line(demo_photos: Path) -> None:

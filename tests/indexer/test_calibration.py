@@ -20,6 +20,12 @@ from tests.support.small_collections import Collection, many_photos
 CALIBRATION = Calibration("people", 60, 10, 1000, (0.1, 0.2), (0.5, 0.1), "2026-01-01T00:00:00")
 
 
+def test_a_calibration_is_shown_in_one_line() -> None:
+    assert repr(CALIBRATION) == (
+        "<calibration: 60 faces of 10 people, FPIR 0.5 to 0.1 at similarity 0.100 to 0.200>"
+    )
+
+
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     collection = Collection(tmp_path / "dataset")

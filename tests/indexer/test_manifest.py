@@ -45,6 +45,10 @@ def test_a_manifest_survives_its_file(tmp_path: Path, manifest: Manifest) -> Non
     assert manifest.num_faces == 7
 
 
+def test_a_manifest_is_shown_in_one_line(manifest: Manifest) -> None:
+    assert repr(manifest) == "<manifest: version 1, 7 faces in 2 segments>"
+
+
 def test_current_names_the_newest_version(tmp_path: Path, manifest: Manifest) -> None:
     publish(tmp_path, manifest)
     publish(tmp_path, replace(manifest, version=2), previous=current_line(tmp_path))

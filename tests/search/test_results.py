@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from faces.models.face import Box
 from indexer.build import build_index
-from search.results import CandidateLists
+from search.results import CandidateLists, Probe, Probes
 from search.searcher import FaceSearcher
 from tests.support.small_collections import DIMENSION, Collection, Photo, many_photos
 from tests.support.vectors import unit_vectors
@@ -82,6 +83,15 @@ def test_no_answer_is_an_empty_table(index: Path) -> None:
     assert [len(matches) for matches in nobody] == [0, 0]
     assert nobody.to_arrow().num_rows == 0
     assert nobody.to_arrow().schema == none.to_arrow().schema
+
+
+def test_answers_are_shown_in_one_line(answers: CandidateLists) -> None:
+    assert repr(answers) == "<3 candidate lists: 375 similar faces>"
+    best, last = answers[0].similarities[[0, -1]]
+    assert repr(answers[0]) == (f"<candidate list: 125 faces, similarity {best:.3f} to {last:.3f}>")
+    assert repr(answers[0][:0]) == "<candidate list: no faces>"
+    probe = Probe(Box(1, 2, 3, 4), 0.9, answers[0][:1])
+    assert repr(Probes([probe], answers.snapshot)) == "<1 probe: 1 similar face>"
 
 
 def test_answers_are_sequences(answers: CandidateLists) -> None:

@@ -69,8 +69,8 @@ def embed_here(
     followed = None if source is None else FollowedDeletions.of(source.path, before)
     if before is not None and followed is not None:
         followed.apply_to(before)
-    salted = needs_salted_ids(pipeline.contract, pipeline.selection, source)
-    settings = DatasetSettings(pipeline.contract, pipeline.selection, salted_ids=salted)
+    settings = DatasetSettings(pipeline.contract, pipeline.selection)
+    settings = replace(settings, salted_ids=needs_salted_ids(settings, source))
     with DatasetWriter.open(dataset, settings) as writer:
         if followed is not None:
             followed.withhold_from(dataset)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from faces.core.descriptors import open_folder
 from faces.core.errors import BusyError, CorruptFileError, LinkFoundError, MissingFileError
 from faces.core.storage import FileDigest, Folder, put_file
 
@@ -60,6 +61,23 @@ def test_a_file_is_read_in_every_way(folder: Folder) -> None:
     assert sorted(folder.files()) == ["a/file"]
     assert folder.names("a") == ["file"]
     assert folder.names("b") == []
+
+
+def test_files_are_listed_with_each_folder_opened_once(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("z", "b", "a/second"):
+        put(folder, name, b"")
+    opened = []
+
+    def counting(path: Path, parts: list[str], *, remedy: str) -> int:
+        opened.append("/".join(parts))
+        return open_folder(path, parts, remedy=remedy)
+
+    monkeypatch.setattr("faces.core.storage.open_folder", counting)
+    assert list(folder.files()) == ["a/file", "a/second", "b", "z"]
+    assert opened == ["", "a"]
+    assert list(folder.folder("missing").files()) == []
 
 
 def test_a_map_outlives_its_file(folder: Folder) -> None:

@@ -9,12 +9,12 @@ from faces.core.contract import ModelContract
 from faces.core.settings import FaceSelection
 from faces.dataset.face_ids import (
     EarlierFace,
-    detection_settings,
     face_ids,
     first_face_id,
     later_face_id,
     possible_face_ids,
 )
+from faces.dataset.header import DatasetSettings
 
 PHOTO = "ab" * 32
 DETECTION = "another way"
@@ -89,11 +89,11 @@ def test_a_face_that_two_datasets_have_is_where_the_first_has_it() -> None:
 def test_ids_depend_on_what_detects_and_on_nothing_else() -> None:
     contract = ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, dimension=8)
     other_embedder = ModelContract("finder", "aa" * 32, "x", "y", "cc" * 32, dimension=9)
-    same = detection_settings(contract, FaceSelection())
-    assert detection_settings(other_embedder, FaceSelection()) == same
-    assert detection_settings(contract, FaceSelection(min_score=0.5)) != same
+    same = DatasetSettings(contract).detection
+    assert DatasetSettings(other_embedder, limits=None).detection == same
+    assert DatasetSettings(contract, FaceSelection(min_score=0.5)).detection != same
     newer = ModelContract("finder", "aa" * 32, "template", "namer", "bb" * 32, 8, 99)
-    assert detection_settings(newer, FaceSelection()) != same
+    assert DatasetSettings(newer).detection != same
 
 
 def test_the_ids_of_deleted_faces_are_among_the_possible_ones() -> None:

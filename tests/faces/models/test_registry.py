@@ -203,6 +203,8 @@ def test_the_list_is_read_by_people_and_machines() -> None:
     by_name = {card["name"]: card for card in listed}
     assert by_name["deepface:Buffalo_L"]["commercial"] == "no"
     assert by_name["deepface:Facenet512"]["dimension"] == 512
+    trained_on_photos_for_research = ("sface", "sface-int8", "yunet", "deepface:SFace")
+    assert {by_name[name]["commercial"] for name in trained_on_photos_for_research} == {"unclear"}
     one = json.loads(run_facetrove("models", "yunet", "--json").stdout)
     assert one["here"] is True
     assert len(one["digest"]) == 64

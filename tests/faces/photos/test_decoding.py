@@ -256,6 +256,55 @@ def test_fractions_are_grey_or_colour_from_nothing_to_one(portrait: PIL.Image.Im
     assert reason_of(content, PhotoLimits(max_pixels=1000)) is RejectReason.TOO_LARGE
 
 
+def fractions_tiff(*pages: np.ndarray) -> bytes:
+    """Return a TIFF of (h, w, 3) uint8 RGB pictures, as floating-point numbers up to 1."""
+    deep = [(page[:, :, ::-1] / 255).astype(np.float32) for page in pages]
+    return bytes(cv2.imencodemulti(".tif", deep)[1])
+
+
+def test_a_colour_tiff_of_fractions_passes_the_checks_of_all_photos(
+    portrait: PIL.Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colour = np.asarray(portrait)
+    photo = decode_photo(fractions_tiff(colour, colour))
+    assert photo.partly_read == (PartlyRead.FURTHER_PAGES,)
+    assert decode_photo(fractions_tiff(colour)).partly_read == ()
+    assert reason_of(fractions_tiff(colour[:15])) is RejectReason.TOO_SMALL
+    assert decode_photo(fractions_tiff(colour[:16])).height == 16
+    limits = PhotoLimits(max_memory=colour.size * 16)
+    assert reason_of(fractions_tiff(colour), limits) is RejectReason.TOO_LARGE
+    monkeypatch.setattr(images, "MAX_KEPT_PIXELS", colour.size // 12)
+    small = decode_photo(fractions_tiff(colour))
+    assert (small.width, small.height, small.reduction) == (*portrait.size, 2)
+    halved = np.asarray(portrait.reduce(2))
+    assert small.image.shape == halved.shape
+    assert np.abs(small.image.astype(int) - halved).max() <= 1
+
+
+def test_a_raw_file_of_fractions_is_no_photo(portrait: PIL.Image.Image) -> None:
+    content = fractions_tiff(np.asarray(portrait))
+    rgb = struct.pack("<HHIHH", 262, 3, 1, 2, 0)
+    assert content.count(rgb) == 1
+    linear_raw = struct.pack("<HHIHH", 262, 3, 1, 34892, 0)
+    assert reason_of(content.replace(rgb, linear_raw)) is RejectReason.UNSUPPORTED_FORMAT
+    with pytest.raises(PhotoRejectedError, match="raw file"):
+        decode_photo(content.replace(rgb, linear_raw))
+
+
+def test_a_large_tile_of_a_tiff_of_fractions_counts(portrait: PIL.Image.Image) -> None:
+    colour = np.asarray(portrait.resize((32, 32)))
+    data = (colour / np.float32(255)).astype("<f4").tobytes()
+    start = 8 + 2 + 10 * 12 + 4
+    tags = {256: (4, 1, 32), 257: (4, 1, 32), 258: (3, 3, start), 259: (3, 1, 1)}
+    tags |= {262: (3, 1, 2), 277: (3, 1, 3), 322: (4, 1, 32), 323: (4, 1, 32)}
+    tags |= {324: (4, 1, start + 6), 339: (3, 1, 3)}
+    extra = struct.pack("<3H", 32, 32, 32) + data
+    assert reason_of(tiff(tags, extra), PhotoLimits(max_pixels=1023)) is RejectReason.TOO_LARGE
+    tags[322] = tags[323] = (4, 1, 20_000)
+    with pytest.raises(PhotoRejectedError, match="tile"):
+        decode_photo(tiff(tags, extra))
+
+
 def colour_tiff(deep: np.ndarray, orientation: int) -> bytes:
     """Return an uncompressed TIFF of (h, w, 3) uint16 RGB that is to be turned."""
     height, width = deep.shape[:2]
