@@ -15,7 +15,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from faces.core.contract import ModelContract
-from faces.core.machine import available_threads
+from faces.core.machine import available_threads, cache_dir
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from facetrove.demo_photos import fetch_demo_photos
@@ -80,6 +80,16 @@ def own_register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACETROVE_CONFIG", str(tmp_path_factory.mktemp("register")))
         yield
+
+
+@pytest.fixture
+def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that has the networks of the shared one but no models, with a register of its own."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "weights").symlink_to(cache_dir() / "weights")
+    monkeypatch.setenv("FACETROVE_CACHE", str(cache))
+    monkeypatch.setenv("FACETROVE_CONFIG", str(tmp_path_factory.mktemp("register")))
+    return cache
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.undo import undo
-from tests.support.embedding_here import boxes_by_id, changed, embed_here, moved
+from tests.support.embedding_here import boxes_by_id, changed, embed_here, embedded_meanwhile, moved
 
 SIDES = ("biden.jpg", "grace_hopper.jpg", "obama2.jpg")
 
@@ -53,6 +52,12 @@ def backwards_with_one_more(found: list[Detection]) -> list[Detection]:
 @pytest.fixture
 def other(pipeline: FacePipeline) -> FacePipeline:
     return changed(pipeline, backwards_with_one_more)
+
+
+@pytest.fixture
+def another_photo(demo_photos: Path) -> bytes:
+    """The content of another photo."""
+    return (demo_photos / "obama3.jpg").read_bytes()
 
 
 def at(dataset: Path, column: int) -> str:
@@ -184,11 +189,9 @@ def test_deleted_again_a_face_that_was_let_in_leaves_the_dataset_that_follows(
     purge(old, [])
     embed_here(photos, new, other, follows=old)
     assert again not in boxes_by_id(new)
-    content = edited.read_bytes()
-    edited.write_bytes((photos / "group.jpg").read_bytes())
-    embed_here(photos, new, other, follows=old)
-    edited.write_bytes(content)
-    embed_here(photos, new, other, follows=old)
+    group = (photos / "group.jpg").read_bytes()
+    with embedded_meanwhile(edited, group, lambda: embed_here(photos, new, other, follows=old)):
+        pass
     assert again not in boxes_by_id(new)
 
 
@@ -235,7 +238,7 @@ def test_a_face_within_a_deleted_one_is_not_taken_for_it(
 
 
 def test_a_face_deleted_from_the_dataset_that_follows_is_not_let_in_by_the_other(
-    tmp_path: Path, photos: Path, old: Path, pipeline: FacePipeline, demo_photos: Path
+    tmp_path: Path, photos: Path, old: Path, pipeline: FacePipeline, another_photo: bytes
 ) -> None:
     """What was decided about the dataset itself holds."""
     new, edited = tmp_path / "new.dataset", photos / "edited.jpg"
@@ -243,61 +246,49 @@ def test_a_face_deleted_from_the_dataset_that_follows_is_not_let_in_by_the_other
     embed_here(photos, new, pipeline, follows=old)
     delete_faces(new, [], faces=again)
     purge(new, [])
-    content = edited.read_bytes()
-    shutil.copy(demo_photos / "obama3.jpg", edited)
-    embed_here(photos, new, pipeline, follows=old)
-    edited.write_bytes(content)
-    embed_here(photos, new, pipeline, follows=old)
+    with embedded_meanwhile(
+        edited, another_photo, lambda: embed_here(photos, new, pipeline, follows=old)
+    ):
+        pass
     assert again in boxes_by_id(old)
     assert again not in boxes_by_id(new)
 
 
 def test_a_photo_that_was_changed_and_changed_back_has_its_ids_again(
-    tmp_path: Path, photos: Path, old: Path, other: FacePipeline, demo_photos: Path
+    tmp_path: Path, photos: Path, old: Path, other: FacePipeline, another_photo: bytes
 ) -> None:
     """The dataset itself knows the superseded faces; the old one is not named any more."""
     new, group = tmp_path / "new.dataset", photos / "group.jpg"
     embed_here(photos, new, other, follows=old)
     ids = boxes_by_id(new).keys()
-    shutil.copy(group, tmp_path / "group.jpg")
-    shutil.copy(demo_photos / "obama3.jpg", group)
-    embed_here(photos, new, other)
-    assert not boxes_by_id(new).keys() & ids
-    shutil.copy(tmp_path / "group.jpg", group)
-    embed_here(photos, new, other)
+    with embedded_meanwhile(group, another_photo, lambda: embed_here(photos, new, other)):
+        assert not boxes_by_id(new).keys() & ids
     assert boxes_by_id(new).keys() == ids
 
 
 def test_an_id_of_superseded_faces_is_never_given_to_another_face(
-    tmp_path: Path, photos: Path, old: Path, other: FacePipeline, demo_photos: Path
+    tmp_path: Path, photos: Path, old: Path, other: FacePipeline, another_photo: bytes
 ) -> None:
     """A purge has forgotten them, so the faces get new ids; none gets that of another face."""
     new, group = tmp_path / "new.dataset", photos / "group.jpg"
     embed_here(photos, new, other, follows=old)
     before = boxes_by_id(new)
-    shutil.copy(group, tmp_path / "group.jpg")
-    shutil.copy(demo_photos / "obama3.jpg", group)
-    embed_here(photos, new, other)
-    purge(new, [])
-    shutil.copy(tmp_path / "group.jpg", group)
-    embed_here(photos, new, other)
+    with embedded_meanwhile(group, another_photo, lambda: embed_here(photos, new, other)):
+        purge(new, [])
     after = boxes_by_id(new)
     assert len(after) == 4
     assert all(before[face_id] == after[face_id] for face_id in before.keys() & after.keys())
 
 
 def test_a_newer_detector_of_the_same_contract_keeps_ids_in_the_dataset_itself(
-    tmp_path: Path, photos: Path, old: Path, pipeline: FacePipeline, demo_photos: Path
+    photos: Path, old: Path, pipeline: FacePipeline, another_photo: bytes
 ) -> None:
     """Nothing names an old dataset here: the dataset has the earlier faces in its own parts."""
     newer = changed(pipeline, backwards_with_one_more, pipeline.detector.name)
     ids, gone, group = boxes_by_id(old).keys(), at(old, 1), photos / "group.jpg"
     delete_faces(old, [], faces=gone)
-    shutil.copy(group, tmp_path / "group.jpg")
-    shutil.copy(demo_photos / "obama3.jpg", group)
-    embed_here(photos, old, newer)
-    shutil.copy(tmp_path / "group.jpg", group)
-    embed_here(photos, old, newer)
+    with embedded_meanwhile(group, another_photo, lambda: embed_here(photos, old, newer)):
+        pass
     assert boxes_by_id(old).keys() & ids == ids - {gone}
     assert len(boxes_by_id(old)) == 3
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
-import pyarrow.parquet as pq
 import pytest
 
 from faces.core.errors import WrongUsageError
@@ -22,13 +20,13 @@ from faces.dataset.schema import ADDED_COLUMNS
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.face import Detection
-from faces.models.pipeline import FaceDetector, FacePipeline
-from faces.photos.decoding import Photo
+from faces.models.pipeline import FacePipeline
 from indexer.delete import DeletionResult, delete_faces
 from indexer.purge import purge
 from indexer.undo import undo
 from tests.support.command import ONE_WORKER, run_facetrove
-from tests.support.embedding_here import embed_here
+from tests.support.embedding_here import changed, embed_here
+from tests.support.parts import without_columns
 
 Picture = PIL.Image.Image
 
@@ -98,36 +96,20 @@ def delete(dataset: Path, photo: Path) -> DeletionResult:
     return deleted
 
 
-def without_added_columns(dataset: Path) -> None:
-    """Make a dataset as if an older version of facetrove had written it."""
-    for path in (dataset / "photos").glob("*.parquet"):
-        table = pq.read_table(path)
-        pq.write_table(table.drop_columns(list(ADDED_COLUMNS)), path)
+def tighter(found: Detection) -> Detection:
+    x, y, width, height = found.box.tolist()
+    box = (x + 0.1 * width, y + 0.2 * height, 0.8 * width, 0.7 * height)
+    return replace(found, box=np.array(box, np.float32))
 
 
-class OtherDetector:
-    """A detector that draws tighter boxes than another, and finds a small face in the corner."""
+def in_the_corner(found: Detection) -> Detection:
+    box, landmarks = found.box / 4, found.landmarks / 4
+    return replace(found, box=box - [*box[:2], 0, 0], landmarks=landmarks - box[:2])
 
-    def __init__(self, detector: FaceDetector) -> None:
-        self._detector = detector
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._detector, name)
-
-    def detect(self, photos: Sequence[Photo]) -> list[list[Detection]]:
-        return [
-            [d for found in detections for d in (self._in_the_corner(found), self._tighter(found))]
-            for detections in self._detector.detect(photos)
-        ]
-
-    def _tighter(self, found: Detection) -> Detection:
-        x, y, width, height = found.box.tolist()
-        box = (x + 0.1 * width, y + 0.2 * height, 0.8 * width, 0.7 * height)
-        return replace(found, box=np.array(box, np.float32))
-
-    def _in_the_corner(self, found: Detection) -> Detection:
-        box, landmarks = found.box / 4, found.landmarks / 4
-        return replace(found, box=box - [*box[:2], 0, 0], landmarks=landmarks - box[:2])
+def tighter_and_in_the_corner(detections: list[Detection]) -> list[Detection]:
+    """Draw tighter boxes, and find a small face in the corner before each of them."""
+    return [face for found in detections for face in (in_the_corner(found), tighter(found))]
 
 
 @pytest.fixture
@@ -161,7 +143,7 @@ def test_a_deleted_face_stays_away_in_edited_copies(
     dataset = tmp_path / "faces.dataset"
     embed(photo, dataset)
     if is_old:
-        without_added_columns(dataset)
+        without_columns(dataset / "photos", *ADDED_COLUMNS)
     assert delete(dataset, photo).num_recognisable == 1
 
     assert embed(edited, dataset) == {"obama3.jpg", "biden.jpg"}
@@ -268,7 +250,7 @@ def test_a_face_stays_away_where_another_detector_finds_it(
     dataset = tmp_path / "faces.dataset"
     embed(photo, dataset)
     delete(dataset, photo)
-    other = FacePipeline(OtherDetector(pipeline.detector), pipeline.embedder)
+    other = changed(pipeline, tighter_and_in_the_corner, pipeline.detector.name)
     for photos in (photo, edited):
         embed(photos, dataset, other)
     kept = Dataset.open(dataset).kept_away()

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import PIL.Image
-import pyarrow.parquet as pq
 import pytest
 
 from beam_jobs.reembed import reembed
@@ -26,13 +25,7 @@ from indexer.delete import delete_faces
 from indexer.purge import purge
 from tests.support.command import run_facetrove
 from tests.support.embedding_here import boxes_by_id, embed_here
-
-
-def without_columns(folder: Path, *names: str) -> None:
-    """Drop columns from the Parquet files of a folder, as if an older version had written them."""
-    for path in folder.glob("*.parquet"):
-        table = pq.read_table(path)
-        pq.write_table(table.drop_columns(list(names)), path)
+from tests.support.parts import without_columns
 
 
 def as_format_2(dataset: Path, preprocessing: int) -> None:

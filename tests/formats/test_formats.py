@@ -31,6 +31,7 @@ from indexer.upgrade import IndexUpgrade
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher
 from tests.support.command import run_facetrove
+from tests.support.manifests import sign_current
 from tests.support.small_collections import DIMENSION, Collection, Photo, files_with
 from tests.support.vectors import unit_vectors
 
@@ -356,8 +357,7 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(second: Path) -> None
     digest = {"num_bytes": 9, "sha256": hashlib.sha256(outside.read_bytes()).hexdigest()}
     document["segments"][0]["files"]["../../../outside"] = digest
     path.write_text(json.dumps(document))
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    (index / "CURRENT").write_text(f"{path.name} {sha256}\n")
+    sign_current(index)
     with pytest.raises(CorruptFileError, match=r"'\.\./\.\./\.\./outside' is no name of a file"):
         upgrade(index)
 

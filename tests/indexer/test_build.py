@@ -12,7 +12,6 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import BusyError, ContractMismatchError, CorruptFileError, WrongUsageError
-from faces.core.hashing import sha256_of
 from faces.core.progress import Progress
 from faces.core.storage import Folder
 from faces.dataset.header import DatasetSettings
@@ -26,6 +25,7 @@ from indexer.manifest import FORMAT_VERSION, read_current
 from indexer.purge import purge
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher
+from tests.support.manifests import sign_current
 from tests.support.parts import part_tables, write
 from tests.support.vectors import unit_vectors
 
@@ -309,7 +309,7 @@ def test_an_index_of_a_newer_facetrove_is_left_alone(dataset: Path, tmp_path: Pa
     path = index / "manifest-000001.json"
     newer = f'"format_version": {FORMAT_VERSION + 1}'
     path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', newer))
-    (index / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
+    sign_current(index)
     with pytest.raises(WrongUsageError, match="update facetrove"):
         build_index(dataset, index)
     assert newer in path.read_text()

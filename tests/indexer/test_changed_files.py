@@ -15,8 +15,8 @@ from faces.dataset.header import DatasetSettings
 from faces.dataset.writing import DatasetWriter
 from indexer.build import build_index
 from indexer.delete import delete_faces
-from tests.support.changed_files import sign_current
 from tests.support.command import ROOT, require_message
+from tests.support.manifests import manifest_in_force, sign_current
 from tests.support.small_collections import CONTRACT, METADATA, Collection, many_photos
 
 EXAMPLES = int(os.environ.get("FACETROVE_EXAMPLES", "25"))
@@ -93,7 +93,7 @@ def test_the_command_line_tells_it_in_one_line(
 def test_a_signed_manifest_of_another_type_is_told_in_one_line(whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "changed"))
     index = folder / "index"
-    path = index / (index / "CURRENT").read_text().split()[0]
+    path = manifest_in_force(index)
     document = json.loads(path.read_text())
     document["segments"][0]["recipe"]["candidates"] = "x"
     path.write_text(json.dumps(document))

@@ -20,6 +20,7 @@ from indexer.delete import delete_faces
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher
 from tests.support.command import ROOT
+from tests.support.manifests import manifest_in_force
 from tests.support.small_collections import DIMENSION, Collection, many_photos
 from tests.support.vectors import unit_vectors
 
@@ -48,7 +49,7 @@ def index(whole: Path, tmp_path: Path) -> Path:
     """A copy of the index to corrupt, with the manifest of its current version alone."""
     shutil.copytree(whole, tmp_path / "corrupt")
     index = tmp_path / "corrupt" / "index"
-    in_force = (index / "CURRENT").read_text().split()[0]
+    in_force = manifest_in_force(index).name
     for path in index.glob("manifest-*.json"):
         if path.name != in_force:
             path.unlink()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import CorruptFileError, WrongUsageError
-from faces.core.hashing import sha256_of
 from faces.core.storage import FileDigest
 from indexer.manifest import (
     FORMAT_VERSION,
@@ -21,6 +19,7 @@ from indexer.manifest import (
     read_current,
 )
 from indexer.options import IndexOptions, Recipe
+from tests.support.manifests import rewrite_manifest
 
 
 @pytest.fixture
@@ -105,9 +104,7 @@ def test_a_manifest_of_another_format_is_refused_by_name(
 ) -> None:
     """CURRENT has the manifest's sha256, as if another version of facetrove had written both."""
     publish(tmp_path, manifest)
-    path = tmp_path / "manifest-000001.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    (tmp_path / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
+    rewrite_manifest(tmp_path, lambda document: document.update(change))
     with pytest.raises(CorruptFileError, match="manifest-000001"):
         read_current(tmp_path)
 

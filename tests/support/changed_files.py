@@ -43,6 +43,7 @@ from indexer.purge import purge
 from indexer.upgrade import upgrade_index
 from indexer.verify import verify_index
 from search.searcher import FaceSearcher
+from tests.support.manifests import manifest_in_force, sign_current
 from tests.support.small_collections import DIMENSION
 from tests.support.vectors import unit_vectors
 
@@ -72,7 +73,7 @@ def sign(folder: Path) -> None:
     """Write all digests of an index anew, as anybody who can write the folder can."""
     index = folder / "index"
     with contextlib.suppress(ValueError, OSError, KeyError, TypeError, AttributeError, IndexError):
-        path = index / (index / "CURRENT").read_text().split()[0]
+        path = manifest_in_force(index)
         document = json.loads(path.read_text())
         for entry in document["segments"]:
             for name in entry["files"]:
@@ -83,13 +84,6 @@ def sign(folder: Path) -> None:
         path.write_text(json.dumps(document))
     with contextlib.suppress(ValueError, OSError, IndexError):
         sign_current(index)
-
-
-def sign_current(index: Path) -> None:
-    """Write the digest of the manifest anew."""
-    name = (index / "CURRENT").read_text().split()[0]
-    sha256 = hashlib.sha256((index / name).read_bytes()).hexdigest()
-    (index / "CURRENT").write_text(f"{name} {sha256}\n")
 
 
 def _digest(path: Path) -> dict[str, Any]:
@@ -131,7 +125,7 @@ def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
 def change_json(data: st.DataObject, folder: Path) -> str:
     """Change, add or take out a field of a JSON document, and sign the manifest."""
     index = folder / "index"
-    manifest = "index/" + (index / "CURRENT").read_text().split()[0]
+    manifest = f"index/{manifest_in_force(index).name}"
     names = [name for name in stored_files(folder) if name.endswith(".json")]
     name = data.draw(st.sampled_from([manifest, *names]), label="file")
     document = json.loads((folder / name).read_text())

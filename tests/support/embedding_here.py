@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,23 @@ def embed_here(
             earlier=earlier,
         )
         folder.remove_folder(WORK_DIR)
+
+
+@contextmanager
+def embedded_meanwhile(photo: Path, content: bytes, embed: Callable[[], None]) -> Iterator[None]:
+    """Embed a photo changed, before the block, and changed back, after it.
+
+    Args:
+        photo: path of the photo.
+        content: what the photo is changed to.
+        embed: embeds the folder of the photo.
+    """
+    before = photo.read_bytes()
+    photo.write_bytes(content)
+    embed()
+    yield
+    photo.write_bytes(before)
+    embed()
 
 
 def boxes_by_id(dataset: Path) -> dict[str, list[float]]:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from faces.core.contract import ModelContract
 from faces.dataset.header import DatasetSettings
@@ -62,3 +63,10 @@ def write(path: Path, contract: ModelContract, *parts: dict[str, int], seed: int
     with DatasetWriter.open(path, DatasetSettings(contract)) as writer:
         for number, uris in enumerate(parts):
             writer.write_part(writer.part_name(number), *part_tables(uris, seed=seed), {})
+
+
+def without_columns(folder: Path, *names: str) -> None:
+    """Drop columns from the Parquet files of a folder, as if an older version had written them."""
+    for path in folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.drop_columns(list(names)), path)

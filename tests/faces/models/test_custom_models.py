@@ -24,12 +24,7 @@ from facetrove.evaluation.pair_lists import read_pairs
 from tests.support.command import ONE_WORKER, ROOT, run_facetrove
 from tests.support.custom_networks import write_model, write_network
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "weights").symlink_to(cache_dir() / "weights")
-    monkeypatch.setenv("FACETROVE_CACHE", str(cache))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def embedder_of(path: Path) -> NetworkEmbedder:

@@ -46,14 +46,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_folders(
-    prepared: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Give each test a cache with the built-in networks, whose files are links, and a register."""
-    cache = tmp_path_factory.mktemp("cache")
-    shutil.copytree(prepared, cache / "weights", copy_function=os.link)
-    monkeypatch.setenv("FACETROVE_CACHE", str(cache))
-    monkeypatch.setenv("FACETROVE_CONFIG", str(tmp_path_factory.mktemp("register")))
+def own_weights(prepared: Path, own_folders: Path) -> None:
+    """Give each test files of networks that it may exchange: links to copies of the cache's."""
+    (own_folders / "weights").unlink()
+    shutil.copytree(prepared, own_folders / "weights", copy_function=os.link)
 
 
 def custom(folder: Path, *, name: str = "mine", seed: int = 0) -> EmbedderSpec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,24 +12,15 @@ from faces.core.machine import cache_dir, config_dir
 from faces.models.custom_models import read_model
 from tests.support.command import ONE_WORKER, require_message, run_facetrove
 from tests.support.custom_networks import write_model
+from tests.support.manifests import rewrite_manifest
 
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "weights").symlink_to(cache_dir() / "weights")
-    monkeypatch.setenv("FACETROVE_CACHE", str(cache))
-    monkeypatch.setenv("FACETROVE_CONFIG", str(tmp_path_factory.mktemp("register")))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def asking_for(embedder: str, digest: str, index: Path) -> None:
     """Have the manifest of an index ask for an embedder, as whoever made the index could."""
-    current = index / "CURRENT"
-    path = index / current.read_text().split()[0]
-    document = json.loads(path.read_text())
-    document["contract"] |= {"embedder": embedder, "embedder_digest": digest}
-    path.write_text(json.dumps(document))
-    current.write_text(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+    asked = {"embedder": embedder, "embedder_digest": digest}
+    rewrite_manifest(index, lambda document: document["contract"].update(asked))
 
 
 def test_searching_an_index_neither_runs_nor_registers_the_network_beside_it(

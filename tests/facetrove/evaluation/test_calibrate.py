@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +10,18 @@ from numpy.typing import NDArray
 from benchmarks.galleries import default_model, draw_faces
 from benchmarks.gallery_estimation import real_faces
 from faces.core.errors import CorruptFileError, WrongUsageError
-from faces.core.hashing import sha256_of
 from faces.dataset.store import Dataset
 from facetrove.calibration import calibrate_index
 from facetrove.evaluation import comparisons
 from indexer.build import build_index
 from indexer.compact import compact_index
-from indexer.manifest import current_line, manifest_name, publish, read_current
+from indexer.manifest import current_line, publish, read_current
 from indexer.model_rates import OPERATING_FPIR, operating_threshold
 from indexer.thresholds import Calibration, rounded_up
 from search.searcher import FaceSearcher
 from tests.support.command import run_facetrove
 from tests.support.labelled_faces import labelled_index, people_around, write_labelled
+from tests.support.manifests import rewrite_manifest
 
 WITHIN = 1.5
 """Maximum factor between the measured FPIR and the FPIR of the calibration, either way."""
@@ -272,15 +269,6 @@ def test_an_index_rebuilt_from_another_dataset_loses_its_calibration(
     vectors, people = people_around(300, 2, spread=0.3, dimension=64, seed=7)
     other = write_labelled(tmp_path / "other.dataset", vectors, people)
     assert build_index(other, index, rebuild=True).calibration is None
-
-
-def rewrite_manifest(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest in force, and its digest in CURRENT."""
-    path = index / manifest_name(read_current(index).version)
-    document = json.loads(path.read_text())
-    change(document)
-    path.write_text(json.dumps(document))
-    (index / "CURRENT").write_text(f"{path.name} {sha256_of(path)}\n")
 
 
 def calibration_of(**changes: object) -> Calibration:
