@@ -1,8 +1,8 @@
-"""Making the partial indexes (pieces) of an index, as Beam transforms: the steps of workers.
+"""Work that is done in pieces, as Beam transforms: the steps of workers.
 
-Both transforms take a PCollection of str, the names of partial indexes in a folder that all workers
-can access, and return the same names when the files are written. See
-`beam_jobs.index_pieces`.
+All transforms take a PCollection of str, the names of pieces in a folder that all workers can
+access, and return the same names when the files are written. Pieces are partial indexes, see
+`beam_jobs.index_pieces`, or faces whose neighbours are looked for, see `beam_jobs.knn_join`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import apache_beam as beam
 
 from faces.core.storage import Folder
 from faces.dataset.store import Dataset
+from indexer.join import join_piece
+from indexer.knn import use_threads
 from indexer.pieces import encode_piece, listed_photos, write_piece
 from indexer.segment_builder import faces_of_photos
 
@@ -63,6 +65,26 @@ class EncodePieces(beam.PTransform):  # type: ignore[misc]
         )
 
 
+class JoinPieces(beam.PTransform):  # type: ignore[misc]
+    """Find the nearest faces of those of each piece of a join.
+
+    Args:
+        work: the join's work folder, with its plan.
+    """
+
+    def __init__(self, work: Folder) -> None:
+        super().__init__()
+        self._join = partial(_join_piece, work)
+
+    def expand(self, names: beam.PCollection) -> beam.PCollection:
+        """Apply the transform to a PCollection of names."""
+        return (
+            names
+            | "Spread over workers" >> beam.Reshuffle()
+            | "Find nearest faces" >> beam.Map(self._join).with_output_types(str)
+        )
+
+
 def _copy_piece(dataset_dir: str, work: Folder, name: str) -> str:
     """Copy the embeddings and faces of a partial index, and return its name."""
     source = Dataset.open(dataset_dir)
@@ -73,4 +95,11 @@ def _copy_piece(dataset_dir: str, work: Folder, name: str) -> str:
 def _encode_piece(work: Folder, name: str) -> str:
     """Write the codes of a partial index, and return its name."""
     encode_piece(work, name)
+    return name
+
+
+def _join_piece(work: Folder, name: str) -> str:
+    """Write the neighbours of the faces of a piece, on one thread, and return its name."""
+    use_threads(1)
+    join_piece(work, name)
     return name

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from beam_jobs.embed_photos import embed_photos as embed_photos
     from beam_jobs.embed_photos import plan_embedding as plan_embedding
     from beam_jobs.import_faces import import_faces as import_faces
+    from beam_jobs.knn_join import join as join
     from beam_jobs.options import EmbedOptions as EmbedOptions
     from beam_jobs.reembed import plan_reembedding as plan_reembedding
     from beam_jobs.reembed import reembed as reembed
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from indexer.delete import DeletionResult as DeletionResult
     from indexer.delete import delete_faces as delete_faces
     from indexer.delete import plan_deletion as plan_deletion
+    from indexer.join_files import JoinResult as JoinResult
     from indexer.manifest import Manifest as Manifest
     from indexer.purge import PurgeReport as PurgeReport
     from indexer.purge import purge as purge
@@ -171,6 +173,7 @@ __all__ = [
     "HeldFaces",
     "Identification",
     "IndexUpgrade",
+    "JoinResult",
     "JointProbe",
     "ListColumn",
     "ListedFace",
@@ -217,6 +220,7 @@ __all__ = [
     "find_held",
     "find_missing",
     "import_faces",
+    "join",
     "list_columns",
     "list_deletions",
     "list_models",
@@ -270,6 +274,7 @@ _DEFINITIONS = {
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
     "IndexUpgrade": "indexer.upgrade:IndexUpgrade",
+    "JoinResult": "indexer.join_files:JoinResult",
     "JointProbe": "search.results:JointProbe",
     "ListColumn": "faces.dataset.columns:ListColumn",
     "ListedFace": "search.listing:ListedFace",
@@ -315,6 +320,7 @@ _DEFINITIONS = {
     "find_held": "facetrove.held:find_held",
     "find_missing": "faces.dataset.missing:find_missing",
     "import_faces": "beam_jobs.import_faces:import_faces",
+    "join": "beam_jobs.knn_join:join",
     "list_columns": "faces.dataset.columns:list_columns",
     "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",

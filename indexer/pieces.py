@@ -21,6 +21,7 @@ from faces.dataset.store import Dataset
 from indexer.codes_file import read_codes, write_codes
 from indexer.faces_file import Faces
 from indexer.faiss_library import faiss
+from indexer.inverted_lists import list_ids
 from indexer.recipes import add, unwrapped
 from indexer.segment_files import CODES_FILE, FACES_FILE, VECTORS_FILE, FaceBatch, write_faces
 from indexer.vectors import load_vectors
@@ -105,16 +106,13 @@ def _join_full_blocks(codes: faiss.Index, part: faiss.Index) -> None:
         before, more = lists.list_size(list_number), others.list_size(list_number)
         if before == 0 or more == 0 or before % lists.block_size:
             continue
-        ids = np.concatenate([_ids(lists, list_number), _ids(others, list_number) + codes.ntotal])
+        ids = np.concatenate(
+            [list_ids(lists, list_number), list_ids(others, list_number) + codes.ntotal]
+        )
         blocks = np.concatenate([_blocks(lists, list_number), _blocks(others, list_number)])
         for emptied in (lists, others):
             emptied.resize(list_number, 0)
         lists.add_entries(list_number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(blocks))
-
-
-def _ids(lists: faiss.BlockInvertedLists, list_number: int) -> NDArray[np.int64]:
-    """Return a copy of the row numbers in an inverted list."""
-    return np.array(faiss.rev_swig_ptr(lists.get_ids(list_number), lists.list_size(list_number)))
 
 
 def _blocks(lists: faiss.BlockInvertedLists, list_number: int) -> NDArray[np.uint8]:

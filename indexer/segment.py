@@ -95,11 +95,7 @@ class Segment:
         if mask is None:
             mask = self._live
         similarities, rows = self._search(probes, k, mask)
-        if np.nanmax(similarities, initial=-1.0) > 1.001 or np.isnan(similarities).any():
-            raise CorruptFileError(
-                f"{self.path / VECTORS_FILE} is corrupt: it holds vectors that do not have length "
-                "1; build the index again with --rebuild"
-            )
+        require_similarities(self, similarities)
         return similarities, rows
 
     def _search(
@@ -116,6 +112,20 @@ class Segment:
         short = max(0, k - found.shape[1])
         found = np.pad(found, ((0, 0), (0, short)), constant_values=-1)
         return best_of(self.vectors, probes, found, k)
+
+
+def require_similarities(segment: Segment, similarities: NDArray[np.float32]) -> None:
+    """Raise CorruptFileError if similarities to a segment's faces cannot be those of unit vectors.
+
+    Args:
+        segment: the segment.
+        similarities: (p, k) inner products with its vectors; -inf is padding.
+    """
+    if np.nanmax(similarities, initial=-1.0) > 1.001 or np.isnan(similarities).any():
+        raise CorruptFileError(
+            f"{segment.path / VECTORS_FILE} is corrupt: it holds vectors that do not have length "
+            f"1; {REBUILD}"
+        )
 
 
 def open_segment(

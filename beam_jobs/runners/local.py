@@ -37,6 +37,10 @@ _KEEP_MEMORY = ("MALLOC_MMAP_THRESHOLD_=200000000", "MALLOC_TRIM_THRESHOLD_=3000
 """Settings in bytes that make glibc keep the memory of a photo for the next photo: getting it from
 the system page by page takes half as long as decoding a large JPEG."""
 
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS=1",)
+"""Makes NumPy multiply matrices on one core: there is a worker for each, and threads of several
+workers would wait for each other."""
+
 
 class WorkerLostError(FaceTroveError):
     """A worker process ended early: it was killed, crashed, or ran out of memory."""
@@ -65,7 +69,7 @@ def run_locally(
     with private_job_folder() as folder:
         worker = python_command("beam_jobs.runners.local_worker", str(folder), str(os.getpid()))
         # Ctrl-C must reach only the driver, which ends its workers.
-        command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *worker])}"
+        command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *_ONE_THREAD, *worker])}"
         beam_runner = JobRunner(command, folder)
         pipeline = JobPipeline(beam_runner, options=options)
         build(pipeline)

@@ -39,6 +39,9 @@ COMMANDS = {
     ),
     "index": LazyCommand("index:index", "Build the index of a dataset, or bring it up to date."),
     "info": LazyCommand("info:info", "Describe a dataset or an index."),
+    "join": LazyCommand(
+        "join:join", "Find the nearest faces of all faces of a collection.", quiet=True
+    ),
     "models": LazyCommand(
         "models:models", "List the models with their licences, accuracy and speed."
     ),

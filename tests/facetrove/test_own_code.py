@@ -62,6 +62,7 @@ IN_TURN = (
     "embed . ../d --workers 1",
     "index ../d ../i",
     "search ../i biden.jpg --sheet ../s.html --csv",
+    "join ../d ../i ../n.parquet -k 1",
     "compare biden.jpg obama2.jpg",
     "held ../d ../i --like biden.jpg --min-similarity 0.5 --report ../r.json",
     "info ../d --list no-face",
