@@ -182,7 +182,12 @@ def _state_of(index: Path) -> str:
         CorruptFileError: it cannot be read.
     """
     read_current(index)
-    return current_line(index).decode(errors="replace")
+    return _as_text(current_line(index))
+
+
+def _as_text(line: bytes | None) -> str:
+    """Return the content of CURRENT as text; empty if the file is gone."""
+    return (line or b"").decode(errors="replace")
 
 
 @lru_cache(2)
@@ -193,7 +198,7 @@ def open_target(index: str, state: str, nprobes: tuple[tuple[str, int], ...] = (
         FaceTroveError: the index has another version by now.
     """
     snapshot = Snapshot.open(index, "cpu")
-    if snapshot.line.decode(errors="replace") != state:
+    if _as_text(snapshot.line) != state:
         raise FaceTroveError(
             f"index {index} has changed since the join began; run the same command again, which "
             "begins anew with the index as it is now"

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 import facetrove as ft
+from faces.core.words import counted
 from facetrove.cli.options import json_option, workers_option
 from facetrove.cli.terminal import index_progress, print_json
-from facetrove.cli.text import counted, printable
+from facetrove.cli.text import printable
 
 
 @click.command()
