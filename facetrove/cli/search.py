@@ -19,7 +19,7 @@ from faces.models.ranking import no_face
 from faces.photos.decoding import Photo
 from faces.photos.limited import open_photo
 from facetrove.cli.faces_table import print_faces
-from facetrove.cli.hand_on import HandOn, hand_on_options
+from facetrove.cli.hand_on import HandOn, hand_on_options, print_csv
 from facetrove.cli.options import device_option, gathered, json_option
 from facetrove.cli.terminal import print_json, shown_path
 from facetrove.cli.text import printable
@@ -131,7 +131,7 @@ def search(
     searcher = FaceSearcher.open(index, device=device)
     columns = hand_on.columns(searcher.columns)
     if is_listing:
-        _list_faces(searcher, query, hand_on, as_json=as_json)
+        _list_faces(searcher, query, hand_on, columns, as_json=as_json)
         return
     shown = _Shown.of(searcher, query, columns=columns, as_json=as_json)
     probes: Sequence[Probe] = ()
@@ -150,7 +150,7 @@ def search(
         show = partial(_show_probes, probes, photos[0], shown)
     if hand_on.as_csv:
         faces = ((number, match) for number, one in enumerate(lists, 1) for match in one)
-        hand_on.print_csv(faces, searcher.columns)
+        print_csv(faces, columns, searcher.columns)
     else:
         show()
     quiet = as_json or hand_on.as_csv
@@ -197,13 +197,19 @@ def _require_listing(query: Query, probe_faces: tuple[int, ...], *, together: bo
             )
 
 
-def _list_faces(searcher: FaceSearcher, query: Query, hand_on: HandOn, *, as_json: bool) -> None:
+def _list_faces(
+    searcher: FaceSearcher,
+    query: Query,
+    hand_on: HandOn,
+    columns: Sequence[str] | None,
+    *,
+    as_json: bool,
+) -> None:
     """Print the faces that match a filter, without a probe."""
     assert query.where is not None
     faces = searcher.list_faces(query.where, k=query.k, one_per=query.one_per)
-    columns = hand_on.columns(searcher.columns)
     if hand_on.as_csv:
-        hand_on.print_csv(((None, face) for face in faces), searcher.columns)
+        print_csv(((None, face) for face in faces), columns, searcher.columns)
     elif as_json:
         print_json({"where": query.where, "faces": [face.to_json() for face in faces]})
     else:
