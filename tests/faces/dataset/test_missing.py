@@ -17,7 +17,6 @@ from faces.dataset.header import DatasetSettings
 from faces.dataset.missing import MissingPhotos, drop_photos, find_missing
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
-from faces.photos import mounts
 from faces.photos.mounts import mount_points
 
 ROW = {"num_bytes": 1, "mtime_ns": 1, "num_faces": 0, "status": "no_face", "is_copy": False}
@@ -137,8 +136,9 @@ def test_mount_points_are_those_of_the_files_behind_links(
     disk, link = tmp_path / "disk", tmp_path / "link"
     (disk / "sub").mkdir(parents=True)
     link.symlink_to(disk / "sub")
-    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in {str(disk), "/"})
-    mounts._mount_of_folder.cache_clear()
+    mounted = {str(disk), "/"}
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in mounted)
     named = [f"{link}/1.jpg", f"{tmp_path}/2.jpg", f"tar://x.jpg::{disk}/a.tar", "s3://b/1.jpg"]
     assert mount_points(named) == [str(disk), "/", str(disk), None]
-    mounts._mount_of_folder.cache_clear()
+    mounted.remove(str(disk))  # in the same process
+    assert mount_points(named) == ["/", "/", "/", None]
