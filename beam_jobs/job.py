@@ -55,7 +55,7 @@ def plan_run(listing: PhotoListing, dataset: Path, options: EmbedOptions) -> Pho
         existing,
         _to_retry(options, existing),
         drop_below=options.drop_below,
-        group_copies=False,
+        look_for_copies=False,
     )
     return PhotosFound.of(plan, listing)
 

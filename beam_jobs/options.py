@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faces.core.kinds import is_dataset
+from faces.core.named import as_list
 from faces.core.settings import Access, FaceSelection, PhotoLimits, SourceLimits
 from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
@@ -29,9 +30,9 @@ class EmbedOptions:
         drop_vanished: whether to drop the faces of photos that no longer exist at their uri, or are
             excluded now.
         drop_below: folders, archives or addresses that are gone or have no photo any more: the
-            photos that the dataset has of them are dropped.
+            photos that the dataset has of them are dropped. A single one need not be in a list.
         exclude: patterns of files and folders that are excluded from folders, archives and
-            patterns; see `faces.photos.passed_over`.
+            patterns; see `faces.photos.passed_over`. A single one need not be in a list.
         rename: names that columns of photo lists get instead of those in the files, by these.
         date_order: what dates in photo lists, such as 03/04/1996, begin with where no date of the
             column says it: `day` or `month`; None: such a column stays text.
@@ -54,6 +55,10 @@ class EmbedOptions:
     date_order: DateOrder | None = None
     complete_lists: bool = False
     deletions_of: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("drop_below", "exclude"):  # a single text would be taken letter by letter
+            object.__setattr__(self, name, tuple(as_list(getattr(self, name))))
 
 
 def default_models(dataset: str | Path, *, source: str | Path | None = None) -> ModelChoice:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from beam_jobs.possible_copies import group_copies
 from faces.core.errors import WrongUsageError
 from faces.dataset.deletions import read_deletions
 from faces.dataset.earlier_faces import ContentLookup, content_lookup
@@ -31,14 +30,7 @@ from faces.photos.metadata import TAKEN, as_taken, finite
 from faces.photos.mounts import mount_points
 from faces.photos.places import Place
 from faces.photos.rejection import RejectReason
-from faces.photos.uris import is_path, photo_path
-
-FINGERPRINT_BYTES = 4096
-"""Bytes that are read at the beginning, middle and end of files of the same size, to see which may
-be copies."""
-
-FINGERPRINT_THREADS = 8
-"""Number of files that are read at once: most of the time is spent waiting for the disk."""
+from faces.photos.uris import is_path
 
 MAX_CONTENTS_PER_SIZE = 1000
 """At most so many of the dataset's contents per file size are checked for copies. Copies of further
@@ -102,7 +94,7 @@ def make_plan(
     retry: Iterable[RejectReason],
     *,
     drop_below: Sequence[str | Path] = (),
-    group_copies: bool = True,
+    look_for_copies: bool = True,
 ) -> Plan:
     """Compare a listing with a dataset, and return the plan of a run.
 
@@ -111,7 +103,7 @@ def make_plan(
         dataset: the dataset, with the listing's metadata columns added; None: it is new.
         retry: reasons of the rejected photos that are tried again.
         drop_below: places whose photos are to be dropped, see `EmbedOptions`.
-        group_copies: whether to look for possible copies, for which files are opened.
+        look_for_copies: whether to look for possible copies, for which files are opened.
 
     Raises:
         WrongUsageError: there are photos in a place of `drop_below`.
@@ -135,39 +127,37 @@ def make_plan(
     same = pc.and_not(same, pc.fill_null(let_in.take(row), False))
     gone = _dropped_and_still_gone(rows, listed, is_new)
     is_new, same = pc.and_not(is_new, gone), pc.or_(same, gone)
-    retried = pc.and_(
-        same, pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
-    )
+    to_retry = pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
+    retried = pc.and_(same, to_retry)
     selected = pc.or_(pc.invert(same), retried)
-    num_new, num_retried, num_to_do, num_gone = (
-        pc.sum(mask).as_py() or 0 for mask in (is_new, retried, selected, gone)
-    )
+    masks = (is_new, retried, selected, gone)
+    num_new, num_retried, num_to_do, num_gone = (pc.sum(mask).as_py() or 0 for mask in masks)
     if TAKEN in columns:
         columns[TAKEN] = _taken_by_lists(columns[TAKEN], listing, previous)
     columns["result_before"] = pc.if_else(has_result, "", previous["reason"])
     to_do = _with_mounts(pa.table(columns).filter(selected))
-    if group_copies:
-        order, group = _group_copies(to_do)
+    group = np.arange(len(to_do))
+    if look_for_copies:
+        order, group = group_copies(to_do)
         to_do = to_do.take(order)
-    else:
-        group = np.arange(len(to_do))
-    missing = _missing(stored["uri"], listing, drop_below)
     return Plan(
         to_do=to_do,
         group=group,
         stored=_contents(stored.filter(pc.invert(let_in)), to_do["num_bytes"]),
         earlier=content_lookup(rows if len(to_do) else rows.slice(0, 0)),
-        **missing,
+        **_missing(stored["uri"], listing, drop_below),
         num_new=num_new,
         num_changed=num_to_do - num_new - num_retried,
         num_retried=num_retried,
         num_unchanged=len(listed) - num_to_do - num_gone,
         num_gone=num_gone,
-        # A URL in a photo list never has a size, so only files count.
-        num_out_of_reach=sum(
-            map(is_path, listed["uri"].filter(pc.and_(same, out_of_reach)).to_pylist())
-        ),
+        num_out_of_reach=_num_files(listed["uri"].filter(pc.and_(same, out_of_reach))),
     )
+
+
+def _num_files(uris: pa.ChunkedArray) -> int:
+    """Count the files; a URL of a photo list never has a size, so it is not out of reach."""
+    return sum(map(is_path, uris.to_pylist()))
 
 
 def _with_mounts(to_do: pa.Table) -> pa.Table:
@@ -354,45 +344,3 @@ def _contents(stored: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:
     position_in_size = np.arange(len(sizes)) - np.searchsorted(sizes, sizes)
     contents = contents.filter(pa.array(position_in_size < MAX_CONTENTS_PER_SIZE))
     return contents.filter(pc.is_in(contents["num_bytes"], value_set=sizes_to_do.combine_chunks()))
-
-
-def _group_copies(
-    to_do: pa.Table,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return an order of the rows in which possible copies are adjacent, and `Plan.group`.
-
-    Files are possible copies if their sizes and fingerprints are equal. Members of archives and
-    photos in object stores are not grouped, because reading a fingerprint is slow there: copies
-    among them may be embedded twice.
-    """
-    sizes = to_do["num_bytes"].to_numpy()
-    _, size_number, count = np.unique(sizes, return_inverse=True, return_counts=True)
-    leader = np.arange(len(sizes))
-    firsts: dict[tuple[int, bytes], int] = {}
-    rows = np.flatnonzero(count[size_number] > 1).tolist()
-    uris = to_do["uri"].take(pa.array(rows, pa.int64())).to_pylist()
-    with ThreadPoolExecutor(FINGERPRINT_THREADS) as threads:
-        fingerprints = threads.map(_fingerprint, uris, sizes[rows].tolist())
-        for row, fingerprint in zip(rows, fingerprints, strict=True):
-            if fingerprint is not None:
-                leader[row] = firsts.setdefault((int(sizes[row]), fingerprint), row)
-    order = np.argsort(leader, kind="stable")
-    return order, leader[order]
-
-
-def _fingerprint(uri: str, size: int) -> bytes | None:
-    """Return a digest of three blocks of a file; None if it is no file or cannot be read."""
-    if size <= 0 or not is_path(uri):
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        path = photo_path(uri)
-        if not path.is_file():  # reading a pipe would never end
-            return None
-        with path.open("rb", buffering=0) as file:
-            for start in sorted({0, max(0, size // 2), max(0, size - FINGERPRINT_BYTES)}):
-                file.seek(start)
-                digest.update(file.read(FINGERPRINT_BYTES))
-    except OSError:
-        return None
-    return digest.digest()

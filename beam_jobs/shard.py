@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from beam_jobs.in_flight import InFlight, photo_keys
 from beam_jobs.photo_columns import is_news, taken_columns
 from faces.core.errors import ModelUnavailableError
-from faces.core.settings import Access, PhotoLimits, SourceLimits
 from faces.core.time_limit import OutOfTimeError, sharing_time, time_limited
 from faces.dataset.face_ids import first_face_id
 from faces.dataset.picture_hash import hash_pictures
@@ -107,9 +106,7 @@ def embed_shard(
     schema: pa.Schema,
     *,
     stored: pa.Table | None = None,
-    limits: PhotoLimits = PhotoLimits(),
-    source_limits: SourceLimits = SourceLimits(),
-    access: Access = Access(),
+    rules: ReadingRules = ReadingRules(),
     given_photos: GivenPhotos | None = None,
     in_flight: InFlight | None = None,
     careful: bool = False,
@@ -121,9 +118,8 @@ def embed_shard(
         to_do: photos to embed, see `Plan.to_do`; the column result_before may be missing.
         schema: the dataset's `photo_schema`.
         stored: contents whose faces the dataset has already, see `Plan.stored`.
-        limits: limits on photos; a photo beyond one is rejected.
-        source_limits: limits on the archives that photos are in.
-        access: addresses that may be read.
+        rules: limits on photos and archives, and the addresses that may be read; a photo beyond a
+            limit is rejected.
         given_photos: photos whose faces are given, so that none are detected.
         in_flight: the worker's marker of in-flight photos.
         careful: whether to embed one photo at a time, so that a photo that kills the process is
@@ -134,7 +130,6 @@ def embed_shard(
         Exception: whatever the networks raise, if they fail on a test image too.
     """
     batch_photos = BATCH_PHOTOS if not careful else 1
-    rules = ReadingRules(limits, source_limits, access)
     shard = _Shard(pipeline, rules, given_photos or {}, in_flight, batch_photos)
     outcomes = shard.run(to_do["uri"].to_pylist(), photo_keys(to_do), stored)
     columns = {name: to_do[name] for name in to_do.column_names}
@@ -166,7 +161,6 @@ class _Shard:
     ) -> None:
         self.pipeline = pipeline
         self.rules = rules
-        self.limits = rules.limits
         self.given_photos = given_photos
         self.in_flight = in_flight
         self.batch_photos = batch_photos
@@ -246,7 +240,7 @@ class _Shard:
                 with self.seconds.spent_on("decode"):
                     photo = decode_limited(
                         content,
-                        limits=self.limits,
+                        limits=self.rules.limits,
                         reduction_for=self._reduction_for(uri, photo_id),
                         apart=self.batch_photos == 1,  # where a worker may have died on it
                     )
@@ -322,7 +316,7 @@ class _Shard:
             with sharing_time():
                 yield
         else:
-            with time_limited(self.limits.photo_timeout - batch[0].photo.seconds):
+            with time_limited(self.rules.limits.photo_timeout - batch[0].photo.seconds):
                 yield
 
 

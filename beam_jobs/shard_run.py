@@ -32,6 +32,7 @@ from faces.dataset.schema import gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
+from faces.photos.limited import ReadingRules
 from faces.photos.rejection import RejectReason
 
 MAX_LOSSES = 10
@@ -56,7 +57,7 @@ class ShardRun:
         workers: number of workers, their threads, and Beam's flags.
         source: source of given faces; None: faces are detected.
         follows: another dataset, whose faces keep their face_ids; None: only the dataset's own.
-        options: the options of the run, of which `source_limits` and `access` are used here.
+        options: the options of the run, of which those about reading are used here.
     """
 
     def __init__(
@@ -164,14 +165,14 @@ class ShardRun:
             work = write_work(self._work, self._plan, shards)
         except OSError as error:  # a full disk
             raise FaceTroveError(f"the job failed ({error}); {_CONTINUE}") from error
+        options = self._options
         embed = EmbedShards(
             self._writer,
             self._models,
             threads=self._workers.threads_each,
             source=self._source,
             earlier=self._earlier,
-            source_limits=self._options.source_limits,
-            access=self._options.access,
+            rules=ReadingRules(options.limits, options.source_limits, options.access),
         )
         steps = "List shards" >> beam.Create(work) | "Embed shards" >> embed
         run_pipeline(

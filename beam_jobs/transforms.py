@@ -76,10 +76,9 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         writer: the run's right to add parts to the dataset.
         models: detector and embedder.
         threads: number of processor cores that each worker uses.
+        rules: limits on photos and archives, and the addresses that may be read.
         source: source of given faces; None: faces are detected.
         earlier: the earlier faces, whose face_ids are kept; None: no ids are kept.
-        source_limits: limits on the archives that photos are in.
-        access: addresses that may be read.
     """
 
     def __init__(
@@ -88,16 +87,14 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]  # Beam's classes are 
         models: ModelChoice,
         *,
         threads: int,
+        rules: ReadingRules,
         source: FaceSource | None = None,
         earlier: EarlierFaces | None = None,
-        source_limits: SourceLimits = SourceLimits(),
-        access: Access = Access(),
     ) -> None:
         super().__init__()
-        self._embed = _EmbedShard(writer, models, threads, source)
-        self._embed.earlier = earlier
-        self._embed.source_limits = source_limits
-        self._embed.access = access
+        self._embed = _EmbedShard(
+            writer, models, threads=threads, rules=rules, source=source, earlier=earlier
+        )
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Apply the transform to a PCollection of `ShardWork`."""
@@ -119,17 +116,22 @@ class _Networks:
 class _EmbedShard(beam.DoFn):  # type: ignore[misc]
     """The step of `EmbedShards` that embeds one shard and commits its part."""
 
-    earlier: EarlierFaces | None = None
-    source_limits = SourceLimits()
-    access = Access()
-
     def __init__(
-        self, writer: DatasetWriter, models: ModelChoice, threads: int, source: FaceSource | None
+        self,
+        writer: DatasetWriter,
+        models: ModelChoice,
+        *,
+        threads: int,
+        rules: ReadingRules,
+        source: FaceSource | None,
+        earlier: EarlierFaces | None,
     ) -> None:
         self._writer = writer
         self._models = models
         self._threads = threads
         self._source = source
+        self._earlier = earlier
+        self._rules = rules
         self._shared = Shared()
         self._networks: _Networks | None = None
         self._photos = Metrics.counter(METRICS, "photos")
@@ -168,9 +170,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
                 photos,
                 dataset.photo_schema,
                 stored=stored,
-                limits=dataset.limits or PhotoLimits(),
-                source_limits=self.source_limits,
-                access=self.access,
+                rules=self._rules,
                 given_photos=self._source.given_photos(photos) if self._source else None,
                 in_flight=in_flight,
                 careful=careful,
@@ -182,7 +182,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
                     result.faces,
                     result.seconds,
                     thumbnails=result.thumbnails,
-                    earlier=self.earlier,
+                    earlier=self._earlier,
                 )
         finally:  # an error is not the death of a worker
             in_flight.done()
@@ -337,9 +337,7 @@ class _EmbedBatch(beam.DoFn):  # type: ignore[misc]
                 self._networks.pipeline,
                 pa.table(to_do),
                 PHOTO_SCHEMA,
-                limits=self._rules.limits,
-                source_limits=self._rules.source_limits,
-                access=self._rules.access,
+                rules=self._rules,
             )
         faces_of = defaultdict(list)
         for face in result.faces.to_pylist():

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from benchmarks.measure import print_header, print_table
-from benchmarks.scenes import FEATHER, NOISE, Box, Pixels, Source, single_faces
+from benchmarks.scenes import FEATHER, Box, Pixels, Source, single_faces, tile_of, with_noise
 from faces.models.face import intersection_over_union
 from faces.models.yunet import YuNetDetector
 from faces.photos.decoding import Photo
@@ -36,9 +36,6 @@ PHOTO_SIDES = (100, 250, 640, 1500, 4000, 12000)
 
 FACE_WIDTHS = (12, 16, 24, 48, 96, 200, 400, 800, 1600, 3200)
 """Widths of the faces in pixels."""
-
-MARGIN = 0.4
-"""Margin around a face's box that is put into a photo, relative to the box."""
 
 CLOSE_UP_MARGIN = 0.25
 """Margin around a face's box in a close-up, relative to the box."""
@@ -72,25 +69,10 @@ class Count:
     lost: int = 0
 
 
-def part_of(source: Source, margin: float, width: float) -> tuple[Pixels, Box]:
-    """Cut out a face with a margin, scaled to a width; returns the part and the box in it."""
-    x, y, box_width, box_height = source.box
-    height, full_width = source.image.shape[:2]
-    left, top = max(0, round(x - margin * box_width)), max(0, round(y - margin * box_height))
-    right = min(full_width, round(x + (1 + margin) * box_width))
-    bottom = min(height, round(y + (1 + margin) * box_height))
-    scale = width / box_width
-    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    part = cv2.resize(source.image[top:bottom, left:right], size, interpolation=way)
-    box = ((x - left) * scale, (y - top) * scale, box_width * scale, box_height * scale)
-    return np.asarray(part, np.uint8), box
-
-
 def close_ups(sources: Sequence[Source], side: int, count: int) -> Iterator[Scene]:
     """Yield photos that one face fills."""
     for source in sources[:count]:
-        part, box = part_of(source, CLOSE_UP_MARGIN, side)
+        part, box = tile_of(source, side, CLOSE_UP_MARGIN)
         factor = side / max(part.shape[:2])
         size = (round(part.shape[1] * factor), round(part.shape[0] * factor))
         image = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
@@ -107,7 +89,7 @@ def scenes(
     wanted = [width for width in reversed(FACE_WIDTHS) for _ in range(count)]
     scene, left, top, row_height = None, 0, 0, 0
     for width in wanted:
-        part, (x, y, box_width, box_height) = part_of(next(endless), MARGIN, width)
+        part, (x, y, box_width, box_height) = tile_of(next(endless), width)
         down, across = part.shape[:2]
         if across > side or down > height:
             continue
@@ -115,18 +97,23 @@ def scenes(
             left, top, row_height = 0, top + row_height, 0
         if scene is None or top + down > height:
             if scene is not None:
-                yield with_noise(scene, random)
+                with_noise(scene.image, random)
+                yield scene
             scene, left, top, row_height = Scene(background(sources, side, random)), 0, 0, 0
         blend(scene.image[top : top + down, left : left + across], part, FEATHER * width)
         scene.boxes.append((left + x, top + y, box_width, box_height))
         scene.widths.append(width)
         left, row_height = left + across, max(row_height, down)
     if scene is not None:
-        yield with_noise(scene, random)
+        with_noise(scene.image, random)
+        yield scene
 
 
 def background(sources: Sequence[Source], side: int, random: np.random.Generator) -> Pixels:
-    """Paint soft clouds of the photos' colours, without anything that looks like a face."""
+    """Paint soft clouds of the photos' colours, without anything that looks like a face.
+
+    The measured photos have these clouds and edges, which are not quite those of `scenes`.
+    """
     colours = np.concatenate([source.image[::50, ::50].reshape(-1, 3) for source in sources[:20]])
     spots = random.choice(colours, 12 * 9).reshape(9, 12, 3)
     clouds = cv2.resize(spots, (side, round(0.75 * side)), interpolation=cv2.INTER_CUBIC)
@@ -141,15 +128,6 @@ def blend(scene: Pixels, part: Pixels, feather: float) -> None:
     ]
     share = np.minimum.outer(*ramps)[..., None].astype(np.float32)
     scene[:] = np.round(share * part + (1 - share) * scene).astype(np.uint8)
-
-
-def with_noise(scene: Scene, random: np.random.Generator) -> Scene:
-    """Add sensor noise to a scene, in place, a strip at a time."""
-    for top in range(0, len(scene.image), 500):
-        strip = scene.image[top : top + 500]
-        noise = random.standard_normal(strip.shape[:2], dtype=np.float32) * NOISE
-        strip[:] = (strip + noise[..., None]).round().clip(0, 255).astype(np.uint8)
-    return scene
 
 
 def found_in(scene: Scene, detector: YuNetDetector) -> tuple[list[bool], int]:

@@ -71,6 +71,9 @@ NOISE = 5.5
 """Standard deviation of the sensor noise in grey levels, equal in all channels. With it, files have
 some 3 MB."""
 
+STRIP_ROWS = 500
+"""Number of rows that noise is added to at a time, which bounds the memory."""
+
 BACKGROUND_SIZE = (12, 9)
 """Numbers of spots of colour in a background, across and down."""
 
@@ -219,7 +222,7 @@ def _group_scene(
     cells = random.permutation(columns * rows)
     for number, source in enumerate(sources):
         face_width = FACE_WIDTHS[number % len(FACE_WIDTHS)]
-        tile, (x, y, box_width, box_height) = _tile(source, face_width)
+        tile, (x, y, box_width, box_height) = tile_of(source, face_width)
         tile_height, tile_width = tile.shape[:2]
         if tile_width > cell_width or tile_height > cell_height:
             raise SystemExit(
@@ -230,7 +233,7 @@ def _group_scene(
         top = row * cell_height + int(random.integers(cell_height - tile_height + 1))
         _blend(scene[top : top + tile_height, left : left + tile_width], tile, FEATHER * face_width)
         faces.append(((left + x, top + y, box_width, box_height), face_width))
-    return _with_noise(scene, random), faces
+    return with_noise(scene, random), faces
 
 
 def _portrait(source: Source, random: np.random.Generator) -> tuple[Pixels, list[tuple[Box, int]]]:
@@ -240,7 +243,7 @@ def _portrait(source: Source, random: np.random.Generator) -> tuple[Pixels, list
     across, down = PORTRAIT_SIZE[0] / width, PORTRAIT_SIZE[1] / height
     x, y, box_width, box_height = source.box
     box = (x * across, y * down, box_width * across, box_height * down)
-    return _with_noise(photo, random), [(box, round(box[2]))]
+    return with_noise(photo, random), [(box, round(box[2]))]
 
 
 def _background(sources: list[Source], random: np.random.Generator) -> Pixels:
@@ -253,20 +256,25 @@ def _background(sources: list[Source], random: np.random.Generator) -> Pixels:
     return np.asarray(clouds, dtype=np.uint8)
 
 
-def _tile(source: Source, face_width: int) -> tuple[Pixels, Box]:
+def tile_of(source: Source, face_width: float, margin: float = TILE_MARGIN) -> tuple[Pixels, Box]:
     """Cut out the part of a photo around its face, scaled so that the face has a width.
+
+    Args:
+        source: the photo.
+        face_width: width of the face in the tile, in pixels.
+        margin: margin around the face's box, on every side, relative to the box.
 
     Returns:
         The tile, and the face's box in pixels of the tile.
     """
     height, width = source.image.shape[:2]
     x, y, box_width, box_height = source.box
-    left = max(0, round(x - TILE_MARGIN * box_width))
-    top = max(0, round(y - TILE_MARGIN * box_height))
-    right = min(width, round(x + (1 + TILE_MARGIN) * box_width))
-    bottom = min(height, round(y + (1 + TILE_MARGIN) * box_height))
+    left = max(0, round(x - margin * box_width))
+    top = max(0, round(y - margin * box_height))
+    right = min(width, round(x + (1 + margin) * box_width))
+    bottom = min(height, round(y + (1 + margin) * box_height))
     scale = face_width / box_width
-    size = (round((right - left) * scale), round((bottom - top) * scale))
+    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     tile = cv2.resize(source.image[top:bottom, left:right], size, interpolation=way)
     across, down = size[0] / (right - left), size[1] / (bottom - top)
@@ -282,11 +290,13 @@ def _blend(scene: Pixels, tile: Pixels, feather: float) -> None:
     scene[:] = np.round(share * tile + (1 - share) * scene).astype(np.uint8)
 
 
-def _with_noise(photo: Pixels, random: np.random.Generator) -> Pixels:
-    """Add sensor noise to a photo."""
-    noise = random.standard_normal(photo.shape[:2], dtype=np.float32) * NOISE
-    noisy = np.round(noise).astype(np.int16)[..., None] + photo
-    return np.asarray(noisy.clip(0, 255), dtype=np.uint8)
+def with_noise(photo: Pixels, random: np.random.Generator) -> Pixels:
+    """Add sensor noise to a photo, in place, a strip at a time."""
+    for top in range(0, len(photo), STRIP_ROWS):
+        strip = photo[top : top + STRIP_ROWS]
+        noise = random.standard_normal(strip.shape[:2], dtype=np.float32) * NOISE
+        strip[:] = (np.round(noise).astype(np.int16)[..., None] + strip).clip(0, 255)
+    return photo
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,17 +159,22 @@ def find_held(
         min_similarity=threshold,
         fpir=fpir,
         probe_box=box,
-        faces=tuple(
-            Match(
-                rank=rank,
-                similarity=min(float(row["similarity"]), 1.0),
-                **stored_fields(row, source.metadata.names),
-            )
-            for rank, row in enumerate(rows, start=1)
-        ),
+        faces=_matches(rows, source.metadata.names),
         columns=tuple(_for_json(row) for row in rows),
         only_in_indexes=frozenset(ids) - in_dataset,
         withheld=frozenset(read_deletions(source.path).pending.to_pylist()) & frozenset(ids),
+    )
+
+
+def _matches(rows: Sequence[Mapping[str, Any]], metadata: Sequence[str]) -> tuple[Match, ...]:
+    """Return rows of faces, most similar first, as matches."""
+    return tuple(
+        Match(
+            rank=rank,
+            similarity=min(float(row["similarity"]), 1.0),
+            **stored_fields(row, metadata),
+        )
+        for rank, row in enumerate(rows, start=1)
     )
 
 

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 from faces.photos.metadata import is_places_column
 from indexer.filter_error import FilterError
 from indexer.filter_places import faces_at_places
-from indexer.filter_text import Expression, parse_filter
+from indexer.filter_rendering import Expression
+from indexer.filter_text import parse_filter
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,7 +45,7 @@ MAX_SECONDS = 5.0
 
 MAX_MEMORY = "512MB"
 """Memory of DuckDB's tables and results. What it computes in between is bounded by the limits of
-`indexer.filter_text`."""
+`indexer.filter_rendering`."""
 
 SLICE_ROWS = 256
 """Rows that are evaluated at once where a filter has a regular expression that may be slow, as

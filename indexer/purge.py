@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from indexer.delete import open_all
 from indexer.folder import open_segments
 from indexer.layout import index_folder
 from indexer.manifest import read_current
-from indexer.traces import search_for_traces
+from indexer.traces import TraceSearch, search_for_traces
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,7 @@ def purge(
             there is a link in one of the folders: what it leads to would keep its data.
     """
     started = _now()
-    source, opened = open_all(dataset, indexes)
-    paths = [path for path, _ in opened]
-    for folder in (source.folder, *map(index_folder, paths)):
-        folder.require_no_links()
+    source, paths = _open_without_links(dataset, indexes)
     contents = read_deletions(source.path).contents_to_purge(deletions)
     wanted = [str(name) for name in as_list(names)]
     people = {*people_of(source, contents), *wanted}
@@ -150,27 +147,18 @@ def purge(
         deletion_ids=deletions,
         names=wanted,
     )
-    left = names_left(source, people)
-    return PurgeReport(
-        dataset=str(source.path),
-        indexes=tuple(map(str, paths)),
-        started=started,
-        finished=_now(),
-        deletions=tuple(deletions or ()),
-        num_faces_removed=removed.num_faces + removed.leftovers.num_faces,
-        num_photos_removed=removed.leftovers.num_photos,
-        num_index_rows_removed=removed.num_index_rows,
-        num_name_rows_cleaned=removed.num_name_rows,
-        num_name_rows_left=len({row.uri for row in left}),
-        deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),
-        kept=_kept(source),
-        files_checked=search.num_files,
-        faces_checked=search.num_faces,
-        not_found=search.traces.named(),
-        unknown_files=tuple(search.unknown_files),
-        limits=LIMITS,
-        names_left=left,
-    )
+    return _report(started, source, paths, removed, search, deletions=deletions, people=people)
+
+
+def _open_without_links(
+    dataset: str | Path, indexes: str | Path | Sequence[str | Path]
+) -> tuple[Dataset, list[Path]]:
+    """Open a dataset and its indexes, in none of which there is a link."""
+    source, opened = open_all(dataset, indexes)
+    paths = [path for path, _ in opened]
+    for folder in (source.folder, *map(index_folder, paths)):
+        folder.require_no_links()
+    return source, paths
 
 
 class _Removed(NamedTuple):
@@ -215,6 +203,40 @@ def _remove(
         rewrite_index(path, source, on_progress=on_progress)
     num_index_rows = {str(path): count - _num_rows(path) for path, count in num_rows.items()}
     return _Removed(num_faces, leftovers, dead, num_index_rows, num_name_rows)
+
+
+def _report(
+    started: str,
+    source: Dataset,
+    indexes: Sequence[Path],
+    removed: _Removed,
+    search: TraceSearch,
+    *,
+    deletions: Sequence[str] | None,
+    people: Collection[str],
+) -> PurgeReport:
+    """Return the report of a purge that has been done and checked; `people` are the names."""
+    left = names_left(source, people)
+    return PurgeReport(
+        dataset=str(source.path),
+        indexes=tuple(map(str, indexes)),
+        started=started,
+        finished=_now(),
+        deletions=tuple(deletions or ()),
+        num_faces_removed=removed.num_faces + removed.leftovers.num_faces,
+        num_photos_removed=removed.leftovers.num_photos,
+        num_index_rows_removed=removed.num_index_rows,
+        num_name_rows_cleaned=removed.num_name_rows,
+        num_name_rows_left=len({row.uri for row in left}),
+        deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),
+        kept=_kept(source),
+        files_checked=search.num_files,
+        faces_checked=search.num_faces,
+        not_found=search.traces.named(),
+        unknown_files=tuple(search.unknown_files),
+        limits=LIMITS,
+        names_left=left,
+    )
 
 
 def _kept(dataset: Dataset) -> tuple[str, ...]:

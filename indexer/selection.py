@@ -17,7 +17,7 @@ from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import PLACE_COLUMNS
 from faces.dataset.store import Dataset
-from faces.photos.uris import is_url, photo_uri
+from faces.photos.uris import is_unicode, names_of
 from indexer.faces_file import faces_schema
 from indexer.filters import FilterTable, rows_matching
 from indexer.folder import open_segments
@@ -51,9 +51,8 @@ class Selection:
         Raises:
             WrongUsageError: nothing is given, which would select every face.
         """
-        names = [str(photo) for photo in as_list(photos)]
-        uris = [name if is_url(name) else photo_uri(Path(name).absolute()) for name in names]
-        photo_names = tuple(normalize("NFC", name) for name in (*uris, *names))
+        names = [name for photo in as_list(photos) for name in names_of(str(photo))]
+        photo_names = tuple(normalize("NFC", name) for name in names)
         selection = cls(tuple(map(str, as_list(faces))), photo_names, where)
         if not (selection.face_ids or selection.photos or where is not None):
             raise WrongUsageError("say which faces: by --face, --photo or --where")
@@ -79,7 +78,8 @@ class Selection:
 
     def _named(self, faces: pa.Table) -> NDArray[np.bool_]:
         """Return (n,) bool: which faces `face_ids` and `photos` name."""
-        face_ids, photos = pa.array(self.face_ids, pa.string()), pa.array(self.photos, pa.string())
+        face_ids = pa.array(filter(is_unicode, self.face_ids), pa.string())
+        photos = pa.array(self.photos, pa.string())
         mask = [np.zeros(0, dtype=bool)]
         columns = faces.select(["face_id", "uri", "photo_id", "also_at"])
         for batch in columns.to_batches():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from faces.core.errors import CorruptFileError
 from faces.core.forks import starting_threads
 from faces.core.settings import Device
+from faces.photos.uris import is_unicode
 from indexer.changes import rows_in
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
@@ -158,6 +159,8 @@ class Snapshot:
 
     def position_of(self, face_id: str) -> int | None:
         """Return the position of the live face with a face id; None if there is no such face."""
+        if not is_unicode(face_id):
+            return None
         for segment, start in zip(self.segments, self._starts, strict=False):
             rows = np.flatnonzero(
                 rows_in(segment.faces, "face_id", pa.array([face_id])) & segment.live()

@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
@@ -38,9 +40,6 @@ from beam_jobs.runners.job_folder import SOCKET_NAME
 from faces.core.child_process import child_environment
 from faces.core.errors import FaceTroveError
 
-WORKER_THREAD_NAME = "run_worker"
-"""Name of the threads that wait for a worker process, and raise when it fails."""
-
 _WORKER_URN = "facetrove:env:worker_process:v1"
 """The name by which Beam finds the two classes that start our workers."""
 
@@ -58,16 +57,35 @@ _SERVER_OPTIONS = [
 compute for minutes."""
 
 
+class LostWorkers(threading.Event):
+    """An event that is set when a worker process of a job is lost.
+
+    Attributes:
+        first: the error about the first one; None: none is lost.
+    """
+
+    first: Exception | None = None
+
+    def report(self, error: Exception) -> None:
+        """Report the error about a worker process that ended early."""
+        self.first = self.first or error
+        self.set()
+
+
 class JobRunner(FnApiRunner):  # type: ignore[misc]  # Beam's classes are untyped
     """Beam's in-process runner for one job, whose driver and workers talk over a private socket.
 
     Args:
         command: shell command that starts a worker.
         folder: the job's folder, which only its user can enter.
+
+    Attributes:
+        lost: the worker processes that were lost. Beam itself waits for them for ever.
     """
 
     def __init__(self, command: str, folder: Path) -> None:
         super().__init__(default_environment=WorkerEnvironment.from_command_string(command))
+        self.lost = LostWorkers()
         self._folder = folder
         self._services: list[JobServices] = []
         # Beam has no parameter for the object that starts services and workers, only a name that
@@ -86,7 +104,7 @@ class JobRunner(FnApiRunner):  # type: ignore[misc]  # Beam's classes are untype
             services.close(grace_seconds=0)
 
     def _start_services(self, environments: Any, provision_info: Any) -> JobWorkers:
-        workers = JobWorkers(self._folder, environments, provision_info)
+        workers = JobWorkers(self._folder, self.lost, environments, provision_info)
         self._services.append(workers.services)
         return workers
 
@@ -115,7 +133,25 @@ class _Control(BeamFnControlServicer):  # type: ignore[misc]
     def Control(self, iterator: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
         """Serve one worker until it ends."""
         self.connected.add(dict(context.invocation_metadata()).get("worker_id", ""))
-        return super().Control(iterator, context)
+        return super().Control(_to_the_end(iterator), context)
+
+
+class _Data(BeamFnDataServicer):  # type: ignore[misc]
+    """Beam's service over which workers get elements and send results."""
+
+    def Data(self, elements_iterator: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
+        """Serve one worker until it ends."""
+        return super().Data(_to_the_end(elements_iterator), context)
+
+
+def _to_the_end(messages: Iterator[Any]) -> Iterator[Any]:
+    """Yield what a worker sends, until it has sent all or is lost.
+
+    Beam reads this in threads that would raise an error about a lost worker, for nobody to catch.
+    Who waits for the process reports it.
+    """
+    with suppress(Exception):  # gRPC's class of this error says nothing else
+        yield from messages
 
 
 class JobServices:
@@ -125,14 +161,18 @@ class JobServices:
 
     Args:
         folder: the job's folder, in which workers run.
+        lost: what is told of lost workers.
         state: the state of the job's steps.
         workers: the workers of the job.
     """
 
-    def __init__(self, folder: Path, state: Any, workers: WorkerHandlerManager) -> None:
+    def __init__(
+        self, folder: Path, lost: LostWorkers, state: Any, workers: WorkerHandlerManager
+    ) -> None:
         self.folder = folder
+        self.lost = lost
         self.control_handler = _Control(workers)
-        self.data_plane_handler = BeamFnDataServicer(DATA_BUFFER_TIME_LIMIT_MS)
+        self.data_plane_handler = _Data(DATA_BUFFER_TIME_LIMIT_MS)
         self._server = grpc.server(shared_unbounded_instance(), options=_SERVER_OPTIONS)
         beam_fn_api_pb2_grpc.add_BeamFnControlServicer_to_server(self.control_handler, self._server)
         beam_fn_api_pb2_grpc.add_BeamFnDataServicer_to_server(self.data_plane_handler, self._server)
@@ -155,13 +195,16 @@ class JobWorkers(WorkerHandlerManager):  # type: ignore[misc]  # Beam's classes 
 
     Args:
         folder: the job's folder.
+        lost: what is told of lost workers.
         environments: Beam's descriptions of how workers are started, by id.
         provision_info: what Beam tells workers about the job.
     """
 
-    def __init__(self, folder: Path, environments: Any, provision_info: Any) -> None:
+    def __init__(
+        self, folder: Path, lost: LostWorkers, environments: Any, provision_info: Any
+    ) -> None:
         super().__init__(environments, provision_info)
-        self.services = JobServices(folder, self.state_servicer, self)
+        self.services = JobServices(folder, lost, self.state_servicer, self)
         self._grpc_server = self.services  # Beam's name
 
 
@@ -205,8 +248,15 @@ class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
 
     def start_worker(self) -> None:
         """Start the process, and a thread that waits for its end."""
-        self.worker_thread = threading.Thread(name=WORKER_THREAD_NAME, target=self._run_worker)
+        self.worker_thread = threading.Thread(name="run_worker", target=self._run_and_report)
         self.worker_thread.start()
+
+    def _run_and_report(self) -> None:
+        """Run the process to its end, and report an early one."""
+        try:
+            self._run_worker()
+        except Exception as error:  # of the process, or of starting it
+            self._grpc_server.lost.report(error)
 
     def _run_worker(self) -> None:
         """Run the process to its end.

@@ -21,13 +21,10 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from beam_jobs.runners.flags import require_listed, require_runner
 from beam_jobs.runners.job_folder import private_job_folder
 from beam_jobs.runners.job_pipeline import JobPipeline
-from beam_jobs.runners.job_services import WORKER_THREAD_NAME, JobRunner, WorkerEndedError
+from beam_jobs.runners.job_services import JobRunner, LostWorkers, WorkerEndedError
 from beam_jobs.runners.local_worker import CHECK_SECONDS
 from faces.core.child_process import python_command
 from faces.core.errors import FaceTroveError, WrongUsageError
-
-_BEAM_READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
-"""Names of Beam's threads that also raise when the worker process that they read from dies."""
 
 _RUNNING_MODE = "in_memory"
 """The value of Beam's flag --direct_running_mode, its default, with which Beam starts workers as we
@@ -73,16 +70,18 @@ def run_locally(
         beam_runner = JobRunner(command, folder)
         pipeline = JobPipeline(beam_runner, options=options)
         build(pipeline)
+        lost = beam_runner.lost
         failures: list[BaseException] = []
 
         def run_and_wait() -> None:
             try:
                 pipeline.run().wait_until_finish()
             except BaseException as error:  # raised again in the caller's thread
-                failures.append(error)
+                if not lost.is_set():  # else it follows from the loss
+                    failures.append(error)
 
         runner = threading.Thread(target=run_and_wait, daemon=True)
-        with _noticing_lost_workers() as lost:
+        with _silent_beam(lost):
             runner.start()
             try:
                 while runner.is_alive() and not lost.is_set():
@@ -92,58 +91,49 @@ def run_locally(
                     beam_runner.stop_services()
             if failures:
                 raise failures[0]
-    if lost.is_set():
+    if lost.first is not None:
         time.sleep(2 * CHECK_SECONDS)  # until the other workers have seen that their folder is gone
-        raise lost.error()
+        raise _error_of_job(lost.first)
 
 
-class _LostWorkers(threading.Event):
-    """An event that is set when a worker process is lost.
-
-    Attributes:
-        first: the error about the first one.
-    """
-
-    first: BaseException | None = None
-
-    def error(self) -> FaceTroveError:
-        """Return the error of the job."""
-        first = self.first
-        if isinstance(first, WorkerEndedError):
-            # A signal may come from a machine that is short of memory, and not come again.
-            if first.had_connected or first.was_killed:
-                return WorkerLostError(str(first))
-            return FaceTroveError(f"the job cannot start: {first}")
-        return WorkerLostError("a worker process was killed or crashed")
+def _error_of_job(first: Exception) -> FaceTroveError:
+    """Return the error of a job by the error of the worker that was lost first."""
+    if isinstance(first, WorkerEndedError):
+        # A signal may come from a machine that is short of memory, and not come again.
+        if first.had_connected or first.was_killed:
+            return WorkerLostError(str(first))
+        return FaceTroveError(f"the job cannot start: {first}")
+    return WorkerLostError(f"a worker process could not be run ({first})")
 
 
 @contextmanager
-def _noticing_lost_workers() -> Iterator[_LostWorkers]:
-    """Yield an event that is set when a Beam thread that waits for a worker process fails.
+def _silent_beam(lost: LostWorkers) -> Iterator[None]:
+    """Make Beam's log silent for the time of a job, because users get exceptions instead.
 
-    Beam gives no other sign: the exception ends that thread and is not handled. While the context
-    is open, Beam's log is silent, because users get exceptions instead.
+    The log is the whole process's, so it is as before when the last of the jobs that run at a time
+    has ended. After a lost worker, a failure or an interruption it stays silent: Beam's threads end
+    later, and log the errors that follow from it.
     """
-    lost = _LostWorkers()
-    usual_hook = threading.excepthook
     logger = logging.getLogger("apache_beam")
-    usual_level = logger.level
+    with _Silence.lock:
+        if not _Silence.num_jobs:
+            _Silence.usual_level = logger.level
+            logger.setLevel(logging.CRITICAL + 1)
+        _Silence.num_jobs += 1
+    yield
+    with _Silence.lock:
+        if not lost.is_set():
+            _Silence.num_jobs -= 1
+            if not _Silence.num_jobs:
+                logger.setLevel(_Silence.usual_level)
 
-    def notice(failure: threading.ExceptHookArgs) -> None:
-        if failure.thread is not None and failure.thread.name == WORKER_THREAD_NAME:
-            lost.first = lost.first or failure.exc_value
-            lost.set()
-        elif not failure.thread or failure.thread.name not in _BEAM_READER_THREADS:
-            usual_hook(failure)
 
-    threading.excepthook = notice
-    logger.setLevel(logging.CRITICAL + 1)
-    yield lost
-    # After a lost worker, a failure or an interruption, Beam's threads end later, each with an
-    # exception, which must stay silent. So only a run that succeeded restores hook and level.
-    if not lost.is_set():
-        threading.excepthook = usual_hook
-        logger.setLevel(usual_level)
+class _Silence:
+    """How many jobs keep Beam's log silent, and its level without them."""
+
+    lock = threading.Lock()
+    num_jobs = 0
+    usual_level = logging.NOTSET
 
 
 def _require_own_workers(options: PipelineOptions) -> None:

@@ -52,6 +52,7 @@ from faces.dataset.layout import (
     dataset_folder,
 )
 from faces.dataset.schema import read_table, write_table
+from faces.photos.uris import is_unicode
 
 _CONTENT_PREFIX = "content:"
 """Prefix of the digests of contents, which tells them from the digests of faces."""
@@ -270,14 +271,13 @@ class Deletions:
         is_deleted = pc.is_valid(self.table["digest"])
         if deletion_ids is None:
             return self._values("content", is_deleted)
-        named = pc.is_in(
-            self.table["deletion"], value_set=pa.array(list(deletion_ids), pa.string())
-        )
+        ids = pa.array(filter(is_unicode, deletion_ids), pa.string())
+        named = pc.is_in(self.table["deletion"], value_set=ids)
         return self._values("content", is_deleted, pc.or_(self._is_final, named))
 
     def digests_of(self, deletion_ids: Iterable[str]) -> pa.Array:
         """Return the digests of the faces of some deletions, final or not: (n,) string, sorted."""
-        ids = [name for i in deletion_ids for name in (i, FINAL_PREFIX + i)]
+        ids = [name for i in filter(is_unicode, deletion_ids) for name in (i, FINAL_PREFIX + i)]
         named = pc.is_in(self.table["deletion"], value_set=pa.array(ids, pa.string()))
         return self._values("digest", self._is_face, named)
 

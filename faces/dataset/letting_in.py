@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from faces.core.errors import WrongUsageError
 from faces.core.named import as_list
 from faces.dataset.deletion_steps import allow_faces as allow_digests
 from faces.dataset.store import Dataset
-from faces.photos.uris import is_url, photo_uri
+from faces.photos.uris import names_of
 
 _SHORTEST = 8
 """Minimum number of characters of a digest that name a face."""
@@ -50,10 +51,10 @@ def allow_faces(
     for face in map(str, as_list(faces)):
         if len(face) < _SHORTEST:
             raise WrongUsageError(f"{face!r} is too short; give {_SHORTEST} characters or more")
-        found += _digests(kept, pc.starts_with(kept["digest"], face), face, source)
+        rows = pc.starts_with(kept["digest"], os.fsencode(face))
+        found += _digests(kept, rows, face, source)
     for photo in map(str, as_list(photos)):
-        uri = photo if is_url(photo) else photo_uri(Path(photo).absolute())
-        names = pa.array([uri, photo])
+        names = pa.array(names_of(photo), pa.string())
         in_photo = pc.or_(
             pc.is_in(kept["uri"], value_set=names), pc.is_in(kept["photo_id"], value_set=names)
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from faces.core.named import as_list
 from faces.dataset.schema import gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
@@ -36,7 +37,9 @@ class MissingPhotos:
     unreachable: tuple[str, ...]
 
 
-def find_missing(dataset: str | Path, *, below_folders: Sequence[str | Path] = ()) -> MissingPhotos:
+def find_missing(
+    dataset: str | Path, *, below_folders: str | Path | Sequence[str | Path] = ()
+) -> MissingPhotos:
     """Look at every file of a dataset's photos, and return those that are not there.
 
     Photos at addresses are not looked at. Of photos in an archive, the archive is looked at.
@@ -51,7 +54,7 @@ def find_missing(dataset: str | Path, *, below_folders: Sequence[str | Path] = (
         CorruptFileError: a file of the dataset is corrupt.
     """
     photos = Dataset.open(dataset).photos(["mount"]).sort_by("uri")
-    certain = tuple(below(os.path.abspath(folder)) for folder in below_folders)
+    certain = tuple(below(os.path.abspath(folder)) for folder in as_list(below_folders))
     missing: list[tuple[str, str, str | None]] = []
     unreachable: list[str] = []
     mounts: set[str | None] = set()
@@ -94,7 +97,7 @@ def _exists(path: str) -> bool | None:
     return True
 
 
-def drop_photos(dataset: str | Path, uris: Sequence[str]) -> int:
+def drop_photos(dataset: str | Path, uris: str | Sequence[str]) -> int:
     """Drop photos from a dataset, with their faces; a file that is there again stays.
 
     A photo list that still names a dropped photo does not bring it back, until the file is there.
@@ -102,7 +105,7 @@ def drop_photos(dataset: str | Path, uris: Sequence[str]) -> int:
 
     Args:
         dataset: path of the dataset's folder.
-        uris: uris of photos, such as `MissingPhotos.vanished`.
+        uris: uri of a photo, or uris of several, such as `MissingPhotos.vanished`.
 
     Returns:
         The number of photos that were dropped.
@@ -115,7 +118,8 @@ def drop_photos(dataset: str | Path, uris: Sequence[str]) -> int:
     opened = Dataset.open(dataset)
     with DatasetWriter.open(opened.path, opened.settings) as writer:
         known = set(writer.dataset.photos([])["uri"].to_pylist())
-        gone = [uri for uri in uris if uri in known and not is_there(uri)]
+        named = dict.fromkeys(map(str, as_list(uris)))  # each once
+        gone = [uri for uri in named if uri in known and not is_there(uri)]
         if gone:
             photos = gone_rows(pa.array(gone, pa.string()), writer.dataset.photo_schema)
             writer.write_photos(writer.part_name(0), photos)

@@ -26,6 +26,9 @@ _TIMEOUT_SECONDS = 60
 _MAX_PAGE_BYTES = 50_000_000
 """Maximum number of bytes of the list of a package's files."""
 
+_MAX_ARCHIVE_BYTES = 500_000_000
+"""Maximum number of bytes of an archive, many times what those of the built-in networks have."""
+
 
 def download_from_index(requirement: str, sha256: str, folder: Path) -> Path:
     """Download the archive that has a digest; proxies of the environment are used.
@@ -51,7 +54,7 @@ def download_from_index(requirement: str, sha256: str, folder: Path) -> Path:
     if address is None:
         raise OSError(f"{page_url} has no file of {requirement} with sha256 {sha256}")
     address = urljoin(page_url, address)
-    content = _get(address)
+    content = _get(address, _MAX_ARCHIVE_BYTES)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{address} has not the sha256 that the index says")
     path = folder / Path(urlsplit(address).path).name
@@ -59,7 +62,7 @@ def download_from_index(requirement: str, sha256: str, folder: Path) -> Path:
     return path
 
 
-def _get(url: str, max_bytes: int = -1, **headers: str) -> bytes:
+def _get(url: str, max_bytes: int, **headers: str) -> bytes:
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"{url} is no address of http or https")
     with urlopen(Request(url, headers=headers), timeout=_TIMEOUT_SECONDS) as response:

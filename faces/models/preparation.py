@@ -63,11 +63,11 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
     Args:
         source: the published network, and how it is prepared.
         placement: device and precision that the network will run with. Where device "auto" means a
-            GPU that cannot run the network, the CPU is used instead.
+            GPU that cannot run the network, or computes something else, the CPU is used instead.
 
     Raises:
-        ModelUnavailableError: the published file cannot be fetched, or an engine computes something
-            else than the published file.
+        ModelUnavailableError: the published file cannot be fetched, or an engine that was asked for
+            computes something else than the published file.
         WrongUsageError: the file is not a network that can be run, or not on that device.
     """
     requested, placement = placement, resolve_placement(placement)
@@ -82,7 +82,7 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
             if _is_untried(placement, record):
                 try:
                     record = _try_device(source, placement, record, record_path)
-                except WrongUsageError as error:
+                except (WrongUsageError, ModelUnavailableError) as error:
                     if requested.device != "auto":
                         raise
                     _log.warning("%s; running on the CPU instead", error)

@@ -25,10 +25,10 @@ def mount_points(uris: Iterable[str]) -> list[str | None]:
 
     Links are followed. An address has none, and neither has a path that is no valid Unicode.
     """
-    return [_mount_of_folder(file.parent) if (file := file_of(uri)) else None for uri in uris]
+    mount_of = lru_cache(maxsize=100_000)(_mount_of_folder)  # of this call: disks come and go
+    return [mount_of(file.parent) if (file := file_of(uri)) else None for uri in uris]
 
 
-@lru_cache(maxsize=100_000)
 def _mount_of_folder(folder: Path) -> str | None:
     place = os.path.realpath(folder)
     while not os.path.ismount(place) and place != "/":

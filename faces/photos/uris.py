@@ -70,6 +70,19 @@ def photo_uri(photo: str | Path) -> str:
     return text if is_unicode(text) else escape_path(text)
 
 
+def names_of(photo: str) -> tuple[str, ...]:
+    """Return what a photo that a user names may be called in a dataset.
+
+    Args:
+        photo: the photo's path, file:// URI, URL or photo_id, as the user wrote it.
+
+    Returns:
+        The uri, and the name itself, which may be a photo_id or a uri; all of them are valid
+        Unicode.
+    """
+    return (photo_uri(photo), *([photo] if is_unicode(photo) else ()))
+
+
 def photo_path(uri: str) -> Path:
     """Return the path that a uri stands for; the uri must not be a URL (see `is_path`)."""
     if is_file_uri(uri):

@@ -59,19 +59,6 @@ class HandOn:
             return None
         return columns_to_show([name.strip() for name in self.asked_columns.split(",")], known)
 
-    def print_csv(
-        self, faces: Iterable[tuple[int | None, FoundFace]], known: Sequence[str]
-    ) -> None:
-        """Print faces as CSV, each with the number of its probe.
-
-        Args:
-            faces: the faces, each with the number of the probe that it was found for, if any.
-            known: names of the index's columns of photo lists.
-        """
-        columns = self.columns(known) or tuple(dict.fromkeys([PERSON, *known]))
-        rows = [_csv_row(probe, face, columns) for probe, face in faces]
-        click.echo(as_csv([*_CSV_COLUMNS, *columns], rows), nl=False)
-
     def copy(self, faces: Iterable[FoundFace], *, quiet: bool) -> None:
         """Copy the photos of faces, if that was asked for."""
         if self.copy_to is None:
@@ -84,6 +71,23 @@ class HandOn:
             click.echo(f"not copied: {shown_uri(uri)} ({printable(reason)})", err=True)
         if (more := len(done.failed) - FAILURES_SHOWN) > 0:
             click.echo(f"nor {counted(more, 'further photo')}", err=True)
+
+
+def print_csv(
+    faces: Iterable[tuple[int | None, FoundFace]],
+    columns: Sequence[str] | None,
+    known: Sequence[str],
+) -> None:
+    """Print faces as CSV, each with the number of its probe.
+
+    Args:
+        faces: the faces, each with the number of the probe that it was found for, if any.
+        columns: the columns of photo lists that are asked for, from `HandOn.columns`; None: all.
+        known: names of the index's columns of photo lists.
+    """
+    shown = columns or tuple(dict.fromkeys([PERSON, *known]))
+    rows = [_csv_row(probe, face, shown) for probe, face in faces]
+    click.echo(as_csv([*_CSV_COLUMNS, *shown], rows), nl=False)
 
 
 _CSV_COLUMNS = (

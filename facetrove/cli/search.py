@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -19,7 +19,7 @@ from faces.models.ranking import no_face
 from faces.photos.decoding import Photo
 from faces.photos.limited import open_photo
 from facetrove.cli.faces_table import print_faces
-from facetrove.cli.hand_on import HandOn, hand_on_options
+from facetrove.cli.hand_on import HandOn, hand_on_options, print_csv
 from facetrove.cli.options import device_option, gathered, json_option
 from facetrove.cli.terminal import print_json, shown_path
 from facetrove.cli.text import printable
@@ -27,7 +27,7 @@ from indexer.stranger_rates import StrangerRates
 from search.answering import Query
 from search.contact_sheet import ShownFace, write_contact_sheet
 from search.listing import ListedFace
-from search.results import JOINT_GROWTH, JointProbe, Match, Probe, ProbeFace
+from search.results import JOINT_GROWTH, CandidateList, JointProbe, Match, Probe, ProbeFace
 from search.searcher import FaceSearcher
 
 query_options = gathered(
@@ -131,33 +131,66 @@ def search(
     searcher = FaceSearcher.open(index, device=device)
     columns = hand_on.columns(searcher.columns)
     if is_listing:
-        _list_faces(searcher, query, hand_on, as_json=as_json)
+        _list_faces(searcher, query, hand_on, columns, as_json=as_json)
         return
     shown = _Shown.of(searcher, query, columns=columns, as_json=as_json)
-    probes: Sequence[Probe] = ()
     if face is not None:
-        lists = [searcher.search_face(face, **vars(query))]
-        show: Callable[[], None] = partial(_show_matches, lists[0], face, shown)
+        answers = _search_face(searcher, face, query, shown)
     elif together:
-        numbers = probe_faces[0] if len(probe_faces) == 1 else probe_faces or 1
-        joint = searcher.search_together(photos, face=numbers, **vars(query))
-        lists, show = [joint.matches], partial(_show_joint, joint, photos, shown)
+        answers = _search_together(searcher, photos, probe_faces, query, shown)
     else:
-        probes = searcher.search(photos[0], face=next(iter(probe_faces), None), **vars(query))
-        if not probes:
-            raise no_face(str(photos[0]))
-        lists = [probe.matches for probe in probes]
-        show = partial(_show_probes, probes, photos[0], shown)
+        answers = _search_photo(searcher, photos[0], probe_faces, query, shown)
     if hand_on.as_csv:
-        faces = ((number, match) for number, one in enumerate(lists, 1) for match in one)
-        hand_on.print_csv(faces, searcher.columns)
+        faces = ((number, match) for number, one in enumerate(answers.lists, 1) for match in one)
+        print_csv(faces, columns, searcher.columns)
     else:
-        show()
+        answers.show()
     quiet = as_json or hand_on.as_csv
     if hand_on.sheet is not None:
         image = open_photo(photos[0], searcher.pipeline.detector.reduction_for)
-        _write_sheet(hand_on.sheet, image, probes, columns, quiet=quiet)
-    hand_on.copy(chain.from_iterable(lists), quiet=quiet)
+        _write_sheet(hand_on.sheet, image, answers.probes, columns, quiet=quiet)
+    hand_on.copy(chain.from_iterable(answers.lists), quiet=quiet)
+
+
+class _Answers(NamedTuple):
+    """The answers to a search: a candidate list for each probe, and how to print them.
+
+    Attributes:
+        lists: the candidate lists.
+        show: function that prints them as tables or as JSON.
+        probes: the faces of the photo, for a contact sheet; empty for another search.
+    """
+
+    lists: Sequence[CandidateList]
+    show: Callable[[], None]
+    probes: Sequence[Probe] = ()
+
+
+def _search_face(searcher: FaceSearcher, face: str, query: Query, shown: _Shown) -> _Answers:
+    matches = searcher.search_face(face, **vars(query))
+    return _Answers([matches], partial(_show_matches, matches, face, shown))
+
+
+def _search_together(
+    searcher: FaceSearcher,
+    photos: Sequence[Path],
+    probe_faces: tuple[int, ...],
+    query: Query,
+    shown: _Shown,
+) -> _Answers:
+    numbers = probe_faces[0] if len(probe_faces) == 1 else probe_faces or 1
+    joint = searcher.search_together(photos, face=numbers, **vars(query))
+    return _Answers([joint.matches], partial(_show_joint, joint, photos, shown))
+
+
+def _search_photo(
+    searcher: FaceSearcher, photo: Path, probe_faces: tuple[int, ...], query: Query, shown: _Shown
+) -> _Answers:
+    probes = searcher.search(photo, face=next(iter(probe_faces), None), **vars(query))
+    if not probes:
+        raise no_face(str(photo))
+    show = partial(_show_probes, probes, photo, shown)
+    return _Answers([probe.matches for probe in probes], show, probes)
 
 
 def _write_sheet(
@@ -197,13 +230,19 @@ def _require_listing(query: Query, probe_faces: tuple[int, ...], *, together: bo
             )
 
 
-def _list_faces(searcher: FaceSearcher, query: Query, hand_on: HandOn, *, as_json: bool) -> None:
+def _list_faces(
+    searcher: FaceSearcher,
+    query: Query,
+    hand_on: HandOn,
+    columns: Sequence[str] | None,
+    *,
+    as_json: bool,
+) -> None:
     """Print the faces that match a filter, without a probe."""
     assert query.where is not None
     faces = searcher.list_faces(query.where, k=query.k, one_per=query.one_per)
-    columns = hand_on.columns(searcher.columns)
     if hand_on.as_csv:
-        hand_on.print_csv(((None, face) for face in faces), searcher.columns)
+        print_csv(((None, face) for face in faces), columns, searcher.columns)
     elif as_json:
         print_json({"where": query.where, "faces": [face.to_json() for face in faces]})
     else:

@@ -42,7 +42,7 @@ class _RateColumn(ProgressColumn):
 def embed_progress() -> Iterator[OnProgress]:
     """Show a progress bar of the embed job, and yield the function that updates it."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[found]}"),
@@ -68,7 +68,7 @@ def index_progress() -> Iterator[OnProgress]:
     """Show a progress bar of work on an index, and yield the function that updates it."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[faces]}"),
         BarColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
@@ -98,8 +98,11 @@ def _progress_bar(*columns: ProgressColumn) -> ProgressBar:
 
 
 def print_table(table: Table) -> None:
-    """Print a table, folded to the terminal's width if stdout is a terminal."""
-    console = Console(highlight=False)
+    """Print a table, folded to the terminal's width if stdout is a terminal.
+
+    Cells and titles are shown as they are, also where a name looks like markup or an emoji's code.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 10_000  # another program reads the lines, which must not be folded
     with console.capture() as captured:

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from beam_jobs.shard import embed_shard
-from faces.core.settings import Access, PhotoLimits, SourceLimits
+from faces.core.settings import PhotoLimits
 from faces.core.time_limit import (
     MAX_SHARED,
     OutOfTimeError,
@@ -24,6 +24,7 @@ from faces.core.time_limit import (
 from faces.dataset.schema import PHOTO_SCHEMA
 from faces.dataset.store import Dataset
 from faces.models.pipeline import FacePipeline
+from faces.photos.limited import ReadingRules
 from faces.photos.listing import list_photos
 from faces.photos.rejection import RejectReason
 from tests.support.command import ONE_WORKER, run_facetrove
@@ -46,7 +47,9 @@ def test_photos_over_a_limit_have_a_row_that_names_it_and_others_are_embedded(
     hostile_folder: Path, pipeline: FacePipeline
 ) -> None:
     photos = list_photos([hostile_folder]).photos
-    result = embed_shard(pipeline, photos, PHOTO_SCHEMA, limits=PhotoLimits(photo_timeout=2))
+    result = embed_shard(
+        pipeline, photos, PHOTO_SCHEMA, rules=ReadingRules(PhotoLimits(photo_timeout=2))
+    )
     reasons = {
         Path(row["uri"]).name: row["reason"]
         for row in result.photos.to_pylist()
@@ -95,7 +98,9 @@ def test_a_photo_of_very_many_faces_ends_in_time_and_takes_nobody_with_it(
     crowd(demo_photos, 24, 20).save(folder / "crowd.png", compress_level=1)
     photos = list_photos([folder]).photos
     limits = PhotoLimits(photo_timeout=0.7)
-    rows = embed_shard(pipeline, photos, PHOTO_SCHEMA, limits=limits).photos.to_pylist()
+    rows = embed_shard(
+        pipeline, photos, PHOTO_SCHEMA, rules=ReadingRules(limits)
+    ).photos.to_pylist()
     outcome = {Path(row["uri"]).name: (row["status"], row["reason"]) for row in rows}
     assert outcome["crowd.png"] == ("rejected", RejectReason.OUT_OF_TIME.value)
     assert outcome["biden.jpg"][0] == outcome["obama2.jpg"][0] == "embedded"
@@ -124,8 +129,7 @@ def test_addresses_that_are_not_allowed_are_rows_of_their_own(
         pipeline,
         listed,
         PHOTO_SCHEMA,
-        source_limits=SourceLimits(),
-        access=Access(),
+        rules=ReadingRules(),
     ).photos.to_pylist()
     assert [row["reason"] for row in rows] == ["read_error"]
 

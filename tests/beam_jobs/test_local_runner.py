@@ -147,9 +147,87 @@ def test_no_thread_of_grpc_runs_on_after_a_lost_worker(tmp_path: Path) -> None:
         [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
     )
     assert finished.returncode == 0, finished.stderr
+    assert "Exception in thread" not in finished.stderr
     lost, threads = finished.stdout.splitlines()
     assert lost.startswith("a worker process was ended by signal 9")
     assert threads == "[]"
+
+
+TWO_JOBS = """
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import apache_beam as beam
+
+from beam_jobs.runners.local import WorkerLostError, run_locally
+
+folder = Path(sys.argv[1])
+logger = logging.getLogger("apache_beam")
+before = logger.level, threading.excepthook
+
+
+def begin_and_wait(element):
+    import os
+    import time
+
+    begins, waits, dies = element
+    begins.touch()
+    while not waits.exists():
+        time.sleep(0.05)
+    if dies:
+        os.kill(os.getpid(), 9)
+
+
+def run(*element):
+    try:
+        run_locally(
+            lambda pipeline: pipeline | beam.Create([element]) | beam.Map(begin_and_wait), workers=1
+        )
+        print("done", logger.level > logging.CRITICAL, threading.excepthook is before[1])
+    except WorkerLostError as error:
+        print(error)
+
+
+first = threading.Thread(target=run, args=(folder / "1", folder / "2", False))
+first.start()
+while not (folder / "1").exists():
+    time.sleep(0.05)
+dies = sys.argv[2] == "dies"
+second = threading.Thread(target=run, args=(folder / "2", folder / "end", dies), daemon=True)
+second.start()
+first.join()
+(folder / "end").touch()
+second.join(30)
+print("both", second.is_alive(), (logger.level, threading.excepthook) == before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "second"), [("lives", "done True True"), ("dies", "a worker process was ended by")]
+)
+def test_two_jobs_of_one_process_do_not_disturb_each_other(
+    tmp_path: Path, end: str, second: str
+) -> None:
+    """The second begins while the first runs, and loses its worker after the first has ended."""
+    script = tmp_path / "two_jobs.py"
+    script.write_text(TWO_JOBS)
+    finished = subprocess.run(
+        [sys.executable, script, tmp_path, end],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Exception in thread" not in finished.stderr
+    said = finished.stdout.splitlines()
+    assert said[0] == "done True True"
+    assert said[-1] == f"both False {end == 'lives'}"
+    assert said[1].startswith(second if end == "dies" else "done")
 
 
 def start_instead_of_workers(monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_jobs.options import EmbedOptions
 from beam_jobs.plan import Plan, make_plan, metadata_of
 from beam_jobs.shard import embed_shard
 from faces.core.errors import WrongUsageError
@@ -64,6 +65,12 @@ def write_to(path: Path, settings: DatasetSettings, todo: Plan, pipeline: FacePi
 
 def counts(todo: Plan) -> tuple[int, int, int, int]:
     return todo.num_new, todo.num_changed, todo.num_retried, todo.num_unchanged
+
+
+def test_a_single_pattern_or_place_is_not_taken_letter_by_letter() -> None:
+    options = EmbedOptions(exclude="*.tif", drop_below=Path("old"))
+    assert (options.exclude, options.drop_below) == (("*.tif",), (Path("old"),))
+    assert EmbedOptions(exclude=["a", "b"]).exclude == ("a", "b")
 
 
 def test_new_changed_unchanged_and_vanished_photos_are_told_apart(

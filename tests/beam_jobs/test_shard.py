@@ -17,6 +17,7 @@ from faces.dataset.schema import PHOTO_SCHEMA, embedding_matrix
 from faces.models.face import Detection
 from faces.models.pipeline import FaceDetector, FacePipeline
 from faces.photos.decoding import Photo
+from faces.photos.limited import ReadingRules
 from faces.photos.listed import LISTING_SCHEMA
 from faces.photos.listing import list_photos
 from faces.photos.uris import PhotoFile, photo_uri
@@ -173,7 +174,7 @@ def test_limits_are_those_of_the_run(demo_photos: Path, pipeline: FacePipeline) 
         (PhotoLimits(max_bytes=size - 1), "too_large"),
         (PhotoLimits(max_bytes=size, max_pixels=970 * 2204), None),
     ):
-        photos, _ = embed(pipeline, one, limits=limits)
+        photos, _ = embed(pipeline, one, rules=ReadingRules(limits))
         assert photos["reason"].to_pylist() == [reason]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from faces.core.errors import BusyError, ContractMismatchError, WrongUsageError
 from faces.core.storage import Folder
 from faces.dataset.store import Dataset
+from faces.photos.uris import photo_uri
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces, plan_deletion
@@ -66,6 +68,18 @@ def test_a_plan_is_for_the_faces_that_any_of_its_conditions_names(
     assert set(plan.face_ids.to_pylist()) == meant
     with pytest.raises(WrongUsageError, match="say which faces"):
         plan_deletion(collection.path, [index])
+
+
+def test_a_photo_is_named_by_a_path_that_is_no_unicode_or_a_file_uri(
+    collection: Collection,
+) -> None:
+    path = os.fsdecode(b"/photos/caf\xe9.jpg")
+    collection.embed({photo_uri(path): Photo(300, 2)})
+    for named in (path, Path(path), photo_uri(path)):
+        plan = plan_deletion(collection.path, [], photos=named)
+        assert set(plan.face_ids.to_pylist()) == set(Photo(300, 2).face_ids)
+    assert plan_deletion(collection.path, [], photos="file:///photos/000004.jpg").num_faces == 3
+    assert plan_deletion(collection.path, [], photos=path, faces="\udcff").num_faces == 2
 
 
 def test_one_name_is_a_name_and_not_its_letters(collection: Collection, index: Path) -> None:

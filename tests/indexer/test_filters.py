@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from faces.core.errors import WrongUsageError
 from indexer import filter_words, filters
-from indexer.filter_text import MAX_CHARACTERS, MAX_DEPTH, MAX_STEPS, MAX_TEXTS
+from indexer.filter_rendering import MAX_DEPTH, MAX_STEPS, MAX_TEXTS
+from indexer.filter_text import MAX_CHARACTERS
 from indexer.filters import FilterTable, rows_matching
 from indexer.selection import Selection
 

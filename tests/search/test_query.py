@@ -149,7 +149,7 @@ def test_search_face_leaves_the_face_itself_out(index: Path) -> None:
     assert ranked[0].face_id == face_id
     assert matches.face_ids == ranked[1:].face_ids
     assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
-    for gone in ("/0/5.jpg-0-0", "nobody"):
+    for gone in ("/0/5.jpg-0-0", "nobody", "\udcff"):
         with pytest.raises(WrongUsageError, match="holds no face"):
             searcher.search_face(gone)
 

@@ -15,10 +15,8 @@ from faces.core.contract import ModelContract
 from faces.dataset import missing
 from faces.dataset.header import DatasetSettings
 from faces.dataset.missing import MissingPhotos, drop_photos, find_missing
-from faces.dataset.schema import face_schema
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
-from faces.photos import mounts
 from faces.photos.mounts import mount_points
 
 ROW = {"num_bytes": 1, "mtime_ns": 1, "num_faces": 0, "status": "no_face", "is_copy": False}
@@ -33,7 +31,7 @@ def write(path: Path, contract: ModelContract, photos: Mapping[Path | str, str |
     with DatasetWriter.open(path, DatasetSettings(contract)) as writer:
         rows = [{"uri": str(photo), "mount": mount, **ROW} for photo, mount in photos.items()]
         table = pa.Table.from_pylist(rows, writer.dataset.photo_schema)
-        writer.write_part(writer.part_name(0), table, face_schema(8).empty_table(), {})
+        writer.write_photos(writer.part_name(0), table)
         writer.finish(None)
     return path
 
@@ -59,6 +57,18 @@ def test_a_photo_is_gone_whatever_became_of_its_folder(
     assert drop_photos(dataset, found.vanished) == 2
     assert uris(dataset) == sorted(map(str, photos[:2]))
     assert drop_photos(dataset, found.vanished) == 0
+
+
+def test_a_photo_may_be_named_alone_or_twice(tmp_path: Path, contract: ModelContract) -> None:
+    photos = [tmp_path / "here" / name for name in ("1.jpg", "2.jpg", "3.jpg")]
+    dataset = write(tmp_path / "d", contract, dict.fromkeys(photos, str(tmp_path / "here")))
+    for photo in photos:
+        photo.unlink()
+    names = tuple(map(str, photos))
+    assert find_missing(dataset, below_folders=str(tmp_path)) == MissingPhotos(names, ())
+    assert drop_photos(dataset, names[0]) == 1
+    assert drop_photos(dataset, [names[1], names[1]]) == 1
+    assert uris(dataset) == [names[2]]
 
 
 def test_nothing_is_concluded_from_a_disk_that_is_not_mounted(
@@ -126,8 +136,9 @@ def test_mount_points_are_those_of_the_files_behind_links(
     disk, link = tmp_path / "disk", tmp_path / "link"
     (disk / "sub").mkdir(parents=True)
     link.symlink_to(disk / "sub")
-    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in {str(disk), "/"})
-    mounts._mount_of_folder.cache_clear()
+    mounted = {str(disk), "/"}
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in mounted)
     named = [f"{link}/1.jpg", f"{tmp_path}/2.jpg", f"tar://x.jpg::{disk}/a.tar", "s3://b/1.jpg"]
     assert mount_points(named) == [str(disk), "/", str(disk), None]
-    mounts._mount_of_folder.cache_clear()
+    mounted.remove(str(disk))  # in the same process
+    assert mount_points(named) == ["/", "/", "/", None]

@@ -14,16 +14,17 @@ import numpy as np
 import onnx
 import pytest
 
-from faces.core.errors import ModelUnavailableError
+from faces.core.errors import FaceTroveError, ModelUnavailableError, WrongUsageError
 from faces.core.hashing import sha256_of
 from faces.core.machine import cache_dir
 from faces.core.vectors import unit_length
-from faces.models import engines
+from faces.models import engines, preparation
 from faces.models.downloads import fetch
 from faces.models.embedder import NetworkEmbedder
 from faces.models.engines import OnnxRuntimeNetwork
 from faces.models.onnx_graph import fold_batch_norm, free_batch, load_folded
 from faces.models.pipeline import FacePipeline
+from faces.models.placement import Placement
 from faces.models.preparation import prepare
 from faces.models.sface import INPUT_RANGES, SFACE, SFACE_INT8
 from faces.models.weights import SFACE_FILE, YUNET_FILE
@@ -81,6 +82,20 @@ def test_a_corrupt_prepared_file_is_made_anew(fresh_cache: Path) -> None:
     path.write_bytes(whole[:5000] + b"\0" + whole[5001:])
     prepare(YUNET)
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("error", [ModelUnavailableError, WrongUsageError])
+def test_a_gpu_that_computes_wrongly_is_left_out_unless_it_is_asked_for(
+    common_cache: Path, monkeypatch: pytest.MonkeyPatch, error: type[FaceTroveError]
+) -> None:
+    def differs(*_: object) -> None:
+        raise error("differs")
+
+    monkeypatch.setattr(preparation, "resolve_placement", lambda _: Placement("cuda"))
+    monkeypatch.setattr(preparation, "_try_device", differs)
+    assert prepare(YUNET, Placement("auto")).placement == Placement("cpu")
+    with pytest.raises(error, match="differs"):
+        prepare(YUNET, Placement("cuda"))
 
 
 def test_a_prepared_network_is_read_without_lock_and_without_writing(
