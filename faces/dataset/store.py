@@ -37,6 +37,7 @@ from faces.dataset.run_records import read_records
 from faces.dataset.schema import (
     KEPT_AWAY,
     PHOTO_SCHEMA,
+    PICTURE_HASH,
     PartReport,
     PhotoStatus,
     current_photos,
@@ -231,10 +232,11 @@ class Dataset:
         content in sorted order, and the column `also_at` lists its other uris.
 
         Args:
-            columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
-                values are those of the photo `uri`, or where it has none, those of the first of
-                `also_at` that has one; the values of all places are in the columns that
-                `faces.photos.metadata.places_column` names; None: all but the metadata.
+            columns: names of columns of `face_schema`, `also_at`, `picture_hash` of the photo, and
+                metadata columns, whose values are those of the photo `uri`, or where it has none,
+                those of the first of `also_at` that has one; the values of all places are in the
+                columns that `faces.photos.metadata.places_column` names; None: all columns of
+                `face_schema`, and `also_at`.
             photos: an earlier result of `photos` that has the metadata columns asked for: the faces
                 are those of that state, whatever has been written since. A subset of its rows
                 selects the faces of these photos; it must have all rows of a content or none.
@@ -335,7 +337,8 @@ class FaceTables(Tabular):
         read_photos = dataset.photos_in_parts if self.with_withheld else dataset.photos
         photos = read_photos(metadata) if self.photos is None else self.photos
         from_photos = ["uri", "also_at", *metadata, *filter(is_places_column, names)]
-        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in from_photos]
+        not_of_faces = {*from_photos, PICTURE_HASH.name}
+        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in not_of_faces]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
         embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
@@ -352,14 +355,24 @@ class FaceTables(Tabular):
             table, content = table.filter(kept), content.filter(kept)
             for name in from_photos:
                 table = table.append_column(name, contents[name].take(content))
+            if PICTURE_HASH.name in names:
+                hashes = self._picture_hashes(part, table["photo_id"])
+                table = table.append_column(PICTURE_HASH, hashes)
             yield table.select(names)
+
+    def _picture_hashes(self, part: str, photo_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the hashes of the photos with faces in a part, whose owners' rows are there."""
+        rows = self.dataset.photo_rows([PICTURE_HASH.name], parts=[part])
+        rows = rows.filter(pc.is_valid(rows[PICTURE_HASH.name]))
+        row = pc.index_in(photo_ids, value_set=rows["photo_id"].combine_chunks())
+        return rows[PICTURE_HASH.name].take(row)
 
     def to_arrow(self) -> pa.Table:
         """Return all faces as one Arrow table; without rows where there are no faces."""
         also_at = pa.field("also_at", pa.list_(pa.string()))
         schema = face_schema(self.dataset.contract.dimension)
         metadata = self.dataset.metadata
-        known = (*schema, also_at, *metadata, *places_columns(metadata))
+        known = (*schema, also_at, PICTURE_HASH, *metadata, *places_columns(metadata))
         fields = {field.name: field for field in known}
         empty = pa.schema([fields[name] for name in self.columns]).empty_table()
         tables = list(self)
