@@ -166,7 +166,8 @@ class EmbedJob:
                 detected=source is None,
                 contradictory=num_contradictory(contradictions(writer.dataset)),
             )
-            writer.finish(asdict(summary) if writer.committed_parts() else None)
+            record = asdict(summary) if writer.committed_parts() else None
+            writer.finish(record, listing.passed_over)
             return summary
 
     def _settings(

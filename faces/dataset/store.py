@@ -33,6 +33,7 @@ from faces.dataset.layout import (
     part_file,
     part_names,
 )
+from faces.dataset.passed_over_names import read_passed_over
 from faces.dataset.run_records import read_records
 from faces.dataset.schema import (
     KEPT_AWAY,
@@ -296,6 +297,19 @@ class Dataset:
         """
         return read_records(self.folder)
 
+    def passed_over(self) -> pa.Table | None:
+        """Return what the last run passed over in folders and archives, sorted.
+
+        Returns:
+            A row for each file or folder: kind, label and uri, see
+            `faces.photos.passed_over.PassedOverCounts`; None where no run has said it, as none did
+            in earlier versions, or a purge has removed it.
+
+        Raises:
+            CorruptFileError: the file with the names cannot be read.
+        """
+        return read_passed_over(self.folder)
+
     def require_whole(self) -> None:
         """Check that each part that has its photos file has its faces file too.
 
@@ -342,6 +356,7 @@ class FaceTables(Tabular):
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
         embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
+        self._require_parts(embedded)
         deletions = read_deletions(dataset.path)
         for part, start, count in value_runs(embedded["faces_part"]):
             contents = one_row_per_content(embedded.slice(start, count), filled=metadata)
@@ -359,6 +374,20 @@ class FaceTables(Tabular):
                 hashes = self._picture_hashes(part, table["photo_id"])
                 table = table.append_column(PICTURE_HASH, hashes)
             yield table.select(names)
+
+    def _require_parts(self, embedded: pa.Table) -> None:
+        """Check that a part has the faces of each photo: a lost one may leave only copies' rows.
+
+        Raises:
+            CorruptFileError: no part has the faces of a photo.
+        """
+        if embedded["faces_part"].null_count:
+            self.dataset.require_whole()  # names the file, if the rest of the part is there
+            uri = embedded.filter(pc.is_null(embedded["faces_part"]))["uri"][0].as_py()
+            raise CorruptFileError(
+                f"dataset {self.dataset.path} has no part with the faces of {uri}; run "
+                "`facetrove embed` with the same photos again to write it anew"
+            )
 
     def _picture_hashes(self, part: str, photo_ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return the hashes of the photos with faces in a part, whose owners' rows are there."""

@@ -70,6 +70,11 @@ def photo_uri(photo: str | Path) -> str:
     return text if is_unicode(text) else escape_path(text)
 
 
+def path_uri(path: str) -> str:
+    """Return the uri of a file or folder at an absolute path, like `photo_uri`, but faster."""
+    return path if path.isascii() else photo_uri(Path(path))
+
+
 def photo_path(uri: str) -> Path:
     """Return the path that a uri stands for; the uri must not be a URL (see `is_path`)."""
     if is_file_uri(uri):
