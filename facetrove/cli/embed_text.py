@@ -120,13 +120,18 @@ def _show_missing(found: ft.PhotosFound, dataset: Path, *, dropped: bool) -> Non
             f"{counted(found.num_excluded, 'photo')} of the dataset would be passed over now "
             "(--drop-vanished removes them from the dataset)"
         )
+    name = printable(str(dataset))
+
+    def kept_below(folder: str) -> str:
+        count, folder = counted(found.num_kept[folder], "photo"), shown_uri(folder)
+        return (
+            f"{count} below {folder}, where no photo is now, kept in the dataset (`facetrove drop "
+            f"{name} --below {folder}` removes them)"
+        )
+
     show_first(
-        [*found.num_kept.items()],
-        lambda kept: (
-            f"{counted(kept[1], 'photo')} below {shown_uri(kept[0])}, where no photo is now, kept "
-            f"in the dataset (`facetrove drop {printable(str(dataset))} --below {shown_uri(kept[0])}` "
-            "removes them)"
-        ),
+        [*found.num_kept],
+        kept_below,
         _SHOWN_FOLDERS,
         rest=lambda count: (
             f"  and those of {counted(count, 'further folder')}; --json names them all"
