@@ -160,7 +160,8 @@ class EmbedJob:
                 detected=source is None,
                 **counts._asdict(),
             )
-            writer.finish(asdict(summary) if writer.committed_parts() else None)
+            record = asdict(summary) if writer.committed_parts() else None
+            writer.finish(record, listing.passed_over)
             return summary
 
     def _settings(

@@ -29,8 +29,8 @@ class EmbedOptions:
             changed.
         drop_vanished: whether to drop the faces of photos that no longer exist at their uri, or are
             excluded now.
-        drop_below: folders, archives or addresses that are gone or have no photo any more: the
-            photos that the dataset has of them are dropped. A single one need not be in a list.
+        drop_below: folders, archives or addresses: the photos that the dataset has of them and that
+            are not there are dropped, as by `drop_photos`.
         exclude: patterns of files and folders that are excluded from folders, archives and
             patterns; see `faces.photos.passed_over`. A single one need not be in a list.
         rename: names that columns of photo lists get instead of those in the files, by these.

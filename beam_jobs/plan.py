@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_jobs.possible_copies import group_copies
-from faces.core.errors import WrongUsageError
 from faces.dataset.deletions import read_deletions
 from faces.dataset.earlier_faces import ContentLookup, content_lookup
+from faces.dataset.missing import missing_in
 from faces.dataset.schema import (
     PHOTO_SCHEMA,
     PhotoStatus,
@@ -24,11 +24,9 @@ from faces.dataset.schema import (
     forgotten_uris,
 )
 from faces.dataset.store import Dataset
-from faces.photos.folders import has_photos
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing
 from faces.photos.metadata import TAKEN, as_taken, finite
 from faces.photos.mounts import mount_points
-from faces.photos.places import Place
 from faces.photos.rejection import RejectReason
 from faces.photos.uris import is_path
 
@@ -52,7 +50,8 @@ class Plan:
         earlier: where the dataset has the earlier faces of contents; empty if nothing is to do.
         vanished: (v,) string, uris in the dataset that the listing covers but no longer has.
         excluded: (e,) string, uris in the dataset that the listing leaves out by a pattern.
-        below_gone: (b,) string, uris in the dataset that lie in the places of `drop_below`.
+        below_gone: (b,) string, uris in the dataset that lie in the places of `drop_below`, and
+            are not there.
         num_kept: numbers of photos in the dataset below folders about which nothing is known, such
             as those without any photo, by folder.
         num_new, num_changed, num_retried: numbers of new, changed and retried photos in `to_do`.
@@ -102,11 +101,11 @@ def make_plan(
         listing: the listed photos.
         dataset: the dataset, with the listing's metadata columns added; None: it is new.
         retry: reasons of the rejected photos that are tried again.
-        drop_below: places whose photos are to be dropped, see `EmbedOptions`.
+        drop_below: places in which missing photos are to be dropped, see `EmbedOptions`.
         look_for_copies: whether to look for possible copies, for which files are opened.
 
     Raises:
-        WrongUsageError: there are photos in a place of `drop_below`.
+        WrongUsageError: a place of `drop_below` holds everything.
     """
     if dataset is not None:
         listing = listing.spelled_like(dataset.metadata)
@@ -305,11 +304,7 @@ def _missing(
     """Sort the uris of a dataset that a listing does not have."""
     listed = listing.photos["uri"].combine_chunks()
     missing = uris.filter(pc.invert(pc.is_in(uris, value_set=listed))).combine_chunks()
-    below_gone = np.zeros(len(missing), dtype=bool)
-    for text in drop_below:
-        place = Place.named(text)
-        _require_without_photos(place, listed)
-        below_gone |= place.mask(missing)
+    below_gone = missing_in(missing, drop_below)
     covered = listing.covers(missing).to_numpy(zero_copy_only=False) & ~below_gone
     excluded = listing.excludes(missing).to_numpy(zero_copy_only=False) & covered
     return _Missing(
@@ -318,19 +313,6 @@ def _missing(
         below_gone=missing.filter(pa.array(below_gone)),
         num_kept=listing.skipped_folders(missing.filter(pa.array(~covered & ~below_gone))),
     )
-
-
-def _require_without_photos(place: Place, listed: pa.Array) -> None:
-    """Require that no photo is in a place now.
-
-    Raises:
-        WrongUsageError: there is one.
-    """
-    if place.mask(listed).any() or has_photos(place):
-        raise WrongUsageError(
-            f"{place.name} has photos, so nothing is dropped; name it as a source, with "
-            "--drop-vanished, to drop those of its photos that are gone"
-        )
 
 
 def _contents(stored: pa.Table, sizes_to_do: pa.ChunkedArray) -> pa.Table:

@@ -14,7 +14,7 @@ from faces.dataset.contradictions import contradictions_among, num_contradictory
 from faces.dataset.counts import COUNTED_COLUMNS, DatasetCounts, count_photos
 from faces.dataset.writing import DatasetWriter
 from faces.photos.listed import PhotoListing
-from faces.photos.passed_over import PassedOverCounts
+from faces.photos.passed_over import PassedOverCounts, counts_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PhotosFound:
             the dataset stay.
         num_vanished: number of photos in the dataset that no longer exist at their uri.
         num_excluded: number of photos in the dataset that are excluded now.
-        num_below_gone: number of photos in the dataset in the places of `EmbedOptions.drop_below`.
+        num_below_gone: number of missing photos in the places of `EmbedOptions.drop_below`.
         num_kept: numbers of photos in the dataset about which nothing is known, because their
             folder has no photo now, as the mount point of a missing disk; by folder.
         passed_over: numbers of what was passed over in folders and archives, by kind and then by
@@ -73,7 +73,7 @@ class PhotosFound:
             num_excluded=len(plan.excluded),
             num_below_gone=len(plan.below_gone),
             num_kept=plan.num_kept,
-            passed_over=listing.passed_over,
+            passed_over=counts_of(listing.passed_over),
             open_dates=listing.open_dates,
             num_gone=plan.num_gone,
         )

@@ -21,7 +21,7 @@ from faces.models.face import Box
 from faces.models.ranking import faces_of
 from faces.models.registry import load_pipeline_for
 from faces.photos.limited import open_photo
-from faces.photos.metadata import is_places_column
+from faces.photos.metadata import is_places_column, places_column
 from indexer.delete import open_all
 from indexer.faces_file import faces_schema, with_columns
 from indexer.folder import open_segments
@@ -44,7 +44,8 @@ class HeldFaces:
         probe_box: box of the face in the portrait, in pixels.
         faces: the faces that were found, most similar first, as matches.
         columns: all that is stored of each face but its embedding, by column name, row-aligned
-            with `faces`.
+            with `faces`. Where the places of its photo have different values in columns of photo
+            lists, `values_at_places` has those of each place, by column and then by uri.
         only_in_indexes: face_ids of faces that indexes have and the dataset has not: they go with
             the next update of the index.
         withheld: face_ids of faces that are deleted, and stay in the files until a purge.
@@ -160,7 +161,7 @@ def find_held(
         fpir=fpir,
         probe_box=box,
         faces=_matches(rows, source.metadata.names),
-        columns=tuple(_for_json(row) for row in rows),
+        columns=tuple(_for_json(row, source.metadata.names) for row in rows),
         only_in_indexes=frozenset(ids) - in_dataset,
         withheld=frozenset(read_deletions(source.path).pending.to_pylist()) & frozenset(ids),
     )
@@ -248,8 +249,13 @@ def _most_similar_first(tables: Sequence[pa.Table], columns: pa.Schema) -> list[
     return list(faces.take(order).to_pylist())
 
 
-def _for_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a face as JSON can hold them: dates are ISO 8601, NaN is null."""
+def _for_json(row: dict[str, Any], metadata: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of a face as JSON can hold them: dates are ISO 8601, NaN is null.
+
+    Args:
+        row: the face's columns, with those of `faces_schema`.
+        metadata: names of the columns of photo lists.
+    """
 
     def value_of(value: Any) -> Any:
         if isinstance(value, float) and not np.isfinite(value):
@@ -258,8 +264,12 @@ def _for_json(row: dict[str, Any]) -> dict[str, Any]:
             return list(map(value_of, value))
         return value.isoformat() if hasattr(value, "isoformat") else value
 
-    return {
-        name: value_of(value)
-        for name, value in row.items()
-        if name != "similarity" and not is_places_column(name)
+    values = {name: value_of(value) for name, value in row.items() if name != "similarity"}
+    places = [row["uri"], *(row["also_at"] or ())]
+    at_places = {
+        name: dict(zip(places, values[places_column(name)], strict=True))
+        for name in metadata
+        if values[places_column(name)] is not None
     }
+    shown = {name: value for name, value in values.items() if not is_places_column(name)}
+    return {**shown, "values_at_places": at_places}

@@ -15,6 +15,7 @@ from faces.core.arrow_checks import require_values
 from faces.core.arrow_files import open_arrow
 from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import FileDigest, Folder
+from faces.dataset.picture_hash import HASH_BYTES
 from faces.dataset.schema import FINITE_COLUMNS, face_schema
 from faces.photos.metadata import METADATA_TYPES, is_places_column, places_columns
 from indexer.layout import REBUILD
@@ -36,6 +37,11 @@ FACES_SCHEMA = pa.schema(
 `also_at`, the uris of the photo's other copies. The photo's metadata columns follow them."""
 
 
+PICTURE_HASH = pa.field("picture_hash", pa.binary(HASH_BYTES))
+"""The column of faces.arrow with the hash of the face's photo, see `faces.dataset.picture_hash`;
+null where the dataset has none. Segments of earlier versions lack it, and no filter sees it."""
+
+
 def with_columns(table: pa.Table, columns: pa.Schema) -> pa.Table:
     """Add the columns that a table lacks, with null in every row."""
     for column in columns:
@@ -48,9 +54,14 @@ def faces_schema(metadata: pa.Schema) -> pa.Schema:
     """Return the columns of faces.arrow for a dataset with the given metadata columns.
 
     Those of `faces.photos.metadata.places_columns` follow the metadata. Segments of earlier
-    versions lack them.
+    versions lack them. `stored_schema` has one more.
     """
     return pa.schema([*FACES_SCHEMA, *metadata, *places_columns(metadata)])
+
+
+def stored_schema(metadata: pa.Schema) -> pa.Schema:
+    """Return the columns of `faces_schema`, and `PICTURE_HASH`: all that is written."""
+    return faces_schema(metadata).append(PICTURE_HASH)
 
 
 class Faces:
@@ -90,6 +101,7 @@ class Faces:
             self._names = frozenset(self.schema.names)
             expected = {column.name: column.type for column in FACES_SCHEMA}
             types = dict(zip(self.schema.names, self.schema.types, strict=True))
+            expected |= {PICTURE_HASH.name: PICTURE_HASH.type} if PICTURE_HASH.name in types else {}
             if types | expected != types or not _are_metadata(types.keys() - expected, types):
                 raise pa.ArrowInvalid("a column is missing or has another type")
             if self._reader.num_record_batches != -(-num_faces // BATCH_ROWS):

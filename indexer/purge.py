@@ -16,6 +16,7 @@ from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
 from faces.dataset.deletions import read_deletions
 from faces.dataset.names import NameLeft, names_left, people_of, redact_records, remove_names
+from faces.dataset.passed_over_names import forget_passed_over
 from faces.dataset.rewrite import (
     Leftovers,
     embedding_digests,
@@ -195,6 +196,7 @@ def _remove(
     num_rows = {path: _num_rows(path) for path in indexes}
     leftovers = purge_dataset(source, on_progress)
     drop_released_pictures(source.path)
+    forget_passed_over(source.folder)
     source, num_name_rows = remove_names(Dataset.open(source.path), names, on_progress)
     redact_records(source.path, names)
     for path in indexes:

@@ -16,7 +16,7 @@ from faces.core.settings import Device
 from faces.core.storage import FileDigest
 from faces.photos.metadata import is_places_column
 from indexer.codes import best_of, open_codes, search_rows
-from indexer.faces_file import FACES_SCHEMA, Faces, faces_schema, with_columns
+from indexer.faces_file import Faces, faces_schema, stored_schema, with_columns
 from indexer.faiss_library import faiss
 from indexer.filters import FilterTable, rows_matching
 from indexer.gpu import MAX_MATCHES, GpuVectors, on_gpu
@@ -196,7 +196,10 @@ def masks_of(
 def filter_tables(segments: Sequence[Segment], metadata: pa.Schema) -> list[FilterTable]:
     """Return what a filter sees of each segment; a table without faces if there is no segment."""
     columns = faces_schema(metadata)
-    tables = [FilterTable(with_columns(s.faces.table, columns), s.deleted) for s in segments]
+    tables = [
+        FilterTable(with_columns(s.faces.table, columns).select(columns.names), s.deleted)
+        for s in segments
+    ]
     return tables or [FilterTable(columns.empty_table())]
 
 
@@ -209,7 +212,7 @@ def metadata_of(segments: Sequence[Segment]) -> pa.Schema:
     columns: dict[str, pa.Field] = {}
     for segment in segments:
         for column in segment.faces.schema:
-            if column.name in FACES_SCHEMA.names or is_places_column(column.name):
+            if column.name in stored_schema(pa.schema([])).names or is_places_column(column.name):
                 continue
             if columns.setdefault(column.name, column).type != column.type:
                 raise CorruptFileError(

@@ -17,7 +17,7 @@ from faces.core.vectors import has_unit_length
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from indexer.codes_file import write_codes
-from indexer.faces_file import faces_schema, with_columns
+from indexer.faces_file import stored_schema, with_columns
 from indexer.faiss_library import faiss
 from indexer.folder import IndexWriter
 from indexer.manifest import Measured, SegmentEntry
@@ -208,7 +208,7 @@ def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
     Raises:
         CorruptFileError: a file is corrupt, or an embedding does not have length 1.
     """
-    columns = [*faces_schema(source.metadata).names, "embedding"]
+    columns = [*stored_schema(source.metadata).names, "embedding"]
     for table in source.faces(columns, photos=photos):
         vectors = embedding_matrix(table)
         if not has_unit_length(vectors).all():
@@ -221,7 +221,7 @@ def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
 
 def live_faces(segments: Sequence[Segment], metadata: pa.Schema) -> Iterator[FaceBatch]:
     """Iterate over the faces of segments that are not deleted, with the given metadata columns."""
-    schema = faces_schema(metadata)
+    schema = stored_schema(metadata)
     for segment in segments:
         live, start = segment.live(), 0
         for batch, vectors in segment.rows():

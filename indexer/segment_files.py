@@ -23,7 +23,7 @@ from faces.core.errors import CorruptFileError, first_line
 from faces.core.storage import FileDigest, Folder
 from faces.dataset.schema import PHOTO_SCHEMA
 from faces.photos.metadata import METADATA_TYPES
-from indexer.faces_file import BATCH_ROWS, faces_schema
+from indexer.faces_file import BATCH_ROWS, stored_schema
 from indexer.layout import REBUILD, SEGMENTS, index_folder, new_id, segment_folder
 from indexer.manifest import SegmentEntry
 from indexer.vectors import Vectors, write_vectors
@@ -48,7 +48,7 @@ class FaceBatch:
 
     Attributes:
         vectors: (m, d) float32 embeddings of unit length.
-        faces: m rows with the columns of `indexer.faces_file.faces_schema`.
+        faces: m rows with the columns of `indexer.faces_file.stored_schema`.
     """
 
     vectors: Vectors
@@ -79,7 +79,7 @@ def write_faces(
         dimension: number of dimensions of an embedding.
         metadata: the columns of the photos' metadata.
     """
-    schema = faces_schema(metadata)
+    schema = stored_schema(metadata)
     with (
         write_vectors(folder, VECTORS_FILE, dimension) as vectors,
         folder.put(FACES_FILE) as file,

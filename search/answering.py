@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.snapshot import Snapshot
 from indexer.vectors import Vectors
+from search.one_per import OnePer, first_of_each
 from search.results import CandidateList, CandidateLists
 
 DEFAULT_K = 10
-
-OnePer = Literal["photo", "person"]
-GROUP_COLUMN = {"photo": "photo_id", "person": "person"}
 
 PROBES_AT_ONCE = 4096  # bounds the memory of a batch of any size
 FIRST_DEPTH, DEEPER = 64, 4
@@ -31,7 +27,7 @@ class Query:
         k: number of matches for each probe; None: see `FaceSearcher.search`.
         where: a condition as in SQL's WHERE, over the columns of faces; see docs/search.md.
         min_similarity: smallest similarity of a match, [-1, 1].
-        one_per: `photo` or `person`: only the best match from each.
+        one_per: `photo` or `person`: only the best match from each; see `search.one_per`.
         fpir: share of searches for people who are not enrolled that may return a match, (0, 1);
             the stricter of this and `min_similarity` counts.
     """
@@ -133,22 +129,8 @@ class _Answering:
             is_match &= positions != self.without
         kept = np.flatnonzero(is_match)
         if self.query.one_per is not None:
-            groups = self.snapshot.values(GROUP_COLUMN[self.query.one_per], positions[kept])
-            kept = kept[_firsts(groups)]
+            kept = kept[[*first_of_each(self.snapshot, positions[kept], self.query.one_per)]]
         return kept, is_finished or len(kept) >= self.k
-
-
-def _firsts(groups: Sequence[str | None]) -> list[int]:
-    """Return the numbers of each group's first item, and of all items whose group is None."""
-    seen: set[str] = set()
-    firsts = []
-    for number, group in enumerate(groups):
-        if group is None:
-            firsts.append(number)
-        elif group not in seen:
-            seen.add(group)
-            firsts.append(number)
-    return firsts
 
 
 _NO_SIMILARITIES = np.empty(0, np.float32)

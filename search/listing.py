@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from faces.models.face import Box
 from indexer.snapshot import Snapshot
-from search.answering import GROUP_COLUMN, OnePer
+from search.one_per import OnePer, first_of_each
 from search.results import FACE_COLUMNS, metadata_for_json, stored_fields
 
 
@@ -62,20 +63,9 @@ def list_faces(
         start += len(segment.vectors)
     found = np.concatenate(positions)
     uris = snapshot.values("uri", found)
-    groups = (
-        [None] * len(found) if one_per is None else snapshot.values(GROUP_COLUMN[one_per], found)
-    )
-    seen: set[str] = set()
-    faces: list[ListedFace] = []
-    for number in sorted(range(len(found)), key=uris.__getitem__):
-        if len(faces) == k:
-            break
-        group = groups[number]
-        if group is None or group not in seen:
-            faces.append(_listed_face(snapshot, int(found[number])))
-        if group is not None:
-            seen.add(group)
-    return faces
+    found = found[sorted(range(len(found)), key=uris.__getitem__)]
+    numbers = range(len(found)) if one_per is None else first_of_each(snapshot, found, one_per)
+    return [_listed_face(snapshot, int(found[number])) for number in islice(numbers, k)]
 
 
 def _listed_face(snapshot: Snapshot, position: int) -> ListedFace:

@@ -25,8 +25,9 @@ from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.stranger_rates import StrangerRates, threshold_at
-from search.answering import GROUP_COLUMN, OnePer, Query, answer
+from search.answering import Query, answer
 from search.listing import ListedFace, list_faces
+from search.one_per import GROUP_COLUMN, OnePer
 from search.results import (
     CandidateList,
     CandidateLists,
@@ -135,8 +136,8 @@ class FaceSearcher:
             where: a condition on faces as in SQL's WHERE, such as `person = 'Ann'` or
                 `starts_with(uri, '/archive/2019/') AND sharpness > 0.3`; None: all faces.
             min_similarity: smallest similarity of a match, [-1, 1].
-            one_per: `photo` or `person`: only the best match from each; a face without a person
-                counts as a person of its own.
+            one_per: `photo` or `person`: only the best match from each. Copies of a photo in other
+                sizes count as that photo; a face without a person counts as a person of its own.
             fpir: share of searches for people who are not enrolled that may return a match,
                 (0, 1); see `threshold`. A filter lowers it further.
 

@@ -53,9 +53,9 @@ def sheet_paths(path: Path, count: int) -> list[Path]:
 
 
 def further_sheets(path: Path) -> list[Path]:
-    """Return the existing files that a sheet of several files would replace."""
+    """Return the existing files that a sheet of several files would replace; a page is one file."""
     pattern = re.compile(re.escape(path.stem) + "-[0-9]+" + re.escape(path.suffix))
-    if not path.parent.is_dir():
+    if path.suffix.lower() not in PICTURE_SUFFIXES or not path.parent.is_dir():
         return []
     return [one for one in sorted(path.parent.iterdir()) if pattern.fullmatch(one.name)]
 

@@ -94,7 +94,8 @@ class FaceSelection:
     min_sharpness: Annotated[float, Meta(ge=0)] = 0.0
 
     def __str__(self) -> str:
-        given = {name: value for name, value in asdict(self).items() if value}
+        default = asdict(FaceSelection())
+        given = {name: value for name, value in asdict(self).items() if value != default[name]}
         return ", ".join(f"{name} {value}" for name, value in given.items()) or "none"
 
 

@@ -4,6 +4,8 @@
     DATASET/photos/<part>.parquet         one row per photo
     DATASET/faces/<part>.parquet          one row per face
     DATASET/runs/<run>.json               a summary of each finished run
+    DATASET/passed_over.parquet           what the last run passed over; see
+                                          faces.dataset.passed_over_names
     DATASET/deletions.parquet             faces deleted on request; see faces.dataset.deletions
     DATASET/deleted_pictures.parquet      how to recognise edited copies of their photos; see
                                           faces.dataset.deleted_pictures
@@ -25,6 +27,7 @@ from faces.core.storage import LOCK_FILE, TEMPORARY_SUFFIX, Folder
 HEADER_FILE = DATASET_MARKER
 DELETIONS_FILE = "deletions.parquet"
 DELETED_PICTURES_FILE = "deleted_pictures.parquet"
+PASSED_OVER_FILE = "passed_over.parquet"
 DELETIONS_LOCK = ".deletions.lock"
 RUNS_DIR = "runs"
 WORK_DIR = "work"
@@ -88,6 +91,7 @@ def is_dataset_file(name: str) -> bool:
         HEADER_FILE,
         DELETIONS_FILE,
         DELETED_PICTURES_FILE,
+        PASSED_OVER_FILE,
         LOCK_FILE,
         DELETIONS_LOCK,
     }

@@ -3,7 +3,8 @@
 Each photo's row says on which file system its file was. A file that is missing there is gone if
 that file system is mounted, and is not another one: the root file system always is, and on another
 one a photo of the dataset must be. Of photos from earlier versions, whose rows do not say it, a
-missing one is gone if another photo of the dataset is in its folder.
+missing one is gone if another photo of the dataset is in its folder. What is missing in a place
+that somebody names is gone.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from faces.core.named import as_list
 from faces.dataset.schema import gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
-from faces.photos.listed import below
 from faces.photos.mounts import file_of, is_mounted
+from faces.photos.places import Place
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,14 @@ def find_missing(
 
     Args:
         dataset: path of the dataset's folder.
-        below_folders: folders below which a missing file is gone for certain, even if no disk is
-            mounted there.
+        below_folders: folders, archives or addresses in which what is missing is gone for certain,
+            even if no disk is mounted there; see `missing_in`.
 
     Raises:
-        WrongUsageError: there is no dataset at that path.
+        WrongUsageError: there is no dataset at that path, or a folder holds everything.
         CorruptFileError: a file of the dataset is corrupt.
     """
     photos = Dataset.open(dataset).photos(["mount"]).sort_by("uri")
-    certain = tuple(below(os.path.abspath(folder)) for folder in as_list(below_folders))
     missing: list[tuple[str, str, str | None]] = []
     unreachable: list[str] = []
     mounts: set[str | None] = set()
@@ -75,15 +77,42 @@ def find_missing(
             unreachable.append(uri)
         else:
             missing.append((uri, path, mount))
-    vanished: list[str] = []
+    uris = photos["uri"].combine_chunks()
+    vanished = set(uris.filter(pa.array(missing_in(uris, as_list(below_folders)))).to_pylist())
     for uri, path, mount in missing:
         if mount is None:
             is_gone = os.path.dirname(path) in folders  # noqa: PTH120
         else:
             is_gone = mount == "/" or (mount in mounts and is_mounted(mount))
-        is_certain = path.startswith(certain) if certain else False
-        (vanished if is_gone or is_certain else unreachable).append(uri)
-    return MissingPhotos(tuple(vanished), tuple(sorted(unreachable)))
+        if is_gone:
+            vanished.add(uri)
+        else:
+            unreachable.append(uri)
+    return MissingPhotos(tuple(sorted(vanished)), tuple(sorted({*unreachable} - vanished)))
+
+
+def missing_in(uris: pa.Array, places: Sequence[str | Path]) -> NDArray[np.bool_]:
+    """Return which photos lie in places that are said to be gone, and are not there.
+
+    Nothing at an address is looked at: its photos count as not there.
+
+    Args:
+        uris: (n,) string.
+        places: folders, archives or addresses.
+
+    Returns:
+        (n,) bool.
+
+    Raises:
+        WrongUsageError: a place holds everything, or is in an archive.
+    """
+    mask = np.zeros(len(uris), dtype=bool)
+    for place in places:
+        mask |= Place.named(place).mask(uris)
+    for row in np.flatnonzero(mask):
+        file = file_of(uris[row].as_py())
+        mask[row] = file is None or _exists(os.fspath(file)) is False
+    return mask
 
 
 def _exists(path: str) -> bool | None:

@@ -75,6 +75,12 @@ BLOCK_PHOTOS = 64
 """Number of photos that are compared with all hashes at once, which bounds the memory."""
 
 
+SAME_PICTURE = 0.95
+"""Minimum agreement of two hashes of one picture. Of copies of 366 photos of LFW, at 0.4 to 2 times
+the size and of JPEG quality 60, each agrees with its original by 0.99 or more. Of 2,439 pairs of
+different photos of one person, whose faces are in the same place, none agrees by 0.8."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How well photos agree with hashes, in the window of each photo that agrees best.
@@ -135,6 +141,20 @@ def unpack_hashes(stored: Sequence[bytes]) -> Hashes:
 def num_compared(hashes: Hashes) -> NDArray[np.int64]:
     """Return the (n,) numbers of pairs of cells that n hashes compare."""
     return np.asarray(np.count_nonzero(hashes, axis=1), np.int64)
+
+
+def same_pictures(hashes: Hashes, others: Hashes) -> NDArray[np.bool_]:
+    """Return which hashed photos show the same picture as others, in whatever size: (n, m) bool.
+
+    Hashes that compare fewer than `MIN_BITS` pairs in common do not tell, and are not the same.
+
+    Args:
+        hashes: (n, `NUM_BITS`), from `unpack_hashes`.
+        others: (m, `NUM_BITS`), likewise.
+    """
+    compared = np.abs(hashes) @ np.abs(others).T
+    agreement = hashes @ others.T
+    return np.asarray((compared >= MIN_BITS) & (agreement >= SAME_PICTURE * compared))
 
 
 def compare_pictures(thumbnails: NDArray[np.uint8], hashes: Hashes) -> Comparison:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from faces.core.errors import WrongUsageError
 from faces.dataset.missing import is_there
+from faces.dataset.passed_over_names import move_passed_over
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus, gone_rows
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
@@ -80,6 +81,7 @@ def relocate_photos(dataset: Dataset, old: str | Path, new: str | Path) -> Reloc
         return relocation
     with DatasetWriter.open(dataset.path, dataset.settings) as writer:
         relocation, rows = _moved_rows(writer.dataset, old_place, new_place)
+        move_passed_over(dataset.folder, old_place, new_place)
         if len(rows):
             writer.write_photos(writer.part_name(0), rows)
         writer.finish(None)

@@ -61,6 +61,9 @@ KEPT_AWAY = pa.struct(
 )
 """A face that was found in a photo and kept away, because it was deleted on request before."""
 
+PICTURE_HASH = pa.field("picture_hash", pa.binary())
+"""The column of photos that `faces.dataset.picture_hash` describes."""
+
 PHOTO_SCHEMA = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),  # see faces.photos.uris.photo_uri
@@ -75,7 +78,7 @@ PHOTO_SCHEMA = pa.schema(
         pa.field("is_copy", pa.bool_(), nullable=False),  # another row of photo_id owns the faces
         # A hash of what is around the faces, see faces.dataset.picture_hash; null without faces,
         # and in most rows of copies.
-        pa.field("picture_hash", pa.binary()),
+        PICTURE_HASH,
         pa.field("kept_away", pa.list_(KEPT_AWAY)),  # null: none
         # What of the file was not looked at: rejection.PartlyRead, joined by commas; null: nothing.
         pa.field("partly_read", pa.string()),

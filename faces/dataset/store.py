@@ -33,10 +33,12 @@ from faces.dataset.layout import (
     part_file,
     part_names,
 )
+from faces.dataset.passed_over_names import read_passed_over
 from faces.dataset.run_records import read_records
 from faces.dataset.schema import (
     KEPT_AWAY,
     PHOTO_SCHEMA,
+    PICTURE_HASH,
     PartReport,
     PhotoStatus,
     current_photos,
@@ -231,10 +233,11 @@ class Dataset:
         content in sorted order, and the column `also_at` lists its other uris.
 
         Args:
-            columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
-                values are those of the photo `uri`, or where it has none, those of the first of
-                `also_at` that has one; the values of all places are in the columns that
-                `faces.photos.metadata.places_column` names; None: all but the metadata.
+            columns: names of columns of `face_schema`, `also_at`, `picture_hash` of the photo, and
+                metadata columns, whose values are those of the photo `uri`, or where it has none,
+                those of the first of `also_at` that has one; the values of all places are in the
+                columns that `faces.photos.metadata.places_column` names; None: all columns of
+                `face_schema`, and `also_at`.
             photos: an earlier result of `photos` that has the metadata columns asked for: the faces
                 are those of that state, whatever has been written since. A subset of its rows
                 selects the faces of these photos; it must have all rows of a content or none.
@@ -294,6 +297,19 @@ class Dataset:
         """
         return read_records(self.folder)
 
+    def passed_over(self) -> pa.Table | None:
+        """Return what the last run passed over in folders and archives, sorted.
+
+        Returns:
+            A row for each file or folder: kind, label and uri, see
+            `faces.photos.passed_over.PassedOverCounts`; None where no run has said it, as none did
+            in earlier versions, or a purge has removed it.
+
+        Raises:
+            CorruptFileError: the file with the names cannot be read.
+        """
+        return read_passed_over(self.folder)
+
     def require_whole(self) -> None:
         """Check that each part that has its photos file has its faces file too.
 
@@ -335,10 +351,12 @@ class FaceTables(Tabular):
         read_photos = dataset.photos_in_parts if self.with_withheld else dataset.photos
         photos = read_photos(metadata) if self.photos is None else self.photos
         from_photos = ["uri", "also_at", *metadata, *filter(is_places_column, names)]
-        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in from_photos]
+        not_of_faces = {*from_photos, PICTURE_HASH.name}
+        read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in not_of_faces]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
         embedded = embedded.sort_by([(n, "ascending") for n in ("faces_part", "photo_id", "uri")])
+        self._require_parts(embedded)
         deletions = read_deletions(dataset.path)
         for part, start, count in value_runs(embedded["faces_part"]):
             contents = one_row_per_content(embedded.slice(start, count), filled=metadata)
@@ -352,14 +370,38 @@ class FaceTables(Tabular):
             table, content = table.filter(kept), content.filter(kept)
             for name in from_photos:
                 table = table.append_column(name, contents[name].take(content))
+            if PICTURE_HASH.name in names:
+                hashes = self._picture_hashes(part, table["photo_id"])
+                table = table.append_column(PICTURE_HASH, hashes)
             yield table.select(names)
+
+    def _require_parts(self, embedded: pa.Table) -> None:
+        """Check that a part has the faces of each photo: a lost one may leave only copies' rows.
+
+        Raises:
+            CorruptFileError: no part has the faces of a photo.
+        """
+        if embedded["faces_part"].null_count:
+            self.dataset.require_whole()  # names the file, if the rest of the part is there
+            uri = embedded.filter(pc.is_null(embedded["faces_part"]))["uri"][0].as_py()
+            raise CorruptFileError(
+                f"dataset {self.dataset.path} has no part with the faces of {uri}; run "
+                "`facetrove embed` with the same photos again to write it anew"
+            )
+
+    def _picture_hashes(self, part: str, photo_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the hashes of the photos with faces in a part, whose owners' rows are there."""
+        rows = self.dataset.photo_rows([PICTURE_HASH.name], parts=[part])
+        rows = rows.filter(pc.is_valid(rows[PICTURE_HASH.name]))
+        row = pc.index_in(photo_ids, value_set=rows["photo_id"].combine_chunks())
+        return rows[PICTURE_HASH.name].take(row)
 
     def to_arrow(self) -> pa.Table:
         """Return all faces as one Arrow table; without rows where there are no faces."""
         also_at = pa.field("also_at", pa.list_(pa.string()))
         schema = face_schema(self.dataset.contract.dimension)
         metadata = self.dataset.metadata
-        known = (*schema, also_at, *metadata, *places_columns(metadata))
+        known = (*schema, also_at, PICTURE_HASH, *metadata, *places_columns(metadata))
         fields = {field.name: field for field in known}
         empty = pa.schema([fields[name] for name in self.columns]).empty_table()
         tables = list(self)

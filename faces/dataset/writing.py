@@ -30,6 +30,7 @@ from faces.dataset.layout import (
     part_file,
     part_names,
 )
+from faces.dataset.passed_over_names import write_passed_over
 from faces.dataset.run_records import write_record
 from faces.dataset.schema import face_schema, with_report, write_table
 from faces.dataset.store import Dataset
@@ -153,9 +154,16 @@ class DatasetWriter:
         self.dataset = Dataset(self.dataset.path, purged)
         write_header(self.dataset.path, purged, self.run)
 
-    def finish(self, record: dict[str, Any] | None) -> None:
-        """Record that the run is finished, with its summary, a JSON object, for `Dataset.runs`."""
+    def finish(self, record: dict[str, Any] | None, passed_over: pa.Table | None = None) -> None:
+        """Record that the run is finished.
+
+        Args:
+            record: the run's summary, a JSON object, for `Dataset.runs`; None: it has none.
+            passed_over: what it passed over, for `Dataset.passed_over`; None: it listed no photos.
+        """
         write_header(self.dataset.path, self.dataset.settings, self.run)
+        if passed_over is not None:
+            write_passed_over(self.dataset.folder, passed_over)
         if record is None:
             return
         write_record(self.dataset.folder, self.run, record)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from faces.core.errors import FaceTroveError, WrongUsageError, cause_of
 from faces.core.settings import SourceLimits
 from faces.photos.archives import MemberUrl, open_archive
 from faces.photos.listed import SourceListing, below, complete_roots
-from faces.photos.passed_over import Exclusion, PassedOver, PassedOverCounts, sum_of_counts
+from faces.photos.passed_over import Exclusion, PassedOver
 from faces.photos.photo_tables import photo_table
 from faces.photos.remote import filesystem_of, mtime_ns_of, open_binary
 from faces.photos.tar_photos import ArchiveEnd
@@ -25,11 +26,11 @@ class ArchivePhotos(NamedTuple):
 
     Attributes:
         photos: a table with the columns of `LISTING_SCHEMA`, in the archive's order.
-        passed_over: numbers of members that were passed over.
+        passed_over: the members that were passed over, rows of `PASSED_OVER_SCHEMA`.
     """
 
     photos: pa.Table
-    passed_over: PassedOverCounts
+    passed_over: pa.Table
 
 
 def archive_photos(
@@ -64,17 +65,23 @@ def archive_photos(
     except Exception as error:  # fsspec's filesystems raise nearly any exception
         raise _cannot_be_opened(url, error) from error
     folder = below(url.member) if url.member else ""
-    passed_over = PassedOver(exclusion)
+
+    def uri_of(name: str) -> str:
+        return photo_uri(str(url._replace(member=name)))
+
+    passed_over = PassedOver(exclusion, lambda inner: uri_of(folder + inner))
     photos = photo_table(
-        PhotoFile(photo_uri(str(url._replace(member=name))), num_bytes, mtime_ns)
+        PhotoFile(uri_of(name), num_bytes, mtime_ns)
         for name, num_bytes in archive.members()
         if name == url.member
         or (name.startswith(folder) and passed_over.lists(name[len(folder) :]))
     )
     if not url.member:
-        passed_over.add("link", "photos", archive.num_links)
-        passed_over.add("archive_end", archive.end.value, archive.end != ArchiveEnd.WHOLE)
-    return ArchivePhotos(photos, sum_of_counts([passed_over.counts]))
+        for name in archive.links:
+            passed_over.add("link", "photos", name)
+        if archive.end != ArchiveEnd.WHOLE:
+            passed_over.add_uri("archive_end", archive.end.value, photo_uri(url.target))
+    return ArchivePhotos(photos, passed_over.table())
 
 
 def _cannot_be_opened(url: MemberUrl, error: Exception) -> WrongUsageError:
@@ -124,7 +131,8 @@ def find_in_archive(
             f"name {url.scheme}://::{url.target} to take all its photos"
         )
     folder = below(url.member) if url.member else ""
-    if ArchiveEnd.MISSING in passed_over.get("archive_end", ()):  # more members may be missing
+    labels = passed_over["label"].filter(pc.equal(passed_over["kind"], "archive_end"))
+    if ArchiveEnd.MISSING.value in labels.to_pylist():  # more members may be missing
         return SourceListing(source, photos, in_archive=True, passed_over=passed_over)
     roots = complete_roots(
         f"{url.scheme}://{folder}",

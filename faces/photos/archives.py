@@ -67,11 +67,11 @@ class Archive(Protocol):
     """An open archive whose table of members has been read. Threads may share one.
 
     Attributes:
-        num_links: number of members with a photo's name that are links to others, and not read.
+        links: names of members with a photo's name that are links to others, and not read.
         end: how the archive ends.
     """
 
-    num_links: int
+    links: list[str]
     end: ArchiveEnd
 
     def members(self) -> Iterator[tuple[str, int]]:

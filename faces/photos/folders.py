@@ -12,8 +12,7 @@ from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.names import has_photo_ending
 from faces.photos.passed_over import Exclusion, PassedOver
 from faces.photos.photo_tables import photo_table
-from faces.photos.places import Place
-from faces.photos.uris import PhotoFile, escape_path, is_url, photo_uri
+from faces.photos.uris import PhotoFile, escape_path, path_uri
 
 
 def find_in_folder(
@@ -48,7 +47,7 @@ def find_in_folder(
         excluded=exclusion.expression,
         escape=escape_path,
     )
-    return SourceListing(source, photos, roots, passed_over=walk.passed_over.counts)
+    return SourceListing(source, photos, roots, passed_over=walk.passed_over.table())
 
 
 @dataclass
@@ -67,7 +66,7 @@ class FolderWalk:
 
     Args:
         folder: absolute path of the folder.
-        passed_over: counts what is passed over, and says what is excluded.
+        passed_over: notes what is passed over, and says what is excluded.
         base: absolute path of the folder from which on paths are compared with what is excluded;
             None: `folder`.
 
@@ -123,41 +122,33 @@ class FolderWalk:
                         relative = entry.path[self._start :]
                         pattern = passed_over.pattern_of(relative + "/" if is_folder else relative)
                     if pattern is not None:
-                        num_photos = count_photos(entry.path) if is_folder else int(is_photo)
-                        passed_over.add("excluded", pattern, num_photos)
+                        exclude_photos(entry.path, pattern, passed_over, is_folder=is_folder)
                     elif entry.name.startswith("."):
                         if is_folder or is_photo:
-                            passed_over.add("hidden", "folders" if is_folder else "photos")
+                            what = "folders" if is_folder else "photos"
+                            passed_over.add("hidden", what, entry.path)
                     elif is_folder:
                         visit.subfolders.append(entry.path)
                     elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112
                         self.skipped.append(entry.path)
-                        passed_over.add("link", "folders")
+                        passed_over.add("link", "folders", entry.path)
                     elif is_photo:
                         yield stat_photo(entry.path)
                     else:
-                        passed_over.add_file(entry.name)
+                        passed_over.add_file(entry.path)
         except FileNotFoundError:
             visit.is_gone = True  # the folder was removed since its parent was read
         except OSError:  # listed nevertheless, so that the job rejects it with a reason
             self.skipped.append(visit.path)
-            yield PhotoFile(_path_uri(visit.path), -1, -1)
+            yield PhotoFile(path_uri(visit.path), -1, -1)
 
 
-def has_photos(place: Place) -> bool:
-    """Return whether there is a photo below a folder now, or a file in the place.
-
-    An archive counts as a photo, and so does a folder that cannot be read.
-    """
-    if is_url(place.name) or not os.path.isdir(place.name):  # noqa: PTH112
-        return not is_url(place.name) and os.path.exists(place.name)  # noqa: PTH110
-    walk = FolderWalk(place.name, PassedOver())
-    return next(walk.photos(), None) is not None or "archive" in walk.passed_over.counts
-
-
-def count_photos(folder: str) -> int:
-    """Return the number of files with a photo's ending below a folder."""
-    return sum(has_photo_ending(name) for _, _, names in os.walk(folder) for name in names)
+def exclude_photos(path: str, pattern: str, passed_over: PassedOver, *, is_folder: bool) -> None:
+    """Note as excluded by a pattern all photos below a folder, or a file if it is a photo."""
+    folders = os.walk(path) if is_folder else [(os.path.dirname(path), [], [path])]  # noqa: PTH120
+    for folder, _, names in folders:
+        for name in filter(has_photo_ending, names):
+            passed_over.add("excluded", pattern, os.path.join(folder, name))  # noqa: PTH118
 
 
 def stat_photo(path: str) -> PhotoFile:
@@ -168,9 +159,5 @@ def stat_photo(path: str) -> PhotoFile:
     try:
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):  # listed nevertheless, so that the job rejects it with a reason
-        return PhotoFile(_path_uri(path), -1, -1)
-    return PhotoFile(_path_uri(path), status.st_size, status.st_mtime_ns)
-
-
-def _path_uri(path: str) -> str:
-    return path if path.isascii() else photo_uri(path)
+        return PhotoFile(path_uri(path), -1, -1)
+    return PhotoFile(path_uri(path), status.st_size, status.st_mtime_ns)

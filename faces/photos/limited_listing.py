@@ -99,8 +99,7 @@ class SourceReader:
             return archive_photos(url, mtime_ns, self._limits, self.exclusion, self._report)
         exclude = list(self.exclusion.patterns)
         arguments = {"url": url, "mtime_ns": mtime_ns, "exclude": exclude}
-        photos, message = self._asked("read_archive", arguments, url.target)
-        return ArchivePhotos(photos, message["passed_over"])
+        return ArchivePhotos(*self._asked("read_archive", arguments, url.target))
 
     def photo_list(self, path: Path) -> pa.Table:
         """Read a photo list; see `lists.read_photo_list`.
@@ -115,9 +114,10 @@ class SourceReader:
             "rename": dict(self._rename),
             "date_order": self._date_order,
         }
-        return self._asked("read_list", arguments, str(path))[0]
+        (table,) = self._asked("read_list", arguments, str(path))
+        return table
 
-    def _asked(self, name: str, arguments: dict[str, Any], source: str) -> tuple[pa.Table, Message]:
+    def _asked(self, name: str, arguments: dict[str, Any], source: str) -> list[pa.Table]:
         limits = self._limits
         try:
             answer = self._worker.call(
@@ -139,8 +139,11 @@ class SourceReader:
             raise CorruptFileError(
                 f"{source} cannot be read ({error}); copy it again or create it again"
             ) from error
-        with pa.ipc.open_stream(pa.py_buffer(answer.block)) as stream:
-            return stream.read_all(), answer.message
+        block, tables = pa.BufferReader(pa.py_buffer(answer.block)), []
+        while block.tell() < block.size():
+            with pa.ipc.open_stream(block) as stream:
+                tables.append(stream.read_all())
+        return tables
 
     def _heard(self, message: Message) -> None:
         self._report(message["entries"])
@@ -164,14 +167,14 @@ class SourceReader:
 
 def read_archive(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, Any]:
     """List the photos of an archive: what the other process does."""
-    photos, passed_over = archive_photos(
+    found = archive_photos(
         MemberUrl(*arguments["url"]),
         arguments["mtime_ns"],
         SourceLimits(**arguments["limits"]),
         Exclusion(tuple(arguments["exclude"])),
         lambda entries: channel.send({"entries": entries}),
     )
-    return {"passed_over": passed_over}, _as_stream(photos)
+    return {}, _as_streams(*found)
 
 
 def read_list(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, Any]:
@@ -184,11 +187,12 @@ def read_list(channel: Channel, arguments: Message, _: bytes) -> tuple[Message, 
         date_order=arguments["date_order"],
         on_entries=lambda entries: channel.send({"entries": entries}),
     )
-    return {}, _as_stream(table)
+    return {}, _as_streams(table)
 
 
-def _as_stream(table: pa.Table) -> pa.Buffer:
+def _as_streams(*tables: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
+    for table in tables:
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
     return sink.getvalue()

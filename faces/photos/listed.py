@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faces.photos.metadata import spelled_as
 from faces.photos.names import HIDDEN, PHOTO_ENDING
-from faces.photos.passed_over import PassedOverCounts
+from faces.photos.passed_over import PASSED_OVER_SCHEMA
 from faces.photos.uris import is_path, photo_path
 
 PhotoTable: TypeAlias = pa.Table
@@ -133,7 +133,7 @@ class PhotoListing:
             sorted by uri, but members of archives come last, archive by archive and in the
             archive's own order. In another order, a compressed archive would be decompressed from
             its start, or an archive's table read, many times.
-        passed_over: numbers of what was passed over.
+        passed_over: what was passed over, rows of `PASSED_OVER_SCHEMA`.
         given: (n,) bool columns, by the names of the metadata columns: whether a photo list that
             has the column names the photo, so that its value counts even where it is null; None:
             all values do.
@@ -144,7 +144,7 @@ class PhotoListing:
     photos: PhotoTable
     roots: tuple[CompleteRoot, ...]
     reading_order: pa.Array
-    passed_over: PassedOverCounts = field(default_factory=dict)
+    passed_over: pa.Table = field(default_factory=PASSED_OVER_SCHEMA.empty_table)
     given: pa.Table | None = None
     open_dates: tuple[str, ...] = ()
 
@@ -220,7 +220,7 @@ class SourceListing:
         roots: the folder or archive that was listed completely, if any; see `PhotoListing`.
         in_archive: whether the photos are members of one archive; then the rows are in the
             archive's order.
-        passed_over: numbers of what was passed over.
+        passed_over: what was passed over, rows of `PASSED_OVER_SCHEMA`.
         open_dates: names of the list's columns whose dates stay open; see `PhotoListing`.
     """
 
@@ -228,7 +228,7 @@ class SourceListing:
     photos: pa.Table
     roots: tuple[CompleteRoot, ...] = ()
     in_archive: bool = False
-    passed_over: PassedOverCounts = field(default_factory=dict)
+    passed_over: pa.Table = field(default_factory=PASSED_OVER_SCHEMA.empty_table)
     open_dates: tuple[str, ...] = ()
 
 

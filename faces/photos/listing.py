@@ -20,7 +20,7 @@ from faces.core.settings import Access, SourceLimits
 from faces.photos.access import require_no_credentials
 from faces.photos.archive_listing import find_in_archive
 from faces.photos.archives import ARCHIVE_SUFFIXES, MemberUrl, archive_scheme
-from faces.photos.folders import FolderWalk, count_photos, find_in_folder, stat_photo
+from faces.photos.folders import FolderWalk, exclude_photos, find_in_folder, stat_photo
 from faces.photos.limited_listing import SourceReader
 from faces.photos.list_values import DateOrder
 from faces.photos.listed import PhotoListing, SourceListing, below
@@ -28,7 +28,7 @@ from faces.photos.lists import LIST_SUFFIXES, OPEN_DATES
 from faces.photos.metadata import NAME_COLUMNS, column_key
 from faces.photos.names import PHOTO_SUFFIXES, has_photo_ending
 from faces.photos.names_on_disk import NamesOnDisk
-from faces.photos.passed_over import Exclusion, PassedOver
+from faces.photos.passed_over import Exclusion, PassedOver, counts_of
 from faces.photos.photo_tables import join_sources, merge_duplicates, photo_table
 from faces.photos.uris import PhotoFile, is_file_uri, is_path, is_url, photo_path, unescape_url
 from faces.photos.url_listing import find_url
@@ -114,7 +114,7 @@ def list_photos(
 
 def _no_photos(listing: SourceListing) -> WrongUsageError:
     """Return the error that a source has no photos, which says what it has instead."""
-    source, counts = listing.source, listing.passed_over
+    source, counts = listing.source, counts_of(listing.passed_over)
     archives = sum(counts.get("archive", {}).values())
     if archives:
         things = "1 archive" if archives == 1 else f"{archives:,} archives"
@@ -164,7 +164,7 @@ def _list_source(source: str | Path, reader: SourceReader) -> list[SourceListing
         problem = "does not exist" if is_missing else f"cannot be examined ({cause_of(error)})"
         raise WrongUsageError(
             f"{text} {problem}; name {_SOURCE_KINDS}. Where photos of a dataset have moved, "
-            "`facetrove relocate` says so, and --drop-below drops those of a folder that is gone"
+            "`facetrove relocate` says so, and `facetrove drop` drops those that are gone"
         ) from error
     if stat.S_ISDIR(mode):
         return [find_in_folder(text, path, reader.exclusion, reader.counted)]
@@ -202,8 +202,7 @@ def _list_pattern(pattern: str, reader: SourceReader) -> list[SourceListing]:
         last_folder = path if is_folder else last_folder
         excluded = passed_over.pattern_of(below(relative) if is_folder else relative)
         if excluded is not None:
-            num_photos = count_photos(path) if is_folder else int(has_photo_ending(path))
-            passed_over.add("excluded", excluded, num_photos)
+            exclude_photos(path, excluded, passed_over, is_folder=is_folder)
         elif is_folder:
             tables.append(photo_table(FolderWalk(path, passed_over, base).photos()))
         elif archive_scheme(path) is not None:
@@ -218,7 +217,7 @@ def _list_pattern(pattern: str, reader: SourceReader) -> list[SourceListing]:
             f"{pattern} matches no photo, no archive and no folder with photos; correct the "
             f"pattern, which must match paths of these, or give {_SOURCE_KINDS}"
         )
-    listings = [SourceListing(pattern, table, passed_over=passed_over.counts)]
+    listings = [SourceListing(pattern, table, passed_over=passed_over.table())]
     in_archives = (replace(_list_archive(path, path, reader), roots=()) for path in archives)
     return [*(listings if len(table) else ()), *in_archives]
 

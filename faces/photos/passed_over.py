@@ -1,15 +1,28 @@
-"""Decide which names of a folder, an archive or a store are listed, and count those passed over."""
+"""Decide which names of a folder, an archive or a store are listed, and name those passed over."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import pyarrow as pa
+
 from faces.photos.archives import ARCHIVE_SUFFIXES
 from faces.photos.names import has_photo_ending, is_hidden
+from faces.photos.uris import path_uri
+
+PASSED_OVER_SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),  # ending, pattern or what it is
+        pa.field("uri", pa.string(), nullable=False),
+    ]
+)
+"""Columns of what was passed over, a row for each file or folder; see `PassedOverCounts`."""
 
 PassedOverCounts: TypeAlias = Mapping[str, Mapping[str, int]]
 """Numbers of what was passed over: by kind, and in it by ending, pattern or what it is.
@@ -34,10 +47,13 @@ EXCLUDED_FOLDERS = (
 are copies. Their names begin with no dot; the others of this kind are hidden anyway."""
 
 _MAX_LABELS = 100
-"""Maximum number of different endings that are counted by themselves."""
+"""Maximum number of different labels of a kind in one source."""
 
 _FURTHER = "others"
 """Label of the endings beyond `_MAX_LABELS`."""
+
+_CHUNK_ROWS = 1 << 16
+"""Rows per chunk of a table, so that few are Python objects at a time."""
 
 _ENDING = re.compile(r"[^/](\.[a-z0-9_+-]{1,12})$")
 """Regular expression of the ending of a name in lower case; anything else is no ending."""
@@ -90,30 +106,53 @@ class Exclusion:
 
 
 class PassedOver:
-    """What is passed over in one source, counted while it is listed.
+    """What is passed over in one source, noted while it is listed.
 
     Args:
         exclusion: what is excluded.
+        uri_of: function that makes the uri of what is passed over of its path, as it is given to
+            the methods.
     """
 
-    def __init__(self, exclusion: Exclusion = Exclusion()) -> None:
+    def __init__(
+        self, exclusion: Exclusion = Exclusion(), uri_of: Callable[[str], str] = path_uri
+    ) -> None:
         self.exclusion = exclusion
+        self._uri_of = uri_of
         self._find = re.compile(exclusion.expression).search
         self._each = [
             (pattern, re.compile(f"(?is){pattern_expression(pattern)}(?:/|$)").search)
             for pattern in (*exclusion.patterns, *EXCLUDED_FOLDERS)
         ]
-        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._labels: defaultdict[str, set[str]] = defaultdict(set)
+        self._rows: list[tuple[str, str, str]] = []
+        self._batches: list[pa.RecordBatch] = []
 
-    @property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return the counts, see `PassedOverCounts`."""
-        return {kind: dict(sorted(counts.items())) for kind, counts in sorted(self._counts.items())}
+    def table(self) -> pa.Table:
+        """Return what was passed over so far, with the columns of `PASSED_OVER_SCHEMA`."""
+        self._flush()
+        return pa.Table.from_batches(self._batches, PASSED_OVER_SCHEMA)
 
-    def add(self, kind: str, label: str, count: int = 1) -> None:
-        """Count something that was passed over."""
-        counts = self._counts[kind]
-        counts[label if label in counts or len(counts) < _MAX_LABELS else _FURTHER] += count
+    def add(self, kind: str, label: str, path: str) -> None:
+        """Note something that was passed over."""
+        self.add_uri(kind, label, self._uri_of(path))
+
+    def add_uri(self, kind: str, label: str, uri: str) -> None:
+        """Note something that was passed over, by its uri."""
+        if not label.isascii():  # a pattern need not be valid Unicode
+            label = os.fsencode(label).decode(errors="backslashreplace")
+        labels = self._labels[kind]
+        label = label if label in labels or len(labels) < _MAX_LABELS else _FURTHER
+        labels.add(label)
+        self._rows.append((kind, label, uri))
+        if len(self._rows) == _CHUNK_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = [pa.array(values, pa.string()) for values in zip(*self._rows, strict=True)]
+            self._batches.append(pa.record_batch(columns, schema=PASSED_OVER_SCHEMA))
+            self._rows = []
 
     def pattern_of(self, path: str) -> str | None:
         """Return the pattern that excludes a relative path; None if none does.
@@ -125,27 +164,29 @@ class PassedOver:
             return None
         return next(pattern for pattern, find in self._each if find(path))
 
-    def add_file(self, name: str) -> None:
-        """Count a file that is neither hidden nor excluded and has no photo's ending."""
-        lowered = name.lower()
+    def add_file(self, path: str) -> None:
+        """Note a file that is neither hidden nor excluded and has no photo's ending."""
+        lowered = path.lower()
         for suffix in ARCHIVE_SUFFIXES:
             if lowered.endswith(suffix):
-                self.add("archive", suffix)
+                self.add("archive", suffix, path)
                 return
         ending = _ENDING.search(lowered[-16:])
-        self.add("other_ending", ending[1] if ending else "")
+        self.add("other_ending", ending[1] if ending else "", path)
 
     def lists(self, path: str) -> bool:
-        """Return whether a member or object is listed as a photo; count it if it is not.
+        """Return whether a member or object is listed as a photo; note it if it is not.
 
         Args:
             path: its path below the source.
         """
         is_photo = has_photo_ending(path)
         if (pattern := self.pattern_of(path)) is not None:
-            self.add("excluded", pattern, is_photo)
+            if is_photo:
+                self.add("excluded", pattern, path)
         elif is_hidden(path):
-            self.add("hidden", "photos", is_photo)
+            if is_photo:
+                self.add("hidden", "photos", path)
         elif not is_photo:
             self.add_file(path)
         else:
@@ -153,14 +194,15 @@ class PassedOver:
         return False
 
 
-def sum_of_counts(several: Iterable[PassedOverCounts]) -> dict[str, dict[str, int]]:
-    """Return the sum of the counts of several sources, without what is zero."""
-    total: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for counts in several:
-        for kind, by_label in counts.items():
-            total[kind].update(by_label)
-    sums = {
-        kind: {label: count for label, count in sorted(counts.items()) if count}
-        for kind, counts in sorted(total.items())
-    }
-    return {kind: counts for kind, counts in sums.items() if counts}
+def counts_of(passed_over: pa.Table) -> dict[str, dict[str, int]]:
+    """Count what was passed over, see `PassedOverCounts`.
+
+    Args:
+        passed_over: rows of `PASSED_OVER_SCHEMA`.
+    """
+    grouped = passed_over.group_by(["kind", "label"]).aggregate([([], "count_all")])
+    grouped = grouped.sort_by([("kind", "ascending"), ("label", "ascending")])
+    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in grouped.to_pylist():
+        counts[row["kind"]][row["label"]] = row["count_all"]
+    return dict(counts)

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from faces.core.errors import WrongUsageError
 from faces.photos.listed import LISTING_SCHEMA, PhotoListing, SourceListing
 from faces.photos.metadata import spelled_as
-from faces.photos.passed_over import sum_of_counts
 from faces.photos.uris import PhotoFile
 
 _POSITION = "reading_order"
@@ -80,7 +79,9 @@ def join_sources(listings: Sequence[SourceListing]) -> PhotoListing:
     order = pa.array(np.argsort(photos[_POSITION].to_numpy(), kind="stable"))
     schema = pa.schema([*LISTING_SCHEMA, *metadata])
     roots = tuple(root for listing in listings for root in listing.roots)
-    passed_over = sum_of_counts(listing.passed_over for listing in listings)
+    passed_over = pa.concat_tables(listing.passed_over for listing in listings)
+    if len(listings) > 1:  # a folder may be named, and one in it
+        passed_over = passed_over.group_by(passed_over.column_names).aggregate([])
     given = photos.select([f"{_GIVEN}{number}" for number in range(len(metadata))])
     return PhotoListing(
         photos.select(schema.names).cast(schema),

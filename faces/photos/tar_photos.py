@@ -51,7 +51,7 @@ class TarPhotos:
         on_entries: called now and then with the number of members seen so far.
 
     Attributes:
-        num_links: number of members with a photo's name that are links to others, and not read.
+        links: names of members with a photo's name that are links to others, and not read.
         end: how the archive ends.
 
     Raises:
@@ -66,7 +66,7 @@ class TarPhotos:
         self._extents: dict[str, tuple[int, int]] = {}  # name: offset (-1 if sparse), size
         self._content = _Unpacked(file, limits)
         self._num_entries = 0
-        self.num_links = 0
+        self.links: list[str] = []
         self.end = ArchiveEnd.WHOLE
         tar = _LimitedTar.limited(self._content, limits.max_header)
         self._read_table(tar, limits, on_entries)
@@ -101,8 +101,8 @@ class TarPhotos:
                 self._extents.pop(member.name, None)
                 offset = -1 if member.issparse() else member.offset_data
                 self._extents[member.name] = (offset, member.size)
-            elif member.islnk() or member.issym():
-                self.num_links += has_photo_ending(member.name)
+            elif (member.islnk() or member.issym()) and has_photo_ending(member.name):
+                self.links.append(member.name)
 
     def _start_behind(self, offset: int) -> int:
         """Return where something begins behind the end of an archive; -1 if nothing does.

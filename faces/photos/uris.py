@@ -83,6 +83,11 @@ def names_of(photo: str) -> tuple[str, ...]:
     return (photo_uri(photo), *([photo] if is_unicode(photo) else ()))
 
 
+def path_uri(path: str) -> str:
+    """Return the uri of a file or folder at an absolute path, like `photo_uri`, but faster."""
+    return path if path.isascii() else photo_uri(Path(path))
+
+
 def photo_path(uri: str) -> Path:
     """Return the path that a uri stands for; the uri must not be a URL (see `is_path`)."""
     if is_file_uri(uri):

@@ -13,7 +13,7 @@ from faces.photos.archive_listing import ArchiveLister, archive_photos, find_in_
 from faces.photos.archives import MemberUrl, archive_scheme, split_member_url
 from faces.photos.listed import SourceListing, below, complete_roots
 from faces.photos.lists import LIST_SUFFIXES
-from faces.photos.passed_over import Exclusion, PassedOver, sum_of_counts
+from faces.photos.passed_over import Exclusion, PassedOver
 from faces.photos.photo_tables import photo_table
 from faces.photos.remote import filesystem_of, mtime_ns_of, objects_below
 from faces.photos.uris import (
@@ -94,7 +94,9 @@ def _photos_of_folder(
     exclusion: Exclusion,
 ) -> SourceListing:
     folder = below(path) if path.strip("/") else path
-    passed_over = PassedOver(exclusion)
+    passed_over = PassedOver(
+        exclusion, lambda inner: photo_uri(filesystem.unstrip_protocol(folder + inner))
+    )
     files = (
         _object(photo_uri(filesystem.unstrip_protocol(name)), info)
         for name, info in infos.items()
@@ -114,7 +116,7 @@ def _photos_of_folder(
         excluded=exclusion.expression,
         escape=escape_url,
     )
-    return SourceListing(url, photos, roots, passed_over=sum_of_counts([passed_over.counts]))
+    return SourceListing(url, photos, roots, passed_over=passed_over.table())
 
 
 def _without_photos(root: str, folders: Iterable[str], photos: pa.Table) -> set[str]:

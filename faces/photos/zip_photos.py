@@ -36,7 +36,7 @@ class ZipPhotos:
         self._lock = threading.Lock()
         self._zip = zipfile.ZipFile(file)
         self._members: dict[str, zipfile.ZipInfo] = {}
-        self.num_links = 0
+        self.links: list[str] = []
         self.end = ArchiveEnd.WHOLE
         infos = self._zip.infolist()
         if len(infos) > limits.max_entries:
@@ -46,8 +46,8 @@ class ZipPhotos:
             if not member.is_dir() and kind in (0, stat.S_IFREG):
                 self._members.pop(member.filename, None)
                 self._members[member.filename] = member
-            elif kind == stat.S_IFLNK:
-                self.num_links += has_photo_ending(member.filename)
+            elif kind == stat.S_IFLNK and has_photo_ending(member.filename):
+                self.links.append(member.filename)
 
     def members(self) -> Iterator[tuple[str, int]]:
         """Yield the name and size in bytes of each regular file, in the archive's order."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import facetrove as ft
+from faces.photos.metadata import column_key
 from facetrove.cli.options import json_option, renamed_columns, require_answer
 from facetrove.cli.terminal import index_progress, print_json, print_table
 from facetrove.cli.text import printable
@@ -76,14 +77,14 @@ def columns(
     print_table(table)
     for old, new in _alike(found):
         click.echo(
-            f"{old} and {new} differ only in upper and lower case; `facetrove columns "
-            f"{printable(str(dataset))} --rename {old}={new}` makes them one"
+            f"{old} and {new} mean one column, as upper and lower case make no difference; "
+            f"`facetrove columns {printable(str(dataset))} --rename {old}={new}` makes them one"
         )
 
 
 def _alike(found: Sequence[ft.ListColumn]) -> list[tuple[str, str]]:
-    """Return pairs of names that differ only in upper and lower case, as earlier versions kept."""
+    """Return pairs of names that mean one column, as earlier versions kept; see `column_key`."""
     groups: dict[str, list[str]] = {}
     for column in found:
-        groups.setdefault(column.name.casefold(), []).append(printable(column.name))
+        groups.setdefault(column_key(column.name), []).append(printable(column.name))
     return [(names[0], names[1]) for names in map(sorted, groups.values()) if len(names) > 1]

@@ -20,10 +20,13 @@ def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
         rows: the values by column; a missing one is empty. Lists are joined by "; ". Texts that
             begin like a formula get an apostrophe in front, which spreadsheets do not show.
     """
+    return csv_rows(columns, [{name: name for name in columns}]) + csv_rows(columns, rows)
+
+
+def csv_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as CSV without a head; see `as_csv`."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(map(cell, columns))
-    writer.writerows([cell(row.get(name)) for name in columns] for row in rows)
+    csv.writer(text).writerows([cell(row.get(name)) for name in columns] for row in rows)
     return text.getvalue()
 
 

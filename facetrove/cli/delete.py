@@ -13,7 +13,7 @@ from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.core.progress import OnProgress
 from faces.core.words import counted
 from facetrove.cli.options import gathered, json_option, require_answer
-from facetrove.cli.terminal import index_progress, print_json, shown_uri
+from facetrove.cli.terminal import index_progress, print_json, show_first, shown_uri
 from facetrove.cli.text import printable
 from search.sheet_files import require_picture_name
 
@@ -191,11 +191,15 @@ def _show_contradictions(plan: ft.DeletionPlan) -> None:
     if not rows:
         return
     click.echo("these photos are labelled differently at several places:", err=True)
-    for row in rows[:CONTRADICTIONS_SHOWN]:
-        value = printable(f"{row['column']} {row['value']}")
-        click.echo(f"  {value}: {shown_uri(row['uri'])}", err=True)
-    if (more := len(rows) - CONTRADICTIONS_SHOWN) > 0:
-        click.echo(f"  and {more:,} more; --dry-run --json names all", err=True)
+    show_first(
+        rows,
+        lambda row: (
+            f"  {printable(row['column'])} {printable(str(row['value']))}: {shown_uri(row['uri'])}"
+        ),
+        CONTRADICTIONS_SHOWN,
+        rest=lambda count: f"  and {count:,} more; --dry-run --json names all",
+        err=True,
+    )
 
 
 def _show_to_delete(plan: ft.DeletionPlan, dataset: Path, *, as_json: bool) -> None:

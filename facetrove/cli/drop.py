@@ -9,7 +9,7 @@ import click
 import facetrove as ft
 from faces.core.words import counted
 from facetrove.cli.options import json_option, require_answer
-from facetrove.cli.terminal import print_json, shown_uri
+from facetrove.cli.terminal import print_json, show_first, shown_uri
 from facetrove.cli.text import printable
 
 SHOWN = 10
@@ -21,16 +21,15 @@ SHOWN = 10
 @click.option(
     "--below",
     "folders",
-    type=click.Path(path_type=Path),
     multiple=True,
     metavar="FOLDER",
-    help="Take what is missing below this folder for gone, even if its disk may not be mounted. "
-    "May be given several times.",
+    help="Take what is missing in this folder, archive or address for gone, even if its disk may "
+    "not be mounted. May be given several times.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be dropped; change nothing.")
 @click.option("--yes", is_flag=True, help="Drop without asking for confirmation.")
 @json_option
-def drop(dataset: Path, folders: tuple[Path, ...], dry_run: bool, yes: bool, as_json: bool) -> None:
+def drop(dataset: Path, folders: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> None:
     """Drop every photo from DATASET whose file is gone, with its faces.
 
     It does not matter whether a photo list still names the photo, or whether its folder is empty or
@@ -74,7 +73,10 @@ def drop(dataset: Path, folders: tuple[Path, ...], dry_run: bool, yes: bool, as_
 
 
 def _name(uris: tuple[str, ...]) -> None:
-    for uri in uris[:SHOWN]:
-        click.echo(f"  {shown_uri(uri)}", err=True)
-    if (more := len(uris) - SHOWN) > 0:
-        click.echo(f"  and {more:,} more", err=True)
+    show_first(
+        uris,
+        lambda uri: f"  {shown_uri(uri)}",
+        SHOWN,
+        rest=lambda count: f"  and {count:,} more",
+        err=True,
+    )

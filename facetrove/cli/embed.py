@@ -148,8 +148,8 @@ run_options = gathered(
         "--drop-below",
         multiple=True,
         metavar="FOLDER",
-        help="Remove the photos of FOLDER, an archive or an address that is gone or has no photo "
-        "any more, from the dataset. May be given several times.",
+        hidden=True,  # an earlier name of `facetrove drop --below`, which goes on working
+        help="Also do what `facetrove drop DATASET --below FOLDER` does in FOLDER, without asking.",
     ),
     click.option(
         "--exclude",
@@ -249,7 +249,7 @@ def embed(
     else:
         plan, start = partial(ft.plan_reembedding, source), partial(ft.reembed, source)
     if dry_run:
-        show_photos_found(plan(dataset, options=options), as_json=as_json)
+        show_photos_found(plan(dataset, options=options), dataset, as_json=as_json)
         return
     chosen = default_models(dataset, source=source)
     with embed_progress() as on_progress:

@@ -16,12 +16,12 @@ from facetrove.cli.dataset_text import (
     show_outcomes,
     show_passed_over,
 )
-from facetrove.cli.terminal import print_json, shown_uri
+from facetrove.cli.terminal import print_json, show_first, shown_uri
 from facetrove.cli.text import printable
 
 
-def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
-    """Print how many photos a run of the embed job would embed."""
+def show_photos_found(found: ft.PhotosFound, dataset: Path, *, as_json: bool) -> None:
+    """Print how many photos a run of the embed job would embed into a dataset."""
     if as_json:
         print_json(asdict(found))
         return
@@ -36,7 +36,7 @@ def show_photos_found(found: ft.PhotosFound, *, as_json: bool) -> None:
             click.echo(f"  {count:,} {what}")
     show_passed_over(found.passed_over)
     _show_open_dates(found)
-    _show_missing(found, dropped=False)
+    _show_missing(found, dataset, dropped=False)
     if found.num_below_gone:
         click.echo(f"{counted(found.num_below_gone, 'photo')} to be dropped (--drop-below)")
 
@@ -81,7 +81,7 @@ def show_embed_summary(
     if summary.num_dropped:
         click.echo(f"dropped {counted(summary.num_dropped, 'photo')} that vanished")
     show_passed_over(found.passed_over)
-    _show_missing(found, dropped=summary.num_dropped > found.num_below_gone)
+    _show_missing(found, dataset, dropped=summary.num_dropped > found.num_below_gone)
     click.echo(f"{printable(str(dataset))} holds {faces_of_photos(summary.total)}")
 
 
@@ -94,11 +94,12 @@ def _show_open_dates(found: ft.PhotosFound) -> None:
         )
 
 
-def _show_missing(found: ft.PhotosFound, *, dropped: bool) -> None:
+def _show_missing(found: ft.PhotosFound, dataset: Path, *, dropped: bool) -> None:
     """Print how many photos of the dataset cannot be accessed now, and how many vanished.
 
     Args:
         found: what the run found.
+        dataset: folder of the dataset.
         dropped: whether vanished and excluded photos were dropped.
     """
     if found.num_out_of_reach:
@@ -120,14 +121,23 @@ def _show_missing(found: ft.PhotosFound, *, dropped: bool) -> None:
             f"{counted(found.num_excluded, 'photo')} of the dataset would be passed over now "
             "(--drop-vanished removes them from the dataset)"
         )
-    for folder, count in list(found.num_kept.items())[:_SHOWN_FOLDERS]:
-        name = shown_uri(folder)
-        click.echo(
-            f"{counted(count, 'photo')} below {name}, where no photo is now, kept in the dataset "
-            f"(--drop-below {name} removes them)"
+    name = printable(str(dataset))
+
+    def kept_below(folder: str) -> str:
+        count, folder = counted(found.num_kept[folder], "photo"), shown_uri(folder)
+        return (
+            f"{count} below {folder}, where no photo is now, kept in the dataset (`facetrove drop "
+            f"{name} --below {folder}` removes them)"
         )
-    if (more := len(found.num_kept) - _SHOWN_FOLDERS) > 0:
-        click.echo(f"  and those of {counted(more, 'further folder')}; --json names them all")
+
+    show_first(
+        [*found.num_kept],
+        kept_below,
+        _SHOWN_FOLDERS,
+        rest=lambda count: (
+            f"  and those of {counted(count, 'further folder')}; --json names them all"
+        ),
+    )
 
 
 _SHOWN_FOLDERS = 5

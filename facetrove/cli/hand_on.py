@@ -14,7 +14,7 @@ from faces.core.words import counted
 from faces.photos.metadata import PERSON
 from facetrove.cli.csv_text import as_csv
 from facetrove.cli.options import gathered
-from facetrove.cli.terminal import shown_uri
+from facetrove.cli.terminal import show_first, shown_uri
 from facetrove.cli.text import printable
 from search.copies import copy_photos, require_new_folder
 from search.sheet_files import require_picture_name
@@ -67,10 +67,13 @@ class HandOn:
         if not quiet:
             name = printable(str(self.copy_to))
             click.echo(f"copied {counted(len(done.copied), 'photo')} to {name}")
-        for uri, reason in done.failed[:FAILURES_SHOWN]:
-            click.echo(f"not copied: {shown_uri(uri)} ({printable(reason)})", err=True)
-        if (more := len(done.failed) - FAILURES_SHOWN) > 0:
-            click.echo(f"nor {counted(more, 'further photo')}", err=True)
+        show_first(
+            done.failed,
+            lambda failed: f"not copied: {shown_uri(failed[0])} ({printable(failed[1])})",
+            FAILURES_SHOWN,
+            rest=lambda count: f"nor {counted(count, 'further photo')}",
+            err=True,
+        )
 
 
 def print_csv(

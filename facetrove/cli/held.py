@@ -8,6 +8,7 @@ import click
 
 import facetrove as ft
 from faces.core.words import counted
+from faces.photos.metadata import PERSON
 from facetrove.cli.options import json_option
 from facetrove.cli.report_files import require_new_file, write_report
 from facetrove.cli.terminal import index_progress, print_json, shown_uri
@@ -98,9 +99,11 @@ def _show_held(found: ft.HeldFaces) -> None:
         f"{printable(found.dataset)} holds {counted(len(found.faces), 'face')} with a similarity "
         f"of {found.min_similarity:.3f} or more"
     )
-    for face in found.faces:
+    for face, columns in zip(found.faces, found.columns, strict=True):
         notes = [f"and {counted(len(face.also_at), 'other file')}"] if face.also_at else []
-        notes += [f"person {printable(face.person)}"] if face.person else []
+        at_places = columns["values_at_places"].get(PERSON, {})
+        people = [*dict.fromkeys([face.person, *map(str, at_places.values())])]
+        notes += [f"person {printable(name)}" for name in people if name]
         notes += ["only in an index"] if face.face_id in found.only_in_indexes else []
         notes += ["deleted, not purged"] if face.face_id in found.withheld else []
         note = f" ({'; '.join(notes)})" if notes else ""

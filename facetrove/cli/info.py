@@ -12,6 +12,7 @@ from faces.core.errors import WrongUsageError
 from faces.core.kinds import is_index
 from faces.core.words import counted
 from faces.dataset.store import Dataset
+from faces.photos.passed_over import counts_of
 from facetrove.cli.dataset_text import (
     faces_of_photos,
     photo_rate,
@@ -41,7 +42,8 @@ from indexer.manifest import read_current
     type=click.Choice(list(LISTS)),
     help="List these photos of a dataset by name: rejected with the reasons, without a face, whose "
     "faces were deleted, of the same content, whose files are gone, whose files or disks cannot be "
-    "reached, or labelled differently at several places.",
+    "reached, or labelled differently at several places; or name what the last run passed over, "
+    "with its kind and its ending or pattern.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print the list of --list as CSV.")
 @json_option
@@ -62,6 +64,7 @@ def info(
     Examples:
       facetrove info faces.dataset --rejected
       facetrove info faces.dataset --list no-face --csv
+      facetrove info faces.dataset --list passed-over
       facetrove info faces.dataset --kept-away
       facetrove info faces.index
     """
@@ -108,7 +111,8 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         click.echo("no run has finished yet")
         return
     click.echo(f"{counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
-    show_passed_over(_passed_over(runs[-1]))
+    passed_over = dataset.passed_over()
+    show_passed_over(_passed_over(runs[-1]) if passed_over is None else counts_of(passed_over))
 
 
 def _last_run(record: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import facetrove as ft
 from faces.core.words import counted
 from facetrove.cli.options import json_option
 from facetrove.cli.report_files import require_new_file, write_report
-from facetrove.cli.terminal import index_progress, print_json, shown_uri
+from facetrove.cli.terminal import index_progress, print_json, show_first, shown_uri
 from facetrove.cli.text import printable
 
 NAMES_SHOWN = 50
@@ -112,10 +112,12 @@ def _show_names(report: ft.PurgeReport) -> None:
         f"{counted(report.num_name_rows_left, 'row')} of photos still have the name of a person of "
         "whose photos faces were removed:"
     )
-    for left in report.names_left[:NAMES_SHOWN]:
-        click.echo(f"  {printable(left.name)!r} in the {left.column} of {shown_uri(left.uri)}")
-    if len(report.names_left) > NAMES_SHOWN:
-        click.echo(f"  ... and {len(report.names_left) - NAMES_SHOWN:,} more")
+    show_first(
+        report.names_left,
+        lambda left: f"  {printable(left.name)!r} in the {left.column} of {shown_uri(left.uri)}",
+        NAMES_SHOWN,
+        rest=lambda count: f"  and {count:,} more",
+    )
     click.echo(
         "`facetrove purge --name NAME` removes a name from columns; rename files and folders that "
         "have it, and remove it from your photo lists, which bring it back"

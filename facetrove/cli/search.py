@@ -62,7 +62,8 @@ query_options = gathered(
     click.option(
         "--one-per",
         type=click.Choice(["photo", "person"]),
-        help="Return only the best match of each photo, or of each person.",
+        help="Return only the best match of each photo, whatever sizes it exists in, or of each "
+        "person.",
     ),
 )
 

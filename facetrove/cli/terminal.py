@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -27,6 +27,8 @@ from faces.core.progress import OnProgress, Progress
 from faces.core.words import counted
 from faces.photos.uris import is_path, photo_path, unescape_url
 from facetrove.cli.text import printable
+
+T = TypeVar("T")
 
 
 class _RateColumn(ProgressColumn):
@@ -113,6 +115,48 @@ def print_table(table: Table) -> None:
 def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document."""
     click.echo(json_text(document))
+
+
+def show_first(
+    items: Sequence[T],
+    line_of: Callable[[T], str],
+    limit: int,
+    *,
+    rest: Callable[[int], str],
+    err: bool = False,
+) -> None:
+    """Print a line for each of the first items, and one that says how many more there are.
+
+    Args:
+        items: the items.
+        line_of: function that makes the line of an item.
+        limit: maximum number of items that are printed.
+        rest: function that makes the last line of the number of further items.
+        err: whether the lines go to stderr.
+    """
+    for item in items[:limit]:
+        click.echo(line_of(item), err=err)
+    if (more := len(items) - limit) > 0:
+        click.echo(rest(more), err=err)
+
+
+def print_json_list(
+    head: dict[str, Any], name: str, batches: Iterable[Sequence[dict[str, Any]]]
+) -> None:
+    """Print a JSON document with a list that may be too long to be in memory.
+
+    Args:
+        head: what stands before the list.
+        name: the list's key.
+        batches: the rows of the list, a batch at a time.
+    """
+    start = json_text({**head, name: []}).removesuffix("]\n}")
+    click.echo(start, nl=False)
+    comma = ""
+    for rows in batches:
+        click.echo(comma + json_text(rows)[1:-2], nl=False)
+        comma = ","
+    click.echo("\n  ]\n}" if comma else "]\n}")
 
 
 def shown_uri(uri: str) -> str:

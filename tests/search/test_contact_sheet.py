@@ -122,6 +122,14 @@ def test_an_odd_picture_is_no_sheet(tmp_path: Path, content: bytes) -> None:
         require_picture_name(tmp_path / "odd.png")
 
 
+def test_files_like_those_of_a_sheet_of_several_count_for_pictures_alone(tmp_path: Path) -> None:
+    for suffix in (".png", ".html"):
+        (tmp_path / f"sheet-1{suffix}").write_text("mine")
+    with pytest.raises(WrongUsageError, match=r"sheet-1\.png exists and is no contact sheet"):
+        require_picture_name(tmp_path / "sheet.png")
+    require_picture_name(tmp_path / "sheet.html")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(WrongUsageError, match="is no contact sheet"):

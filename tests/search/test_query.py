@@ -17,12 +17,16 @@ import pytest
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.dataset.header import DatasetSettings
+from faces.dataset.picture_hash import hash_pictures
 from faces.dataset.writing import DatasetWriter
 from indexer.build import build_index
 from indexer.compact import compact_index
 from indexer.delete import delete_faces
+from search import one_per
+from search.results import Match
 from search.searcher import FaceSearcher
 from tests.support.parts import part_tables, write
+from tests.support.small_collections import Collection, Photo
 from tests.support.vectors import unit_vectors
 
 METADATA = pa.schema([("person", pa.string()), ("taken", pa.date32())])
@@ -125,6 +129,67 @@ def test_one_match_per_photo_is_the_best_of_each(
     for matches, ids in zip(answers, expected(lambda _: True), strict=True):
         best = list({face_id.split("-")[0]: face_id for face_id in reversed(ids)}.values())
         assert matches.face_ids == sorted(best, key=ids.index)[:30]
+
+
+def hash_with(seed: int) -> bytes:
+    """Return the stored hash of a picture of random patches."""
+    image = np.random.default_rng(seed).integers(0, 256, (64, 64), np.uint8)
+    return hash_pictures([image], [np.empty((0, 4), np.float32)])[0]
+
+
+def embed_sizes(collection: Collection, *, first: int, count: int) -> None:
+    """Embed pictures in three sizes each, whose contents and faces differ, and one without hash."""
+    collection.embed(
+        {
+            f"/{number}/{size}.jpg": Photo(3 * number + size, 2, picture_hash=hash_with(number))
+            for number in range(first, first + count)
+            for size in range(3)
+        }
+    )
+
+
+@pytest.mark.parametrize("recipe", [{}, {"rebuild": True}])
+def test_a_photo_in_several_sizes_is_one_match_per_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, bool]
+) -> None:
+    monkeypatch.setattr(one_per, "BLOCK_FACES", 8)  # copies are in several blocks
+    collection = Collection(tmp_path / "d")
+    embed_sizes(collection, first=0, count=10)
+    build_index(collection.path, tmp_path / "i")
+    # One more place of a content, whose row has no hash; and pictures of a second segment.
+    collection.embed({"/-copy.jpg": Photo(0, 2), "/no-hash.jpg": Photo(100, 2)})
+    embed_sizes(collection, first=10, count=10)
+    build_index(collection.path, tmp_path / "i", **recipe)
+    searcher = FaceSearcher.open(tmp_path / "i")
+    probes = unit_vectors(3, 8, seed=5)
+    every = searcher.search_embeddings(probes, min_similarity=-1.0)
+    answers = searcher.search_embeddings(probes, min_similarity=-1.0, one_per="photo")
+    for all_matches, matches in zip(every, answers, strict=True):
+        best = list({picture_of(match): match for match in reversed([*all_matches])}.values())
+        best.sort(key=lambda match: match.rank)
+        assert matches.face_ids == [match.face_id for match in best]
+        assert len(best) == 21
+    few = searcher.search_embeddings(probes, 5, one_per="photo")
+    assert [m.face_ids for m in few] == [m.face_ids[:5] for m in answers]
+    listed = [face.uri for face in searcher.list_faces("true", one_per="photo")]
+    assert listed == sorted([*(f"/{n}/0.jpg" for n in range(1, 20)), "/-copy.jpg", "/no-hash.jpg"])
+
+
+def picture_of(match: Match) -> str:
+    """Return which of the pictures of `embed_sizes` a match shows."""
+    return "/0/" if match.uri == "/-copy.jpg" else match.uri[: match.uri.rfind("/") + 1]
+
+
+def test_no_filter_and_no_result_has_the_hash_of_the_picture(tmp_path: Path) -> None:
+    collection = Collection(tmp_path / "d")
+    embed_sizes(collection, first=0, count=1)
+    build_index(collection.path, tmp_path / "i")
+    searcher = FaceSearcher.open(tmp_path / "i")
+    with pytest.raises(WrongUsageError, match="picture_hash"):
+        searcher.list_faces("picture_hash IS NOT NULL")
+    assert searcher.columns == ["person", "year"]
+    table = searcher.search_embeddings(unit_vectors(1, 8, seed=1), 1).to_arrow()
+    assert "picture_hash" not in table.column_names
 
 
 def test_one_match_per_person_keeps_every_face_without_a_person(

@@ -44,12 +44,13 @@ def face_id_of(content: int, number: int) -> str:
 
 @dataclass(frozen=True)
 class Photo:
-    """The photo at a uri: its content, its number of faces, and its metadata."""
+    """The photo at a uri: its content, number of faces, metadata, and hash of the picture."""
 
     content: int
     num_faces: int = 1
     person: str | None = None
     year: int | None = None
+    picture_hash: bytes | None = None
 
     @property
     def photo_id(self) -> str:
@@ -192,6 +193,7 @@ def part_tables(
                 "num_faces": photo.num_faces,
                 "status": "embedded" if photo.num_faces else "no_face",
                 "is_copy": is_copy,
+                "picture_hash": photo.picture_hash,
                 "person": photo.person,
                 "year": photo.year,
             }

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from faces.core.contract import ModelContract
+from faces.core.errors import WrongUsageError
 from faces.dataset import missing
 from faces.dataset.header import DatasetSettings
 from faces.dataset.missing import MissingPhotos, drop_photos, find_missing
@@ -93,6 +94,28 @@ def test_nothing_is_concluded_from_a_disk_that_is_not_mounted(
     # Unless somebody who knows says so.
     assert find_missing(dataset, below_folders=[disk]) == MissingPhotos(names, ())
     assert find_missing(dataset, below_folders=[tmp_path / "dis"]) == MissingPhotos((), names)
+
+
+def test_what_is_missing_in_a_place_that_is_named_is_gone(
+    tmp_path: Path, contract: ModelContract
+) -> None:
+    there, gone, archive = tmp_path / "a" / "1.jpg", tmp_path / "a" / "2.jpg", tmp_path / "x.tar"
+    member, remote = f"tar://1.jpg::{archive}", "https://example.com/photos/1.jpg"
+    dataset = write(
+        tmp_path / "d",
+        contract,
+        {there: "/disk", gone: "/disk", member: "/disk", remote: None},
+    )
+    gone.unlink()
+    unreachable = MissingPhotos((), (str(gone), member))
+    assert find_missing(dataset) == unreachable
+    places = {archive: member, tmp_path / "a": str(gone), "https://example.com/photos": remote}
+    for place, uri in places.items():
+        found = find_missing(dataset, below_folders=[place])
+        assert found.vanished == (uri,)
+        assert found.unreachable == tuple(u for u in unreachable.unreachable if u != uri)
+    with pytest.raises(WrongUsageError, match="holds everything"):
+        find_missing(dataset, below_folders=["/"])
 
 
 def test_a_photo_of_an_earlier_version_is_gone_where_its_folder_has_another(

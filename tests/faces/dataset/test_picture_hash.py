@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import PIL.Image
 import pytest
 
 from faces.dataset.picture_hash import (
     HASH_BYTES,
+    MIN_BITS,
     NUM_BITS,
     WINDOWS,
     box_in_window,
     compare_pictures,
     hash_pictures,
     num_compared,
+    same_pictures,
     unpack_hashes,
 )
 from faces.photos.thumbnails import thumbnail
@@ -60,6 +65,28 @@ def test_a_picture_agrees_with_its_own_hash_and_not_with_another() -> None:
     agreement = compare_pictures(np.stack(images), hashes).agreement
     assert agreement.diagonal() == pytest.approx(1, abs=1e-4)
     assert agreement[~np.eye(20, dtype=bool)].max() < 0.5
+
+
+def test_a_picture_is_the_same_in_every_size_and_after_compression() -> None:
+    image = PIL.Image.fromarray(picture())
+    copies = [np.asarray(image.resize((side, side))) for side in (80, 250, 900)]
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=50)
+    copies.append(np.asarray(PIL.Image.open(stream)))
+    boxes = [BOX, NO_BOXES, BOX, BOX]  # the face of one copy was not found
+    others = [thumbnail(picture(seed)) for seed in range(1, 30)]
+    (own,) = unpack_hashes(hash_pictures([thumbnail(picture())], [BOX]))[:, None]
+    same = unpack_hashes(hash_pictures([*map(thumbnail, copies)], boxes))
+    different = unpack_hashes(hash_pictures(others, [BOX] * len(others)))
+    assert same_pictures(own, same).tolist() == [[True] * 4]
+    assert not same_pictures(own, different).any()
+
+
+def test_hashes_that_have_little_in_common_do_not_make_a_picture_the_same() -> None:
+    boxes = [NO_BOXES, np.array([[0, 0, 1, 0.8]], np.float32)]
+    hashes = unpack_hashes(hash_pictures([thumbnail(picture())] * 2, boxes))
+    assert 0 < num_compared(hashes)[1] < MIN_BITS
+    assert same_pictures(hashes, hashes).tolist() == [[True, False], [False, False]]
 
 
 def test_a_cropped_copy_agrees_in_the_whole_window_and_says_where_the_face_is() -> None:

@@ -12,12 +12,14 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import BusyError, ContractMismatchError, CorruptFileError, WrongUsageError
+from faces.core.settings import FaceSelection
 from faces.core.storage import Folder
 from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import embedding_matrix, face_schema
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from tests.support.parts import part_tables, write
+from tests.support.small_collections import Collection, Photo
 from tests.support.vectors import unit_vectors
 
 TEMPORARIES = (
@@ -99,6 +101,27 @@ def test_a_lost_faces_file_is_named_and_its_photos_are_to_do_again(
     dataset = Dataset.open(path)
     dataset.require_whole()
     assert dataset.photos()["uri"].to_pylist() == ["a"]
+
+
+@pytest.mark.parametrize("whole_part", [False, True])
+def test_faces_that_are_lost_are_named_where_a_copy_of_their_photo_is_left(
+    tmp_path: Path, whole_part: bool
+) -> None:
+    collection = Collection(tmp_path / "d")
+    collection.embed({"/a.jpg": Photo(1), "/b.jpg": Photo(2)})
+    collection.embed({"/copy.jpg": Photo(1)})
+    (lost, _) = Dataset.open(collection.path).committed_parts()
+    for kind in ("photos", "faces") if whole_part else ("faces",):
+        (collection.path / kind / f"{lost}.parquet").unlink()
+    named = "no part with the faces of /copy.jpg" if whole_part else f"faces/{lost}.parquet is miss"
+    with pytest.raises(CorruptFileError, match=named):
+        face_ids(Dataset.open(collection.path))
+
+
+def test_a_selection_says_all_that_differs_from_the_default() -> None:
+    assert str(FaceSelection()) == "none"
+    assert str(FaceSelection(min_face=0, min_score=0.0)) == "min_face 0, min_score 0.0"
+    assert str(FaceSelection(max_faces=2, min_sharpness=0.1)) == "max_faces 2, min_sharpness 0.1"
 
 
 @pytest.mark.parametrize("kind", ["photos", "faces"])

@@ -13,7 +13,8 @@ import pytest
 
 from faces.core.errors import WrongUsageError
 from faces.photos.listing import list_photos
-from faces.photos.passed_over import EXCLUDED_FOLDERS, Exclusion, PassedOver
+from faces.photos.passed_over import EXCLUDED_FOLDERS, Exclusion, PassedOver, counts_of
+from faces.photos.uris import photo_uri
 from tests.support.photo_files import write_tar
 
 
@@ -39,12 +40,77 @@ def test_every_file_that_is_passed_over_is_counted_by_its_kind_and_ending(tmp_pa
     (tmp_path / "photos" / "o").symlink_to(tmp_path)
     listing = list_photos([tmp_path / "photos"])
     assert len(listing.photos) == 4
-    assert listing.passed_over == {
+    assert counts_of(listing.passed_over) == {
         "archive": {".tar.gz": 1, ".zip": 1},
         "hidden": {"folders": 1, "photos": 1},
         "link": {"folders": 1},
         "other_ending": {"": 2, ".mp4": 1, ".nef": 2},
     }
+
+
+def named(*sources: str | Path, exclude: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:
+    """Return kind, label and uri of everything that a listing passes over, sorted."""
+    rows = list_photos(sources, exclude=exclude).passed_over.to_pylist()
+    return sorted((row["kind"], row["label"], row["uri"]) for row in rows)
+
+
+def test_everything_that_is_passed_over_in_a_folder_is_named(tmp_path: Path) -> None:
+    folder = touch(
+        tmp_path / "f",
+        *("a.jpg", "b.NEF", "sub/c", "sub/s.jpg", "e.tar.GZ", ".h.jpg", ".i/x.jpg", ".j.txt"),
+        *("@eaDir/a.jpg/B.jpg", "@eaDir/n.txt", "small_1.jpg", "M\u00fcll/d.nef"),
+    )
+    (folder / "o").symlink_to(tmp_path)
+    odd = os.fsdecode(b"\xff.mp4")
+    (folder / odd).touch()
+    expected = [
+        ("archive", ".tar.gz", f"{folder}/e.tar.GZ"),
+        ("excluded", "@eaDir", f"{folder}/@eaDir/a.jpg/B.jpg"),
+        ("excluded", "small_*", f"{folder}/small_1.jpg"),
+        ("hidden", "folders", f"{folder}/.i"),
+        ("hidden", "photos", f"{folder}/.h.jpg"),
+        ("link", "folders", f"{folder}/o"),
+        ("other_ending", "", f"{folder}/sub/c"),
+        ("other_ending", ".mp4", photo_uri(folder / odd)),
+        ("other_ending", ".nef", f"{folder}/M\u00fcll/d.nef"),
+        ("other_ending", ".nef", f"{folder}/b.NEF"),
+    ]
+    assert named(folder, exclude=("small_*",)) == expected
+    assert named(folder, folder / "sub", folder / "a.jpg", exclude=("small_*",)) == expected
+    in_pattern = named(f"{folder}/[!e]*", exclude=("small_*",))
+    assert {uri for _, _, uri in in_pattern} >= {f"{folder}/sub/c", f"{folder}/b.NEF"}
+    assert ("excluded", "small_*", f"{folder}/small_1.jpg") in in_pattern
+    assert ("excluded", "@eaDir", f"{folder}/@eaDir/a.jpg/B.jpg") in in_pattern
+
+
+def test_everything_that_is_passed_over_in_an_archive_or_a_store_is_named(tmp_path: Path) -> None:
+    names = ("a.jpg", "s/b.nef", ".c.jpg", "@eaDir/d.jpg", "e.zip")
+    path = write_tar(tmp_path / "a.tar", dict.fromkeys(names, b"x"))
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("l.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "a.jpg"
+        tar.addfile(link)
+    kinds = [
+        ("archive", ".zip", "e.zip"),
+        ("excluded", "@eaDir", "@eaDir/d.jpg"),
+        ("hidden", "photos", ".c.jpg"),
+        ("other_ending", ".nef", "s/b.nef"),
+    ]
+    in_archive = [*kinds[:3], ("link", "photos", "l.jpg"), kinds[3]]
+    assert named(path) == [(kind, what, f"tar://{n}::{path}") for kind, what, n in in_archive]
+    store = fsspec.filesystem("memory")
+    for name in names:
+        store.pipe_file(f"/named/{name}", b"x")
+    in_store = [(kind, what, f"memory:///named/{name}") for kind, what, name in kinds]
+    assert named("memory://named") == in_store
+    path.write_bytes(path.read_bytes()[:1024])
+    assert named(path) == [("archive_end", "end mark missing", str(path))]
+
+
+def test_a_pattern_that_excluded_no_photo_is_not_mentioned(tmp_path: Path) -> None:
+    folder = touch(tmp_path, "@eaDir/notes.txt", "#recycle/a.jpg")
+    with pytest.raises(WrongUsageError, match=r"excluded is what is in #recycle$"):
+        list_photos([folder])
 
 
 def test_what_is_named_as_a_source_is_not_passed_over(tmp_path: Path) -> None:
@@ -54,14 +120,14 @@ def test_what_is_named_as_a_source_is_not_passed_over(tmp_path: Path) -> None:
     sources = [folder, *(folder / name for name in ("#recycle", ".c", "e.txt", "f.tar"))]
     listing = list_photos(sources)
     assert len(listing.photos) == 4
-    assert listing.passed_over == {}
+    assert counts_of(listing.passed_over) == {}
 
 
 def test_many_different_endings_are_counted_together_beyond_a_hundred() -> None:
     passed_over = PassedOver()
     for number in range(1000):
         passed_over.lists(f"a.x{number}")
-    counts = passed_over.counts["other_ending"]
+    counts = counts_of(passed_over.table())["other_ending"]
     assert len(counts) == 101
     assert counts["others"] == 900
 
@@ -88,7 +154,7 @@ def test_patterns_exclude_names_anywhere_and_paths_from_the_source_on(
     archive = write_tar(tmp_path / "a.tar", dict.fromkeys(names, b"x"))
     members = list_photos([archive], exclude=patterns).photos["uri"].to_pylist()
     assert members == [f"tar://{name}::{archive}" for name in expected]
-    excluded = list_photos([folder], exclude=patterns).passed_over.get("excluded", {})
+    excluded = counts_of(list_photos([folder], exclude=patterns).passed_over).get("excluded", {})
     assert sum(excluded.values()) == len(names) - len(expected)
     store = fsspec.filesystem("memory")
     for name in names:
@@ -110,7 +176,7 @@ def test_thumbnails_and_bins_are_excluded_unless_they_are_named(tmp_path: Path) 
         "Pictures.photoslibrary/originals/1/f.jpeg",
         "a.jpg",
     ]
-    assert listing.passed_over == {
+    assert counts_of(listing.passed_over) == {
         "excluded": {
             "#recycle": 1,
             "$RECYCLE.BIN": 1,
@@ -185,7 +251,7 @@ def test_a_pattern_takes_the_archives_that_it_matches(tmp_path: Path) -> None:
     assert listing.photos["uri"].to_pylist() == [
         f"tar://{number}.jpg::{tmp_path}/{number}.tar" for number in (1, 2)
     ]
-    assert listing.passed_over == {"other_ending": {".txt": 2}}
+    assert counts_of(listing.passed_over) == {"other_ending": {".txt": 2}}
     assert listing.roots == ()
 
 
@@ -196,11 +262,13 @@ def test_tars_written_one_behind_the_other_are_read_to_the_end(tmp_path: Path) -
     assert listing.photos["uri"].to_pylist() == [
         f"tar://{number}.jpg::{tmp_path}/all.tar" for number in range(3)
     ]
-    assert listing.passed_over == {}
+    assert counts_of(listing.passed_over) == {}
     (tmp_path / "rest.tar").write_bytes(parts[0] + b"something else" * 100)
     listing = list_photos([tmp_path / "rest.tar"])
     assert len(listing.photos) == 1
-    assert listing.passed_over == {"archive_end": {"followed by bytes that are no member": 1}}
+    assert counts_of(listing.passed_over) == {
+        "archive_end": {"followed by bytes that are no member": 1}
+    }
 
 
 def test_a_tar_without_an_end_mark_is_read_and_its_missing_photos_have_not_vanished(
@@ -210,7 +278,7 @@ def test_a_tar_without_an_end_mark_is_read_and_its_missing_photos_have_not_vanis
     path.write_bytes(path.read_bytes()[:1024])
     listing = list_photos([path])
     assert listing.photos["uri"].to_pylist() == [f"tar://1.jpg::{path}"]
-    assert listing.passed_over == {"archive_end": {"end mark missing": 1}}
+    assert counts_of(listing.passed_over) == {"archive_end": {"end mark missing": 1}}
     assert listing.covers(pa.array([f"tar://2.jpg::{path}"])).to_pylist() == [False]
 
 
@@ -229,7 +297,7 @@ def test_links_to_photos_in_archives_are_counted(tmp_path: Path) -> None:
     for name, count in (("a.tar", 2), ("a.zip", 1)):
         listing = list_photos([tmp_path / name])
         assert len(listing.photos) == 1
-        assert listing.passed_over == {"link": {"photos": count}}
+        assert counts_of(listing.passed_over) == {"link": {"photos": count}}
     touch(tmp_path / "folder", ".x")
     (tmp_path / "folder" / "link").symlink_to(tmp_path)
     with pytest.raises(WrongUsageError, match="1 link is not followed"):

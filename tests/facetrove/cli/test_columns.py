@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from faces.dataset.columns import ListColumn
+from facetrove.cli.columns import _alike
 from facetrove.cli.csv_text import as_csv
+from facetrove.cli.terminal import show_first
 from tests.support.command import ONE_WORKER, require_message, run_facetrove
 
 
@@ -27,6 +30,20 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, demo_photos: Path) -> Pat
     assert finished.returncode == 0, finished.stderr
     assert "1 photo at several places with different values of person" in finished.stdout
     return folder
+
+
+def test_columns_that_mean_one_are_told_as_lists_are_read() -> None:
+    names = ("Caf\u00e9", "cafe\u0301", "album", "STRASSE", "stra\u00dfe ")
+    found = [ListColumn(name, "string", 1, 1) for name in names]
+    assert _alike(found) == [("Caf\u00e9", "cafe\u0301"), ("STRASSE", "stra\u00dfe ")]
+
+
+@pytest.mark.parametrize(("limit", "last"), [(1, ["2 more"]), (3, []), (5, [])])
+def test_the_first_of_many_items_are_printed(
+    capsys: pytest.CaptureFixture[str], limit: int, last: list[str]
+) -> None:
+    show_first("abc", str.upper, limit, rest=lambda count: f"{count} more")
+    assert capsys.readouterr().out.splitlines() == [*"ABC"[:limit], *last]
 
 
 @pytest.mark.slow

@@ -238,6 +238,28 @@ def test_what_is_passed_over_is_counted_in_the_summary_and_by_info(
         "hidden": {"photos": 1},
         "other_ending": {".mp4": 1, ".nef": 2},
     }
+    names = ["archive\t.zip\told.zip", "excluded\t@eaDir\t@eaDir/coffee.png"]
+    names += ["excluded\tsmall_*\tsmall_1.jpg", "hidden\tphotos\t.b.jpg"]
+    names += [f"other_ending\t{name}" for name in (".mp4\tfilm.mp4", ".nef\t1.nef", ".nef\t2.NEF")]
+    asked = ("info", dataset, "--list", "passed-over")
+    rows = [dict(zip(("kind", "label", "uri"), line.split("\t"), strict=True)) for line in names]
+    rows = [{**row, "uri": f"{photos}/{row['uri']}"} for row in rows]
+    listed = ["\t".join(row.values()) for row in rows]
+    assert run_facetrove(*asked).stdout.splitlines() == listed
+    assert json.loads(run_facetrove(*asked, "--json").stdout) == {
+        "dataset": str(dataset),
+        "passed_over": rows,
+    }
+    assert run_facetrove(*asked, "--csv").stdout.splitlines()[:2] == [
+        "kind,label,uri",
+        f"archive,.zip,{photos}/old.zip",
+    ]
+    # A run that finds nothing new replaces the names, and info counts what they name.
+    (photos / "old.zip").unlink()
+    again = run_facetrove("embed", photos, dataset, "--exclude", "small_*", *ONE_WORKER).stdout
+    assert "nothing is new" in again
+    assert run_facetrove("info", dataset).stdout.splitlines()[-3:] == [said[0], *said[2:]]
+    assert run_facetrove(*asked).stdout.splitlines() == listed[1:]
 
 
 def test_photos_that_are_excluded_now_are_dropped_on_request(
@@ -268,14 +290,16 @@ def test_a_folder_without_photos_keeps_its_rows_until_they_are_to_be_dropped(
     assert finished.returncode == 0
     assert f"1 photo below {photos}/2020, where no photo is now, kept" in finished.stdout
     assert finished.stdout.splitlines()[-1].endswith("of 9 photos")
-    require_message(
-        *("embed", photos, dataset, "--drop-below", photos / "2019"),
-        exit_code=2,
-        says=[f"{photos}/2019 has photos, so nothing is dropped"],
-    )
+    assert f"(`facetrove drop {dataset} --below {photos}/2020` removes them)" in finished.stdout
+    kept = run_facetrove("embed", photos, dataset, "--drop-below", photos / "2019")
+    assert kept.stdout.splitlines()[-1].endswith("of 9 photos")
+    # `embed --drop-below` is the earlier name of `drop --below`.
+    again = shutil.copytree(dataset, tmp_path / "again")
     dropped = run_facetrove("embed", photos, dataset, "--drop-below", photos / "2020")
     assert "dropped 1 photo" in dropped.stdout
     assert dropped.stdout.splitlines()[-1].endswith("of 8 photos")
+    dropped = run_facetrove("drop", again, "--below", photos / "2020", "--yes")
+    assert "dropped 1 photo" in dropped.stdout
 
 
 @pytest.mark.slow
