@@ -1,4 +1,4 @@
-"""Exact search among embeddings, memory-mapped or not: FAISS compares each probe with every row."""
+"""Exact search among embeddings, memory-mapped or not: each probe is compared with every row."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ BLOCK_ROWS = 1 << 16
 FEW_PROBES = 20
 """From this many probes on, FAISS compares by matrix multiplication, for which the rows that a mask
 selects must be copied together; with fewer probes it compares row by row."""
+
+FEW_PRODUCTS = 1 << 20
+"""Up to this many pairs of a probe and a row are compared by NumPy, in a millisecond or two: FAISS
+would take longer to be loaded, and to start its threads."""
 
 GATHERED_ROWS = 4096
 """Up to this many rows of a single probe are compared by NumPy. FAISS would start threads, and
@@ -35,11 +39,13 @@ def nearest_rows(
 
     Returns:
         (p, k) similarities, descending, and (p, k) rows. Where fewer than k rows may be found,
-        they are padded with -inf and -1.
+        they are padded with -inf and -1. Similarities may be NaN where an embedding is.
     """
     if len(probes) == 0 or len(vectors) == 0:
         shape = (len(probes), k)
         return np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
+    if len(probes) * len(vectors) <= FEW_PRODUCTS:
+        return _nearest_by_numpy(vectors, probes, k, mask)
     if mask is not None and len(probes) < FEW_PROBES:
         return _nearest_one_by_one(vectors, probes, k, mask)
     heap = faiss.ResultHeap(len(probes), k, keep_max=True)
@@ -52,6 +58,30 @@ def nearest_rows(
     heap.finalize()
     similarities, rows = np.asarray(heap.D), np.asarray(heap.I, dtype=np.int64)
     similarities[rows < 0] = -np.inf
+    return similarities, rows
+
+
+def _nearest_by_numpy(
+    vectors: Vectors, probes: Vectors, k: int, mask: RowMask | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Find the nearest rows without FAISS; of rows that are equally similar, the first ones."""
+    selected = None if mask is None else np.flatnonzero(mask.rows)
+    some = vectors if selected is None else vectors[selected]
+    similarities = np.full((len(probes), k), -np.inf, np.float32)
+    rows = np.full((len(probes), k), -1, np.int64)
+    kept = min(k, len(some))
+    if kept == 0:
+        return similarities, rows
+    for number, products in enumerate(probes @ some.T):
+        if np.isnan(products).any():
+            similarities[number] = np.nan  # the embeddings are corrupt
+            continue
+        least = np.partition(products, len(some) - kept)[len(some) - kept]
+        above, ties = np.flatnonzero(products > least), np.flatnonzero(products == least)
+        best = np.sort(np.concatenate([above, ties[: kept - len(above)]]))
+        best = best[np.argsort(-products[best], kind="stable")]
+        similarities[number, : len(best)] = products[best]
+        rows[number, : len(best)] = best if selected is None else selected[best]
     return similarities, rows
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -222,13 +223,19 @@ def add(index: faiss.Index, vectors: Vectors) -> Iterator[int]:
         yield int(index.ntotal)
 
 
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
+"""Where the driver of NVIDIA's cards answers, on Linux and in Windows' Linux."""
+
+
 def use_gpu(device: Device) -> bool:
     """Return whether to use a GPU: yes for `cuda`, and for `auto` if FAISS sees one.
 
     Raises:
         WrongUsageError: `device` is `cuda` and FAISS sees no GPU.
     """
-    gpus = 0 if device == "cpu" else int(faiss.get_num_gpus())
+    if device == "cpu" or (device == "auto" and not any(map(os.path.exists, _GPU_DRIVERS))):
+        return False  # without FAISS, which takes long to load
+    gpus = int(faiss.get_num_gpus())
     if device == "cuda" and gpus == 0:
         raise WrongUsageError("FAISS sees no GPU here; leave --device out, or give cpu")
     return gpus > 0

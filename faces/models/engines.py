@@ -6,8 +6,10 @@ on it, so that a process loads only the engines that it uses.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +19,17 @@ from numpy.typing import NDArray
 from faces.core.environment import loading_libraries
 from faces.core.errors import WrongUsageError, first_line
 from faces.core.settings import ModelDevice
+from faces.models.compiled import CompiledFile
 from faces.models.placement import PROVIDERS, Placement
 from faces.photos.opencv import cv2
+
+_log = logging.getLogger(__name__)
+
+_NOT_IMPORTED = (
+    "openvino_telemetry",  # reports OpenVINO's use over the internet
+    "openvino.tools.ovc",  # the converter of models, half of the time of the import
+)
+"""Modules that OpenVINO imports if it can, and that we do not need."""
 
 Batch = NDArray[np.float32]
 """Float32 input or output of a network, whose first axis runs over the batch."""
@@ -40,20 +51,28 @@ class Network(Protocol):
 
 
 def _openvino() -> Any:
-    """Import OpenVINO without its telemetry.
-
-    OpenVINO reports its use over the internet, unless it cannot import the package that does so.
-    """
-    absent = "openvino_telemetry" not in sys.modules
-    if absent:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    """Import OpenVINO without `_NOT_IMPORTED`, which it goes without if they cannot be imported."""
+    absent = [name for name in _NOT_IMPORTED if name not in sys.modules]
+    is_first = "openvino" not in sys.modules
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         with loading_libraries():
             import openvino
     finally:
-        if absent:
-            sys.modules.pop("openvino_telemetry", None)
+        for name in absent:
+            sys.modules.pop(name, None)
+    if is_first and not hasattr(openvino, "convert_model"):
+        openvino.__getattr__ = _converter
     return openvino
+
+
+def _converter(name: str) -> Any:
+    """Import OpenVINO's converter of models when another program asks the package for it."""
+    if name != "convert_model":
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+    from openvino.tools.ovc import convert_model
+
+    return convert_model
 
 
 def _onnxruntime() -> Any:
@@ -61,6 +80,15 @@ def _onnxruntime() -> Any:
     with loading_libraries():
         import onnxruntime
     return onnxruntime
+
+
+def _imported(core: Any, content: bytes, settings: dict[str, object]) -> Any:
+    """Return a network that was compiled before; None if OpenVINO cannot use it here."""
+    try:
+        return core.import_model(content, "CPU", settings)
+    except RuntimeError as error:
+        _log.info("a compiled network cannot be used: %s", first_line(error))
+        return None
 
 
 class OpenVinoNetwork:
@@ -71,11 +99,12 @@ class OpenVinoNetwork:
     Args:
         path: path of the ONNX file.
         threads: number of CPU cores to use.
+        compiled: where the compiled network is kept; None: nowhere.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    def __init__(self, path: Path, *, threads: int, compiled: CompiledFile | None = None) -> None:
         openvino = _openvino()
-        settings = {
+        settings: dict[str, object] = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # With pinning, the threads of all worker processes would share the first cores.
@@ -84,10 +113,17 @@ class OpenVinoNetwork:
             # embeddings by far more than any two engines differ.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        core = openvino.Core()
-        model = core.read_model(str(path))
-        self._outputs = [output.any_name for output in model.outputs]
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        core, version = openvino.Core(), openvino.get_version()
+        content = None if compiled is None else compiled.read(version, settings)
+        network = None if content is None else _imported(core, content, settings)
+        if network is None:
+            network = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            if compiled is not None:
+                exported = BytesIO()
+                network.export_model(exported)
+                compiled.write(exported.getvalue(), version, settings)
+        self._outputs = [output.any_name for output in network.outputs]
+        self._request = network.create_infer_request()
         self._in_use = threading.Lock()  # a request serves one thread at a time
 
     def run(self, batch: Batch) -> dict[str, Batch]:

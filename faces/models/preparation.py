@@ -94,6 +94,7 @@ def prepare(source: NetworkSource, placement: Placement = Placement("cpu")) -> P
         )
     return PreparedNetwork(
         path,
+        record.sha256,
         "openvino" if placement.device == "openvino" else record.engine,
         placement,
         record.one_at_a_time,
@@ -308,7 +309,9 @@ def _try_device(
     """
     path = record_path.with_suffix(".onnx")
     sample = source.sample()
-    on_cpu = PreparedNetwork(path, record.engine, Placement("cpu"), record.one_at_a_time, {})
+    on_cpu = PreparedNetwork(
+        path, record.sha256, record.engine, Placement("cpu"), record.one_at_a_time, {}
+    )
     on_device = replace(on_cpu, placement=placement)
     expected = [on_cpu.open(threads=1).run(sample)]
     half = placement.precision == "fp16"

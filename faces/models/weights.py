@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from faces.core.documents import Duration, parse
 from faces.core.errors import ModelUnavailableError, cause_of
 from faces.core.machine import anyone_may_write, cache_dir
+from faces.models.compiled import CompiledFile
 from faces.models.downloads import PackageArchive, PinnedFile, fetch
-from faces.models.engines import ENGINES, Batch, Network, OneAtATime, OnnxRuntimeNetwork
+from faces.models.engines import Batch, Network, OneAtATime, OnnxRuntimeNetwork, OpenVinoNetwork
 from faces.models.placement import PROVIDERS, Placement
 from faces.photos.opencv import cv2
 
@@ -107,6 +108,7 @@ class PreparedNetwork:
 
     Attributes:
         path: path of the prepared ONNX file.
+        digest: hexadecimal sha256 of that file.
         engine: name in `ENGINES` of the engine to use on a CPU: OpenVINO if the device is
             "openvino", otherwise the fastest engine on this machine.
         placement: device and precision that the network runs with; the device is not "auto".
@@ -116,6 +118,7 @@ class PreparedNetwork:
     """
 
     path: Path
+    digest: str
     engine: str
     placement: Placement
     one_at_a_time: bool
@@ -126,8 +129,11 @@ class PreparedNetwork:
         network: Network
         if self.placement.device in PROVIDERS:
             network = OnnxRuntimeNetwork(self.path, threads=threads, placement=self.placement)
+        elif self.engine == "openvino":
+            compiled = CompiledFile(self.path, self.digest)
+            network = OpenVinoNetwork(self.path, threads=threads, compiled=compiled)
         else:
-            network = ENGINES[self.engine](self.path, threads=threads)
+            network = OnnxRuntimeNetwork(self.path, threads=threads)
         return OneAtATime(network) if self.one_at_a_time else network
 
     def __str__(self) -> str:
