@@ -17,6 +17,7 @@ from faces.dataset.schema import read_table
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.photos.metadata import TAKEN, column_key, column_name, is_reserved, spelled_as
+from faces.photos.uris import is_unicode
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def rename_column(
 
     If the dataset has both columns, they become one, unless both have values for a photo that
     differ. Where the names differ only in upper and lower case, that of `new_name` counts there.
-    Indexes follow as after
-    `remove_column`. If this is stopped at any point, the same call finishes it.
+    Indexes follow as after `remove_column`. If this is stopped at any point, the same call finishes
+    it.
 
     Args:
         dataset: path of the dataset's folder.
@@ -113,13 +114,15 @@ def rename_column(
 
     Raises:
         WrongUsageError: there is no dataset at that path, it has no such column, or the new name is
-            taken or reserved.
+            taken, reserved or no valid Unicode.
         CorruptFileError: a file of the dataset is corrupt.
         BusyError: another process is writing the dataset.
     """
     opened = Dataset.open(dataset)
     metadata, new_name = opened.metadata, column_name(new_name)
     name = _existing(opened, name)
+    if not is_unicode(new_name):
+        raise WrongUsageError(f"{new_name!r} is no valid Unicode; choose another name")
     if not new_name or is_reserved(new_name):
         raise WrongUsageError(
             f"{new_name!r} is a name that is reserved for a column of datasets; choose another"

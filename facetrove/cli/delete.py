@@ -176,13 +176,11 @@ def delete(
 
 def _no_match(dataset: Path, photos: tuple[str, ...], indexes: tuple[Path, ...]) -> str:
     """Return the message of a deletion that matches no face."""
-    where = "it" if not indexes else "it and the indexes named"
+    they = "it holds" if not indexes else "it and the indexes named hold"
     hint = "look at the filter with `facetrove search INDEX PHOTO --where FILTER`"
     if photos:
         hint = "name photos by the paths that `facetrove search --json` prints"
-    return (
-        f"no face of {dataset} matches, so nothing was deleted; {where} hold no such face; {hint}"
-    )
+    return f"no face of {dataset} matches, so nothing was deleted; {they} no such face; {hint}"
 
 
 def _show_contradictions(plan: ft.DeletionPlan) -> None:

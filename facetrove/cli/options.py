@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import click
 
 from faces.core.errors import WrongUsageError
+from faces.photos.uris import is_unicode
 
 CommandFunction = Callable[..., None]
 Decorator = Callable[[CommandFunction], CommandFunction]
@@ -47,11 +48,13 @@ def renamed_columns(
     """Split pairs OLD=NEW of column names.
 
     Raises:
-        click.BadParameter: a pair has no `=`, or one of its names is empty.
+        click.BadParameter: a pair has no `=`, or one of its names is empty or no valid Unicode.
     """
     names = dict(pair.partition("=")[::2] for pair in pairs)
     if not all(old and new for old, new in names.items()):
         raise click.BadParameter("write it as OLD=NEW, the column's name and its new one")
+    if not all(map(is_unicode, names.values())):
+        raise click.BadParameter("the new name is no valid Unicode; choose another")
     return names
 
 

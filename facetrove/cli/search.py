@@ -136,7 +136,8 @@ def search(
         return
     shown = _Shown.of(searcher, query, columns=columns, as_json=as_json)
     if face is not None:
-        answers = _search_face(searcher, face, query, shown)
+        matches = searcher.search_face(face, **vars(query))
+        answers = _Answers([matches], partial(_show_matches, matches, face, shown))
     elif together:
         answers = _search_together(searcher, photos, probe_faces, query, shown)
     else:
@@ -165,11 +166,6 @@ class _Answers(NamedTuple):
     lists: Sequence[CandidateList]
     show: Callable[[], None]
     probes: Sequence[Probe] = ()
-
-
-def _search_face(searcher: FaceSearcher, face: str, query: Query, shown: _Shown) -> _Answers:
-    matches = searcher.search_face(face, **vars(query))
-    return _Answers([matches], partial(_show_matches, matches, face, shown))
 
 
 def _search_together(

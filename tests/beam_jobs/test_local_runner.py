@@ -201,7 +201,7 @@ second = threading.Thread(target=run, args=(folder / "2", folder / "end", dies),
 second.start()
 first.join()
 (folder / "end").touch()
-second.join(30)
+second.join(100)
 print("both", second.is_alive(), (logger.level, threading.excepthook) == before)
 """
 
@@ -220,7 +220,7 @@ def test_two_jobs_of_one_process_do_not_disturb_each_other(
         [sys.executable, script, tmp_path, end],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert "Exception in thread" not in finished.stderr

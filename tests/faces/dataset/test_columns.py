@@ -93,10 +93,14 @@ def test_a_renamed_column_keeps_its_values(collection: Collection) -> None:
     assert people(collection.path) == before
 
 
-@pytest.mark.parametrize("new", ["year", "YEAR", "place", "score", "uri", "facetrove_x", " "])
+@pytest.mark.parametrize(
+    "new", ["year", "YEAR", "place", "score", "uri", "facetrove_x", " ", "\udcff"]
+)
 def test_a_name_that_is_taken_or_reserved_is_refused(collection: Collection, new: str) -> None:
     with_column(collection.path, "place", {"/a/1.jpg": "Rome"})
-    with pytest.raises(WrongUsageError, match=r"already with other values; rem|is reserved"):
+    with pytest.raises(
+        WrongUsageError, match=r"already with other values; rem|is reserved|Unicode"
+    ):
         rename_column(collection.path, "person", new)
 
 

@@ -88,6 +88,8 @@ def test_columns_are_listed_renamed_and_removed(labelled: Path, tmp_path: Path) 
     removed = run_facetrove("columns", dataset, "--remove", "=album", "--yes")
     assert removed.returncode == 0 and "=Album" not in removed.stdout
     assert "who" in run_facetrove("columns", dataset, "--rename", "person=who").stdout
+    refused = run_facetrove("columns", dataset, "--rename", "who=\udcff")
+    assert refused.returncode == 2 and "no valid Unicode" in refused.stderr
     require_message(
         *("columns", dataset, "--remove", "person", "--yes"), exit_code=2, says=["it has who"]
     )
