@@ -41,9 +41,9 @@ from indexer.manifest import read_current
     "listed",
     type=click.Choice(list(LISTS)),
     help="List these photos of a dataset by name: rejected with the reasons, without a face, whose "
-    "faces were deleted, of the same content, whose files are gone, whose files or disks cannot be "
-    "reached, or labelled differently at several places; or name what the last run passed over, "
-    "with its kind and its ending or pattern.",
+    "faces were deleted, of the same content, read in part, whose files are gone, whose files or "
+    "disks cannot be reached, or labelled differently at several places; or name what the last run "
+    "passed over, with its kind and its ending or pattern.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print the list of --list as CSV.")
 @json_option
