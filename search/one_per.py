@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.dataset.picture_hash import NUM_BITS, same_pictures, unpack_hashes
+from faces.dataset.picture_hash import PackedHashes, packed_hashes, same_pictures
 from indexer.faces_file import PICTURE_HASH
 from indexer.snapshot import Snapshot
 
@@ -38,7 +38,7 @@ def first_of_each(
         one_per: `photo` or `person`. A face without a person is always yielded.
     """
     seen: set[str] = set()
-    pictures = np.zeros((0, NUM_BITS), np.float32)
+    pictures = packed_hashes([])
     for start in range(0, len(positions), BLOCK_FACES):
         some = positions[start : start + BLOCK_FACES]
         firsts = _unseen(snapshot.values(GROUP_COLUMN[one_per], some), seen)
@@ -61,23 +61,23 @@ def _unseen(groups: Sequence[str | None], seen: set[str]) -> list[int]:
 
 
 def _new_pictures(
-    numbers: list[int], stored: Sequence[bytes | None], before: NDArray[np.float32]
-) -> tuple[list[int], NDArray[np.float32]]:
+    numbers: list[int], stored: Sequence[bytes | None], before: PackedHashes
+) -> tuple[list[int], PackedHashes]:
     """Return the numbers of photos that show a picture for the first time, and their hashes.
 
     Args:
         numbers: numbers of n photos, in the order of the answer.
         stored: n hashes; None where there is none, so that the photo counts as a picture of its
             own.
-        before: (m, `NUM_BITS`) hashes of earlier pictures.
+        before: hashes of m earlier pictures.
     """
     hashed = [row for row, one in enumerate(stored) if one is not None]
-    hashes = unpack_hashes([one for one in stored if one is not None])
+    hashes = packed_hashes([one for one in stored if one is not None])
     is_known = np.asarray(same_pictures(hashes, before).any(axis=1))
-    same = same_pictures(hashes, hashes)
-    for row in range(len(hashed)):
-        earlier = same[row, :row] & ~is_known[:row]
-        is_known[row] |= earlier.any()
+    # Only rows that are the same as an earlier one of this block need a closer look, in order.
+    same = np.tril(same_pictures(hashes, hashes), -1)
+    for row in np.flatnonzero(same.any(axis=1)).tolist():
+        is_known[row] |= (same[row] & ~is_known).any()
     copies = {hashed[row] for row in np.flatnonzero(is_known).tolist()}
     kept = [number for row, number in enumerate(numbers) if row not in copies]
     return kept, hashes[~is_known]

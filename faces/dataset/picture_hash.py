@@ -24,6 +24,9 @@ from faces.core.errors import CorruptFileError
 Hashes = NDArray[np.float32]
 """(n, `NUM_BITS`) float32: 1 brighter, -1 darker, 0 not compared."""
 
+PackedHashes = NDArray[np.uint64]
+"""(n, 16) uint64: the bits of stored hashes, those of each half filled up to whole words."""
+
 GRID = 16
 """Number of cells along each side of the hashed part of a photo."""
 
@@ -36,6 +39,9 @@ NUM_BITS = 2 * GRID * (GRID - 1)
 
 HASH_BYTES = 2 * NUM_BITS // 8
 """Length of a stored hash: a bit for each pair that is compared, then a bit for brighter."""
+
+_HALF_WORDS = -(-HASH_BYTES // 2 // 8)
+"""Number of words of 64 bits that hold half a hash."""
 
 MIN_DIFFERENCE, MIN_OF_MEDIAN = 1.0, 0.3
 """Minimum difference between two cells that are compared: in grey levels of 256, and as a share of
@@ -143,17 +149,32 @@ def num_compared(hashes: Hashes) -> NDArray[np.int64]:
     return np.asarray(np.count_nonzero(hashes, axis=1), np.int64)
 
 
-def same_pictures(hashes: Hashes, others: Hashes) -> NDArray[np.bool_]:
+def packed_hashes(stored: Sequence[bytes]) -> PackedHashes:
+    """Return n stored hashes, each of `HASH_BYTES` bytes, for `same_pictures`."""
+    halves = np.frombuffer(b"".join(stored), np.uint8).reshape(len(stored), 2, HASH_BYTES // 2)
+    words = np.zeros((len(stored), 2, 8 * _HALF_WORDS), np.uint8)
+    words[:, :, : HASH_BYTES // 2] = halves
+    return words.reshape(len(stored), 16 * _HALF_WORDS).view(np.uint64)
+
+
+def same_pictures(hashes: PackedHashes, others: PackedHashes) -> NDArray[np.bool_]:
     """Return which hashed photos show the same picture as others, in whatever size: (n, m) bool.
 
-    Hashes that compare fewer than `MIN_BITS` pairs in common do not tell, and are not the same.
+    Hashes that compare fewer than `MIN_BITS` pairs in common do not tell, and are not the same. The
+    bits are counted, as products of small matrices would wait for threads.
 
     Args:
-        hashes: (n, `NUM_BITS`), from `unpack_hashes`.
-        others: (m, `NUM_BITS`), likewise.
+        hashes: (n, w) uint64, from `packed_hashes`.
+        others: (m, w) uint64, likewise.
     """
-    compared = np.abs(hashes) @ np.abs(others).T
-    agreement = hashes @ others.T
+    shape = (len(hashes), len(others))
+    compared, differing = np.zeros(shape, np.int16), np.zeros(shape, np.int16)
+    for word in range(_HALF_WORDS):
+        both = hashes[:, None, word] & others[None, :, word]
+        brighter = hashes[:, None, _HALF_WORDS + word] ^ others[None, :, _HALF_WORDS + word]
+        compared += np.bitwise_count(both)
+        differing += np.bitwise_count(both & brighter)
+    agreement = compared - 2 * differing
     return np.asarray((compared >= MIN_BITS) & (agreement >= SAME_PICTURE * compared))
 
 

@@ -23,6 +23,7 @@ from faces.dataset.layout import (
     FOLDERS,
     HEADER_FILE,
     PART_KINDS,
+    PASSED_OVER_FILE,
     RUNS_DIR,
     committed_parts,
     could_become_dataset,
@@ -211,7 +212,8 @@ def _begin_run(path: Path, settings: DatasetSettings) -> str:
     latest = max((int(name.split("-")[1]) for name in committed_parts(folder)), default=0)
     run = f"part-{latest + 1:06d}-{uuid4().hex[:8]}"
     write_header(path, settings, run)
-    folder.remove_temporary_files(of=HEADER_FILE)
+    for name in (HEADER_FILE, PASSED_OVER_FILE):
+        folder.remove_temporary_files(of=name)
     folder.remove_temporary_files(RUNS_DIR)
     clear_leftovers(path)
     committed = committed_parts(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,9 @@ from indexer.manifest import read_current
     "listed",
     type=click.Choice(list(LISTS)),
     help="List these photos of a dataset by name: rejected with the reasons, without a face, whose "
-    "faces were deleted, of the same content, whose files are gone, whose files or disks cannot be "
-    "reached, or labelled differently at several places; or name what the last run passed over, "
-    "with its kind and its ending or pattern.",
+    "faces were deleted, of the same content, read in part, whose files are gone, whose files or "
+    "disks cannot be reached, or labelled differently at several places; or name what the last run "
+    "passed over, with its kind and its ending or pattern.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print the list of --list as CSV.")
 @json_option
@@ -85,13 +86,15 @@ def info(
 
 def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
     """Print a dataset's counts, models, limits, metadata columns and last run."""
-    counts, runs = dataset.counts(), dataset.runs()
+    counts, runs, names = dataset.counts(), dataset.runs(), dataset.passed_over()
+    passed_over = _passed_over(runs) if names is None else counts_of(names)
     if as_json:
         document = {
             "dataset": str(dataset.path),
             **asdict(counts),
             **dataset.settings.to_json(),
             "runs": runs,
+            "passed_over": passed_over,
         }
         print_json(document)
         return
@@ -111,8 +114,7 @@ def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
         click.echo("no run has finished yet")
         return
     click.echo(f"{counted(len(runs), 'run')} finished; the last {_last_run(runs[-1])}")
-    passed_over = dataset.passed_over()
-    show_passed_over(_passed_over(runs[-1]) if passed_over is None else counts_of(passed_over))
+    show_passed_over(passed_over)
 
 
 def _last_run(record: dict[str, Any]) -> str:
@@ -130,12 +132,12 @@ def _last_run(record: dict[str, Any]) -> str:
     return "\n".join(map(printable, text.splitlines()))
 
 
-def _passed_over(record: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Return what a run passed over by its record, which may be of another version, or corrupt."""
+def _passed_over(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Return what the last run passed over by its record, which may be odd; see `_last_run`."""
     try:
-        kinds = record["found"]["passed_over"].items()
+        kinds = runs[-1]["found"]["passed_over"].items()
         return {kind: {name: int(count) for name, count in by.items()} for kind, by in kinds}
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
         return {}
 
 

@@ -26,10 +26,10 @@ ListFormat: TypeAlias = Literal["text", "json", "csv"]
 """How a list is printed: lines with tabs between the values, one JSON document, or CSV."""
 
 
-def _rejected(dataset: Dataset) -> pa.Table:
-    photos = dataset.photos(["reason"])
-    rejected = photos.filter(pc.is_valid(photos["reason"])).select(["reason", "uri"])
-    return rejected.sort_by([("reason", "ascending"), ("uri", "ascending")])
+def _with_value(column: str, dataset: Dataset) -> pa.Table:
+    photos = dataset.photos([column])
+    found = photos.filter(pc.is_valid(photos[column])).select([column, "uri"])
+    return found.sort_by([(column, "ascending"), ("uri", "ascending")])
 
 
 def _of_status(status: PhotoStatus, dataset: Dataset) -> pa.Table:
@@ -61,10 +61,11 @@ def _uris(uris: Sequence[str]) -> pa.Table:
 
 
 LISTS: Mapping[str, Callable[[Dataset], pa.Table]] = {
-    "rejected": _rejected,
+    "rejected": partial(_with_value, "reason"),
     "no-face": partial(_of_status, PhotoStatus.NO_FACE),
     "deleted": partial(_of_status, PhotoStatus.DELETED),
     "copies": _copies,
+    "partly-read": partial(_with_value, "partly_read"),
     "vanished": lambda dataset: _uris(find_missing(dataset.path).vanished),
     "unreachable": lambda dataset: _uris(find_missing(dataset.path).unreachable),
     "contradictory": contradictions,

@@ -243,7 +243,8 @@ def _list_faces(
     elif as_json:
         print_json({"where": query.where, "faces": [face.to_json() for face in faces]})
     else:
-        print_faces(f"{counted(len(faces), 'face')} match the filter", faces, columns or ())
+        verb = "matches" if len(faces) == 1 else "match"
+        print_faces(f"{counted(len(faces), 'face')} {verb} the filter", faces, columns or ())
     quiet = as_json or hand_on.as_csv
     if hand_on.sheet is not None and faces:
         _write_sheet(hand_on.sheet, None, [_Listing(faces, Box(0, 0, 0, 0))], columns, quiet=quiet)

@@ -19,6 +19,7 @@ from faces.dataset.missing import MissingPhotos, drop_photos, find_missing
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.photos.mounts import mount_points
+from facetrove.cli.info_lists import LISTS
 
 ROW = {"num_bytes": 1, "mtime_ns": 1, "num_faces": 0, "status": "no_face", "is_copy": False}
 
@@ -94,6 +95,17 @@ def test_nothing_is_concluded_from_a_disk_that_is_not_mounted(
     # Unless somebody who knows says so.
     assert find_missing(dataset, below_folders=[disk]) == MissingPhotos(names, ())
     assert find_missing(dataset, below_folders=[tmp_path / "dis"]) == MissingPhotos((), names)
+
+
+def test_photos_that_were_read_in_part_are_listed(tmp_path: Path, contract: ModelContract) -> None:
+    dataset = write(tmp_path / "d", contract, {"/1.jpg": None, "/2.jpg": None})
+    settings = DatasetSettings(contract)
+    with DatasetWriter.open(dataset, settings) as writer:
+        rows = [{"uri": "/2.jpg", "partly_read": "cut_short", **ROW}]
+        table = pa.Table.from_pylist(rows, writer.dataset.photo_schema)
+        writer.write_part(writer.part_name(0), table, face_schema(8).empty_table(), {})
+    listed = LISTS["partly-read"](Dataset.open(dataset)).to_pylist()
+    assert listed == [{"partly_read": "cut_short", "uri": "/2.jpg"}]
 
 
 def test_what_is_missing_in_a_place_that_is_named_is_gone(

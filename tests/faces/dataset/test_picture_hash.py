@@ -12,11 +12,13 @@ from faces.dataset.picture_hash import (
     HASH_BYTES,
     MIN_BITS,
     NUM_BITS,
+    SAME_PICTURE,
     WINDOWS,
     box_in_window,
     compare_pictures,
     hash_pictures,
     num_compared,
+    packed_hashes,
     same_pictures,
     unpack_hashes,
 )
@@ -75,18 +77,30 @@ def test_a_picture_is_the_same_in_every_size_and_after_compression() -> None:
     copies.append(np.asarray(PIL.Image.open(stream)))
     boxes = [BOX, NO_BOXES, BOX, BOX]  # the face of one copy was not found
     others = [thumbnail(picture(seed)) for seed in range(1, 30)]
-    (own,) = unpack_hashes(hash_pictures([thumbnail(picture())], [BOX]))[:, None]
-    same = unpack_hashes(hash_pictures([*map(thumbnail, copies)], boxes))
-    different = unpack_hashes(hash_pictures(others, [BOX] * len(others)))
+    own = packed_hashes(hash_pictures([thumbnail(picture())], [BOX]))
+    same = packed_hashes(hash_pictures([*map(thumbnail, copies)], boxes))
+    different = packed_hashes(hash_pictures(others, [BOX] * len(others)))
     assert same_pictures(own, same).tolist() == [[True] * 4]
     assert not same_pictures(own, different).any()
 
 
 def test_hashes_that_have_little_in_common_do_not_make_a_picture_the_same() -> None:
     boxes = [NO_BOXES, np.array([[0, 0, 1, 0.8]], np.float32)]
-    hashes = unpack_hashes(hash_pictures([thumbnail(picture())] * 2, boxes))
-    assert 0 < num_compared(hashes)[1] < MIN_BITS
+    stored = hash_pictures([thumbnail(picture())] * 2, boxes)
+    assert 0 < num_compared(unpack_hashes(stored))[1] < MIN_BITS
+    hashes = packed_hashes(stored)
     assert same_pictures(hashes, hashes).tolist() == [[True, False], [False, False]]
+
+
+def test_counted_bits_are_the_agreement_of_the_hashes() -> None:
+    images = [thumbnail(picture(seed % 7, 200 + 40 * seed)) for seed in range(20)]
+    boxes = [BOX if seed % 2 else NO_BOXES for seed in range(20)]
+    stored = hash_pictures(images, boxes)
+    bits, packed = unpack_hashes(stored), packed_hashes(stored)
+    compared, agreement = np.abs(bits) @ np.abs(bits).T, bits @ bits.T
+    expected = (compared >= MIN_BITS) & (agreement >= SAME_PICTURE * compared)
+    assert same_pictures(packed, packed).tolist() == expected.tolist()
+    assert 20 < expected.sum() < 400
 
 
 def test_a_cropped_copy_agrees_in_the_whole_window_and_says_where_the_face_is() -> None:

@@ -25,6 +25,7 @@ from tests.support.vectors import unit_vectors
 TEMPORARIES = (
     ".dataset.json.1.tmp",
     ".deletions.parquet.1.tmp",
+    ".passed_over.parquet.1.tmp",
     "faces/.part.parquet.1.tmp",
     "photos/.part.parquet.1.tmp",
     "runs/.part.json.1.tmp",
