@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -15,11 +15,14 @@ import pyarrow.compute as pc
 from beam_jobs.job_progress import PROGRESS_INTERVAL_SECONDS
 from beam_jobs.runners.select import Workers, run_pipeline
 from faces.core.arrow_files import read_arrow, write_arrow
+from faces.core.errors import FaceTroveError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.settings import PhotoLimits
 from faces.dataset.crop_cache import CropCache, Crops
 from faces.dataset.cropping import FACE_COLUMNS, cut_crops
 from faces.dataset.store import Dataset
+from faces.models.choice import ModelChoice
+from faces.models.registry import load_detector
 from faces.photos.limited import ReadingRules
 
 SHARD_FACES = 256
@@ -36,12 +39,12 @@ class CutCrops(beam.PTransform):  # type: ignore[misc]  # Beam's classes are unt
 
     Args:
         cache: where the crops are kept, in a folder that all workers can access.
-        limits: limits on photos.
+        dataset: the dataset that the faces are of.
     """
 
-    def __init__(self, cache: CropCache, limits: PhotoLimits) -> None:
+    def __init__(self, cache: CropCache, dataset: Dataset) -> None:
         super().__init__()
-        self._cut = partial(_cut_shard, cache, ReadingRules(limits))
+        self._cut = partial(_cut_shard, cache, dataset)
 
     def expand(self, starts: beam.PCollection) -> beam.PCollection:
         """Apply the transform to a PCollection of first rows."""
@@ -52,13 +55,26 @@ class CutCrops(beam.PTransform):  # type: ignore[misc]  # Beam's classes are unt
         )
 
 
-def _cut_shard(cache: CropCache, rules: ReadingRules, start: int) -> int:
+def _cut_shard(cache: CropCache, dataset: Dataset, start: int) -> int:
     """Cut the crops of one shard, write their file, and return how many there are."""
     work = read_arrow(cache.folder.mapped(_WORK_FILE)).slice(start, SHARD_FACES)
-    cut = list(cut_crops(work, rules))
+    rules = ReadingRules(dataset.limits or PhotoLimits())
+    cut = list(cut_crops(work, rules, reduction_for=reduction_of(dataset)))
     if cut:
         cache.write([face_id for face_id, _ in cut], np.stack([crop for _, crop in cut]))
     return len(cut)
+
+
+def reduction_of(dataset: Dataset) -> Callable[[int], int]:
+    """Return how far the job that made a dataset reduced a photo of a given longer side.
+
+    Where its detector is not here, as that of imported faces may not be, no photo is reduced.
+    """
+    try:
+        choice = ModelChoice.of_contract(dataset.contract)
+        return load_detector(choice, dataset.selection, threads=1).reduction_for
+    except FaceTroveError:
+        return lambda _: 1
 
 
 def cut_missing_crops(
@@ -92,7 +108,7 @@ def cut_missing_crops(
         if len(to_do):
             write_arrow(cache.folder, _WORK_FILE, to_do.combine_chunks())
             shards = "List shards" >> beam.Create(range(0, len(to_do), SHARD_FACES)) | CutCrops(
-                cache, dataset.limits or PhotoLimits()
+                cache, dataset
             )
             chosen = Workers.chosen(workers).at_most(-(-len(to_do) // SHARD_FACES))
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -21,13 +21,18 @@ FACE_COLUMNS = ("face_id", "photo_id", "uri", "also_at", "box", "landmarks")
 
 
 def cut_crops(
-    faces: pa.Table, rules: ReadingRules = ReadingRules()
+    faces: pa.Table,
+    rules: ReadingRules = ReadingRules(),
+    *,
+    reduction_for: Callable[[int], int] = lambda _: 1,
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Cut faces out of their photos by the alignment of the embed job, ArcFace's template.
 
     Args:
         faces: faces with `FACE_COLUMNS`; those of one content stand together.
         rules: rules for reading photos.
+        reduction_for: the detector's function that says how far the job reduces a photo of a given
+            longer side; by default no photo is reduced, which is slower.
 
     Yields:
         The face_id and the (112, 112, 3) uint8 RGB crop of each face whose photo still has the
@@ -40,8 +45,9 @@ def cut_crops(
             for row in found
         ]
         detail = max(ARCFACE_112.pixels_needed(*shape) for shape in shapes)
-        reduction = next((r for r in REDUCTIONS if detail * r <= MAX_ENLARGED), 1)
-        photo = _read([found[0]["uri"], *(found[0]["also_at"] or ())], photo_id, reduction, rules)
+        enough = next((r for r in REDUCTIONS if detail * r <= MAX_ENLARGED), 1)
+        uris = [found[0]["uri"], *(found[0]["also_at"] or ())]
+        photo = _read(uris, photo_id, rules, lambda side: min(enough, reduction_for(side)))  # noqa: B023
         if photo is None:
             continue
         scale = np.float32(photo.reduction)
@@ -49,19 +55,19 @@ def cut_crops(
             yield row["face_id"], ARCFACE_112.crop(photo.image, box / scale, landmarks / scale)
 
 
-def _read(uris: Sequence[str], photo_id: str, reduction: int, rules: ReadingRules) -> Photo | None:
+def _read(
+    uris: Sequence[str], photo_id: str, rules: ReadingRules, reduction_for: Callable[[int], int]
+) -> Photo | None:
     """Decode a photo from the first of its uris that still has the content with this photo_id.
 
     Returns:
-        The photo, reduced no further than by `reduction`; None where no uri has it any more.
+        The photo, reduced as `reduction_for` says; None where no uri has it any more.
     """
     for uri in uris:
         try:
             content = read_limited(uri, rules)
             if hashlib.sha256(content).hexdigest() == photo_id:
-                return decode_limited(
-                    content, limits=rules.limits, reduction_for=lambda _: reduction
-                )
+                return decode_limited(content, limits=rules.limits, reduction_for=reduction_for)
         except PhotoRejectedError:
             continue
     return None

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_jobs.crops import cut_missing_crops
+from beam_jobs.crops import cut_missing_crops, reduction_of
 from faces.core.errors import BusyError, CorruptFileError
 from faces.dataset import crop_cache
 from faces.dataset.crop_cache import CropCache, purge_crops
@@ -43,7 +43,7 @@ def test_embedding_a_crop_gives_the_embedding_of_the_job(
     dataset: Dataset, pipeline: FacePipeline
 ) -> None:
     faces = faces_of(dataset)
-    cut = dict(cut_crops(faces))
+    cut = dict(cut_crops(faces, reduction_for=reduction_of(dataset)))
     assert set(cut) == set(faces["face_id"].to_pylist())
     vectors = pipeline.embedder.embed(np.stack([cut[i] for i in faces["face_id"].to_pylist()]))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -54,7 +54,7 @@ def test_embedding_a_crop_gives_the_embedding_of_the_job(
 def test_crops_are_cut_once_on_workers_and_kept(dataset: Dataset, cached: Path) -> None:
     faces = faces_of(dataset)
     crops = cut_missing_crops(dataset, faces, workers=1)
-    expected = dict(cut_crops(faces))
+    expected = dict(cut_crops(faces, reduction_for=reduction_of(dataset)))
     everything = crops.take(np.arange(len(faces)))
     for face_id, crop in zip(faces["face_id"].to_pylist(), everything, strict=True):
         assert np.array_equal(crop, expected[face_id])
