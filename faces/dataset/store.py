@@ -186,7 +186,11 @@ class Dataset:
         return pa.schema([*metadata, *measured])
 
     def face_name(self, column: str) -> str:
-        """Return the name that a metadata column has among the columns of faces."""
+        """Return the name that a metadata column has among the columns of faces.
+
+        Args:
+            column: the column's name in `metadata`.
+        """
         taken = {field.name for field in measured_fields(self.settings.measured)}
         return f"photo_{column}" if column in taken else column
 

@@ -99,6 +99,16 @@ class ClassifierFile:
             licence=licence,
         )
 
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Tell whether a TOML file says that it describes a classifier."""
+        try:
+            with path.open("rb") as file:
+                found = tomllib.loads(file.read(MAX_FILE_BYTES).decode())
+        except (OSError, ValueError, RecursionError):
+            return False
+        return found.get("kind") == "classifier"
+
     @classmethod
     def read(cls, path: Path) -> ClassifierFile:
         """Read the TOML file of a classifier.

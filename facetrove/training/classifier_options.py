@@ -14,7 +14,7 @@ Architecture = Literal["article", "small"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 
-EPOCHS: dict[Architecture, int] = {"article": 10, "small": 30}
+EPOCHS: dict[Architecture, int] = {"article": 10, "small": 20}
 """Maximum number of epochs where none is given; ten are the article's."""
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,14 @@ from faces.core.errors import ContractMismatchError, WrongUsageError
 from faces.dataset.store import Dataset
 from faces.models.classifier_file import ClassifierFile
 from faces.models.engines import OnnxRuntimeNetwork
-from facetrove.training.card import read_card
+from facetrove.training.card import digests_for_card, read_card, write_card
 from facetrove.training.classifier import train_classifier
 from facetrove.training.classifier_options import ClassifierOptions
 from facetrove.training.options import TrainingOptions
-from tests.support.command import facetrove_command
-from tests.support.training import drawn_dataset, needs_keras
+from indexer.delete import delete_faces
+from tests.facetrove.training.test_card import CARD
+from tests.support.command import facetrove_command, run_facetrove
+from tests.support.training import drawn_dataset, needs_keras, write_classifier
 
 OPTIONS = ClassifierOptions(architecture="article", augment=False, min_class=4, batch_size=16)
 TRAINING = TrainingOptions(epochs=6, threads=1)
@@ -80,6 +84,7 @@ def test_a_classifier_learns_what_can_be_seen_and_writes_what_describes_it(
 
 @needs_keras
 @pytest.mark.slow
+@pytest.mark.lasting
 def test_the_same_seed_gives_the_same_file_also_after_a_kill(dataset: Path, tmp_path: Path) -> None:
     options = ClassifierOptions(architecture="small", min_class=4, batch_size=32)
     script = (
@@ -141,6 +146,23 @@ def test_without_keras_nothing_is_read(
     monkeypatch.setattr("facetrove.training.requirements.find_spec", lambda _: None)
     with pytest.raises(WrongUsageError, match="training needs keras"):
         train_classifier(tmp_path / "nothing", tmp_path / "m.toml", label="camera")
+
+
+def test_models_says_what_a_classifier_is_and_how_many_of_its_faces_were_deleted(
+    dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset, tmp_path / "d")
+    opened = Dataset.open(tmp_path / "d")
+    path = write_classifier(tmp_path, opened.contract)
+    ids = opened.faces(["face_id"]).to_arrow()["face_id"]
+    write_card(path, replace(CARD, face_digests=digests_for_card(ids)))
+    delete_faces(opened.path, [], faces=[ids[0].as_py(), ids[1].as_py()])
+    done = run_facetrove("models", path, "--dataset", opened.path)
+    assert done.returncode == 0, done.stderr
+    assert "mood (classifier), ready" in done.stdout and "down, up" in done.stdout
+    assert "trained on  90 faces, 2 of them deleted since" in done.stdout
+    without = run_facetrove("models", "--dataset", opened.path)
+    assert without.returncode == 2 and "name its file" in without.stderr
 
 
 @needs_keras
