@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--arms", nargs="+", default=["article/none/plain", "small/logits/augmented"]
     )
     parser.add_argument("--baseline", default="article/none/plain")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(NUM_FOLDS)))
     parser.add_argument("--work", type=Path, default=Path("training-work"))
     parser.add_argument("--threads", type=int, default=available_threads())
     asked = parser.parse_args(argv)
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         min_class=30,
     )
     print({name: int(n) for name, n in zip(faces.names, np.bincount(faces.classes), strict=True)})
-    answers = {arm: _answers(faces, arm, asked.work, asked.threads) for arm in asked.arms}
+    answers = {arm: _answers(faces, arm, asked) for arm in asked.arms}
     for arm, given in answers.items():
         for probe, found in given.items():
             print(arm, probe, _figures(faces, found, answers.get(asked.baseline, {}).get("none")))
@@ -94,17 +95,17 @@ def _figures(
     return text
 
 
-def _answers(faces: LabelledDataset, arm: str, work: Path, threads: int) -> Answers:
-    """Return what an arm said of every face when its person was held out."""
+def _answers(faces: LabelledDataset, arm: str, asked: argparse.Namespace) -> Answers:
+    """Return what an arm said of every face when its person was held out; -1 for other folds."""
     folds = folds_by_person(faces.people, faces.classes, NUM_FOLDS, seed=0)
     answers = {probe: np.full(len(faces), -1) for probe in PROBES}
-    for fold in range(NUM_FOLDS):
-        path = work / f"{arm.replace('/', '-')}-{fold}.json"
+    for fold in asked.folds:
+        path = asked.work / f"{arm.replace('/', '-')}-{fold}.json"
         held_out = np.flatnonzero(folds == fold)
         if not path.exists():
             started = time.process_time(), time.monotonic()
             path.write_text(
-                json.dumps(_fold(faces, arm, np.flatnonzero(folds != fold), held_out, threads))
+                json.dumps(_fold(faces, arm, np.flatnonzero(folds != fold), held_out, asked.threads))
             )
             taken = time.process_time() - started[0], time.monotonic() - started[1]
             print(f"{arm} fold {fold}: {taken[0]:.0f} s of processor, {taken[1]:.0f} s", flush=True)
