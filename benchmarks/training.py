@@ -24,10 +24,10 @@ from faces.core.machine import available_threads
 from faces.dataset.store import Dataset
 from facetrove.evaluation.corruptions import CORRUPTIONS
 from facetrove.training.augmentation import corrupted_by
-from facetrove.training.classifier import learn_and_stop
 from facetrove.training.classifier_options import ClassifierOptions
 from facetrove.training.figures import classifier_figures, drawn_recalls
 from facetrove.training.labels import LabelledDataset, read_labelled
+from facetrove.training.parts import learn_and_stop
 from facetrove.training.splits import folds_by_person
 
 NUM_FOLDS = 5
@@ -105,7 +105,9 @@ def _answers(faces: LabelledDataset, arm: str, asked: argparse.Namespace) -> Ans
         if not path.exists():
             started = time.process_time(), time.monotonic()
             path.write_text(
-                json.dumps(_fold(faces, arm, np.flatnonzero(folds != fold), held_out, asked.threads))
+                json.dumps(
+                    _fold(faces, arm, np.flatnonzero(folds != fold), held_out, asked.threads)
+                )
             )
             taken = time.process_time() - started[0], time.monotonic() - started[1]
             print(f"{arm} fold {fold}: {taken[0]:.0f} s of processor, {taken[1]:.0f} s", flush=True)

@@ -25,11 +25,16 @@ needs_keras = pytest.mark.skipif(
 
 
 def drawn_dataset(
-    folder: Path, labels: Sequence[str], people: Sequence[str], *, wrong: Sequence[int] = ()
+    folder: Path,
+    labels: Sequence[str],
+    people: Sequence[str],
+    *,
+    wrong: Sequence[int] = (),
+    contrast: float = 0.0,
 ) -> Path:
     """Write photos whose labels can be seen, and a dataset of them with one face each.
 
-    A photo labelled `up` is light above the middle of the face, one labelled `down` below it, and
+    Every person has a pattern of their own. A photo labelled `up` is light above the middle of the face, one labelled `down` below it, and
     any other is grey; all have noise.
 
     Args:
@@ -37,13 +42,18 @@ def drawn_dataset(
         labels: (n,) what the photos show; the column `camera` of the dataset.
         people: (n,) values of the column `person`.
         wrong: numbers of the photos whose label says `up` instead of `down`, or `down` instead.
+        contrast: how clear people's patterns are, in grey levels.
     """
     photos = folder / "photos"
     photos.mkdir(parents=True)
     rng = np.random.default_rng(0)
     contents = []
+    patterns = {
+        person: np.kron(rng.normal(0, contrast, (12, 12)), np.ones((9, 9)))[:100, :100, None]
+        for person in sorted(set(people))
+    }
     for number, label in enumerate(labels):
-        image = np.full((100, 100, 3), 110.0)
+        image = np.full((100, 100, 3), 110.0) + patterns[people[number]]
         if label in ("up", "down"):
             image[:50] += 60 if label == "up" else -60
             image[50:] += -60 if label == "up" else 60

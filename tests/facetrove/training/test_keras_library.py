@@ -48,7 +48,7 @@ def test_loading_keras_leaves_environment_home_and_terminal_alone(tmp_path: Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert list(home.iterdir()) == []
