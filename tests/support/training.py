@@ -34,8 +34,8 @@ def drawn_dataset(
 ) -> Path:
     """Write photos whose labels can be seen, and a dataset of them with one face each.
 
-    Every person has a pattern of their own. A photo labelled `up` is light above the middle of the face, one labelled `down` below it, and
-    any other is grey; all have noise.
+    Every person has a pattern of their own. A photo labelled `up` is light above the middle of the
+    face, one labelled `down` below it, and any other is grey; all have noise.
 
     Args:
         folder: where `photos` and `d.dataset` are made.
