@@ -112,6 +112,9 @@ if TYPE_CHECKING:
     from facetrove.training.classifier import train_classifier as train_classifier
     from facetrove.training.classifier_options import ClassifierOptions as ClassifierOptions
     from facetrove.training.doubtful import Doubtful as Doubtful
+    from facetrove.training.embedder import TrainedEmbedder as TrainedEmbedder
+    from facetrove.training.embedder import train_embedder as train_embedder
+    from facetrove.training.embedder_options import EmbedderOptions as EmbedderOptions
     from facetrove.training.figures import ClassifierFigures as ClassifierFigures
     from facetrove.training.options import TrainingOptions as TrainingOptions
     from facetrove.upgrading import upgrade as upgrade
@@ -173,6 +176,7 @@ __all__ = [
     "Doubtful",
     "EmbedOptions",
     "EmbedSummary",
+    "EmbedderOptions",
     "Face",
     "FaceQuality",
     "FaceSearcher",
@@ -210,6 +214,7 @@ __all__ = [
     "SourceLimits",
     "StrangerRates",
     "TrainedClassifier",
+    "TrainedEmbedder",
     "TrainingCard",
     "TrainingOptions",
     "UndoResult",
@@ -250,6 +255,7 @@ __all__ = [
     "remove_column",
     "rename_column",
     "train_classifier",
+    "train_embedder",
     "undo",
     "upgrade",
     "verify_index",
@@ -281,6 +287,7 @@ _DEFINITIONS = {
     "Doubtful": "facetrove.training.doubtful:Doubtful",
     "EmbedOptions": "beam_jobs.options:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
+    "EmbedderOptions": "facetrove.training.embedder_options:EmbedderOptions",
     "Face": "faces.models.face:Face",
     "FaceQuality": "faces.models.face:FaceQuality",
     "FaceSearcher": "search.searcher:FaceSearcher",
@@ -318,6 +325,7 @@ _DEFINITIONS = {
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
+    "TrainedEmbedder": "facetrove.training.embedder:TrainedEmbedder",
     "TrainingCard": "facetrove.training.card:TrainingCard",
     "TrainingOptions": "facetrove.training.options:TrainingOptions",
     "UndoResult": "indexer.undo:UndoResult",
@@ -357,6 +365,7 @@ _DEFINITIONS = {
     "remove_column": "faces.dataset.columns:remove_column",
     "rename_column": "faces.dataset.columns:rename_column",
     "train_classifier": "facetrove.training.classifier:train_classifier",
+    "train_embedder": "facetrove.training.embedder:train_embedder",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",
