@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from beam_jobs.embed_photos import plan_embedding as plan_embedding
     from beam_jobs.import_faces import import_faces as import_faces
     from beam_jobs.knn_join import join as join
+    from beam_jobs.measure import Measurement as Measurement
+    from beam_jobs.measure import measure_faces as measure_faces
     from beam_jobs.options import EmbedOptions as EmbedOptions
     from beam_jobs.reembed import plan_reembedding as plan_reembedding
     from beam_jobs.reembed import reembed as reembed
@@ -106,6 +108,16 @@ if TYPE_CHECKING:
     from facetrove.indexes import compact_index as compact_index
     from facetrove.relocation import plan_relocation as plan_relocation
     from facetrove.relocation import relocate as relocate
+    from facetrove.training.card import TrainingCard as TrainingCard
+    from facetrove.training.classifier import TrainedClassifier as TrainedClassifier
+    from facetrove.training.classifier import train_classifier as train_classifier
+    from facetrove.training.classifier_options import ClassifierOptions as ClassifierOptions
+    from facetrove.training.doubtful import Doubtful as Doubtful
+    from facetrove.training.embedder import TrainedEmbedder as TrainedEmbedder
+    from facetrove.training.embedder import train_embedder as train_embedder
+    from facetrove.training.embedder_options import EmbedderOptions as EmbedderOptions
+    from facetrove.training.figures import ClassifierFigures as ClassifierFigures
+    from facetrove.training.options import TrainingOptions as TrainingOptions
     from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import DeletionResult as DeletionResult
@@ -148,6 +160,8 @@ __all__ = [
     "Calibration",
     "CandidateList",
     "CandidateLists",
+    "ClassifierFigures",
+    "ClassifierOptions",
     "ComparedFace",
     "Comparison",
     "ContractMismatchError",
@@ -161,8 +175,10 @@ __all__ = [
     "DeletionRequest",
     "DeletionResult",
     "Detection",
+    "Doubtful",
     "EmbedOptions",
     "EmbedSummary",
+    "EmbedderOptions",
     "Face",
     "FaceQuality",
     "FaceSearcher",
@@ -179,6 +195,7 @@ __all__ = [
     "ListedFace",
     "Manifest",
     "Match",
+    "Measurement",
     "MissingPhotos",
     "ModelCard",
     "ModelChoice",
@@ -199,6 +216,10 @@ __all__ = [
     "Robustness",
     "SourceLimits",
     "StrangerRates",
+    "TrainedClassifier",
+    "TrainedEmbedder",
+    "TrainingCard",
+    "TrainingOptions",
     "UndoResult",
     "Verification",
     "VerificationResult",
@@ -224,6 +245,7 @@ __all__ = [
     "list_columns",
     "list_deletions",
     "list_models",
+    "measure_faces",
     "open_dataset",
     "open_index",
     "plan_deletion",
@@ -236,6 +258,8 @@ __all__ = [
     "relocate",
     "remove_column",
     "rename_column",
+    "train_classifier",
+    "train_embedder",
     "undo",
     "upgrade",
     "verify_index",
@@ -249,6 +273,8 @@ _DEFINITIONS = {
     "Calibration": "indexer.thresholds:Calibration",
     "CandidateList": "search.results:CandidateList",
     "CandidateLists": "search.results:CandidateLists",
+    "ClassifierFigures": "facetrove.training.figures:ClassifierFigures",
+    "ClassifierOptions": "facetrove.training.classifier_options:ClassifierOptions",
     "ComparedFace": "facetrove.comparison:ComparedFace",
     "Comparison": "facetrove.comparison:Comparison",
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
@@ -258,12 +284,14 @@ _DEFINITIONS = {
     "DatasetCounts": "faces.dataset.counts:DatasetCounts",
     "DatasetUpgrade": "faces.dataset.upgrade:DatasetUpgrade",
     "Deletion": "faces.dataset.deletion_records:Deletion",
+    "DeletionPlan": "indexer.delete:DeletionPlan",
     "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
     "DeletionResult": "indexer.delete:DeletionResult",
-    "DeletionPlan": "indexer.delete:DeletionPlan",
     "Detection": "faces.models.face:Detection",
+    "Doubtful": "facetrove.training.doubtful:Doubtful",
     "EmbedOptions": "beam_jobs.options:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
+    "EmbedderOptions": "facetrove.training.embedder_options:EmbedderOptions",
     "Face": "faces.models.face:Face",
     "FaceQuality": "faces.models.face:FaceQuality",
     "FaceSearcher": "search.searcher:FaceSearcher",
@@ -280,6 +308,7 @@ _DEFINITIONS = {
     "ListedFace": "search.listing:ListedFace",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
+    "Measurement": "beam_jobs.measure:Measurement",
     "MissingPhotos": "faces.dataset.missing:MissingPhotos",
     "ModelCard": "faces.models.catalog:ModelCard",
     "ModelChoice": "faces.models.choice:ModelChoice",
@@ -300,6 +329,10 @@ _DEFINITIONS = {
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
+    "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
+    "TrainedEmbedder": "facetrove.training.embedder:TrainedEmbedder",
+    "TrainingCard": "facetrove.training.card:TrainingCard",
+    "TrainingOptions": "facetrove.training.options:TrainingOptions",
     "UndoResult": "indexer.undo:UndoResult",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
@@ -324,6 +357,7 @@ _DEFINITIONS = {
     "list_columns": "faces.dataset.columns:list_columns",
     "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",
+    "measure_faces": "beam_jobs.measure:measure_faces",
     "open_dataset": "faces.dataset.store:Dataset.open",
     "open_index": "search.searcher:FaceSearcher.open",
     "plan_deletion": "indexer.delete:plan_deletion",
@@ -336,6 +370,8 @@ _DEFINITIONS = {
     "relocate": "facetrove.relocation:relocate",
     "remove_column": "faces.dataset.columns:remove_column",
     "rename_column": "faces.dataset.columns:rename_column",
+    "train_classifier": "facetrove.training.classifier:train_classifier",
+    "train_embedder": "facetrove.training.embedder:train_embedder",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",

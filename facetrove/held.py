@@ -151,7 +151,7 @@ def find_held(
     for path, manifest in opened:
         on_progress(Progress(f"comparing with {path}"))
         tables += _in_index(path, manifest, probe, threshold)
-    rows = _most_similar_first(tables, faces_schema(source.metadata))
+    rows = _most_similar_first(tables, faces_schema(source.face_metadata))
     ids = [row["face_id"] for row in rows]
     return HeldFaces(
         dataset=str(source.path),
@@ -160,8 +160,8 @@ def find_held(
         min_similarity=threshold,
         fpir=fpir,
         probe_box=box,
-        faces=_matches(rows, source.metadata.names),
-        columns=tuple(_for_json(row, source.metadata.names) for row in rows),
+        faces=_matches(rows, source.face_metadata.names),
+        columns=tuple(_for_json(row, source.face_metadata.names) for row in rows),
         only_in_indexes=frozenset(ids) - in_dataset,
         withheld=frozenset(read_deletions(source.path).pending.to_pylist()) & frozenset(ids),
     )
@@ -214,7 +214,7 @@ def _one_face(source: Dataset, portrait: str | Path) -> tuple[Box, np.ndarray]:
 
 def _in_dataset(source: Dataset, probe: np.ndarray, threshold: float) -> Iterator[pa.Table]:
     """Yield the faces of a dataset that are similar enough, with the column `similarity`."""
-    columns = [*faces_schema(source.metadata).names, "embedding"]
+    columns = [*faces_schema(source.face_metadata).names, "embedding"]
     for table in FaceTables(source, columns, with_withheld=True):
         similarities = embedding_matrix(table) @ probe
         yield _alike(table.drop_columns(["embedding"]), similarities, similarities >= threshold)

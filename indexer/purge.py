@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.crop_cache import purge_crops
 from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
 from faces.dataset.deletions import read_deletions
 from faces.dataset.names import NameLeft, names_left, people_of, redact_records, remove_names
@@ -47,6 +48,7 @@ class PurgeReport:
         num_photos_removed: number of rows of photos removed from the dataset's files.
         num_index_rows_removed: number of rows of faces removed from each index's files, by the
             index's path.
+        num_crops_removed: number of crops of deleted faces removed from this machine's cache.
         num_name_rows_cleaned: number of rows of photos from which a name was removed.
         num_name_rows_left: number of rows of photos in which a name is left: one that was to be
             removed, or that of a person of whose photos faces were removed.
@@ -71,6 +73,7 @@ class PurgeReport:
     num_faces_removed: int
     num_photos_removed: int
     num_index_rows_removed: dict[str, int]
+    num_crops_removed: int
     num_name_rows_cleaned: int
     num_name_rows_left: int
     deleted_face_digests: tuple[str, ...]
@@ -94,6 +97,9 @@ LIMITS = (
     "Disk blocks of the removed files are released, and may not be overwritten yet; that is up to "
     "the file system.",
     "The photos themselves are untouched, and so are indexes that were not named.",
+    "Networks that were trained on these faces stay as they are: `facetrove models MODEL --dataset "
+    "DATASET` counts them; train again without them. Crops in caches of other machines are not "
+    "reached.",
 )
 """The copies of faces that a purge cannot reach, for `PurgeReport.limits`."""
 
@@ -171,6 +177,7 @@ class _Removed(NamedTuple):
         dead: for each index, ids and embedding digests of faces only in its deleted rows.
         num_index_rows: number of rows removed, by the index's path.
         num_name_rows: number of rows of photos from which names were removed.
+        num_crops: number of crops of deleted faces removed from this machine's cache.
     """
 
     num_faces: int
@@ -178,6 +185,7 @@ class _Removed(NamedTuple):
     dead: list[tuple[pa.Array, pa.Array]]
     num_index_rows: dict[str, int]
     num_name_rows: int
+    num_crops: int
 
 
 def _remove(
@@ -204,7 +212,8 @@ def _remove(
             build_index(source.path, path, on_progress=on_progress)
         rewrite_index(path, source, on_progress=on_progress)
     num_index_rows = {str(path): count - _num_rows(path) for path, count in num_rows.items()}
-    return _Removed(num_faces, leftovers, dead, num_index_rows, num_name_rows)
+    num_crops = purge_crops(source.path, read_deletions(source.path).final_digests)
+    return _Removed(num_faces, leftovers, dead, num_index_rows, num_name_rows, num_crops)
 
 
 def _report(
@@ -228,6 +237,7 @@ def _report(
         num_faces_removed=removed.num_faces + removed.leftovers.num_faces,
         num_photos_removed=removed.leftovers.num_photos,
         num_index_rows_removed=removed.num_index_rows,
+        num_crops_removed=removed.num_crops,
         num_name_rows_cleaned=removed.num_name_rows,
         num_name_rows_left=len({row.uri for row in left}),
         deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),

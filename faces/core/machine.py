@@ -47,8 +47,12 @@ def processor_flags() -> frozenset[str]:
 
 def available_workers() -> int:
     """Return the number of worker processes for which there are processor cores and memory."""
-    memory = min([_free_memory(), *_memory_limits()])
-    return max(1, min(available_threads(), int(memory // WORKER_BYTES)))
+    return max(1, int(min(available_threads(), available_memory() // WORKER_BYTES)))
+
+
+def available_memory() -> float:
+    """Return the bytes of memory that this process may still take; infinite if unknown."""
+    return min([_free_memory(), *_memory_limits()])
 
 
 def _quotas() -> Iterator[float]:

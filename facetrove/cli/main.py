@@ -42,12 +42,16 @@ COMMANDS = {
     "join": LazyCommand(
         "join:join", "Find the nearest faces of all faces of a collection.", quiet=True
     ),
+    "measure": LazyCommand(
+        "measure:measure", "Have a classifier say what the faces of a dataset show.", quiet=True
+    ),
     "models": LazyCommand(
         "models:models", "List the models with their licences, accuracy and speed."
     ),
     "purge": LazyCommand("purge:purge", "Remove deleted faces from all files, with a report."),
     "relocate": LazyCommand("relocate:relocate", "Say that photos of a dataset have moved."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
+    "train": LazyCommand("train:train", "Train a network of your own on the faces of a dataset."),
     "undo": LazyCommand("undo:undo", "List what can be taken back, or take a deletion back."),
     "upgrade": LazyCommand(
         "upgrade:upgrade", "Carry datasets and indexes of older versions over to this one."
@@ -82,7 +86,8 @@ def main() -> None:
         cli.main(prog_name="facetrove", standalone_mode=False)
     except click.exceptions.Abort:
         kept = "; finished work is kept, run the same command again to continue"
-        _fail("stopped" + (kept if sys.argv[1:2] == ["embed"] else ""), EXIT_INTERRUPTED)
+        goes_on = sys.argv[1:2] in (["embed"], ["measure"], ["train"])
+        _fail("stopped" + (kept if goes_on else ""), EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

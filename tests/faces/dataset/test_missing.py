@@ -103,7 +103,7 @@ def test_photos_that_were_read_in_part_are_listed(tmp_path: Path, contract: Mode
     with DatasetWriter.open(dataset, settings) as writer:
         rows = [{"uri": "/2.jpg", "partly_read": "cut_short", **ROW}]
         table = pa.Table.from_pylist(rows, writer.dataset.photo_schema)
-        writer.write_part(writer.part_name(0), table, face_schema(8).empty_table(), {})
+        writer.write_photos(writer.part_name(0), table)
     listed = LISTS["partly-read"](Dataset.open(dataset)).to_pylist()
     assert listed == [{"partly_read": "cut_short", "uri": "/2.jpg"}]
 
