@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
+from faces.dataset.crop_cache import purge_crops
 from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
 from faces.dataset.deletions import read_deletions
 from faces.dataset.names import NameLeft, names_left, people_of, redact_records, remove_names
@@ -46,6 +47,7 @@ class PurgeReport:
         num_photos_removed: number of rows of photos removed from the dataset's files.
         num_index_rows_removed: number of rows of faces removed from each index's files, by the
             index's path.
+        num_crops_removed: number of crops of deleted faces removed from this machine's cache.
         num_name_rows_cleaned: number of rows of photos from which a name was removed.
         num_name_rows_left: number of rows of photos in which a name is left: one that was to be
             removed, or that of a person of whose photos faces were removed.
@@ -70,6 +72,7 @@ class PurgeReport:
     num_faces_removed: int
     num_photos_removed: int
     num_index_rows_removed: dict[str, int]
+    num_crops_removed: int
     num_name_rows_cleaned: int
     num_name_rows_left: int
     deleted_face_digests: tuple[str, ...]
@@ -93,6 +96,9 @@ LIMITS = (
     "Disk blocks of the removed files are released, and may not be overwritten yet; that is up to "
     "the file system.",
     "The photos themselves are untouched, and so are indexes that were not named.",
+    "Networks that were trained on these faces stay as they are: `facetrove models MODEL --dataset "
+    "DATASET` counts them; train again without them. Crops in caches of other machines are not "
+    "reached.",
 )
 """The copies of faces that a purge cannot reach, for `PurgeReport.limits`."""
 
@@ -140,6 +146,7 @@ def purge(
     wanted = [str(name) for name in as_list(names)]
     people = {*people_of(source, contents), *wanted}
     removed = _remove(source, paths, deletions, wanted, on_progress)
+    num_crops = purge_crops(source.path, read_deletions(source.path).final_digests)
     source = Dataset.open(source.path)
     on_progress(Progress("checking that nothing is left"))
     search = search_for_traces(
@@ -160,6 +167,7 @@ def purge(
         num_faces_removed=removed.num_faces + removed.leftovers.num_faces,
         num_photos_removed=removed.leftovers.num_photos,
         num_index_rows_removed=removed.num_index_rows,
+        num_crops_removed=num_crops,
         num_name_rows_cleaned=removed.num_name_rows,
         num_name_rows_left=len({row.uri for row in left}),
         deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),

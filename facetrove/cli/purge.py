@@ -88,6 +88,9 @@ def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
         click.echo(f"removed a name from {counted(report.num_name_rows_cleaned, 'row')} of photos")
     for index, count in report.num_index_rows_removed.items():
         click.echo(f"{printable(index)}: removed {counted(count, 'row')} of faces")
+    if report.num_crops_removed:
+        crops = counted(report.num_crops_removed, "crop")
+        click.echo(f"removed {crops} of deleted faces from the cache of crops for training")
     click.echo(
         f"checked afterwards: {counted(report.files_checked, 'file')} with "
         f"{counted(report.faces_checked, 'face')} hold none of:"

@@ -35,6 +35,9 @@ STARTED_WITH = frozenset(os.environ)
 PACKAGES = ("faces", "indexer", "beam_jobs", "search", "facetrove")
 """Packages whose modules the server imports."""
 
+LEFT_OUT = ("facetrove.training.networks.", "facetrove.__main__")
+"""Beginnings of the names of modules that it does not: TensorFlow does not survive a fork."""
+
 
 class CommandServer:
     """The server process, as its client sees it."""
@@ -144,7 +147,7 @@ def load_everything() -> None:
     for package in PACKAGES:
         path = importlib.import_module(package).__path__
         for module in pkgutil.walk_packages(path, f"{package}."):
-            if not module.name.endswith("__main__"):
+            if not module.name.startswith(LEFT_OUT):
                 importlib.import_module(module.name)
 
 

@@ -34,7 +34,7 @@ def test_too_little_memory_is_told_before_the_work(monkeypatch: pytest.MonkeyPat
 def test_loading_keras_leaves_environment_home_and_terminal_alone(tmp_path: Path) -> None:
     script = (
         "import os, random; before, state = dict(os.environ), random.getstate();"
-        "from facetrove.training.keras_library import keras, make_deterministic;"
+        "from facetrove.training.networks.keras_library import keras, make_deterministic;"
         "make_deterministic(1, threads=1);"
         "assert dict(os.environ) == before and random.getstate() == state;"
         "assert keras.backend.backend() == 'tensorflow'"
@@ -58,8 +58,8 @@ def test_loading_keras_leaves_environment_home_and_terminal_alone(tmp_path: Path
 @pytest.mark.slow
 def test_an_onnx_file_computes_what_keras_does_for_batches_of_any_size(tmp_path: Path) -> None:
     from faces.models.engines import OnnxRuntimeNetwork
-    from facetrove.training.keras_library import keras, make_deterministic
-    from facetrove.training.onnx_file import write_onnx
+    from facetrove.training.networks.keras_library import keras, make_deterministic
+    from facetrove.training.networks.onnx_file import write_onnx
 
     make_deterministic(0, threads=1)
     model = keras.Sequential(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faces.core.errors import FaceTroveError
 from faces.core.storage import put_file
 from faces.models.engines import OnnxRuntimeNetwork
-from facetrove.training.keras_library import keras, tf, tf2onnx
+from facetrove.training.networks.keras_library import keras, tf, tf2onnx
 
 OPSET = 18
 """Version of ONNX's operators that networks are written in, which engines know since 2023."""

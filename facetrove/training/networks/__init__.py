@@ -1,0 +1,1 @@
+"""What needs Keras: networks, losses and the training loop; imported when training begins."""
