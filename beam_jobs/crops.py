@@ -102,6 +102,9 @@ def cut_missing_crops(
         FaceTroveError: a worker failed; the crops that were cut are kept.
     """
     cache = CropCache.of(dataset.path, dataset.contract)
+    crops = cache.open(faces["face_id"])
+    if crops.present.all():  # so that several trainings may run at once
+        return crops
     with cache.writing():
         has = pc.is_in(faces["face_id"], value_set=cache.face_ids())
         to_do = faces.select(FACE_COLUMNS).filter(pc.invert(has)).sort_by("photo_id")

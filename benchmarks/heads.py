@@ -30,7 +30,7 @@ from benchmarks.measure import print_header
 from faces.core.vectors import unit_length
 from faces.dataset.store import Dataset
 from facetrove.evaluation.metrics import Bootstrap
-from facetrove.training.doubtful import label_support
+from facetrove.training.label_support import label_support
 from facetrove.training.heads import STRENGTHS
 from facetrove.training.identification import Identification, identify_people
 from facetrove.training.splits import folds_by_person

@@ -23,6 +23,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
     "docs/walkthrough.ipynb": "walkthrough.md",
+    "docs/article.ipynb": "article.md",
     "examples": "examples.md",
 }
 """By path in the repository, the pages whose name or text is another on the site."""

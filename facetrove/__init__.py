@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from beam_jobs.embed_photos import embed_photos as embed_photos
     from beam_jobs.embed_photos import plan_embedding as plan_embedding
     from beam_jobs.import_faces import import_faces as import_faces
+    from beam_jobs.measure import Measurement as Measurement
+    from beam_jobs.measure import measure_faces as measure_faces
     from beam_jobs.options import EmbedOptions as EmbedOptions
     from beam_jobs.reembed import plan_reembedding as plan_reembedding
     from beam_jobs.reembed import reembed as reembed
@@ -105,6 +107,13 @@ if TYPE_CHECKING:
     from facetrove.indexes import compact_index as compact_index
     from facetrove.relocation import plan_relocation as plan_relocation
     from facetrove.relocation import relocate as relocate
+    from facetrove.training.card import TrainingCard as TrainingCard
+    from facetrove.training.classifier import TrainedClassifier as TrainedClassifier
+    from facetrove.training.classifier import train_classifier as train_classifier
+    from facetrove.training.classifier_options import ClassifierOptions as ClassifierOptions
+    from facetrove.training.doubtful import Doubtful as Doubtful
+    from facetrove.training.figures import ClassifierFigures as ClassifierFigures
+    from facetrove.training.options import TrainingOptions as TrainingOptions
     from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import DeletionResult as DeletionResult
@@ -146,6 +155,8 @@ __all__ = [
     "Calibration",
     "CandidateList",
     "CandidateLists",
+    "ClassifierFigures",
+    "ClassifierOptions",
     "ComparedFace",
     "Comparison",
     "ContractMismatchError",
@@ -159,6 +170,7 @@ __all__ = [
     "DeletionRequest",
     "DeletionResult",
     "Detection",
+    "Doubtful",
     "EmbedOptions",
     "EmbedSummary",
     "Face",
@@ -176,6 +188,7 @@ __all__ = [
     "ListedFace",
     "Manifest",
     "Match",
+    "Measurement",
     "MissingPhotos",
     "ModelCard",
     "ModelChoice",
@@ -196,6 +209,9 @@ __all__ = [
     "Robustness",
     "SourceLimits",
     "StrangerRates",
+    "TrainedClassifier",
+    "TrainingCard",
+    "TrainingOptions",
     "UndoResult",
     "Verification",
     "VerificationResult",
@@ -220,6 +236,7 @@ __all__ = [
     "list_columns",
     "list_deletions",
     "list_models",
+    "measure_faces",
     "open_dataset",
     "open_index",
     "plan_deletion",
@@ -232,6 +249,7 @@ __all__ = [
     "relocate",
     "remove_column",
     "rename_column",
+    "train_classifier",
     "undo",
     "upgrade",
     "verify_index",
@@ -245,6 +263,8 @@ _DEFINITIONS = {
     "Calibration": "indexer.thresholds:Calibration",
     "CandidateList": "search.results:CandidateList",
     "CandidateLists": "search.results:CandidateLists",
+    "ClassifierFigures": "facetrove.training.figures:ClassifierFigures",
+    "ClassifierOptions": "facetrove.training.classifier_options:ClassifierOptions",
     "ComparedFace": "facetrove.comparison:ComparedFace",
     "Comparison": "facetrove.comparison:Comparison",
     "ContractMismatchError": "faces.core.errors:ContractMismatchError",
@@ -254,10 +274,11 @@ _DEFINITIONS = {
     "DatasetCounts": "faces.dataset.counts:DatasetCounts",
     "DatasetUpgrade": "faces.dataset.upgrade:DatasetUpgrade",
     "Deletion": "faces.dataset.deletion_records:Deletion",
+    "DeletionPlan": "indexer.delete:DeletionPlan",
     "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
     "DeletionResult": "indexer.delete:DeletionResult",
-    "DeletionPlan": "indexer.delete:DeletionPlan",
     "Detection": "faces.models.face:Detection",
+    "Doubtful": "facetrove.training.doubtful:Doubtful",
     "EmbedOptions": "beam_jobs.options:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
     "Face": "faces.models.face:Face",
@@ -275,6 +296,7 @@ _DEFINITIONS = {
     "ListedFace": "search.listing:ListedFace",
     "Manifest": "indexer.manifest:Manifest",
     "Match": "search.results:Match",
+    "Measurement": "beam_jobs.measure:Measurement",
     "MissingPhotos": "faces.dataset.missing:MissingPhotos",
     "ModelCard": "faces.models.catalog:ModelCard",
     "ModelChoice": "faces.models.choice:ModelChoice",
@@ -295,6 +317,9 @@ _DEFINITIONS = {
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
+    "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
+    "TrainingCard": "facetrove.training.card:TrainingCard",
+    "TrainingOptions": "facetrove.training.options:TrainingOptions",
     "UndoResult": "indexer.undo:UndoResult",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
@@ -318,6 +343,7 @@ _DEFINITIONS = {
     "list_columns": "faces.dataset.columns:list_columns",
     "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",
+    "measure_faces": "beam_jobs.measure:measure_faces",
     "open_dataset": "faces.dataset.store:Dataset.open",
     "open_index": "search.searcher:FaceSearcher.open",
     "plan_deletion": "indexer.delete:plan_deletion",
@@ -330,6 +356,7 @@ _DEFINITIONS = {
     "relocate": "facetrove.relocation:relocate",
     "remove_column": "faces.dataset.columns:remove_column",
     "rename_column": "faces.dataset.columns:rename_column",
+    "train_classifier": "facetrove.training.classifier:train_classifier",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",

@@ -98,7 +98,7 @@ def build_index(
         options = (IndexOptions() if previous is None else previous.wanted).changed_by(given)
         choose_recipe(options, EXACT_UP_TO_FACES + 1, source.contract.dimension)  # fails early
         builder = SegmentBuilder(
-            writer, source.contract, source.metadata, device, on_progress, workers
+            writer, source.contract, source.face_metadata, device, on_progress, workers
         )
         deletions = read_deletions(source.path)
         on_progress(Progress("comparing with the dataset"))
@@ -190,7 +190,7 @@ def _update(
     entries = list(previous.segments)
     if not changes.is_empty:
         kept, merged = _split(segments, changes)
-        metadata = source.metadata
+        metadata = source.face_metadata
         entry = builder.write_segment(
             chain(live_faces(merged, metadata), faces_of_photos(source, changes.photos)),
             joined_photos([*photos[len(kept) :], changes.photo_rows]),

@@ -46,7 +46,7 @@ def listed_photos(work: Folder, piece: str) -> pa.Table:
 def write_piece(work: Folder, piece: str, source: Dataset, batches: Iterable[FaceBatch]) -> None:
     """Write the embeddings and faces of a partial index, replacing what a lost worker left."""
     work.make_folder(f"{piece}.d")
-    write_faces(_folder(work, piece), batches, source.contract.dimension, source.metadata)
+    write_faces(_folder(work, piece), batches, source.contract.dimension, source.face_metadata)
 
 
 def read_piece(work: Folder, piece: str) -> Iterator[FaceBatch]:

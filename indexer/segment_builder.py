@@ -208,7 +208,7 @@ def faces_of_photos(source: Dataset, photos: pa.Table) -> Iterator[FaceBatch]:
     Raises:
         CorruptFileError: a file is corrupt, or an embedding does not have length 1.
     """
-    columns = [*faces_schema(source.metadata).names, "embedding"]
+    columns = [*faces_schema(source.face_metadata).names, "embedding"]
     for table in source.faces(columns, photos=photos):
         vectors = embedding_matrix(table)
         if not has_unit_length(vectors).all():

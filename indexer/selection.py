@@ -119,7 +119,7 @@ def faces_in_indexes(
     for index_dir, manifest in opened:
         on_progress(Progress(f"looking through {index_dir}"))
         segments = open_segments(index_dir, manifest)
-        metadata = pa.unify_schemas([metadata_of(segments), source.metadata])
+        metadata = pa.unify_schemas([metadata_of(segments), source.face_metadata])
         tables = filter_tables(segments, metadata)
         for table, mask in zip(tables, selection.masks(tables), strict=True):
             found.append(table.faces["face_id"].filter(pa.array(mask)).combine_chunks())
@@ -132,6 +132,6 @@ def faces_in_dataset(source: Dataset, selection: Selection) -> pa.Table:
     A photo's content may be at several places, with other metadata at each: the filter is asked
     about all of them, see `indexer.filters`.
     """
-    faces = source.faces(faces_schema(source.metadata).names).to_arrow()
+    faces = source.faces(faces_schema(source.face_metadata).names).to_arrow()
     (mask,) = selection.masks([FilterTable(faces)])
     return faces.filter(pa.array(mask)).select(PLACE_COLUMNS)

@@ -163,7 +163,7 @@ def _differences(index_dir: Path, manifest: Manifest, source: Dataset) -> Iterat
         theirs_name=f"index {index_dir}",
         remedy="name the dataset it was built from",
     )
-    columns = [*FACES_SCHEMA.names, *source.metadata.names]
+    columns = [*FACES_SCHEMA.names, *source.face_metadata.names]
     where: dict[str, tuple[Segment, int]] = {}
     for segment in open_segments(index_dir, manifest):
         ids = segment.faces.table["face_id"].to_pylist()

@@ -28,6 +28,7 @@ TOGETHER = {
     "tests/faces/models/test_weights.py",
     "tests/facetrove/cli/test_index_and_search.py",
     "tests/facetrove/evaluation/test_corruptions.py",
+    "tests/facetrove/test_article.py",
     "tests/facetrove/test_docs.py",
     "tests/facetrove/test_notebook.py",
 }

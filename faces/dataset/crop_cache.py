@@ -81,6 +81,16 @@ class CropCache:
             self.folder.remove_temporary_files()
             yield
 
+    @contextmanager
+    def kept_as_it_is(self) -> Iterator[None]:
+        """Remove the files of crops that are written while the context is open, when it ends."""
+        before = set(_parts(self.folder))
+        try:
+            yield
+        finally:
+            for name in set(_parts(self.folder)) - before:
+                self.folder.remove(name)
+
     def face_ids(self) -> pa.Array:
         """Return the ids of all faces that have a crop."""
         ids = [_read(self.folder, name)["face_id"] for name in _parts(self.folder)]

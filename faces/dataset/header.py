@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,12 @@ from faces.core.documents import document_of, json_text
 from faces.core.errors import CorruptFileError, OlderFormatError, WrongUsageError
 from faces.core.settings import FaceSelection, PhotoLimits
 from faces.dataset.layout import HEADER_FILE, dataset_folder
-from faces.dataset.schema import ADDED_ON_READING, PHOTO_SCHEMA, face_schema
+from faces.dataset.schema import (
+    ADDED_ON_READING,
+    MEASURED_NAME,
+    PHOTO_SCHEMA,
+    face_schema,
+)
 from faces.photos.metadata import METADATA_TYPES
 
 FORMAT_VERSION = 3
@@ -41,6 +47,8 @@ class DatasetSettings:
             there was none.
         salted_ids: whether new face_ids depend on the way of detecting too, because the dataset
             keeps the face_ids of one whose faces are detected in another way.
+        measured: digest of the classifier's network by the label that it measured on faces; see
+            `measured_fields`.
     """
 
     contract: ModelContract
@@ -49,6 +57,7 @@ class DatasetSettings:
     limits: PhotoLimits | None = field(default_factory=PhotoLimits)
     purged: str = ""
     salted_ids: bool = False
+    measured: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object, as dataset.json stores them."""
@@ -59,6 +68,7 @@ class DatasetSettings:
             "limits": None if self.limits is None else asdict(self.limits),
             "purged": self.purged,
             "salted_ids": self.salted_ids,
+            **({"measured": dict(self.measured)} if self.measured else {}),
         }
 
 
@@ -81,6 +91,7 @@ class Header:
     run: str
     purged: str = ""
     salted_ids: bool = False
+    measured: dict[str, str] = field(default_factory=dict)
 
 
 _FORMAT_1_SETTINGS = {"selection": asdict(FaceSelection()), "metadata": {}, "limits": None}
@@ -111,6 +122,12 @@ def settings_of(header: Header, dataset_dir: Path) -> DatasetSettings:
                 f"{dataset_dir / HEADER_FILE} has a column {name!r} of type {kind!r}, which no "
                 "photo list can have: it is corrupt; embed the photos into a new dataset"
             )
+    for label in header.measured:
+        if not MEASURED_NAME.fullmatch(label) or label in ours:
+            raise CorruptFileError(
+                f"{dataset_dir / HEADER_FILE} has a measured column {label!r}, which no classifier "
+                "can have: it is corrupt; embed the photos into a new dataset"
+            )
     return DatasetSettings(
         header.contract,
         header.selection,
@@ -118,6 +135,7 @@ def settings_of(header: Header, dataset_dir: Path) -> DatasetSettings:
         header.limits,
         header.purged,
         header.salted_ids,
+        header.measured,
     )
 
 

@@ -82,7 +82,7 @@ def remove_deleted_faces(
         _correct_counts(dataset, reduced, remaining["photo_id"].value_counts())
         for part in affected:
             name = part_file("faces", part)
-            table = read_table(dataset.folder, name, face_schema(dataset.contract.dimension))
+            table = read_table(dataset.folder, name, dataset.face_schema)
             kept = table.filter(pc.invert(_is_sealed(table, deletions)))
             replace_faces(dataset.folder, name, kept)
         settle_deletions(dataset.path, deletions.sealed)
@@ -220,7 +220,7 @@ def _rewrite_parts(
         contents: the contents that have faces, from `_contents`.
         on_progress: called before each part is read.
     """
-    removed = [face_schema(dataset.contract.dimension).empty_table()]
+    removed = [dataset.face_schema.empty_table()]
     kept_ids: list[pa.Array] = []
     start = 0
     folder, parts = dataset.folder, dataset.committed_parts()
@@ -230,7 +230,7 @@ def _rewrite_parts(
         current_here = current[start : start + len(photos)]
         start += len(photos)
         faces_file = part_file("faces", part)
-        faces = read_table(folder, faces_file, face_schema(dataset.contract.dimension))
+        faces = read_table(folder, faces_file, dataset.face_schema)
         kept, gone = _split_faces(faces, contents, part)
         kept_ids += kept["face_id"].chunks
         # Only these columns can differ. Whole tables are never equal where they have NaN.
@@ -298,7 +298,7 @@ def _give_rows_to_orphans(writer: DatasetWriter, rows: pa.Table) -> bool:
     photos = owned.filter(
         pc.is_in(owned["photo_id"], value_set=orphans["photo_id"].combine_chunks())
     )
-    columns = face_schema(dataset.contract.dimension).names
+    columns = dataset.face_schema.names
     faces = pa.concat_tables(FaceTables(dataset, columns, photos, with_withheld=True))
     owners_now = one_row_per_content(orphans).select(dataset.photo_schema.names)
     owners_now = with_column(owners_now, "is_copy", pa.array([False] * len(owners_now)))

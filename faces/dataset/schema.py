@@ -8,7 +8,8 @@ are copies.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import IO, Any
@@ -113,6 +114,24 @@ def face_schema(dimension: int) -> pa.Schema:
             pa.field("embedding", pa.list_(pa.float32(), dimension), nullable=False),
         ]
     )
+
+
+MEASURED_NAME = re.compile(r"[a-z][a-z0-9_]{0,50}")
+"""Pattern of the name of a measured column."""
+
+
+def measured_fields(labels: Iterable[str]) -> list[pa.Field]:
+    """Return the columns that measuring labels adds to faces; null where a face is not measured.
+
+    Args:
+        labels: what was measured, such as `expression`. Each has two columns: the label itself, and
+            `expression_score`, the probability that the classifier gave it, [0, 1].
+    """
+    return [
+        field
+        for label in labels
+        for field in (pa.field(label, pa.string()), pa.field(f"{label}_score", pa.float64()))
+    ]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Where several parts have a row for the same uri, the row of the newest part is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,13 @@ from faces.dataset.schema import (
     current_photos,
     embedding_matrix,
     face_schema,
+    measured_fields,
     one_row_per_content,
     read_report,
     read_table,
     value_runs,
 )
-from faces.photos.metadata import is_places_column, places_columns, spelled_as
+from faces.photos.metadata import is_places_column, places_column, places_columns, spelled_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +169,31 @@ class Dataset:
         """The columns of the dataset's photos: those of `PHOTO_SCHEMA`, then the metadata."""
         return pa.schema([*PHOTO_SCHEMA, *self.metadata])
 
+    @property
+    def face_schema(self) -> pa.Schema:
+        """The columns of the dataset's faces: those of `face_schema`, then the measured ones."""
+        fields = face_schema(self.contract.dimension)
+        return pa.schema([*fields, *measured_fields(self.settings.measured)])
+
+    @property
+    def face_metadata(self) -> pa.Schema:
+        """What filters know of faces beside their own columns: metadata, and measured columns.
+
+        A metadata column that has the name of a measured one is called `photo_<name>` here.
+        """
+        measured = measured_fields(self.settings.measured)
+        metadata = [field.with_name(self.face_name(field.name)) for field in self.metadata]
+        return pa.schema([*metadata, *measured])
+
+    def face_name(self, column: str) -> str:
+        """Return the name that a metadata column has among the columns of faces.
+
+        Args:
+            column: the column's name in `metadata`.
+        """
+        taken = {field.name for field in measured_fields(self.settings.measured)}
+        return f"photo_{column}" if column in taken else column
+
     def photos(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the current photos, one row for each uri.
 
@@ -231,10 +257,11 @@ class Dataset:
         content in sorted order, and the column `also_at` lists its other uris.
 
         Args:
-            columns: names of columns of `face_schema`, `also_at`, and metadata columns, whose
-                values are those of the photo `uri`, or where it has none, those of the first of
-                `also_at` that has one; the values of all places are in the columns that
-                `faces.photos.metadata.places_column` names; None: all but the metadata.
+            columns: names of columns of `Dataset.face_schema`, `also_at`, and metadata columns as
+                `face_metadata` calls them, whose values are those of the photo `uri`, or where it
+                has none, those of the first of `also_at` that has one; the values of all places are
+                in the columns that `faces.photos.metadata.places_column` names; None: all but the
+                metadata.
             photos: an earlier result of `photos` that has the metadata columns asked for: the faces
                 are those of that state, whatever has been written since. A subset of its rows
                 selects the faces of these photos; it must have all rows of a content or none.
@@ -244,7 +271,7 @@ class Dataset:
             The faces. Files are read when the result is iterated over or turned into one table,
             which raises CorruptFileError where a part cannot be read.
         """
-        names = [*face_schema(1).names, "also_at"] if columns is None else list(columns)
+        names = [*self.face_schema.names, "also_at"] if columns is None else list(columns)
         return FaceTables(self, names, photos)
 
     def embeddings(self) -> NDArray[np.float32]:
@@ -330,11 +357,13 @@ class FaceTables(Tabular):
 
     def __iter__(self) -> Iterator[pa.Table]:
         dataset, names = self.dataset, self.columns
-        schema = face_schema(dataset.contract.dimension)
-        metadata = [name for name in dataset.metadata.names if name in names]
+        schema = dataset.face_schema
+        named = {dataset.face_name(name): name for name in dataset.metadata.names}
+        named = {name: of_list for name, of_list in named.items() if name in names}
+        metadata = list(named.values())
         read_photos = dataset.photos_in_parts if self.with_withheld else dataset.photos
         photos = read_photos(metadata) if self.photos is None else self.photos
-        from_photos = ["uri", "also_at", *metadata, *filter(is_places_column, names)]
+        from_photos = ["uri", "also_at", *named, *filter(is_places_column, names)]
         read = [n for n in dict.fromkeys(["photo_id", "face_id", *names]) if n not in from_photos]
         embedded = photos.filter(pc.equal(photos["status"], PhotoStatus.EMBEDDED.value))
         embedded = embedded.select(["faces_part", "photo_id", "uri", *metadata])
@@ -342,6 +371,7 @@ class FaceTables(Tabular):
         deletions = read_deletions(dataset.path)
         for part, start, count in value_runs(embedded["faces_part"]):
             contents = one_row_per_content(embedded.slice(start, count), filled=metadata)
+            contents = _as_of_faces(contents, named, dataset)
             columns = pa.schema([schema.field(name) for name in read])
             table = read_table(dataset.folder, part_file("faces", part), columns)
             content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])
@@ -357,13 +387,30 @@ class FaceTables(Tabular):
     def to_arrow(self) -> pa.Table:
         """Return all faces as one Arrow table; without rows where there are no faces."""
         also_at = pa.field("also_at", pa.list_(pa.string()))
-        schema = face_schema(self.dataset.contract.dimension)
-        metadata = self.dataset.metadata
+        schema = self.dataset.face_schema
+        metadata = self.dataset.face_metadata
         known = (*schema, also_at, *metadata, *places_columns(metadata))
         fields = {field.name: field for field in known}
         empty = pa.schema([fields[name] for name in self.columns]).empty_table()
         tables = list(self)
         return pa.concat_tables(tables) if tables else empty
+
+
+def _as_of_faces(contents: pa.Table, named: Mapping[str, str], dataset: Dataset) -> pa.Table:
+    """Give metadata columns the names that they have among faces, and add columns of places.
+
+    Args:
+        contents: one row per content, with metadata columns as the dataset's photos have them.
+        named: those columns by their names among faces.
+        dataset: the dataset.
+    """
+    new = {of_list: name for name, of_list in named.items()}
+    new |= {places_column(of_list): places_column(name) for name, of_list in named.items()}
+    contents = contents.rename_columns([new.get(name, name) for name in contents.column_names])
+    measured = pa.schema(measured_fields(dataset.settings.measured))
+    for field in places_columns(measured):  # a face has what was measured wherever its photo lies
+        contents = contents.append_column(field, pa.nulls(len(contents), field.type))
+    return contents
 
 
 def _holds_values_of(column: pa.DataType, values: pa.DataType) -> bool:

@@ -258,6 +258,25 @@ def find_base(name: str, digest: str | None) -> EmbedderModel:
     )
 
 
+def require_base(contract: ModelContract) -> None:
+    """Check that a head can be trained on embeddings of a contract, and used here afterwards.
+
+    Raises:
+        WrongUsageError: the embedder is a head itself, or there is none of that name.
+        ModelUnavailableError: the embedder is not registered, or cannot be had.
+        ContractMismatchError: the embedder here is another one.
+    """
+    base = Base.of_contract(contract)
+    model = find_base(base.embedder, base.digest)
+    alignment = _alignment_named(base.alignment, model.alignment)
+    found = base_of(model.load(threads=1, placement=_CPU, alignment=alignment))
+    if found != base:
+        raise ContractMismatchError(
+            f"the embeddings are of {_in_words(base)}, and here {base.embedder} would make those of "
+            f"{_in_words(found)}; embed the dataset again into a new one"
+        )
+
+
 def read_head(path: Path) -> HeadModel:
     """Read a head's TOML file, prepare its network, register and cache both.
 

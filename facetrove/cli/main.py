@@ -39,6 +39,9 @@ COMMANDS = {
     ),
     "index": LazyCommand("index:index", "Build the index of a dataset, or bring it up to date."),
     "info": LazyCommand("info:info", "Describe a dataset or an index."),
+    "measure": LazyCommand(
+        "measure:measure", "Have a classifier say what the faces of a dataset show.", quiet=True
+    ),
     "models": LazyCommand(
         "models:models", "List the models with their licences, accuracy and speed."
     ),

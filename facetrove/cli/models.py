@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.table import Table
 
+from faces.core.errors import WrongUsageError
+from faces.dataset.deletions import read_deletions
+from faces.dataset.store import Dataset
 from faces.models.catalog import ModelCard, check_model, list_models
+from faces.models.classifier import FaceClassifier
+from faces.models.classifier_file import ClassifierFile
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import print_json, print_table
 from facetrove.cli.text import printable
+from facetrove.training.card import read_card
 
 
 @click.command()
 @click.argument("model", required=False)
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path),
+    help="Also say how many of the faces that MODEL, trained by `facetrove train`, has learnt from "
+    "were deleted from this dataset since.",
+)
 @json_option
-def models(model: str | None, as_json: bool) -> None:
+def models(model: str | None, dataset: Path | None, as_json: bool) -> None:
     """List the models that detect and embed faces, or fetch MODEL and check that it runs.
 
     MODEL is a name from the list, or a file ending in .toml that describes a custom model (see
@@ -29,11 +42,46 @@ def models(model: str | None, as_json: bool) -> None:
       facetrove models
       facetrove models deepface:ArcFace
       facetrove models ./my_model.toml
+      facetrove models expressions.toml --dataset faces.dataset
     """
     if model is None:
+        if dataset is not None:
+            raise WrongUsageError("--dataset is about a trained network; name its file (.toml) too")
         _show_models(list_models(), as_json=as_json)
+        return
+    deleted = {} if dataset is None else _deleted_since(Path(model), dataset)
+    if ClassifierFile.is_at(Path(model)):
+        _show_classifier(Path(model), deleted, as_json=as_json)
     else:
-        _show_model(*check_model(model), as_json=as_json)
+        card, found = check_model(model)
+        _show_model(card, found | deleted, as_json=as_json)
+
+
+def _deleted_since(model: Path, dataset: Path) -> dict[str, str]:
+    """Say how many of the faces that a trained network has learnt from were deleted since."""
+    card = read_card(model)
+    opened = Dataset.open(dataset)
+    count = card.num_deleted(read_deletions(opened.path).digests)
+    advice = "; train it again without them" if count else ""
+    return {"trained on": f"{card.num_digests:,} faces, {count:,} of them deleted since{advice}"}
+
+
+def _show_classifier(path: Path, deleted: dict[str, str], *, as_json: bool) -> None:
+    """Print what a classifier is, after checking that it runs."""
+    described = FaceClassifier(path, threads=1).described
+    if as_json:
+        print_json({**asdict(described), **deleted})
+        return
+    lines = {
+        "model": f"{described.name} (classifier), ready",
+        "label": described.label,
+        "classes": ", ".join(described.classes),
+        "faces": f"as {described.detector} finds them, crops by {described.alignment}",
+        "licence": described.licence or "not given",
+        **deleted,
+    }
+    for name, text in lines.items():
+        click.echo(f"{name:<11} {printable(text)}")
 
 
 def _show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:

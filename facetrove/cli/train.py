@@ -6,7 +6,14 @@ import click
 
 from facetrove.cli.lazy_group import LazyCommand, LazyGroup
 
-NETWORKS: dict[str, LazyCommand] = {}
+NETWORKS = {
+    "classifier": LazyCommand(
+        "train_classifier:classifier", "Train a network that says what a face shows.", quiet=True
+    ),
+    "head": LazyCommand(
+        "train_head:head", "Train a small network on the embeddings of a dataset.", quiet=True
+    ),
+}
 """The commands of the group by name."""
 
 

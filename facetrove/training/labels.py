@@ -83,8 +83,9 @@ def read_labelled(
     """
     columns = ["face_id", "photo_id", "uri", "also_at", "box", "landmarks"]
     asked = [name for name in (label, people or "person") if name not in (None, FOLDER)]
-    present = [name for name in asked if name in dataset.metadata.names]
-    table = dataset.faces([*columns, *dict.fromkeys(present)]).to_arrow()
+    named = {dataset.face_name(name): name for name in asked if name in dataset.metadata.names}
+    table = dataset.faces([*columns, *named]).to_arrow()
+    table = table.rename_columns([named.get(name, name) for name in table.column_names])
     sizes = _photo_sizes(dataset) if face == "central" else None
     rows = choose_faces(table, face, sizes)
     source = f"dataset {dataset.path}"

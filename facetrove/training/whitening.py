@@ -25,6 +25,7 @@ def learn_whitening(
     scatter = scatter_within(embeddings, people)
     return lambda strength: HeadWeights(whitening(scatter, strength))
 
+
 def scatter_within(
     embeddings: NDArray[np.float32], people: NDArray[np.int64]
 ) -> NDArray[np.float64]:

@@ -105,9 +105,12 @@ def test_a_purge_removes_crops_of_deleted_faces_from_caches_of_all_copies_of_the
 
 
 def test_a_purge_and_a_job_that_cuts_wait_for_each_other(dataset: Dataset, cached: Path) -> None:
-    fill(dataset)
+    noise = fill(dataset)
     cache = CropCache.of(dataset.path, dataset.contract)
     with cache.writing():
+        assert cut_missing_crops(dataset, faces_of(dataset)).present.all()
+        cache.folder.remove(next(name for name in cache.folder.names() if "part-" in name))
+        assert len(cache.face_ids()) < len(noise)
         with pytest.raises(BusyError, match="the crops in"):
             purge_crops(dataset.path, face_digests(cache.face_ids()))
         with pytest.raises(BusyError, match="the crops in"):

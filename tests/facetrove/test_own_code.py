@@ -74,6 +74,8 @@ IN_TURN = (
     "calibrate ../i",
     "evaluate identify ../i",
     "models",
+    "measure ../d --with ./mood.toml",
+    "train classifier ../d ../mood.toml --label mood --people folder",
     "import encodings.json ../e",
     "delete ../d ../i --like biden.jpg --min-similarity 0.5 --yes",
     "undo ../d",
@@ -85,6 +87,8 @@ IN_TURN = (
 END_WITH_AN_ERROR = {
     "calibrate": "2 faces is too small",
     "evaluate": "has no column 'person'",
+    "measure": "no file mood.toml",
+    "train": "has no column 'mood'",
     "import": "deepface",  # whose weights are not here, or make other embeddings
     "allow": "no face of biden.jpg was kept away",
 }

@@ -35,6 +35,7 @@ def write_labelled(
     quality: NDArray[np.floating] | None = None,
     cameras: Sequence[str] | None = None,
     off_centre: Sequence[int] = (),
+    photo_ids: Sequence[str] | None = None,
 ) -> Path:
     """Write a dataset of n photos of 100x100 pixels, with one face each at the centre.
 
@@ -47,10 +48,12 @@ def write_labelled(
             follows from it too.
         cameras: (n,) values of the column `camera`; by default null.
         off_centre: numbers, from 0, of the photos whose face is in a corner instead.
+        photo_ids: (n,) sha256 of the photos' contents; by default of their uris, since there are no
+            photos.
     """
     count, dimension = vectors.shape
     uris = uris or [f"/photos/{person}/{n:06d}.jpg" for n, person in enumerate(people)]
-    ids = [hashlib.sha256(uri.encode()).hexdigest() for uri in uris]
+    ids = photo_ids or [hashlib.sha256(uri.encode()).hexdigest() for uri in uris]
     values = np.full(count, 0.5) if quality is None else quality
     with DatasetWriter.open(
         path, DatasetSettings(contract_of(dimension), metadata=METADATA)

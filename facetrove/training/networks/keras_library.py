@@ -6,20 +6,42 @@ here. TensorFlow sends nothing to anybody, and its messages stay off the termina
 
 from __future__ import annotations
 
+import os
 import random
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from faces.core.environment import folders_of_libraries, loading_libraries
 from facetrove.training.requirements import require_keras
 
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep off the terminal what TensorFlow's C++ code says while it is loaded.
+
+    It says which instructions it uses before it has read the variable that silences it.
+    """
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
 require_keras()
-with loading_libraries(
-    **folders_of_libraries(),
-    KERAS_BACKEND="tensorflow",
-    TF_CPP_MIN_LOG_LEVEL="3",
-    CUDA_VISIBLE_DEVICES="-1",
+with (
+    loading_libraries(
+        **folders_of_libraries(),
+        KERAS_BACKEND="tensorflow",
+        TF_CPP_MIN_LOG_LEVEL="3",
+        CUDA_VISIBLE_DEVICES="-1",
+    ),
+    _silent_stderr(),
 ):
     import keras
     import tensorflow as tf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,29 @@ def _convert(model: keras.Model, draft: Path, shape: tuple[int, ...], name: str)
     def infer(batch: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"output": model(batch, training=False)}
 
-    tf2onnx.convert.from_function(
-        infer, input_signature=signature, opset=OPSET, output_path=str(draft)
-    )
+    graph, _ = tf2onnx.convert.from_function(infer, input_signature=signature, opset=OPSET)
+    _name_in_order(graph)
+    draft.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _name_in_order(model: Any) -> None:
+    """Name nodes and values by their order: TensorFlow's names count what a process did before.
+
+    Args:
+        model: an ONNX model (ModelProto) without subgraphs, which is changed.
+    """
+    graph = model.graph
+    kept = {value.name: value.name for value in (*graph.input, *graph.output)}
+    names: dict[str, str] = {"": "", **kept}
+    for number, node in enumerate(graph.node):
+        node.name = f"n{number}"
+        for output in node.output:
+            names.setdefault(output, f"v{len(names)}")
+    for constant in graph.initializer:
+        names.setdefault(constant.name, f"c{len(names)}")
+        constant.name = names[constant.name]
+    for node in graph.node:
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    del graph.value_info[:]
+    graph.name, graph.doc_string = "network", ""

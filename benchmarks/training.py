@@ -1,0 +1,162 @@
+"""Networks trained on the people of a collection, and measured on other people of it.
+
+    python -m benchmarks.training expressions lfw.dataset --people person --label expression
+
+`expressions` divides the faces into five folds by person and trains on four, for each of --arms: an
+architecture, a balance, and whether crops are corrupted, such as `small/logits/augmented`. Every
+fold's answers are kept in --work, so an interrupted run goes on. The figures are those of all folds
+together, with a paired bootstrap over people against --baseline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_jobs.crops import cut_missing_crops
+from faces.core.machine import available_threads
+from faces.dataset.store import Dataset
+from facetrove.evaluation.corruptions import CORRUPTIONS
+from facetrove.training.augmentation import corrupted_by
+from facetrove.training.classifier import learn_and_stop
+from facetrove.training.classifier_options import ClassifierOptions
+from facetrove.training.figures import classifier_figures, drawn_recalls
+from facetrove.training.labels import LabelledDataset, read_labelled
+from facetrove.training.splits import folds_by_person
+
+NUM_FOLDS = 5
+
+PROBES = {
+    "none": None,
+    "blur 2": ("blur", 2.0),
+    "noise 25": ("noise", 25.0),
+    "JPEG 20": ("compression", 20.0),
+    "half size": ("small", 40.0),
+}
+"""What the faces of a fold are classified under: nothing, and corruptions by name and strength."""
+
+Answers = dict[str, NDArray[np.int64]]
+"""(n,) class that each face was given, by what it was classified under."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark that the command line names, and print its table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("what", choices=["expressions"])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--label", default="expression")
+    parser.add_argument("--people", default="person")
+    parser.add_argument("--face", default="central")
+    parser.add_argument(
+        "--arms", nargs="+", default=["article/none/plain", "small/logits/augmented"]
+    )
+    parser.add_argument("--baseline", default="article/none/plain")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(NUM_FOLDS)))
+    parser.add_argument("--work", type=Path, default=Path("training-work"))
+    parser.add_argument("--threads", type=int, default=available_threads())
+    asked = parser.parse_args(argv)
+    asked.work.mkdir(exist_ok=True)
+    faces = read_labelled(
+        Dataset.open(asked.dataset),
+        label=asked.label,
+        people=asked.people,
+        face=asked.face,
+        min_class=30,
+    )
+    print({name: int(n) for name, n in zip(faces.names, np.bincount(faces.classes), strict=True)})
+    answers = {arm: _answers(faces, arm, asked) for arm in asked.arms}
+    for arm, given in answers.items():
+        for probe, found in given.items():
+            print(arm, probe, _figures(faces, found, answers.get(asked.baseline, {}).get("none")))
+
+
+def _figures(
+    faces: LabelledDataset, found: NDArray[np.int64], base: NDArray[np.int64] | None
+) -> str:
+    """Return accuracy, mean recall, each class's recall, and the gain over the baseline."""
+    done = np.flatnonzero(found >= 0)
+    classes, people, count = faces.classes[done], faces.people[done], len(faces.names)
+    figures = classifier_figures(classes, found[done], people, count)
+    low, high = figures.mean_recall_interval
+    text = f"n {len(done)} accuracy {figures.accuracy:.4f}, mean recall {figures.mean_recall:.4f}"
+    text += f" ({low:.4f} to {high:.4f}), recalls {np.round(figures.recalls, 3).tolist()}"
+    if base is not None and (base[done] >= 0).all():
+        own = drawn_recalls(classes, found[done], people, count)
+        gain = own - drawn_recalls(classes, base[done], people, count)
+        text += f", gain {np.quantile(gain, [0.025, 0.5, 0.975]).round(4).tolist()}"
+    return text
+
+
+def _answers(faces: LabelledDataset, arm: str, asked: argparse.Namespace) -> Answers:
+    """Return what an arm said of every face when its person was held out; -1 for other folds."""
+    folds = folds_by_person(faces.people, faces.classes, NUM_FOLDS, seed=0)
+    answers = {probe: np.full(len(faces), -1) for probe in PROBES}
+    for fold in asked.folds:
+        path = asked.work / f"{arm.replace('/', '-')}-{fold}.json"
+        held_out = np.flatnonzero(folds == fold)
+        if not path.exists():
+            started = time.process_time(), time.monotonic()
+            path.write_text(
+                json.dumps(
+                    _fold(faces, arm, np.flatnonzero(folds != fold), held_out, asked.threads)
+                )
+            )
+            taken = time.process_time() - started[0], time.monotonic() - started[1]
+            print(f"{arm} fold {fold}: {taken[0]:.0f} s of processor, {taken[1]:.0f} s", flush=True)
+        for probe, found in json.loads(path.read_text()).items():
+            answers[probe][held_out] = found
+    return answers
+
+
+def _fold(
+    faces: LabelledDataset,
+    arm: str,
+    others: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    threads: int,
+) -> dict[str, list[int]]:
+    """Train on all other people, and return the classes given to those held out, by probe."""
+    from facetrove.training.networks.classifiers import (
+        ClassifierFaces,
+        fit_classifier,
+        probabilities,
+    )
+    from facetrove.training.networks.keras_library import make_deterministic
+
+    architecture, balance, augment = arm.split("/")
+    options = ClassifierOptions(architecture, balance, augment == "augmented")  # type: ignore[arg-type]
+    crops = cut_missing_crops(faces.dataset, faces.table)
+    make_deterministic(0, threads=threads)
+    learn, stop = learn_and_stop(faces, others, seed=0)
+    model, history, _ = fit_classifier(
+        ClassifierFaces(crops.take, faces.classes, len(faces.names), learn, stop, learn[:0]),
+        options,
+        seed=0,
+    )
+    print(history.best, history.curve[-1], flush=True)
+    kinds = {kind.name: kind for kind in CORRUPTIONS}
+    found = {}
+    for probe, corruption in PROBES.items():
+
+        def take(positions: NDArray[np.int64], how: object = corruption) -> NDArray[np.uint8]:
+            plain = crops.take(positions)
+            if how is None:
+                return plain
+            name, strength = how  # type: ignore[misc]
+            rng = np.random.default_rng(int(positions[0]))
+            return np.stack([corrupted_by(crop, kinds[name], strength, rng) for crop in plain])
+
+        found[probe] = probabilities(model, take, held_out).argmax(axis=1).tolist()
+    return found
+
+
+if __name__ == "__main__":
+    main()

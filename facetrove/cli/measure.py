@@ -1,0 +1,59 @@
+"""`facetrove measure`: have a classifier say what the faces of a dataset show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+import facetrove as ft
+from facetrove.cli.options import json_option, workers_option
+from facetrove.cli.terminal import index_progress, print_json, shown_path
+from facetrove.cli.text import counted, printable
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--with",
+    "classifier",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File of the classifier (.toml), as `facetrove train classifier` writes it.",
+)
+@workers_option
+@json_option
+def measure(dataset: Path, classifier: Path, workers: int | None, as_json: bool) -> None:
+    """Have a classifier say what every face of DATASET shows.
+
+    The faces get two columns: one by the name of the classifier's label, and one with the
+    probability that it gave, such as expression and expression_score. Once `facetrove index` has
+    brought an index up to date, its filters know them. The photos must be where they were embedded;
+    after new photos, the same command measures the rest.
+
+    \b
+    Examples:
+      facetrove measure faces.dataset --with expressions.toml
+      facetrove index faces.dataset faces.index
+      facetrove search faces.index me.jpg --where "expression = 'happiness'"
+    """
+    with index_progress() as on_progress:
+        done = ft.measure_faces(dataset, classifier, workers=workers, on_progress=on_progress)
+    if as_json:
+        print_json({"dataset": str(dataset), **asdict(done)})
+        return
+    click.echo(
+        f"{shown_path(dataset)}: measured {done.label} of {counted(done.num_measured, 'face')} of "
+        f"{done.num_faces:,}"
+    )
+    for name, count in sorted(done.counts.items(), key=lambda item: -item[1]):
+        click.echo(f"  {printable(name)}: {count:,}")
+    if done.num_lost:
+        click.echo(
+            f"{counted(done.num_lost, 'face')} not measured, because their photo is gone or has "
+            "changed"
+        )
+    if done.num_measured:
+        click.echo("indexes have it when `facetrove index` has brought them up to date")

@@ -1,0 +1,87 @@
+"""The networks that are trained: the article's, and one that works.
+
+All take crops as the embed job cuts them, (n, 112, 112, 3) RGB from 0 to 255, and begin with what
+makes them their own size, so that a file of theirs needs no other preprocessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from facetrove.training.networks.keras_library import keras, tf
+
+CROP_SHAPE = (112, 112, 3)
+
+GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey (ITU-R BT.601)."""
+
+BODIES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
+"""What comes between crops and the last layer, by the architecture's name."""
+
+
+def classifier(architecture: str, num_classes: int) -> keras.Model:
+    """Return a network that gives the logits of classes, freshly initialised.
+
+    Args:
+        architecture: a name of `BODIES`.
+        num_classes: number of classes, 2 or more.
+    """
+    crops = keras.Input(CROP_SHAPE, name="crops")
+    logits = keras.layers.Dense(num_classes, name="logits")(BODIES[architecture](crops))
+    return keras.Model(crops, logits)
+
+
+def with_softmax(model: keras.Model) -> keras.Model:
+    """Return the network with probabilities instead of logits; both share their weights."""
+    return keras.Model(model.input, keras.layers.Softmax(name="probabilities")(model.output))
+
+
+def grey(crops: tf.Tensor, side: int) -> tf.Tensor:
+    """Make crops grey, smaller by averaging, and from -1 to 1: (n, side, side, 1)."""
+    mix = keras.layers.Conv2D(
+        1,
+        1,
+        use_bias=False,
+        trainable=False,
+        kernel_initializer=keras.initializers.Constant([[[[share / 127.5] for share in GREY]]]),
+        name="grey",
+    )
+    reduced = keras.layers.AveragePooling2D(CROP_SHAPE[0] // side)(mix(crops))
+    return keras.layers.Rescaling(1.0, offset=-1.0)(reduced)
+
+
+def _article(crops: tf.Tensor) -> tf.Tensor:
+    """The article's network: one convolution, one pooling, one fully connected layer."""
+    x = grey(crops, 28)
+    x = keras.layers.Conv2D(32, 3, activation="relu")(x)
+    x = keras.layers.MaxPooling2D(2)(x)
+    x = keras.layers.Flatten()(x)
+    return keras.layers.Dense(128, activation="relu")(x)
+
+
+def _small(crops: tf.Tensor) -> tf.Tensor:
+    """A residual network of four blocks (He et al., CVPR 2016), 9 million products a crop."""
+    x = grey(crops, 56)
+    x = _normalised(keras.layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False)(x))
+    for channels, strides in ((16, 1), (32, 2), (64, 2), (96, 2)):
+        x = _residual(x, channels, strides)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.layers.Dropout(0.3)(x)
+
+
+def _residual(x: tf.Tensor, channels: int, strides: int) -> tf.Tensor:
+    """Two convolutions, whose output is added to their input."""
+    layer = {"padding": "same", "use_bias": False}
+    y = _normalised(keras.layers.Conv2D(channels, 3, strides=strides, **layer)(x))
+    y = keras.layers.BatchNormalization()(keras.layers.Conv2D(channels, 3, **layer)(y))
+    if strides > 1 or x.shape[-1] != channels:
+        x = keras.layers.Conv2D(channels, 1, strides=strides, **layer)(x)
+        x = keras.layers.BatchNormalization()(x)
+    return keras.layers.ReLU()(keras.layers.Add()([x, y]))
+
+
+def _normalised(x: tf.Tensor) -> tf.Tensor:
+    return keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+
+
+BODIES |= {"article": _article, "small": _small}

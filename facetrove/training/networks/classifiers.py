@@ -1,0 +1,161 @@
+"""Training a classifier of crops, and asking it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.core.progress import OnProgress, ignore_progress
+from facetrove.training.classifier_options import EPOCHS, ClassifierOptions
+from facetrove.training.faces import Take, TrainingFaces
+from facetrove.training.imbalance import class_weights, drawn_positions, log_shares
+from facetrove.training.networks.architectures import classifier
+from facetrove.training.networks.keras_library import keras
+from facetrove.training.networks.loop import Checkpoint, History, Schedule, train
+from facetrove.training.networks.losses import classifier_loss
+
+ASKED_AT_ONCE = 256
+"""Number of crops that a network is asked about at once: 40 MB of them."""
+
+PATIENCE = {"article": 4, "small": 10}
+"""Epochs without gain after which training ends; the article's network learns by heart soon."""
+
+RATE = {"article": 1e-3, "small": 2e-3}
+"""The highest learning rate. Keras's own default for Adam is that of the article's network."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierFaces:
+    """The labelled faces of a classifier.
+
+    Attributes:
+        take: returns crops.
+        classes: (n,) number of each face's class.
+        num_classes: number of classes.
+        learn: positions of the faces that are learnt from.
+        stop: positions of the faces, of other people, that say which epoch was the best.
+        follow: positions of the faces whose margins are averaged over the epochs; empty: none.
+    """
+
+    take: Take
+    classes: NDArray[np.int64]
+    num_classes: int
+    learn: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    follow: NDArray[np.int64]
+
+
+def fit_classifier(
+    faces: ClassifierFaces,
+    options: ClassifierOptions,
+    *,
+    seed: int,
+    epochs: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> tuple[keras.Model, History, NDArray[np.float64]]:
+    """Train a network that gives the logits of classes.
+
+    Args:
+        faces: the labelled faces.
+        options: the network and how it is trained.
+        seed: seed of order and corruptions; `make_deterministic` has set that of the weights.
+        epochs: maximum number of epochs; None: that of the architecture.
+        checkpoint: see `train`.
+        on_progress: see `train`.
+
+    Returns:
+        The network, its epochs, and the mean margin of each face to follow: the probability of its
+        own class less the largest of another, averaged over the epochs (the area under the margin;
+        Pleiss et al., NeurIPS 2020, with probabilities instead of logits). Faces that were learnt
+        by heart only late, as wrong labels are, have a low one.
+    """
+    model = classifier(options.architecture, faces.num_classes)
+    own = faces.classes[faces.learn]
+    source = TrainingFaces(
+        take=faces.take,
+        positions=faces.learn,
+        classes=own,
+        draw=partial(drawn_positions, options.balance),
+        batch_size=options.batch_size,
+        augment=options.augment,
+        seed=seed,
+    )
+    loss = classifier_loss(
+        options.balance,
+        class_weights(own, faces.num_classes, options.balance),
+        log_shares(own, faces.num_classes),
+    )
+    margins = np.zeros(len(faces.follow))
+    num_followed = 0
+
+    def evaluate(network: keras.Model) -> Mapping[str, float]:
+        nonlocal num_followed
+        if len(faces.follow):
+            given = probabilities(network, faces.take, faces.follow)
+            margins[:] += margins_of(given, faces.classes[faces.follow])
+            num_followed += 1
+        asked = probabilities(network, faces.take, faces.stop)
+        return _stop_figures(asked, faces.classes[faces.stop])
+
+    schedule = Schedule(
+        epochs=epochs or EPOCHS[options.architecture],
+        rate=RATE[options.architecture],
+        warm_up=0.0 if options.architecture == "article" else 1.0,
+        patience=PATIENCE[options.architecture],
+    )
+    history = train(
+        model, loss, source, schedule, evaluate, checkpoint=checkpoint, on_progress=on_progress
+    )
+    return model, history, margins / max(1, num_followed)
+
+
+def probabilities(
+    model: keras.Model, take: Take, positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Ask a network that gives logits about faces.
+
+    Args:
+        model: the network.
+        take: returns crops.
+        positions: (n,) positions of the faces.
+
+    Returns:
+        (n, c) float32 probability of each class.
+    """
+    parts = [np.zeros((0, int(model.output.shape[-1])), np.float32)]
+    for start in range(0, len(positions), ASKED_AT_ONCE):
+        crops = take(positions[start : start + ASKED_AT_ONCE]).astype(np.float32)
+        parts.append(np.asarray(model.predict_on_batch(crops)))
+    logits = np.concatenate(parts)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def margins_of(given: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the (n,) probability of each face's own class less the largest of another."""
+    rows = np.arange(len(classes))
+    own = given[rows, classes]
+    others = given.copy()
+    others[rows, classes] = -1.0
+    return np.asarray(own - others.max(axis=1))
+
+
+def _stop_figures(given: NDArray[np.float32], classes: NDArray[np.int64]) -> dict[str, float]:
+    """Return accuracy and mean recall, and what the best epoch is chosen by.
+
+    That is the mean over the classes of the mean probability of their faces' own class: mean
+    recall in a form that does not jump where a class has three faces.
+    """
+    found = given.argmax(axis=1)
+    own = given[np.arange(len(classes)), classes]
+    present = np.unique(classes)
+    return {
+        "accuracy": float((found == classes).mean()),
+        "mean_recall": float(np.mean([(found[classes == c] == c).mean() for c in present])),
+        "stop": float(np.mean([own[classes == c].mean() for c in present])),
+    }
