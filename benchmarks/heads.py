@@ -30,9 +30,9 @@ from benchmarks.measure import print_header
 from faces.core.vectors import unit_length
 from faces.dataset.store import Dataset
 from facetrove.evaluation.metrics import Bootstrap
-from facetrove.training.label_support import label_support
 from facetrove.training.heads import STRENGTHS
 from facetrove.training.identification import Identification, identify_people
+from facetrove.training.label_support import label_support
 from facetrove.training.splits import folds_by_person
 from facetrove.training.strength import Head, Learn, choose_strength
 from facetrove.training.whitening import learn_whitening

@@ -112,6 +112,9 @@ if TYPE_CHECKING:
     from facetrove.training.classifier import train_classifier as train_classifier
     from facetrove.training.classifier_options import ClassifierOptions as ClassifierOptions
     from facetrove.training.doubtful import Doubtful as Doubtful
+    from facetrove.training.head_options import HeadOptions as HeadOptions
+    from facetrove.training.heads import TrainedHead as TrainedHead
+    from facetrove.training.heads import train_head as train_head
     from facetrove.training.figures import ClassifierFigures as ClassifierFigures
     from facetrove.training.options import TrainingOptions as TrainingOptions
     from facetrove.upgrading import upgrade as upgrade
@@ -180,6 +183,7 @@ __all__ = [
     "FaceTables",
     "FaceTroveError",
     "FoundFaces",
+    "HeadOptions",
     "HeldFaces",
     "Identification",
     "IndexUpgrade",
@@ -210,6 +214,7 @@ __all__ = [
     "SourceLimits",
     "StrangerRates",
     "TrainedClassifier",
+    "TrainedHead",
     "TrainingCard",
     "TrainingOptions",
     "UndoResult",
@@ -250,6 +255,7 @@ __all__ = [
     "remove_column",
     "rename_column",
     "train_classifier",
+    "train_head",
     "undo",
     "upgrade",
     "verify_index",
@@ -288,6 +294,7 @@ _DEFINITIONS = {
     "FaceTables": "faces.dataset.store:FaceTables",
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
+    "HeadOptions": "facetrove.training.head_options:HeadOptions",
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
     "IndexUpgrade": "indexer.upgrade:IndexUpgrade",
@@ -318,6 +325,7 @@ _DEFINITIONS = {
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
+    "TrainedHead": "facetrove.training.heads:TrainedHead",
     "TrainingCard": "facetrove.training.card:TrainingCard",
     "TrainingOptions": "facetrove.training.options:TrainingOptions",
     "UndoResult": "indexer.undo:UndoResult",
@@ -357,6 +365,7 @@ _DEFINITIONS = {
     "remove_column": "faces.dataset.columns:remove_column",
     "rename_column": "faces.dataset.columns:rename_column",
     "train_classifier": "facetrove.training.classifier:train_classifier",
+    "train_head": "facetrove.training.heads:train_head",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",

@@ -272,8 +272,8 @@ def require_base(contract: ModelContract) -> None:
     found = base_of(model.load(threads=1, placement=_CPU, alignment=alignment))
     if found != base:
         raise ContractMismatchError(
-            f"the embeddings are of {_in_words(base)}, and here {base.embedder} would make those of "
-            f"{_in_words(found)}; embed the dataset again into a new one"
+            f"the embeddings are of {_in_words(base)}, and {base.embedder} would make those of "
+            f"{_in_words(found)} here; embed the dataset again into a new one"
         )
 
 

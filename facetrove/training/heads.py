@@ -146,7 +146,7 @@ def _require_people(labelled: LabelledDataset, out: NDArray[np.bool_]) -> None:
 def _learner(
     options: HeadOptions, training: TrainingOptions
 ) -> Callable[[NDArray[np.float32], NDArray[np.int64]], Callable[[float], HeadWeights]]:
-    """Return the function that learns a head from faces; see `facetrove.training.strength.Learn`."""
+    """Return the function that learns a head from faces; see `strength.Learn`."""
     if options.method == "whitening":
         return learn_whitening
     from facetrove.training.networks.margin_head import learn_margin

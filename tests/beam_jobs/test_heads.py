@@ -13,6 +13,7 @@ import pytest
 from beam_jobs.embed_photos import embed_photos
 from beam_jobs.options import EmbedOptions
 from beam_jobs.reembed import reembed
+from faces.core.machine import cache_dir
 from faces.core.settings import FaceSelection
 from faces.dataset.schema import PhotoStatus, embedding_matrix
 from faces.dataset.store import Dataset
@@ -23,6 +24,14 @@ from indexer.purge import purge
 from indexer.undo import undo
 from search.searcher import FaceSearcher
 from tests.support.custom_networks import head_weights, write_head
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep heads of one name apart in tests that run side by side."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "weights").symlink_to(cache_dir() / "weights")
+    monkeypatch.setenv("FACETROVE_CACHE", str(cache))
 
 
 @pytest.fixture(scope="module")

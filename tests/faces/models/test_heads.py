@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from tests.support.custom_networks import head_weights, write_head, write_model
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path_factory.mktemp("cache")
-    shutil.copytree(cache_dir() / "weights", cache / "weights")
+    (cache / "weights").symlink_to(cache_dir() / "weights")
     monkeypatch.setenv("FACETROVE_CACHE", str(cache))
 
 
