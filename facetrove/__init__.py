@@ -112,10 +112,10 @@ if TYPE_CHECKING:
     from facetrove.training.classifier import train_classifier as train_classifier
     from facetrove.training.classifier_options import ClassifierOptions as ClassifierOptions
     from facetrove.training.doubtful import Doubtful as Doubtful
+    from facetrove.training.figures import ClassifierFigures as ClassifierFigures
     from facetrove.training.head_options import HeadOptions as HeadOptions
     from facetrove.training.heads import TrainedHead as TrainedHead
     from facetrove.training.heads import train_head as train_head
-    from facetrove.training.figures import ClassifierFigures as ClassifierFigures
     from facetrove.training.options import TrainingOptions as TrainingOptions
     from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan

@@ -22,8 +22,8 @@ PUBLIC = """
     ClassifierOptions ComparedFace Comparison ContractMismatchError CopiedPhotos
     CorruptFileError Dataset DatasetCounts DatasetUpgrade Deletion DeletionPlan DeletionRequest
     DeletionResult Detection Doubtful EmbedOptions EmbedSummary Face FaceQuality FaceSearcher
-    FaceSelection FaceTables FaceTroveError FoundFaces HeadOptions HeldFaces Identification IndexUpgrade
-    JointProbe ListColumn ListedFace Manifest Match Measurement MissingPhotos ModelCard
+    FaceSelection FaceTables FaceTroveError FoundFaces HeadOptions HeldFaces Identification
+    IndexUpgrade JointProbe ListColumn ListedFace Manifest Match Measurement MissingPhotos ModelCard
     ModelChoice ModelContract ModelUnavailableError NameLeft Pairs Photo PhotoLimits PhotosFound
     Probe ProbeFace Probes Progress Protocol PurgeReport Relocation Robustness SourceLimits
     StrangerRates TrainedClassifier TrainedHead TrainingCard TrainingOptions UndoResult Verification
