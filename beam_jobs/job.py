@@ -24,7 +24,7 @@ from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection
 from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
-from faces.dataset.reembedding import FaceSource
+from faces.dataset.reembedding import FaceSource, StoredFaces
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
@@ -147,7 +147,10 @@ class EmbedJob:
                 followed.withhold_from(self.dataset)
             to_retry = _to_retry(self.options, before)
             below = self.options.drop_below
-            plan = make_plan(listing, writer.dataset, to_retry, drop_below=below)
+            reads_photos = not isinstance(source, StoredFaces)
+            plan = make_plan(
+                listing, writer.dataset, to_retry, drop_below=below, look_for_copies=reads_photos
+            )
             with progress_reports(writer, len(plan.to_do), on_progress):
                 num_dropped = self._carry_out(plan, writer, source, deletions_of)
             counts = count_run(writer)

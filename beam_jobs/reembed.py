@@ -15,10 +15,11 @@ from faces.core.kinds import is_dataset
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.header import DatasetSettings
-from faces.dataset.reembedding import DatasetFaces, list_dataset
+from faces.dataset.reembedding import DatasetFaces, FaceSource, StoredFaces, list_dataset
 from faces.dataset.store import Dataset
 from faces.dataset.writing import require_dataset_path
 from faces.models.choice import ModelChoice
+from faces.models.heads import head_of
 
 
 def plan_reembedding(
@@ -60,6 +61,9 @@ def reembed(
     landmarks, and are not detected again, except in photos that changed since. Otherwise faces are
     detected anew in all photos, and each face that overlaps one of the source's by half keeps its
     face_id; other faces get new ones.
+
+    A head (`faces.models.heads`) whose base made the source's embeddings is computed from these,
+    and no photo is read; only photos whose faces the source has lost are.
 
     The photos keep their columns. Faces that were deleted from the source are deleted from the
     dataset too; those deleted later are at the next call. Faces that were let in again stay in.
@@ -109,9 +113,13 @@ def reembed(
     )
     detection = DatasetSettings(job.pipeline.contract, selection).detection
     is_same = detection == opened.settings.detection
+    source_faces: FaceSource | None = DatasetFaces(opened) if is_same else None
+    head = head_of(job.pipeline)
+    if is_same and head is not None and head.takes(opened.contract):
+        source_faces = StoredFaces(opened)
     return job.run(
         list_dataset(opened),
-        source=DatasetFaces(opened) if is_same else None,
+        source=source_faces,
         deletions_of=opened,
         on_progress=on_progress,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -89,6 +90,15 @@ class ShardResult:
     faces: pa.Table
     seconds: Mapping[str, float]
     thumbnails: Mapping[str, Thumbnail]
+
+    def joined(self, other: ShardResult) -> ShardResult:
+        """Return this result with that of the shard's other photos."""
+        return ShardResult(
+            pa.concat_tables([self.photos, other.photos]),
+            pa.concat_tables([self.faces, other.faces]),
+            dict(Counter(self.seconds) + Counter(other.seconds)),
+            {**self.thumbnails, **other.thumbnails},
+        )
 
 
 class _Decoded(NamedTuple):

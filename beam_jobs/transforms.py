@@ -9,21 +9,24 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
+from beam_jobs.head_shard import apply_head, has_stored_result
 from beam_jobs.in_flight import InFlight
-from beam_jobs.shard import BATCH_PHOTOS, embed_shard
+from beam_jobs.shard import BATCH_PHOTOS, ShardResult, embed_shard
 from beam_jobs.work_files import ShardWork, read_work
 from faces.core.contract import ModelContract, require_same_contract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Access, FaceSelection, PhotoLimits, SourceLimits
 from faces.dataset.earlier_faces import EarlierFaces
 from faces.dataset.layout import WORK_DIR
-from faces.dataset.reembedding import FaceSource
+from faces.dataset.reembedding import FaceSource, StoredFaces
 from faces.dataset.schema import PHOTO_SCHEMA, PhotoStatus
 from faces.dataset.writing import DatasetWriter
 from faces.models.choice import ModelChoice
+from faces.models.heads import head_of
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.photos.limited import ReadingRules
@@ -165,16 +168,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         in_flight = InFlight(work_folder, part)
         try:
             photos, stored = read_work(work_folder, work, number)
-            result = embed_shard(
-                pipeline,
-                photos,
-                dataset.photo_schema,
-                stored=stored,
-                rules=self._rules,
-                given_photos=self._source.given_photos(photos) if self._source else None,
-                in_flight=in_flight,
-                careful=careful,
-            )
+            result = self._result(pipeline, photos, stored, in_flight, careful=careful)
             if len(result.photos):
                 self._writer.write_part(
                     part,
@@ -190,6 +184,38 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         self._faces.inc(len(result.faces))
         if len(result.photos):
             yield part
+
+    def _result(
+        self,
+        pipeline: FacePipeline,
+        photos: pa.Table,
+        stored: pa.Table,
+        in_flight: InFlight,
+        *,
+        careful: bool,
+    ) -> ShardResult:
+        """Embed a shard; where a head takes stored embeddings, without reading their photos."""
+        dataset, source, head = self._writer.dataset, self._source, head_of(pipeline)
+        applied = None
+        if isinstance(source, StoredFaces) and head is not None:
+            known = has_stored_result(photos)
+            applied = apply_head(
+                head, source, photos.filter(known), dataset.photo_schema, stored=stored
+            )
+            photos = photos.filter(pc.invert(known))
+            if not len(photos):
+                return applied
+        result = embed_shard(
+            pipeline,
+            photos,
+            dataset.photo_schema,
+            stored=stored,
+            rules=self._rules,
+            given_photos=source.given_photos(photos) if source else None,
+            in_flight=in_flight,
+            careful=careful,
+        )
+        return result if applied is None else applied.joined(result)
 
 
 class EmbeddedPhotos(NamedTuple):

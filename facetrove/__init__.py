@@ -117,6 +117,9 @@ if TYPE_CHECKING:
     from facetrove.training.embedder import train_embedder as train_embedder
     from facetrove.training.embedder_options import EmbedderOptions as EmbedderOptions
     from facetrove.training.figures import ClassifierFigures as ClassifierFigures
+    from facetrove.training.head_options import HeadOptions as HeadOptions
+    from facetrove.training.heads import TrainedHead as TrainedHead
+    from facetrove.training.heads import train_head as train_head
     from facetrove.training.options import TrainingOptions as TrainingOptions
     from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan
@@ -186,6 +189,7 @@ __all__ = [
     "FaceTables",
     "FaceTroveError",
     "FoundFaces",
+    "HeadOptions",
     "HeldFaces",
     "Identification",
     "IndexUpgrade",
@@ -218,6 +222,7 @@ __all__ = [
     "StrangerRates",
     "TrainedClassifier",
     "TrainedEmbedder",
+    "TrainedHead",
     "TrainingCard",
     "TrainingOptions",
     "UndoResult",
@@ -260,6 +265,7 @@ __all__ = [
     "rename_column",
     "train_classifier",
     "train_embedder",
+    "train_head",
     "undo",
     "upgrade",
     "verify_index",
@@ -299,6 +305,7 @@ _DEFINITIONS = {
     "FaceTables": "faces.dataset.store:FaceTables",
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
+    "HeadOptions": "facetrove.training.head_options:HeadOptions",
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
     "IndexUpgrade": "indexer.upgrade:IndexUpgrade",
@@ -331,6 +338,7 @@ _DEFINITIONS = {
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
     "TrainedEmbedder": "facetrove.training.embedder:TrainedEmbedder",
+    "TrainedHead": "facetrove.training.heads:TrainedHead",
     "TrainingCard": "facetrove.training.card:TrainingCard",
     "TrainingOptions": "facetrove.training.options:TrainingOptions",
     "UndoResult": "indexer.undo:UndoResult",
@@ -372,6 +380,7 @@ _DEFINITIONS = {
     "rename_column": "faces.dataset.columns:rename_column",
     "train_classifier": "facetrove.training.classifier:train_classifier",
     "train_embedder": "facetrove.training.embedder:train_embedder",
+    "train_head": "facetrove.training.heads:train_head",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",
     "verify_index": "indexer.verify:verify_index",

@@ -109,6 +109,62 @@ class DatasetFaces:
         }
 
 
+STORED_PREFIX = "stored_"
+"""Prefix of the columns that `StoredFaces` adds to the photos to do."""
+
+STORED_COLUMNS = (
+    *("photo_id", "width", "height", "num_faces", "status", "reason", "picture_hash"),
+    *("kept_away", "partly_read", "exif_taken", "mount", "faces_part"),
+)
+"""Columns of the source dataset's photos that `StoredFaces` adds, with `STORED_PREFIX`."""
+
+
+@dataclass(frozen=True)
+class StoredFaces:
+    """A `FaceSource` of faces whose embeddings are stored, so that no photo has to be read."""
+
+    dataset: Dataset
+
+    def prepared(self, to_do: pa.Table, work: Folder) -> tuple[StoredFaces, pa.Table]:
+        """Add what is stored of the photos to do; see `FaceSource.prepared`.
+
+        All stored columns of a photo are null if the part with its faces was lost: it is read, and
+        its faces are detected, anew. Faces that are withheld are given too; see `DatasetFaces`.
+        """
+        names = [name for name in STORED_COLUMNS if name != "faces_part"]
+        photos = self.dataset.photos_in_parts(names)
+        lost = pc.and_(
+            pc.equal(photos["status"], PhotoStatus.EMBEDDED.value), pc.is_null(photos["faces_part"])
+        )
+        photos = photos.filter(pc.invert(lost))
+        row = pc.index_in(to_do["uri"], value_set=photos["uri"].combine_chunks())
+        for name in STORED_COLUMNS:
+            to_do = to_do.append_column(STORED_PREFIX + name, photos[name].take(row))
+        return self, to_do
+
+    def given_photos(self, to_do: pa.Table) -> GivenPhotos:
+        """Return nothing: the photos whose faces are not stored have them detected."""
+        return {}
+
+    def faces(self, to_do: pa.Table) -> pa.Table:
+        """Read the stored faces of photos to do, which have the columns from `prepared`.
+
+        Returns:
+            Rows of the source's `face_schema`.
+
+        Raises:
+            CorruptFileError: a part of the source dataset cannot be read.
+        """
+        schema = face_schema(self.dataset.contract.dimension)
+        parts = to_do[f"{STORED_PREFIX}faces_part"].drop_null().unique().to_pylist()
+        photo_ids = to_do[f"{STORED_PREFIX}photo_id"].combine_chunks()
+        tables = [schema.empty_table()]
+        for part in parts:
+            table = read_table(self.dataset.folder, part_file("faces", part), schema)
+            tables.append(table.filter(pc.is_in(table["photo_id"], value_set=photo_ids)))
+        return pa.concat_tables(tables)
+
+
 def list_dataset(source: Dataset) -> PhotoListing:
     """Return the current photos of a dataset as the listing of a job, in the dataset's order."""
     photos = source.photos([*LISTING_SCHEMA.names, *source.metadata.names])

@@ -19,6 +19,7 @@ from faces.models import deepface_weights
 from faces.models.choice import DEEPFACE, ModelChoice
 from faces.models.custom_models import registered_models
 from faces.models.engines import ENGINES
+from faces.models.heads import registered_heads
 from faces.models.pipeline import FaceDetector, FaceEmbedder
 from faces.models.registry import load_detector, load_embedder
 from faces.models.weights import prepared_path, recorded_milliseconds, smooth_images
@@ -39,8 +40,8 @@ class ModelCard:
         name: the model's name, as `facetrove embed --detector` and `--embedder` take it.
         kind: "detector" or "embedder".
         dimension: number of dimensions of an embedding; None for a detector.
-        input: width, height and colour order of an embedder's crops, such as "112x112 RGB"; "" for
-            a detector.
+        input: width, height and colour order of an embedder's crops, such as "112x112 RGB"; of a
+            head the embedder whose embeddings it takes; "" for a detector.
         origin: where the weights come from.
         num_bytes: size of the weights in bytes; None where it is not known.
         licence: licence of the weights.
@@ -127,13 +128,13 @@ def list_models() -> list[ModelCard]:
     """List every model: the built-in ones, deepface's, and the custom models that are registered.
 
     Returns:
-        A card for each model. Custom models come last, the one registered last first. deepface's
-        models are listed even where deepface is not installed.
+        A card for each model. Custom models and then heads come last, of each kind the one
+        registered last first. deepface's models are listed even where deepface is not installed.
 
     Raises:
         ModelUnavailableError: every user of this machine may write in the register of networks.
     """
-    return [*_built_in(), *_deepface_embedders(), *_deepface_detectors(), *_custom()]
+    return [*_built_in(), *_deepface_embedders(), *_deepface_detectors(), *_custom(), *_heads()]
 
 
 def check_model(name: str) -> tuple[ModelCard, dict[str, str]]:
@@ -234,6 +235,22 @@ def _custom() -> Iterator[ModelCard]:
             "unclear",
             here=path.is_file(),
             faces_per_second=_faces_per_second(model.cache_name),
+        )
+
+
+def _heads() -> Iterator[ModelCard]:
+    for head in registered_heads():
+        path = prepared_path(head.cache_name)
+        yield ModelCard(
+            head.name,
+            "embedder",
+            head.dimension,
+            f"{head.base.embedder}'s embeddings",
+            head.origin or head.network,
+            path.stat().st_size if path.is_file() else None,
+            head.licence or "not stated",
+            "unclear",
+            here=path.is_file(),
         )
 
 

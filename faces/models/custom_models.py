@@ -25,10 +25,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -36,8 +36,6 @@ from faces.core.contract import MAX_DIMENSION
 from faces.core.documents import parse
 from faces.core.errors import ModelUnavailableError
 from faces.core.hashing import sha256_of
-from faces.core.machine import cache_dir
-from faces.core.storage import Folder
 from faces.models.alignment import Alignment, AlignmentTemplate, arcface_template
 from faces.models.choice import BUILT_IN_DETECTORS, BUILT_IN_EMBEDDERS, is_model_file
 from faces.models.embedder import EmbedderSpec
@@ -45,12 +43,20 @@ from faces.models.engines import output_shapes
 from faces.models.family import ModelFamily
 from faces.models.model_file import MAX_PIXELS, OLD_STD, ModelFile
 from faces.models.preparation import prepare
-from faces.models.register import register, registered_at
+from faces.models.registered import (
+    models_dir,
+    models_in_cache,
+    registered_models_of,
+    remember,
+)
 
 CHANNELS = 3
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Pattern of a custom model's name, which becomes part of file names."""
+
+MODELS_DIR = "models"
+"""The cache's folder of custom models that were used here."""
 
 BUILT_IN = (*BUILT_IN_EMBEDDERS, *BUILT_IN_DETECTORS)
 """Names of the built-in models, which a custom model may not have."""
@@ -116,7 +122,7 @@ class CustomModel:
         """Return the specification that the embedder is loaded from."""
         return EmbedderSpec(
             name=self.name,
-            locate=partial(_locate, Path(self.network), self.network_digest, self.name),
+            locate=partial(locate_network, Path(self.network), self.network_digest, self.name),
             digest=self.digest,
             alignment=self.alignment,
             dimension=self.dimension,
@@ -147,15 +153,8 @@ def read_model(path: Path) -> CustomModel:
     from faces.models.onnx_graph import crop_input_shape
 
     file = ModelFile(path)
-    name = file.text("name", path.stem)
-    if not MODEL_NAME.fullmatch(name) or name in BUILT_IN or is_model_file(name):
-        allowed = "a letter or digit, then at most 63 of A-Z a-z 0-9 . _ -"
-        problem = "is built in" if name in BUILT_IN else f"is not {allowed}"
-        problem = "ends in .toml, like the name of a file" if is_model_file(name) else problem
-        file.fail("name", f"{name!r} {problem}; choose another")
-    network = (path.parent / file.text("network")).absolute()
-    if not network.is_file():
-        file.fail("network", f"there is no file {network}")
+    name = read_name(file, path)
+    network = file.beside("network")
     shape = crop_input_shape(network)
     channels_last = shape[1] != CHANNELS
     width, height = file.input_size(shape[2:0:-1] if channels_last else shape[:1:-1])
@@ -188,22 +187,44 @@ def read_model(path: Path) -> CustomModel:
     output = file.text("output", "")
     file.require_nothing_else()
     shapes = output_shapes(network, draft.spec().sample_input())
-    model = replace(draft, **_output(file, output, shapes))
+    output, dimension = find_output(file, output, shapes)
+    model = replace(draft, output=output, dimension=dimension)
     prepare(model.spec().source)
     _remember(model)
     return model
 
 
-def _output(file: ModelFile, name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def read_name(file: ModelFile, path: Path) -> str:
+    """Take a model's name out of its TOML file; by default it is the file's own name.
+
+    Args:
+        file: the TOML file.
+        path: its path.
+
+    Raises:
+        WrongUsageError: no model of the user may have that name.
+    """
+    name = file.text("name", path.stem)
+    if not MODEL_NAME.fullmatch(name) or name in BUILT_IN or is_model_file(name):
+        allowed = "a letter or digit, then at most 63 of A-Z a-z 0-9 . _ -"
+        problem = "is built in" if name in BUILT_IN else f"is not {allowed}"
+        problem = "ends in .toml, like the name of a file" if is_model_file(name) else problem
+        file.fail("name", f"{name!r} {problem}; choose another")
+    return name
+
+
+def find_output(
+    file: ModelFile, name: str, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[str, int]:
     """Find the graph's output that is the embedding.
 
     Args:
         file: the TOML file, for messages.
         name: name of the output in the TOML file; "": the graph's only output.
-        shapes: shape of each of the graph's outputs for one crop, by the output's name.
+        shapes: shape of each of the graph's outputs for one input, by the output's name.
 
     Returns:
-        The values of `CustomModel.output` and `CustomModel.dimension`.
+        The output's name, and the number of dimensions of an embedding.
     """
     listed = ", ".join(f"{output} {shape}" for output, shape in shapes.items())
     if not name and len(shapes) > 1:
@@ -215,40 +236,19 @@ def _output(file: ModelFile, name: str, shapes: Mapping[str, tuple[int, ...]]) -
     if not 2 <= dimension <= MAX_DIMENSION or shapes[name][:1] != (1,):
         file.fail(
             "output",
-            f"{name} is not an embedding: for one crop its shape is {shapes[name]}, not (1, d) "
+            f"{name} is not an embedding: for one face its shape is {shapes[name]}, not (1, d) "
             f"with d from 2 to {MAX_DIMENSION}",
         )
-    return {"output": name, "dimension": dimension}
+    return name, dimension
 
 
 def _remember(model: CustomModel) -> None:
-    content = (json.dumps(asdict(model), indent=2) + "\n").encode()
-    register(content, model.cache_name)
-    _models_dir().mkdir(parents=True, exist_ok=True)
-    with Folder(_models_dir()).put(f"{model.cache_name}.json") as file:
-        file.write(content)
+    remember(model, MODELS_DIR, model.cache_name)
 
 
 def registered_models() -> list[CustomModel]:
     """List the custom models that the user has registered, the one registered last first."""
-    found = [
-        (registered, model)
-        for content, model in _models_in_cache()
-        if (registered := registered_at(content)) is not None
-    ]
-    return [model for _, model in sorted(found, key=lambda entry: -entry[0])]
-
-
-def _models_in_cache() -> list[tuple[bytes, CustomModel]]:
-    """Read the models in the cache, registered or not, with the content of each one's file."""
-    found = []
-    for path in sorted(_models_dir().glob("*.json")):
-        try:
-            content = path.read_bytes()
-            found.append((content, _parsed(content)))
-        except (OSError, ValueError):
-            continue  # written by another version of facetrove
-    return found
+    return [model for _, model in registered_models_of(MODELS_DIR, _parsed)]
 
 
 def _parsed(content: bytes) -> CustomModel:
@@ -259,11 +259,7 @@ def _parsed(content: bytes) -> CustomModel:
     return parse(json.dumps(document), CustomModel)
 
 
-def _models_dir() -> Path:
-    return cache_dir() / "models"
-
-
-def _locate(path: Path, digest: str, name: str) -> Path:
+def locate_network(path: Path, digest: str, name: str) -> Path:
     """Return the path of a custom model's ONNX file, if the file is unchanged.
 
     Raises:
@@ -301,10 +297,11 @@ def _adopted(name: str) -> CustomModel | None:
         ModelUnavailableError: the cache has several models of that name, of which an index that was
             searched may have put some there.
     """
-    same_name = [model for _, model in _models_in_cache() if model.name == name]
+    in_cache = models_in_cache(MODELS_DIR, _parsed)
+    same_name = [model for _, model in in_cache if model.name == name]
     if len(same_name) > 1:
         raise ModelUnavailableError(
-            f"{len(same_name)} models called {name!r} lie in {_models_dir()}, and none is "
+            f"{len(same_name)} models called {name!r} lie in {models_dir(MODELS_DIR)}, and none is "
             "registered; run `facetrove models MODEL.toml` with the TOML file of yours"
         )
     for model in same_name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,17 @@ KEYS = (
     *("name", "network", "colour", "range", "mean", "std", "alignment", "input_size"),
     *("output", "flip_averaging", "licence", "origin"),
 )
-"""Keys that a TOML file may have."""
+"""Keys that the TOML file of a network for crops may have."""
+
+HEAD_KEYS = (
+    "base",
+    "base_digest",
+    "base_alignment",
+    *("name", "network", "output"),
+    "licence",
+    "origin",
+)
+"""Keys that the TOML file of a head may have; see `faces.models.heads`."""
 
 OLD_STD = "deviation"
 """The key `std` as older TOML files, which stay valid, and the digests name it."""
@@ -57,6 +68,17 @@ class ModelFile:
         if not isinstance(value, str):
             self.fail(key, f"it must be given, as text in quotes; it is {value!r}")
         return value
+
+    def beside(self, key: str) -> Path:
+        """Take the name of a file beside this one out of the file, as an absolute path."""
+        path = (self._path.parent / self.text(key)).absolute()
+        if not path.is_file():
+            self.fail(key, f"there is no file {path}")
+        return path
+
+    def has(self, key: str) -> bool:
+        """Tell whether the file has a key that was not taken out."""
+        return key in self._unread
 
     def flag(self, key: str) -> bool:
         """Take true or false out of the file; false if the key is missing."""
@@ -135,11 +157,11 @@ class ModelFile:
             )
         return tuple((float(x), float(y)) for x, y in value)
 
-    def require_nothing_else(self) -> None:
-        """Refuse a key that nothing has taken out."""
+    def require_nothing_else(self, keys: Sequence[str] = KEYS) -> None:
+        """Refuse a key that nothing has taken out; `keys` are those that the file may have."""
         if self._unread:
             self.fail(
-                next(iter(self._unread)), f"there is no such key; the keys are {', '.join(KEYS)}"
+                next(iter(self._unread)), f"there is no such key; the keys are {', '.join(keys)}"
             )
 
 

@@ -146,24 +146,58 @@ def crop_input_shape(network: Path) -> tuple[int | None, ...]:
     Raises:
         WrongUsageError: the file is not a whole ONNX file, or not a network for crops.
     """
+    sizes, found = _input_of(network)
+    if len(sizes) != 4 or CHANNELS not in (sizes[1], sizes[3]):
+        raise WrongUsageError(
+            f"{network} is not a network for crops: it should have one input, (n, 3, height, "
+            f"width) or (n, height, width, 3), and has {found}; choose another network"
+        )
+    return sizes
+
+
+def require_embedding_input(network: Path, dimension: int) -> None:
+    """Check that a network takes embeddings.
+
+    Args:
+        network: path of the ONNX file.
+        dimension: number of dimensions of an embedding.
+
+    Raises:
+        WrongUsageError: the file is not a whole ONNX file, or takes something else.
+    """
+    sizes, found = _input_of(network)
+    if len(sizes) != 2 or sizes[1] not in (None, dimension):
+        raise WrongUsageError(
+            f"{network} is not a head for embeddings of {dimension} dimensions: it should have one "
+            f"input, (n, {dimension}), and has {found}; choose another network or base"
+        )
+
+
+def _input_of(network: Path) -> tuple[tuple[int | None, ...], str]:
+    """Return the sizes of a network's only input, None for a dynamic one, and all inputs in words.
+
+    Of a network with another number of inputs, there are no sizes.
+
+    Raises:
+        WrongUsageError: the file is not a whole ONNX file, or its input is not float32 with a batch
+            size that is 1 or dynamic.
+    """
     graph = load_whole(network).graph
     initializer_names = {entry.name for entry in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in initializer_names]
-    sizes = (
-        [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim] if inputs else []
-    )
-    if len(inputs) != 1 or len(sizes) != 4 or CHANNELS not in (sizes[1], sizes[3]):
-        found = ", ".join(f"{entry.name} {sizes}" for entry in inputs)
+    shapes = [[dim.dim_value or None for dim in e.type.tensor_type.shape.dim] for e in inputs]
+    found = ", ".join(f"{e.name} {shape}" for e, shape in zip(inputs, shapes, strict=True))
+    if len(inputs) != 1 or not shapes[0]:
+        return (), found or "none"
+    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or shapes[0][0] not in (
+        None,
+        1,
+    ):
         raise WrongUsageError(
-            f"{network} is not a network for crops: it should have one input, (n, 3, height, "
-            f"width) or (n, height, width, 3), and has {found or 'none'}; choose another network"
+            f"{network} has batch size {shapes[0][0] or 'dynamic'} or an input that is not "
+            "float32; export it with a float32 input and a batch size that is 1 or dynamic"
         )
-    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or sizes[0] not in (None, 1):
-        raise WrongUsageError(
-            f"{network} has batch size {sizes[0] or 'dynamic'} or an input that is not float32; "
-            "export it with a float32 input and a batch size that is 1 or dynamic"
-        )
-    return tuple(sizes)
+    return tuple(shapes[0]), found
 
 
 def has_free_batch(path: Path) -> bool:

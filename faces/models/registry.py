@@ -13,7 +13,7 @@ from faces.core.contract import ModelContract, require_same_contract
 from faces.core.errors import ModelUnavailableError, WrongUsageError
 from faces.core.machine import available_threads
 from faces.core.settings import FaceSelection
-from faces.models import built_in, custom_models, deepface_models
+from faces.models import built_in, custom_models, deepface_models, heads
 from faces.models.choice import (
     ALIGNMENTS,
     ModelChoice,
@@ -23,8 +23,9 @@ from faces.models.deepface_weights import missing_files
 from faces.models.family import EmbedderModel
 from faces.models.pipeline import FaceDetector, FaceEmbedder, FacePipeline
 
-FAMILIES = (built_in.FAMILY, deepface_models.FAMILY, custom_models.FAMILY)
-"""All families, in the order in which an embedder's name is looked up in them."""
+FAMILIES = (built_in.FAMILY, deepface_models.FAMILY, heads.FAMILY, custom_models.FAMILY)
+"""All families, in the order in which an embedder's name is looked up in them. Heads come before
+other custom models, which take any TOML file."""
 
 
 def load_pipeline(

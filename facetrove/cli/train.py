@@ -13,6 +13,9 @@ NETWORKS = {
     "embedder": LazyCommand(
         "train_embedder:embedder", "Train a network that tells people apart.", quiet=True
     ),
+    "head": LazyCommand(
+        "train_head:head", "Train a small network on the embeddings of a dataset.", quiet=True
+    ),
 }
 """The commands of the group by name."""
 

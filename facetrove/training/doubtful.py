@@ -19,8 +19,9 @@ class Doubtful:
         face_id: id of the face.
         label: the label that it has.
         suggested: the label that the network would give.
-        margin: mean probability of its label less the largest of another, from -1 to 0; lower is
-            more doubtful.
+        margin: mean probability of its label less the largest of another, from -1 to 0; for a head,
+            similarity to the faces of its label less the largest to another; lower is more
+            doubtful.
     """
 
     uri: str

@@ -16,11 +16,11 @@ from faces.core.progress import OnProgress, ignore_progress
 from faces.core.storage import put_file
 from faces.dataset.crop_cache import CROP_ALIGNMENT, CROP_BYTES, Crops
 from faces.dataset.store import Dataset
-from facetrove.evaluation.metrics import Bootstrap, Rate, share
+from facetrove.evaluation.metrics import Bootstrap, Rate, rate, share
 from facetrove.training.card import TrainingCard, Value, digests_for_card, toml_text, write_card
 from facetrove.training.card_page import write_card_page
 from facetrove.training.embedder_options import EmbedderOptions
-from facetrove.training.identification import identify
+from facetrove.training.identification import NUM_SPLITS, identify_people
 from facetrove.training.labels import LabelledDataset, read_labelled
 from facetrove.training.options import TrainingOptions, require_model_path
 from facetrove.training.parts import Parts, training_key, with_crops
@@ -139,12 +139,12 @@ def _trained(
         on_progress=on_progress,
     )
     own = faces.people[parts.held_out]
-    found = identify(
-        embeddings(network, crops.take, parts.held_out), own, fpir=FPIR, seed=training.seed
-    )
+    vectors = embeddings(network, crops.take, parts.held_out)
+    found = identify_people(vectors, own, splits=NUM_SPLITS, seed=training.seed)
     bootstrap = Bootstrap.of(int(faces.people.max()) + 1, seed=training.seed)
-    rank_one = share(found.first, found.people, bootstrap)
-    false_negative = share(found.missed, found.missed_people, bootstrap)
+    rank_one = share(found.first, found.first_people, bootstrap)
+    num_people = len(np.unique(found.right_people))
+    false_negative = rate(float(found.fnir(FPIR)[0]), found.fnir(FPIR, bootstrap), num_people)
     file = path.with_suffix(".onnx")
     write_onnx(network, file, crops.take(np.arange(min(8, len(faces)))).astype(np.float32))
     figures: dict[str, Value] = _figures(rank_one, false_negative) | {"best_epoch": history.best}

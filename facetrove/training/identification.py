@@ -1,86 +1,151 @@
-"""How well embeddings tell people apart, measured on few people while a network is trained."""
+"""Identification among a few people, to compare networks while they are trained.
+
+The experiment is that of `facetrove.evaluation.identify`: one face of each person is enrolled, half
+of the people are strangers, and everybody else is searched for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facetrove.evaluation.labels import shuffled_by_person
-from facetrove.evaluation.metrics import threshold_at
+from facetrove.evaluation.metrics import Bootstrap, miss_rate, threshold_at
+from facetrove.evaluation.protocol import keep_out, split_faces
 
 NUM_SPLITS = 5
-"""Number of random splits into enrolled faces and probes, whose searches are pooled."""
+"""Number of random splits by which a network that is trained from nothing is measured."""
+
+MAX_PEOPLE = 2000
+"""Maximum number of people in one experiment, drawn at random, which bounds memory and time."""
+
+STRANGER_SHARE = 0.5
+"""Share of the people who are not enrolled, as in `facetrove evaluate identify`."""
+
+FPIRS = (0.01, 0.02, 0.05, 0.1)
+"""FPIRs whose mean FNIR compares networks: the mean is less noisy than the rate at one of them."""
+
+TOP_SHARE, MIN_TOP = 5, 1000
+"""The share of strangers' searches, as a multiple of the FPIR, and the number of them, among which
+each bootstrap replicate finds its threshold; one has hardly twice the FPIR there."""
+
+MIN_FALSE_POSITIVES = 3
+"""Minimum number of searches above the threshold of an FPIR, for it to count."""
 
 
-@dataclass(frozen=True, eq=False)
-class Identified:
-    """The searches of an identification test with one enrolled face of each person.
+@dataclass(frozen=True)
+class Identification:
+    """The searches of an experiment. People are numbered as the caller numbers them.
 
     Attributes:
-        people: (p,) number of each probe's person.
-        first: (p,) bool, whether the probe's person has rank 1 where everybody is enrolled.
-        missed: (m,) bool, for each probe of the people enrolled in the open set, whether its person
-            is not at or above the threshold.
-        missed_people: (m,) number of their person.
-        fpir: the FPIR that the threshold is set at.
+        right: (m,) similarity of each mated search to the enrolled face of its person.
+        right_people: (m,) person of each mated search.
+        wrong: (s,) highest similarity of each search for a stranger.
+        wrong_people: (s,) person of each search for a stranger.
+        first: (c,) bool, whether a search among all people has its person at rank 1.
+        first_people: (c,) person of each of these searches.
     """
 
-    people: NDArray[np.int64]
+    right: NDArray[np.float32]
+    right_people: NDArray[np.int64]
+    wrong: NDArray[np.float32]
+    wrong_people: NDArray[np.int64]
     first: NDArray[np.bool_]
-    missed: NDArray[np.bool_]
-    missed_people: NDArray[np.int64]
-    fpir: float
+    first_people: NDArray[np.int64]
 
-    @property
-    def rank_one(self) -> float:
-        """Share of the probes whose person has rank 1."""
-        return float(self.first.mean())
+    @classmethod
+    def joined(cls, parts: Sequence[Identification]) -> Identification:
+        """Return the pooled searches of several experiments."""
+        names = vars(parts[0])
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
-    @property
-    def fnir(self) -> float:
-        """FNIR at `fpir`, of the open set: half of the people are not enrolled."""
-        return float(self.missed.mean()) if len(self.missed) else float("nan")
+    def rank_one(self, bootstrap: Bootstrap | None = None) -> NDArray[np.floating]:
+        """Return the rank-1 rate, (1,), or (r,) that of each bootstrap replicate."""
+        return _weighted_share(self.first, self.first_people, bootstrap)
+
+    def fnir(self, fpir: float, bootstrap: Bootstrap | None = None) -> NDArray[np.floating]:
+        """Return FNIR at an FPIR, (1,), or (r,) that of each bootstrap replicate."""
+        if bootstrap is None:
+            return miss_rate(self.right, threshold_at(self.wrong, fpir))
+        # Only the highest similarities of strangers can be thresholds, and only the mated searches
+        # below the highest threshold can be misses: so replicates need a small part of both.
+        order = np.argsort(-self.wrong, kind="stable")
+        top = order[: max(MIN_TOP, round(TOP_SHARE * fpir * len(order)))]
+        allowed = fpir * _total(bootstrap, self.wrong_people)
+        above = np.cumsum(bootstrap.counts[:, self.wrong_people[top]], axis=1, dtype=np.float64)
+        first = (above > allowed[:, None] * (1 + 1e-12)).argmax(axis=1)
+        thresholds = np.nextafter(self.wrong[top], np.float32(np.inf))[first]
+        low = np.flatnonzero(self.right < thresholds.max())
+        missed = self.right[low] < thresholds[:, None]
+        weights = bootstrap.counts[:, self.right_people[low]]
+        total = _total(bootstrap, self.right_people)
+        return np.asarray((weights * missed).sum(axis=1) / total.clip(1e-9))
+
+    def mean_fnir(self, bootstrap: Bootstrap | None = None) -> NDArray[np.floating]:
+        """Return the mean FNIR over those of `FPIRS` that enough strangers carry; see `fnir`."""
+        fpirs = [fpir for fpir in FPIRS if fpir * len(self.wrong) >= MIN_FALSE_POSITIVES]
+        rates = [self.fnir(fpir, bootstrap) for fpir in fpirs or FPIRS[-1:]]
+        return np.asarray(np.mean(rates, axis=0))
 
 
-def identify(
-    embeddings: NDArray[np.float32], people: NDArray[np.int64], *, fpir: float, seed: int
-) -> Identified:
-    """Search for every face but one of each person, in the closed and in the open set.
+def _weighted_share(
+    happened: NDArray[np.bool_], people: NDArray[np.int64], bootstrap: Bootstrap | None
+) -> NDArray[np.floating]:
+    """Return the share of (n,) searches in which something happened: (1,), or (r,) replicates."""
+    if bootstrap is None:
+        return np.atleast_1d(happened.mean())
+    size = bootstrap.counts.shape[1]
+    happenings = np.bincount(people, weights=happened, minlength=size)
+    return np.asarray(bootstrap.counts @ happenings / _total(bootstrap, people).clip(1e-9))
+
+
+def _total(bootstrap: Bootstrap, people: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the (r,) number of searches in each replicate."""
+    size = bootstrap.counts.shape[1]
+    return np.asarray(bootstrap.counts @ np.bincount(people, minlength=size).astype(np.float64))
+
+
+def can_identify(people: NDArray[np.int64]) -> bool:
+    """Tell whether there are people for an experiment: four, of whom two have two faces or more."""
+    counts = np.unique(people, return_counts=True)[1]
+    return len(counts) >= 4 and int((counts > 1).sum()) >= 2
+
+
+def identify_people(
+    embeddings: NDArray[np.float32], people: NDArray[np.int64], *, splits: int, seed: int
+) -> Identification:
+    """Enrol one face of each person, and search for the others.
 
     Args:
-        embeddings: (n, d) vectors of any length but 0.
-        people: (n,) number of each face's person.
-        fpir: FPIR of the threshold in the open set.
-        seed: seed of the splits.
+        embeddings: (n, d) float32, unit length.
+        people: (n,) number of each face's person; `can_identify` them.
+        splits: number of random splits, which are pooled.
+        seed: seed of the splits; with the same people, the same splits.
     """
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    numbers, people = np.unique(people, return_inverse=True)
-    found, first, missed, missed_people = [], [], [], []
-    for split in range(NUM_SPLITS):
-        rng = np.random.default_rng([seed, 3, split])
-        order, ranks = shuffled_by_person(people, rng)
-        enrolled, probes = order[ranks == 0], order[ranks > 0]
-        similarities = unit[probes] @ unit[enrolled].T  # enrolled stand in the order of people
-        own = people[probes]
-        best = similarities.argmax(axis=1)
-        found.append(own)
-        first.append(people[enrolled][best] == own)
-        strangers = rng.permutation(len(numbers))[: len(numbers) // 2]
-        in_gallery = ~np.isin(people[enrolled], strangers)
-        mated = ~np.isin(own, strangers)
-        scores = np.where(in_gallery, similarities, -np.inf).max(axis=1)
-        if mated.all() or not mated.any() or not in_gallery.any():
-            continue
-        threshold = float(threshold_at(scores[~mated], fpir)[0])
-        right = similarities[np.arange(len(own)), np.searchsorted(people[enrolled], own)]
-        missed.append(right[mated] < threshold)
-        missed_people.append(numbers[own[mated]])
-    return Identified(
-        numbers[np.concatenate(found)],
-        np.concatenate(first),
-        np.concatenate([np.zeros(0, bool), *missed]),
-        np.concatenate([np.zeros(0, np.int64), *missed_people]),
-        fpir,
-    )
+    numbers, own = np.unique(people, return_inverse=True)
+    if len(numbers) > MAX_PEOPLE:
+        drawn = np.random.default_rng([seed, 1]).permutation(len(numbers))[:MAX_PEOPLE]
+        kept = np.flatnonzero(np.isin(own, drawn))
+        return identify_people(embeddings[kept], people[kept], splits=splits, seed=seed)
+    parts = []
+    for number in range(splits):
+        rng = np.random.default_rng([seed, 0, number])
+        enrolled, probes = split_faces(own, 1, rng)
+        num_strangers = round(STRANGER_SHARE * len(numbers))
+        _, mated, strangers = keep_out(own, enrolled, probes, num_strangers, rng)
+        known = np.setdiff1d(own, own[strangers])
+        gallery = enrolled[np.argsort(own[enrolled])]  # one row a person, in the order of numbers
+        scores = embeddings @ embeddings[gallery].T
+        parts.append(
+            Identification(
+                right=scores[mated, own[mated]],
+                right_people=people[mated],
+                wrong=scores[np.ix_(strangers, known)].max(axis=1),
+                wrong_people=people[strangers],
+                first=scores[probes].argmax(axis=1) == own[probes],
+                first_people=people[probes],
+            )
+        )
+    return Identification.joined(parts)

@@ -64,3 +64,38 @@ def write_model(folder: Path, text: str = "", **network: object) -> Path:
     path = folder / "my_net.toml"
     path.write_text(f'network = "net.onnx"\n{text}')
     return path
+
+
+def write_head(
+    folder: Path,
+    text: str = "",
+    *,
+    base: str = "sface-int8",
+    dimensions: tuple[int, int] = (128, 32),
+    seed: int = 0,
+    batch: int | str = "n",
+) -> Path:
+    """Write a random linear head, and the TOML file that describes it."""
+    weights = np.random.default_rng(seed).normal(size=dimensions).astype(np.float32)
+    inputs, outputs = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size])
+        for name, size in zip(("embeddings", "output"), dimensions, strict=True)
+    )
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["embeddings", "weights"], ["output"])],
+        "head",
+        [inputs],
+        [outputs],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, folder / "head.onnx")
+    path = folder / "my_head.toml"
+    path.write_text(f'base = "{base}"\nnetwork = "head.onnx"\n{text}')
+    return path
+
+
+def head_weights(folder: Path) -> np.ndarray:
+    """Read the matrix of a head from `write_head`."""
+    return np.asarray(numpy_helper.to_array(onnx.load(folder / "head.onnx").graph.initializer[0]))

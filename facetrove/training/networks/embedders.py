@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from faces.core.progress import OnProgress, ignore_progress
 from facetrove.training.embedder_options import EPOCHS, EmbedderOptions
 from facetrove.training.faces import Take, TrainingFaces
-from facetrove.training.identification import identify
+from facetrove.training.identification import NUM_SPLITS, identify_people
 from facetrove.training.networks.architectures import BODIES, CROP_SHAPE
 from facetrove.training.networks.keras_library import keras
 from facetrove.training.networks.loop import Batch, Checkpoint, History, Schedule, train
@@ -102,8 +102,9 @@ def fit_embedder(
 
     def evaluate(_: keras.Model) -> Mapping[str, float]:
         vectors = embeddings(network, faces.take, faces.stop)
-        found = identify(vectors, faces.people[faces.stop], fpir=STOP_FPIR, seed=seed)
-        return {"rank_one": found.rank_one, "fnir_at_0.1": found.fnir, "stop": found.rank_one}
+        found = identify_people(vectors, faces.people[faces.stop], splits=NUM_SPLITS, seed=seed)
+        rank_one, fnir = float(found.rank_one()[0]), float(found.fnir(STOP_FPIR)[0])
+        return {"rank_one": rank_one, "fnir_at_0.1": fnir, "stop": rank_one}
 
     history = train(
         model,
@@ -128,10 +129,12 @@ def embeddings(
         positions: (n,) positions of the faces.
 
     Returns:
-        (n, d) float32 embeddings of any length.
+        (n, d) float32 embeddings of length 1; one that the network made zero stays so.
     """
     parts = [np.zeros((0, int(network.output.shape[-1])), np.float32)]
     for start in range(0, len(positions), ASKED_AT_ONCE):
         crops = take(positions[start : start + ASKED_AT_ONCE]).astype(np.float32)
         parts.append(np.asarray(network.predict_on_batch(crops)))
-    return np.concatenate(parts)
+    vectors = np.concatenate(parts)
+    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12))

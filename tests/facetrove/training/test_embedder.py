@@ -9,6 +9,7 @@ import pytest
 
 from beam_jobs.crops import cut_missing_crops
 from faces.core.errors import WrongUsageError
+from faces.core.vectors import unit_length
 from faces.dataset.cropping import FACE_COLUMNS
 from faces.dataset.store import Dataset
 from faces.models.choice import ModelChoice
@@ -17,7 +18,7 @@ from faces.models.registry import load_embedder
 from facetrove.training.card import read_card
 from facetrove.training.embedder import train_embedder
 from facetrove.training.embedder_options import EmbedderOptions
-from facetrove.training.identification import identify
+from facetrove.training.identification import identify_people
 from facetrove.training.options import TrainingOptions
 from tests.support.labelled_faces import people_around
 from tests.support.training import drawn_dataset, needs_keras
@@ -54,11 +55,12 @@ def test_the_margin_lowers_the_own_persons_logit_alone(kind: str) -> None:
 def test_identification_is_right_for_people_far_apart_and_chance_for_noise() -> None:
     vectors, names = people_around(60, 4, spread=0.1)
     people = np.unique(names, return_inverse=True)[1]
-    found = identify(vectors, people, fpir=0.1, seed=0)
-    assert found.rank_one == 1.0 and found.fnir == 0.0
+    found = identify_people(vectors, people, splits=5, seed=0)
+    assert found.rank_one() == 1.0 and found.fnir(0.1) == 0.0
     assert len(found.first) == 5 * 180
-    noise = identify(np.random.default_rng(0).normal(size=(240, 32)), people, fpir=0.1, seed=0)
-    assert noise.rank_one < 0.1 and noise.fnir > 0.7
+    vectors = unit_length(np.random.default_rng(0).normal(size=(240, 32)).astype(np.float32))
+    noise = identify_people(vectors, people, splits=5, seed=0)
+    assert noise.rank_one() < 0.1 and noise.fnir(0.1) > 0.7
 
 
 @needs_keras
@@ -82,8 +84,8 @@ def test_an_embedder_learns_people_and_is_a_custom_model(tmp_path: Path) -> None
     faces = dataset.faces(FACE_COLUMNS).to_arrow()
     crops = cut_missing_crops(dataset, faces).take(np.arange(len(faces)))
     embedder = load_embedder(ModelChoice(embedder=str(model)), threads=1)
-    found = identify(embedder.embed(crops), _people(dataset), fpir=0.1, seed=0)
-    assert found.rank_one > 0.5
+    found = identify_people(embedder.embed(crops), _people(dataset), splits=5, seed=0)
+    assert found.rank_one() > 0.5
 
 
 def _people(dataset: Dataset) -> np.ndarray:
