@@ -21,7 +21,7 @@ from indexer.exact_search import nearest_rows
 from indexer.faiss_library import faiss
 from indexer.manifest import Measured
 from indexer.options import AUTO, IndexOptions, Recipe
-from indexer.recipes import SEED, sample_rows, unwrapped
+from indexer.recipes import SEED, sample_rows, search_parameters, unwrapped
 from indexer.vectors import Vectors
 
 TUNING_PROBES, TESTING_PROBES = 3_000, 1_000
@@ -33,7 +33,10 @@ RECALL_AT = 10
 """Number of nearest faces that recall is measured on."""
 
 CANDIDATES = (4, 8, 16, 32)
-"""Values of `Recipe.candidates` to try."""
+"""Values of `Recipe.candidates` to try, ascending."""
+
+TIMED_PROBES = 1_000
+"""Number of probes that settings which reach the target are timed with."""
 
 EF_SEARCH = (16, 32, 64, 128, 256, 512)
 """Values of `Recipe.ef_search` to try."""
@@ -133,13 +136,22 @@ def recall(truth: Truth, rows: NDArray[np.int64], threshold: float | None) -> Re
         rows: (p, k + 1) rows found for the probes, their own rows not left out.
         threshold: smallest similarity of a match; None: no matches are counted.
     """
-    if truth.rows.shape[1] == 0:
-        return Recall(1.0, 1.0, None, 0, 1)
     _, rows = _without_own_rows(np.zeros(rows.shape, np.float32), rows, truth.own_rows)
+    return _share_found(truth, _found(truth, rows), threshold)
+
+
+def _found(truth: Truth, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (p, k) bool: which of the rows that exact search finds are among (p, m) others."""
     # An offset for each probe makes its rows distinct from other probes', so that one `isin` does.
     span = np.int64(max(rows.max(initial=0), truth.rows.max(initial=0)) + 2)
     offsets = span * np.arange(len(rows))[:, None]
-    found = np.isin(truth.rows + offsets, np.where(rows < 0, -1, rows + offsets))
+    return np.isin(truth.rows + offsets, np.where(rows < 0, -1, rows + offsets))
+
+
+def _share_found(truth: Truth, found: NDArray[np.bool_], threshold: float | None) -> Recall:
+    """Compute the recall of a search from what `_found` returns."""
+    if found.shape[1] == 0:
+        return Recall(1.0, 1.0, None, 0, 1)
     matches = np.zeros_like(found)
     if threshold is not None:
         matches = truth.similarities >= threshold
@@ -215,9 +227,15 @@ def _fastest(
     The second value says whether any settings reach the target.
     """
 
+    recalls: dict[Recipe, Recall] = {}
+
     def found_by(settings: Recipe) -> Recall:
-        _, rows = search_rows(vectors, codes, settings, truth.probes, k=RECALL_AT + 1)
-        return recall(truth, rows, threshold)
+        if settings not in recalls:
+            recalls.update(_recalls(codes, settings, vectors, truth, threshold))
+        return recalls[settings]
+
+    def search(settings: Recipe) -> None:
+        search_rows(vectors, codes, settings, truth.probes[:TIMED_PROBES], k=RECALL_AT + 1)
 
     reaching: list[tuple[float, Recipe]] = []
     nearest: tuple[float, Recipe] = (-1.0, recipe)
@@ -228,11 +246,41 @@ def _fastest(
             highest = found_by(settings[-1]).of(options)
             nearest = max(nearest, (highest, settings[-1]), key=itemgetter(0))
         else:
-            seconds = min(_seconds(found_by, settings[first]) for _ in range(2))
+            seconds = min(_seconds(search, settings[first]) for _ in range(2))
             reaching.append((seconds, settings[first]))
     if not reaching:
         return nearest[1], False
     return min(reaching, key=itemgetter(0))[1], True
+
+
+def _recalls(
+    codes: faiss.Index, settings: Recipe, vectors: Vectors, truth: Truth, threshold: float | None
+) -> dict[Recipe, Recall]:
+    """Return the recall of search settings, and of those with other numbers of candidates.
+
+    Comparing candidates exactly keeps all of the exact nearest that are among them, so they need
+    only be looked for there. Where the codes propose fewer candidates, they are the first of those
+    that would be proposed otherwise, so that one search does for all numbers of them. Graphs, and
+    codes that are refined, are searched further for more.
+    """
+    inner, k = unwrapped(codes), RECALL_AT + 1
+    is_searched_alike = isinstance(inner, faiss.IndexIVF) and not isinstance(
+        inner, faiss.IndexIVFPQR
+    )
+    numbers = CANDIDATES if is_searched_alike else (settings.candidates,)
+    depth = min(k * max(numbers), len(vectors))
+    _, proposed = codes.search(truth.probes, depth, params=search_parameters(codes, settings))
+    found = np.zeros(truth.rows.shape, bool)
+    found[proposed[:, min(k, depth) - 1] < 0] = True  # too few are proposed: search is exhaustive
+    recalls, start = {}, 0
+    for number in numbers:
+        if k * number >= len(vectors):  # so it is here
+            found[:] = True
+        else:
+            found |= _found(truth, proposed[:, start : k * number])
+            start = k * number
+        recalls[replace(settings, candidates=number)] = _share_found(truth, found, threshold)
+    return recalls
 
 
 def _settings(codes: faiss.Index, recipe: Recipe) -> Iterator[Recipe]:

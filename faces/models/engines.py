@@ -6,6 +6,7 @@ on it, so that a process loads only the engines that it uses.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -115,14 +116,18 @@ class OpenVinoNetwork:
         }
         core, version = openvino.Core(), openvino.get_version()
         content = None if compiled is None else compiled.read(version, settings)
-        network = None if content is None else _imported(core, content, settings)
+        names, _, blob = (content or b"").partition(b"\n")
+        network = None if content is None else _imported(core, blob, settings)
         if network is None:
-            network = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            model = core.read_model(str(path))
+            # A compiled network has the outputs in this order, but not always by these names.
+            names = json.dumps([output.any_name for output in model.outputs]).encode()
+            network = core.compile_model(model, "CPU", settings)
             if compiled is not None:
                 exported = BytesIO()
                 network.export_model(exported)
-                compiled.write(exported.getvalue(), version, settings)
-        self._outputs = [output.any_name for output in network.outputs]
+                compiled.write(names + b"\n" + exported.getvalue(), version, settings)
+        self._outputs: list[str] = json.loads(names)
         self._request = network.create_infer_request()
         self._in_use = threading.Lock()  # a request serves one thread at a time
 

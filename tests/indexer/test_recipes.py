@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
+from indexer import recipes, tuning
 from indexer.build import build_index
 from indexer.codes import search_rows
 from indexer.delete import delete_faces
@@ -191,6 +193,25 @@ def test_tiny_collections_build_too(count: int) -> None:
     assert 0.9 <= measured.recall_at_10 <= 1.0
 
 
+@pytest.mark.parametrize("factory", ["IVF16,PQ8x4fs", "IVF16,SQ8", "IVF16,PQ8", "HNSW8,SQ8"])
+def test_tuning_knows_the_recall_of_a_search_without_making_it(factory: str) -> None:
+    """Whether an exact neighbour is found is known from the candidates that the codes propose."""
+    vectors = unit_vectors(2000, 16, seed=4)
+    codes = train(Recipe(factory), vectors)
+    assert list(add(codes, vectors))[-1] == 2000
+    truth = exact_truth(vectors, np.arange(0, 2000, 20))
+    settings = Recipe(factory, nprobe=2, ef_search=1, candidates=4, exact_share=0.0)
+    found = tuning._recalls(codes, settings, vectors, truth, 0.5)
+    assert len(found) == (1 if "HNSW" in factory else len(tuning.CANDIDATES))
+    for tried, known in found.items():
+        rows = search_rows(vectors, codes, tried, truth.probes, k=11)[1]
+        searched = recall(truth, rows, 0.5)
+        assert searched.num_matches == known.num_matches > 0
+        assert searched.at_10 == pytest.approx(known.at_10, abs=0.005)  # ties in the codes' order
+        assert searched.of_matches == pytest.approx(known.of_matches, abs=0.005)
+    assert found[settings].at_10 < 0.95
+
+
 def test_a_gpu_is_used_where_there_is_one_and_never_silently_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -199,6 +220,9 @@ def test_a_gpu_is_used_where_there_is_one_and_never_silently_missed(
     with pytest.raises(WrongUsageError, match="FAISS sees no GPU"):
         use_gpu("cuda")
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(recipes, "_GPU_DRIVERS", ("/nowhere",))
+    assert not use_gpu("auto")  # FAISS need not be loaded to know it
+    monkeypatch.setattr(recipes, "_GPU_DRIVERS", ("/nowhere", os.devnull))
     assert use_gpu("auto")
     assert use_gpu("cuda")
     assert not use_gpu("cpu")
@@ -213,6 +237,7 @@ class FakeGpuIndex(faiss.IndexFlatIP):
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "_GPU_DRIVERS", (os.devnull,))
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "GpuIndexFlatIP", FakeGpuIndex, raising=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ from faces.core.hashing import sha256_of
 from faces.core.machine import config_dir
 from faces.models import compiled, engines
 from faces.models.compiled import CompiledFile
-from faces.models.engines import OpenVinoNetwork
+from faces.models.engines import OnnxRuntimeNetwork, OpenVinoNetwork
+from faces.models.preparation import prepare
+from faces.models.yunet_network import YUNET
 from tests.support.command import ROOT
 from tests.support.custom_networks import write_network
 from tests.support.permissions import obey_permissions
@@ -137,7 +140,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from faces.models.compiled import CompiledFile
-from faces.models.engines import OpenVinoNetwork
+from faces.models.engines import OnnxRuntimeNetwork, OpenVinoNetwork
+from faces.models.preparation import prepare
+from faces.models.yunet_network import YUNET
 path = Path({str(network)!r})
 kept = CompiledFile(path, "0")
 network = OpenVinoNetwork(path, threads=1, compiled=kept)
@@ -157,7 +162,9 @@ def test_openvinos_converter_is_there_when_another_program_asks(network: Path) -
     script = f"""
 import sys
 from pathlib import Path
-from faces.models.engines import OpenVinoNetwork
+from faces.models.engines import OnnxRuntimeNetwork, OpenVinoNetwork
+from faces.models.preparation import prepare
+from faces.models.yunet_network import YUNET
 OpenVinoNetwork(Path({str(network)!r}), threads=1)
 print([name for name in sys.modules if name.startswith(("openvino.tools", "openvino_telemetry"))])
 sys.modules["openvino_telemetry"] = None  # nothing is sent by this test
@@ -167,3 +174,18 @@ print(openvino.convert_model.__module__, hasattr(openvino, "convert"))
     command = [sys.executable, "-W", "ignore", "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[]", "openvino.tools.ovc.convert False"]
+
+
+def test_outputs_have_the_networks_names_however_it_was_loaded(
+    network: Path, imports: list[bool]
+) -> None:
+    shutil.copyfile(prepare(YUNET).path, network)
+    images = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
+    named = OnnxRuntimeNetwork(network, threads=1).run(images)
+    for _ in range(2):
+        kept = CompiledFile(network, sha256_of(network))
+        outputs = OpenVinoNetwork(network, threads=1, compiled=kept).run(images)
+        assert {name: values.shape for name, values in outputs.items()} == {
+            name: values.shape for name, values in named.items()
+        }
+    assert imports == [True]
