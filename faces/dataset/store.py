@@ -392,8 +392,8 @@ class FaceTables(Tabular):
         self._require_parts(embedded)
         deletions = read_deletions(dataset.path)
         columns = pa.schema([schema.field(name) for name in read])
-        for part, contents in _contents_of_parts(embedded, metadata):
-            contents = _as_of_faces(contents, named, dataset)  # noqa: PLW2901
+        for part, of_photos in _contents_of_parts(embedded, metadata):
+            contents = _as_of_faces(of_photos, named, dataset)
             table = read_table(dataset.folder, part_file("faces", part), columns)
             content = pc.index_in(table["photo_id"], value_set=contents["photo_id"])
             kept = pc.is_valid(content)
