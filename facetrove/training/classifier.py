@@ -98,9 +98,12 @@ def train_classifier(
     require_memory(num_bytes, f"{len(labelled):,} faces")
     crops = cut_missing_crops(opened, labelled.table, workers=workers, on_progress=on_progress)
     faces, crops, num_lost = with_crops(labelled, crops)
-    return _trained(
-        faces, crops, path, label, options, training, list_doubtful, num_lost, on_progress
-    )
+    from facetrove.training.networks.keras_library import leaving_generators_alone
+
+    with leaving_generators_alone():
+        return _trained(
+            faces, crops, path, label, options, training, list_doubtful, num_lost, on_progress
+        )
 
 
 def _trained(

@@ -102,7 +102,10 @@ def train_embedder(
         )
     require_memory(WORK_BYTES + len(labelled) * CROP_BYTES, f"{len(labelled):,} faces")
     crops = cut_missing_crops(opened, labelled.table, workers=workers, on_progress=on_progress)
-    return _trained(*with_crops(labelled, crops), path, options, training, on_progress)
+    from facetrove.training.networks.keras_library import leaving_generators_alone
+
+    with leaving_generators_alone():
+        return _trained(*with_crops(labelled, crops), path, options, training, on_progress)
 
 
 MIN_PEOPLE = 20
