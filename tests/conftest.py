@@ -15,7 +15,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from faces.core.contract import ModelContract
-from faces.core.limited import process_server
+from faces.core.limited import _workers, process_server
 from faces.core.machine import available_threads, cache_dir
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
@@ -111,13 +111,17 @@ def own_register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def limited_server() -> None:
-    """Start the server of limited processes with all that they need.
+def limited_processes() -> Iterator[None]:
+    """Start the server of limited processes with all that they need, and close what is open.
 
     If a test that only decodes photos started it, every later process that lists photos would
-    import what it needs for that.
+    import what it needs for that. The connections to those that decode and read photos last as long
+    as this process, which would complain of them at its end.
     """
     process_server(PRELOADED)
+    yield
+    for worker in list(_workers):
+        worker.close()
 
 
 @pytest.fixture
