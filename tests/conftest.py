@@ -15,24 +15,32 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from faces.core.contract import ModelContract
+from faces.core.limited import _workers, process_server
 from faces.core.machine import available_threads, cache_dir
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
+from faces.photos.limited_listing import PRELOADED
 from facetrove.demo_photos import fetch_demo_photos
 from tests.support.command import SMALL_COLLECTION_PHOTOS, embedded_once, indexed_once
 
 TOGETHER = {
+    "tests/beam_jobs/test_kept_ids_of_jobs.py",
     "tests/beam_jobs/test_reembed.py",
     "tests/faces/dataset/test_importers.py",
     "tests/faces/models/test_deepface_models.py",
     "tests/faces/models/test_weights.py",
+    "tests/faces/models/test_yunet.py",
+    "tests/facetrove/cli/test_columns.py",
+    "tests/facetrove/cli/test_hand_on.py",
     "tests/facetrove/cli/test_index_and_search.py",
     "tests/facetrove/evaluation/test_corruptions.py",
     "tests/facetrove/test_article.py",
     "tests/facetrove/test_docs.py",
     "tests/facetrove/test_notebook.py",
+    "tests/facetrove/test_relocation.py",
 }
-"""Modules with slow fixtures: all tests of such a module run in one process, to make them once."""
+"""Modules with fixtures that take long: all tests of such a module run in one process, which makes
+them once."""
 
 
 class Scheduling(LoadScopeScheduling):
@@ -55,18 +63,38 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduling(config, log)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have each test process begin with other modules when it collects all tests.
+
+    In a fresh checkout, pytest rewrites the asserts of every module, which takes seconds, and keeps
+    the result. So each process does that for some modules, and finds those of the others.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        modules = sorted(map(str, Path(__file__).parent.rglob("test_*.py")))
+        number = int(worker["workerid"].removeprefix("gw"))
+        start = len(modules) * number // worker["workercount"]
+        config.args = modules[start:] + modules[:start]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of all of LFW, and run modules with slow tests first.
+    """Mark tests of all of LFW, and run what takes longest first.
 
-    So all test processes have work until the end.
+    That is modules that are kept together, then others with slow tests. So all test processes have
+    work until the end.
     """
     for item in items:
         if {"lfw_dataset", "lfw_index"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.lasting)
     with_long_tests = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in with_long_tests)
+
+    def order(item: pytest.Item) -> tuple[bool, bool, Path]:
+        is_together = item.nodeid.partition("::")[0] in TOGETHER
+        return not is_together, item.path not in with_long_tests, item.path
+
+    items.sort(key=order)
 
 
 def pytest_collection_finish() -> None:
@@ -81,6 +109,20 @@ def own_register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACETROVE_CONFIG", str(tmp_path_factory.mktemp("register")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def limited_processes() -> Iterator[None]:
+    """Start the server of limited processes with all that they need, and close what is open.
+
+    If a test that only decodes photos started it, every later process that lists photos would
+    import what it needs for that. The connections to those that decode and read photos last as long
+    as this process, which would complain of them at its end.
+    """
+    process_server(PRELOADED)
+    yield
+    for worker in list(_workers):
+        worker.close()
 
 
 @pytest.fixture

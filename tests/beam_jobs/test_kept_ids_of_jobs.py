@@ -108,6 +108,7 @@ def test_fewer_faces_by_their_size_and_back_again(old: Path, tmp_path: Path) -> 
     assert len(boxes_by_id(back)) == 7
 
 
+@pytest.mark.slow
 def test_a_dataset_of_another_preprocessing_is_detected_anew(own_old: Path, tmp_path: Path) -> None:
     header = own_old / "dataset.json"
     before = '"preprocessing_version": 3'

@@ -81,6 +81,7 @@ def test_re_embedding_gives_the_same_as_embedding_the_photos(
     assert embed_photos(photos, tmp_path / "again", workers=1).done.num_photos == 0
 
 
+@pytest.mark.slow
 def test_faces_are_not_detected_again(first: Path, tmp_path: Path) -> None:
     """The boxes in the source are moved; a detector would put them back."""
     moved = 0

@@ -64,6 +64,7 @@ def dataset(tmp_path: Path, photos: Path, pipeline: FacePipeline) -> Path:
     return tmp_path / "faces.dataset"
 
 
+@pytest.mark.slow
 def test_an_upgraded_dataset_is_embedded_anew_with_its_ids_and_deletions(
     dataset: Path, tmp_path: Path
 ) -> None:

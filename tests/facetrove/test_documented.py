@@ -24,7 +24,9 @@ from facetrove.cli.lazy_group import LazyGroup
 from facetrove.cli.main import cli
 from tests.support.command import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+]
 
 ROOMS = ("faces", "indexer", "beam_jobs", "search", "facetrove")
 
@@ -110,7 +112,7 @@ def test_an_option_stands_in_the_documents(command: Command, option: click.Optio
 def stands_in_documents(words: str) -> bool:
     """Whether words stand in a document, and are not part of a longer option or command."""
     pattern = re.compile(rf"(?<![\w-]){re.escape(words)}(?![\w-])")
-    return any(pattern.search(path.read_text()) for path in DOCUMENTS)
+    return any(map(pattern.search, DOCUMENTS))
 
 
 class Documented(NamedTuple):

@@ -239,6 +239,7 @@ def test_an_index_of_another_dataset_is_refused(
     assert ft.plan_relocation(*arguments[1:]).num_photos == 5
 
 
+@pytest.mark.slow
 def test_what_moved_up_out_of_a_folder_of_the_same_name_is_right(
     tmp_path: Path, demo_photos: Path
 ) -> None:

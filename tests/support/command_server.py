@@ -4,6 +4,9 @@ Importing takes most of the time of a small command. Each command still runs in 
 own, with its own arguments, environment, working folder and output, and ends as the console script
 does. That the console script works without the server is tested where tests run
 `facetrove_command`.
+
+All test processes of a run share the server, which forks once for each of them; that child then
+forks for the commands. The test process that needs the server first starts it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ import importlib
 import json
 import os
 import pkgutil
+import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +29,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
+
+from filelock import FileLock
 
 from facetrove.cli.main import main
 
@@ -38,20 +46,46 @@ PACKAGES = ("faces", "indexer", "beam_jobs", "search", "facetrove")
 LEFT_OUT = ("facetrove.training.networks.", "facetrove.__main__")
 """Beginnings of the names of modules that it does not: TensorFlow does not survive a fork."""
 
+FOLDER = Path(
+    tempfile.gettempdir(), f"commands-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+)
+"""The folder of the server's socket, the same in all processes of a run of tests."""
+
 
 class CommandServer:
-    """The server process, as its client sees it."""
+    """The connection of a test process to the server."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection = socket.socket(socket.AF_UNIX)
+        FOLDER.mkdir(mode=0o700, exist_ok=True)
+        with FileLock(FOLDER / "lock"):
+            try:
+                self._connection.connect(str(FOLDER / "socket"))
+            except OSError:
+                self._process = self._started()
+                self._connection.connect(str(FOLDER / "socket"))
+        self._stream = self._connection.makefile("rw")
         self._lock = threading.Lock()
-        atexit.register(self._process.terminate)
+        atexit.register(self._close)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with socket.socket(socket.AF_UNIX) as listener:
+            (FOLDER / "socket").unlink(missing_ok=True)
+            listener.bind(str(FOLDER / "socket"))
+            listener.listen()
+            return subprocess.Popen(
+                [sys.executable, "-m", __name__, str(FOLDER), str(listener.fileno())],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,  # the server ends when this is closed
+                pass_fds=[listener.fileno()],
+            )
+
+    def _close(self) -> None:
+        self._stream.close()
+        self._connection.close()
+        if self._process is not None:
+            self._process.communicate()
 
     def run(self, arguments: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
         """Run `facetrove` with arguments, and capture its output as `subprocess.run` does.
@@ -74,34 +108,56 @@ class CommandServer:
         return subprocess.CompletedProcess(["facetrove", *arguments], exit_code, *texts)
 
     def _ask(self, request: str) -> str:
-        assert self._process.stdin is not None
-        print(request, file=self._process.stdin, flush=True)
+        print(request, file=self._stream, flush=True)
         return self._answer()
 
     def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._stream.readline()
         assert line, "the command server has ended"
         return line
 
 
 @cache
 def command_server() -> CommandServer:
-    """Return the server of this test process, which the first call starts."""
+    """Return this test process's connection to the server, which the first call makes."""
     return CommandServer()
 
 
-def serve() -> None:
-    """Fork for each request, and return in the child, which then runs the command."""
-    for line in sys.stdin:
+def serve(folder: Path, listener: socket.socket) -> None:
+    """Fork for each test process that connects, and return in the child that runs a command.
+
+    When the process that started the server has ended, the server ends too. The others keep their
+    children of it.
+    """
+    waited_for = [sys.stdin, listener]
+    while ready := select.select(waited_for, [], [], 0 if sys.stdin not in waited_for else None)[0]:
+        if sys.stdin in ready:
+            shutil.rmtree(folder, ignore_errors=True)
+            waited_for.remove(sys.stdin)
+        if listener in ready:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                with connection, connection.makefile("rw") as stream:
+                    return run_requests(stream)
+            connection.close()
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    os._exit(0)
+
+
+def run_requests(stream: TextIO) -> None:
+    """Fork for each request of a test process, and return in the child, to run the command."""
+    for line in stream:
         pid = os.fork()
         if pid == 0:
             become(*json.loads(line))
             return
-        print(pid, flush=True)  # noqa: T201  # read by the client, as is the exit code
+        print(pid, file=stream, flush=True)
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
-    sys.exit()
+        print(os.waitstatus_to_exitcode(status), file=stream, flush=True)
+    os._exit(0)
 
 
 def become(
@@ -155,5 +211,5 @@ if __name__ == "__main__":
     load_everything()
     gc.collect()
     gc.freeze()  # otherwise each child, as it ends, collects garbage among all modules
-    serve()
+    serve(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
     end(main)

@@ -201,6 +201,7 @@ def test_encodings_of_face_recognition_are_imported_and_agree(
         assert max(float(vector @ other) for other in ours) > 0.98  # boxes differ by a border
 
 
+@pytest.mark.slow
 def test_embeddings_of_other_weights_are_refused(
     encodings: list[dict[str, object]], small_photos: Path, tmp_path: Path
 ) -> None:

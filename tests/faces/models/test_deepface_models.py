@@ -141,6 +141,7 @@ def test_every_file_of_a_recognition_model_has_a_url() -> None:
     assert set(library().WEIGHTS_URLS) == files | {SHAPE_PREDICTOR}
 
 
+@pytest.mark.slow
 def test_five_points_are_the_default_where_a_model_was_trained_so(
     deepface_home: Path, real_photos: list[Image]
 ) -> None:

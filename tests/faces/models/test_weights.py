@@ -59,6 +59,7 @@ def use_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_prepared_networks_are_plain_and_take_any_batch(common_cache: Path) -> None:
     for source, file in ((YUNET, YUNET_FILE), (SFACE.source, SFACE_FILE)):
         free_image_size = file == YUNET_FILE
@@ -131,6 +132,7 @@ def test_a_cache_that_cannot_be_written_says_what_is_to_be_prepared_and_by_whom(
     )
 
 
+@pytest.mark.slow
 def test_several_processes_can_start_at_once(fresh_cache: Path) -> None:
     script = (
         "from faces.models.yunet_network import YUNET\n"

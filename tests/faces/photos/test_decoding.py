@@ -468,6 +468,7 @@ def test_another_limit_of_the_process_for_pictures_does_not_matter(
         assert decode_limited(encoded(portrait, image_format)).width == 512
 
 
+@pytest.mark.slow
 def test_the_limit_of_pixels_may_be_raised_beyond_pillow_s_own() -> None:
     content = encoded(PIL.Image.new("1", (20_000, 20_000)), "PNG")
     with pytest.raises(PhotoRejectedError, match="too_large"):

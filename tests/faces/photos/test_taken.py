@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from datetime import datetime
+from functools import cache
 
 import PIL.Image
 import pytest
@@ -19,6 +20,7 @@ register_heif_opener()
 FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"]
 
 
+@cache
 def photo(image_format: str, text: str | None, *, order: str = "II", tag: int = 0x9003) -> bytes:
     """Return a small photo whose EXIF has a text in the given tag of the EXIF directory."""
     exif = PIL.Image.Exif()

@@ -22,6 +22,7 @@ from tests.support.command import (
 from tests.support.parts import write
 
 
+@pytest.mark.slow
 def test_rejected_photos_are_counted_and_do_not_fail_the_job(
     tmp_path: Path, demo_photos: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos
     assert "holds 7 faces of 9 photos" in run_facetrove("embed", photos, dataset).stdout
 
 
+@pytest.mark.slow
 def test_what_is_passed_over_is_counted_in_the_summary_and_by_info(
     tmp_path: Path, demo_photos: Path
 ) -> None:
@@ -266,6 +268,7 @@ def test_what_is_passed_over_is_counted_in_the_summary_and_by_info(
     assert run_facetrove(*asked).stdout.splitlines() == listed[1:]
 
 
+@pytest.mark.slow
 def test_photos_that_are_excluded_now_are_dropped_on_request(
     tmp_path: Path, demo_photos: Path
 ) -> None:

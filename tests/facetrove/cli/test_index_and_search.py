@@ -260,6 +260,7 @@ def test_memory_is_given_in_bytes_with_a_unit(
     assert says in finished.stderr
 
 
+@pytest.mark.slow
 def test_a_search_says_how_many_searches_for_strangers_find_as_much(
     demo_index: Path, probe_photo: Path
 ) -> None:
@@ -286,6 +287,7 @@ def test_a_search_says_how_many_searches_for_strangers_find_as_much(
     assert (match["fpir"], match["fpir_basis"]) == (0.001, "model")
 
 
+@pytest.mark.slow
 def test_photos_are_searched_for_together_and_one_face_of_a_photo(
     demo_index: Path, probe_photo: Path, demo_photos: Path
 ) -> None:

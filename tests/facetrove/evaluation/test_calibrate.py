@@ -63,6 +63,7 @@ def test_fpir_of_lfw_is_that_of_the_calibration(
     assert (np.abs(np.log(np.array(ratios)[:, 1])) < np.log(2.5)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["people", "gallery"])
 def test_fpir_of_a_generated_gallery_is_that_of_the_calibration(
     tmp_path: Path, labels: str
@@ -191,7 +192,7 @@ def test_too_few_people_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
-@pytest.mark.parametrize("labels", ["people", "gallery"])
+@pytest.mark.parametrize("labels", ["people", pytest.param("gallery", marks=pytest.mark.slow)])
 def test_probes_are_sampled_in_a_large_gallery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: str
 ) -> None:

@@ -176,6 +176,6 @@ def test_photos_that_are_gone_are_left_out_and_counted(
         hidden.rename(photos)
 
 
-def test_a_corruption_that_does_not_exist_is_refused(people_index: tuple[Path, Path]) -> None:
+def test_a_corruption_that_does_not_exist_is_refused(demo_index: Path) -> None:
     with pytest.raises(WrongUsageError, match="no corruption 'fire'; there are compression, blur"):
-        evaluate_robustness(people_index[0], people="folder", corruptions=["fire"])
+        evaluate_robustness(demo_index, people="folder", corruptions=["fire"])
