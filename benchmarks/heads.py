@@ -1,7 +1,7 @@
 """Heads on frozen embeddings: identification of people unseen, with and without wrong labels.
 
     facetrove embed LFW_FOLDER lfw.dataset
-    python -m benchmarks.heads DATASET [--part compare|noise|curve|generated]...
+    python -m benchmarks.heads DATASET [--part compare|noise|curve|shares|generated]...
 
 Five folds by person: each fold is searched with a head that was learnt from the other four, and
 the searches of all folds are pooled; one face of each person is enrolled, and half of the people
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,25 +31,23 @@ from benchmarks.measure import print_header
 from faces.core.vectors import unit_length
 from faces.dataset.store import Dataset
 from facetrove.evaluation.metrics import Bootstrap
-from facetrove.training.heads import STRENGTHS
+from facetrove.training.head_weights import HeadWeights
 from facetrove.training.identification import Identification, identify_people
 from facetrove.training.label_support import label_support
 from facetrove.training.splits import folds_by_person
 from facetrove.training.strength import Head, Learn, choose_strength
-from facetrove.training.whitening import learn_whitening
+from facetrove.training.whitening import learn_whitening, scatter_within, whitening
 
-FOLDS, SPLITS = 5, 20
+FOLDS, SPLITS = 5, 10
 FPIR = 0.01
 WRONG_SHARE = 0.4
 """Share of the labels that are wrong in the part `noise`."""
 
-FIXED = 0.5
-"""Strength of heads that is not chosen, as one would who does not measure on people held out."""
-
 CURVE_PEOPLE = (200, 400, 800, None)
 """Numbers of people to learn from; None: all of the training folds."""
 
-CURVE_STRENGTHS = (0.1, 0.3, 0.5, 0.7)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Shares of the covariance in the mixture that `PRIOR_FACES` was chosen from."""
 
 GENERATED_PEOPLE = (400, 1743, 7_000, 28_000, 112_000)
 GENERATED_FACES = 2.31
@@ -67,24 +66,22 @@ def no_head(_faces: Faces, _people: People, _seed: int) -> Head:
     return lambda embeddings: embeddings
 
 
-def fixed(
-    learn: Learn, strength: float, faces: Faces, people: People, _seed: int, *, cleaned: bool
-) -> Head:
-    """Learn a head of a strength that is not chosen; from supported faces alone if `cleaned`."""
+def full(learn: Learn, faces: Faces, people: People, _seed: int, *, cleaned: bool = False) -> Head:
+    """Learn a head of full strength, which is not chosen; if `cleaned`, from supported faces."""
     if cleaned:
         kept = label_support(faces, people, seed=0).is_supported
         faces, people = faces[kept], people[kept]
-    return learn(faces, people)(strength)
+    return learn(faces, people)(1.0)
 
 
 def chosen(learn: Learn, faces: Faces, people: People, seed: int) -> Head:
     """Learn a head as `facetrove train head` does."""
     support = label_support(faces, people, seed=seed)
-    if not support.are_trusted:
-        faces, people = faces[support.is_supported], people[support.is_supported]
-    choice = choose_strength(learn, faces, people, STRENGTHS, seed=seed)
-    print(f"    chosen: {choice.strength} (doubtful labels {support.doubtful_share:.1%})")
-    return learn(faces, people)(choice.strength)
+    trusted = np.full(len(people), True) if support.are_trusted else support.is_supported
+    choice = choose_strength(learn, faces, people, seed=seed, trusted=trusted)
+    doubtful = f"{support.doubtful_share:.1%}"
+    print(f"<!-- strength {choice.strength}, doubtful labels {doubtful} -->", flush=True)
+    return learn(faces[trusted], people[trusted])(choice.strength)
 
 
 def margin(layers: int) -> Learn:
@@ -120,20 +117,32 @@ def searched(
     return Identification.joined(parts)
 
 
-def row(name: str, found: Identification, base: Identification, bootstrap: Bootstrap) -> str:
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """FNIR, mean FNIR and rank-1, each with its bootstrap replicates."""
+
+    fnir: tuple[float, NDArray[np.floating]]
+    mean_fnir: tuple[float, NDArray[np.floating]]
+    rank_one: tuple[float, NDArray[np.floating]]
+
+    @classmethod
+    def of(cls, found: Identification, bootstrap: Bootstrap) -> Rates:
+        """Compute the rates of searches."""
+        return cls(
+            (float(found.fnir(FPIR)[0]), found.fnir(FPIR, bootstrap)),
+            (float(found.mean_fnir()[0]), found.mean_fnir(bootstrap)),
+            (float(found.rank_one()[0]), found.rank_one(bootstrap)),
+        )
+
+
+def row(name: str, found: Rates, base: Rates) -> str:
     """Return a row of the table: rates, and their ratio or difference to those without a head."""
-    fnir, before = found.fnir(FPIR, bootstrap), base.fnir(FPIR, bootstrap)
-    mean, mean_before = found.mean_fnir(bootstrap), base.mean_fnir(bootstrap)
-    first = found.rank_one(bootstrap) - base.rank_one(bootstrap)
-    ratios = [
-        (found.fnir(FPIR)[0] / base.fnir(FPIR)[0], fnir / before),
-        (found.mean_fnir()[0] / base.mean_fnir()[0], mean / mean_before),
-    ]
-    cells = [f"{value:.3f} ({_interval(replicates, '.3f')})" for value, replicates in ratios]
-    gain = found.rank_one()[0] - base.rank_one()[0]
+    pairs = ((found.fnir, base.fnir), (found.mean_fnir, base.mean_fnir))
+    cells = [f"{a / b:.3f} ({_interval(x / y, '.3f')})" for (a, x), (b, y) in pairs]
+    gain, first = (a - b for a, b in zip(found.rank_one, base.rank_one, strict=True))
     return (
-        f"| {name} | {found.fnir(FPIR)[0]:.4f} | {' | '.join(cells)} | "
-        f"{found.rank_one()[0]:.4f} | {gain:+.4f} ({_interval(first, '+.4f')}) |"
+        f"| {name} | {found.fnir[0]:.4f} | {' | '.join(cells)} | {found.rank_one[0]:.4f} | "
+        f"{gain:+.4f} ({_interval(first, '+.4f')}) |"
     )
 
 
@@ -144,55 +153,55 @@ def _interval(replicates: NDArray[np.floating], format_spec: str) -> str:
 
 def compare(faces: Faces, people: People) -> Iterator[tuple[str, Identification]]:
     """Yield the searches with each kind of head, labels right."""
-    yield "whitening, chosen", searched(faces, people, partial(chosen, learn_whitening))
-    name = f"whitening, {FIXED}"
-    fit = partial(fixed, learn_whitening, FIXED, cleaned=False)
-    yield name, searched(faces, people, fit)
+    yield "whitening", searched(faces, people, partial(chosen, learn_whitening))
     for layers in (1, 2):
-        fit = partial(fixed, margin(layers), 1.0, cleaned=False)
-        yield f"margin, layers {layers}, 1.0", searched(faces, people, fit)
+        name = f"margin, layers {layers}, full strength"
+        yield name, searched(faces, people, partial(full, margin(layers)))
+
+
+def shares(faces: Faces, people: People) -> Iterator[tuple[str, Identification]]:
+    """Yield the searches with whitening by given shares of the covariance."""
+
+    def fit(share: float, faces: Faces, people: People, _seed: int) -> Head:
+        return HeadWeights(whitening(scatter_within(faces, people)[0], share))
+
+    for share in SHARES:
+        yield f"whitening, share {share}", searched(faces, people, partial(fit, share))
 
 
 def noise(faces: Faces, people: People) -> Iterator[tuple[str, Identification]]:
     """Yield the searches with each kind of head where a share of the labels is wrong."""
     search = partial(searched, faces, people, wrong=WRONG_SHARE)
-    yield "wrong labels: whitening, chosen", search(partial(chosen, learn_whitening))
-    for learn, name, strength in (
-        (learn_whitening, "whitening", FIXED),
-        (margin(1), "margin, layers 1", 1.0),
-        (margin(2), "margin, layers 2", 1.0),
-    ):
+    yield "wrong labels: whitening", search(partial(chosen, learn_whitening))
+    for learn, name in ((learn_whitening, "whitening"), (margin(1), "margin, layers 1")):
         for cleaned in (False, True):
             how = "from supported labels" if cleaned else "naive"
-            fit = partial(fixed, learn, strength, cleaned=cleaned)
-            yield f"wrong labels: {name}, {strength}, {how}", search(fit)
+            fit = partial(full, learn, cleaned=cleaned)
+            yield f"wrong labels: {name}, full strength, {how}", search(fit)
 
 
 def curve(faces: Faces, people: People) -> Iterator[tuple[str, Identification]]:
     """Yield the searches with whitening that was learnt from some of the people."""
-    for strength in CURVE_STRENGTHS:
-        for count in CURVE_PEOPLE:
-            fit = partial(fixed, learn_whitening, strength, cleaned=False)
-            found = searched(faces, people, fit, num_people=count)
-            number = count or round(len(np.unique(people)) * (FOLDS - 1) / FOLDS)
-            yield f"whitening, {strength}, {number:,} people", found
+    for count in CURVE_PEOPLE:
+        fit = partial(full, learn_whitening)
+        found = searched(faces, people, fit, num_people=count)
+        number = count or round(len(np.unique(people)) * (FOLDS - 1) / FOLDS)
+        yield f"whitening, full strength, {number:,} people", found
 
 
 def generated(rng: np.random.Generator) -> None:
     """Print the learning curve on generated faces."""
     tested = _generated_people(GENERATED_TESTED, rng)
     probes = draw_faces(default_model(), tested, rng)
-    base = identify_people(probes, tested, splits=SPLITS, seed=0)
     bootstrap = Bootstrap.of(GENERATED_TESTED, seed=0)
-    print(row("generated: no head", base, base, bootstrap))
+    base = Rates.of(identify_people(probes, tested, splits=SPLITS, seed=0), bootstrap)
+    print(row("generated: none", base, base))
     for count in GENERATED_PEOPLE:
         people = _generated_people(count, rng)
-        of_strength = learn_whitening(draw_faces(default_model(), people, rng), people)
-        for strength in CURVE_STRENGTHS:
-            vectors = unit_length(of_strength(strength)(probes))
-            found = identify_people(vectors, tested, splits=SPLITS, seed=0)
-            name = f"generated: whitening, {strength}, {count:,} people"
-            print(row(name, found, base, bootstrap), flush=True)
+        head = learn_whitening(draw_faces(default_model(), people, rng), people)(1.0)
+        vectors = unit_length(head(probes))
+        found = Rates.of(identify_people(vectors, tested, splits=SPLITS, seed=0), bootstrap)
+        print(row(f"generated: whitening, {count:,} people", found, base), flush=True)
 
 
 def _generated_people(count: int, rng: np.random.Generator) -> People:
@@ -200,7 +209,7 @@ def _generated_people(count: int, rng: np.random.Generator) -> People:
     return np.repeat(np.arange(count), rng.geometric(1 / GENERATED_FACES, count))
 
 
-PARTS = {"compare": compare, "noise": noise, "curve": curve}
+PARTS = {"compare": compare, "noise": noise, "curve": curve, "shares": shares}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -217,8 +226,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     bootstrap = Bootstrap.of(int(people.max()) + 1, seed=0)
     print("| head | FNIR at FPIR 0.01 | ratio | ratio of the mean FNIR | rank-1 | difference |")
     print("|---|---|---|---|---|---|")
-    base = searched(faces, people, no_head)
-    print(row("none", base, base, bootstrap), flush=True)
+    base = Rates.of(searched(faces, people, no_head), bootstrap)
+    print(row("none", base, base), flush=True)
     for part in parts:
         began = time.process_time()
         if part == "generated":
@@ -226,7 +235,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             continue
         for name, found in PARTS[part](faces, people):
             seconds = time.process_time() - began
-            print(row(name, found, base, bootstrap), f"<!-- {seconds:.0f} s -->", flush=True)
+            line = row(name, Rates.of(found, bootstrap), base)
+            print(line, f"<!-- {seconds:.0f} s of a processor -->", flush=True)
             began = time.process_time()
 
 

@@ -101,8 +101,8 @@ def _show(trained: TrainedHead, doubtful: Path | None) -> None:
     )
     if not trained.choice.strength:
         click.echo(
-            "no head was better than none by more than chance, so this one changes nothing; a head "
-            "needs more people with several photos"
+            "every head was worse than none, so this one changes nothing; a head needs more people "
+            "with several photos"
         )
     click.echo(
         f"on {card.num_held_out_faces:,} faces of {card.num_held_out_people:,} people held out, "

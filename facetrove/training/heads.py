@@ -34,9 +34,6 @@ from facetrove.training.splits import held_out_by_person
 from facetrove.training.strength import Choice, choose_strength
 from facetrove.training.whitening import learn_whitening
 
-STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)
-"""Strengths of a head that are tried; 0 is no head."""
-
 MIN_PEOPLE = 20
 """Minimum number of people with several photos, to learn from and to choose the strength by."""
 
@@ -78,7 +75,7 @@ def train_head(
     """Train a small network on the embeddings of a dataset, which tells its people apart better.
 
     No photo is read. How strong the head is, is chosen by identification of people that it did not
-    learn from; where none is better than no head by more than chance, the head changes nothing.
+    learn from; where every head is worse than none by more than chance, it changes nothing.
 
     Args:
         dataset: the dataset's folder.
@@ -109,24 +106,33 @@ def train_head(
     embeddings = opened.embeddings()[labelled.rows]
     on_progress(Progress("comparing the faces of each person"))
     support = label_support(embeddings, labelled.people, seed=training.seed)
-    trusted = support.are_trusted if options.trust_labels is None else options.trust_labels
-    usable = np.full(len(labelled), True) if trusted else support.is_supported
-    inside, outside = np.flatnonzero(~out & usable), np.flatnonzero(out & usable)
-    on_progress(Progress("learning, and choosing the strength"))
-    if not can_identify(labelled.people[inside]) or not can_identify(labelled.people[outside]):
+    trusts = support.are_trusted if options.trust_labels is None else options.trust_labels
+    trusted = np.full(len(labelled), True) if trusts else support.is_supported
+    inside, outside = np.flatnonzero(~out), np.flatnonzero(out)
+    learnt = inside[trusted[inside]]
+    if not can_identify(labelled.people[learnt]) or not can_identify(
+        labelled.people[outside[trusted[outside]]]
+    ):
         raise WrongUsageError(
             f"the labels of {len(support.doubtful):,} faces of dataset {opened.path} are doubtful, "
             "and the others are of too few people; look at them with --doubtful FILE.csv, or give "
             "--trust-labels"
         )
+    on_progress(Progress("learning, and choosing the strength"))
     learn = _learner(options, training)
     choice = choose_strength(
-        learn, embeddings[inside], labelled.people[inside], STRENGTHS, seed=training.seed
+        learn,
+        embeddings[inside],
+        labelled.people[inside],
+        seed=training.seed,
+        trusted=trusted[inside],
     )
-    head = learn(embeddings[inside], labelled.people[inside])(choice.strength)
+    head = learn(embeddings[learnt], labelled.people[learnt])(choice.strength)
     on_progress(Progress("measuring on the people held out"))
-    figures = _measured(head, embeddings[outside], labelled.people[outside], training.seed)
-    card = _card(path, labelled, support, choice, figures, options, training, inside, outside)
+    figures = _measured(
+        head, embeddings[outside], labelled.people[outside], trusted[outside], training.seed
+    )
+    card = _card(path, labelled, support, choice, figures, options, training, learnt, outside)
     _write(path, head, card, labelled, training)
     return TrainedHead(path, card, choice, doubtful_labels(labelled, embeddings, support))
 
@@ -161,13 +167,17 @@ def _learner(
 
 
 def _measured(
-    head: HeadWeights, embeddings: NDArray[np.float32], people: NDArray[np.int64], seed: int
+    head: HeadWeights,
+    embeddings: NDArray[np.float32],
+    people: NDArray[np.int64],
+    trusted: NDArray[np.bool_],
+    seed: int,
 ) -> dict[str, Value]:
     """Measure a head on people held out, beside no head."""
     numbers, own = np.unique(people, return_inverse=True)
     bootstrap = Bootstrap.of(len(numbers), seed=seed)
     with_head, without = (
-        identify_people(vectors, own, splits=SPLITS, seed=seed)
+        identify_people(vectors, own, splits=SPLITS, seed=seed, trusted=trusted)
         for vectors in (unit_length(head(embeddings)), embeddings)
     )
     figures: dict[str, Value] = {}

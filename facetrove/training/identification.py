@@ -114,35 +114,54 @@ def can_identify(people: NDArray[np.int64]) -> bool:
 
 
 def identify_people(
-    embeddings: NDArray[np.float32], people: NDArray[np.int64], *, splits: int, seed: int
+    embeddings: NDArray[np.float32],
+    people: NDArray[np.int64],
+    *,
+    splits: int,
+    seed: int,
+    trusted: NDArray[np.bool_] | None = None,
 ) -> Identification:
     """Enrol one face of each person, and search for the others.
 
+    Where labels are doubtful, only trusted faces are enrolled, or are strangers. All others are
+    searched for as the people that they are labelled as: those that are not will be missed with
+    any network, and those that are may be hard ones, which are what networks differ by.
+
     Args:
         embeddings: (n, d) float32, unit length.
-        people: (n,) number of each face's person; `can_identify` them.
+        people: (n,) number of each face's person; `can_identify` those of trusted faces.
         splits: number of random splits, which are pooled.
         seed: seed of the splits; with the same people, the same splits.
+        trusted: (n,) bool, whether a face's label is trusted; None: all are.
     """
-    numbers, own = np.unique(people, return_inverse=True)
+    trusted = np.full(len(people), True) if trusted is None else trusted
+    numbers = np.unique(people[trusted])
     if len(numbers) > MAX_PEOPLE:
-        drawn = np.random.default_rng([seed, 1]).permutation(len(numbers))[:MAX_PEOPLE]
-        kept = np.flatnonzero(np.isin(own, drawn))
-        return identify_people(embeddings[kept], people[kept], splits=splits, seed=seed)
+        numbers = np.random.default_rng([seed, 1]).permutation(numbers)[:MAX_PEOPLE]
+    kept = np.isin(people, numbers)
+    sure, unsure = np.flatnonzero(kept & trusted), np.flatnonzero(kept & ~trusted)
+    rows = np.concatenate([sure, unsure])
+    embeddings, people = embeddings[rows], people[rows]
+    own = np.unique(people, return_inverse=True)[1]
+    of_sure, unsure = own[: len(sure)], np.arange(len(sure), len(rows))
+    num_people = len(numbers)
     parts = []
     for number in range(splits):
         rng = np.random.default_rng([seed, 0, number])
-        enrolled, probes = split_faces(own, 1, rng)
-        num_strangers = round(STRANGER_SHARE * len(numbers))
-        _, mated, strangers = keep_out(own, enrolled, probes, num_strangers, rng)
-        known = np.setdiff1d(own, own[strangers])
-        gallery = enrolled[np.argsort(own[enrolled])]  # one row a person, in the order of numbers
+        enrolled, probes = split_faces(of_sure, 1, rng)
+        num_strangers = round(STRANGER_SHARE * num_people)
+        _, mated, strangers = keep_out(of_sure, enrolled, probes, num_strangers, rng)
+        is_known = np.full(num_people, True)
+        is_known[of_sure[strangers]] = False
+        mated = np.concatenate([mated, unsure[is_known[own[unsure]]]])
+        probes = np.concatenate([probes, unsure])
+        gallery = enrolled[np.argsort(of_sure[enrolled])]  # a row a person, in their order
         scores = embeddings @ embeddings[gallery].T
         parts.append(
             Identification(
                 right=scores[mated, own[mated]],
                 right_people=people[mated],
-                wrong=scores[np.ix_(strangers, known)].max(axis=1),
+                wrong=scores[np.ix_(strangers, np.flatnonzero(is_known))].max(axis=1),
                 wrong_people=people[strangers],
                 first=scores[probes].argmax(axis=1) == own[probes],
                 first_people=people[probes],
