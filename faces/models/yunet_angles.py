@@ -63,19 +63,33 @@ MAX_LOOKS = 32
 """Maximum number of places that are looked at together, since their windows are in memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Angle:
     """The angle by which a face is turned.
 
     Attributes:
         look: where the face is, with the angle.
-        score: the network's score of the face at the best of the angles tried, in [0, 1].
-        upright_score: its score as it is in the image, in [0, 1].
+        scores: (`NUM_ANGLES`,) the network's scores of the face, turned clockwise in equal steps,
+            in [0, 1].
     """
 
     look: Look
-    score: float
-    upright_score: float
+    scores: NDArray[np.float32]
+
+    @property
+    def score(self) -> float:
+        """The score at the best angle."""
+        return float(self.scores.max())
+
+    @property
+    def upright_score(self) -> float:
+        """The score as the face is in the image."""
+        return float(self.scores[0])
+
+    @property
+    def lying_score(self) -> float:
+        """The highest score by 90 degrees or more; by 45, it may be as high as upright."""
+        return float(self.scores[2:-1].max())
 
 
 def glances(network: Network, looks: Sequence[Look]) -> NDArray[np.float32]:
@@ -164,7 +178,7 @@ def _angle(look: Look, scores: NDArray[np.float32], boxes: NDArray[np.float32]) 
     width = float(boxes[best, 2]) * look.width / ANGLE_FACE
     degrees = (best + min(max(off, -0.5), 0.5)) * step
     turned = Look(look.image, float(x), float(y), width, look.degrees + degrees)
-    return Angle(turned, top, float(scores[0]))
+    return Angle(turned, scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,8 +254,17 @@ def tilts(faces: NDArray[np.float32], widths: NDArray[np.float32]) -> NDArray[np
         (n,) degrees by which each face has to be turned to be upright, clipped to
         +-`MAX_TILTED_DEGREES`.
     """
-    upright = np.asarray(ARCFACE_112.points)
-    turns = [similarity_transform(face[4:14].reshape(5, 2), upright) for face in faces]
-    shown = np.array([np.degrees(np.arctan2(turn[1, 0], turn[0, 0])) for turn in turns])
+    shown = np.array([shown_degrees(face) for face in faces])
     estimated = shown / np.interp(widths, SEEN_WIDTHS, TILT_FOLLOWED)
     return np.asarray(estimated.clip(-MAX_TILTED_DEGREES, MAX_TILTED_DEGREES))
+
+
+def shown_degrees(face: NDArray[np.float32]) -> float:
+    """Return the angle that a face's landmarks show, clockwise to upright, from -180 to 180.
+
+    Args:
+        face: (15,) as `decode_outputs` gives it.
+    """
+    landmarks = face[4:14].reshape(5, 2)
+    turn = similarity_transform(landmarks, np.asarray(ARCFACE_112.points))
+    return float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
