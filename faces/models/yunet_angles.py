@@ -49,6 +49,9 @@ ANGLE_SCORE = 0.65
 """Minimum score at the best angle for a place to be looked at upright; 99% of LFW's faces, turned
 by any angle, reach 0.5."""
 
+UPRIGHT_MARGIN = 0.05
+"""Score by which a face has to be surer at another angle than as it is, to be turned."""
+
 AGAIN_SCORE = 0.6
 """Minimum score in the first upright look for a second; what scores less is no face."""
 
@@ -85,6 +88,11 @@ class Angle:
     def upright_score(self) -> float:
         """The score as the face is in the image."""
         return float(self.scores[0])
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the face scores clearly higher when it is turned."""
+        return self.score > self.upright_score + UPRIGHT_MARGIN
 
     @property
     def lying_score(self) -> float:
@@ -128,7 +136,10 @@ def _together(windows: Sequence[Image]) -> Image:
 
 
 def angles_of(network: Network, looks: Sequence[Look]) -> list[Angle]:
-    """Find by which angle the face at each place is turned."""
+    """Find by which angle the face at each place is turned.
+
+    Of a look that is turned already, only its angle and those beside it are considered.
+    """
     angles: list[Angle] = []
     for block in paced_blocks(looks, MAX_LOOKS):
         windows = [
@@ -141,6 +152,10 @@ def angles_of(network: Network, looks: Sequence[Look]) -> list[Angle]:
         best = scores.argmax(axis=1)
         rows = np.arange(len(scores))
         by_angle = scores[rows, best].reshape(-1, NUM_ANGLES)
+        for look, scores_at in zip(block, by_angle, strict=True):
+            if look.degrees:
+                nearest = round(look.degrees * NUM_ANGLES / 360)
+                scores_at[np.arange(nearest + 2, nearest + NUM_ANGLES - 1) % NUM_ANGLES] = 0
         boxes = cells[rows, best, :4].reshape(-1, NUM_ANGLES, 4)
         angles += [_angle(*row) for row in zip(block, by_angle, boxes, strict=True)]
     return angles
@@ -168,6 +183,7 @@ def _angle(look: Look, scores: NDArray[np.float32], boxes: NDArray[np.float32]) 
         scores: (`NUM_ANGLES`,) score of the face at each angle.
         boxes: (`NUM_ANGLES`, 4) its centre, width and height at each angle, in window pixels.
     """
+    look = look._replace(degrees=0.0)
     step = 360 / NUM_ANGLES
     best = int(scores.argmax())
     top, before, after = (float(scores[(best + i) % NUM_ANGLES]) for i in (0, -1, 1))
@@ -177,7 +193,7 @@ def _angle(look: Look, scores: NDArray[np.float32], boxes: NDArray[np.float32]) 
     x, y = to_image[:, :2] @ boxes[best, :2] + to_image[:, 2]
     width = float(boxes[best, 2]) * look.width / ANGLE_FACE
     degrees = (best + min(max(off, -0.5), 0.5)) * step
-    turned = Look(look.image, float(x), float(y), width, look.degrees + degrees)
+    turned = Look(look.image, float(x), float(y), width, degrees)
     return Angle(turned, scores)
 
 

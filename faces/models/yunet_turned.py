@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,6 @@ from faces.models.engines import Network
 from faces.models.face import intersection_over_union
 from faces.models.yunet_angles import (
     ANGLE_SCORE,
-    NUM_ANGLES,
     TILTED_DEGREES,
     Angle,
     angles_of,
@@ -48,18 +48,15 @@ BESIDE_SCORE = 0.4
 """Minimum score of a proposal beside a face that is upright for certain to be looked at from all
 angles."""
 
-DIRECTIONS = tuple(range(45, 360, 45))
-"""Angles in degrees by which a photo without an upright face is turned to be searched again. At the
-best of them, all of 500 turned faces of LFW scored 0.8 or more, and 99% scored 0.88. Scores of 0.5
-are reached by one of ten photos without a face."""
-
 DIRECTED_SIDE, DIRECTED_FACE = 160, 32
-"""Maximum longer side in pixels to which a photo is reduced for that, which costs two or three
-times the first search of a photo of 250 pixels, and one of 640; and the width of a face there from
-which on it would have been seen, so that other searches' proposals need no look."""
+"""Maximum longer side in pixels to which a photo is reduced to be searched sideways and upside down
+for large faces; and the width of a face there from which on it is seen, so that a proposal of
+another search needs no look of its own."""
 
 STRONG_SCORE = 0.5
-"""Minimum score of a proposal, in that search, to be looked at upright."""
+"""Minimum score of a proposal, in that search, to be looked at without a glance: all of 500 of
+LFW's faces, turned by 90 to 210 degrees, reached it in one of the four directions, and one of ten
+photos without a face."""
 
 TURNED_SCORE, PROPOSED_SCORE = 0.8, 0.88
 """Minimum score, seen upright, of a turned face that was found as it is, and of one that was only
@@ -74,9 +71,6 @@ leaves out four of five places of photos without faces."""
 LYING_MARGIN = 0.15
 """Score by which a likely upright face has to be surer than at angles of 90 degrees or more."""
 
-UPRIGHT_MARGIN = 0.05
-"""Score by which a found face has to be surer at another angle than as it is, to be turned."""
-
 NEAR_DEGREES = 20.0
 """Angle up to which a face that was found as it is stays so, and is aligned by its landmarks."""
 
@@ -86,6 +80,9 @@ MAX_WEAK = 1024
 SEEN_SIDE = 40
 """Minimum side in pixels of a place in the searched image for that image to show its angle; smaller
 ones are looked at in the whole image."""
+
+DIRECTIONS = (90, 180, 270)
+"""Degrees by which a photo is turned to be searched once more."""
 
 SAME_PLACE = 0.5
 """Minimum share of the smaller of two boxes that lies in the other, for a turned face and a surer
@@ -103,7 +100,8 @@ class SearchedPhoto:
         min_score: minimum score of a proposal in the search.
         upright: the faces that were found as they are in the image.
         weak: proposals that are no upright face.
-        directed: places of turned faces, each with the angle by which it was seen upright.
+        directed: places of turned faces, each with the angle in degrees by which it was seen nearly
+            upright.
         turned: (n, 15) the faces that were found turned, in pixels of `image`.
         sure: (n,) whether each of `upright` is upright for certain.
     """
@@ -152,6 +150,12 @@ class _Place(NamedTuple):
         look = Look(image, x + width / 2, y + height / 2, math.sqrt(width * height))
         return cls(photo, row, score, look.scaled(image, scale), scale)
 
+    @classmethod
+    def directed(cls, photo: SearchedPhoto, face: NDArray[np.float32], degrees: float) -> _Place:
+        """Return the place of a face that was seen in the photo turned by some degrees."""
+        place = cls.of(photo, None, face)
+        return place._replace(look=place.look._replace(degrees=degrees))
+
 
 def find_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: float) -> None:
     """Find the turned faces of photos, and drop what is no face when it is seen upright.
@@ -167,11 +171,10 @@ def find_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: fl
     _search_sideways(network, unsure)
     _search_directions(network, unsure)
     places = _promising(network, [place for photo in photos for place in _places(photo)])
+    places += [_Place.directed(photo, *one) for photo in unsure for one in photo.directed]
     angles = angles_of(network, [place.look for place in places])
     turned = [_Turned(*pair) for pair in zip(places, angles, strict=True)]
-    turned = [one for one in turned if one.is_likely]
-    turned += [one for photo in unsure for one in _directed(photo)]
-    _look_upright(network, photos, turned, min_score)
+    _look_upright(network, photos, [one for one in turned if one.is_likely], min_score)
     _search_as_turned(network, [photo for photo in photos if len(photo.turned)], min_score)
 
 
@@ -188,23 +191,23 @@ def _look_upright(
 
 
 def _confirm_upright(network: Network, photos: Sequence[SearchedPhoto]) -> None:
-    """Look from all angles at the best face of photos whose scores do not say for certain that one
-    is upright."""
-    likely = [
-        photo
+    """Look at the best face of photos whose scores do not say for certain that one is upright."""
+    best = [
+        (photo, int(photo.upright.scores.argmax()))
         for photo in photos
         if not photo.sure.any() and photo.upright.scores.max(initial=0) >= LIKELY_SCORE
     ]
-    best = [int(photo.upright.scores.argmax()) for photo in likely]
-    looks = [
-        _Place.of(photo, row, photo.upright.faces[row]).look
-        for photo, row in zip(likely, best, strict=True)
-    ]
-    for photo, row, angle in zip(likely, best, angles_of(network, looks), strict=True):
-        if photo.upright.scores[row] >= SURE_SCORE:
-            if angle.score <= angle.upright_score + UPRIGHT_MARGIN:
+    nearly = [photo.upright.scores[row] >= SURE_SCORE for photo, row in best]
+    looks = [_Place.of(photo, row, photo.upright.faces[row]).look for photo, row in best]
+    scores = iter(glances(network, list(compress(looks, nearly))))
+    is_settled = [is_near and not next(scores).argmax() for is_near in nearly]
+    angles = iter(angles_of(network, [x for x, y in zip(looks, is_settled, strict=True) if not y]))
+    for (photo, row), is_near, settled in zip(best, nearly, is_settled, strict=True):
+        angle = None if settled else next(angles)
+        if is_near:
+            if angle is None or not angle.is_turned:
                 photo.sure |= photo.upright.scores >= SURE_SCORE
-        else:
+        elif angle is not None:
             least = max(angle.score, angle.lying_score + LYING_MARGIN, GLANCE_SCORE)
             photo.sure[row] = angle.upright_score >= least
 
@@ -223,7 +226,7 @@ class _Turned(NamedTuple):
     @property
     def is_clear(self) -> bool:
         """Whether the face scores clearly higher when it is turned."""
-        return self.angle.score > self.angle.upright_score + UPRIGHT_MARGIN
+        return bool(self.place.look.degrees) or self.angle.is_turned
 
     @property
     def is_likely(self) -> bool:
@@ -311,43 +314,26 @@ def _search_sideways(network: Network, photos: Sequence[SearchedPhoto]) -> None:
 
 
 def _search_directions(network: Network, photos: Sequence[SearchedPhoto]) -> None:
-    """Search photos, much reduced, in all directions; see `DIRECTIONS`."""
+    """Search photos, much reduced, in the other three directions for large faces."""
     for photo in photos:
         longer = max(photo.image.shape)
-        side = min(DIRECTED_SIDE, longer if longer < DIRECTED_SIDE else longer // 2)
-        image = reduced(photo.levels[-1], side)
+        image = reduced(
+            photo.image, min(DIRECTED_SIDE, longer if longer < DIRECTED_SIDE else longer // 2)
+        )
         scale = max(image.shape) / longer
         pairs = [turned_whole(image, degrees) for degrees in DIRECTIONS]
-        min_scores = [photo.min_score] * len(pairs)
-        found = find_in(network, [pixels for pixels, _ in pairs], min_scores)
+        found = find_in(network, [pixels for pixels, _ in pairs], [photo.min_score] * len(pairs))
         faces = [faces_to_image(seen, to) for seen, (_, to) in zip(found, pairs, strict=True)]
         seen = Proposals.at(scaled(np.concatenate(faces), 1 / scale), scale)
         degrees = np.repeat(DIRECTIONS, [len(some) for some in faces])
         strong = seen.scores >= STRONG_SCORE
-        weak = joined([photo.weak, seen.of(~strong)])
+        weak = joined([photo.weak, seen.of(~strong & (degrees != 180))])
         photo.weak = weak.of(weak.faces[:, 2] * scale < DIRECTED_FACE)
-        photo.directed = _strongest_directed(photo, seen.faces[strong], degrees[strong])
-
-
-def _strongest_directed(
-    photo: SearchedPhoto, faces: NDArray[np.float32], degrees: NDArray[np.int_]
-) -> list[tuple[NDArray[np.float32], float]]:
-    """Return the faces of all directions that score highest at their place, with the direction."""
-    kept = rows_kept(np.concatenate([photo.upright.faces, faces])) - len(photo.upright.faces)
-    return [(faces[row], float(degrees[row])) for row in kept[kept >= 0].tolist()]
-
-
-def _directed(photo: SearchedPhoto) -> list[_Turned]:
-    """Return the places of turned faces that were seen in some direction."""
-    turned = []
-    for face, degrees in photo.directed:
-        x, y, width, height = face[:4].tolist()
-        look = Look(photo.image, x + width / 2, y + height / 2, math.sqrt(width * height), degrees)
-        place = _Place(photo, None, float(face[14]), look, 1.0)
-        scores = np.zeros(NUM_ANGLES, np.float32)
-        scores[round(degrees * NUM_ANGLES / 360) % NUM_ANGLES] = face[14]
-        turned.append(_Turned(place, Angle(look, scores)))
-    return turned
+        all_faces = np.concatenate([photo.upright.faces, seen.faces[strong]])
+        kept = rows_kept(all_faces) - len(photo.upright.faces)
+        photo.directed = [
+            (seen.faces[strong][row], float(degrees[strong][row])) for row in kept[kept >= 0]
+        ]
 
 
 def _search_as_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: float) -> None:
@@ -356,6 +342,7 @@ def _search_as_turned(network: Network, photos: Sequence[SearchedPhoto], min_sco
     So photos that lie on their side give what they would give upright: all their faces, and
     landmarks that were seen at the same size.
     """
+    others: list[_Place] = []
     for photo in photos:
         degrees = shown_degrees(photo.turned[photo.turned[:, 14].argmax()])
         level = next(i for i, img in enumerate(photo.levels) if max(img.shape) <= MAX_UNTILED_SIDE)
@@ -364,8 +351,13 @@ def _search_as_turned(network: Network, photos: Sequence[SearchedPhoto], min_sco
         exact = (found[:, 2] >= SEEN_SIDE) & (np.abs(tilts(found, found[:, 2])) < TILTED_DEGREES)
         faces = scaled(faces_to_image(found, to_turned), 1 / photo.scales[level])
         _add(photo, list(faces[exact]), replaces=True)
-        photo.directed = [(face, degrees) for face in faces[~exact]]
-    turned = [one for photo in photos for one in _directed(photo)]
+        others += [_Place.directed(photo, face, degrees) for face in faces[~exact]]
+    turned = [
+        _Turned(place, angle)
+        for place, angle in zip(
+            others, angles_of(network, [place.look for place in others]), strict=True
+        )
+    ]
     _look_upright(network, photos, turned, min_score)
 
 
