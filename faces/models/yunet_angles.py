@@ -52,6 +52,9 @@ by any angle, reach 0.5."""
 UPRIGHT_MARGIN = 0.05
 """Score by which a face has to be surer at another angle than as it is, to be turned."""
 
+NEAR_DEGREES = 20.0
+"""Angle up to which a face that was found as it is stays so, and is aligned by its landmarks."""
+
 AGAIN_SCORE = 0.6
 """Minimum score in the first upright look for a second; what scores less is no face."""
 
@@ -93,6 +96,11 @@ class Angle:
     def is_turned(self) -> bool:
         """Whether the face scores clearly higher when it is turned."""
         return self.score > self.upright_score + UPRIGHT_MARGIN
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the face is upright, or nearly so."""
+        return abs((self.look.degrees + 180) % 360 - 180) <= NEAR_DEGREES
 
     @property
     def lying_score(self) -> float:

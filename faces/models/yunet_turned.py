@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from faces.models.engines import Network
 from faces.models.face import intersection_over_union
 from faces.models.yunet_angles import (
     ANGLE_SCORE,
+    NEAR_DEGREES,
     TILTED_DEGREES,
     Angle,
     angles_of,
@@ -70,9 +71,6 @@ leaves out four of five places of photos without faces."""
 
 LYING_MARGIN = 0.15
 """Score by which a likely upright face has to be surer than at angles of 90 degrees or more."""
-
-NEAR_DEGREES = 20.0
-"""Angle up to which a face that was found as it is stays so, and is aligned by its landmarks."""
 
 MAX_WEAK = 1024
 """Maximum number of a photo's weak proposals that are looked at at other angles, the strongest."""
@@ -205,7 +203,7 @@ def _confirm_upright(network: Network, photos: Sequence[SearchedPhoto]) -> None:
     for (photo, row), is_near, settled in zip(best, nearly, is_settled, strict=True):
         angle = None if settled else next(angles)
         if is_near:
-            if angle is None or not angle.is_turned:
+            if angle is None or (angle.is_near and not angle.is_turned):
                 photo.sure |= photo.upright.scores >= SURE_SCORE
         elif angle is not None:
             least = max(angle.score, angle.lying_score + LYING_MARGIN, GLANCE_SCORE)
@@ -233,13 +231,7 @@ class _Turned(NamedTuple):
         """Whether the place is to be looked at turned upright."""
         if self.place.row is None:
             return self.is_clear and self.angle.score >= ANGLE_SCORE
-        degrees = abs(_within_half_turn(self.angle.look.degrees))
-        return degrees > 45 or (degrees > NEAR_DEGREES and self.is_clear)
-
-
-def _within_half_turn(degrees: float) -> float:
-    """Return the same angle in degrees, from -180 to 180."""
-    return (degrees + 180) % 360 - 180
+        return not self.angle.is_near
 
 
 def _take(
@@ -315,22 +307,24 @@ def _search_sideways(network: Network, photos: Sequence[SearchedPhoto]) -> None:
 
 def _search_directions(network: Network, photos: Sequence[SearchedPhoto]) -> None:
     """Search photos, much reduced, in the other three directions for large faces."""
-    for photo in photos:
-        longer = max(photo.image.shape)
-        image = reduced(
-            photo.image, min(DIRECTED_SIDE, longer if longer < DIRECTED_SIDE else longer // 2)
-        )
-        scale = max(image.shape) / longer
-        pairs = [turned_whole(image, degrees) for degrees in DIRECTIONS]
-        found = find_in(network, [pixels for pixels, _ in pairs], [photo.min_score] * len(pairs))
-        faces = [faces_to_image(seen, to) for seen, (_, to) in zip(found, pairs, strict=True)]
-        seen = Proposals.at(scaled(np.concatenate(faces), 1 / scale), scale)
-        degrees = np.repeat(DIRECTIONS, [len(some) for some in faces])
-        strong = seen.scores >= STRONG_SCORE
-        weak = joined([photo.weak, seen.of(~strong & (degrees != 180))])
-        photo.weak = weak.of(weak.faces[:, 2] * scale < DIRECTED_FACE)
-        all_faces = np.concatenate([photo.upright.faces, seen.faces[strong]])
-        kept = rows_kept(all_faces) - len(photo.upright.faces)
+    sides = [max(photo.image.shape) for photo in photos]
+    sides = [min(DIRECTED_SIDE, side if side < DIRECTED_SIDE else side // 2) for side in sides]
+    small = [reduced(photo.image, side) for photo, side in zip(photos, sides, strict=True)]
+    pairs = [turned_whole(image, degrees) for image in small for degrees in DIRECTIONS]
+    min_scores = [photo.min_score for photo in photos for _ in DIRECTIONS]
+    found = find_in(network, [pixels for pixels, _ in pairs], min_scores)
+    faces = iter([faces_to_image(seen, to) for seen, (_, to) in zip(found, pairs, strict=True)])
+    for photo, image in zip(photos, small, strict=True):
+        scale = max(image.shape) / max(photo.image.shape)
+        by_direction = list(islice(faces, len(DIRECTIONS)))
+        degrees = np.repeat(DIRECTIONS, [len(some) for some in by_direction])
+        seen = Proposals.at(scaled(np.concatenate(by_direction), 1 / scale), scale)
+        strong, sideways = seen.scores >= STRONG_SCORE, degrees == DIRECTIONS[0]
+        weak = joined([photo.weak, seen.of(~strong & sideways)])
+        weak = weak.of(weak.faces[:, 2] * scale < DIRECTED_FACE)
+        photo.weak = joined([weak, seen.of(~strong & (seen.scores >= CLEAR_SCORE))])
+        rivals = np.concatenate([photo.upright.faces, seen.faces[strong]])
+        kept = rows_kept(rivals) - len(photo.upright.faces)
         photo.directed = [
             (seen.faces[strong][row], float(degrees[strong][row])) for row in kept[kept >= 0]
         ]
