@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import compress, islice
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -26,48 +25,42 @@ from faces.models.yunet_angles import (
     shown_degrees,
     tilts,
 )
-from faces.models.yunet_network import find_in
-from faces.models.yunet_outputs import NMS_OVERLAP, non_maximum_suppression, rows_kept
-from faces.models.yunet_search import (
-    MAX_UNTILED_SIDE,
-    Proposals,
-    joined,
-    search,
-    turned_back,
+from faces.models.yunet_directions import (
+    CLEAR_SCORE,
+    DIAGONALS,
+    DIAGONALS_SIDE,
+    QUARTERS,
+    QUARTERS_SIDE,
+    STRONG_SCORE,
+    SURE_SCORE,
+    SearchedPhoto,
+    search_directions,
+    search_sideways,
 )
-from faces.models.yunet_windows import Look, faces_to_image, reduced, scaled, turned_whole
-from faces.photos.decoding import Image
+from faces.models.yunet_network import find_in
+from faces.models.yunet_outputs import NMS_OVERLAP, non_maximum_suppression
+from faces.models.yunet_search import MAX_UNTILED_SIDE
+from faces.models.yunet_windows import Look, faces_to_image, scaled, turned_whole
 
-CERTAIN_SCORE, SURE_SCORE, LIKELY_SCORE = 0.918, 0.905, 0.85
-"""Minimum score of a photo's best face for it to be upright for certain; of that and of others
-beside it, if it does not score clearly higher at another angle; and if it scores highest as it is
-by a margin. 98% of LFW's upright faces reach the second. Of those turned by 60 degrees or more,
-0.3% do, and none the first; of those turned by 30, a quarter reach it. A photo without a certain
-face is searched for turned ones."""
+LIKELY_SCORE = 0.85
+"""Minimum score of a face that is upright if it scores highest as it is, by a margin."""
+
+PUZZLING_SCORE = 0.4
+"""Minimum score of a proposal for a photo without any face to be searched in further directions."""
 
 BESIDE_SCORE = 0.4
 """Minimum score of a proposal beside a face that is upright for certain to be looked at from all
 angles."""
-
-DIRECTED_SIDE, DIRECTED_FACE = 160, 32
-"""Maximum longer side in pixels to which a photo is reduced to be searched sideways and upside down
-for large faces; and the width of a face there from which on it is seen, so that a proposal of
-another search needs no look of its own."""
-
-STRONG_SCORE = 0.5
-"""Minimum score of a proposal, in that search, to be looked at without a glance: all of 500 of
-LFW's faces, turned by 90 to 210 degrees, reached it in one of the four directions, and one of ten
-photos without a face."""
 
 TURNED_SCORE, PROPOSED_SCORE = 0.8, 0.88
 """Minimum score, seen upright, of a turned face that was found as it is, and of one that was only
 proposed. 99% of LFW's turned faces, 28 to 95 pixels wide, reach 0.88; hands, ears and microphones,
 which look like faces from some angle, seldom do."""
 
-GLANCE_SCORE, CLEAR_SCORE, CLEAR_GLANCE_SCORE = 0.4, 0.3, 0.25
+GLANCE_SCORE, CLEAR_GLANCE_SCORE = 0.4, 0.25
 """Minimum score that a glance from all angles has to give a weak proposal for its angle to be
-measured; and the score from which on a proposal is clear, so that less is asked of the glance. It
-leaves out four of five places of photos without faces."""
+measured, and to give one of `CLEAR_SCORE`. It leaves out four of five places of photos without
+faces."""
 
 LYING_MARGIN = 0.15
 """Score by which a likely upright face has to be surer than at angles of 90 degrees or more."""
@@ -79,47 +72,9 @@ SEEN_SIDE = 40
 """Minimum side in pixels of a place in the searched image for that image to show its angle; smaller
 ones are looked at in the whole image."""
 
-DIRECTIONS = (90, 180, 270)
-"""Degrees by which a photo is turned to be searched once more."""
-
 SAME_PLACE = 0.5
 """Minimum share of the smaller of two boxes that lies in the other, for a turned face and a surer
 one to be the same face."""
-
-
-@dataclass(eq=False)
-class SearchedPhoto:
-    """A photo that was searched for upright faces.
-
-    Attributes:
-        image: the image with all its detail.
-        levels: the reduced images that were searched, largest first.
-        scales: pixels of each reduced image per pixel of `image`.
-        min_score: minimum score of a proposal in the search.
-        upright: the faces that were found as they are in the image.
-        weak: proposals that are no upright face.
-        directed: places of turned faces, each with the angle in degrees by which it was seen nearly
-            upright.
-        turned: (n, 15) the faces that were found turned, in pixels of `image`.
-        sure: (n,) whether each of `upright` is upright for certain.
-    """
-
-    image: Image
-    levels: list[Image]
-    scales: list[float]
-    min_score: float
-    upright: Proposals
-    weak: Proposals
-    directed: list[tuple[NDArray[np.float32], float]] = field(init=False)
-    turned: NDArray[np.float32] = field(init=False)
-    sure: NDArray[np.bool_] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Begin with no turned face, and with the scores alone."""
-        self.directed = []
-        self.turned = np.empty((0, 15), np.float32)
-        is_certain = self.upright.scores.max(initial=0) >= CERTAIN_SCORE
-        self.sure = (self.upright.scores >= SURE_SCORE) & is_certain
 
 
 class _Place(NamedTuple):
@@ -166,20 +121,32 @@ def find_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: fl
     """
     _confirm_upright(network, photos)
     unsure = [photo for photo in photos if not photo.sure.any()]
-    _search_sideways(network, unsure)
-    _search_directions(network, unsure)
+    search_sideways(network, unsure)
+    search_directions(network, unsure, QUARTERS, QUARTERS_SIDE)
     places = _promising(network, [place for photo in photos for place in _places(photo)])
-    places += [_Place.directed(photo, *one) for photo in unsure for one in photo.directed]
-    angles = angles_of(network, [place.look for place in places])
-    turned = [_Turned(*pair) for pair in zip(places, angles, strict=True)]
-    _look_upright(network, photos, [one for one in turned if one.is_likely], min_score)
+    _look_at(network, photos, places + _directed(unsure), min_score)
+    puzzling = [
+        photo
+        for photo in unsure
+        if photo.sign >= PUZZLING_SCORE and not len(photo.turned) and not len(photo.upright.faces)
+    ]
+    search_directions(network, puzzling, DIAGONALS, DIAGONALS_SIDE)
+    _look_at(network, puzzling, _directed(puzzling), min_score)
     _search_as_turned(network, [photo for photo in photos if len(photo.turned)], min_score)
 
 
-def _look_upright(
-    network: Network, photos: Sequence[SearchedPhoto], turned: Sequence[_Turned], min_score: float
+def _directed(photos: Sequence[SearchedPhoto]) -> list[_Place]:
+    """Return the places of faces that were seen in turned photos."""
+    return [_Place.directed(photo, *one) for photo in photos for one in photo.directed]
+
+
+def _look_at(
+    network: Network, photos: Sequence[SearchedPhoto], places: Sequence[_Place], min_score: float
 ) -> None:
-    """Look at places turned upright, and take the faces that are seen there."""
+    """Measure the angle at each place, look at it turned upright, and take what is a face there."""
+    angles = angles_of(network, [place.look for place in places])
+    turned = [_Turned(*pair) for pair in zip(places, angles, strict=True)]
+    turned = [one for one in turned if one.is_likely]
     seen = made_upright(network, [one.look for one in turned])
     by_photo = defaultdict(list)
     for one, face in zip(turned, seen, strict=True):
@@ -284,59 +251,12 @@ def _add(
     photo.turned = np.vstack([photo.turned, *added])
 
 
-def _search_sideways(network: Network, photos: Sequence[SearchedPhoto]) -> None:
-    """Add to the weak proposals of photos what the network sees in them turned by a quarter.
-
-    Small photos are reduced to half their size for that. Faces that are upside down need no search
-    of their own, since the network sees them as they are.
-    """
-    searched, levels, scales = [], [], []
-    for photo in photos:
-        images, their_scales = photo.levels, photo.scales
-        if their_scales == [1.0]:
-            small = reduced(images[0], max(images[0].shape) // 2)
-            images, their_scales = [small], [max(small.shape) / max(photo.image.shape)]
-        if max(images[0].shape) > DIRECTED_SIDE:  # else it is searched in all directions
-            searched.append(photo)
-            levels.append([np.rot90(image) for image in images])
-            scales.append(their_scales)
-    found = search(network, levels, scales, [photo.min_score for photo in searched])
-    for photo, sideways in zip(searched, found, strict=True):
-        photo.weak = joined([photo.weak, turned_back(sideways, photo.image.shape[1])])
-
-
-def _search_directions(network: Network, photos: Sequence[SearchedPhoto]) -> None:
-    """Search photos, much reduced, in the other three directions for large faces."""
-    sides = [max(photo.image.shape) for photo in photos]
-    sides = [min(DIRECTED_SIDE, side if side < DIRECTED_SIDE else side // 2) for side in sides]
-    small = [reduced(photo.image, side) for photo, side in zip(photos, sides, strict=True)]
-    pairs = [turned_whole(image, degrees) for image in small for degrees in DIRECTIONS]
-    min_scores = [photo.min_score for photo in photos for _ in DIRECTIONS]
-    found = find_in(network, [pixels for pixels, _ in pairs], min_scores)
-    faces = iter([faces_to_image(seen, to) for seen, (_, to) in zip(found, pairs, strict=True)])
-    for photo, image in zip(photos, small, strict=True):
-        scale = max(image.shape) / max(photo.image.shape)
-        by_direction = list(islice(faces, len(DIRECTIONS)))
-        degrees = np.repeat(DIRECTIONS, [len(some) for some in by_direction])
-        seen = Proposals.at(scaled(np.concatenate(by_direction), 1 / scale), scale)
-        strong, sideways = seen.scores >= STRONG_SCORE, degrees == DIRECTIONS[0]
-        weak = joined([photo.weak, seen.of(~strong & sideways)])
-        weak = weak.of(weak.faces[:, 2] * scale < DIRECTED_FACE)
-        photo.weak = joined([weak, seen.of(~strong & (seen.scores >= CLEAR_SCORE))])
-        rivals = np.concatenate([photo.upright.faces, seen.faces[strong]])
-        kept = rows_kept(rivals) - len(photo.upright.faces)
-        photo.directed = [
-            (seen.faces[strong][row], float(degrees[strong][row])) for row in kept[kept >= 0]
-        ]
-
-
 def _search_as_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: float) -> None:
     """Search photos with turned faces turned as the surest one, and take what is found there.
 
     So photos that lie on their side give what they would give upright: all their faces, and
     landmarks that were seen at the same size.
     """
-    others: list[_Place] = []
     for photo in photos:
         degrees = shown_degrees(photo.turned[photo.turned[:, 14].argmax()])
         level = next(i for i, img in enumerate(photo.levels) if max(img.shape) <= MAX_UNTILED_SIDE)
@@ -345,14 +265,8 @@ def _search_as_turned(network: Network, photos: Sequence[SearchedPhoto], min_sco
         exact = (found[:, 2] >= SEEN_SIDE) & (np.abs(tilts(found, found[:, 2])) < TILTED_DEGREES)
         faces = scaled(faces_to_image(found, to_turned), 1 / photo.scales[level])
         _add(photo, list(faces[exact]), replaces=True)
-        others += [_Place.directed(photo, face, degrees) for face in faces[~exact]]
-    turned = [
-        _Turned(place, angle)
-        for place, angle in zip(
-            others, angles_of(network, [place.look for place in others]), strict=True
-        )
-    ]
-    _look_upright(network, photos, turned, min_score)
+        photo.directed = [(face, degrees) for face in faces[~exact]]
+    _look_at(network, photos, _directed(photos), min_score)
 
 
 def _places(photo: SearchedPhoto) -> list[_Place]:

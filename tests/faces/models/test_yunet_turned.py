@@ -21,8 +21,9 @@ from faces.models.face import Face, GivenFace, intersection_over_union
 from faces.models.pipeline import FacePipeline
 from faces.models.yunet import YuNetDetector
 from faces.models.yunet_angles import NUM_ANGLES
+from faces.models.yunet_directions import SearchedPhoto
 from faces.models.yunet_search import Proposals
-from faces.models.yunet_turned import MAX_WEAK, SearchedPhoto, find_turned
+from faces.models.yunet_turned import MAX_WEAK, find_turned
 from faces.photos.decoding import Image, Photo, decode_photo
 
 NAMES = ("biden.jpg", "eileen_collins.png", "grace_hopper.jpg", "obama2.jpg")
