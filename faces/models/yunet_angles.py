@@ -103,6 +103,11 @@ class Angle:
         return abs((self.look.degrees + 180) % 360 - 180) <= NEAR_DEGREES
 
     @property
+    def is_lying(self) -> bool:
+        """Whether the face is turned by more than 45 degrees."""
+        return abs((self.look.degrees + 180) % 360 - 180) > 45
+
+    @property
     def lying_score(self) -> float:
         """The highest score by 90 degrees or more; by 45, it may be as high as upright."""
         return float(self.scores[2:-1].max())

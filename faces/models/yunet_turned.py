@@ -198,7 +198,8 @@ class _Turned(NamedTuple):
         """Whether the place is to be looked at turned upright."""
         if self.place.row is None:
             return self.is_clear and self.angle.score >= ANGLE_SCORE
-        return not self.angle.is_near
+        alone = not self.place.photo.sure.any()  # bystanders stay as they are, unless it is clear
+        return self.angle.is_lying or (not self.angle.is_near and (alone or self.is_clear))
 
 
 def _take(
