@@ -14,6 +14,7 @@ from faces.models.face import Detection, intersection_over_union
 from faces.models.placement import Placement
 from faces.models.preparation import prepare
 from faces.models.yunet_angles import TILTED_DEGREES, seen_upright, tilts
+from faces.models.yunet_directions import SURE_SCORE, SearchedPhoto
 from faces.models.yunet_network import YUNET, find_in
 from faces.models.yunet_outputs import NMS_OVERLAP
 from faces.models.yunet_search import (
@@ -26,7 +27,7 @@ from faces.models.yunet_search import (
     strongest,
     usual_side,
 )
-from faces.models.yunet_turned import SURE_SCORE, SearchedPhoto, find_turned
+from faces.models.yunet_turned import find_turned
 from faces.models.yunet_windows import WINDOW_FACE, WINDOW_SIDE, Look, Window, reduced
 from faces.photos.decoding import REDUCTIONS, Image, Photo
 

@@ -49,6 +49,12 @@ ANGLE_SCORE = 0.65
 """Minimum score at the best angle for a place to be looked at upright; 99% of LFW's faces, turned
 by any angle, reach 0.5."""
 
+UPRIGHT_MARGIN = 0.05
+"""Score by which a face has to be surer at another angle than as it is, to be turned."""
+
+NEAR_DEGREES = 20.0
+"""Angle up to which a face that was found as it is stays so, and is aligned by its landmarks."""
+
 AGAIN_SCORE = 0.6
 """Minimum score in the first upright look for a second; what scores less is no face."""
 
@@ -63,19 +69,48 @@ MAX_LOOKS = 32
 """Maximum number of places that are looked at together, since their windows are in memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Angle:
     """The angle by which a face is turned.
 
     Attributes:
         look: where the face is, with the angle.
-        score: the network's score of the face at the best of the angles tried, in [0, 1].
-        upright_score: its score as it is in the image, in [0, 1].
+        scores: (`NUM_ANGLES`,) the network's scores of the face, turned clockwise in equal steps,
+            in [0, 1].
     """
 
     look: Look
-    score: float
-    upright_score: float
+    scores: NDArray[np.float32]
+
+    @property
+    def score(self) -> float:
+        """The score at the best angle."""
+        return float(self.scores.max())
+
+    @property
+    def upright_score(self) -> float:
+        """The score as the face is in the image."""
+        return float(self.scores[0])
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the face scores clearly higher when it is turned."""
+        return self.score > self.upright_score + UPRIGHT_MARGIN
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the face is upright, or nearly so."""
+        return abs((self.look.degrees + 180) % 360 - 180) <= NEAR_DEGREES
+
+    @property
+    def is_lying(self) -> bool:
+        """Whether the face is turned by more than 45 degrees."""
+        return abs((self.look.degrees + 180) % 360 - 180) > 45
+
+    @property
+    def lying_score(self) -> float:
+        """The highest score by 90 degrees or more; by 45, it may be as high as upright."""
+        return float(self.scores[2:-1].max())
 
 
 def glances(network: Network, looks: Sequence[Look]) -> NDArray[np.float32]:
@@ -114,7 +149,10 @@ def _together(windows: Sequence[Image]) -> Image:
 
 
 def angles_of(network: Network, looks: Sequence[Look]) -> list[Angle]:
-    """Find by which angle the face at each place is turned."""
+    """Find by which angle the face at each place is turned.
+
+    Of a look that is turned already, only its angle and those beside it are considered.
+    """
     angles: list[Angle] = []
     for block in paced_blocks(looks, MAX_LOOKS):
         windows = [
@@ -127,6 +165,10 @@ def angles_of(network: Network, looks: Sequence[Look]) -> list[Angle]:
         best = scores.argmax(axis=1)
         rows = np.arange(len(scores))
         by_angle = scores[rows, best].reshape(-1, NUM_ANGLES)
+        for look, scores_at in zip(block, by_angle, strict=True):
+            if look.degrees:
+                nearest = round(look.degrees * NUM_ANGLES / 360)
+                scores_at[np.arange(nearest + 2, nearest + NUM_ANGLES - 1) % NUM_ANGLES] = 0
         boxes = cells[rows, best, :4].reshape(-1, NUM_ANGLES, 4)
         angles += [_angle(*row) for row in zip(block, by_angle, boxes, strict=True)]
     return angles
@@ -154,6 +196,7 @@ def _angle(look: Look, scores: NDArray[np.float32], boxes: NDArray[np.float32]) 
         scores: (`NUM_ANGLES`,) score of the face at each angle.
         boxes: (`NUM_ANGLES`, 4) its centre, width and height at each angle, in window pixels.
     """
+    look = look._replace(degrees=0.0)
     step = 360 / NUM_ANGLES
     best = int(scores.argmax())
     top, before, after = (float(scores[(best + i) % NUM_ANGLES]) for i in (0, -1, 1))
@@ -163,8 +206,8 @@ def _angle(look: Look, scores: NDArray[np.float32], boxes: NDArray[np.float32]) 
     x, y = to_image[:, :2] @ boxes[best, :2] + to_image[:, 2]
     width = float(boxes[best, 2]) * look.width / ANGLE_FACE
     degrees = (best + min(max(off, -0.5), 0.5)) * step
-    turned = Look(look.image, float(x), float(y), width, look.degrees + degrees)
-    return Angle(turned, top, float(scores[0]))
+    turned = Look(look.image, float(x), float(y), width, degrees)
+    return Angle(turned, scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,8 +283,17 @@ def tilts(faces: NDArray[np.float32], widths: NDArray[np.float32]) -> NDArray[np
         (n,) degrees by which each face has to be turned to be upright, clipped to
         +-`MAX_TILTED_DEGREES`.
     """
-    upright = np.asarray(ARCFACE_112.points)
-    turns = [similarity_transform(face[4:14].reshape(5, 2), upright) for face in faces]
-    shown = np.array([np.degrees(np.arctan2(turn[1, 0], turn[0, 0])) for turn in turns])
+    shown = np.array([shown_degrees(face) for face in faces])
     estimated = shown / np.interp(widths, SEEN_WIDTHS, TILT_FOLLOWED)
     return np.asarray(estimated.clip(-MAX_TILTED_DEGREES, MAX_TILTED_DEGREES))
+
+
+def shown_degrees(face: NDArray[np.float32]) -> float:
+    """Return the angle that a face's landmarks show, clockwise to upright, from -180 to 180.
+
+    Args:
+        face: (15,) as `decode_outputs` gives it.
+    """
+    landmarks = face[4:14].reshape(5, 2)
+    turn = similarity_transform(landmarks, np.asarray(ARCFACE_112.points))
+    return float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -16,56 +16,54 @@ from faces.models.engines import Network
 from faces.models.face import intersection_over_union
 from faces.models.yunet_angles import (
     ANGLE_SCORE,
+    NEAR_DEGREES,
+    TILTED_DEGREES,
     Angle,
     angles_of,
     glances,
     made_upright,
+    shown_degrees,
     tilts,
 )
+from faces.models.yunet_directions import (
+    CLEAR_SCORE,
+    DIAGONALS,
+    DIAGONALS_SIDE,
+    QUARTERS,
+    QUARTERS_SIDE,
+    STRONG_SCORE,
+    SURE_SCORE,
+    SearchedPhoto,
+    search_directions,
+    search_sideways,
+)
+from faces.models.yunet_network import find_in
 from faces.models.yunet_outputs import NMS_OVERLAP, non_maximum_suppression
-from faces.models.yunet_search import Proposals, joined, search, turned_back
-from faces.models.yunet_windows import Look, reduced
-from faces.photos.decoding import Image
+from faces.models.yunet_search import MAX_UNTILED_SIDE
+from faces.models.yunet_windows import Look, faces_to_image, scaled, turned_whole
 
-SURE_SCORE, LIKELY_SCORE = 0.905, 0.85
-"""Minimum score of a face that is upright for certain, and of one that is if a glance from all
-angles agrees. 98% of LFW's upright faces reach the first, and 0.3% of those turned by 60 degrees or
-more. A photo without such a face is searched for turned ones."""
+LIKELY_SCORE = 0.85
+"""Minimum score of a face that is upright if it scores highest as it is, by a margin."""
+
+PUZZLING_SCORE = 0.4
+"""Minimum score of a proposal for a photo without any face to be searched in further directions."""
 
 BESIDE_SCORE = 0.4
 """Minimum score of a proposal beside a face that is upright for certain to be looked at from all
 angles."""
-
-STRONG_SCORE = 0.5
-"""Minimum score of a proposal, in other photos, to be looked at without a glance, and again in part
-if nothing is seen, since the boxes of turned faces may be too large."""
 
 TURNED_SCORE, PROPOSED_SCORE = 0.8, 0.88
 """Minimum score, seen upright, of a turned face that was found as it is, and of one that was only
 proposed. 99% of LFW's turned faces, 28 to 95 pixels wide, reach 0.88; hands, ears and microphones,
 which look like faces from some angle, seldom do."""
 
-PART = 0.6
-"""Width of that part, relative to the box."""
-
-GLANCE_SCORE, CLEAR_SCORE, CLEAR_GLANCE_SCORE = 0.4, 0.3, 0.25
+GLANCE_SCORE, CLEAR_GLANCE_SCORE = 0.4, 0.25
 """Minimum score that a glance from all angles has to give a weak proposal for its angle to be
-measured; and the score from which on a proposal is clear, so that less is asked of the glance. It
-leaves out four of five places of photos without faces."""
+measured, and to give one of `CLEAR_SCORE`. It leaves out four of five places of photos without
+faces."""
 
-GLANCE_MARGIN = 0.15
-"""Score by which a glance has to be surer of a face at one angle than at others, to settle it."""
-
-UPRIGHT_MARGIN = 0.05
-"""Score by which a found face has to be surer at another angle than as it is, to be turned."""
-
-NEAR_DEGREES, AGREED_DEGREES = 45.0, 20.0
-"""Angle up to which a face may be found as it is and be aligned by its landmarks, if the tilt that
-they show agrees with the angle so far. Beyond, a face found as it is gives way to the same face
-turned if that scores higher."""
-
-MIN_TILT_WIDTH = 64
-"""Minimum width in pixels, in the searched image, of a face whose landmarks show its tilt."""
+LYING_MARGIN = 0.15
+"""Score by which a likely upright face has to be surer than at angles of 90 degrees or more."""
 
 MAX_WEAK = 1024
 """Maximum number of a photo's weak proposals that are looked at at other angles, the strongest."""
@@ -74,43 +72,9 @@ SEEN_SIDE = 40
 """Minimum side in pixels of a place in the searched image for that image to show its angle; smaller
 ones are looked at in the whole image."""
 
-MIN_SIDEWAYS_SIDE = 80
-"""Minimum longer side in pixels of a small photo that is reduced to half its size to be searched
-sideways, which costs a quarter of the first search."""
-
 SAME_PLACE = 0.5
 """Minimum share of the smaller of two boxes that lies in the other, for a turned face and a surer
 one to be the same face."""
-
-
-@dataclass(eq=False)
-class SearchedPhoto:
-    """A photo that was searched for upright faces.
-
-    Attributes:
-        image: the image with all its detail.
-        levels: the reduced images that were searched, largest first.
-        scales: pixels of each reduced image per pixel of `image`.
-        min_score: minimum score of a proposal in the search.
-        upright: the faces that were found as they are in the image.
-        weak: proposals that are no upright face.
-        turned: (n, 15) the faces that were found turned, in pixels of `image`.
-        sure: (n,) whether each of `upright` is upright for certain.
-    """
-
-    image: Image
-    levels: list[Image]
-    scales: list[float]
-    min_score: float
-    upright: Proposals
-    weak: Proposals
-    turned: NDArray[np.float32] = field(init=False)
-    sure: NDArray[np.bool_] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Begin with no turned face, and with the scores alone."""
-        self.turned = np.empty((0, 15), np.float32)
-        self.sure = self.upright.scores >= SURE_SCORE
 
 
 class _Place(NamedTuple):
@@ -139,6 +103,12 @@ class _Place(NamedTuple):
         look = Look(image, x + width / 2, y + height / 2, math.sqrt(width * height))
         return cls(photo, row, score, look.scaled(image, scale), scale)
 
+    @classmethod
+    def directed(cls, photo: SearchedPhoto, face: NDArray[np.float32], degrees: float) -> _Place:
+        """Return the place of a face that was seen in the photo turned by some degrees."""
+        place = cls.of(photo, None, face)
+        return place._replace(look=place.look._replace(degrees=degrees))
+
 
 def find_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: float) -> None:
     """Find the turned faces of photos, and drop what is no face when it is seen upright.
@@ -150,9 +120,31 @@ def find_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: fl
         min_score: minimum score of a face, seen upright.
     """
     _confirm_upright(network, photos)
-    _search_sideways(network, [photo for photo in photos if not photo.sure.any()])
+    unsure = [photo for photo in photos if not photo.sure.any()]
+    search_sideways(network, unsure)
+    search_directions(network, unsure, QUARTERS, QUARTERS_SIDE)
     places = _promising(network, [place for photo in photos for place in _places(photo)])
-    angles = _angles(network, places)
+    _look_at(network, photos, places + _directed(unsure), min_score)
+    puzzling = [
+        photo
+        for photo in unsure
+        if photo.sign >= PUZZLING_SCORE and not len(photo.turned) and not len(photo.upright.faces)
+    ]
+    search_directions(network, puzzling, DIAGONALS, DIAGONALS_SIDE)
+    _look_at(network, puzzling, _directed(puzzling), min_score)
+    _search_as_turned(network, [photo for photo in photos if len(photo.turned)], min_score)
+
+
+def _directed(photos: Sequence[SearchedPhoto]) -> list[_Place]:
+    """Return the places of faces that were seen in turned photos."""
+    return [_Place.directed(photo, *one) for photo in photos for one in photo.directed]
+
+
+def _look_at(
+    network: Network, photos: Sequence[SearchedPhoto], places: Sequence[_Place], min_score: float
+) -> None:
+    """Measure the angle at each place, look at it turned upright, and take what is a face there."""
+    angles = angles_of(network, [place.look for place in places])
     turned = [_Turned(*pair) for pair in zip(places, angles, strict=True)]
     turned = [one for one in turned if one.is_likely]
     seen = made_upright(network, [one.look for one in turned])
@@ -164,36 +156,25 @@ def find_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: fl
 
 
 def _confirm_upright(network: Network, photos: Sequence[SearchedPhoto]) -> None:
-    """Glance at the best face of photos whose scores do not say for certain that one is upright."""
-    likely = [
-        photo
+    """Look at the best face of photos whose scores do not say for certain that one is upright."""
+    best = [
+        (photo, int(photo.upright.scores.argmax()))
         for photo in photos
         if not photo.sure.any() and photo.upright.scores.max(initial=0) >= LIKELY_SCORE
     ]
-    best = [int(photo.upright.scores.argmax()) for photo in likely]
-    looks = [
-        _Place.of(photo, row, photo.upright.faces[row]).look
-        for photo, row in zip(likely, best, strict=True)
-    ]
-    for photo, row, scores in zip(likely, best, glances(network, looks), strict=True):
-        others = scores[2:-1]  # the angles beside 0 may score nearly as high
-        least = max(scores.max(), others.max() + GLANCE_MARGIN, GLANCE_SCORE)
-        photo.sure[row] = scores[0] >= least
-
-
-def _angles(network: Network, places: Sequence[_Place]) -> list[Angle]:
-    """Measure the angle at each place, and again in part of strong ones that show no face."""
-    angles = angles_of(network, [place.look for place in places])
-    rows = [
-        row
-        for row, (place, angle) in enumerate(zip(places, angles, strict=True))
-        if place.score >= STRONG_SCORE and angle.score < ANGLE_SCORE and not place.photo.sure.any()
-    ]
-    looks = [places[row].look for row in rows]
-    parts = [look._replace(width=look.width * PART) for look in looks]
-    for row, angle in zip(rows, angles_of(network, parts), strict=True):
-        angles[row] = max(angles[row], angle, key=lambda angle: angle.score)
-    return angles
+    nearly = [photo.upright.scores[row] >= SURE_SCORE for photo, row in best]
+    looks = [_Place.of(photo, row, photo.upright.faces[row]).look for photo, row in best]
+    scores = iter(glances(network, list(compress(looks, nearly))))
+    is_settled = [is_near and not next(scores).argmax() for is_near in nearly]
+    angles = iter(angles_of(network, [x for x, y in zip(looks, is_settled, strict=True) if not y]))
+    for (photo, row), is_near, settled in zip(best, nearly, is_settled, strict=True):
+        angle = None if settled else next(angles)
+        if is_near:
+            if angle is None or (angle.is_near and not angle.is_turned):
+                photo.sure |= photo.upright.scores >= SURE_SCORE
+        elif angle is not None:
+            least = max(angle.score, angle.lying_score + LYING_MARGIN, GLANCE_SCORE)
+            photo.sure[row] = angle.upright_score >= least
 
 
 class _Turned(NamedTuple):
@@ -210,25 +191,15 @@ class _Turned(NamedTuple):
     @property
     def is_clear(self) -> bool:
         """Whether the face scores clearly higher when it is turned."""
-        return self.angle.score > self.angle.upright_score + UPRIGHT_MARGIN
+        return bool(self.place.look.degrees) or self.angle.is_turned
 
     @property
     def is_likely(self) -> bool:
         """Whether the place is to be looked at turned upright."""
         if self.place.row is None:
             return self.is_clear and self.angle.score >= ANGLE_SCORE
-        degrees = _within_half_turn(self.angle.look.degrees)
-        if abs(degrees) > NEAR_DEGREES:
-            return True
-        found = self.place.photo.upright.of(np.array([self.place.row]))
-        (tilt,) = tilts(found.faces, found.seen_widths).tolist()
-        agreed = abs(_within_half_turn(degrees - tilt)) <= AGREED_DEGREES
-        return self.is_clear and not (agreed and found.seen_widths[0] >= MIN_TILT_WIDTH)
-
-
-def _within_half_turn(degrees: float) -> float:
-    """Return the same angle in degrees, from -180 to 180."""
-    return (degrees + 180) % 360 - 180
+        alone = not self.place.photo.sure.any()  # bystanders stay as they are, unless it is clear
+        return self.angle.is_lying or (not self.angle.is_near and (alone or self.is_clear))
 
 
 def _take(
@@ -254,32 +225,49 @@ def _take(
             continue
         if one.place.row is not None:
             keep[one.place.row] = False
-    for face in sorted(faces, key=lambda face: -float(face[14])):
-        others = photo.upright.faces
-        same = np.array([_shared(face, other) >= SAME_PLACE for other in others], dtype=bool) & keep
-        surer = (others[:, 14] >= face[14]) | photo.sure
-        if not (same & surer).any() and all(_shared(face, f) < SAME_PLACE for f in photo.turned):
-            keep &= ~same
-            photo.turned = np.vstack([photo.turned, face])
     photo.upright, photo.sure = photo.upright.of(keep), photo.sure[keep]
+    _add(photo, faces)
 
 
-def _search_sideways(network: Network, photos: Sequence[SearchedPhoto]) -> None:
-    """Add to the weak proposals of photos what the network sees in them turned by a quarter.
+def _add(
+    photo: SearchedPhoto, faces: Sequence[NDArray[np.float32]], *, replaces: bool = False
+) -> None:
+    """Add turned faces to those of a photo, in place of less certain ones that were found as is.
 
-    Faces that are upside down need no search of their own, since the network sees them as they are.
+    Args:
+        photo: the photo.
+        faces: (15,) each, in pixels of `photo.image`.
+        replaces: whether they also take the place of turned faces that the photo has already.
     """
-    levels, scales = [], []
+    added: list[NDArray[np.float32]] = []
+    for face in sorted(faces, key=lambda face: -float(face[14])):
+        same, older = _at(face, photo.upright.faces), _at(face, photo.turned)
+        is_near = abs(shown_degrees(face)) < NEAR_DEGREES
+        stays = (photo.upright.scores >= face[14]) | photo.sure | is_near
+        if (same & stays).any() or _at(face, added).any() or (older.any() and not replaces):
+            continue
+        photo.upright, photo.sure = photo.upright.of(~same), photo.sure[~same]
+        photo.turned = photo.turned[~older]
+        added.append(face)
+    photo.turned = np.vstack([photo.turned, *added])
+
+
+def _search_as_turned(network: Network, photos: Sequence[SearchedPhoto], min_score: float) -> None:
+    """Search photos with turned faces turned as the surest one, and take what is found there.
+
+    So photos that lie on their side give what they would give upright: all their faces, and
+    landmarks that were seen at the same size.
+    """
     for photo in photos:
-        images, their_scales = photo.levels, photo.scales
-        if their_scales == [1.0] and max(images[0].shape) >= 2 * MIN_SIDEWAYS_SIDE:
-            small = reduced(images[0], max(images[0].shape) // 2)
-            images, their_scales = [small], [max(small.shape) / max(photo.image.shape)]
-        levels.append([np.rot90(image) for image in images])
-        scales.append(their_scales)
-    found = search(network, levels, scales, [photo.min_score for photo in photos])
-    for photo, sideways in zip(photos, found, strict=True):
-        photo.weak = joined([photo.weak, turned_back(sideways, photo.image.shape[1])])
+        degrees = shown_degrees(photo.turned[photo.turned[:, 14].argmax()])
+        level = next(i for i, img in enumerate(photo.levels) if max(img.shape) <= MAX_UNTILED_SIDE)
+        pixels, to_turned = turned_whole(photo.levels[level], degrees)
+        (found,) = find_in(network, [pixels], [max(min_score, PROPOSED_SCORE)])
+        exact = (found[:, 2] >= SEEN_SIDE) & (np.abs(tilts(found, found[:, 2])) < TILTED_DEGREES)
+        faces = scaled(faces_to_image(found, to_turned), 1 / photo.scales[level])
+        _add(photo, list(faces[exact]), replaces=True)
+        photo.directed = [(face, degrees) for face in faces[~exact]]
+    _look_at(network, photos, _directed(photos), min_score)
 
 
 def _places(photo: SearchedPhoto) -> list[_Place]:
@@ -317,6 +305,13 @@ def _promising(network: Network, places: Sequence[_Place]) -> list[_Place]:
         if (as_it_is and (beside or not clear)) or (shows_none and place.row is None):
             settled.add(id(place))
     return [place for place in places if id(place) not in settled]
+
+
+def _at(
+    face: NDArray[np.float32], others: Sequence[NDArray[np.float32]] | NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return (n,) whether each of other faces is at the same place as a face."""
+    return np.array([_shared(face, other) >= SAME_PLACE for other in others], dtype=bool)
 
 
 def _shared(face: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -124,6 +124,26 @@ class Look(NamedTuple):
         return np.asarray(cv2.resize(part, (side, side), interpolation=way), np.uint8)
 
 
+def turned_whole(image: Image, degrees: float) -> tuple[Image, NDArray[np.float64]]:
+    """Turn an image clockwise, with room for its corners.
+
+    Args:
+        image: (height, width, 3) uint8.
+        degrees: the angle.
+
+    Returns:
+        The turned image, black beside the image; and the (2, 3) matrix from pixels of the image to
+        its pixels.
+    """
+    height, width = image.shape[:2]
+    turn = np.radians(degrees)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    sides = np.ceil((np.abs(rotation) @ (width, height)).round(6)).astype(int)
+    offset = (sides - 1) / 2 - rotation @ ((width - 1) / 2, (height - 1) / 2)
+    matrix = np.column_stack([rotation, offset])
+    return warped(image, matrix, (int(sides[0]), int(sides[1]))), matrix
+
+
 def square_part(image: Image, left: int, top: int, side: int) -> Image:
     """Cut out a square of an image, black outside the image.
 

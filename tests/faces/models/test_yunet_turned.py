@@ -21,8 +21,10 @@ from faces.models.face import Face, GivenFace, intersection_over_union
 from faces.models.pipeline import FacePipeline
 from faces.models.yunet import YuNetDetector
 from faces.models.yunet_angles import NUM_ANGLES
+from faces.models.yunet_directions import SearchedPhoto
 from faces.models.yunet_search import Proposals
-from faces.models.yunet_turned import MAX_WEAK, SearchedPhoto, find_turned
+from faces.models.yunet_turned import MAX_WEAK, find_turned
+from faces.models.yunet_windows import faces_to_image, turned_whole
 from faces.photos.decoding import Image, Photo, decode_photo
 
 NAMES = ("biden.jpg", "eileen_collins.png", "grace_hopper.jpg", "obama2.jpg")
@@ -91,6 +93,63 @@ def test_no_nonsense_is_embedded_of_lfw_photos_that_lie_on_their_side_or_head(
                 right += float(face.embedding @ other.embedding) > 0.6
     assert found >= 0.97 * 3 * len(images)
     assert right >= 0.99 * found
+
+
+HARD = {
+    "Kelli_White_0002": (90,),  # seen nowhere but in the photo turned
+    "Frances_Fisher_0002": (120,),  # seen at the diagonal alone
+    "Uma_Thurman_0002": (240,),  # hidden by the box of a neighbour
+    "Raymond_Odierno_0002": (210,),  # scores like an upright face, upside down
+    "Kalpana_Chawla_0002": (300,),  # scores like an upright face, on the side
+    "Jacqueline_Obradors_0002": (60, 210),  # tilted by less than its landmarks tell
+    "Joe_Gatti_0002": (330,),  # scores like an upright face, askew
+}
+"""Photos of LFW, each with the angles at which its face was missed before, or aligned wrongly."""
+
+
+@pytest.mark.parametrize(("name", "degrees"), [(n, d) for n, all_ in HARD.items() for d in all_])
+def test_hard_faces_of_lfw_are_found_at_their_angle(
+    lfw: Path, pipeline: FacePipeline, name: str, degrees: int
+) -> None:
+    (path,) = lfw.glob(f"photos/*/{name}.jpg")
+    image = decode_photo(path.read_bytes()).image
+    askew = turned(PIL.Image.fromarray(image), degrees)
+    (upright, _), (found, _) = found_in(pipeline, [image, askew])
+    expected, face = central(upright, image), central(found, askew)
+    assert expected is not None
+    assert face is not None
+    assert float(face.embedding @ expected.embedding) > 0.9
+
+
+def test_all_faces_of_a_lying_photo_are_found_with_the_landmarks_of_the_upright_one(
+    demo_photos: Path, pipeline: FacePipeline
+) -> None:
+    """Both are searched at the same size, so the embeddings are nearly the same."""
+    pictures = [np.asarray(portrait(demo_photos / name, 240)) for name in NAMES[:3]]
+    image = np.zeros((260, 640, 3), np.uint8)
+    for left, picture in zip((10, 220, 430), pictures, strict=True):
+        part = picture[:, :200]
+        image[10 : 10 + part.shape[0], left : left + part.shape[1]] = part
+    lying = np.ascontiguousarray(np.rot90(image))
+    (expected, _), (found, _) = found_in(pipeline, [image, lying])
+    assert len(expected) == len(found) == 3
+    for face in expected:
+        assert max(float(face.embedding @ other.embedding) for other in found) > 0.96
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 137.5, 270])
+def test_boxes_of_a_turned_image_are_converted_to_boxes_of_the_image(degrees: float) -> None:
+    image = np.zeros((60, 100, 3), np.uint8)
+    image[18:23, 68:73] = 255
+    pixels, to_turned = turned_whole(image, degrees)
+    rows, columns = np.nonzero(pixels[:, :, 0] > 128)
+    face = np.zeros((1, 15), np.float32)
+    face[0, :4] = columns.mean() - 10, rows.mean() - 8, 20, 16
+    back = faces_to_image(face, to_turned)[0]
+    assert np.allclose(back[:2] + back[2:4] / 2, (70, 20), atol=0.5)
+    longer, shorter = max(pixels.shape[:2]), min(pixels.shape[:2])
+    assert longer >= 100
+    assert shorter >= 60
 
 
 def found_in(pipeline: FacePipeline, images: list[Image]) -> list[tuple[list[Face], Image]]:
