@@ -19,8 +19,8 @@ from faces.dataset.store import Dataset
 from facetrove.evaluation.metrics import Bootstrap, Rate, share
 from facetrove.training.card import TrainingCard, Value, digests_for_card, toml_text, write_card
 from facetrove.training.card_page import write_card_page
+from facetrove.training.embedder_figures import identify
 from facetrove.training.embedder_options import EmbedderOptions
-from facetrove.training.identification import identify
 from facetrove.training.labels import LabelledDataset, read_labelled
 from facetrove.training.options import TrainingOptions, require_model_path
 from facetrove.training.parts import Parts, training_key, with_crops

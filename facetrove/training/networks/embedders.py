@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.progress import OnProgress, ignore_progress
+from facetrove.training.embedder_figures import identify
 from facetrove.training.embedder_options import EPOCHS, EmbedderOptions
 from facetrove.training.faces import Take, TrainingFaces
-from facetrove.training.identification import identify
 from facetrove.training.networks.architectures import BODIES, CROP_SHAPE
 from facetrove.training.networks.keras_library import keras
 from facetrove.training.networks.loop import Batch, Checkpoint, History, Schedule, train

@@ -16,8 +16,8 @@ from faces.models.custom_models import read_model
 from faces.models.registry import load_embedder
 from facetrove.training.card import read_card
 from facetrove.training.embedder import train_embedder
+from facetrove.training.embedder_figures import identify
 from facetrove.training.embedder_options import EmbedderOptions
-from facetrove.training.identification import identify
 from facetrove.training.options import TrainingOptions
 from tests.support.labelled_faces import people_around
 from tests.support.training import drawn_dataset, needs_keras
