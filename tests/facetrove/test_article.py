@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.facetrove.test_notebook import cell_with, code_cells, text_of
 from tests.support.command import ROOT
+from tests.support.notebooks import cell_with, code_cells, text_of
 from tests.support.training import needs_keras
 
 NOTEBOOK = ROOT / "docs" / "article.ipynb"

@@ -10,18 +10,47 @@ from pathlib import Path
 import numpy as np
 import onnx
 import PIL.Image
+import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.contract import ModelContract
 from faces.models.classifier_file import ClassifierFile, classifier_toml
 from faces.photos.uris import photo_uri
+from facetrove.training.card import TrainingCard, digests_for_card
 from tests.support.labelled_faces import people_around, write_labelled
 
 needs_keras = pytest.mark.skipif(
     find_spec("keras") is None, reason="Keras is not installed: pip install -e '.[dev]'"
 )
 """Marks a test that trains, or runs Keras."""
+
+
+CARD = TrainingCard(
+    kind="classifier",
+    name="mood",
+    licence='mine "alone"',
+    facetrove="0.1.0",
+    keras="3",
+    tensorflow="2",
+    network_sha256="ab" * 32,
+    detector="yunet",
+    detector_digest="cd" * 32,
+    alignment="arcface-112",
+    num_faces=3,
+    num_people=2,
+    num_held_out_faces=1,
+    num_held_out_people=1,
+    num_unlabelled=4,
+    seed=7,
+    classes={"glad": 2, "né \x7f\n": 2},
+    options={"loss": "focal", "rate": 0.001, "augment": True},
+    figures={"accuracy": 0.5},
+    per_class={"glad": {"recall": 0.25, "photos": 2}},
+    curve=[{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}],
+    face_digests=digests_for_card(pa.array(["a", "b", "c"])),
+)
+"""The card of an imaginary classifier."""
 
 
 def drawn_dataset(

@@ -25,9 +25,8 @@ from facetrove.training.classifier import train_classifier
 from facetrove.training.classifier_options import ClassifierOptions
 from facetrove.training.options import TrainingOptions
 from indexer.delete import delete_faces
-from tests.facetrove.training.test_card import CARD
 from tests.support.command import facetrove_command, run_facetrove
-from tests.support.training import drawn_dataset, needs_keras, write_classifier
+from tests.support.training import CARD, drawn_dataset, needs_keras, write_classifier
 
 OPTIONS = ClassifierOptions(architecture="article", augment=False, min_class=4, batch_size=16)
 TRAINING = TrainingOptions(epochs=6, threads=1)
