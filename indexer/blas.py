@@ -16,6 +16,7 @@ import ctypes
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,7 +97,10 @@ class BlasKernels:
     chosen_by: str
 
 
-@cache
+_choosing = threading.Lock()
+"""Held while kernels are chosen: meanwhile no other thread may compute with the library."""
+
+
 def choose_kernels() -> BlasKernels:
     """Load FAISS's OpenBLAS with the kernels that suit this processor, if it is not loaded yet.
 
@@ -104,6 +108,12 @@ def choose_kernels() -> BlasKernels:
         WrongUsageError: the kernels that FACETROVE_BLAS_KERNELS names are unknown, do not run on
             this processor, or compute wrong products on it.
     """
+    with _choosing:
+        return _choose()
+
+
+@cache
+def _choose() -> BlasKernels:
     asked = _asked()
     path = _library_path()
     if path is None:

@@ -195,6 +195,26 @@ def test_kernels_that_cannot_run_are_refused_with_advice(monkeypatch: pytest.Mon
 
 
 @with_wheel
+def test_threads_that_come_first_together_choose_once() -> None:
+    """While one thread changes the kernels, no other may compute with the library."""
+    several = """
+import threading, time
+from indexer import blas
+chosen_by_all, chosen_once = [], blas._chosen
+def slowly(*args):
+    chosen_by_all.append(args)
+    time.sleep(0.2)
+    return chosen_once(*args)
+blas._chosen = slowly
+threads = [threading.Thread(target=blas.choose_kernels) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert len(chosen_by_all) == 1
+"""
+    assert seen(several, LOAD)["threads"] <= 1
+
+
+@with_wheel
 def test_children_choose_the_same_and_answers_do_not_depend_on_kernels() -> None:
     """A forked child computes with its parent's kernels, and another process with those asked."""
     search = """

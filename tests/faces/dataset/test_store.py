@@ -14,6 +14,7 @@ from faces.core.contract import ModelContract
 from faces.core.errors import BusyError, ContractMismatchError, CorruptFileError, WrongUsageError
 from faces.core.settings import FaceSelection
 from faces.core.storage import Folder
+from faces.dataset import store
 from faces.dataset.header import DatasetSettings
 from faces.dataset.schema import embedding_matrix, face_schema
 from faces.dataset.store import Dataset
@@ -49,6 +50,20 @@ def test_what_was_written_is_read_back(tmp_path: Path, contract: ModelContract) 
     assert (counts.num_photos, counts.num_faces) == (3, 3)
     assert counts.by_status == {"embedded": 2, "rejected": 1}
     assert counts.by_reason == {"corrupt": 1}
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 5])
+def test_faces_are_the_same_however_many_parts_are_read_at_once(
+    tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    write(tmp_path / "d", contract, {"a": 2, "b": 0}, {"c": 1}, {"d": 1, "e": 3}, {"f": 2})
+    dataset = Dataset.open(tmp_path / "d")
+    tables = list(dataset.faces())
+    assert [len(table) for table in tables] == [2, 1, 4, 2]
+    monkeypatch.setattr(store, "CONTENT_ROWS", rows_at_once)
+    assert [table.equals(other) for table, other in zip(tables, dataset.faces(), strict=True)] == (
+        [True] * 4
+    )
 
 
 def test_the_newest_row_of_a_photo_is_current(tmp_path: Path, contract: ModelContract) -> None:
