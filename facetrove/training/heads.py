@@ -133,7 +133,7 @@ def train_head(
         head, embeddings[outside], labelled.people[outside], trusted[outside], training.seed
     )
     card = _card(path, labelled, support, choice, figures, options, training, learnt, outside)
-    _write(path, head, card, labelled, training)
+    card = _written(path, head, card, labelled, training)
     return TrainedHead(path, card, choice, doubtful_labels(labelled, embeddings, support))
 
 
@@ -242,14 +242,14 @@ def _card(
     )
 
 
-def _write(
+def _written(
     path: Path,
     head: HeadWeights,
     card: TrainingCard,
     labelled: LabelledDataset,
     training: TrainingOptions,
-) -> None:
-    """Write the network, the TOML file, the card and its page, and register the head."""
+) -> TrainingCard:
+    """Write the network, the TOML file, the card and its page; return the card with its digest."""
     contract = labelled.dataset.contract
     network = path.with_suffix(".onnx")
     head.write(network)
@@ -268,6 +268,7 @@ def _write(
     card = replace(card, network_sha256=sha256_of(network))
     write_card(path, card)
     write_card_page(path, card, labelled.dataset)
+    return card
 
 
 def doubtful_labels(
