@@ -168,7 +168,7 @@ def leiden(graph: Graph, resolution: float) -> Groups:
     kept = (graph.similarities >= 0.42) & (graph.pairs[:, 0] < graph.pairs[:, 1])
     rows, weights = graph.pairs[kept].tolist(), graph.similarities[kept].tolist()
     edges = [(str(a), str(b), w) for (a, b), w in zip(rows, weights, strict=True)]
-    _, _, found = native.leiden(edges, resolution=resolution, use_modularity=False, seed=1)
+    *_, found = native.leiden(edges, resolution=resolution, use_modularity=False, seed=1)
     groups = len(graph.vectors) + np.arange(len(graph.vectors))
     for face, group in found.items():
         groups[int(face)] = group
