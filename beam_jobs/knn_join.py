@@ -27,7 +27,7 @@ from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
 from indexer.join import JoinWork, join_piece
 from indexer.join_files import JoinOptions, JoinResult, finished_join, remove_work
-from indexer.join_plan import request_of
+from indexer.join_plan import open_target, request_of
 
 PIECES_PER_WORKER = 2
 """Number of pieces for each worker process at least, so that all end at about the same time."""
@@ -86,21 +86,29 @@ def join(
         remove_work(out)  # which a join that was killed at its end left
         return result
     on = Workers.chosen(workers, runner_args=runner_args)
-    with JoinWork.open(
-        request, out, min_pieces=PIECES_PER_WORKER * on.processes, on_progress=on_progress
-    ) as work:
-        pending = work.pending()
-        with _progress_reports(work, on_progress):
-            if len(pending) == 1 and not on.are_elsewhere:
-                join_piece(work.folder, pending[0])  # sooner than a worker process starts
-            elif pending:
-                steps = "List pieces" >> beam.Create(pending) | JoinPieces(work.folder)
-                run_pipeline(
-                    lambda pipeline: pipeline | steps,
-                    workers=on.at_most(len(pending)),
-                    remedy=_REMEDY,
-                )
-        return work.finish()
+    try:
+        with JoinWork.open(
+            request, out, min_pieces=PIECES_PER_WORKER * on.processes, on_progress=on_progress
+        ) as work:
+            with _progress_reports(work, on_progress):
+                _join_pieces(work, on)
+            return work.finish()
+    finally:
+        open_target.cache_clear()  # closes the indexes
+
+
+def _join_pieces(work: JoinWork, on: Workers) -> None:
+    """Do the pieces that are not done yet: by workers, or here if it is a single one."""
+    pending = work.pending()
+    if len(pending) == 1 and not on.are_elsewhere:
+        join_piece(work.folder, pending[0])  # sooner than a worker process starts
+    elif pending:
+        steps = "List pieces" >> beam.Create(pending) | JoinPieces(work.folder)
+        run_pipeline(
+            lambda pipeline: pipeline | steps,
+            workers=on.at_most(len(pending)),
+            remedy=_REMEDY,
+        )
 
 
 @contextmanager

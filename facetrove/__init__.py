@@ -97,6 +97,8 @@ if TYPE_CHECKING:
     from facetrove.evaluation.pair_lists import read_pairs as read_pairs
     from facetrove.evaluation.pairs import Verification as Verification
     from facetrove.evaluation.pairs import evaluate_pairs as evaluate_pairs
+    from facetrove.evaluation.people import PeopleEvaluation as PeopleEvaluation
+    from facetrove.evaluation.people import evaluate_people as evaluate_people
     from facetrove.evaluation.protocol import Protocol as Protocol
     from facetrove.evaluation.robustness import Robustness as Robustness
     from facetrove.evaluation.robustness import evaluate_robustness as evaluate_robustness
@@ -207,6 +209,7 @@ __all__ = [
     "ModelUnavailableError",
     "NameLeft",
     "Pairs",
+    "PeopleEvaluation",
     "Photo",
     "PhotoLimits",
     "PhotosFound",
@@ -241,6 +244,7 @@ __all__ = [
     "embed_photos",
     "evaluate_identification",
     "evaluate_pairs",
+    "evaluate_people",
     "evaluate_robustness",
     "find_faces",
     "find_held",
@@ -323,6 +327,7 @@ _DEFINITIONS = {
     "ModelUnavailableError": "faces.core.errors:ModelUnavailableError",
     "NameLeft": "faces.dataset.names:NameLeft",
     "Pairs": "facetrove.evaluation.pair_lists:Pairs",
+    "PeopleEvaluation": "facetrove.evaluation.people:PeopleEvaluation",
     "Photo": "faces.photos.decoding:Photo",
     "PhotoLimits": "faces.core.settings:PhotoLimits",
     "PhotosFound": "beam_jobs.summary:PhotosFound",
@@ -356,6 +361,7 @@ _DEFINITIONS = {
     "embed_photos": "beam_jobs.embed_photos:embed_photos",
     "evaluate_identification": "facetrove.evaluation.identify:evaluate_identification",
     "evaluate_pairs": "facetrove.evaluation.pairs:evaluate_pairs",
+    "evaluate_people": "facetrove.evaluation.people:evaluate_people",
     "evaluate_robustness": "facetrove.evaluation.robustness:evaluate_robustness",
     "find_faces": "facetrove.finding:find_faces",
     "find_held": "facetrove.held:find_held",

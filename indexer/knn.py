@@ -21,6 +21,12 @@ from indexer.vectors import RowMask, Vectors
 NOT_IN_INDEX = -2
 """Position of a probe that is no face of the index. Padding of results is -1."""
 
+PROBES_AT_ONCE = 1 << 15
+"""Faces whose nearest are looked for at a time in `similar_pairs`, which bounds memory."""
+
+PAIRS_RECALL = 0.99
+"""Share of the exact nearest faces, from the smallest similarity on, that `similar_pairs` finds."""
+
 
 class NearestFaces:
     """Searches of many probes at once in a version of an index.
@@ -143,6 +149,37 @@ class NearestFaces:
             mask = None if segment.deleted is None else RowMask(segment.live())
             self._lists[segment_id] = InvertedLists(segment.vectors, segment.codes, mask)
         return self._lists[segment_id]
+
+
+def similar_pairs(
+    snapshot: Snapshot, min_similarity: float, *, k: int = 50
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Find the pairs of similar faces of an index: for each face its k nearest.
+
+    Args:
+        snapshot: the version of the index.
+        min_similarity: smallest similarity of a pair, [-1, 1].
+        k: number of nearest faces that are looked at of each face.
+
+    Returns:
+        (m, 2) positions of the two faces of each pair, and (m,) their similarities. A pair is there
+        twice if each face is among the other's nearest.
+    """
+    nearest = NearestFaces(snapshot, {})
+    nearest = NearestFaces(
+        snapshot, nearest.effort(k, target_recall=PAIRS_RECALL, threshold=min_similarity)
+    )
+    live = nearest.live_positions
+    pairs, found = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
+    for start in range(0, len(live), PROBES_AT_ONCE):
+        own = live[start : start + PROBES_AT_ONCE]
+        similarities, positions = nearest.nearest(
+            snapshot.embeddings(own), k, own=own, min_similarity=min_similarity
+        )
+        in_own, column = np.nonzero(positions >= 0)
+        pairs.append(np.stack([own[in_own], positions[in_own, column]], axis=1))
+        found.append(similarities[in_own, column])
+    return np.concatenate(pairs), np.concatenate(found)
 
 
 def has_lists(segment: Segment) -> bool:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faces.core.errors import WrongUsageError
+from indexer.grouping import Constraints, Pairs, Variances, group_faces
+
+DIMENSION = 64
+BETWEEN, WITHIN = 0.6 / DIMENSION, 0.4 / DIMENSION
+MIN_GAIN = 5.0
+
+
+def faces_of(
+    people: np.ndarray, seed: int = 0, within: np.ndarray | float = WITHIN
+) -> tuple[np.ndarray, Variances]:
+    """Draw a face for each entry of a list of people, and return how they vary, too."""
+    rng = np.random.default_rng(seed)
+    identities = rng.normal(size=(people.max() + 1, DIMENSION)) * BETWEEN**0.5
+    within = np.broadcast_to(within, people.shape).astype(np.float64)
+    scatter = rng.normal(size=(len(people), DIMENSION)) * within[:, None] ** 0.5
+    vectors = (identities[people] + scatter).astype(np.float32)
+    return vectors, Variances(np.zeros(DIMENSION, np.float32), BETWEEN, within, DIMENSION)
+
+
+def all_pairs(count: int) -> Pairs:
+    return np.stack(np.triu_indices(count, 1), axis=1).astype(np.int64)
+
+
+def test_faces_are_grouped_by_person() -> None:
+    people = np.random.default_rng(1).permutation(np.repeat(np.arange(40), 6))
+    vectors, variances = faces_of(people)
+    groups = group_faces(vectors, all_pairs(len(people)), variances, min_gain=MIN_GAIN)
+    _, first = np.unique(people, return_index=True)
+    assert (groups == first[people]).all()  # a group is known by its smallest row
+
+
+def test_only_groups_that_an_edge_joins_are_merged() -> None:
+    vectors, variances = faces_of(np.array([0, 0, 0, 0]))
+    edges = np.array([[0, 1], [2, 3]])
+    groups = group_faces(vectors, edges, variances, min_gain=MIN_GAIN)
+    assert groups.tolist() == [0, 0, 2, 2]
+    assert group_faces(vectors, edges[:0], variances, min_gain=MIN_GAIN).tolist() == [0, 1, 2, 3]
+
+
+def test_a_higher_gain_makes_purer_groups() -> None:
+    people = np.repeat(np.arange(20), 5)
+    vectors, variances = faces_of(people)
+    counts = [
+        len(np.unique(group_faces(vectors, all_pairs(100), variances, min_gain=gain)))
+        for gain in (-100.0, 5.0, 12.0, 1e6)
+    ]
+    assert counts[0] < 20 == counts[1] < counts[2] < counts[3] == 100
+
+
+def test_poor_faces_join_a_group_and_do_not_bridge_two() -> None:
+    vectors, variances = faces_of(np.repeat([0, 1], 8), seed=3)
+    between = 0.55 * vectors[:8].mean(axis=0) + 0.45 * vectors[8:].mean(axis=0)
+    everything = np.concatenate([vectors, np.repeat(between[None], 30, axis=0)])
+    edges = all_pairs(len(everything))
+    for scatter, joined in ((4 * WITHIN, 0), (WITHIN, 16)):
+        within = np.append(variances.within, np.full(30, scatter))
+        varying = Variances(variances.mean, BETWEEN, within, DIMENSION)
+        groups = group_faces(everything, edges, varying, min_gain=MIN_GAIN)
+        assert groups[:16].tolist() == [0] * 8 + [8] * 8
+        assert (groups[16:] == joined).all()  # good faces would be somebody else's
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_constraints_always_hold(data: st.DataObject, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = 24
+    vectors, variances = faces_of(rng.integers(0, 4, count), seed)
+    photos = rng.integers(0, data.draw(st.sampled_from([3, 10, 24])), count)
+    rows = st.tuples(st.integers(0, count - 1), st.integers(0, count - 1))
+    pairs = st.lists(rows.filter(lambda pair: pair[0] != pair[1]), max_size=6)
+    must, cannot = (np.array(data.draw(pairs), np.int64).reshape(-1, 2) for _ in range(2))
+    gain = data.draw(st.sampled_from([-1e9, 0.0, 5.0]))
+    arguments = {"min_gain": gain, "constraints": Constraints(must, cannot, photos)}
+    try:
+        groups = group_faces(vectors, all_pairs(count), variances, **arguments)
+    except WrongUsageError:
+        together = group_faces(vectors, must, variances, min_gain=-1e12)
+        assert (together[cannot[:, 0]] == together[cannot[:, 1]]).any()
+        return
+    assert (groups[must[:, 0]] == groups[must[:, 1]]).all()
+    assert (groups[cannot[:, 0]] != groups[cannot[:, 1]]).all()
+    linked = group_faces(vectors, must, variances, min_gain=-1e12)
+    for one, other in all_pairs(count):
+        if photos[one] == photos[other] and groups[one] == groups[other]:
+            # Groups that were joined by hand may have two faces of one photo, and others not.
+            assert linked[one] == linked[other]
+
+
+def test_contradictions_are_refused() -> None:
+    vectors, variances = faces_of(np.array([0, 0, 1, 1]))
+    must, cannot = np.array([[0, 1], [1, 3]]), np.array([[2, 1], [3, 0]])
+    with pytest.raises(WrongUsageError, match="faces 3 and 0 are said to be one person"):
+        group_faces(
+            vectors,
+            all_pairs(4),
+            variances,
+            min_gain=MIN_GAIN,
+            constraints=Constraints(must, cannot),
+        )
