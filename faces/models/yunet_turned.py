@@ -65,6 +65,11 @@ faces."""
 LYING_MARGIN = 0.15
 """Score by which a likely upright face has to be surer than at angles of 90 degrees or more."""
 
+AGREED_DEGREES, SAME_SIZE, MIN_TILT_WIDTH = 20.0, 0.85, 64
+"""Maximum difference between a found face's angle and the tilt that its landmarks show, and minimum
+width at that angle relative to the box, for the face to stay as it was found; and minimum width in
+pixels, in the searched image, of a face whose landmarks show its tilt."""
+
 MAX_WEAK = 1024
 """Maximum number of a photo's weak proposals that are looked at at other angles, the strongest."""
 
@@ -199,7 +204,18 @@ class _Turned(NamedTuple):
         if self.place.row is None:
             return self.is_clear and self.angle.score >= ANGLE_SCORE
         alone = not self.place.photo.sure.any()  # bystanders stay as they are, unless it is clear
-        return self.angle.is_lying or (not self.angle.is_near and (alone or self.is_clear))
+        turned = self.angle.is_lying or (not self.angle.is_near and (alone or self.is_clear))
+        return turned and not self.is_exact
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a face was found as it is with the box and the tilt that its angle shows."""
+        row = np.array([self.place.row])
+        found = self.place.photo.upright.of(row)
+        (tilt,) = tilts(found.faces, found.seen_widths).tolist()
+        agrees = abs((self.angle.look.degrees - tilt + 180) % 360 - 180) <= AGREED_DEGREES
+        same_size = self.angle.look.width >= SAME_SIZE * self.place.look.width
+        return agrees and same_size and found.seen_widths[0] >= MIN_TILT_WIDTH
 
 
 def _take(
