@@ -85,15 +85,19 @@ def measure_faces(
     require_measurable(opened, described.label)
     num_measured = num_lost = 0
     with DatasetWriter.open(opened.path, opened.settings) as writer:
-        begun = writer.dataset.settings.measured.get(described.label)
-        if begun != described.network_sha256 or next(_to_do(writer.dataset, described.label), None):
+        has_begun = False
+        if writer.dataset.settings.measured.get(described.label) != described.network_sha256:
             begin_measuring(writer, described.label, described.network_sha256, on_progress)
+            has_begun = True
         for turn in _turns(writer.dataset, described.label):
             faces = pa.concat_tables(turn.values())
             step = Progress(f"measuring {described.label}", num_measured + num_lost)
             on_progress(step)
             found = _measured(writer.dataset, faces, network, workers, on_progress)
-            for part in turn:
+            if found and not has_begun:
+                begin_measuring(writer, described.label, described.network_sha256, on_progress)
+                has_begun = True
+            for part in turn if found else ():
                 write_measured(writer.dataset, part, described.label, found)
             num_measured += len(found)
             num_lost += len(faces) - len(found)

@@ -1,17 +1,22 @@
 """Networks trained on the people of a collection, and measured on other people of it.
 
     python -m benchmarks.training expressions lfw.dataset --people person --label expression
+    python -m benchmarks.training speed lfw.dataset
 
 `expressions` divides the faces into five folds by person and trains on four, for each of --arms: an
 architecture, a balance, and whether crops are corrupted, such as `small/logits/augmented`. Every
 fold's answers are kept in --work, so an interrupted run goes on. The figures are those of all folds
 together, with a paired bootstrap over people against --baseline.
+
+`speed` compares our loop with Keras's `model.fit` on the same arrays, and the exported file in
+ONNX Runtime with Keras's predict: medians of five rounds of processor time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +27,14 @@ from numpy.typing import NDArray
 from beam_jobs.crops import cut_missing_crops
 from faces.core.machine import available_threads
 from faces.dataset.store import Dataset
+from faces.models.engines import OnnxRuntimeNetwork
 from facetrove.evaluation.corruptions import CORRUPTIONS
 from facetrove.training.augmentation import corrupted_by
-from facetrove.training.classifier import learn_and_stop
 from facetrove.training.classifier_options import ClassifierOptions
+from facetrove.training.faces import TrainingFaces
 from facetrove.training.figures import classifier_figures, drawn_recalls
 from facetrove.training.labels import LabelledDataset, read_labelled
+from facetrove.training.parts import learn_and_stop
 from facetrove.training.splits import folds_by_person
 
 NUM_FOLDS = 5
@@ -50,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=["expressions"])
+    parser.add_argument("what", choices=["expressions", "speed"])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--label", default="expression")
     parser.add_argument("--people", default="person")
@@ -63,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("training-work"))
     parser.add_argument("--threads", type=int, default=available_threads())
     asked = parser.parse_args(argv)
+    if asked.what == "speed":
+        _speed(asked.threads)
+        return
     asked.work.mkdir(exist_ok=True)
     faces = read_labelled(
         Dataset.open(asked.dataset),
@@ -156,6 +166,87 @@ def _fold(
 
         found[probe] = probabilities(model, take, held_out).argmax(axis=1).tolist()
     return found
+
+
+SPEED_FACES, SPEED_BATCH, SPEED_ROUNDS = 512, 64, 5
+
+
+def _speed(threads: int) -> None:
+    """Print photos a second of processor time, of training and of answering."""
+    from facetrove.training.networks.keras_library import make_deterministic
+
+    make_deterministic(0, threads=threads)
+    crops = np.random.default_rng(0).integers(0, 255, (SPEED_FACES, 112, 112, 3), dtype=np.uint8)
+    for architecture in ("article", "small"):
+        _training_speed(architecture, crops, np.arange(SPEED_FACES) % 5)
+        _answering_speed(architecture, crops.astype(np.float32), threads)
+
+
+def _print_speed(name: str, seconds: Sequence[float]) -> None:
+    print(f"{name}: {SPEED_FACES / np.median(seconds):,.0f} photos/s of processor", flush=True)
+
+
+def _training_speed(
+    architecture: str, crops: NDArray[np.uint8], classes: NDArray[np.int64]
+) -> None:
+    """Compare epochs of our loop with those of Keras's own, without the first of each."""
+    from facetrove.training.networks.architectures import classifier
+    from facetrove.training.networks.keras_library import keras
+    from facetrove.training.networks.loop import Schedule, train
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    source = TrainingFaces(
+        lambda positions: crops[positions],
+        np.arange(len(crops)),
+        classes,
+        lambda own, rng: rng.permutation(len(own)),
+        batch_size=SPEED_BATCH,
+        augment=False,
+        seed=0,
+    )
+    ends = []
+
+    def evaluate(_: object) -> dict[str, float]:
+        ends.append(time.process_time())
+        return {"stop": 0.0}
+
+    epochs = SPEED_ROUNDS + 1
+    train(classifier(architecture, 5), loss, source, Schedule(epochs, patience=99), evaluate)
+    _print_speed(f"{architecture}, our loop", np.diff(ends).tolist())
+    plain, arrays, taken = classifier(architecture, 5), crops.astype(np.float32), []
+    plain.compile("adam", loss=loss, jit_compile=False)
+    for _ in range(epochs):
+        started = time.process_time()
+        plain.fit(arrays, classes, batch_size=SPEED_BATCH, verbose=0)
+        taken.append(time.process_time() - started)
+    _print_speed(f"{architecture}, model.fit on arrays", taken[1:])
+
+
+def _answering_speed(architecture: str, crops: NDArray[np.float32], threads: int) -> None:
+    """Compare the exported file in ONNX Runtime with Keras, in alternating rounds."""
+    from facetrove.training.networks.architectures import classifier, with_softmax
+    from facetrove.training.networks.onnx_file import write_onnx
+
+    model = with_softmax(classifier(architecture, 5))
+    batches = [crops[start : start + SPEED_BATCH] for start in range(0, len(crops), SPEED_BATCH)]
+    with tempfile.TemporaryDirectory() as folder:
+        write_onnx(model, Path(folder, "network.onnx"), crops[:8])
+        exported = OnnxRuntimeNetwork(Path(folder, "network.onnx"), threads=threads)
+    found = exported.run(batches[0])["output"]
+    difference = np.abs(found - model.predict_on_batch(batches[0])).max()
+    print(f"{architecture}: largest difference of the exported file {difference:.1e}")
+    taken: dict[str, list[float]] = {"ONNX Runtime": [], "Keras predict": []}
+    for _ in range(SPEED_ROUNDS):
+        for name, run in (
+            ("ONNX Runtime", exported.run),
+            ("Keras predict", model.predict_on_batch),
+        ):
+            started = time.process_time()
+            for batch in batches:
+                run(batch)
+            taken[name].append(time.process_time() - started)
+    for name, seconds in taken.items():
+        _print_speed(f"{architecture}, {name}", seconds)
 
 
 if __name__ == "__main__":

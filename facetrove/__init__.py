@@ -112,6 +112,9 @@ if TYPE_CHECKING:
     from facetrove.training.classifier import train_classifier as train_classifier
     from facetrove.training.classifier_options import ClassifierOptions as ClassifierOptions
     from facetrove.training.doubtful import Doubtful as Doubtful
+    from facetrove.training.embedder import TrainedEmbedder as TrainedEmbedder
+    from facetrove.training.embedder import train_embedder as train_embedder
+    from facetrove.training.embedder_options import EmbedderOptions as EmbedderOptions
     from facetrove.training.figures import ClassifierFigures as ClassifierFigures
     from facetrove.training.head_options import HeadOptions as HeadOptions
     from facetrove.training.heads import TrainedHead as TrainedHead
@@ -176,6 +179,7 @@ __all__ = [
     "Doubtful",
     "EmbedOptions",
     "EmbedSummary",
+    "EmbedderOptions",
     "Face",
     "FaceQuality",
     "FaceSearcher",
@@ -214,6 +218,7 @@ __all__ = [
     "SourceLimits",
     "StrangerRates",
     "TrainedClassifier",
+    "TrainedEmbedder",
     "TrainedHead",
     "TrainingCard",
     "TrainingOptions",
@@ -255,6 +260,7 @@ __all__ = [
     "remove_column",
     "rename_column",
     "train_classifier",
+    "train_embedder",
     "train_head",
     "undo",
     "upgrade",
@@ -287,6 +293,7 @@ _DEFINITIONS = {
     "Doubtful": "facetrove.training.doubtful:Doubtful",
     "EmbedOptions": "beam_jobs.options:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
+    "EmbedderOptions": "facetrove.training.embedder_options:EmbedderOptions",
     "Face": "faces.models.face:Face",
     "FaceQuality": "faces.models.face:FaceQuality",
     "FaceSearcher": "search.searcher:FaceSearcher",
@@ -325,6 +332,7 @@ _DEFINITIONS = {
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
+    "TrainedEmbedder": "facetrove.training.embedder:TrainedEmbedder",
     "TrainedHead": "facetrove.training.heads:TrainedHead",
     "TrainingCard": "facetrove.training.card:TrainingCard",
     "TrainingOptions": "facetrove.training.options:TrainingOptions",
@@ -365,6 +373,7 @@ _DEFINITIONS = {
     "remove_column": "faces.dataset.columns:remove_column",
     "rename_column": "faces.dataset.columns:rename_column",
     "train_classifier": "facetrove.training.classifier:train_classifier",
+    "train_embedder": "facetrove.training.embedder:train_embedder",
     "train_head": "facetrove.training.heads:train_head",
     "undo": "indexer.undo:undo",
     "upgrade": "facetrove.upgrading:upgrade",

@@ -13,6 +13,9 @@ from pathlib import Path
 # while they wait for each other, and the other process needs that core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Of TensorFlow, which trains networks here, and ONNX Runtime deepface would take TensorFlow.
+os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "onnx")
+
 # The program syncs files to the disk so that they survive a power cut, which takes long. No test
 # needs that, so temporary files are in memory, where syncing is free, if there is room.
 IN_MEMORY = Path("/dev/shm")

@@ -250,7 +250,12 @@ def library() -> ModuleType:
         ModelUnavailableError: deepface is not installed.
     """
     try:
-        with loading_libraries(DEEPFACE_LOG_LEVEL=str(logging.ERROR), **folders_of_libraries()):
+        with loading_libraries(
+            DEEPFACE_LOG_LEVEL=str(logging.ERROR),
+            # Where TensorFlow is installed, deepface would take it, and ask for another package.
+            DEEPFACE_BACKEND_ENGINE="onnx",
+            **folders_of_libraries(),
+        ):
             from faces.models import deepface_library
     except ImportError as error:
         raise ModelUnavailableError(

@@ -83,7 +83,8 @@ def main() -> None:
         cli.main(prog_name="facetrove", standalone_mode=False)
     except click.exceptions.Abort:
         kept = "; finished work is kept, run the same command again to continue"
-        _fail("stopped" + (kept if sys.argv[1:2] == ["embed"] else ""), EXIT_INTERRUPTED)
+        goes_on = sys.argv[1:2] in (["embed"], ["measure"], ["train"])
+        _fail("stopped" + (kept if goes_on else ""), EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -10,6 +10,9 @@ NETWORKS = {
     "classifier": LazyCommand(
         "train_classifier:classifier", "Train a network that says what a face shows.", quiet=True
     ),
+    "embedder": LazyCommand(
+        "train_embedder:embedder", "Train a network that tells people apart.", quiet=True
+    ),
     "head": LazyCommand(
         "train_head:head", "Train a small network on the embeddings of a dataset.", quiet=True
     ),

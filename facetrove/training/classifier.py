@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from beam_jobs.crops import cut_missing_crops
-from faces.core.errors import WrongUsageError
 from faces.core.hashing import sha256_of
 from faces.core.machine import available_threads
 from faces.core.progress import OnProgress, ignore_progress
@@ -28,12 +23,8 @@ from facetrove.training.doubtful import Doubtful, doubtful_faces
 from facetrove.training.figures import ClassifierFigures, classifier_figures
 from facetrove.training.labels import LabelledDataset, read_labelled
 from facetrove.training.options import TrainingOptions, require_model_path
+from facetrove.training.parts import Parts, training_key, with_crops
 from facetrove.training.requirements import require_keras, require_memory
-from facetrove.training.splits import held_out_by_person
-
-STOP_SHARE = 0.1
-"""Share of the faces, by person, beside those held out, that say which epoch was the best. What is
-measured on the people held out is so not chosen on them."""
 
 WORK_BYTES = 600_000_000
 """Memory in bytes that training takes beside Keras and the crops: batches and their gradients."""
@@ -106,67 +97,13 @@ def train_classifier(
     num_bytes = WORK_BYTES + len(labelled) * CROP_BYTES
     require_memory(num_bytes, f"{len(labelled):,} faces")
     crops = cut_missing_crops(opened, labelled.table, workers=workers, on_progress=on_progress)
-    faces, crops, num_lost = _with_crops(labelled, crops)
-    return _trained(
-        faces, crops, path, label, options, training, list_doubtful, num_lost, on_progress
-    )
+    faces, crops, num_lost = with_crops(labelled, crops)
+    from facetrove.training.networks.keras_library import leaving_generators_alone
 
-
-def _with_crops(labelled: LabelledDataset, crops: Crops) -> tuple[LabelledDataset, Crops, int]:
-    """Leave out the faces without a crop, and return how many there were.
-
-    Raises:
-        WrongUsageError: none is left.
-    """
-    present = np.flatnonzero(crops.present)
-    if not len(present):
-        raise WrongUsageError(
-            f"the photos of all {len(labelled):,} labelled faces are gone or have changed, such as "
-            f"{labelled.table['uri'][0].as_py()}; put them back, or embed them where they are"
+    with leaving_generators_alone():
+        return _trained(
+            faces, crops, path, label, options, training, list_doubtful, num_lost, on_progress
         )
-    kept = Crops(crops.files, crops.starts, crops.rows[present])
-    return labelled.taken(present), kept, len(labelled) - len(present)
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """The three parts of the faces, which share no person.
-
-    Attributes:
-        learn: positions of the faces that are learnt from.
-        stop: positions of those that say which epoch was the best.
-        held_out: positions of those that are measured on.
-    """
-
-    learn: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    held_out: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, faces: LabelledDataset, held_out: float, seed: int) -> Parts:
-        """Draw the parts by person."""
-        out = held_out_by_person(faces.people, faces.classes, held_out, seed=seed)
-        return cls(
-            *learn_and_stop(faces, np.flatnonzero(~out), seed=seed), held_out=np.flatnonzero(out)
-        )
-
-
-def learn_and_stop(
-    faces: LabelledDataset, positions: NDArray[np.int64], *, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide faces, by person, into those to learn from and those that stop the training.
-
-    Raises:
-        WrongUsageError: all are of one person.
-    """
-    people, classes = faces.people[positions], faces.classes[positions]
-    if len(np.unique(people)) < 2:
-        raise WrongUsageError(
-            f"without the people held out, {len(positions):,} labelled photos of one person are "
-            "left; label photos of more people"
-        )
-    stops = held_out_by_person(people, classes, STOP_SHARE, seed=seed)
-    return positions[~stops], positions[stops]
 
 
 def _trained(
@@ -196,7 +133,7 @@ def _trained(
     make_deterministic(training.seed, threads=training.threads or available_threads())
     asked = asdict(options) | {"label": label, "face": training.face, "seed": training.seed}
     checkpoint = Checkpoint(
-        path.with_suffix(".checkpoint"), _key(faces, parts, asked | asdict(training))
+        path.with_suffix(".checkpoint"), training_key(faces, parts, asked | asdict(training))
     )
     model, history, margins = fit_classifier(
         ClassifierFaces(
@@ -289,13 +226,3 @@ def _per_class(faces: LabelledDataset, figures: ClassifierFigures) -> dict[str, 
         }
         for number, name in enumerate(faces.names)
     }
-
-
-def _key(faces: LabelledDataset, parts: Parts, options: Mapping[str, object]) -> str:
-    """Return a digest of all that a training depends on, for its checkpoint."""
-    digest = hashlib.sha256(repr(sorted(options.items(), key=str)).encode())
-    ids = pa.concat_arrays(faces.table["face_id"].chunks)
-    digest.update("".join(ids.to_pylist()).encode())
-    for array in (faces.classes, parts.learn, parts.stop):
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -20,7 +20,7 @@ def require_keras() -> None:
     if missing:
         raise WrongUsageError(
             f"training needs {' and '.join(missing)}, which is not installed; install it by "
-            "pip install 'facetrove[train]'"
+            "pip install keras==3.15.1 tensorflow-cpu==2.21.0 tf2onnx==1.17.0"
         )
 
 

@@ -114,6 +114,9 @@ def test_a_measuring_that_was_stopped_goes_on_and_a_lost_photo_is_counted(
     done = measure_faces(dataset, classifier, workers=1)
     assert (done.num_measured, done.num_lost) == (5, 1)
     assert seen(dataset) == [*LABELS[:2], None, *LABELS[3:]]
+    purged = Dataset.open(dataset).purged
+    assert measure_faces(dataset, classifier, workers=1).num_lost == 1
+    assert Dataset.open(dataset).purged == purged, "indexes are built anew for nothing"
     photo.write_bytes(content)
 
     def stop(*_: object) -> None:

@@ -10,6 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.support.command import ROOT
+from tests.support.notebooks import cell_with, code_cells, text_of
 
 NOTEBOOK = ROOT / "docs" / "walkthrough.ipynb"
 
@@ -27,26 +28,6 @@ print(pandas.DataFrame({"number": [1, 2]})["number"].sum())
 
 def read_notebook() -> Any:
     return nbformat.read(NOTEBOOK, as_version=4)
-
-
-def code_cells(notebook: Any) -> list[Any]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def text_of(cell: Any) -> str:
-    """What a cell showed: its value, or what it printed on stdout."""
-    texts = []
-    for output in cell.outputs:
-        if output.output_type == "execute_result":
-            texts.append(output["data"]["text/plain"])
-        elif output.output_type == "stream" and output.name == "stdout":
-            texts.append(output.text)
-    return "".join(texts)
-
-
-def cell_with(notebook: Any, code: str) -> Any:
-    (cell,) = [cell for cell in code_cells(notebook) if code in cell.source]
-    return cell
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import PIL.Image
+import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.contract import ModelContract
 from faces.models.classifier_file import ClassifierFile, classifier_toml
 from faces.photos.uris import photo_uri
+from facetrove.training.card import TrainingCard, digests_for_card
 from tests.support.labelled_faces import people_around, write_labelled
 
 needs_keras = pytest.mark.skipif(
@@ -24,26 +26,63 @@ needs_keras = pytest.mark.skipif(
 """Marks a test that trains, or runs Keras."""
 
 
+CARD = TrainingCard(
+    kind="classifier",
+    name="mood",
+    licence='mine "alone"',
+    facetrove="0.1.0",
+    keras="3",
+    tensorflow="2",
+    network_sha256="ab" * 32,
+    detector="yunet",
+    detector_digest="cd" * 32,
+    alignment="arcface-112",
+    num_faces=3,
+    num_people=2,
+    num_held_out_faces=1,
+    num_held_out_people=1,
+    num_unlabelled=4,
+    seed=7,
+    classes={"glad": 2, "né \x7f\n": 2},
+    options={"loss": "focal", "rate": 0.001, "augment": True},
+    figures={"accuracy": 0.5},
+    per_class={"glad": {"recall": 0.25, "photos": 2}},
+    curve=[{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}],
+    face_digests=digests_for_card(pa.array(["a", "b", "c"])),
+)
+"""The card of an imaginary classifier."""
+
+
 def drawn_dataset(
-    folder: Path, labels: Sequence[str], people: Sequence[str], *, wrong: Sequence[int] = ()
+    folder: Path,
+    labels: Sequence[str],
+    people: Sequence[str],
+    *,
+    wrong: Sequence[int] = (),
+    contrast: float = 0.0,
 ) -> Path:
     """Write photos whose labels can be seen, and a dataset of them with one face each.
 
-    A photo labelled `up` is light above the middle of the face, one labelled `down` below it, and
-    any other is grey; all have noise.
+    Every person has a pattern of their own. A photo labelled `up` is light above the middle of the
+    face, one labelled `down` below it, and any other is grey; all have noise.
 
     Args:
         folder: where `photos` and `d.dataset` are made.
         labels: (n,) what the photos show; the column `camera` of the dataset.
         people: (n,) values of the column `person`.
         wrong: numbers of the photos whose label says `up` instead of `down`, or `down` instead.
+        contrast: how clear people's patterns are, in grey levels.
     """
     photos = folder / "photos"
     photos.mkdir(parents=True)
     rng = np.random.default_rng(0)
     contents = []
+    patterns = {
+        person: np.kron(rng.normal(0, contrast, (12, 12)), np.ones((9, 9)))[:100, :100, None]
+        for person in sorted(set(people))
+    }
     for number, label in enumerate(labels):
-        image = np.full((100, 100, 3), 110.0)
+        image = np.full((100, 100, 3), 110.0) + patterns[people[number]]
         if label in ("up", "down"):
             image[:50] += 60 if label == "up" else -60
             image[50:] += -60 if label == "up" else 60

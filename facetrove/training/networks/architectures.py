@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from facetrove.training.networks.keras_library import keras, tf
 
 CROP_SHAPE = (112, 112, 3)
@@ -38,16 +40,17 @@ def with_softmax(model: keras.Model) -> keras.Model:
 
 def grey(crops: tf.Tensor, side: int) -> tf.Tensor:
     """Make crops grey, smaller by averaging, and from -1 to 1: (n, side, side, 1)."""
-    mix = keras.layers.Conv2D(
+    step = CROP_SHAPE[0] // side
+    kernel = np.broadcast_to(np.array(GREY)[:, None] / (127.5 * step**2), (step, step, 3, 1))
+    return keras.layers.Conv2D(
         1,
-        1,
-        use_bias=False,
+        step,
+        strides=step,
         trainable=False,
-        kernel_initializer=keras.initializers.Constant([[[[share / 127.5] for share in GREY]]]),
+        kernel_initializer=keras.initializers.Constant(kernel.astype(np.float32)),
+        bias_initializer=keras.initializers.Constant(-1.0),
         name="grey",
-    )
-    reduced = keras.layers.AveragePooling2D(CROP_SHAPE[0] // side)(mix(crops))
-    return keras.layers.Rescaling(1.0, offset=-1.0)(reduced)
+    )(crops)
 
 
 def _article(crops: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,31 @@ from facetrove.training.requirements import require_keras
 
 
 @contextmanager
+def leaving_generators_alone() -> Iterator[None]:
+    """Give the global generators of Python and NumPy their states back, which Keras seeds."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+
+
+@contextmanager
+def _leaving_environment_alone() -> Iterator[None]:
+    """Remove the variables that TensorFlow and Keras add while they are loaded.
+
+    One of them, ENABLE_RUNTIME_UPTIME_TELEMETRY, is meant for child processes, too.
+    """
+    before = set(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - before:
+            os.environ.pop(name, None)
+
+
+@contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Keep off the terminal what TensorFlow's C++ code says while it is loaded.
 
@@ -35,6 +60,8 @@ def _silent_stderr() -> Iterator[None]:
 
 require_keras()
 with (
+    leaving_generators_alone(),
+    _leaving_environment_alone(),
     loading_libraries(
         **folders_of_libraries(),
         KERAS_BACKEND="tensorflow",
@@ -49,14 +76,14 @@ with (
 
     tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "make_deterministic", "tf", "tf2onnx"]
+__all__ = ["keras", "leaving_generators_alone", "make_deterministic", "tf", "tf2onnx"]
 
 
 def make_deterministic(seed: int, *, threads: int) -> None:
     """Make everything that is computed from now on depend on a seed alone.
 
-    Layers that are made afterwards are initialised from the seed. The global generators of Python
-    and NumPy, which Keras would seed too, are left as they were.
+    Layers that are made afterwards are initialised from the seed, by Python's global generator; see
+    `leaving_generators_alone`.
 
     Args:
         seed: the seed, from 0 to 2^32 - 1.
@@ -68,7 +95,4 @@ def make_deterministic(seed: int, *, threads: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
     keras.backend.clear_session()
-    of_python, of_numpy = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(seed)
-    random.setstate(of_python)
-    np.random.set_state(of_numpy)

@@ -22,7 +22,9 @@ from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.storage import put_file
 from facetrove.training.networks.keras_library import keras
 
-Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+Input = NDArray[np.float32] | tuple[NDArray[np.generic], ...]
+
+Batch = tuple[Input, NDArray[np.int64]]
 
 
 class Source(Protocol):

@@ -51,6 +51,11 @@ def write_onnx(
             shutil.copyfileobj(source, file)
 
 
+def _copied(part: Any) -> Any:
+    """Return a copy of a part of an ONNX model, which stays when the part is removed."""
+    return type(part).FromString(part.SerializeToString())
+
+
 def _convert(model: keras.Model, draft: Path, shape: tuple[int, ...], name: str) -> None:
     """Convert a Keras model by tf2onnx, in inference mode, with the names of input and output."""
     signature = [tf.TensorSpec((None, *shape), tf.float32, name=name)]
@@ -65,23 +70,48 @@ def _convert(model: keras.Model, draft: Path, shape: tuple[int, ...], name: str)
 
 
 def _name_in_order(model: Any) -> None:
-    """Name nodes and values by their order: TensorFlow's names count what a process did before.
+    """Order and name nodes and values by the graph alone.
+
+    TensorFlow's names count what a process did before, and tf2onnx orders by them.
 
     Args:
         model: an ONNX model (ModelProto) without subgraphs, which is changed.
     """
     graph = model.graph
-    kept = {value.name: value.name for value in (*graph.input, *graph.output)}
-    names: dict[str, str] = {"": "", **kept}
-    for number, node in enumerate(graph.node):
-        node.name = f"n{number}"
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {constant.name: constant for constant in graph.initializer}
+    names = {"": "", **{value.name: value.name for value in (*graph.input, *graph.output)}}
+    nodes: list[Any] = []
+    used: list[Any] = []
+    done: set[str] = set()
+
+    def visit(value: str) -> None:
+        if value in done:
+            return
+        done.add(value)
+        if value in constants:
+            used.append(constants[value])
+        elif value in makers:
+            node = makers[value]
+            done.update(node.output)
+            for needed in node.input:
+                visit(needed)
+            nodes.append(node)
+
+    for output in graph.output:
+        visit(output.name)
+    for constant in used:
+        names[constant.name] = f"c{len(names)}"
+        constant.name = names[constant.name]
+    for number, node in enumerate(nodes):
         for output in node.output:
             names.setdefault(output, f"v{len(names)}")
-    for constant in graph.initializer:
-        names.setdefault(constant.name, f"c{len(names)}")
-        constant.name = names[constant.name]
-    for node in graph.node:
+        node.name = f"n{number}"
+    for node in nodes:
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-    del graph.value_info[:]
+    ordered, kept = ([_copied(part) for part in parts] for parts in (nodes, used))
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(ordered)
+    graph.initializer.extend(kept)
     graph.name, graph.doc_string = "network", ""

@@ -12,38 +12,12 @@ import pytest
 from faces.core.errors import WrongUsageError
 from faces.dataset.deletions import face_digest
 from facetrove.training.card import (
-    TrainingCard,
     card_path,
-    digests_for_card,
     read_card,
     toml_text,
     write_card,
 )
-
-CARD = TrainingCard(
-    kind="classifier",
-    name="mood",
-    licence='mine "alone"',
-    facetrove="0.1.0",
-    keras="3",
-    tensorflow="2",
-    network_sha256="ab" * 32,
-    detector="yunet",
-    detector_digest="cd" * 32,
-    alignment="arcface-112",
-    num_faces=3,
-    num_people=2,
-    num_held_out_faces=1,
-    num_held_out_people=1,
-    num_unlabelled=4,
-    seed=7,
-    classes={"glad": 2, "né \x7f\n": 2},
-    options={"loss": "focal", "rate": 0.001, "augment": True},
-    figures={"accuracy": 0.5},
-    per_class={"glad": {"recall": 0.25, "photos": 2}},
-    curve=[{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}],
-    face_digests=digests_for_card(pa.array(["a", "b", "c"])),
-)
+from tests.support.training import CARD
 
 
 def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -25,9 +25,8 @@ from facetrove.training.classifier import train_classifier
 from facetrove.training.classifier_options import ClassifierOptions
 from facetrove.training.options import TrainingOptions
 from indexer.delete import delete_faces
-from tests.facetrove.training.test_card import CARD
 from tests.support.command import facetrove_command, run_facetrove
-from tests.support.training import drawn_dataset, needs_keras, write_classifier
+from tests.support.training import CARD, drawn_dataset, needs_keras, write_classifier
 
 OPTIONS = ClassifierOptions(architecture="article", augment=False, min_class=4, batch_size=16)
 TRAINING = TrainingOptions(epochs=6, threads=1)
@@ -103,15 +102,15 @@ def test_the_same_seed_gives_the_same_file_also_after_a_kill(dataset: Path, tmp_
         command = [sys.executable, "-c", f"if __name__ == '__main__': {script}", str(model)]
         return subprocess.Popen(command)
 
-    assert start(tmp_path / "a.toml").wait(200) == 0
+    assert start(tmp_path / "a.toml").wait(600) == 0
     killed, checkpoint = start(tmp_path / "b.toml"), tmp_path / "b.checkpoint"
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not checkpoint.exists() and time.monotonic() < deadline and killed.poll() is None:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL and checkpoint.exists()
     assert not (tmp_path / "b.toml").exists()
-    assert start(tmp_path / "b.toml").wait(200) == 0
+    assert start(tmp_path / "b.toml").wait(600) == 0
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert read_card(tmp_path / "a.toml").curve == read_card(tmp_path / "b.toml").curve
     assert not checkpoint.exists()
@@ -130,7 +129,7 @@ def test_the_command_prints_figures_by_class_and_lists_doubtful_labels(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
         env={**os.environ, "FACETROVE_CACHE": str(tmp_path / "cache")},
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -18,7 +18,7 @@ from tests.support.training import needs_keras
 
 def test_without_keras_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements, "find_spec", lambda _: None)
-    with pytest.raises(WrongUsageError, match=r"pip install 'facetrove\[train\]'"):
+    with pytest.raises(WrongUsageError, match="pip install keras==3"):
         require_keras()
 
 
@@ -35,8 +35,9 @@ def test_loading_keras_leaves_environment_home_and_terminal_alone(tmp_path: Path
     script = (
         "import os, random; before, state = dict(os.environ), random.getstate();"
         "from facetrove.training.networks.keras_library import keras, make_deterministic;"
-        "make_deterministic(1, threads=1);"
         "assert dict(os.environ) == before and random.getstate() == state;"
+        "make_deterministic(1, threads=1);"
+        "assert dict(os.environ) == before;"
         "assert keras.backend.backend() == 'tensorflow'"
     )
     home = tmp_path / "home"
@@ -48,7 +49,7 @@ def test_loading_keras_leaves_environment_home_and_terminal_alone(tmp_path: Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert list(home.iterdir()) == []

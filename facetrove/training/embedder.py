@@ -1,0 +1,204 @@
+"""Training an embedder on the people of a dataset, to an ONNX file, its TOML file and its card."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from beam_jobs.crops import cut_missing_crops
+from faces.core.errors import WrongUsageError
+from faces.core.hashing import sha256_of
+from faces.core.machine import available_threads
+from faces.core.progress import OnProgress, ignore_progress
+from faces.core.storage import put_file
+from faces.dataset.crop_cache import CROP_ALIGNMENT, CROP_BYTES, Crops
+from faces.dataset.store import Dataset
+from facetrove.evaluation.metrics import Bootstrap, Rate, share
+from facetrove.training.card import TrainingCard, Value, digests_for_card, toml_text, write_card
+from facetrove.training.card_page import write_card_page
+from facetrove.training.embedder_figures import identify
+from facetrove.training.embedder_options import EmbedderOptions
+from facetrove.training.labels import LabelledDataset, read_labelled
+from facetrove.training.options import TrainingOptions, require_model_path
+from facetrove.training.parts import Parts, training_key, with_crops
+from facetrove.training.requirements import require_keras, require_memory
+
+FPIR = 0.01
+"""FPIR of the FNIR on the people held out."""
+
+WORK_BYTES = 600_000_000
+"""Memory in bytes that training takes beside Keras and the crops: batches and their gradients."""
+
+
+@dataclass(frozen=True)
+class TrainedEmbedder:
+    """What training an embedder gave.
+
+    Attributes:
+        model: path of the TOML file that describes it.
+        card: its card.
+        rank_one: share of the searches for people held out, all of them enrolled with one photo,
+            whose person has rank 1.
+        false_negative: FNIR at FPIR 0.01 of the people held out, half of them not enrolled.
+        num_lost: number of labelled faces whose photo is gone or has changed.
+    """
+
+    model: Path
+    card: TrainingCard
+    rank_one: Rate
+    false_negative: Rate
+    num_lost: int
+
+
+def train_embedder(
+    dataset: str | Path,
+    model: str | Path,
+    *,
+    options: EmbedderOptions = EmbedderOptions(),
+    training: TrainingOptions = TrainingOptions(),
+    workers: int | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> TrainedEmbedder:
+    """Train a network that tells people apart, from nothing, on the people of a dataset.
+
+    A training that was killed goes on with the epoch it was in, by the same call.
+
+    Args:
+        dataset: the dataset's folder; its photos must be where they were embedded.
+        model: the TOML file to write, which enters by the door of custom models. The ONNX file, the
+            card and its page are written beside it, with the endings .onnx, .card.toml and .html.
+        options: how the network is trained.
+        training: people, split, seed and other options of all kinds of training.
+        workers: number of worker processes that cut crops; None: one per core.
+        on_progress: called with each step and how far it is.
+
+    Returns:
+        The card, and the error rates on the people held out.
+
+    Raises:
+        WrongUsageError: Keras or memory is missing, there is no such dataset or column, or there
+            are too few people with several photos.
+        BusyError: another process is cutting crops of the dataset.
+        FaceTroveError: the ONNX file computes something else than the network, or a worker failed.
+    """
+    require_keras()
+    path = require_model_path(model)
+    opened = Dataset.open(dataset)
+    labelled = read_labelled(
+        opened,
+        label=None,
+        people=training.people,
+        face=training.face,
+        min_class=options.min_photos,
+    )
+    if len(labelled.names) < MIN_PEOPLE:
+        raise WrongUsageError(
+            f"dataset {opened.path} has {len(labelled.names)} people with {options.min_photos} "
+            f"labelled photos or more, expected {MIN_PEOPLE}: some are learnt from, some say when "
+            "to stop, and some are measured on; label photos of more people"
+        )
+    require_memory(WORK_BYTES + len(labelled) * CROP_BYTES, f"{len(labelled):,} faces")
+    crops = cut_missing_crops(opened, labelled.table, workers=workers, on_progress=on_progress)
+    from facetrove.training.networks.keras_library import leaving_generators_alone
+
+    with leaving_generators_alone():
+        return _trained(*with_crops(labelled, crops), path, options, training, on_progress)
+
+
+MIN_PEOPLE = 20
+"""Minimum number of people that an embedder is trained on: of fewer, none would stop it."""
+
+
+def _trained(
+    faces: LabelledDataset,
+    crops: Crops,
+    num_lost: int,
+    path: Path,
+    options: EmbedderOptions,
+    training: TrainingOptions,
+    on_progress: OnProgress,
+) -> TrainedEmbedder:
+    """Train, measure and write a network; see `train_embedder`."""
+    from facetrove.training.networks.embedders import EmbedderFaces, embeddings, fit_embedder
+    from facetrove.training.networks.keras_library import keras, make_deterministic, tf
+    from facetrove.training.networks.loop import Checkpoint
+    from facetrove.training.networks.onnx_file import write_onnx
+
+    parts = Parts.of(faces, training.held_out, training.seed)
+    make_deterministic(training.seed, threads=training.threads or available_threads())
+    asked = asdict(options) | {"margin": options.chosen_margin, "face": training.face}
+    checkpoint = Checkpoint(
+        path.with_suffix(".checkpoint"), training_key(faces, parts, asked | asdict(training))
+    )
+    network, history = fit_embedder(
+        EmbedderFaces(crops.take, faces.people, parts.learn, parts.stop),
+        options,
+        seed=training.seed,
+        epochs=training.epochs,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+    )
+    own = faces.people[parts.held_out]
+    found = identify(
+        embeddings(network, crops.take, parts.held_out), own, fpir=FPIR, seed=training.seed
+    )
+    bootstrap = Bootstrap.of(int(faces.people.max()) + 1, seed=training.seed)
+    rank_one = share(found.first, found.people, bootstrap)
+    false_negative = share(found.missed, found.missed_people, bootstrap)
+    file = path.with_suffix(".onnx")
+    write_onnx(network, file, crops.take(np.arange(min(8, len(faces)))).astype(np.float32))
+    figures: dict[str, Value] = _figures(rank_one, false_negative) | {"best_epoch": history.best}
+    known = np.concatenate([parts.learn, parts.stop])
+    card = TrainingCard(
+        kind="embedder",
+        name=path.stem,
+        licence=training.licence,
+        facetrove=version("facetrove"),
+        keras=keras.__version__,
+        tensorflow=tf.__version__,
+        network_sha256=sha256_of(file),
+        detector=faces.dataset.contract.detector,
+        detector_digest=faces.dataset.contract.detector_digest,
+        alignment=CROP_ALIGNMENT,
+        num_faces=len(known),
+        num_people=len(np.unique(faces.people[known])),
+        num_held_out_faces=len(own),
+        num_held_out_people=len(np.unique(own)),
+        num_unlabelled=faces.num_unlabelled,
+        seed=training.seed,
+        left_out={"people with fewer photos": sum(faces.left_out.values())},
+        options=asked | {"held_out": training.held_out, "epochs": len(history.curve)},
+        figures=figures,
+        curve=history.curve,
+        face_digests=digests_for_card(faces.table["face_id"]),
+    )
+    described = {
+        "name": path.stem,
+        "network": file.name,
+        "alignment": "arcface",
+        "licence": training.licence,
+        "origin": f"trained by facetrove {card.facetrove} on {card.num_people:,} people",
+    }
+    with put_file(path) as written:
+        written.write(toml_text(described).encode())
+    write_card(path, card)
+    write_card_page(path, card, faces.dataset)
+    checkpoint.path.unlink(missing_ok=True)
+    return TrainedEmbedder(path, card, rank_one, false_negative, num_lost)
+
+
+def _figures(rank_one: Rate, false_negative: Rate) -> dict[str, Value]:
+    """Return the error rates for the card, with their intervals."""
+    named = {"rank_one": rank_one, "fnir_at_fpir_0.01": false_negative}
+    return {
+        f"{name}{end}": round(float(value), 4)
+        for name, rate in named.items()
+        for end, value in (
+            ("", rate.value),
+            ("_low", rate.interval[0]),
+            ("_high", rate.interval[1]),
+        )
+    }

@@ -1,0 +1,137 @@
+"""Training an embedder of crops with a margin loss, and asking it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.core.progress import OnProgress, ignore_progress
+from facetrove.training.embedder_figures import identify
+from facetrove.training.embedder_options import EPOCHS, EmbedderOptions
+from facetrove.training.faces import Take, TrainingFaces
+from facetrove.training.networks.architectures import BODIES, CROP_SHAPE
+from facetrove.training.networks.keras_library import keras
+from facetrove.training.networks.loop import Batch, Checkpoint, History, Schedule, train
+from facetrove.training.networks.margins import MarginLogits
+
+ASKED_AT_ONCE = 256
+"""Number of crops that a network is asked about at once: 40 MB of them."""
+
+STOP_FPIR = 0.1
+"""FPIR of the FNIR that is measured while a network is trained: the people that stop it are few."""
+
+
+def embedder(dimension: int) -> keras.Model:
+    """Return a network that gives embeddings of any length, freshly initialised."""
+    crops = keras.Input(CROP_SHAPE, name="crops")
+    x = keras.layers.Dense(dimension, use_bias=False, name="embedding")(BODIES["small"](crops))
+    return keras.Model(crops, keras.layers.BatchNormalization(scale=False)(x))
+
+
+@dataclass(frozen=True, eq=False)
+class EmbedderFaces:
+    """The faces of an embedder's training.
+
+    Attributes:
+        take: returns crops.
+        people: (n,) number of each face's person.
+        learn: positions of the faces that are learnt from.
+        stop: positions of the faces of other people, who say which epoch was the best.
+    """
+
+    take: Take
+    people: NDArray[np.int64]
+    learn: NDArray[np.int64]
+    stop: NDArray[np.int64]
+
+
+class _WithOwn:
+    """Batches whose people are an input too, since the margin is between them and the others."""
+
+    def __init__(self, faces: TrainingFaces) -> None:
+        self._faces = faces
+        self.num_faces, self.num_batches = faces.num_faces, faces.num_batches
+
+    def batch(self, epoch: int, number: int) -> Batch:
+        """Return crops and people, and the people."""
+        crops, people = self._faces.batch(epoch, number)
+        return (crops, people), people
+
+
+def fit_embedder(
+    faces: EmbedderFaces,
+    options: EmbedderOptions,
+    *,
+    seed: int,
+    epochs: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> tuple[keras.Model, History]:
+    """Train a network that gives embeddings, and return it with its epochs.
+
+    Args:
+        faces: the faces.
+        options: how it is trained.
+        seed: seed of order and corruptions; `make_deterministic` has set that of the weights.
+        epochs: maximum number of epochs; None: the default.
+        checkpoint, on_progress: see `train`.
+    """
+    _, own = np.unique(faces.people[faces.learn], return_inverse=True)
+    network = embedder(options.dimension)
+    person = keras.Input((), dtype="int32", name="person")
+    margin = MarginLogits(
+        int(own.max()) + 1,
+        options.loss,
+        options.chosen_margin,
+        options.scale,
+        options.sub_centres,
+    )
+    model = keras.Model([network.input, person], margin([network.output, person]))
+    source = TrainingFaces(
+        take=faces.take,
+        positions=faces.learn,
+        classes=own.astype(np.int64),
+        draw=lambda classes, rng: rng.permutation(len(classes)),
+        batch_size=options.batch_size,
+        augment=options.augment,
+        seed=seed,
+    )
+
+    def evaluate(_: keras.Model) -> Mapping[str, float]:
+        vectors = embeddings(network, faces.take, faces.stop)
+        found = identify(vectors, faces.people[faces.stop], fpir=STOP_FPIR, seed=seed)
+        return {"rank_one": found.rank_one, "fnir_at_0.1": found.fnir, "stop": found.rank_one}
+
+    history = train(
+        model,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        _WithOwn(source),
+        Schedule(epochs=epochs or EPOCHS, rate=2e-3, warm_up=2.0, patience=12),
+        evaluate,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+    )
+    return network, history
+
+
+def embeddings(
+    network: keras.Model, take: Take, positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Ask a network about faces.
+
+    Args:
+        network: the network.
+        take: returns crops.
+        positions: (n,) positions of the faces.
+
+    Returns:
+        (n, d) float32 embeddings of any length.
+    """
+    parts = [np.zeros((0, int(network.output.shape[-1])), np.float32)]
+    for start in range(0, len(positions), ASKED_AT_ONCE):
+        crops = take(positions[start : start + ASKED_AT_ONCE]).astype(np.float32)
+        parts.append(np.asarray(network.predict_on_batch(crops)))
+    return np.concatenate(parts)

@@ -1,0 +1,101 @@
+"""`facetrove train embedder`: margins, and a network that enters by the door of custom models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beam_jobs.crops import cut_missing_crops
+from faces.core.errors import WrongUsageError
+from faces.dataset.cropping import FACE_COLUMNS
+from faces.dataset.store import Dataset
+from faces.models.choice import ModelChoice
+from faces.models.custom_models import read_model
+from faces.models.registry import load_embedder
+from facetrove.training.card import read_card
+from facetrove.training.embedder import train_embedder
+from facetrove.training.embedder_figures import identify
+from facetrove.training.embedder_options import EmbedderOptions
+from facetrove.training.options import TrainingOptions
+from tests.support.labelled_faces import people_around
+from tests.support.training import drawn_dataset, needs_keras
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep crops in a folder of this module's."""
+    folder = tmp_path_factory.getbasetemp() / "crops-of-embedders"
+    monkeypatch.setattr("faces.dataset.crop_cache.cache_dir", lambda: folder)
+
+
+@pytest.mark.parametrize("kind", ["arcface", "cosface"])
+@needs_keras
+@pytest.mark.slow
+def test_the_margin_lowers_the_own_persons_logit_alone(kind: str) -> None:
+    from facetrove.training.networks.margins import MarginLogits
+
+    rng = np.random.default_rng(0)
+    layer = MarginLogits(4, kind, 0.3, 10.0, 2)  # type: ignore[arg-type]
+    vectors, own = rng.normal(size=(6, 8)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1])
+    logits = np.asarray(layer([vectors, own]))
+    centres = np.asarray(layer.weights[0])
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = (unit @ (centres / np.linalg.norm(centres, axis=0))).reshape(6, 4, 2).max(axis=2)
+    expected = 10 * cosines
+    for row, person in enumerate(own):
+        cosine = cosines[row, person]
+        lowered = np.cos(np.arccos(cosine) + 0.3) if kind == "arcface" else cosine - 0.3
+        expected[row, person] = 10 * lowered
+    assert np.allclose(logits, expected, atol=1e-3)
+
+
+def test_identification_is_right_for_people_far_apart_and_chance_for_noise() -> None:
+    vectors, names = people_around(60, 4, spread=0.1)
+    people = np.unique(names, return_inverse=True)[1]
+    found = identify(vectors, people, fpir=0.1, seed=0)
+    assert found.rank_one == 1.0 and found.fnir == 0.0
+    assert len(found.first) == 5 * 180
+    noise = identify(np.random.default_rng(0).normal(size=(240, 32)), people, fpir=0.1, seed=0)
+    assert noise.rank_one < 0.1 and noise.fnir > 0.7
+
+
+@needs_keras
+@pytest.mark.slow
+def test_an_embedder_learns_people_and_is_a_custom_model(tmp_path: Path) -> None:
+    people = [f"p{number % 30:02d}" for number in range(180)]
+    path = drawn_dataset(tmp_path, ["none"] * 180, people, contrast=40)
+    model = tmp_path / "mine.toml"
+    trained = train_embedder(
+        path,
+        model,
+        options=EmbedderOptions(dimension=32, augment=False, batch_size=32),
+        training=TrainingOptions(epochs=4, threads=1, licence="CC0-1.0"),
+    )
+    card = read_card(model)
+    assert card == trained.card and card.kind == "embedder" and card.licence == "CC0-1.0"
+    assert card.num_people + card.num_held_out_people == 30
+    assert trained.rank_one.value > 0.5  # by chance: a sixth
+    assert read_model(model).dimension == 32
+    dataset = Dataset.open(path)
+    faces = dataset.faces(FACE_COLUMNS).to_arrow()
+    crops = cut_missing_crops(dataset, faces).take(np.arange(len(faces)))
+    embedder = load_embedder(ModelChoice(embedder=str(model)), threads=1)
+    found = identify(embedder.embed(crops), _people(dataset), fpir=0.1, seed=0)
+    assert found.rank_one > 0.5
+
+
+def _people(dataset: Dataset) -> np.ndarray:
+    names = dataset.faces(["person"]).to_arrow()["person"].to_pylist()
+    return np.unique(names, return_inverse=True)[1]
+
+
+def test_too_few_people_and_odd_options_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("keras", reason="Keras is not installed: pip install -e '.[dev]'")
+    path = drawn_dataset(tmp_path, ["none"] * 8, list("aabbccdd"))
+    with pytest.raises(WrongUsageError, match="4 people with 2 labelled photos or more, expected"):
+        train_embedder(path, tmp_path / "m.toml")
+    for wrong in ({"loss": "other"}, {"margin": 1.5}, {"dimension": 1}, {"scale": 0.0}):
+        with pytest.raises(WrongUsageError):
+            EmbedderOptions(**wrong)  # type: ignore[arg-type]
