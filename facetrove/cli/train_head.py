@@ -111,6 +111,11 @@ def _show(trained: TrainedHead, doubtful: Path | None) -> None:
         f"{figures[f'fnir_at_fpir_{FPIR}']:.4f} and "
         f"{figures[f'fnir_at_fpir_{FPIR}_without_head']:.4f}"
     )
+    low, high = (figures[f"mean_fnir_difference_{end}"] for end in ("low", "high"))
+    click.echo(
+        f"the mean FNIR at FPIRs from 0.01 to 0.1 changes by {low:+.4f} to {high:+.4f} with it "
+        "(95% interval)"
+    )
     if doubtful is not None:
         click.echo(f"{len(trained.doubtful):,} doubtful labels in {shown_path(doubtful)}")
     elif trained.doubtful:

@@ -18,6 +18,7 @@ from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.core.storage import put_file
 from faces.core.vectors import unit_length
 from faces.dataset.store import Dataset
+from faces.models.custom_models import BUILT_IN, MODEL_NAME
 from faces.models.heads import read_head, require_base
 from facetrove.evaluation.metrics import Bootstrap
 from facetrove.training.card import TrainingCard, Value, digests_for_card, toml_text, write_card
@@ -96,6 +97,11 @@ def train_head(
     if options.method == "margin":
         require_keras()
     path = require_model_path(model)
+    if not MODEL_NAME.fullmatch(path.stem) or path.stem in BUILT_IN:
+        raise WrongUsageError(
+            f"{path.name} would name the head {path.stem!r}; a name is a letter or digit, then at "
+            "most 63 of A-Z a-z 0-9 . _ -, and not a built-in model's"
+        )
     opened = Dataset.open(dataset)
     labelled = read_labelled(opened, label=None, people=training.people, face=training.face)
     out = held_out_by_person(

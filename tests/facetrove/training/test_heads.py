@@ -272,6 +272,8 @@ def test_bad_input_is_one_line_and_leaves_no_file(
             train_head(dataset, tmp_path / "h.toml", training=TRAINING)
         assert "\n" not in str(told.value)
     assert not list(tmp_path.glob("h.*"))
+    with pytest.raises(WrongUsageError, match="would name the head 'my head'"):
+        train_head(one, tmp_path / "my head.toml", training=TRAINING)
     with pytest.raises(WrongUsageError, match="two layers needs the method margin"):
         HeadOptions(layers=2)
 
@@ -302,5 +304,6 @@ def test_the_command_says_what_the_people_held_out_gain(
     told = run_facetrove("train", "head", dataset, model, "--doubtful", listed, "--threads", 1)
     assert told.returncode == 0, told.stderr
     assert "people held out, with and without it: rank-1" in told.stdout
+    assert "the mean FNIR at FPIRs from 0.01 to 0.1 changes by -0." in told.stdout
     rows = list(csv.DictReader(listed.read_text().splitlines()))
     assert rows and set(rows[0]) == {"photo", "label", "suggested", "margin", "face_id"}
