@@ -35,7 +35,7 @@ PIECES_PER_WORKER = 2
 _REMEDY = "finished pieces are kept; run the same command again"
 
 
-def join(
+def join_nearest(
     a: str | Path,
     b: str | Path,
     out: str | Path,
@@ -142,7 +142,7 @@ def run(argv: Sequence[str] | None = None) -> JoinResult:
         "--workers", type=int, help="worker processes on this machine; one per core by default"
     )
     args, runner_args = parser.parse_known_args(argv)
-    return join(
+    return join_nearest(
         args.a,
         args.b,
         args.out,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from beam_jobs.embed_photos import embed_photos as embed_photos
     from beam_jobs.embed_photos import plan_embedding as plan_embedding
     from beam_jobs.import_faces import import_faces as import_faces
-    from beam_jobs.knn_join import join as join
+    from beam_jobs.knn_join import join_nearest as join_nearest
     from beam_jobs.measure import Measurement as Measurement
     from beam_jobs.measure import measure_faces as measure_faces
     from beam_jobs.options import EmbedOptions as EmbedOptions
@@ -250,7 +250,7 @@ __all__ = [
     "find_held",
     "find_missing",
     "import_faces",
-    "join",
+    "join_nearest",
     "list_columns",
     "list_deletions",
     "list_models",
@@ -367,7 +367,7 @@ _DEFINITIONS = {
     "find_held": "facetrove.held:find_held",
     "find_missing": "faces.dataset.missing:find_missing",
     "import_faces": "beam_jobs.import_faces:import_faces",
-    "join": "beam_jobs.knn_join:join",
+    "join_nearest": "beam_jobs.knn_join:join_nearest",
     "list_columns": "faces.dataset.columns:list_columns",
     "list_deletions": "indexer.undo:list_deletions",
     "list_models": "faces.models.catalog:list_models",

@@ -68,7 +68,7 @@ def join(
       facetrove join theirs.dataset faces.index shared.parquet -k 5 --min-similarity 0.5
     """
     with index_progress() as on_progress:
-        result = ft.join(
+        result = ft.join_nearest(
             a,
             b,
             out,

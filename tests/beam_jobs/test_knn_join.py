@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_jobs import knn_join
-from beam_jobs.knn_join import join
+from beam_jobs.knn_join import join_nearest
 from faces.core.errors import (
     BusyError,
     ContractMismatchError,
@@ -105,7 +105,7 @@ def test_the_neighbours_of_a_datasets_faces_are_those_of_exact_search(
     ours: Collection, theirs: Collection, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.parquet"
-    result = join(theirs.path, index_of(ours), out, k=7, target_recall=1.0)
+    result = join_nearest(theirs.path, index_of(ours), out, k=7, target_recall=1.0)
     assert_same(neighbours_in(out), expected(theirs.faces(), ours.faces(), 7))
     assert (result.recall, result.is_exact) == (1.0, False)
     assert result.counts.num_faces == len(theirs.faces()) == 120
@@ -117,7 +117,7 @@ def test_a_join_of_an_index_with_itself_has_no_face_as_its_own_neighbour(
     ours: Collection, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.parquet"
-    join(index_of(ours), index_of(ours), out, k=7, target_recall=1.0)
+    join_nearest(index_of(ours), index_of(ours), out, k=7, target_recall=1.0)
     assert_same(neighbours_in(out), expected(ours.faces(), ours.faces(), 7))
 
 
@@ -125,7 +125,7 @@ def test_deleted_faces_are_left_out(ours: Collection, theirs: Collection, tmp_pa
     assert ours.deleted
     for a in (ours.path, index_of(ours)):
         out = tmp_path / f"{a.name}.parquet"
-        join(a, index_of(ours), out, k=5)
+        join_nearest(a, index_of(ours), out, k=5)
         found = neighbours_in(out)
         assert found.keys() == set(ours.faces())
         assert not ours.deleted & {name for nearest in found.values() for name, _ in nearest}
@@ -137,7 +137,7 @@ def test_a_minimum_similarity_holds_and_faces_without_neighbours_are_counted(
 ) -> None:
     out = tmp_path / "out.parquet"
     options = {"min_similarity": 0.85, "target_recall": target_recall}
-    result = join(theirs.path, index_of(ours), out, k=7, **options)
+    result = join_nearest(theirs.path, index_of(ours), out, k=7, **options)
     wanted = expected(theirs.faces(), ours.faces(), 7, 0.85)
     found = neighbours_in(out)
     assert 0 < result.counts.num_alone == len(wanted) - len(found)
@@ -150,7 +150,7 @@ def test_the_recall_is_that_against_exact_search(
     ours: Collection, theirs: Collection, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.parquet"
-    result = join(theirs.path, index_of(ours), out, k=10, target_recall=0.5)
+    result = join_nearest(theirs.path, index_of(ours), out, k=10, target_recall=0.5)
     found, wanted = neighbours_in(out), expected(theirs.faces(), ours.faces(), 10)
     hits = [
         name in {n for n, _ in found[face_id]}
@@ -215,7 +215,7 @@ def test_an_interrupted_join_goes_on_with_what_is_not_done(
         knn_join, "join_piece", lambda work, name: (joined.append(name), join_piece(work, name))
     )
     seen: list[Progress] = []
-    join(a, index_of(ours), out, k=6, target_recall=1.0, on_progress=seen.append)
+    join_nearest(a, index_of(ours), out, k=6, target_recall=1.0, on_progress=seen.append)
     assert joined == pieces[:1]
     assert seen[0].done == reported.done
     assert_same(neighbours_in(out), expected(ours.faces(), ours.faces(), 6))
@@ -232,9 +232,9 @@ def test_another_join_does_not_go_on_with_the_pieces_of_an_interrupted_one(
         for name in work.pending():
             join_piece(work.folder, name)
         with pytest.raises(BusyError, match="another process is writing join"):
-            join(theirs.path, index_of(ours), out, k=4)
+            join_nearest(theirs.path, index_of(ours), out, k=4)
     monkeypatch.setattr(join_plan, "MIN_PIECE_FACES", 1000)
-    join(theirs.path, index_of(ours), out, k=4, target_recall=1.0)
+    join_nearest(theirs.path, index_of(ours), out, k=4, target_recall=1.0)
     assert_same(neighbours_in(out), expected(theirs.faces(), ours.faces(), 4))
 
 
@@ -242,15 +242,15 @@ def test_a_finished_join_is_not_done_again(
     ours: Collection, theirs: Collection, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.parquet"
-    first = join(theirs.path, index_of(ours), out, k=4)
+    first = join_nearest(theirs.path, index_of(ours), out, k=4)
     written = out.stat().st_mtime_ns
     (tmp_path / "out.parquet.work").mkdir()
     (tmp_path / "out.parquet.work" / "plan.json").write_text("left by a killed process")
-    assert join(theirs.path, index_of(ours), out, k=4) == first
+    assert join_nearest(theirs.path, index_of(ours), out, k=4) == first
     assert out.stat().st_mtime_ns == written
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
     with pytest.raises(WrongUsageError, match=r"out\.parquet exists and is not the result of this"):
-        join(theirs.path, index_of(ours), out, k=5)
+        join_nearest(theirs.path, index_of(ours), out, k=5)
 
 
 def test_an_index_that_changes_meanwhile_ends_the_join(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_an_index_that_changes_meanwhile_ends_the_join(tmp_path: Path) -> None:
         join_plan.open_target.cache_clear()  # as in a worker that starts now
         with pytest.raises(FaceTroveError, match="has changed since the join began; run the same"):
             join_piece(work.folder, work.pending()[0])
-    join(collection.path, tmp_path / "index", out, k=3)
+    join_nearest(collection.path, tmp_path / "index", out, k=3)
     assert_same(neighbours_in(out), expected(collection.faces(), collection.faces(), 3))
 
 
@@ -296,14 +296,14 @@ def test_bad_input_is_named(ours: Collection, tmp_path: Path) -> None:
         ("embed one of them again", ContractMismatchError, (other, index, out), {}),
     ):
         with pytest.raises(error) as caught:
-            join(*arguments, **options)
+            join_nearest(*arguments, **options)
         assert problem in str(caught.value)
     assert (tmp_path / "photo.parquet").read_bytes() == b"a photo"
     assert not out.exists()
     work = tmp_path / "out.parquet.work"
     (work / "holiday").mkdir(parents=True)
     with pytest.raises(WrongUsageError, match="has files of something else"):
-        join(index, index, out)
+        join_nearest(index, index, out)
 
 
 @pytest.fixture(scope="module")
