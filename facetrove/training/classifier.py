@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beam_jobs.crops import cut_missing_crops
-from faces.core.hashing import sha256_of
 from faces.core.machine import available_threads
 from faces.core.progress import OnProgress, ignore_progress
-from faces.core.storage import put_file
 from faces.dataset.crop_cache import CROP_BYTES, Crops
 from faces.dataset.store import Dataset
 from faces.models.classifier_file import ClassifierFile, classifier_toml
-from facetrove.training.card import TrainingCard, digests_for_card, write_card
-from facetrove.training.card_page import write_card_page
+from facetrove.training.card import TrainingCard, Value
 from facetrove.training.classifier_options import ClassifierOptions
 from facetrove.training.doubtful import Doubtful, doubtful_faces
 from facetrove.training.figures import ClassifierFigures, classifier_figures
@@ -25,6 +24,7 @@ from facetrove.training.labels import LabelledDataset, read_labelled
 from facetrove.training.options import TrainingOptions, require_model_path
 from facetrove.training.parts import Parts, training_key, with_crops
 from facetrove.training.requirements import require_keras, require_memory
+from facetrove.training.trained_files import card_of, network_path, write_trained
 
 WORK_BYTES = 600_000_000
 """Memory in bytes that training takes beside Keras and the crops: batches and their gradients."""
@@ -122,10 +122,9 @@ def _trained(
     from facetrove.training.networks.classifiers import (
         ClassifierFaces,
         fit_classifier,
-        margins_of,
         probabilities,
     )
-    from facetrove.training.networks.keras_library import keras, make_deterministic, tf
+    from facetrove.training.networks.keras_library import make_deterministic
     from facetrove.training.networks.loop import Checkpoint
     from facetrove.training.networks.onnx_file import write_onnx
 
@@ -155,10 +154,9 @@ def _trained(
     figures = classifier_figures(
         own, given.argmax(axis=1), faces.people[parts.held_out], len(faces.names)
     )
-    network = path.with_suffix(".onnx")
     sample = crops.take(np.arange(min(8, len(faces)))).astype(np.float32)
     assert sample.shape[1:] == CROP_SHAPE
-    write_onnx(with_softmax(model), network, sample)
+    write_onnx(with_softmax(model), network_path(path), sample)
     described = ClassifierFile.of(
         faces.dataset.contract,
         path=path,
@@ -166,51 +164,61 @@ def _trained(
         classes=faces.names,
         licence=training.licence,
     )
-    card = TrainingCard(
-        kind="classifier",
-        name=described.name,
-        licence=training.licence,
-        facetrove=version("facetrove"),
-        keras=keras.__version__,
-        tensorflow=tf.__version__,
-        network_sha256=sha256_of(network),
-        detector=faces.dataset.contract.detector,
-        detector_digest=faces.dataset.contract.detector_digest,
+    card = card_of(
+        "classifier",
+        path,
+        faces,
+        training,
+        learnt=np.concatenate([parts.learn, parts.stop]),
+        held_out=parts.held_out,
+        options=asked | {"epochs": len(history.curve)},
+        figures=_figures(figures) | {"best_epoch": history.best},
+        curve=history.curve,
         alignment=described.alignment,
-        num_faces=len(parts.learn) + len(parts.stop),
-        num_people=len(np.unique(faces.people[np.concatenate([parts.learn, parts.stop])])),
-        num_held_out_faces=len(parts.held_out),
-        num_held_out_people=len(np.unique(faces.people[parts.held_out])),
-        num_unlabelled=faces.num_unlabelled,
-        seed=training.seed,
         classes=dict(zip(faces.names, np.bincount(faces.classes).tolist(), strict=True)),
         left_out=faces.left_out,
-        options=asked | {"held_out": training.held_out, "epochs": len(history.curve)},
-        figures={
-            "best_epoch": history.best,
-            "accuracy": round(figures.accuracy, 4),
-            "mean_recall": round(figures.mean_recall, 4),
-            "mean_recall_low": round(figures.mean_recall_interval[0], 4),
-            "mean_recall_high": round(figures.mean_recall_interval[1], 4),
-        },
         per_class=_per_class(faces, figures),
-        curve=history.curve,
-        face_digests=digests_for_card(faces.table["face_id"]),
     )
-    with put_file(path) as file:
-        file.write(classifier_toml(described).encode())
-    write_card(path, card)
-    write_card_page(path, card, faces.dataset)
+    card = write_trained(path, classifier_toml(described), card, faces.dataset)
     doubtful: tuple[Doubtful, ...] = ()
     if list_doubtful:
-        everyone = np.concatenate([parts.learn, parts.stop, parts.held_out])
-        asked_all = probabilities(model, crops.take, everyone)
-        beyond = margins_of(asked_all, faces.classes[everyone])[len(margins) :]
-        doubtful = doubtful_faces(
-            faces, everyone, np.concatenate([margins, beyond]), asked_all.argmax(axis=1)
-        )
+        doubtful = _doubtful(faces, parts, partial(probabilities, model, crops.take), margins)
     checkpoint.path.unlink(missing_ok=True)
     return TrainedClassifier(path, card, figures, num_lost, doubtful)
+
+
+def _figures(figures: ClassifierFigures) -> dict[str, Value]:
+    """Return the figures of all classes together for the card."""
+    low, high = figures.mean_recall_interval
+    named = {
+        "accuracy": figures.accuracy,
+        "mean_recall": figures.mean_recall,
+        "mean_recall_low": low,
+        "mean_recall_high": high,
+    }
+    return {name: round(float(value), 4) for name, value in named.items()}
+
+
+def _doubtful(
+    faces: LabelledDataset,
+    parts: Parts,
+    asked: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    margins: NDArray[np.float64],
+) -> tuple[Doubtful, ...]:
+    """List the faces whose label is doubtful.
+
+    Args:
+        faces: the labelled faces.
+        parts: the parts of them.
+        asked: returns the probabilities of the classes for faces at some positions.
+        margins: the mean margins of the faces that were learnt from.
+    """
+    from facetrove.training.networks.classifiers import margins_of
+
+    everyone = np.concatenate([parts.learn, parts.stop, parts.held_out])
+    given = asked(everyone)
+    beyond = margins_of(given, faces.classes[everyone])[len(margins) :]
+    return doubtful_faces(faces, everyone, np.concatenate([margins, beyond]), given.argmax(axis=1))
 
 
 def _per_class(faces: LabelledDataset, figures: ClassifierFigures) -> dict[str, dict[str, float]]:

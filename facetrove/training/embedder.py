@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from beam_jobs.crops import cut_missing_crops
 from faces.core.errors import WrongUsageError
-from faces.core.hashing import sha256_of
 from faces.core.machine import available_threads
 from faces.core.progress import OnProgress, ignore_progress
-from faces.core.storage import put_file
 from faces.dataset.crop_cache import CROP_ALIGNMENT, CROP_BYTES, Crops
 from faces.dataset.store import Dataset
 from facetrove.evaluation.metrics import Bootstrap, Rate, rate, share
-from facetrove.training.card import TrainingCard, Value, digests_for_card, toml_text, write_card
-from facetrove.training.card_page import write_card_page
+from facetrove.training.card import TrainingCard, Value, toml_text
 from facetrove.training.embedder_options import EmbedderOptions
 from facetrove.training.identification import NUM_SPLITS, identify_people
 from facetrove.training.labels import LabelledDataset, read_labelled
 from facetrove.training.options import TrainingOptions, require_model_path
 from facetrove.training.parts import Parts, training_key, with_crops
 from facetrove.training.requirements import require_keras, require_memory
+from facetrove.training.trained_files import card_of, network_path, write_trained
 
 FPIR = 0.01
 """FPIR of the FNIR on the people held out."""
@@ -123,7 +120,7 @@ def _trained(
 ) -> TrainedEmbedder:
     """Train, measure and write a network; see `train_embedder`."""
     from facetrove.training.networks.embedders import EmbedderFaces, embeddings, fit_embedder
-    from facetrove.training.networks.keras_library import keras, make_deterministic, tf
+    from facetrove.training.networks.keras_library import make_deterministic
     from facetrove.training.networks.loop import Checkpoint
     from facetrove.training.networks.onnx_file import write_onnx
 
@@ -148,44 +145,30 @@ def _trained(
     rank_one = share(found.first, found.first_people, bootstrap)
     num_people = len(np.unique(found.right_people))
     false_negative = rate(float(found.fnir(FPIR)[0]), found.fnir(FPIR, bootstrap), num_people)
-    file = path.with_suffix(".onnx")
-    write_onnx(network, file, crops.take(np.arange(min(8, len(faces)))).astype(np.float32))
-    figures: dict[str, Value] = _figures(rank_one, false_negative) | {"best_epoch": history.best}
-    known = np.concatenate([parts.learn, parts.stop])
-    card = TrainingCard(
-        kind="embedder",
-        name=path.stem,
-        licence=training.licence,
-        facetrove=version("facetrove"),
-        keras=keras.__version__,
-        tensorflow=tf.__version__,
-        network_sha256=sha256_of(file),
-        detector=faces.dataset.contract.detector,
-        detector_digest=faces.dataset.contract.detector_digest,
-        alignment=CROP_ALIGNMENT,
-        num_faces=len(known),
-        num_people=len(np.unique(faces.people[known])),
-        num_held_out_faces=len(own),
-        num_held_out_people=len(np.unique(own)),
-        num_unlabelled=faces.num_unlabelled,
-        seed=training.seed,
-        left_out={"people with fewer photos": sum(faces.left_out.values())},
-        options=asked | {"held_out": training.held_out, "epochs": len(history.curve)},
-        figures=figures,
+    write_onnx(
+        network, network_path(path), crops.take(np.arange(min(8, len(faces)))).astype(np.float32)
+    )
+    card = card_of(
+        "embedder",
+        path,
+        faces,
+        training,
+        learnt=np.concatenate([parts.learn, parts.stop]),
+        held_out=parts.held_out,
+        options=asked | {"epochs": len(history.curve)},
+        figures=_figures(rank_one, false_negative) | {"best_epoch": history.best},
         curve=history.curve,
-        face_digests=digests_for_card(faces.table["face_id"]),
+        alignment=CROP_ALIGNMENT,
+        left_out={"people with fewer photos": sum(faces.left_out.values())},
     )
     described = {
         "name": path.stem,
-        "network": file.name,
+        "network": network_path(path).name,
         "alignment": "arcface",
         "licence": training.licence,
         "origin": f"trained by facetrove {card.facetrove} on {card.num_people:,} people",
     }
-    with put_file(path) as written:
-        written.write(toml_text(described).encode())
-    write_card(path, card)
-    write_card_page(path, card, faces.dataset)
+    card = write_trained(path, toml_text(described), card, faces.dataset)
     checkpoint.path.unlink(missing_ok=True)
     return TrainedEmbedder(path, card, rank_one, false_negative, num_lost)
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.core.hashing import sha256_of
 from faces.core.machine import available_threads
 from faces.core.progress import OnProgress, Progress, ignore_progress
-from faces.core.storage import put_file
 from faces.core.vectors import unit_length
 from faces.dataset.store import Dataset
 from faces.models.custom_models import BUILT_IN, MODEL_NAME
 from faces.models.heads import read_head, require_base
 from facetrove.evaluation.metrics import Bootstrap
-from facetrove.training.card import TrainingCard, Value, digests_for_card, toml_text, write_card
-from facetrove.training.card_page import write_card_page
+from facetrove.training.card import TrainingCard, Value, toml_text
 from facetrove.training.doubtful import Doubtful
 from facetrove.training.head_options import HeadOptions
 from facetrove.training.head_weights import HeadWeights
@@ -33,6 +29,7 @@ from facetrove.training.options import TrainingOptions, require_model_path
 from facetrove.training.requirements import require_keras
 from facetrove.training.splits import held_out_by_person
 from facetrove.training.strength import Choice, choose_strength
+from facetrove.training.trained_files import card_of, network_path, write_trained
 from facetrove.training.whitening import learn_whitening
 
 MIN_PEOPLE = 20
@@ -216,35 +213,19 @@ def _card(
     outside: NDArray[np.int64],
 ) -> TrainingCard:
     contract = labelled.dataset.contract
-    by_keras = options.method == "margin"
     asked: dict[str, Value] = {k: v for k, v in asdict(options).items() if v is not None}
     asked |= {"base": contract.embedder, "base_digest": contract.embedder_digest}
-    return TrainingCard(
-        kind="head",
-        name=path.stem,
-        licence=training.licence,
-        facetrove=version("facetrove"),
-        keras=version("keras") if by_keras else "",
-        tensorflow=version("tensorflow-cpu") if by_keras else "",
-        network_sha256="",
-        detector=contract.detector,
-        detector_digest=contract.detector_digest,
-        alignment=contract.alignment,
-        num_faces=len(inside),
-        num_people=len(np.unique(labelled.people[inside])),
-        num_held_out_faces=len(outside),
-        num_held_out_people=len(np.unique(labelled.people[outside])),
-        num_unlabelled=labelled.num_unlabelled,
-        seed=training.seed,
-        options={
-            **asked,
-            "strength": choice.strength,
-            "held_out": training.held_out,
-            "face": training.face,
-        },
+    return card_of(
+        "head",
+        path,
+        labelled,
+        training,
+        learnt=inside,
+        held_out=outside,
+        options=asked | {"strength": choice.strength},
         figures={**figures, "doubtful_labels": len(support.doubtful)},
         curve=[{"epoch": score["strength"], **score} for score in choice.scores],
-        face_digests=digests_for_card(labelled.table["face_id"]),
+        by_keras=options.method == "margin",
     )
 
 
@@ -257,7 +238,7 @@ def _written(
 ) -> TrainingCard:
     """Write the network, the TOML file, the card and its page; return the card with its digest."""
     contract = labelled.dataset.contract
-    network = path.with_suffix(".onnx")
+    network = network_path(path)
     head.write(network)
     described = {
         "name": path.stem,
@@ -268,12 +249,8 @@ def _written(
         "licence": training.licence,
         "origin": "facetrove train head",
     }
-    with put_file(path) as file:
-        file.write(toml_text(described).encode())
+    card = write_trained(path, toml_text(described), card, labelled.dataset)
     read_head(path)
-    card = replace(card, network_sha256=sha256_of(network))
-    write_card(path, card)
-    write_card_page(path, card, labelled.dataset)
     return card
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from faces.core.errors import WrongUsageError
@@ -22,6 +24,14 @@ def require_keras() -> None:
             f"training needs {' and '.join(missing)}, which is not installed; install it by "
             "pip install keras==3.15.1 tensorflow-cpu==2.21.0 tf2onnx==1.17.0"
         )
+
+
+def tensorflow_version() -> str:
+    """Return the version of TensorFlow, which comes in packages of two names; "" without it."""
+    for package in ("tensorflow-cpu", "tensorflow"):
+        with suppress(PackageNotFoundError):
+            return version(package)
+    return ""
 
 
 def require_memory(num_bytes: int, what: str) -> None:
