@@ -162,14 +162,16 @@ def train(
             break
         step = f"training, epoch {done + 1} of at most {schedule.epochs}"
         total = schedule.epochs * source.num_faces
-        model.reset_metrics()
-        loss_so_far = math.nan
+        losses = []
         for number, batch in enumerate(_prefetched(source, done)):
-            loss_so_far = float(model.train_on_batch(*batch))
+            model.reset_metrics()  # so that the loss is that of this batch alone
+            losses.append(float(model.train_on_batch(*batch)))
             seen = done * source.num_faces + (number + 1) * source.num_faces // steps
             on_progress(Progress(step, seen, total))
         figures = {name: round(float(value), 6) for name, value in evaluate(model).items()}
-        history.curve.append({"epoch": done + 1, "loss": round(loss_so_far, 6), **figures})
+        history.curve.append(
+            {"epoch": done + 1, "loss": round(float(np.mean(losses)), 6), **figures}
+        )
         if figures["stop"] > history.best_stop:
             history.best, history.best_stop = done + 1, figures["stop"]
             best = [value.numpy() for value in model.weights]
