@@ -127,18 +127,12 @@ def make_plan(
     gone = _dropped_and_still_gone(rows, listed, is_new)
     is_new, same = pc.and_not(is_new, gone), pc.or_(same, gone)
     to_retry = pc.is_in(previous["reason"], value_set=pa.array(list(retry), pa.string()))
-    retried = pc.and_(same, to_retry)
-    selected = pc.or_(pc.invert(same), retried)
-    masks = (is_new, retried, selected, gone)
-    num_new, num_retried, num_to_do, num_gone = (pc.sum(mask).as_py() or 0 for mask in masks)
+    retried, selected = pc.and_(same, to_retry), pc.or_(pc.invert(same), to_retry)
+    num_new, num_retried, num_to_do, num_gone = map(_count, (is_new, retried, selected, gone))
     if TAKEN in columns:
         columns[TAKEN] = _taken_by_lists(columns[TAKEN], listing, previous)
     columns["result_before"] = pc.if_else(has_result, "", previous["reason"])
-    to_do = _with_mounts(pa.table(columns).filter(selected))
-    group = np.arange(len(to_do))
-    if look_for_copies:
-        order, group = group_copies(to_do)
-        to_do = to_do.take(order)
+    to_do, group = _grouped(_with_mounts(pa.table(columns).filter(selected)), look_for_copies)
     return Plan(
         to_do=to_do,
         group=group,
@@ -152,6 +146,19 @@ def make_plan(
         num_gone=num_gone,
         num_out_of_reach=_num_files(listed["uri"].filter(pc.and_(same, out_of_reach))),
     )
+
+
+def _count(mask: pa.ChunkedArray) -> int:
+    """Return how many values of a mask are true."""
+    return int(pc.sum(mask).as_py() or 0)
+
+
+def _grouped(to_do: pa.Table, look_for_copies: bool) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Put possible copies side by side; return the photos, and the number of each one's group."""
+    if not look_for_copies:
+        return to_do, np.arange(len(to_do))
+    order, group = group_copies(to_do)
+    return to_do.take(order), group
 
 
 def _num_files(uris: pa.ChunkedArray) -> int:

@@ -44,6 +44,7 @@ def plan_reembedding(
     return plan_run(list_dataset(Dataset.open(absolute(source))), Path(dataset), options)
 
 
+# Over 60 lines, of which two thirds say what it promises.
 def reembed(
     source: str | Path,
     dataset: str | Path,

@@ -36,6 +36,7 @@ from faces.photos.url_listing import find_url
 _WILDCARD = re.compile(r"[*?\[]")
 
 
+# Over 60 lines, of which half say what it promises.
 def list_photos(
     sources: Sequence[str | Path],
     rename: Mapping[str, str] = MappingProxyType({}),

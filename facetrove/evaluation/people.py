@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -128,25 +129,21 @@ def evaluate_people(
     if len(labelled.people) == 0:
         raise WrongUsageError(f"index {index} has no labelled face to compare groups with")
     live = np.flatnonzero(version.live())
-    variances = variances_of(
-        version.manifest.contract,
-        labelled.table["embedding_norm"].to_numpy()[live],
-        vectors := version.embeddings(live),
-    )
+    vectors = version.embeddings(live)
+    norms = labelled.table["embedding_norm"].to_numpy()[live]
+    variances = variances_of(version.manifest.contract, norms, vectors)
     on_progress(Progress("finding similar faces"))
     pairs, similarities = similar_pairs(version, MIN_SIMILARITY)
     pairs = np.searchsorted(live, pairs)
-    photo_ids = labelled.table["photo_id"].combine_chunks().dictionary_encode()
-    photos = photo_ids.indices.to_numpy()[live].astype(np.int64)
     on_progress(Progress("grouping"))
-    groups = group_faces(
-        vectors, pairs, variances, min_gain=min_gain, constraints=Constraints(photos=photos)
-    )
+    constraints = Constraints(photos=_numbered_photos(labelled.table)[live])
+    groups = group_faces(vectors, pairs, variances, min_gain=min_gain, constraints=constraints)
     rows = np.searchsorted(live, labelled.index_rows)
     threshold = _single_threshold(version)
     single = None
     if threshold is not None:
-        single = _linked(len(live), pairs[similarities >= threshold])[rows]
+        linked = _linked(len(live), pairs[similarities >= threshold])
+        single = agreement_of(linked[rows], labelled.people)
     return PeopleEvaluation(
         num_faces=len(live),
         num_labelled=len(rows),
@@ -155,9 +152,15 @@ def evaluate_people(
         num_edges=len(pairs),
         agreement=agreement_of(groups[rows], labelled.people),
         by_size=_by_size(groups[rows], labelled.people),
-        single_linkage=None if single is None else agreement_of(single, labelled.people),
+        single_linkage=single,
         single_threshold=threshold,
     )
+
+
+def _numbered_photos(table: pa.Table) -> NDArray[np.int64]:
+    """Return the (n,) number of the photo of each face."""
+    photo_ids = table["photo_id"].combine_chunks().dictionary_encode()
+    return np.asarray(photo_ids.indices.to_numpy(), dtype=np.int64)
 
 
 def agreement_of(groups: NDArray[np.int64], people: NDArray[np.int64]) -> Agreement:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,11 +120,8 @@ def _trained(
 ) -> TrainedClassifier:
     """Train, measure and write a network; see `train_classifier`."""
     from facetrove.training.networks.architectures import CROP_SHAPE, with_softmax
-    from facetrove.training.networks.classifiers import (
-        ClassifierFaces,
-        fit_classifier,
-        probabilities,
-    )
+    from facetrove.training.networks.classifiers import ClassifierFaces, fit_classifier
+    from facetrove.training.networks.classifiers import probabilities as ask_network
     from facetrove.training.networks.keras_library import make_deterministic
     from facetrove.training.networks.loop import Checkpoint
     from facetrove.training.networks.onnx_file import write_onnx
@@ -149,14 +147,39 @@ def _trained(
         checkpoint=checkpoint,
         on_progress=on_progress,
     )
-    given = probabilities(model, crops.take, parts.held_out)
-    own = faces.classes[parts.held_out]
-    figures = classifier_figures(
-        own, given.argmax(axis=1), faces.people[parts.held_out], len(faces.names)
-    )
+    ask = partial(ask_network, model, crops.take)
+    figures = _measured(faces, parts, ask(parts.held_out))
     sample = crops.take(np.arange(min(8, len(faces)))).astype(np.float32)
     assert sample.shape[1:] == CROP_SHAPE
     write_onnx(with_softmax(model), network_path(path), sample)
+    card = _written(
+        path,
+        label,
+        faces,
+        training,
+        figures,
+        learnt=np.concatenate([parts.learn, parts.stop]),
+        held_out=parts.held_out,
+        options=asked | {"epochs": len(history.curve)},
+        best_epoch=history.best,
+        curve=history.curve,
+    )
+    doubtful = _doubtful(faces, parts, ask, margins) if list_doubtful else ()
+    checkpoint.path.unlink(missing_ok=True)
+    return TrainedClassifier(path, card, figures, num_lost, doubtful)
+
+
+def _written(
+    path: Path,
+    label: str,
+    faces: LabelledDataset,
+    training: TrainingOptions,
+    figures: ClassifierFigures,
+    *,
+    best_epoch: int,
+    **others: Any,
+) -> TrainingCard:
+    """Write the TOML file, the card and its page; `others` are arguments of `card_of`."""
     described = ClassifierFile.of(
         faces.dataset.contract,
         path=path,
@@ -169,22 +192,22 @@ def _trained(
         path,
         faces,
         training,
-        learnt=np.concatenate([parts.learn, parts.stop]),
-        held_out=parts.held_out,
-        options=asked | {"epochs": len(history.curve)},
-        figures=_figures(figures) | {"best_epoch": history.best},
-        curve=history.curve,
+        figures=_figures(figures) | {"best_epoch": best_epoch},
         alignment=described.alignment,
         classes=dict(zip(faces.names, np.bincount(faces.classes).tolist(), strict=True)),
         left_out=faces.left_out,
         per_class=_per_class(faces, figures),
+        **others,
     )
-    card = write_trained(path, classifier_toml(described), card, faces.dataset)
-    doubtful: tuple[Doubtful, ...] = ()
-    if list_doubtful:
-        doubtful = _doubtful(faces, parts, partial(probabilities, model, crops.take), margins)
-    checkpoint.path.unlink(missing_ok=True)
-    return TrainedClassifier(path, card, figures, num_lost, doubtful)
+    return write_trained(path, classifier_toml(described), card, faces.dataset)
+
+
+def _measured(
+    faces: LabelledDataset, parts: Parts, given: NDArray[np.float32]
+) -> ClassifierFigures:
+    """Measure a classifier by the (n, c) probabilities that it gave the people held out."""
+    own, people = faces.classes[parts.held_out], faces.people[parts.held_out]
+    return classifier_figures(own, given.argmax(axis=1), people, len(faces.names))
 
 
 def _figures(figures: ClassifierFigures) -> dict[str, Value]:

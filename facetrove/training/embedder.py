@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beam_jobs.crops import cut_missing_crops
 from faces.core.errors import WrongUsageError
@@ -138,13 +139,8 @@ def _trained(
         checkpoint=checkpoint,
         on_progress=on_progress,
     )
-    own = faces.people[parts.held_out]
     vectors = embeddings(network, crops.take, parts.held_out)
-    found = identify_people(vectors, own, splits=NUM_SPLITS, seed=training.seed)
-    bootstrap = Bootstrap.of(int(faces.people.max()) + 1, seed=training.seed)
-    rank_one = share(found.first, found.first_people, bootstrap)
-    num_people = len(np.unique(found.right_people))
-    false_negative = rate(float(found.fnir(FPIR)[0]), found.fnir(FPIR, bootstrap), num_people)
+    rank_one, false_negative = _measured(vectors, faces.people[parts.held_out], training.seed)
     write_onnx(
         network, network_path(path), crops.take(np.arange(min(8, len(faces)))).astype(np.float32)
     )
@@ -171,6 +167,17 @@ def _trained(
     card = write_trained(path, toml_text(described), card, faces.dataset)
     checkpoint.path.unlink(missing_ok=True)
     return TrainedEmbedder(path, card, rank_one, false_negative, num_lost)
+
+
+def _measured(
+    vectors: NDArray[np.float32], people: NDArray[np.int64], seed: int
+) -> tuple[Rate, Rate]:
+    """Return rank-1 and FNIR of people held out, by their (n, d) embeddings and numbers."""
+    found = identify_people(vectors, people, splits=NUM_SPLITS, seed=seed)
+    bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)
+    num_people = len(np.unique(found.right_people))
+    false_negative = rate(float(found.fnir(FPIR)[0]), found.fnir(FPIR, bootstrap), num_people)
+    return share(found.first, found.first_people, bootstrap), false_negative
 
 
 def _figures(rank_one: Rate, false_negative: Rate) -> dict[str, Value]:

@@ -94,50 +94,52 @@ def train_head(
     if options.method == "margin":
         require_keras()
     path = require_model_path(model)
-    if not MODEL_NAME.fullmatch(path.stem) or path.stem in BUILT_IN:
-        raise WrongUsageError(
-            f"{path.name} would name the head {path.stem!r}; a name is a letter or digit, then at "
-            "most 63 of A-Z a-z 0-9 . _ -, and not a built-in model's"
-        )
+    _require_name(path)
     opened = Dataset.open(dataset)
     labelled = read_labelled(opened, label=None, people=training.people, face=training.face)
-    out = held_out_by_person(
-        labelled.people, np.zeros_like(labelled.people), training.held_out, seed=training.seed
-    )
+    people = labelled.people
+    out = held_out_by_person(people, np.zeros_like(people), training.held_out, seed=training.seed)
     _require_people(labelled, out)
     require_base(opened.contract)
     embeddings = opened.embeddings()[labelled.rows]
     on_progress(Progress("comparing the faces of each person"))
-    support = label_support(embeddings, labelled.people, seed=training.seed)
+    support = label_support(embeddings, people, seed=training.seed)
     trusts = support.are_trusted if options.trust_labels is None else options.trust_labels
     trusted = np.full(len(labelled), True) if trusts else support.is_supported
     inside, outside = np.flatnonzero(~out), np.flatnonzero(out)
     learnt = inside[trusted[inside]]
-    if not can_identify(labelled.people[learnt]) or not can_identify(
-        labelled.people[outside[trusted[outside]]]
-    ):
-        raise WrongUsageError(
-            f"the labels of {len(support.doubtful):,} faces of dataset {opened.path} are doubtful, "
-            "and the others are of too few people; look at them with --doubtful FILE.csv, or give "
-            "--trust-labels"
-        )
+    _require_trusted(labelled, support, learnt, outside[trusted[outside]])
     on_progress(Progress("learning, and choosing the strength"))
     learn = _learner(options, training)
-    choice = choose_strength(
-        learn,
-        embeddings[inside],
-        labelled.people[inside],
-        seed=training.seed,
-        trusted=trusted[inside],
-    )
-    head = learn(embeddings[learnt], labelled.people[learnt])(choice.strength)
+    known = embeddings[inside], people[inside]
+    choice = choose_strength(learn, *known, seed=training.seed, trusted=trusted[inside])
+    head = learn(embeddings[learnt], people[learnt])(choice.strength)
     on_progress(Progress("measuring on the people held out"))
-    figures = _measured(
-        head, embeddings[outside], labelled.people[outside], trusted[outside], training.seed
-    )
+    others = embeddings[outside], people[outside], trusted[outside]
+    figures = _measured(head, *others, training.seed)
     card = _card(path, labelled, support, choice, figures, options, training, learnt, outside)
     card = _written(path, head, card, labelled, training)
     return TrainedHead(path, card, choice, doubtful_labels(labelled, embeddings, support))
+
+
+def _require_name(model: Path) -> None:
+    if not MODEL_NAME.fullmatch(model.stem) or model.stem in BUILT_IN:
+        raise WrongUsageError(
+            f"{model.name} would name the head {model.stem!r}; a name is a letter or digit, then "
+            "at most 63 of A-Z a-z 0-9 . _ -, and not a built-in model's"
+        )
+
+
+def _require_trusted(
+    labelled: LabelledDataset, support: LabelSupport, *parts: NDArray[np.int64]
+) -> None:
+    """Raise WrongUsageError if there are too few people in a part of the trusted faces."""
+    if not all(can_identify(labelled.people[part]) for part in parts):
+        raise WrongUsageError(
+            f"the labels of {len(support.doubtful):,} faces of dataset {labelled.dataset.path} are "
+            "doubtful, and the others are of too few people; look at them with --doubtful FILE.csv,"
+            " or give --trust-labels"
+        )
 
 
 def _require_people(labelled: LabelledDataset, out: NDArray[np.bool_]) -> None:

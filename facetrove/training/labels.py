@@ -93,21 +93,14 @@ def read_labelled(
     labels = persons if label is None else _column_of_labels(table, rows, label, source)
     labelled = pc.and_(pc.is_valid(labels), pc.is_valid(persons))
     labelled = np.flatnonzero(labelled.to_numpy(zero_copy_only=False))
-    if not len(labelled):
-        raise WrongUsageError(
-            f"{source} has no photo with both a label and a person; embed a photo list that gives "
-            f"the columns {' and '.join(asked) or 'of labels'}"
-        )
+    _require_labelled(len(labelled), asked, source)
     num_photos = pc.count_distinct(table["photo_id"]).as_py()
     contents = table["photo_id"].take(pa.array(rows[labelled]))
     labelled = labelled[pc.sort_indices(contents).to_numpy()]
     classes, names = _numbered(labels.take(pa.array(labelled)))
     number = np.bincount(classes)
-    if label is not None and len(names) > max(2, MAX_CLASS_SHARE * len(classes)):
-        raise WrongUsageError(
-            f"column {label!r} of {source} has {len(names):,} values for {len(classes):,} labelled "
-            "photos, so most values occur once; name a column with few values"
-        )
+    if label is not None:
+        _require_few_values(len(names), len(classes), label, source)
     _require_classes(names, number, label or people or "person", min_class, source)
     kept = number[classes] >= min_class
     left_out = {names[n]: int(number[n]) for n in np.flatnonzero(number < min_class)}
@@ -124,13 +117,33 @@ def read_labelled(
         left_out=left_out,
         num_unlabelled=num_photos - len(labelled),
     )
+    _require_two_people(found)
+    return found
+
+
+def _require_labelled(num_labelled: int, asked: Sequence[str | None], source: str) -> None:
+    if not num_labelled:
+        raise WrongUsageError(
+            f"{source} has no photo with both a label and a person; embed a photo list that gives "
+            f"the columns {' and '.join(map(str, asked)) or 'of labels'}"
+        )
+
+
+def _require_few_values(num_values: int, num_labelled: int, label: str, source: str) -> None:
+    if num_values > max(2, MAX_CLASS_SHARE * num_labelled):
+        raise WrongUsageError(
+            f"column {label!r} of {source} has {num_values:,} values for {num_labelled:,} labelled "
+            "photos, so most values occur once; name a column with few values"
+        )
+
+
+def _require_two_people(found: LabelledDataset) -> None:
     if len(np.unique(found.people)) < 2:
         raise WrongUsageError(
-            f"all {len(found):,} labelled photos of {source} show one person, and a network is "
-            "measured on other people than it learns from; label photos of more people, or give "
-            "--people the column that names them"
+            f"all {len(found):,} labelled photos of dataset {found.dataset.path} show one person, "
+            "and a network is measured on other people than it learns from; label photos of more "
+            "people, or give --people the column that names them"
         )
-    return found
 
 
 def _require_classes(

@@ -90,18 +90,7 @@ def fit_classifier(
         class_weights(own, faces.num_classes, options.balance),
         log_shares(own, faces.num_classes),
     )
-    margins = np.zeros(len(faces.follow))
-    num_followed = 0
-
-    def evaluate(network: keras.Model) -> Mapping[str, float]:
-        nonlocal num_followed
-        if len(faces.follow):
-            given = probabilities(network, faces.take, faces.follow)
-            margins[:] += margins_of(given, faces.classes[faces.follow])
-            num_followed += 1
-        asked = probabilities(network, faces.take, faces.stop)
-        return _stop_figures(asked, faces.classes[faces.stop])
-
+    epoch = _EpochEnd(faces)
     schedule = Schedule(
         epochs=epochs or EPOCHS[options.architecture],
         rate=RATE[options.architecture],
@@ -109,9 +98,33 @@ def fit_classifier(
         patience=PATIENCE[options.architecture],
     )
     history = train(
-        model, loss, source, schedule, evaluate, checkpoint=checkpoint, on_progress=on_progress
+        model, loss, source, schedule, epoch, checkpoint=checkpoint, on_progress=on_progress
     )
-    return model, history, margins / max(1, num_followed)
+    return model, history, epoch.margins / max(1, epoch.num_followed)
+
+
+class _EpochEnd:
+    """What is done after each epoch: margins are followed, and the faces that stop are asked.
+
+    Attributes:
+        margins: the sum over the epochs of the margin of each face to follow.
+        num_followed: number of these epochs.
+    """
+
+    def __init__(self, faces: ClassifierFaces) -> None:
+        self._faces = faces
+        self.margins = np.zeros(len(faces.follow))
+        self.num_followed = 0
+
+    def __call__(self, network: keras.Model) -> Mapping[str, float]:
+        """Return the figures of an epoch."""
+        faces = self._faces
+        if len(faces.follow):
+            given = probabilities(network, faces.take, faces.follow)
+            self.margins += margins_of(given, faces.classes[faces.follow])
+            self.num_followed += 1
+        asked = probabilities(network, faces.take, faces.stop)
+        return _stop_figures(asked, faces.classes[faces.stop])
 
 
 def probabilities(
