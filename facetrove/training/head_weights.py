@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.storage import put_file
-
-OPSET, IR_VERSION = 18, 9
-"""Versions of ONNX's operators and of its format, which engines know since 2023."""
+from faces.models.onnx_graph import network_of_matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,26 +48,18 @@ class HeadWeights:
 
     def write(self, path: Path) -> None:
         """Write the head as an ONNX file: `embeddings` (n, d) to `output` (n, d)."""
-        nodes = [helper.make_node("MatMul", ["embeddings", "linear"], ["same_size"])]
+        nodes: list[tuple[str, tuple[str, ...], str]]
+        nodes = [("MatMul", ("embeddings", "linear"), "output")]
         if self.added is not None:
-            nodes += [
-                helper.make_node("MatMul", ["embeddings", "hidden"], ["features"]),
-                helper.make_node("Add", ["features", "bias"], ["biased"]),
-                helper.make_node("Relu", ["biased"], ["active"]),
-                helper.make_node("MatMul", ["active", "added"], ["difference"]),
-                helper.make_node("Add", ["same_size", "difference"], ["output"]),
+            nodes = [
+                ("MatMul", ("embeddings", "linear"), "same_size"),
+                ("MatMul", ("embeddings", "hidden"), "features"),
+                ("Add", ("features", "bias"), "biased"),
+                ("Relu", ("biased",), "active"),
+                ("MatMul", ("active", "added"), "difference"),
+                ("Add", ("same_size", "difference"), "output"),
             ]
-        else:
-            nodes[0].output[0] = "output"
-        size = len(self.linear)
-        inputs, outputs = (
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
-            for name in ("embeddings", "output")
-        )
-        weights = [numpy_helper.from_array(v, k) for k, v in vars(self).items() if v is not None]
-        graph = helper.make_graph(nodes, "head", [inputs], [outputs], weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-        model.ir_version = IR_VERSION
-        onnx.checker.check_model(model)
+        weights = {name: value for name, value in vars(self).items() if value is not None}
+        content = network_of_matrices(nodes, weights, len(self.linear))
         with put_file(path) as file:
-            file.write(model.SerializeToString(deterministic=True))
+            file.write(content)

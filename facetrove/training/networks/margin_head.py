@@ -18,7 +18,7 @@ from facetrove.training.head_weights import HeadWeights
 from facetrove.training.networks.keras_library import keras, make_deterministic
 
 SCALE, MARGIN = 24.0, 0.2
-"""Scale of the cosines in the softmax, and margin; 0.35 was worse on people held out."""
+"""Scale of the cosines in the softmax, and margin; a margin of 0.35 was worse on other people."""
 
 PULL = 0.1
 """Weight of the mean squared difference of the linear layer from the identity."""
