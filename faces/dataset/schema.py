@@ -5,6 +5,7 @@ uri: of five photos with the same content, one row owns the faces in its part, a
 are copies.
 """
 
+# Over 400 lines: columns, their files, and the rules by which rows are combined change together.
 from __future__ import annotations
 
 import hashlib

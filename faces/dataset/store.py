@@ -4,6 +4,7 @@ Where several parts have a row for the same uri, the row of the newest part is t
 `faces.dataset.layout` describes the files, and `faces.dataset.writing` writes them.
 """
 
+# Over 400 lines: `Dataset` and the tables of its faces are made of each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

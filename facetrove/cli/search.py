@@ -307,12 +307,7 @@ class _Shown:
 
     @classmethod
     def of(
-        cls,
-        searcher: FaceSearcher,
-        query: Query,
-        *,
-        columns: Sequence[str] | None,
-        as_json: bool,
+        cls, searcher: FaceSearcher, query: Query, *, columns: Sequence[str] | None, as_json: bool
     ) -> _Shown:
         """Describe how a searcher answers a query.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.storage import put_file
-from faces.models.onnx_graph import network_of_matrices
+from faces.models.onnx_writing import network_of_matrices
 
 
 @dataclass(frozen=True, eq=False)
