@@ -23,6 +23,7 @@ Every error that facetrove raises on purpose is one of these, with one line that
     +-- BusyError                another process is writing the same dataset or index
 """
 
+# Over 400 lines: public names stand here for readers, for type checkers and for loading.
 import os
 import sys
 

@@ -14,6 +14,7 @@ import pytest
 
 from facetrove.cli.evaluate import EVALUATIONS
 from facetrove.cli.main import COMMANDS, cli
+from facetrove.cli.train import NETWORKS
 from tests.support.command import (
     ONE_WORKER,
     facetrove_command,
@@ -24,8 +25,9 @@ from tests.support.command import (
 )
 
 COMMAND_NAMES = [
-    *[(name,) for name in COMMANDS if name != "evaluate"],
+    *[(name,) for name in COMMANDS if name not in {"evaluate", "train"}],
     *[("evaluate", name) for name in EVALUATIONS],
+    *[("train", name) for name in NETWORKS],
 ]
 
 
@@ -71,6 +73,7 @@ def test_help_of_a_group_loads_nothing_heavy(words: list[str]) -> None:
     script = f"""
 import sys
 from facetrove.cli.main import cli
+from facetrove.cli.train import NETWORKS
 cli.main({words}, prog_name="facetrove", standalone_mode=False)
 heavy = ("apache_beam", "faiss", "openvino", "onnxruntime", "cv2", "pyarrow", "numpy", "rich")
 print([name for name in heavy if name in sys.modules])
@@ -82,6 +85,7 @@ def test_names_of_commands_are_completed_without_loading_them() -> None:
     script = """
 import sys
 from facetrove.cli.main import main
+from facetrove.cli.train import NETWORKS
 try:
     main()
 finally:
