@@ -295,13 +295,16 @@ import sys
 from indexer import filters
 from facetrove.cli.main import main
 
-matching = filters._matching
+within = filters._within
 
-def told(*arguments):
-    print("filtering", flush=True)
-    return matching(*arguments)
+def told(seconds, work):
+    def working(connection):  # everything is loaded by now
+        print("filtering", flush=True)
+        return work(connection)
 
-filters._matching = told
+    return within(seconds, working)
+
+filters._within = told
 sys.argv = ["facetrove", *sys.argv[1:]]
 main()
 """
