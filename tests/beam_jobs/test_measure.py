@@ -103,7 +103,7 @@ def test_another_network_replaces_what_the_first_said(dataset: Path, tmp_path: P
     assert seen(dataset) == [turned[label] for label in LABELS]
 
 
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_a_measuring_that_was_stopped_goes_on_and_a_lost_photo_is_counted(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_matches_may_be_others_that_are_as_similar() -> None:
     assert gpu.parity_of_matches(exact, rows, exact, 1e-3) == (0.75, np.inf)
 
 
+@pytest.mark.lasting
 def test_exact_search_is_compared_with_every_block() -> None:
     whole = gpu.measure_flat(faiss.IndexFlatIP(16), 250_000, 16, tolerance=1e-5)
     assert (whole.share, whole.latency_ms > 0) == (1.0, True)

@@ -47,7 +47,7 @@ def _hold(num_bytes: int) -> None:
     del held
 
 
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_an_index_is_compared_with_exact_search(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.index_speed", "compare", "5000"]
     options = ["--work", str(tmp_path), "--probes", "100", "--repeats", "1", "--singles", "20"]

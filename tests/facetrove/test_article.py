@@ -50,7 +50,7 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 
 
 @needs_keras
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_the_notebook_computes_what_it_says(executed: Any) -> None:
     assert text_of(cell_with(executed, "model.count_params()")) == "693962"
     for code in ("by_keras", "by_moving"):

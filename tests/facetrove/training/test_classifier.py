@@ -48,7 +48,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @needs_keras
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_a_classifier_learns_what_can_be_seen_and_writes_what_describes_it(
     dataset: Path, tmp_path: Path
 ) -> None:
@@ -117,7 +117,7 @@ def test_the_same_seed_gives_the_same_file_also_after_a_kill(dataset: Path, tmp_
 
 
 @needs_keras
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_the_command_prints_figures_by_class_and_lists_doubtful_labels(
     dataset: Path, tmp_path: Path
 ) -> None:

@@ -64,7 +64,7 @@ def test_identification_is_right_for_people_far_apart_and_chance_for_noise() -> 
 
 
 @needs_keras
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_an_embedder_learns_people_and_is_a_custom_model(tmp_path: Path) -> None:
     people = [f"p{number % 30:02d}" for number in range(180)]
     path = drawn_dataset(tmp_path, ["none"] * 180, people, contrast=40)

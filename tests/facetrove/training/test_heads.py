@@ -211,7 +211,7 @@ def test_whitening_makes_the_scatter_within_people_round() -> None:
 
 
 @needs_keras
-@pytest.mark.slow
+@pytest.mark.lasting
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_margin_head_learns_and_is_the_same_again(layers: int) -> None:
     from facetrove.training.networks.margin_head import learn_margin
@@ -226,7 +226,7 @@ def test_a_margin_head_learns_and_is_the_same_again(layers: int) -> None:
 
 
 @needs_keras
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_a_head_of_two_layers_computes_the_same_in_onnx(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:

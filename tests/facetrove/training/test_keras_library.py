@@ -30,7 +30,7 @@ def test_too_little_memory_is_told_before_the_work(monkeypatch: pytest.MonkeyPat
 
 
 @needs_keras
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_loading_keras_leaves_environment_home_and_terminal_alone(tmp_path: Path) -> None:
     script = (
         "import os, random; before, state = dict(os.environ), random.getstate();"
