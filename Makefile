@@ -66,7 +66,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "facetrove needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "setting up $(VENV) (about 4 GB, a minute or two)"
+	@echo "setting up $(VENV) (about 5 GB, a minute or two)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
