@@ -17,9 +17,9 @@ from faces.core.errors import WrongUsageError
 from faces.core.vectors import unit_length
 from faces.models import deepface_weights
 from faces.models.choice import DEEPFACE, ModelChoice
-from faces.models.custom_models import registered_models
+from faces.models.custom_models import CustomModel, registered_models
 from faces.models.engines import ENGINES
-from faces.models.heads import registered_heads
+from faces.models.heads import HeadModel, registered_heads
 from faces.models.pipeline import FaceDetector, FaceEmbedder
 from faces.models.registry import load_detector, load_embedder
 from faces.models.weights import prepared_path, recorded_milliseconds, smooth_images
@@ -223,35 +223,32 @@ def _deepface_detectors() -> Iterator[ModelCard]:
 
 def _custom() -> Iterator[ModelCard]:
     for model in registered_models():
-        path = prepared_path(model.cache_name)
-        yield ModelCard(
-            model.name,
-            "embedder",
-            model.dimension,
-            f"{model.width}x{model.height} {'BGR' if model.bgr else 'RGB'}",
-            model.origin or model.network,
-            path.stat().st_size if path.is_file() else None,
-            model.licence or "not stated",
-            "unclear",
-            here=path.is_file(),
-            faces_per_second=_faces_per_second(model.cache_name),
-        )
+        crops = f"{model.width}x{model.height} {'BGR' if model.bgr else 'RGB'}"
+        yield _registered(model, crops, _faces_per_second(model.cache_name))
 
 
 def _heads() -> Iterator[ModelCard]:
     for head in registered_heads():
-        path = prepared_path(head.cache_name)
-        yield ModelCard(
-            head.name,
-            "embedder",
-            head.dimension,
-            f"{head.base.embedder}'s embeddings",
-            head.origin or head.network,
-            path.stat().st_size if path.is_file() else None,
-            head.licence or "not stated",
-            "unclear",
-            here=path.is_file(),
-        )
+        yield _registered(head, f"{head.base.embedder}'s embeddings", None)
+
+
+def _registered(
+    model: CustomModel | HeadModel, takes: str, faces_per_second: float | None
+) -> ModelCard:
+    """Return the card of a model of the user's own, and what it takes."""
+    path = prepared_path(model.cache_name)
+    return ModelCard(
+        model.name,
+        "embedder",
+        model.dimension,
+        takes,
+        model.origin or model.network,
+        path.stat().st_size if path.is_file() else None,
+        model.licence or "not stated",
+        "unclear",
+        here=path.is_file(),
+        faces_per_second=faces_per_second,
+    )
 
 
 def _faces_per_second(cache_name: str) -> float | None:

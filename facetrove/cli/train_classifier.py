@@ -7,13 +7,12 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from faces.core.storage import put_file
-from facetrove.cli.csv_text import as_csv
 from facetrove.cli.options import gathered, json_option, workers_option
 from facetrove.cli.report_files import require_new_file
-from facetrove.cli.terminal import index_progress, print_json, print_table, shown_path, shown_uri
+from facetrove.cli.terminal import index_progress, print_table, shown_path
 from facetrove.cli.text import printable
-from facetrove.cli.training_options import training_options
+from facetrove.cli.training_options import augment_option, doubtful_option, training_options
+from facetrove.cli.training_text import print_card, show_epochs, write_doubtful
 from facetrove.training.classifier import TrainedClassifier, train_classifier
 from facetrove.training.classifier_options import ARCHITECTURES, ClassifierOptions
 from facetrove.training.imbalance import BALANCES
@@ -38,13 +37,7 @@ classifier_options = gathered(
         help="How rare classes are handled: not at all, by batches with as many faces of each "
         "class, by weights, by the focal loss, or by adjusted logits; see docs/training.md.",
     ),
-    click.option(
-        "--augment/--no-augment",
-        default=True,
-        show_default=True,
-        help="Mirror, move and corrupt faces at random, by the corruptions of `evaluate "
-        "robustness`.",
-    ),
+    augment_option,
     click.option(
         "--min-class",
         type=click.IntRange(min=2),
@@ -70,12 +63,7 @@ classifier_options = gathered(
 @click.option("--label", required=True, metavar="COLUMN", help="Column of the labels to learn.")
 @classifier_options
 @training_options
-@click.option(
-    "--doubtful",
-    type=click.Path(path_type=Path),
-    help="Also write a list of the photos whose labels are doubtful to this new file (.csv), most "
-    "doubtful first.",
-)
+@doubtful_option
 @workers_option
 @json_option
 def classifier(
@@ -114,10 +102,9 @@ def classifier(
             on_progress=on_progress,
         )
     if doubtful is not None:
-        _write_doubtful(doubtful, trained)
+        write_doubtful(doubtful, trained.doubtful)
     if as_json:
-        card = {name: value for name, value in vars(trained.card).items() if name != "face_digests"}
-        print_json({"model": str(trained.model), **card})
+        print_card(trained.model, trained.card)
         return
     _show(trained, doubtful)
 
@@ -125,10 +112,7 @@ def classifier(
 def _show(trained: TrainedClassifier, doubtful: Path | None) -> None:
     """Print the figures of the people held out, class by class."""
     card = trained.card
-    click.echo(
-        f"{shown_path(trained.model)}: trained on {card.num_faces:,} faces of {card.num_people:,} "
-        f"people, {len(card.curve)} epochs, the best {card.figures['best_epoch']}"
-    )
+    show_epochs(trained.model, card)
     for name, count in card.left_out.items():
         click.echo(f"left out, with {count:,} photos: {printable(name)}")
     if trained.num_lost:
@@ -152,11 +136,3 @@ def _show(trained: TrainedClassifier, doubtful: Path | None) -> None:
     )
     if doubtful is not None:
         click.echo(f"{len(trained.doubtful):,} doubtful labels in {shown_path(doubtful)}")
-
-
-def _write_doubtful(path: Path, trained: TrainedClassifier) -> None:
-    """Write the list of doubtful labels, as CSV."""
-    rows = [vars(one) | {"photo": shown_uri(one.uri)} for one in trained.doubtful]
-    text = as_csv(["photo", "label", "suggested", "margin", "face_id"], rows)
-    with put_file(path) as file:
-        file.write(text.encode("utf-8", "surrogateescape"))

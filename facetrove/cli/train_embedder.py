@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from facetrove.cli.options import gathered, json_option, workers_option
-from facetrove.cli.terminal import index_progress, print_json, shown_path
-from facetrove.cli.training_options import training_options
+from facetrove.cli.terminal import index_progress
+from facetrove.cli.training_options import augment_option, training_options
+from facetrove.cli.training_text import print_card, show_epochs
 from facetrove.evaluation.tables import said
 from facetrove.training.embedder import train_embedder
 from facetrove.training.embedder_options import MARGIN_KINDS, EmbedderOptions
@@ -52,13 +53,7 @@ embedder_options = gathered(
         metavar="COUNT",
         help="Number of centres of a person; with 2 or 3, wrong labels harm less.",
     ),
-    click.option(
-        "--augment/--no-augment",
-        default=True,
-        show_default=True,
-        help="Mirror, move and corrupt faces at random, by the corruptions of `evaluate "
-        "robustness`.",
-    ),
+    augment_option,
     click.option(
         "--min-photos",
         type=click.IntRange(min=2),
@@ -118,13 +113,9 @@ def embedder(
         )
     card = trained.card
     if as_json:
-        fields = {name: value for name, value in vars(card).items() if name != "face_digests"}
-        print_json({"model": str(trained.model), **fields})
+        print_card(trained.model, card)
         return
-    click.echo(
-        f"{shown_path(trained.model)}: trained on {card.num_faces:,} faces of {card.num_people:,} "
-        f"people, {len(card.curve)} epochs, the best {card.figures['best_epoch']}"
-    )
+    show_epochs(trained.model, card)
     if trained.num_lost:
         click.echo(f"left out, because their photo is gone or has changed: {trained.num_lost:,}")
     click.echo(

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from faces.core.storage import put_file
-from facetrove.cli.csv_text import as_csv
 from facetrove.cli.options import gathered, json_option
 from facetrove.cli.report_files import require_new_file
-from facetrove.cli.terminal import index_progress, print_json, shown_path, shown_uri
-from facetrove.cli.training_options import training_options
+from facetrove.cli.terminal import index_progress, shown_path
+from facetrove.cli.training_options import doubtful_option, training_options
+from facetrove.cli.training_text import print_card, write_doubtful
 from facetrove.training.head_options import METHODS, HeadOptions
 from facetrove.training.heads import FPIR, TrainedHead, train_head
 from facetrove.training.options import TrainingOptions
@@ -47,12 +46,7 @@ head_options = gathered(
 @click.argument("model", type=click.Path(path_type=Path))
 @head_options
 @training_options
-@click.option(
-    "--doubtful",
-    type=click.Path(path_type=Path),
-    help="Also write a list of the photos whose labels are doubtful to this new file (.csv), most "
-    "doubtful first.",
-)
+@doubtful_option
 @json_option
 def head(
     dataset: Path,
@@ -81,13 +75,9 @@ def head(
             dataset, model, options=options, training=training, on_progress=on_progress
         )
     if doubtful is not None:
-        rows = [vars(one) | {"photo": shown_uri(one.uri)} for one in trained.doubtful]
-        text = as_csv(["photo", "label", "suggested", "margin", "face_id"], rows)
-        with put_file(doubtful) as file:
-            file.write(text.encode("utf-8", "surrogateescape"))
+        write_doubtful(doubtful, trained.doubtful)
     if as_json:
-        card = {name: value for name, value in vars(trained.card).items() if name != "face_digests"}
-        print_json({"model": str(trained.model), **card})
+        print_card(trained.model, trained.card)
         return
     _show(trained, doubtful)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from facetrove.cli.evaluation_options import face_option, people_option
@@ -48,4 +50,18 @@ training_options = gathered(
         metavar="TEXT",
         help="Licence of the network, for its card and for `facetrove models`.",
     ),
+)
+
+augment_option = click.option(
+    "--augment/--no-augment",
+    default=True,
+    show_default=True,
+    help="Mirror, move and corrupt faces at random, by the corruptions of `evaluate robustness`.",
+)
+
+doubtful_option = click.option(
+    "--doubtful",
+    type=click.Path(path_type=Path),
+    help="Also write a list of the photos whose labels are doubtful to this new file (.csv), most "
+    "doubtful first.",
 )

@@ -158,7 +158,7 @@ def _trained(
         faces,
         training,
         figures,
-        learnt=np.concatenate([parts.learn, parts.stop]),
+        learnt=parts.known,
         held_out=parts.held_out,
         options=asked | {"epochs": len(history.curve)},
         best_epoch=history.best,

@@ -149,7 +149,7 @@ def _trained(
         path,
         faces,
         training,
-        learnt=np.concatenate([parts.learn, parts.stop]),
+        learnt=parts.known,
         held_out=parts.held_out,
         options=asked | {"epochs": len(history.curve)},
         figures=_figures(rank_one, false_negative) | {"best_epoch": history.best},

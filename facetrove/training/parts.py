@@ -50,6 +50,11 @@ class Parts:
     stop: NDArray[np.int64]
     held_out: NDArray[np.int64]
 
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """Positions of the faces that are not held out."""
+        return np.concatenate([self.learn, self.stop])
+
     @classmethod
     def of(cls, faces: LabelledDataset, held_out: float, seed: int) -> Parts:
         """Draw the parts by person."""

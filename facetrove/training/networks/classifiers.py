@@ -14,12 +14,10 @@ from facetrove.training.classifier_options import EPOCHS, ClassifierOptions
 from facetrove.training.faces import Take, TrainingFaces
 from facetrove.training.imbalance import class_weights, drawn_positions, log_shares
 from facetrove.training.networks.architectures import classifier
+from facetrove.training.networks.asking import outputs
 from facetrove.training.networks.keras_library import keras
 from facetrove.training.networks.loop import Checkpoint, History, Schedule, train
 from facetrove.training.networks.losses import classifier_loss
-
-ASKED_AT_ONCE = 256
-"""Number of crops that a network is asked about at once: 40 MB of them."""
 
 PATIENCE = {"article": 4, "small": 10}
 """Epochs without gain after which training ends; the article's network learns by heart soon."""
@@ -140,11 +138,7 @@ def probabilities(
     Returns:
         (n, c) float32 probability of each class.
     """
-    parts = [np.zeros((0, int(model.output.shape[-1])), np.float32)]
-    for start in range(0, len(positions), ASKED_AT_ONCE):
-        crops = take(positions[start : start + ASKED_AT_ONCE]).astype(np.float32)
-        parts.append(np.asarray(model.predict_on_batch(crops)))
-    logits = np.concatenate(parts)
+    logits = outputs(model, take, positions)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 

@@ -13,12 +13,10 @@ from facetrove.training.embedder_options import EPOCHS, EmbedderOptions
 from facetrove.training.faces import Take, TrainingFaces
 from facetrove.training.identification import NUM_SPLITS, identify_people
 from facetrove.training.networks.architectures import BODIES, CROP_SHAPE
+from facetrove.training.networks.asking import outputs
 from facetrove.training.networks.keras_library import keras
 from facetrove.training.networks.loop import Batch, Checkpoint, History, Schedule, train
 from facetrove.training.networks.margins import MarginLogits
-
-ASKED_AT_ONCE = 256
-"""Number of crops that a network is asked about at once: 40 MB of them."""
 
 STOP_FPIR = 0.1
 """FPIR of the FNIR that is measured while a network is trained: the people that stop it are few."""
@@ -131,10 +129,6 @@ def embeddings(
     Returns:
         (n, d) float32 embeddings of length 1; one that the network made zero stays so.
     """
-    parts = [np.zeros((0, int(network.output.shape[-1])), np.float32)]
-    for start in range(0, len(positions), ASKED_AT_ONCE):
-        crops = take(positions[start : start + ASKED_AT_ONCE]).astype(np.float32)
-        parts.append(np.asarray(network.predict_on_batch(crops)))
-    vectors = np.concatenate(parts)
+    vectors = outputs(network, take, positions)
     lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12))
