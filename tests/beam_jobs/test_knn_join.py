@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -319,25 +319,27 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 @pytest.mark.lasting
 def test_killed_joins_are_completed_by_the_same_command(large: Collection, tmp_path: Path) -> None:
     out, undisturbed = tmp_path / "out.parquet", tmp_path / "undisturbed.parquet"
+    work = tmp_path / "out.parquet.work"
     assert len(large.faces()) > join_plan.MIN_PIECE_FACES
     words = ("join", large.path, index_of(large))
     finished = run_facetrove(*words, undisturbed, "-k", "5", "--json")
     assert finished.returncode == 0, finished.stderr
-    moments, num_kills = random.Random(5), 0
-    for _ in range(5):
+    results_before_kill = [0, 0, 1, 2, 3]
+    codes = []
+    for num_results in results_before_kill:
         with subprocess.Popen(
             facetrove_command(*words, out, "-k", "5"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
-            try:
-                process.wait(moments.uniform(1, 12))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                num_kills += 1
-        if out.exists():
-            break
-    assert num_kills
+            while process.poll() is None and not (
+                (work / "plan.json").exists() and len(list(work.glob("*.arrow"))) >= num_results
+            ):
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        codes.append(process.returncode)
+    assert codes[:2] == [-signal.SIGKILL] * 2, "killed before a worker has started"
+    assert set(codes) <= {-signal.SIGKILL, 0}
     finished = run_facetrove(*words, out, "-k", "5")
     assert finished.returncode == 0, finished.stderr
     assert "60,000 neighbours of 12,000 faces" in finished.stdout
