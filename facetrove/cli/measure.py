@@ -10,6 +10,7 @@ import click
 import facetrove as ft
 from faces.core.words import counted
 from facetrove.cli.options import json_option, workers_option
+from facetrove.cli.prepared_workers import prepared_workers
 from facetrove.cli.terminal import index_progress, print_json, shown_path
 from facetrove.cli.text import printable
 
@@ -40,7 +41,7 @@ def measure(dataset: Path, classifier: Path, workers: int | None, as_json: bool)
       facetrove index faces.dataset faces.index
       facetrove search faces.index me.jpg --where "expression = 'happiness'"
     """
-    with index_progress() as on_progress:
+    with prepared_workers(), index_progress() as on_progress:
         done = ft.measure_faces(dataset, classifier, workers=workers, on_progress=on_progress)
     if as_json:
         print_json({"dataset": str(dataset), **asdict(done)})
