@@ -29,13 +29,18 @@ from benchmarks.measure import print_header
 from faces.models.registry import load_pipeline
 from facetrove.evaluation.labels import FaceChoice, labelled_faces
 from facetrove.evaluation.people import agreement_of
-from indexer.grouping import Constraints, Variances, group_faces
+from indexer.face_groups import IndexFaces
+from indexer.group_decisions import DecidedFaces, Decisions
+from indexer.group_rules import Constraints
+from indexer.grouping import Variances, group_faces
 from indexer.inverted_lists import InvertedLists
-from indexer.knn import similar_pairs
-from indexer.model_variances import MIN_GAIN, MIN_SIMILARITY, variances_of
+from indexer.model_variances import MIN_SIMILARITY, FaceQualities, min_gain, variances_of
 from indexer.options import Recipe
 from indexer.recipes import add, train
 from indexer.snapshot import Snapshot
+
+PRECISION = 0.99
+"""The precision that facetrove promises by default."""
 
 K = 50
 """Neighbours of each face in the graph."""
@@ -63,6 +68,7 @@ class Graph:
         similarities: (m,) of the pairs.
         people: (n,) number of each face's person; -1: not known.
         variances: how embeddings vary.
+        min_gain: smallest gain for which facetrove merges groups.
         photos: (n,) number of each face's photo; None: each has its own.
     """
 
@@ -71,6 +77,7 @@ class Graph:
     similarities: NDArray[np.float32]
     people: NDArray[np.int64]
     variances: Variances
+    min_gain: float
     photos: NDArray[np.int64] | None = None
 
 
@@ -96,29 +103,38 @@ def generated(count: int, faces_per_person: float, seed: int) -> Graph:
         f"with training: {time.perf_counter() - began:.0f} s, {time.process_time() - cpu:.0f} s CPU"
     )
     contract = load_pipeline(threads=1).contract
-    variances = variances_of(contract, np.full(count, np.nan), vectors)
+    variances = variances_of(contract, usual_faces(count), vectors.mean(axis=0))
     people = np.concatenate([people for _, people in batches])
-    return Graph(vectors, np.concatenate(pairs), np.concatenate(similarities), people, variances)
+    least = min_gain(contract, PRECISION)
+    return Graph(
+        vectors, np.concatenate(pairs), np.concatenate(similarities), people, variances, least
+    )
+
+
+def usual_faces(count: int) -> FaceQualities:
+    """Return what is known of how good generated faces are: nothing."""
+    nothing = np.full(count, np.nan)
+    return FaceQualities(nothing, nothing, nothing)
 
 
 def labelled(index: Path, people: str | None, face: FaceChoice) -> Graph:
     """Return the faces of an index with their graph and labels."""
     version = Snapshot.open(index, "cpu")
     known = labelled_faces(index, version, people=people, face=face)
-    live = np.flatnonzero(version.live())
-    vectors = version.embeddings(live)
-    norms = known.table["embedding_norm"].to_numpy()[live]
-    pairs, similarities = similar_pairs(version, MIN_SIMILARITY)
+    faces = IndexFaces.of(version, PRECISION)
+    every = np.arange(len(faces.live))
+    similar = faces.similar()
     of_face = np.full(len(known.table), -1)
     of_face[known.index_rows] = known.people
-    photos = known.table["photo_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    constraints = DecidedFaces(Decisions(), faces.face_ids, faces.photo_ids).constraints
     return Graph(
-        vectors,
-        np.searchsorted(live, pairs),
-        similarities,
-        of_face[live],
-        variances_of(version.manifest.contract, norms, vectors),
-        photos[live].astype(np.int64),
+        version.embeddings(faces.live),
+        similar.pairs,
+        similar.similarities,
+        of_face[faces.live],
+        faces.variances(every),
+        faces.min_gain,
+        constraints.photos,
     )
 
 
@@ -126,7 +142,11 @@ def ours(graph: Graph) -> Groups:
     """Group by default settings."""
     constraints = Constraints(photos=graph.photos)
     return group_faces(
-        graph.vectors, graph.pairs, graph.variances, min_gain=MIN_GAIN, constraints=constraints
+        graph.vectors,
+        graph.pairs,
+        graph.variances,
+        min_gain=graph.min_gain,
+        constraints=constraints,
     )
 
 

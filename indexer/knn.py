@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -22,10 +23,10 @@ NOT_IN_INDEX = -2
 """Position of a probe that is no face of the index. Padding of results is -1."""
 
 PROBES_AT_ONCE = 1 << 15
-"""Faces whose nearest are looked for at a time in `similar_pairs`, which bounds memory."""
+"""Faces whose nearest are looked for at a time in `similar_faces`, which bounds memory."""
 
 PAIRS_RECALL = 0.99
-"""Share of the exact nearest faces, from the smallest similarity on, that `similar_pairs` finds."""
+"""Share of the exact nearest faces, from the smallest similarity on, that `similar_faces` finds."""
 
 
 class NearestFaces:
@@ -151,35 +152,60 @@ class NearestFaces:
         return self._lists[segment_id]
 
 
-def similar_pairs(
-    snapshot: Snapshot, min_similarity: float, *, k: int = 50
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+@dataclass(frozen=True)
+class SimilarFaces:
+    """Pairs of similar faces of an index, each once.
+
+    Attributes:
+        pairs: (m, 2) rows of two faces, counted through the faces that are not deleted; the smaller
+            row comes first.
+        similarities: (m,) similarity of the two.
+    """
+
+    pairs: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+    def among(self, rows: NDArray[np.int64]) -> SimilarFaces:
+        """Return the same pairs by the places of their faces in `rows`, ascending, all of them."""
+        return SimilarFaces(np.searchsorted(rows, self.pairs), self.similarities)
+
+
+def similar_faces(
+    snapshot: Snapshot,
+    min_similarity: float,
+    *,
+    k: int = 50,
+    rows: NDArray[np.int64] | None = None,
+) -> SimilarFaces:
     """Find the pairs of similar faces of an index: for each face its k nearest.
 
     Args:
         snapshot: the version of the index.
         min_similarity: smallest similarity of a pair, [-1, 1].
         k: number of nearest faces that are looked at of each face.
-
-    Returns:
-        (m, 2) positions of the two faces of each pair, and (m,) their similarities. A pair is there
-        twice if each face is among the other's nearest.
+        rows: (n,) the faces whose nearest are looked for, counted through the faces that are not
+            deleted; None: all.
     """
     nearest = NearestFaces(snapshot, {})
-    nearest = NearestFaces(
-        snapshot, nearest.effort(k, target_recall=PAIRS_RECALL, threshold=min_similarity)
-    )
     live = nearest.live_positions
-    pairs, found = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    for start in range(0, len(live), PROBES_AT_ONCE):
-        own = live[start : start + PROBES_AT_ONCE]
+    rows = np.arange(len(live)) if rows is None else rows
+    if len(rows):
+        effort = nearest.effort(k, target_recall=PAIRS_RECALL, threshold=min_similarity)
+        nearest = NearestFaces(snapshot, effort)
+    keys, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for start in range(0, len(rows), PROBES_AT_ONCE):
+        asking = rows[start : start + PROBES_AT_ONCE]
+        own = live[asking]
         similarities, positions = nearest.nearest(
             snapshot.embeddings(own), k, own=own, min_similarity=min_similarity
         )
         in_own, column = np.nonzero(positions >= 0)
-        pairs.append(np.stack([own[in_own], positions[in_own, column]], axis=1))
+        one, other = asking[in_own], np.searchsorted(live, positions[in_own, column])
+        keys.append(np.minimum(one, other) * len(live) + np.maximum(one, other))
         found.append(similarities[in_own, column])
-    return np.concatenate(pairs), np.concatenate(found)
+    each, first = np.unique(np.concatenate(keys), return_index=True)
+    pairs = np.stack(np.divmod(each, max(1, len(live))), axis=1)
+    return SimilarFaces(pairs, np.concatenate(found)[first])
 
 
 def has_lists(segment: Segment) -> bool:
