@@ -19,7 +19,7 @@ from indexer.group_numbers import NO_NUMBER, numbered
 from indexer.group_rules import Constraints, GroupRules
 from indexer.grouping import Variances, merge_groups
 from indexer.knn import SimilarFaces, similar_faces
-from indexer.model_variances import MIN_SIMILARITY, FaceQualities, min_gain, variances_of
+from indexer.model_variances import FaceQualities, min_gain, min_similarity, variances_of
 from indexer.recipes import sample_rows
 from indexer.snapshot import Snapshot
 
@@ -163,7 +163,8 @@ class IndexFaces:
             WrongUsageError: as for `group_index`.
         """
         snapshot = index if isinstance(index, Snapshot) else Snapshot.open(index, "cpu")
-        smallest = min_gain(snapshot.manifest.contract, precision)
+        contract, num_faces = snapshot.manifest.contract, snapshot.manifest.num_faces
+        smallest = min_gain(contract, precision, num_faces=num_faces, rates=snapshot.rates)
         live = np.flatnonzero(snapshot.live())
         sample = snapshot.embeddings(live[sample_rows(len(live), MEAN_FACES)])
         mean = sample.mean(axis=0) if len(sample) else np.zeros(sample.shape[1], np.float32)
@@ -176,7 +177,8 @@ class IndexFaces:
         Args:
             rows: (m,) the faces whose nearest are looked for; None: all.
         """
-        return similar_faces(self.snapshot, MIN_SIMILARITY, k=NEIGHBOURS, rows=rows)
+        smallest = min_similarity(self.snapshot.manifest.contract, len(self.live))
+        return similar_faces(self.snapshot, smallest, k=NEIGHBOURS, rows=rows)
 
     def variances(self, rows: NDArray[np.int64]) -> Variances:
         """Return how the embeddings of (m,) rows vary."""

@@ -31,7 +31,7 @@ MAX_ABOVE = 1 << 23
 bounds memory: 16 bytes each, some 400 MB with what sorting takes."""
 
 RANKED_AT_ONCE = 1 << 22
-"""Pairs of a probe and a list that are ranked at a time, which bounds memory: 50 MB."""
+"""Pairs of a probe and a list that are ranked at a time, which bounds memory: 20 MB."""
 
 
 class Neighbours(NamedTuple):
@@ -211,17 +211,17 @@ class InvertedLists:
 
         Args:
             probes: (p, d) embeddings.
-            which: (m,) numbers of probes, ascending or not.
+            which: (m,) numbers of probes.
             lists: (m,) numbers of lists.
         """
+        centroids = self._quantizer.reconstruct_n(0, self.nlist)
         ranks = np.empty(len(which), np.int64)
         at_once = max(1, RANKED_AT_ONCE // self.nlist)
-        for start in range(0, len(probes), at_once):
-            _, order = self._quantizer.search(probes[start : start + at_once], self.nlist)
-            rank_of = np.empty_like(order)
-            np.put_along_axis(rank_of, order, np.arange(self.nlist)[None, :], axis=1)
-            here = np.flatnonzero((which >= start) & (which < start + at_once))
-            ranks[here] = rank_of[which[here] - start, lists[here]]
+        for start in range(0, len(which), at_once):
+            some = slice(start, start + at_once)
+            products = probes[which[some]] @ centroids.T
+            own = np.take_along_axis(products, lists[some, None].astype(np.int64), axis=1)
+            ranks[some] = np.count_nonzero(products > own, axis=1)
         return ranks
 
 

@@ -251,9 +251,11 @@ def similar_faces(
         one, other = asking[near.probes], np.searchsorted(live, near.rows)
         keys.append(np.minimum(one, other) * len(live) + np.maximum(one, other))
         found.append(near.similarities)
-    each, first = np.unique(np.concatenate(keys), return_index=True)
-    pairs = np.stack(np.divmod(each, max(1, len(live))), axis=1)
-    return SimilarFaces(pairs, np.concatenate(found)[first])
+    every, similarities = np.concatenate(keys), np.concatenate(found)
+    order = np.argsort(every)
+    order = order[np.diff(every[order], prepend=-1) > 0]
+    pairs = np.stack(np.divmod(every[order], max(1, len(live))), axis=1)
+    return SimilarFaces(pairs, similarities[order])
 
 
 def has_lists(segment: Segment) -> bool:

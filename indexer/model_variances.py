@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from indexer.grouping import Variances
-from indexer.model_rates import MEASURED_WITH
+from indexer.model_rates import MEASURED_WITH, OPERATING_FPIR, ModelRates
+from indexer.stranger_rates import StrangerRates
 
 DIMENSIONS = 180.0
 """Number of dimensions by which gains are computed, of embeddings with 128 numbers."""
@@ -32,9 +33,22 @@ SCATTER = 1.25
 GAINS = ((0.9, 12.0), (0.99, 20.0), (0.999, 27.0))
 """Points (precision that is promised, smallest gain for which two groups are merged)."""
 
+GAINS_UP_TO = 100_000
+"""Number of faces up to which `GAINS` hold."""
+
+GROWTH = 2.0
+"""Factor of the rise of the gain in larger galleries, where strangers are more similar, and more of
+them are. A generated million needs a gain that is some 8 higher than that of 100,000 for the same
+precision, and its strangers are more similar by 0.038."""
+
 MIN_SIMILARITY = 0.38
-"""Smallest similarity of pairs of faces that are looked at: less similar ones are merged by others
-of their groups, or not at all."""
+"""Smallest similarity of pairs of faces that are looked at in a gallery of up to 75,000 faces: less
+similar ones are merged by others of their groups, or not at all."""
+
+STRANGERS = 6.0
+"""Number of strangers of each face that are looked at in larger galleries, by the model's figure: a
+million faces have as many from 0.423 on. Of a generated million, 0.99 of the pairs of one person
+from there on are then found where 28 of 4,096 inverted lists are compared."""
 
 NORMS = (6.0, 14.0)
 """Range of norms in which the scatter was measured; others are taken for the nearer end."""
@@ -120,25 +134,65 @@ def variances_of(
     )
 
 
-def min_gain(contract: ModelContract, precision: float) -> float:
+def min_similarity(contract: ModelContract, num_faces: int) -> float:
+    """Return the smallest similarity of pairs of faces that are looked at, [-1, 1].
+
+    Args:
+        contract: the models of the embeddings.
+        num_faces: number of faces in the gallery.
+
+    Raises:
+        WrongUsageError: no figures have been measured for these models.
+    """
+    _figures_of(contract)
+    rates = ModelRates.of(contract)
+    if rates is None or num_faces <= STRANGERS:
+        return MIN_SIMILARITY
+    return max(MIN_SIMILARITY, rates.similarity_of(STRANGERS / num_faces))
+
+
+def min_gain(
+    contract: ModelContract,
+    precision: float,
+    *,
+    num_faces: int,
+    rates: StrangerRates | None = None,
+) -> float:
     """Return the smallest gain for which groups are merged, for a precision that is promised.
+
+    It is that of `GAINS`. In larger galleries strangers are more similar (`GROWTH`), and in some
+    collections they are so at any size, as a calibration tells: then it is higher by as much as the
+    gain of two usual faces rises with their similarity.
 
     Args:
         contract: the models of the embeddings.
         precision: share of the pairs of faces in one group that are of one person.
+        num_faces: number of faces in the gallery.
+        rates: how similar strangers are in the index; None: as the models have it.
 
     Raises:
         WrongUsageError: the precision cannot be promised, or no figures have been measured for
             these models.
     """
-    _figures_of(contract)
+    figures = _figures_of(contract)
     precisions, gains = np.array(GAINS).T
     if not precisions[0] <= precision <= precisions[-1]:
         raise WrongUsageError(
             f"a precision of {precision:g} cannot be promised; give {precisions[0]:g} to "
             f"{precisions[-1]:g}"
         )
-    return float(np.interp(-np.log(1 - precision), -np.log(1 - precisions), gains))
+    gain = float(np.interp(-np.log(1 - precision), -np.log(1 - precisions), gains))
+    model = ModelRates.of(contract)
+    if model is None:
+        return gain
+    most = model.threshold(OPERATING_FPIR, max(num_faces, GAINS_UP_TO))
+    more = GROWTH * (most - model.threshold(OPERATING_FPIR, GAINS_UP_TO))
+    if rates is not None and rates.basis == "index":
+        fpir = max(OPERATING_FPIR, rates.min_fpir or 0.0)
+        more += rates.threshold(fpir) - model.threshold(fpir, num_faces)
+    weight = figures.usual_norm**2 / (SCATTER * figures.within)
+    slope = figures.between * weight**2 / (1 + 2 * figures.between * weight)
+    return gain + slope * more
 
 
 def _figures_of(contract: ModelContract) -> ModelVariances:
