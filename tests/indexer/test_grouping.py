@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faces.core.errors import WrongUsageError
-from indexer.grouping import Constraints, Pairs, Variances, group_faces
+from indexer.group_rules import Constraints, Pairs
+from indexer.grouping import Variances, group_faces
 
 DIMENSION = 64
 BETWEEN, WITHIN = 0.6 / DIMENSION, 0.4 / DIMENSION
