@@ -339,6 +339,7 @@ def test_names_of_files_of_the_book_say_what_they_hold() -> None:
         assert BookFile.of(name) is None
 
 
+@pytest.mark.slow
 def test_two_processes_decide_at_once_and_nothing_is_lost(collection: Collection) -> None:
     workers = [processes.Process(target=_decide, args=(collection.path, n)) for n in range(2)]
     for worker in workers:
@@ -347,17 +348,17 @@ def test_two_processes_decide_at_once_and_nothing_is_lost(collection: Collection
         worker.join(60)
         assert worker.exitcode == 0
     view = PeopleBook(collection.path, "ann").view()
-    assert len(view.seen.decisions) == 40
+    assert len(view.seen.decisions) == 32
     made = [d.people[1] for d in view.seen.decisions if d.verb == "split"]
-    assert sorted(made) == list(range(5, 25))  # no number twice
+    assert sorted(made) == list(range(5, 21))  # no number twice
     # Two authors gave person 4 different names; this is shown.
     assert "name" in {conflict.kind for conflict in view.conflicts()}
 
 
 def _decide(dataset: Path, number: int) -> None:
     book = PeopleBook(dataset, f"author {number}")
-    faces = book.view().faces_of(number + 1) + book.view().faces_of(3)[3 * number :]
-    for face in [*faces, *faces][:10]:
+    faces = book.view().faces_of(number + 1) + book.view().faces_of(3)[3 * number :][:3]
+    for face in faces[:8]:
         whose = book.view().people_of([face])[0]
         assert whose is not None
         verbs.split_person(book, whose, [face])
