@@ -114,14 +114,18 @@ class PeopleView:
                     f"there is no person {number}; `facetrove people list` lists the people"
                 )
             return self.state.root(number)
-        key = _name_key(person)
-        found = [number for number, name in self.names.items() if _name_key(name) == key]
+        found = self.with_name(person)
         if len(found) != 1:
             which = f"{len(found)} people are" if found else "nobody is"
             numbers = f": {', '.join(map(str, found[:20]))}; name one by number" if found else ""
             hint = numbers or "; `facetrove people list` lists the people"
             raise WrongUsageError(f"{which} called {person[:100]!r}{hint}")
         return found[0]
+
+    def with_name(self, name: str) -> list[int]:
+        """Return the numbers of the people who have a name, in any case, ascending."""
+        key = _name_key(name)
+        return [number for number, found in self.names.items() if _name_key(found) == key]
 
     def people_of(self, face_ids: Sequence[str]) -> list[int | None]:
         """Return the number of the person of each face; None where nobody knows."""

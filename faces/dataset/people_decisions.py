@@ -77,6 +77,9 @@ FaceId = Annotated[str, Meta(min_length=1, max_length=MAX_FACE_ID)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 DecisionId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{12}\Z")]
 
+DECISION_ID = re.compile(r"[0-9a-f]{12}")
+"""Ids of decisions; those of deletions are shorter."""
+
 _TIME_FORMAT = "%Y%m%dT%H%M%S%f"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 
