@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from faces.dataset.missing import drop_photos as drop_photos
     from faces.dataset.missing import find_missing as find_missing
     from faces.dataset.names import NameLeft as NameLeft
+    from faces.dataset.people_decisions import Decision as Decision
     from faces.dataset.relocation import Relocation as Relocation
     from faces.dataset.store import Dataset as Dataset
     from faces.dataset.store import FaceTables as FaceTables
@@ -109,6 +110,9 @@ if TYPE_CHECKING:
     from facetrove.held import find_held as find_held
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
+    from facetrove.people.grouping import PeopleGrouping as PeopleGrouping
+    from facetrove.people.people import People as People
+    from facetrove.people.tables import PeopleTable as PeopleTable
     from facetrove.relocation import plan_relocation as plan_relocation
     from facetrove.relocation import relocate as relocate
     from facetrove.training.card import TrainingCard as TrainingCard
@@ -156,6 +160,7 @@ if TYPE_CHECKING:
 
     open_dataset = Dataset.open
     open_index = FaceSearcher.open
+    open_people = People.open
 
 __version__ = "0.1.0"
 
@@ -176,6 +181,7 @@ __all__ = [
     "Dataset",
     "DatasetCounts",
     "DatasetUpgrade",
+    "Decision",
     "Deletion",
     "DeletionPlan",
     "DeletionRequest",
@@ -210,7 +216,10 @@ __all__ = [
     "ModelUnavailableError",
     "NameLeft",
     "Pairs",
+    "People",
     "PeopleEvaluation",
+    "PeopleGrouping",
+    "PeopleTable",
     "Photo",
     "PhotoLimits",
     "PhotosFound",
@@ -258,6 +267,7 @@ __all__ = [
     "measure_faces",
     "open_dataset",
     "open_index",
+    "open_people",
     "plan_deletion",
     "plan_embedding",
     "plan_reembedding",
@@ -294,6 +304,7 @@ _DEFINITIONS = {
     "Dataset": "faces.dataset.store:Dataset",
     "DatasetCounts": "faces.dataset.counts:DatasetCounts",
     "DatasetUpgrade": "faces.dataset.upgrade:DatasetUpgrade",
+    "Decision": "faces.dataset.people_decisions:Decision",
     "Deletion": "faces.dataset.deletion_records:Deletion",
     "DeletionPlan": "indexer.delete:DeletionPlan",
     "DeletionRequest": "faces.dataset.deletion_records:DeletionRequest",
@@ -328,7 +339,10 @@ _DEFINITIONS = {
     "ModelUnavailableError": "faces.core.errors:ModelUnavailableError",
     "NameLeft": "faces.dataset.names:NameLeft",
     "Pairs": "facetrove.evaluation.pair_lists:Pairs",
+    "People": "facetrove.people.people:People",
     "PeopleEvaluation": "facetrove.evaluation.people:PeopleEvaluation",
+    "PeopleGrouping": "facetrove.people.grouping:PeopleGrouping",
+    "PeopleTable": "facetrove.people.tables:PeopleTable",
     "Photo": "faces.photos.decoding:Photo",
     "PhotoLimits": "faces.core.settings:PhotoLimits",
     "PhotosFound": "beam_jobs.summary:PhotosFound",
@@ -375,6 +389,7 @@ _DEFINITIONS = {
     "measure_faces": "beam_jobs.measure:measure_faces",
     "open_dataset": "faces.dataset.store:Dataset.open",
     "open_index": "search.searcher:FaceSearcher.open",
+    "open_people": "facetrove.people.people:People.open",
     "plan_deletion": "indexer.delete:plan_deletion",
     "plan_embedding": "beam_jobs.embed_photos:plan_embedding",
     "plan_reembedding": "beam_jobs.reembed:plan_reembedding",

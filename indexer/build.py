@@ -31,6 +31,7 @@ from indexer.changes import (
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import Manifest
 from indexer.options import GivenOptions, IndexOptions
+from indexer.origin import origin_of
 from indexer.recipes import EXACT_UP_TO_FACES, choose_recipe, use_gpu
 from indexer.segment import Segment
 from indexer.segment_builder import (
@@ -128,7 +129,7 @@ def _first_build(
             segments=(entry,),
             dataset_deletions=deletions.state,
             dataset_purged=source.purged,
-            dataset=str(source.path.absolute()),
+            **origin_of(source, builder.writer.path),
             calibration=_calibration_kept(builder, source),
         )
     )
@@ -205,7 +206,7 @@ def _update(
             segments=tuple(entries),
             deletions=builder.writer.write_deletions(kept),
             dataset_deletions=deletions.state,
-            dataset=str(source.path.absolute()),
+            **origin_of(source, builder.writer.path),
         )
     )
 

@@ -18,11 +18,19 @@ from faces.dataset.deleted_pictures import add_deleted_pictures, num_recognisabl
 from faces.dataset.deletion_records import DeletionRequest
 from faces.dataset.deletion_steps import Withheld, withhold
 from faces.dataset.deletions import face_digest, read_deletions
+from faces.dataset.people_book import PeopleBook
 from faces.dataset.store import Dataset
 from indexer.changes import rows_in
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import NEVER_COMPARED, Manifest, read_current
-from indexer.selection import Selection, faces_in_dataset, faces_in_indexes
+from indexer.people_columns import PeopleColumns, mentions_people
+from indexer.selection import (
+    NAMED_PHOTOS_SCHEMA,
+    Selection,
+    faces_in_dataset,
+    faces_in_indexes,
+    photos_named,
+)
 from indexer.siblings import unnamed_indexes
 
 
@@ -70,6 +78,11 @@ class DeletionPlan:
         contradictory: the labels of these faces' photos that differ from place to place, rows of
             `faces.dataset.contradictions.CONTRADICTIONS_SCHEMA`; without rows if no filter was
             given.
+        photo_person: photos that the filter selects by who is in them, of whose faces it selects
+            none, because nobody knows which face is meant; rows of
+            `indexer.selection.NAMED_PHOTOS_SCHEMA`: uri, photo_id and num_faces, of the faces
+            without a named person, which `include_photo_person` selects.
+        people: whether the dataset has a people book, so that `person` is who a face is.
     """
 
     dataset: Dataset
@@ -81,6 +94,8 @@ class DeletionPlan:
     request: DeletionRequest
     unnamed_indexes: tuple[Path, ...]
     contradictory: pa.Table
+    photo_person: pa.Table
+    people: bool
 
     @property
     def face_ids(self) -> pa.Array:
@@ -140,6 +155,7 @@ def plan_deletion(
     faces: str | Sequence[str] = (),
     photos: str | Path | Sequence[str | Path] = (),
     where: str | None = None,
+    include_photo_person: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> DeletionPlan:
     """Find the faces that a deletion would remove from a dataset and its indexes; delete nothing.
@@ -152,7 +168,9 @@ def plan_deletion(
             faces until its next update.
         faces: face ids.
         photos: paths, uris or photo ids of photos whose faces are all selected.
-        where: a condition as in SQL's WHERE, over the columns of faces and the photos' metadata.
+        where: a condition as in SQL's WHERE, over the columns of faces and the photos' metadata. In
+            a dataset with a people book, `person` is who the face is.
+        include_photo_person: select also the faces of `DeletionPlan.photo_person`.
         on_progress: called with each step and how far it is.
 
     Returns:
@@ -165,9 +183,17 @@ def plan_deletion(
     """
     selection = Selection.of(faces, photos, where)
     source, opened = open_all(dataset, indexes)
-    in_indexes = faces_in_indexes(opened, selection, source, on_progress)
+    people = people_of_dataset(source)
+    in_indexes = faces_in_indexes(opened, selection, source, people, on_progress)
     on_progress(Progress("looking through the dataset"))
-    places = faces_in_dataset(source, selection)
+    places = faces_in_dataset(source, selection, people)
+    photo_person = NAMED_PHOTOS_SCHEMA.empty_table()
+    if where is not None and people is not None and mentions_people(where):
+        named = photos_named(source, where, people)
+        photo_person = named.table
+        if include_photo_person:
+            new = pc.invert(pc.is_in(named.faces["face_id"], value_set=places["face_id"]))
+            places = pa.concat_tables([places, named.faces.filter(new)])
     pictures, unhashed = pictures_of(source, places)
     return DeletionPlan(
         dataset=source,
@@ -181,7 +207,19 @@ def plan_deletion(
         contradictory=CONTRADICTIONS_SCHEMA.empty_table()
         if where is None
         else contradictions(source, places["photo_id"].unique()),
+        photo_person=photo_person,
+        people=people is not None,
     )
+
+
+def people_of_dataset(source: Dataset) -> PeopleColumns | None:
+    """Return the people of a dataset's faces; None if it has no people book.
+
+    Raises:
+        CorruptFileError: a file of the book is corrupt.
+    """
+    view = PeopleBook(source.path).view()
+    return None if view.is_empty else PeopleColumns(view)
 
 
 def delete_faces(
@@ -191,6 +229,7 @@ def delete_faces(
     *,
     faces: str | Sequence[str] = (),
     photos: str | Path | Sequence[str | Path] = (),
+    include_photo_person: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> DeletionResult:
     """Delete faces from a dataset and its indexes, so that no search finds them any more.
@@ -202,9 +241,12 @@ def delete_faces(
     Args:
         dataset: path of the dataset.
         indexes: paths of the indexes that were built from the dataset.
-        where: a condition on the faces' columns, as in SQL's WHERE; None: no condition.
+        where: a condition on the faces' columns, as in SQL's WHERE; None: no condition. In a
+            dataset with a people book, `person` is who the face is.
         faces: face ids.
         photos: paths, uris or photo ids of photos, of which all faces are deleted.
+        include_photo_person: delete also faces without a named person in photos whose list matches
+            the condition, and of whose faces none does; see `DeletionPlan.photo_person`.
         on_progress: called with each step and how far it is.
 
     Returns:
@@ -217,7 +259,13 @@ def delete_faces(
         BusyError: another process writes to the dataset or to an index.
     """
     plan = plan_deletion(
-        dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
+        dataset,
+        indexes,
+        faces=faces,
+        photos=photos,
+        where=where,
+        include_photo_person=include_photo_person,
+        on_progress=on_progress,
     )
     return plan.execute(on_progress=on_progress)
 

@@ -157,6 +157,8 @@ class Manifest:
             was last compared with it.
         dataset_purged: `Dataset.purged` of the dataset at that time.
         dataset: absolute path of the dataset at that time; "" in indexes of the first release.
+        dataset_relative: path of the dataset from the index's folder at that time; "" if unknown.
+        dataset_id: `DatasetSettings.dataset_id` of the dataset; "" if it had none.
         calibration: the index's FPIR by similarity; None: it has not been calibrated.
         metric: always `inner_product`.
         format_version: version of the format of the index's files.
@@ -171,6 +173,8 @@ class Manifest:
     dataset_deletions: str = NEVER_COMPARED
     dataset_purged: str = ""
     dataset: str = ""
+    dataset_relative: str = ""
+    dataset_id: str = ""
     calibration: Calibration | None = None
     metric: str = METRIC
     format_version: int = FORMAT_VERSION

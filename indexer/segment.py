@@ -22,6 +22,7 @@ from indexer.filters import FilterTable, rows_matching
 from indexer.gpu import MAX_MATCHES, GpuVectors, on_gpu
 from indexer.layout import REBUILD, segment_folder
 from indexer.manifest import SegmentEntry
+from indexer.people_columns import PeopleColumns, mentions_people
 from indexer.segment_files import CODES_FILE, FACES_FILE, PHOTOS_FILE, VECTORS_FILE
 from indexer.vectors import RowMask, Vectors, open_vectors
 
@@ -178,7 +179,11 @@ def _is_large(digest: FileDigest) -> bool:
 
 
 def masks_of(
-    segments: Sequence[Segment], where: str, metadata: pa.Schema
+    segments: Sequence[Segment],
+    where: str,
+    metadata: pa.Schema,
+    *,
+    people: PeopleColumns | None = None,
 ) -> list[NDArray[np.bool_]]:
     """Return for each segment (n,) bool: which faces match a filter and are not deleted.
 
@@ -186,21 +191,34 @@ def masks_of(
         segments: segments of one index.
         where: a condition, as in `indexer.filters.rows_matching`.
         metadata: columns that the filter may use; null in a segment that does not have them.
+        people: the people of the faces by a people book, which the filter may use too.
 
     Raises:
         WrongUsageError: the filter cannot be applied; see `indexer.filters.rows_matching`.
     """
-    return rows_matching(filter_tables(segments, metadata), where)[: len(segments)]
+    if not mentions_people(where):
+        people = None  # their columns take longer than the filter
+    return rows_matching(filter_tables(segments, metadata, people), where)[: len(segments)]
 
 
-def filter_tables(segments: Sequence[Segment], metadata: pa.Schema) -> list[FilterTable]:
-    """Return what a filter sees of each segment; a table without faces if there is no segment."""
+def filter_tables(
+    segments: Sequence[Segment], metadata: pa.Schema, people: PeopleColumns | None = None
+) -> list[FilterTable]:
+    """Return what a filter sees of each segment; a table without faces if there is no segment.
+
+    Args:
+        segments: segments of one index.
+        metadata: columns that are stored of faces; null in a segment that does not have them.
+        people: the people of the faces by a people book; None: `person` is who is in the photo.
+    """
     columns = faces_schema(metadata)
     tables = [
-        FilterTable(with_columns(s.faces.table, columns).select(columns.names), s.deleted)
+        (with_columns(s.faces.table, columns).select(columns.names), s.deleted, s.entry.segment_id)
         for s in segments
-    ]
-    return tables or [FilterTable(columns.empty_table())]
+    ] or [(columns.empty_table(), None, "")]
+    if people is None:
+        return [FilterTable(faces, deleted) for faces, deleted, _ in tables]
+    return [FilterTable(people.table(faces, name), deleted) for faces, deleted, name in tables]
 
 
 def metadata_of(segments: Sequence[Segment]) -> pa.Schema:

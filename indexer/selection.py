@@ -17,11 +17,13 @@ from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress
 from faces.dataset.deleted_pictures import PLACE_COLUMNS
 from faces.dataset.store import Dataset
+from faces.photos.metadata import PERSON, places_column
 from faces.photos.uris import is_unicode, names_of
 from indexer.faces_file import faces_schema
 from indexer.filters import FilterTable, rows_matching
 from indexer.folder import open_segments
 from indexer.manifest import Manifest
+from indexer.people_columns import PHOTO_PERSON, PeopleColumns
 from indexer.segment import filter_tables, metadata_of
 
 
@@ -109,29 +111,97 @@ def faces_in_indexes(
     opened: Sequence[tuple[Path, Manifest]],
     selection: Selection,
     source: Dataset,
+    people: PeopleColumns | None,
     on_progress: OnProgress,
 ) -> pa.Array:
     """Return the ids of the live faces in indexes that are selected, (n,) string.
 
     Columns that the dataset has and an index does not have yet are null in that index.
+
+    Args:
+        opened: paths and manifests of the indexes.
+        selection: the selection.
+        source: the dataset.
+        people: the people of the faces by the dataset's people book; None: it has none.
+        on_progress: called with each index.
     """
     found = [pa.array([], pa.string())]
     for index_dir, manifest in opened:
         on_progress(Progress(f"looking through {index_dir}"))
         segments = open_segments(index_dir, manifest)
         metadata = pa.unify_schemas([metadata_of(segments), source.face_metadata])
-        tables = filter_tables(segments, metadata)
+        tables = filter_tables(segments, metadata, people)
         for table, mask in zip(tables, selection.masks(tables), strict=True):
             found.append(table.faces["face_id"].filter(pa.array(mask)).combine_chunks())
     return pa.concat_arrays(found).unique()
 
 
-def faces_in_dataset(source: Dataset, selection: Selection) -> pa.Table:
+def faces_in_dataset(
+    source: Dataset, selection: Selection, people: PeopleColumns | None
+) -> pa.Table:
     """Return `PLACE_COLUMNS` of the faces of a dataset that are selected.
 
     A photo's content may be at several places, with other metadata at each: the filter is asked
     about all of them, see `indexer.filters`.
+
+    Args:
+        source: the dataset.
+        selection: the selection.
+        people: the people of the faces by the dataset's people book; None: it has none.
     """
     faces = source.faces(faces_schema(source.face_metadata).names).to_arrow()
-    (mask,) = selection.masks([FilterTable(faces)])
+    (mask,) = selection.masks([FilterTable(faces if people is None else people.table(faces))])
     return faces.filter(pa.array(mask)).select(PLACE_COLUMNS)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedPhotos:
+    """Photos that a filter selects by who is in them, of whose faces it selects none.
+
+    Attributes:
+        table: a row for each photo: uri, photo_id, num_faces (that have no named person).
+        faces: `PLACE_COLUMNS` of the faces of these photos that have no named person.
+    """
+
+    table: pa.Table
+    faces: pa.Table
+
+
+NAMED_PHOTOS_SCHEMA = pa.schema(
+    [("uri", pa.string()), ("photo_id", pa.string()), ("num_faces", pa.int64())]
+)
+
+
+def photos_named(source: Dataset, where: str, people: PeopleColumns) -> NamedPhotos:
+    """Find the photos whose lists a filter on `person` matches, and of whose faces it matches none.
+
+    Args:
+        source: the dataset.
+        where: the filter, in which `person` is who a face is.
+        people: the people of the faces by the dataset's people book.
+    """
+    faces = source.faces(faces_schema(source.face_metadata).names).to_arrow()
+    named = people.table(faces)
+    (by_photo,), (by_face,) = (
+        Selection((), (), where).masks([FilterTable(table)]) for table in (_by_photo(named), named)
+    )
+    assigned = faces["photo_id"].filter(pa.array(by_face)).unique()
+    left = pc.and_(pa.array(by_photo), pc.invert(pc.is_in(faces["photo_id"], value_set=assigned)))
+    photos = faces.filter(left).select(["uri", "photo_id"]).group_by(["uri", "photo_id"])
+    unnamed = faces.filter(pc.and_(left, pc.is_null(named[PERSON])))
+    counts = unnamed["photo_id"].value_counts()
+    table = photos.aggregate([]).sort_by("uri")
+    row = pc.index_in(table["photo_id"], value_set=counts.field("values"))
+    numbers = pc.fill_null(counts.field("counts").take(row.combine_chunks()), 0)
+    table = table.append_column("num_faces", numbers).select(NAMED_PHOTOS_SCHEMA.names)
+    return NamedPhotos(table, unnamed.select(PLACE_COLUMNS))
+
+
+def _by_photo(named: pa.Table) -> pa.Table:
+    """Return faces with who is in the photo as their `person`."""
+    position = named.schema.get_field_index(PERSON)
+    named = named.set_column(position, PERSON, named[PHOTO_PERSON])
+    places = places_column(PHOTO_PERSON)
+    if places in named.column_names:
+        named = named.append_column(places_column(PERSON), named[places])
+    return named

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from faces.core.errors import CorruptFileError
 from faces.core.forks import starting_threads
 from faces.core.settings import Device
+from faces.photos.metadata import PERSON
 from faces.photos.uris import is_unicode
 from indexer.changes import rows_in
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
+from indexer.people_columns import PERSON_ID, PHOTO_PERSON, PeopleColumns
 from indexer.segment import Segment, masks_of, metadata_of
 from indexer.stranger_rates import StrangerRates
 from indexer.vectors import RowMask, Vectors
@@ -44,15 +46,25 @@ class Snapshot:
         segments: the version's segments, opened, oldest first.
         metadata: the columns of the photos' metadata, beside the columns that every face has.
         rates: how often searches for strangers find a match, by similarity.
+        people: the people of the faces by the people book; None: there is none, and `person` is who
+            is in the photo.
         masks: function of a filter, or of None for no filter, that returns its `RowMasks`. The
             results for the last `FILTERS_KEPT` filters are kept.
     """
 
-    def __init__(self, line: bytes | None, manifest: Manifest, segments: Sequence[Segment]) -> None:
+    def __init__(
+        self,
+        line: bytes | None,
+        manifest: Manifest,
+        segments: Sequence[Segment],
+        people: PeopleColumns | None = None,
+    ) -> None:
         self.line = line
         self.manifest = manifest
         self.segments = segments
-        self.metadata = metadata_of(segments)
+        self.people = people
+        self._stored = metadata_of(segments)
+        self.metadata = self._stored if people is None else people.metadata(self._stored)
         self.rates = StrangerRates(manifest)
         self._starts = np.cumsum([0, *(len(segment.vectors) for segment in segments)])
         self.masks = lru_cache(FILTERS_KEPT)(self._masks)
@@ -84,10 +96,15 @@ class Snapshot:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
+    def with_people(self, people: PeopleColumns | None) -> Snapshot:
+        """Return this version with the people of its faces by a people book."""
+        return Snapshot(self.line, self.manifest, self.segments, people)
+
     def _masks(self, where: str | None) -> RowMasks:
         if where is None:
             return [None] * len(self.segments)
-        return list(map(RowMask, masks_of(self.segments, where, self.metadata)))
+        masks = masks_of(self.segments, where, self._stored, people=self.people)
+        return list(map(RowMask, masks))
 
     def num_selected(self, mask: RowMasks) -> int:
         """Return the number of faces that masks select."""
@@ -130,7 +147,18 @@ class Snapshot:
     def face(self, position: int, columns: Sequence[str]) -> dict[str, Any]:
         """Return the values of a face's columns; columns that its segment lacks are left out."""
         segment, row = self._segment(position)
-        return segment.faces.row(row, columns)
+        if self.people is None:
+            return segment.faces.row(row, columns)
+        face = segment.faces.row(row, [*columns, "face_id", PERSON])
+        face[PHOTO_PERSON] = face.get(PERSON)
+        for name in (PERSON, PERSON_ID):
+            (face[name],) = self.people.values(name, [face["face_id"]])
+        return {name: face[name] for name in columns if name in face}
+
+    def look_up_people(self, positions: NDArray[np.int64]) -> None:
+        """Read at once who the faces at (m,) positions are, before `face` is asked one by one."""
+        if self.people is not None:
+            self.people.look_up(self.values("face_id", positions))
 
     def embeddings(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the (n, d) float32 embeddings of the faces at (n,) positions."""
@@ -147,6 +175,10 @@ class Snapshot:
 
     def values(self, column: str, positions: NDArray[np.int64]) -> list[Any]:
         """Return a column's values for the faces at (n,) positions; None where it is missing."""
+        if self.people is not None:
+            if column in (PERSON, PERSON_ID):
+                return list(self.people.values(column, self.values("face_id", positions)))
+            column = PERSON if column == PHOTO_PERSON else column
         values: list[Any] = [None] * len(positions)
         numbers = np.searchsorted(self._starts, positions, side="right") - 1
         for number in np.unique(numbers).tolist():

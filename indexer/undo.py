@@ -1,4 +1,4 @@
-"""Take a deletion back, as long as no purge has made it final."""
+"""Take back a deletion, as long as no purge has made it final, or a decision about people."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from faces.dataset.deleted_pictures import drop_released_pictures
 from faces.dataset.deletion_records import Deletion
 from faces.dataset.deletion_steps import take_back
 from faces.dataset.deletions import read_deletions
+from faces.dataset.people_book import PeopleBook
+from faces.dataset.people_decisions import DECISION_ID, Decision
+from faces.dataset.people_verbs import undo_decision
 from faces.dataset.store import Dataset
 from indexer.build import build_index
 from indexer.delete import open_all
@@ -20,21 +23,23 @@ from indexer.siblings import unnamed_indexes
 
 @dataclass(frozen=True)
 class UndoResult:
-    """The result of taking a deletion back.
+    """The result of taking a deletion or a decision about people back.
 
     Attributes:
-        deletion_id: id of the deletion.
+        deletion_id: id of what was taken back.
         num_faces: number of faces that readers of the dataset see again. Faces that another
             deletion withholds too are not among them.
         indexes: paths of the indexes that were brought up to date.
         unnamed_indexes: paths of further indexes of the dataset, found beside it or beside the
             indexes named, which follow when they are next brought up to date.
+        decision: the decision that takes another one back; None: a deletion was taken back.
     """
 
     deletion_id: str
     num_faces: int
     indexes: tuple[str, ...]
     unnamed_indexes: tuple[str, ...]
+    decision: Decision | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary for `json.dump`."""
@@ -61,15 +66,17 @@ def undo(
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> UndoResult:
-    """Take a deletion back, so that its faces are found again.
+    """Take a deletion back, so that its faces are found again, or a decision about people.
 
-    The indexes named are brought up to date with the dataset; an index that is not named follows
-    at its next update. Faces that were kept away from edited copies of their photos come with the
-    next `embed_photos` of these. If this is interrupted, the same call finishes it.
+    A decision is taken back for all indexes at once. Of a deletion, the indexes named are brought
+    up to date with the dataset; an index that is not named follows at its next update. Faces that
+    were kept away from edited copies of their photos come with the next `embed_photos` of these. If
+    this is interrupted, the same call finishes it.
 
     Args:
         dataset: path of the dataset's folder.
-        deletion_id: id of the deletion, from `list_deletions` or `DeletionResult.deletion_id`.
+        deletion_id: id of the deletion, from `list_deletions` or `DeletionResult.deletion_id`; or
+            of a decision, from `People.decisions`.
         indexes: paths of indexes built from the dataset.
         on_progress: called with each step and how far it is.
 
@@ -77,13 +84,16 @@ def undo(
         The number of faces that are seen again.
 
     Raises:
-        WrongUsageError: the dataset or an index does not exist, there is no such deletion, or a
-            purge has made it final.
+        WrongUsageError: the dataset or an index does not exist, there is no such deletion or
+            decision, a purge has made it final, or other decisions rest on it.
         ContractMismatchError: an index holds embeddings of another model than the dataset.
         CorruptFileError: a file of the dataset is corrupt.
         BusyError: another process is deleting from the dataset, or is writing an index.
     """
     source, opened = open_all(dataset, indexes)
+    if DECISION_ID.fullmatch(deletion_id):
+        decision = undo_decision(PeopleBook(source.path), deletion_id)
+        return UndoResult(deletion_id, 0, (), (), decision)
     num_faces = take_back(source.path, deletion_id)
     drop_released_pictures(source.path)
     paths = [path for path, _ in opened]

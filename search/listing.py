@@ -26,8 +26,9 @@ class ListedFace:
         photo_id: sha256 of the photo's content, in hexadecimal.
         score: the detector's confidence in the face, [0, 1].
         also_at: uris of the photo's other copies.
-        person: who the photo shows, from its metadata column `person`; None: not given.
+        person: name of the person whose face it is, or who the photo shows; see `Match.person`.
         metadata: the photo's other metadata, from photo lists, by column.
+        person_id: number of the person by the people book; None: not known, or there is no book.
     """
 
     uri: str
@@ -38,6 +39,7 @@ class ListedFace:
     also_at: tuple[str, ...] = ()
     person: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    person_id: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary for `json.dump`; dates are ISO 8601 strings."""
@@ -65,7 +67,9 @@ def list_faces(
     uris = snapshot.values("uri", found)
     found = found[sorted(range(len(found)), key=uris.__getitem__)]
     numbers = range(len(found)) if one_per is None else first_of_each(snapshot, found, one_per)
-    return [_listed_face(snapshot, int(found[number])) for number in islice(numbers, k)]
+    listed = found[[*islice(numbers, k)]]
+    snapshot.look_up_people(listed)
+    return [_listed_face(snapshot, position) for position in listed.tolist()]
 
 
 def _listed_face(snapshot: Snapshot, position: int) -> ListedFace:

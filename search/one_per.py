@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from faces.dataset.picture_hash import PackedHashes, packed_hashes, same_pictures
 from indexer.faces_file import PICTURE_HASH
+from indexer.people_columns import PERSON_ID
 from indexer.snapshot import Snapshot
 
 OnePer = Literal["photo", "person"]
@@ -37,11 +38,13 @@ def first_of_each(
         positions: (n,) positions of faces, in the order of the answer.
         one_per: `photo` or `person`. A face without a person is always yielded.
     """
-    seen: set[str] = set()
+    seen: set[str | int] = set()
+    by_number = one_per == "person" and snapshot.people is not None
+    column = PERSON_ID if by_number else GROUP_COLUMN[one_per]
     pictures = packed_hashes([])
     for start in range(0, len(positions), BLOCK_FACES):
         some = positions[start : start + BLOCK_FACES]
-        firsts = _unseen(snapshot.values(GROUP_COLUMN[one_per], some), seen)
+        firsts = _unseen(snapshot.values(column, some), seen)
         if one_per == "photo":
             hashes = snapshot.values(PICTURE_HASH.name, some[firsts])
             firsts, new = _new_pictures(firsts, hashes, pictures)
@@ -49,7 +52,7 @@ def first_of_each(
         yield from (start + number for number in firsts)
 
 
-def _unseen(groups: Sequence[str | None], seen: set[str]) -> list[int]:
+def _unseen(groups: Sequence[str | int | None], seen: set[str | int]) -> list[int]:
     """Return the numbers of groups that are not in `seen`, each once, and add them to it."""
     firsts = []
     for number, group in enumerate(groups):

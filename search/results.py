@@ -23,6 +23,10 @@ threshold of a probe of one photo. On Labeled Faces in the Wild at an FPIR of 0.
 photos, 2.1 with 5 (at 0.1: 1.2 and 1.4); see benchmarks/README.md, "Searches for strangers"."""
 
 
+PEOPLE_AT_ONCE = 256
+"""Matches whose people are read from the people book at once."""
+
+
 @dataclass(frozen=True)
 class Match:
     """An enrolled face that is similar to a probe.
@@ -36,8 +40,11 @@ class Match:
         photo_id: sha256 of the photo's content, in hexadecimal.
         score: the detector's confidence in the face, [0, 1].
         also_at: uris of the photo's other copies.
-        person: who the photo shows, from its metadata column `person`; None: not given.
-        metadata: the photo's other metadata, from photo lists, by column.
+        person: name of the person whose face it is, by the people book of the dataset; without such
+            a book, who the photo shows, from its metadata column `person`; None: not known.
+        metadata: the photo's other metadata, from photo lists, by column; with a people book
+            `photo_person`, who the photo shows, is among them.
+        person_id: number of the person by the people book; None: not known, or there is no book.
         fpir: the lowest false-positive identification rate at which the match would still be
             returned: the share of searches for people who are not enrolled that find a match as
             similar, in (0, 1]; None: neither is the index calibrated, nor is there a figure for its
@@ -60,6 +67,7 @@ class Match:
     fpir: float | None = None
     fpir_basis: FpirBasis | None = None
     strangers: str | None = None
+    person_id: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary for `json.dump`; dates are ISO 8601 strings."""
@@ -99,6 +107,7 @@ class CandidateList(Tabular, Sequence[Match]):
         self.similarities = np.minimum(similarities, 1.0)  # rounding can exceed 1
         self._positions = positions
         self._first_rank = first_rank
+        self._people_read: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -156,6 +165,11 @@ class CandidateList(Tabular, Sequence[Match]):
         return None if fpirs is None else [*zip(fpirs.tolist(), rates.in_words(fpirs), strict=True)]
 
     def _match(self, number: int) -> Match:
+        block = number // PEOPLE_AT_ONCE
+        if block not in self._people_read:
+            some = self._positions[block * PEOPLE_AT_ONCE : (block + 1) * PEOPLE_AT_ONCE]
+            self._snapshot.look_up_people(some)
+            self._people_read.add(block)
         names = self._snapshot.metadata.names
         face = self._snapshot.face(int(self._positions[number]), (*FACE_COLUMNS, *names))
         fpir, strangers = (None, None) if self._rates is None else self._rates[number]
@@ -178,6 +192,7 @@ def stored_fields(face: Mapping[str, Any], metadata: Iterable[str]) -> dict[str,
     """
     values = {name: face.get(name) for name in metadata}
     person = values.pop("person", None)
+    person_id = values.pop("person_id", None)
     return {
         "uri": face["uri"],
         "box": Box(*face["box"]),
@@ -186,6 +201,7 @@ def stored_fields(face: Mapping[str, Any], metadata: Iterable[str]) -> dict[str,
         "score": face["score"],
         "also_at": tuple(face["also_at"] or ()),
         "person": None if person is None else str(person),
+        "person_id": person_id,
         "metadata": values,
     }
 

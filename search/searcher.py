@@ -16,6 +16,7 @@ from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
 from faces.core.vectors import has_unit_length, unit_length
+from faces.dataset.store import Dataset
 from faces.models.face import Box
 from faces.models.pipeline import FacePipeline
 from faces.models.ranking import face_of_rank, faces_of, largest_first
@@ -26,6 +27,7 @@ from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.stranger_rates import StrangerRates, threshold_at
 from search.answering import Query, answer
+from search.index_people import IndexPeople, NamesFrom
 from search.listing import ListedFace, list_faces
 from search.one_per import GROUP_COLUMN, OnePer
 from search.results import (
@@ -46,13 +48,19 @@ class FaceSearcher:
     opened, until `refresh`.
     """
 
-    def __init__(self, path: Path, snapshot: Snapshot, device: Device) -> None:
+    def __init__(
+        self, path: Path, snapshot: Snapshot, device: Device, dataset: Path | None = None
+    ) -> None:
         self.path = path
-        self._snapshot = snapshot
+        self._opened = snapshot
         self._device = device
+        self._given_dataset = dataset
+        self._people = IndexPeople(path, dataset)
 
     @classmethod
-    def open(cls, index: str | Path, *, device: Device = "auto") -> FaceSearcher:
+    def open(
+        cls, index: str | Path, *, device: Device = "auto", dataset: str | Path | None = None
+    ) -> FaceSearcher:
         """Open the current version of an index.
 
         The structure and size of every file are checked, and the sha256 of small files and of
@@ -62,35 +70,60 @@ class FaceSearcher:
             index: path of the index's folder.
             device: `cpu`, `cuda`, or `auto` (a GPU if FAISS sees one whose memory the embeddings
                 fit). On a GPU, a search compares with every face.
+            dataset: path of the dataset whose people book says who is who; None: that of the
+                dataset that the index was built from, see `names_from`.
 
         Raises:
-            WrongUsageError: there is no index at that path, or no such device.
+            WrongUsageError: there is no index or dataset at that path, or no such device.
             CorruptFileError: a file is missing, truncated or altered; the message names it.
         """
         path = Path(index)
         use_gpu(device)  # raises before any work if there is no such device
-        return cls(path, Snapshot.open(path, device), device)
+        if dataset is not None:
+            dataset = Dataset.open(dataset).path
+        return cls(path, Snapshot.open(path, device), device, dataset)
 
     def refresh(self) -> bool:
         """Open the current version of the index; return whether it is a newer one.
 
         Raises: the errors of `open`; the searcher then keeps the version that it has.
         """
-        before = self._snapshot
+        before = self._opened
         if current_line(self.path) == before.line:
             return False
-        self._snapshot = Snapshot.open(self.path, self._device, before.segments)
+        self._opened = Snapshot.open(self.path, self._device, before.segments)
         return True
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        """The version that is open, with the people of its faces as the people book has them now.
+
+        The book is read once for each search, so that a name is known to the next one.
+        """
+        return self._people.of(self._opened)
+
+    @property
+    def names_from(self) -> NamesFrom:
+        """Where the names of people come from.
+
+        `book`: the people book of the index's dataset; `lists`: photo lists, as the dataset has no
+        such book; `build`: photo lists as they were when the index was built, as its dataset is not
+        where it was, neither from the index's folder nor at its absolute path.
+
+        Raises:
+            CorruptFileError: a file of the people book is corrupt.
+        """
+        return self._people.names_from(self._opened)
 
     @property
     def manifest(self) -> Manifest:
         """The manifest of the version that is open."""
-        return self._snapshot.manifest
+        return self._opened.manifest
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         """Where the embeddings are searched: `cuda` if all are on a GPU, otherwise `cpu`."""
-        segments = self._snapshot.segments
+        segments = self._opened.segments
         return "cuda" if segments and all(segment.gpu for segment in segments) else "cpu"
 
     @property
@@ -98,9 +131,11 @@ class FaceSearcher:
         """The models and preprocessing that made the index's embeddings."""
         return self.manifest.contract
 
-    def __reduce__(self) -> tuple[Callable[..., FaceSearcher], tuple[str, Device]]:
-        """Pickle the path alone: what is unpickled opens the version that is then current."""
-        return _opened_again, (os.path.abspath(self.path), self._device)
+    def __reduce__(self) -> tuple[Callable[..., FaceSearcher], tuple[str, Device, str | None]]:
+        """Pickle the paths alone: what is unpickled opens the version that is then current."""
+        given = self._given_dataset
+        dataset = None if given is None else os.path.abspath(given)
+        return _opened_again, (os.path.abspath(self.path), self._device, dataset)
 
     def __repr__(self) -> str:
         return f"<index {self.path}: {len(self):,} faces, version {self.manifest.version}>"
@@ -368,9 +403,9 @@ class FaceSearcher:
         return vectors
 
 
-def _opened_again(path: str, device: Device) -> FaceSearcher:
+def _opened_again(path: str, device: Device, dataset: str | None = None) -> FaceSearcher:
     """Open the index of a searcher that was pickled."""
-    return FaceSearcher.open(path, device=device)
+    return FaceSearcher.open(path, device=device, dataset=dataset)
 
 
 def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

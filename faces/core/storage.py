@@ -306,12 +306,13 @@ class Folder:
             self.remove(temporary)
 
     @contextmanager
-    def lease(self, *, what: str, name: str = LOCK_FILE) -> Iterator[None]:
+    def lease(self, *, what: str, name: str = LOCK_FILE, wait_seconds: float = 0) -> Iterator[None]:
         """Hold the right of the one writer; the operating system frees it when the process ends.
 
         Args:
             what: what the lease is for, such as "dataset d", for the error message.
             name: name of the lock file.
+            wait_seconds: seconds to wait for another process that holds the lease.
 
         Raises:
             BusyError: another process holds the lease.
@@ -322,7 +323,7 @@ class Folder:
         with suppress(MissingFileError):
             require_file(self._status(name).st_mode, self.at(name), remedy=self.remedy)
         try:
-            with file_lock(self.at(name), timeout=0, mode=mode):  # which follows no link
+            with file_lock(self.at(name), timeout=wait_seconds, mode=mode):  # which follows no link
                 yield
         except Timeout as error:
             raise BusyError(

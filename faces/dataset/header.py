@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
+from msgspec import Meta
 
 from faces.core.contract import ModelContract
 from faces.core.documents import document_of, json_text
@@ -50,6 +51,8 @@ class DatasetSettings:
             keeps the face_ids of one whose faces are detected in another way.
         measured: digest of the classifier's network by the label that it measured on faces; see
             `measured_fields`.
+        dataset_id: id of the dataset, which its copies share: 32 hexadecimal characters; "" in
+            datasets that were last written before there were ids.
     """
 
     contract: ModelContract
@@ -59,6 +62,7 @@ class DatasetSettings:
     purged: str = ""
     salted_ids: bool = False
     measured: Mapping[str, str] = field(default_factory=dict)
+    dataset_id: str = ""
 
     @property
     def detection(self) -> str:
@@ -82,6 +86,7 @@ class DatasetSettings:
             "purged": self.purged,
             "salted_ids": self.salted_ids,
             **({"measured": dict(self.measured)} if self.measured else {}),
+            **({"dataset_id": self.dataset_id} if self.dataset_id else {}),
         }
 
 
@@ -105,6 +110,7 @@ class Header:
     purged: str = ""
     salted_ids: bool = False
     measured: dict[str, str] = field(default_factory=dict)
+    dataset_id: Annotated[str, Meta(pattern=r"\A([0-9a-f]{32})?\Z")] = ""
 
 
 _FORMAT_1_SETTINGS = {"selection": asdict(FaceSelection()), "metadata": {}, "limits": None}
@@ -149,6 +155,7 @@ def settings_of(header: Header, dataset_dir: Path) -> DatasetSettings:
         header.purged,
         header.salted_ids,
         header.measured,
+        header.dataset_id,
     )
 
 

@@ -9,6 +9,8 @@
     DATASET/deletions.parquet             faces deleted on request; see faces.dataset.deletions
     DATASET/deleted_pictures.parquet      how to recognise edited copies of their photos; see
                                           faces.dataset.deleted_pictures
+    DATASET/people/                       the people book; see faces.dataset.people_decisions and
+                                          faces.dataset.people_groups
     DATASET/work/                         files that only a running job needs
 
 A part is one shard's result. Its photos file is written last and is the commit mark: a part is
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from faces.core.kinds import DATASET_MARKER
 from faces.core.storage import LOCK_FILE, TEMPORARY_SUFFIX, Folder
@@ -30,6 +32,7 @@ DELETED_PICTURES_FILE = "deleted_pictures.parquet"
 PASSED_OVER_FILE = "passed_over.parquet"
 DELETIONS_LOCK = ".deletions.lock"
 RUNS_DIR = "runs"
+PEOPLE_DIR = "people"
 WORK_DIR = "work"
 
 PartKind = Literal["photos", "faces"]
@@ -42,6 +45,16 @@ FOLDERS = (*PART_KINDS, RUNS_DIR)
 
 _PART_SUFFIX = ".parquet"
 _RECORD_SUFFIX = ".json"
+
+_STAMP = r"\d{8}T\d{12}-[0-9a-f]{12}"
+"""A time in UTC to the microsecond and a random id: names that begin with it sort by time."""
+
+_BOOK_FILE = re.compile(rf"(decision|groups)-({_STAMP})(?:\.(\d{{1,6}}))?\.(?:json|parquet)")
+
+BookKind = Literal["decision", "groups"]
+"""The kinds of files of the people book."""
+
+_BOOK_SUFFIX: dict[BookKind, str] = {"decision": ".json", "groups": ".parquet"}
 
 _PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
 
@@ -80,6 +93,42 @@ def record_files(folder: Folder) -> list[str]:
     return [f"{RUNS_DIR}/{name}" for name in names]
 
 
+class BookFile(NamedTuple):
+    """The name of a file of the people book.
+
+    Attributes:
+        key: the time and id of what the file holds, by which such files sort.
+        revision: how often a purge has rewritten the file.
+        kind: what the file holds.
+    """
+
+    key: str
+    revision: int
+    kind: BookKind
+
+    @property
+    def name(self) -> str:
+        """The file's name in the folder of the people book."""
+        revision = f".{self.revision}" if self.revision else ""
+        return f"{self.kind}-{self.key}{revision}{_BOOK_SUFFIX[self.kind]}"
+
+    @classmethod
+    def of(cls, name: str) -> BookFile | None:
+        """Return what a file's name says; None: it is no file of the people book."""
+        match = _BOOK_FILE.fullmatch(name)
+        if match is None:
+            return None
+        kind: BookKind = "decision" if match[1] == "decision" else "groups"
+        found = cls(match[2], int(match[3] or 0), kind)
+        return found if found.name == name else None
+
+
+def book_folder(dataset_dir: Path) -> Folder:
+    """Return the storage of the files of a dataset's people book."""
+    folder = Folder(dataset_dir, remedy="restore it from a backup, or remove it to do without")
+    return folder.folder(PEOPLE_DIR)
+
+
 def is_dataset_file(name: str) -> bool:
     """Return whether a path, relative to the dataset's folder, names a file of the dataset."""
     folder, _, file = name.rpartition("/")
@@ -87,6 +136,8 @@ def is_dataset_file(name: str) -> bool:
         return _PART_NAME.fullmatch(file.removesuffix(_PART_SUFFIX)) is not None
     if folder == RUNS_DIR:
         return file.endswith(_RECORD_SUFFIX)
+    if folder == PEOPLE_DIR:
+        return file == LOCK_FILE or BookFile.of(file) is not None
     return name in {
         HEADER_FILE,
         DELETIONS_FILE,

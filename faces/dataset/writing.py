@@ -79,6 +79,9 @@ class DatasetWriter:
                 settings = _merged_settings(settings, existing)
                 same_limits = existing.limits == settings.limits
                 in_force = settings if same_limits else replace(settings, limits=None)
+            if not settings.dataset_id:
+                new_id = uuid4().hex
+                settings, in_force = (replace(s, dataset_id=new_id) for s in (settings, in_force))
             for name in FOLDERS:
                 folder.make_folder(name)
             yield cls(Dataset(path, settings), _begin_run(path, in_force))

@@ -15,6 +15,7 @@ from faces.core.words import counted
 from facetrove.cli.options import gathered, json_option, require_answer
 from facetrove.cli.terminal import index_progress, print_json, show_first, shown_uri
 from facetrove.cli.text import printable
+from indexer.people_columns import mentions_people
 from search.sheet_files import require_picture_name
 
 CONTRADICTIONS_SHOWN = 20
@@ -112,6 +113,12 @@ likeness_options = gathered(
     help="Delete all faces that match this filter, such as \"person = 'Ann Lee'\"; see "
     "docs/search.md.",
 )
+@click.option(
+    "--include-photo-person",
+    is_flag=True,
+    help="Of photos whose list names the person of --where while it is not known which face that "
+    "is, delete all faces that are nobody else's.",
+)
 @likeness_options
 @click.option(
     "--dry-run", is_flag=True, help="Only print how many faces would be deleted; change nothing."
@@ -124,6 +131,7 @@ def delete(
     faces: tuple[str, ...],
     photos: tuple[str, ...],
     where: str | None,
+    include_photo_person: bool,
     likeness: _Likeness,
     dry_run: bool,
     yes: bool,
@@ -151,12 +159,19 @@ def delete(
         if where is None and not (faces or photos):
             raise FaceTroveError(_no_match(dataset, photos, indexes))
         plan = ft.plan_deletion(
-            dataset, indexes, faces=faces, photos=photos, where=where, on_progress=on_progress
+            dataset,
+            indexes,
+            faces=faces,
+            photos=photos,
+            where=where,
+            include_photo_person=include_photo_person,
+            on_progress=on_progress,
         )
     if likeness.sheet is not None and not as_json:
         click.echo(f"contact sheet: {printable(str(likeness.sheet))}", err=True)
     if not as_json:
         _show_contradictions(plan)
+        _show_photo_person(plan, where, included=include_photo_person)
     if dry_run:
         _show_to_delete(plan, dataset, as_json=as_json)
         return
@@ -200,11 +215,42 @@ def _show_contradictions(plan: ft.DeletionPlan) -> None:
     )
 
 
+def _show_photo_person(plan: ft.DeletionPlan, where: str | None, *, included: bool) -> None:
+    """Print, before anything is deleted, which photos name a person of whom no face is known."""
+    if where is not None and not plan.people and mentions_people(where):
+        click.echo(
+            "the dataset has no people book, so `person` is who is in the photo, and bystanders "
+            "are deleted too; `facetrove people group` says whose face each is",
+            err=True,
+        )
+    rows = plan.photo_person.to_pylist()
+    if not rows:
+        return
+    faces = sum(row["num_faces"] for row in rows)
+    what = "are deleted too" if included else "stay; --include-photo-person deletes them too"
+    click.echo(
+        f"{counted(len(rows), 'photo')} named so by a list, of which it is not known which face is "
+        f"meant; {counted(faces, 'face')} there of nobody known {what}:",
+        err=True,
+    )
+    show_first(
+        rows,
+        lambda row: f"  {shown_uri(row['uri'])}",
+        CONTRADICTIONS_SHOWN,
+        rest=lambda count: f"  and {count:,} more; --dry-run --json names all",
+        err=True,
+    )
+
+
 def _show_to_delete(plan: ft.DeletionPlan, dataset: Path, *, as_json: bool) -> None:
     """Print how many faces a deletion would delete."""
     if as_json:
         contradictory = plan.contradictory.to_pylist()
-        counts = {"num_faces": plan.num_faces, "contradictory": contradictory}
+        counts = {
+            "num_faces": plan.num_faces,
+            "contradictory": contradictory,
+            "photo_person": plan.photo_person.to_pylist(),
+        }
         print_json({"dataset": str(dataset), **counts})
     else:
         click.echo(f"would delete {counted(plan.num_faces, 'face')} of {printable(str(dataset))}")

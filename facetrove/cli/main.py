@@ -48,11 +48,14 @@ COMMANDS = {
     "models": LazyCommand(
         "models:models", "List the models with their licences, accuracy and speed."
     ),
+    "people": LazyCommand(
+        "people:people", "Say who is who: faces into people, names, corrections."
+    ),
     "purge": LazyCommand("purge:purge", "Remove deleted faces from all files, with a report."),
     "relocate": LazyCommand("relocate:relocate", "Say that photos of a dataset have moved."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
     "train": LazyCommand("train:train", "Train a network of your own on the faces of a dataset."),
-    "undo": LazyCommand("undo:undo", "List what can be taken back, or take a deletion back."),
+    "undo": LazyCommand("undo:undo", "List what can be taken back, or take it back."),
     "upgrade": LazyCommand(
         "upgrade:upgrade", "Carry datasets and indexes of older versions over to this one."
     ),

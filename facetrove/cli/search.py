@@ -18,14 +18,17 @@ from faces.models.face import Box, box_in_words
 from faces.models.ranking import no_face
 from faces.photos.decoding import Photo
 from faces.photos.limited import open_photo
+from faces.photos.metadata import PERSON
 from facetrove.cli.faces_table import print_faces
 from facetrove.cli.hand_on import HandOn, hand_on_options, print_csv
 from facetrove.cli.options import device_option, gathered, json_option
 from facetrove.cli.terminal import print_json, shown_path
 from facetrove.cli.text import printable
+from indexer.people_columns import mentions_people
 from indexer.stranger_rates import StrangerRates
 from search.answering import Query
 from search.contact_sheet import ShownFace, write_contact_sheet
+from search.index_people import NamesFrom
 from search.listing import ListedFace
 from search.results import JOINT_GROWTH, CandidateList, JointProbe, Match, Probe, ProbeFace
 from search.searcher import FaceSearcher
@@ -91,6 +94,11 @@ query_options = gathered(
 )
 @query_options
 @hand_on_options
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path),
+    help="Dataset whose people book says who is who.  [default: the one that INDEX was built from]",
+)
 @device_option
 @json_option
 def search(
@@ -101,6 +109,7 @@ def search(
     together: bool,
     query: Query,
     hand_on: HandOn,
+    dataset: Path | None,
     device: Device,
     as_json: bool,
 ) -> None:
@@ -129,7 +138,8 @@ def search(
         sheet = hand_on.sheet
         _require_probe(photos, face, probe_faces, together=together, sheet=sheet)
     hand_on.check(as_json=as_json)
-    searcher = FaceSearcher.open(index, device=device)
+    searcher = FaceSearcher.open(index, device=device, dataset=dataset)
+    _tell_of_names(searcher, query)
     columns = hand_on.columns(searcher.columns)
     if is_listing:
         _list_faces(searcher, query, hand_on, columns, as_json=as_json)
@@ -152,6 +162,17 @@ def search(
         image = open_photo(photos[0], searcher.pipeline.detector.reduction_for)
         _write_sheet(hand_on.sheet, image, answers.probes, columns, quiet=quiet)
     hand_on.copy(chain.from_iterable(answers.lists), quiet=quiet)
+
+
+def _tell_of_names(searcher: FaceSearcher, query: Query) -> None:
+    """Print that names are old ones, where they are asked for or shown."""
+    asked = query.one_per == "person" or (query.where and mentions_people(query.where))
+    if searcher.names_from == "build" and (asked or PERSON in searcher.columns):
+        click.echo(
+            "names of people are those that photo lists gave when the index was built: its dataset "
+            "is not where it was; --dataset names it",
+            err=True,
+        )
 
 
 class _Answers(NamedTuple):
@@ -241,7 +262,8 @@ def _list_faces(
     if hand_on.as_csv:
         print_csv(((None, face) for face in faces), columns, searcher.columns)
     elif as_json:
-        print_json({"where": query.where, "faces": [face.to_json() for face in faces]})
+        head = {"where": query.where, "names_from": searcher.names_from}
+        print_json({**head, "faces": [face.to_json() for face in faces]})
     else:
         verb = "matches" if len(faces) == 1 else "match"
         print_faces(f"{counted(len(faces), 'face')} {verb} the filter", faces, columns or ())
@@ -295,6 +317,7 @@ class _Shown:
         fpir_threshold: the FPIR of the query and the similarity threshold that it stands for;
             None: the query has no FPIR.
         rates: how often searches for strangers find a match.
+        names_from: where names of people come from.
         columns: names of columns of the photo lists that the table has.
         as_json: whether to print one JSON document.
     """
@@ -302,6 +325,7 @@ class _Shown:
     device: str
     fpir_threshold: tuple[float, float] | None
     rates: StrangerRates
+    names_from: NamesFrom
     columns: Sequence[str]
     as_json: bool
 
@@ -317,15 +341,20 @@ class _Shown:
         fpir_threshold = None
         if query.fpir is not None:
             fpir_threshold = query.fpir, searcher.threshold(query.fpir)
-        return cls(searcher.device, fpir_threshold, searcher.rates, columns or (), as_json)
+        return cls(
+            *(searcher.device, fpir_threshold, searcher.rates, searcher.names_from),
+            columns or (),
+            as_json,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that the JSON document of every search has."""
         basis = {"fpir_basis": self.rates.basis, "fpir_explanation": self.rates.explanation}
+        head = {"device": self.device, "names_from": self.names_from, **basis}
         if self.fpir_threshold is None:
-            return {"device": self.device, **basis}
+            return head
         fpir, threshold = self.fpir_threshold
-        return {"device": self.device, **basis, "max_fpir": fpir, "threshold": threshold}
+        return {**head, "max_fpir": fpir, "threshold": threshold}
 
 
 def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:

@@ -20,21 +20,22 @@ ROOMS = {"faces", "indexer", "beam_jobs", "search"}
 PUBLIC = """
     Access Box BusyError Calibration CandidateList CandidateLists ClassifierFigures
     ClassifierOptions ComparedFace Comparison ContractMismatchError CopiedPhotos
-    CorruptFileError Dataset DatasetCounts DatasetUpgrade Deletion DeletionPlan DeletionRequest
-    DeletionResult Detection Doubtful EmbedOptions EmbedSummary EmbedderOptions Face FaceQuality
-    FaceSearcher FaceSelection FaceTables FaceTroveError FoundFaces HeadOptions HeldFaces
-    Identification IndexUpgrade JoinResult JointProbe ListColumn ListedFace Manifest Match
-    Measurement MissingPhotos ModelCard ModelChoice ModelContract ModelUnavailableError NameLeft
-    Pairs PeopleEvaluation Photo PhotoLimits PhotosFound Probe ProbeFace Probes Progress
-    Protocol PurgeReport Relocation Robustness SourceLimits StrangerRates TrainedClassifier
-    TrainedEmbedder TrainedHead TrainingCard TrainingOptions UndoResult Verification
-    VerificationResult WrongUsageError __version__ allow_faces build_index calibrate_index
-    compact_index compare copy_photos delete_faces drop_photos embed_photos
-    evaluate_identification evaluate_pairs evaluate_people evaluate_robustness find_faces
-    find_held find_missing import_faces join_nearest list_columns list_deletions list_models
-    measure_faces open_dataset open_index plan_deletion plan_embedding plan_reembedding
-    plan_relocation purge read_pairs reembed relocate remove_column rename_column
-    train_classifier train_embedder train_head undo upgrade verify_index write_contact_sheet
+    CorruptFileError Dataset DatasetCounts DatasetUpgrade Decision Deletion DeletionPlan
+    DeletionRequest DeletionResult Detection Doubtful EmbedOptions EmbedSummary EmbedderOptions
+    Face FaceQuality FaceSearcher FaceSelection FaceTables FaceTroveError FoundFaces HeadOptions
+    HeldFaces Identification IndexUpgrade JoinResult JointProbe ListColumn ListedFace Manifest
+    Match Measurement MissingPhotos ModelCard ModelChoice ModelContract ModelUnavailableError
+    NameLeft Pairs People PeopleEvaluation PeopleGrouping PeopleTable Photo PhotoLimits
+    PhotosFound Probe ProbeFace Probes Progress Protocol PurgeReport Relocation Robustness
+    SourceLimits StrangerRates TrainedClassifier TrainedEmbedder TrainedHead TrainingCard
+    TrainingOptions UndoResult Verification VerificationResult WrongUsageError __version__
+    allow_faces build_index calibrate_index compact_index compare copy_photos delete_faces
+    drop_photos embed_photos evaluate_identification evaluate_pairs evaluate_people
+    evaluate_robustness find_faces find_held find_missing import_faces join_nearest list_columns
+    list_deletions list_models measure_faces open_dataset open_index open_people plan_deletion
+    plan_embedding plan_reembedding plan_relocation purge read_pairs reembed relocate
+    remove_column rename_column train_classifier train_embedder train_head undo upgrade
+    verify_index write_contact_sheet
 """
 
 
@@ -73,7 +74,11 @@ def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
         for node in block.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    assert assigned == {"open_dataset": "Dataset.open", "open_index": "FaceSearcher.open"}
+    assert assigned == {
+        "open_dataset": "Dataset.open",
+        "open_index": "FaceSearcher.open",
+        "open_people": "People.open",
+    }
     definitions = ft._DEFINITIONS
     assert {**seen, **{name: definitions[name] for name in assigned}} == definitions
     assert {"__version__", *definitions} == set(ft.__all__)

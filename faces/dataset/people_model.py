@@ -1,0 +1,463 @@
+"""The read model of a people book: a local SQLite database in the user's cache.
+
+    CACHE/people/<dataset>/book.sqlite   0600
+
+It says the same as the files of the book, in a form in which one face or one person is found at
+once among millions, and is brought up to date by the files that it has not seen. It can be removed
+at any time: it is built again where it is missing, corrupt or has seen files that are no longer
+there, as after a purge. Where the cache cannot be written, it is kept in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from faces.core.errors import BusyError, MissingFileError
+from faces.core.machine import cache_dir
+from faces.core.storage import Folder
+from faces.dataset.layout import BookFile, book_folder
+from faces.dataset.people_decisions import Decision, book_files, read_decision
+from faces.dataset.people_groups import Groups, read_groups
+from faces.dataset.people_rules import FaceWords, PeopleState, resolve_people
+
+MODELS_DIR = "people"
+"""Name of the folder of all read models in the cache."""
+
+MODEL_FILE = "book.sqlite"
+
+_MODEL_FILES = (MODEL_FILE, f"{MODEL_FILE}-wal", f"{MODEL_FILE}-shm", f"{MODEL_FILE}-journal")
+
+MODEL_VERSION = "1"
+"""Version of the tables. A database of another version is thrown away."""
+
+WAIT_SECONDS = 30.0
+"""Seconds to wait for another process that brings the database up to date."""
+
+MAX_VARIABLES = 900
+"""Values that one query asks about: SQLite allows 999 variables in every version."""
+
+READ_ATTEMPTS = 5
+"""How often the book is listed again when a file is gone that was listed: a purge or a grouping has
+just replaced it."""
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE decision (key TEXT PRIMARY KEY, file TEXT, body BLOB, num_faces INT, in_force INT)
+    WITHOUT ROWID;
+CREATE TABLE word (face TEXT, key TEXT, person INT, theirs INT, PRIMARY KEY (face, key))
+    WITHOUT ROWID;
+CREATE INDEX word_key ON word (key);
+CREATE TABLE placed (face TEXT PRIMARY KEY, person INT, key TEXT) WITHOUT ROWID;
+CREATE INDEX placed_person ON placed (person);
+CREATE TABLE rejected (face TEXT, person INT, key TEXT, PRIMARY KEY (face, person)) WITHOUT ROWID;
+CREATE TABLE grouped (face TEXT PRIMARY KEY, person INT, doubt REAL) WITHOUT ROWID;
+CREATE INDEX grouped_person ON grouped (person);
+CREATE TABLE listed (person INT PRIMARY KEY, name TEXT) WITHOUT ROWID;
+"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelState:
+    """What a read model has seen.
+
+    Attributes:
+        people: what the decisions say of people.
+        decisions: the decisions in their order, without their faces.
+        num_faces: number of faces of each decision, by key.
+        groups: file of the machine's grouping; None: there is none.
+        next_person: smallest number that no person of the grouping has had.
+        listed: names by photo lists, by the number of the person in the grouping.
+        token: changes whenever the book does.
+    """
+
+    people: PeopleState
+    decisions: tuple[Decision, ...]
+    num_faces: dict[str, int]
+    groups: BookFile | None
+    next_person: int
+    listed: dict[int, str]
+    token: tuple[str, ...]
+
+
+class PeopleModel:
+    """The read model of the people book of one dataset, shared between threads.
+
+    Args:
+        dataset_dir: the dataset's folder.
+    """
+
+    def __init__(self, dataset_dir: Path) -> None:
+        self.folder = book_folder(dataset_dir)
+        self._cache = f"{MODELS_DIR}/{_digest(dataset_dir)}"
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, ...] = ()
+        self._closed: weakref.finalize[..., PeopleModel] | None = None
+        self._state: ModelState | None = None
+        self._names: frozenset[str] = frozenset()
+        self._in_memory = False
+        self._groups: tuple[BookFile, Groups] | None = None
+
+    def refresh(self) -> ModelState:
+        """Bring the database up to date with the files of the book, and return what it has seen.
+
+        Raises:
+            CorruptFileError: a file of the book cannot be read.
+            FaceTroveError: a newer facetrove wrote a file of the book.
+        """
+        for attempt in range(READ_ATTEMPTS):
+            names = frozenset(self.folder.names())
+            with self._lock:
+                if self._state is not None and names == self._names and self._is_same_file():
+                    return self._state
+                try:
+                    self._state = self._updated(*book_files(names))
+                    self._names = names
+                    return self._state
+                except MissingFileError:
+                    if attempt + 1 == READ_ATTEMPTS:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return the rows of a query on the tables."""
+        with self._lock:
+            if self._state is None or not self._is_same_file():
+                self.refresh()
+            return self._attempt(lambda db: db.execute(sql, values).fetchall(), is_query=True)
+
+    def query_many(self, sql: str, values: Iterable[Any]) -> list[Any]:
+        """Return the rows of a query that has `IN (*)` for some values, whatever their number."""
+        given, rows = list(values), []
+        for start in range(0, len(given), MAX_VARIABLES):
+            some = given[start : start + MAX_VARIABLES]
+            rows += self.query(sql.replace("(*)", f"({','.join('?' * len(some))})"), some)
+        return rows
+
+    def words_about(self, face_ids: Sequence[str]) -> dict[str, FaceWords]:
+        """Return what decisions in force say of some faces, of which they say anything."""
+        sql = "SELECT face, person, key FROM placed WHERE face IN (*)"
+        placed = {face: (person, key) for face, person, key in self.query_many(sql, face_ids)}
+        rejected: dict[str, list[tuple[int, str]]] = {}
+        sql = "SELECT face, person, key FROM rejected WHERE face IN (*)"
+        for face, person, key in self.query_many(sql, face_ids):
+            rejected.setdefault(face, []).append((person, key))
+        return {
+            face: FaceWords(placed.get(face), tuple(rejected.get(face, ())))
+            for face in {**placed, **rejected}
+        }
+
+    def grouped(self, face_ids: Sequence[str]) -> dict[str, tuple[int, float]]:
+        """Return the number of the person, and the doubt, of those of some faces that have them."""
+        sql = "SELECT face, person, doubt FROM grouped WHERE face IN (*)"
+        return {face: (person, doubt) for face, person, doubt in self.query_many(sql, face_ids)}
+
+    def groups(self) -> Groups:
+        """Return the machine's grouping, read from its file unless that was read before."""
+        for _ in range(READ_ATTEMPTS):
+            file, read = self.refresh().groups, self._groups
+            if file is None:
+                return Groups.empty()
+            if read is not None and read[0] == file:
+                return read[1]
+            with suppress(MissingFileError):
+                self._groups = file, read_groups(self.folder, file)
+        raise MissingFileError(f"{self.folder.at()} is written again and again; try again")
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again."""
+        with self._lock:
+            if self._closed is not None:
+                self._closed()
+            self._connection, self._state, self._closed = None, None, None
+
+    def _is_same_file(self) -> bool:
+        """Whether the database that is open is the one in the cache, and this process's own."""
+        if self._identity[:1] != (os.getpid(),):
+            return False
+        if len(self._identity) == 1:
+            return True  # in memory
+        try:
+            found = Path(cache_dir(), self._cache, MODEL_FILE).stat()
+        except OSError:
+            return False
+        return self._identity[1:] == (found.st_dev, found.st_ino)
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T], *, is_query: bool = False) -> T:
+        """Do work on the database: where it is corrupt on a new one, at last on one in memory.
+
+        Args:
+            work: function of the database.
+            is_query: whether it needs a database that is up to date.
+
+        Raises:
+            BusyError: another process brings the database up to date, and does not finish.
+        """
+        with self._lock:
+            if not self._is_same_file():
+                self.close()
+            for number in range(3):
+                try:
+                    return work(self._opened())
+                except sqlite3.DatabaseError as error:
+                    if error.sqlite_errorcode & 0xFF in (
+                        sqlite3.SQLITE_BUSY,
+                        sqlite3.SQLITE_LOCKED,
+                    ):
+                        raise BusyError(
+                            f"another process is reading {self.folder.at()} for the first time; "
+                            "try again"
+                        ) from error
+                    self._remove()
+                    self._in_memory = number == 1
+                    if is_query:
+                        self.refresh()
+            raise AssertionError("a database in memory is not corrupt")
+
+    def _updated(self, decisions: dict[str, BookFile], groups: BookFile | None) -> ModelState:
+        if not decisions and groups is None:
+            self._remove()  # of most datasets there is none
+            return ModelState(resolve_people([]), (), {}, None, 1, {}, ())
+
+        def update(database: sqlite3.Connection) -> ModelState | None:
+            with _transaction(database):
+                if _fits(database, decisions, groups):
+                    return self._up_to_date(database, decisions, groups)
+            return None
+
+        state = self._attempt(update)
+        if state is None:
+            self._remove()
+            state = self._attempt(update)
+        assert state is not None, "a new database fits"
+        return state
+
+    def _up_to_date(
+        self,
+        database: sqlite3.Connection,
+        files: dict[str, BookFile],
+        groups: BookFile | None,
+    ) -> ModelState:
+        """Bring the tables up to date, in a transaction, and return what they hold."""
+        update = _Update(database, self.folder)
+        known = {} if self._state is None else {d.key: d for d in self._state.decisions}
+        decisions, new = update.add_decisions(files, known)
+        people = resolve_people(decisions)
+        update.put_in_force(people.in_force, new)
+        update.load_groups(groups)
+        rows = database.execute("SELECT key, num_faces FROM decision").fetchall()
+        next_person = database.execute("SELECT value FROM meta WHERE name = 'next'").fetchone()
+        listed = dict(database.execute("SELECT person, name FROM listed").fetchall())
+        token = (*(d.key for d in decisions), "" if groups is None else groups.name)
+        return ModelState(people, decisions, dict(rows), groups, int(next_person[0]), listed, token)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection, self._identity = self._open()
+            # A connection refers to itself, so that nothing else would close it in time.
+            self._closed = weakref.finalize(self, _close, self._connection, os.getpid())
+        return self._connection
+
+    def _open(self) -> tuple[sqlite3.Connection, tuple[int, ...]]:
+        """Open the database in the cache, made if it is not there, or else one in memory."""
+        above, process = Folder(cache_dir(), remedy="remove the file"), os.getpid()
+        if self._in_memory:
+            return _connected(":memory:"), (process,)
+        try:
+            above.make()
+            for name in (MODELS_DIR, self._cache):
+                above.make_folder(name)
+            name = f"{self._cache}/{MODEL_FILE}"
+            if not above.exists(name):
+                os.close(above.create(name))
+            path = above.at(name)
+            database = _connected(str(path))
+            found = path.stat()
+            return database, (process, found.st_dev, found.st_ino)
+        except OSError:
+            self._in_memory = True
+            return _connected(":memory:"), (process,)
+
+    def _remove(self) -> None:
+        """Throw the database away, so that no byte of it stays in free pages."""
+        self.close()
+        above = Folder(cache_dir())
+        with suppress(OSError):
+            _remove_model(above, self._cache)
+
+
+class _Update:
+    """An update of the tables, inside a transaction."""
+
+    def __init__(self, database: sqlite3.Connection, folder: Folder) -> None:
+        self._database = database
+        self._folder = folder
+
+    def add_decisions(
+        self, files: dict[str, BookFile], known: dict[str, Decision]
+    ) -> tuple[tuple[Decision, ...], list[str]]:
+        """Add the decisions that are not there; return all, without faces, and the new keys."""
+        stored = {key for (key,) in self._database.execute("SELECT key FROM decision")}
+        new = [key for key in files if key not in stored]
+        for key in new:
+            decision = read_decision(self._folder, files[key])
+            known[key] = replace(decision, faces=(), rows=())
+            body = msgspec.json.encode(known[key])
+            row = (key, files[key].name, body, len(decision.faces), 0)
+            self._database.execute("INSERT INTO decision VALUES (?, ?, ?, ?, ?)", row)
+            words = [(face, key, person, 1) for face, person in decision.placed()]
+            words += [(face, key, person, 0) for face, person in decision.rejected()]
+            self._database.executemany("INSERT OR REPLACE INTO word VALUES (?, ?, ?, ?)", words)
+        if stored - known.keys():
+            for key, body in self._database.execute("SELECT key, body FROM decision"):
+                if key not in known:
+                    known[key] = msgspec.json.decode(body, type=Decision)
+        return tuple(known[key] for key in sorted(files)), new
+
+    def put_in_force(self, in_force: frozenset[str], new: Sequence[str]) -> None:
+        """Note which decisions are in force, and what those then say of faces."""
+        before = "SELECT key FROM decision WHERE in_force"
+        were = {key for (key,) in self._database.execute(before)}
+        changed = [(key in in_force, key) for key in (were ^ in_force)]
+        if not changed and not new:
+            return
+        self._database.executemany("UPDATE decision SET in_force = ? WHERE key = ?", changed)
+        keys = [(key,) for key in {*new, *(key for _, key in changed)}]
+        run = self._database.execute
+        run("CREATE TEMP TABLE touched (key TEXT)")
+        self._database.executemany("INSERT INTO touched VALUES (?)", keys)
+        run(
+            "CREATE TEMP TABLE face_touched AS SELECT DISTINCT face FROM word "
+            "WHERE key IN (SELECT key FROM touched)"
+        )
+        for table in ("placed", "rejected"):
+            run(f"DELETE FROM {table} WHERE face IN (SELECT face FROM face_touched)")  # noqa: S608
+        said = (
+            "SELECT face, person, max(key) FROM word JOIN decision USING (key) WHERE in_force "
+            "AND theirs = ? AND face IN (SELECT face FROM face_touched) GROUP BY "
+        )
+        run(f"INSERT INTO placed {said} face", (1,))  # SQLite takes the row of the maximum
+        run(f"INSERT INTO rejected {said} face, person", (0,))
+        run("DROP TABLE touched")
+        run("DROP TABLE face_touched")
+
+    def load_groups(self, file: BookFile | None) -> None:
+        """Add what the machine's grouping says, if it is not there yet."""
+        name = "" if file is None else file.name
+        found = self._database.execute("SELECT value FROM meta WHERE name = 'groups'").fetchone()
+        if found == (name,):
+            return
+        groups = Groups.empty() if file is None else read_groups(self._folder, file)
+        table = groups.table
+        run, many = self._database.execute, self._database.executemany
+        run("DROP INDEX grouped_person")
+        for batch in table.to_batches(max_chunksize=1 << 16):
+            columns = [batch[name].to_pylist() for name in ("face_id", "person", "doubt")]
+            many("INSERT INTO grouped VALUES (?, ?, ?)", zip(*columns, strict=True))
+        run("CREATE INDEX grouped_person ON grouped (person)")
+        many("INSERT INTO listed VALUES (?, ?)", listed_names(table).items())
+        values = {"groups": name, "next": str(groups.next_person)}
+        many("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def listed_names(table: pa.Table) -> dict[int, str]:
+    """Return the name that photo lists give to each person of a grouping: the most frequent one.
+
+    Args:
+        table: rows of `faces.dataset.people_groups.GROUPS_SCHEMA`.
+    """
+    named = table.filter(pc.is_valid(table["listed"])).select(["person", "listed"])
+    counts = named.group_by(["person", "listed"]).aggregate([("listed", "count")])
+    order = [("listed_count", "ascending"), ("listed", "descending")]
+    return {row["person"]: row["listed"] for row in counts.sort_by(order).to_pylist()}
+
+
+def remove_models() -> int:
+    """Remove the read models of all datasets from this machine's cache; return their number."""
+    above, count = Folder(cache_dir()), 0
+    for name in above.names(MODELS_DIR):
+        _remove_model(above, f"{MODELS_DIR}/{name}")
+        count += 1
+    return count
+
+
+def _remove_model(above: Folder, name: str) -> None:
+    for file in _MODEL_FILES:
+        above.remove(f"{name}/{file}")
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    """Open a database, and make its tables if it has none.
+
+    Raises:
+        sqlite3.DatabaseError: the file is no database.
+    """
+    database = sqlite3.connect(path, WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA temp_store = MEMORY")
+        database.execute("PRAGMA trusted_schema = OFF")
+        with _transaction(database):
+            if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+                for statement in _TABLES.split(";"):
+                    database.execute(statement)
+                values = {"version": MODEL_VERSION, "groups": "", "next": "1"}
+                sql = "INSERT INTO meta VALUES (?, ?)"
+                database.executemany(sql, values.items())
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _close(database: sqlite3.Connection, process_id: int) -> None:
+    """Close a connection, unless a process that was forked since has inherited it."""
+    if os.getpid() == process_id:
+        database.close()
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Write all of what is written inside, or nothing."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+def _fits(
+    database: sqlite3.Connection, files: dict[str, BookFile], groups: BookFile | None
+) -> bool:
+    """Whether a database can be brought up to date: if it holds nothing that is no longer there.
+
+    What is replaced is not removed row by row, which would leave its bytes in free pages.
+    """
+    meta = dict(database.execute("SELECT name, value FROM meta"))
+    seen = {name for (name,) in database.execute("SELECT file FROM decision")}
+    same_groups = meta.get("groups") in ("", None if groups is None else groups.name)
+    is_known = meta.get("version") == MODEL_VERSION and same_groups
+    return is_known and seen <= {file.name for file in files.values()}
+
+
+def _digest(dataset_dir: Path) -> str:
+    path = str(Path(dataset_dir).resolve())
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
