@@ -7,9 +7,8 @@
     python -m benchmarks.people_groups index FOLDER
     python -m benchmarks.people_groups new FOLDER
 
-The other methods get the threshold that suits them best for these very labels, which nobody knows
-beforehand; facetrove has its defaults. HDBSCAN (scikit-learn) is measured where there are at most
-`HDBSCAN_FACES` faces, Leiden (graspologic-native) where it is installed.
+The other methods (`benchmarks/group_peers.py`) get the setting that suits them best for these very
+labels, which nobody knows beforehand; facetrove has its defaults.
 
 `write` makes a generated gallery as an index in a folder, and a second version with new faces
 beside it; `index` groups the first as `indexer.face_groups.group_index` does, with the time of each
@@ -22,22 +21,15 @@ import argparse
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from benchmarks.galleries import face_ids, generate_faces, write_gallery_dataset
+from benchmarks.group_peers import Graph, Groups, peers
 from benchmarks.measure import print_header
 from faces.core.progress import Progress
 from faces.models.registry import load_pipeline
@@ -47,7 +39,7 @@ from indexer.build import build_index
 from indexer.face_groups import IndexFaces, group_index, group_new_faces
 from indexer.group_decisions import DecidedFaces, Decisions
 from indexer.group_rules import Constraints
-from indexer.grouping import Variances, group_faces
+from indexer.grouping import group_faces
 from indexer.inverted_lists import InvertedLists
 from indexer.knn import PAIRS_RECALL, PROBES_AT_ONCE
 from indexer.model_variances import FaceQualities, min_gain, min_similarity, variances_of
@@ -64,44 +56,9 @@ PRECISIONS = (0.99, 0.999)
 K = 50
 """Neighbours of each face in the graph."""
 
-THRESHOLDS = np.arange(0.40, 0.62, 0.02)
-"""Similarities from which edges count, of which each other method gets the one that suits it."""
-
-RESOLUTIONS = (0.1, 0.15, 0.2, 0.25, 0.3)
-"""Resolutions of Leiden that are tried on the edges from 0.42 on."""
-
-HDBSCAN_FACES = 10_000
-
-WHISPERS_ROUNDS = 20
-
 PEOPLE_FILE, COUNT_FILE, GROUPS_FILE = "people.npy", "count.npy", "groups.parquet"
 """Files that `write` and `index` write: number of each face's person, number of faces without the
 new ones, and the groups."""
-
-Groups = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Faces, a graph of similar ones, and who they are.
-
-    Attributes:
-        vectors: (n, d) embeddings.
-        pairs: (m, 2) rows of similar faces.
-        similarities: (m,) of the pairs.
-        people: (n,) number of each face's person; -1: not known.
-        variances: how embeddings vary.
-        min_gain: smallest gain for which facetrove merges groups.
-        photos: (n,) number of each face's photo; None: each has its own.
-    """
-
-    vectors: NDArray[np.float32]
-    pairs: NDArray[np.int64]
-    similarities: NDArray[np.float32]
-    people: NDArray[np.int64]
-    variances: Variances
-    min_gain: float
-    photos: NDArray[np.int64] | None = None
 
 
 def generated(count: int, faces_per_person: float, seed: int) -> Graph:
@@ -192,64 +149,6 @@ def ours(graph: Graph) -> Groups:
         min_gain=graph.min_gain,
         constraints=constraints,
     )
-
-
-def linked(graph: Graph, threshold: float) -> Groups:
-    """Group by connected components."""
-    pairs, size = graph.pairs[graph.similarities >= threshold], len(graph.vectors)
-    links = coo_array((np.ones(len(pairs), bool), pairs.T), (size, size))
-    return cast(Groups, connected_components(links, directed=False)[1])
-
-
-def whispered(graph: Graph, threshold: float) -> Groups:
-    """Group by Chinese whispers (Biemann 2006): everybody takes the strongest label around."""
-    kept = graph.similarities >= threshold
-    pairs, weights = graph.pairs[kept], graph.similarities[kept]
-    one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
-    order = np.argsort(one, kind="stable")
-    other, weights = other[order], np.concatenate([weights, weights])[order]
-    starts = np.searchsorted(one[order], np.arange(len(graph.vectors) + 1))
-    labels, rng = np.arange(len(graph.vectors)), np.random.default_rng(0)
-    for _ in range(WHISPERS_ROUNDS):
-        for face in rng.permutation(np.flatnonzero(np.diff(starts))).tolist():
-            around = slice(starts[face], starts[face + 1])
-            heard, inverse = np.unique(labels[other[around]], return_inverse=True)
-            labels[face] = heard[np.bincount(inverse, weights[around]).argmax()]
-    return labels
-
-
-def densest(graph: Graph, smallest: float) -> Groups:
-    """Group by HDBSCAN; faces that it calls noise are alone."""
-    from sklearn.cluster import HDBSCAN
-
-    found = HDBSCAN(min_cluster_size=int(smallest), copy=True).fit_predict(graph.vectors)
-    return np.where(found < 0, len(found) + np.arange(len(found)), found)
-
-
-def leiden(graph: Graph, resolution: float) -> Groups:
-    """Group by Leiden's algorithm with the constant Potts model."""
-    native = import_module("graspologic_native")
-    kept = (graph.similarities >= 0.42) & (graph.pairs[:, 0] < graph.pairs[:, 1])
-    rows, weights = graph.pairs[kept].tolist(), graph.similarities[kept].tolist()
-    edges = [(str(a), str(b), w) for (a, b), w in zip(rows, weights, strict=True)]
-    *_, found = native.leiden(edges, resolution=resolution, use_modularity=False, seed=1)
-    groups = len(graph.vectors) + np.arange(len(graph.vectors))
-    for face, group in found.items():
-        groups[int(face)] = group
-    return groups
-
-
-def peers(
-    graph: Graph,
-) -> Iterator[tuple[str, Callable[[Graph, float], Groups], tuple[float, ...]]]:
-    """Yield the name of each other method, the method, and the settings that are tried."""
-    thresholds = tuple(THRESHOLDS.tolist())
-    yield "connected components", linked, thresholds
-    if len(graph.vectors) <= HDBSCAN_FACES:
-        yield "Chinese whispers", whispered, thresholds
-        yield "HDBSCAN", densest, (2.0,)
-    if find_spec("graspologic_native"):
-        yield "Leiden", leiden, RESOLUTIONS
 
 
 def write(folder: Path, count: int, num_new: int, faces_per_person: float) -> None:
@@ -369,11 +268,11 @@ def main() -> None:
         graph = labelled(options.index, options.people, options.face)
     known = graph.people >= 0
     print(f"{len(known):,} faces, {known.sum():,} labelled, {graph.people.max() + 1:,} people\n")
-    print(f"{'method':44}{'BCubed F':>9}{'pairwise F':>12}{'CPU s':>8}")
+    print(f"{'method':60}{'BCubed F':>9}{'pairwise F':>12}{'CPU s':>8}")
 
     def tell(name: str, groups: Groups, seconds: float) -> None:
         found = agreement_of(groups[known], graph.people[known])
-        print(f"{name:44}{found.bcubed_f:9.4f}{found.pairwise_f:12.4f}{seconds:8.1f}", flush=True)
+        print(f"{name:60}{found.bcubed_f:9.4f}{found.pairwise_f:12.4f}{seconds:8.1f}", flush=True)
 
     began = time.process_time()
     groups = ours(graph)

@@ -28,6 +28,9 @@ EDGES_AT_ONCE = 1 << 14
 """Edges whose gain is computed at a time: 17 MB at 128 dimensions, which fits a processor's cache
 better than more."""
 
+SHARE_GONE = 0.2
+"""Share of the edges that are gone from which on the others are moved together."""
+
 ROWS_AT_ONCE = 1 << 16
 """Faces that are centred and weighted at a time, which bounds memory."""
 
@@ -172,26 +175,74 @@ def merge_groups(
     return groups
 
 
+class _Edges:
+    """Edges between groups, each once, with the gain of merging the two.
+
+    Attributes:
+        one, other: (m,) groups.
+        gains: (m,) gains; -inf: the groups must not be merged, or the edge is gone.
+    """
+
+    def __init__(self, edges: Pairs, num_rows: int) -> None:
+        self._num_rows = num_rows
+        self.one, self.other = np.divmod(keys_of(edges[:, 0], edges[:, 1], num_rows), num_rows)
+        self.gains = np.full(len(self.one), -np.inf)
+        self._num_gone = 0
+
+    def merge(
+        self, one: NDArray[np.int64], other: NDArray[np.int64], now: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Follow a merge of disjoint pairs of groups.
+
+        Most merges touch few edges, so the others are left where they are, and the places of those
+        that are gone are kept until there are many.
+
+        Args:
+            one, other: (m,) groups; the second becomes part of the first.
+            now: (n,) the group that each group is afterwards.
+
+        Returns:
+            The places of the edges whose gain must be computed.
+        """
+        is_merged = np.zeros(self._num_rows, bool)
+        is_merged[one] = is_merged[other] = True
+        touched = np.flatnonzero(is_merged[self.one] | is_merged[self.other])
+        keys = keys_of(now[self.one[touched]], now[self.other[touched]], self._num_rows)
+        fresh, gone = np.split(touched, [len(keys)])
+        self.one[fresh], self.other[fresh] = np.divmod(keys, self._num_rows)
+        self.one[gone] = self.other[gone] = 0
+        self.gains[touched] = -np.inf
+        self._num_gone += len(gone)
+        if self._num_gone <= SHARE_GONE * len(self.one):
+            return fresh
+        is_fresh = np.zeros(len(self.one), bool)
+        is_fresh[fresh] = True
+        kept = self.one != self.other
+        self.one, self.other, self.gains = self.one[kept], self.other[kept], self.gains[kept]
+        self._num_gone = 0
+        return np.flatnonzero(is_fresh[kept])
+
+
 def _merge_all(groups: GroupSums, rules: GroupRules, edges: Pairs, min_gain: float) -> None:
     """Merge groups that edges join, as long as a gain exceeds `min_gain` and the rules allow it."""
-    num_rows = len(groups.of_row)
-    keys = keys_of(edges[:, 0], edges[:, 1], num_rows)
-    gains = np.full(len(keys), np.nan)
+    between = _Edges(edges, len(groups.of_row))
+    stale = np.arange(len(between.one))
     while True:
-        one, other = np.divmod(keys, num_rows)
-        stale = np.flatnonzero(np.isnan(gains))
-        gains[stale] = groups.gains(one[stale], other[stale])
-        gains[stale[rules.forbid(one[stale], other[stale])]] = -np.inf
-        wanted = np.flatnonzero(gains > min_gain)
+        one, other = between.one[stale], between.other[stale]
+        gains = groups.gains(one, other)
+        between.gains[stale] = np.where(rules.forbid(one, other), -np.inf, gains)
+        wanted = np.flatnonzero(between.gains > min_gain)
         if len(wanted) == 0:
             return
-        merged = wanted[_mutual(one[wanted], other[wanted], gains[wanted], num_rows)]
-        in_photo = rules.forbid_in_photos(one[merged], other[merged], groups.of_row)
-        gains[merged[in_photo]] = -np.inf
-        merged = merged[~in_photo]
-        now = groups.merge(one[merged], other[merged])
-        rules.merge(one[merged], other[merged], now)
-        keys, gains = _contracted(one, other, gains, now, one[merged])
+        one, other = between.one[wanted], between.other[wanted]
+        merged = _mutual(one, other, between.gains[wanted], len(groups.of_row))
+        one, other = one[merged], other[merged]
+        in_photo = rules.forbid_in_photos(one, other, groups.of_row)
+        between.gains[wanted[merged[in_photo]]] = -np.inf
+        one, other = one[~in_photo], other[~in_photo]
+        now = groups.merge(one, other)
+        rules.merge(one, other, now)
+        stale = between.merge(one, other, now)
 
 
 def _mutual(
@@ -199,29 +250,12 @@ def _mutual(
 ) -> NDArray[np.int64]:
     """Return the numbers of the edges that are the best of both their groups.
 
-    Of equal gains the edge with the lower number is better, so there is always such an edge.
+    No two edges have the same rank, whatever their gains, so there is always such an edge.
     """
-    order = np.argsort(-gains, kind="stable")
+    order = np.argsort(-gains)
     rank = np.empty(len(gains), np.int64)
     rank[order] = np.arange(len(gains))
     best = np.full(num_rows, len(gains))
     np.minimum.at(best, one, rank)
     np.minimum.at(best, other, rank)
     return np.flatnonzero((best[one] == rank) & (best[other] == rank))
-
-
-def _contracted(
-    one: NDArray[np.int64],
-    other: NDArray[np.int64],
-    gains: NDArray[np.float64],
-    now: NDArray[np.int64],
-    changed: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return keys and gains of the edges after a merge; gains that must be computed are NaN."""
-    is_changed = np.zeros(len(now), bool)
-    is_changed[changed] = True
-    one, other = now[one], now[other]
-    stale = is_changed[one] | is_changed[other]
-    fresh = keys_of(one[stale], other[stale], len(now))
-    kept = one[~stale] * len(now) + other[~stale]
-    return np.append(kept, fresh), np.append(gains[~stale], np.full(len(fresh), np.nan))

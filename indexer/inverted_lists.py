@@ -109,7 +109,7 @@ class InvertedLists:
         if min_similarity is not None:
             above = self.above(probes, k, nprobe=nprobe, min_similarity=min_similarity)
             if above is not None:
-                return _in_rows(above, (len(probes), k))
+                return in_rows(above, (len(probes), k))
         heap = faiss.ResultHeap(len(probes), k, keep_max=True)
         if min_similarity is not None:
             # A row enters a heap if it is more similar than the least similar one there.
@@ -240,7 +240,7 @@ def best_of_each(found: Neighbours, k: int) -> Neighbours:
     return Neighbours(probes, rows, similarities)
 
 
-def _in_rows(
+def in_rows(
     found: Neighbours, shape: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return pairs as (p, k) similarities, descending, and rows; -inf and -1 for padding.

@@ -140,7 +140,7 @@ class NearestFaces:
         return similarities, positions
 
     def similar(
-        self, probes: Vectors, k: int, *, own: NDArray[np.int64], min_similarity: float
+        self, probes: Vectors, k: int, *, own: NDArray[np.int64], min_similarity: float | None
     ) -> Neighbours:
         """Find the faces that `nearest` finds, as pairs, ordered by probe only.
 
@@ -154,7 +154,7 @@ class NearestFaces:
         found = [Neighbours(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32))]
         for segment, start in zip(self.snapshot.segments, self._starts, strict=True):
             near = None
-            if has_lists(segment):
+            if has_lists(segment) and min_similarity is not None:
                 near = self._lists_of(segment).above(
                     probes,
                     k + 1,
@@ -163,7 +163,9 @@ class NearestFaces:
                 )
             if near is None:
                 similarities, rows = self._search(segment, probes, k + 1, min_similarity)
-                which, column = np.nonzero((rows >= 0) & (similarities >= min_similarity))
+                if min_similarity is not None:
+                    rows[similarities < min_similarity] = -1
+                which, column = np.nonzero(rows >= 0)
                 near = Neighbours(
                     which.astype(np.int32), rows[which, column], similarities[which, column]
                 )
