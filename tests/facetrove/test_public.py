@@ -33,7 +33,8 @@ PUBLIC = """
     evaluate_identification evaluate_pairs evaluate_people evaluate_robustness find_faces
     find_held find_missing import_faces join_nearest list_columns list_deletions list_models
     measure_faces open_dataset open_index plan_deletion plan_embedding plan_reembedding
-    plan_relocation purge read_pairs reembed relocate remove_column rename_column
+    plan_relocation published_classifier purge read_pairs reembed relocate remove_column
+    rename_column
     train_classifier train_embedder train_head undo upgrade verify_index write_contact_sheet
 """
 
