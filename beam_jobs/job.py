@@ -24,6 +24,7 @@ from faces.core.progress import OnProgress
 from faces.core.settings import FaceSelection
 from faces.dataset.following import FollowedDeletions
 from faces.dataset.header import DatasetSettings
+from faces.dataset.people_following import follow_book
 from faces.dataset.reembedding import FaceSource, StoredFaces
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
@@ -121,7 +122,7 @@ class EmbedJob:
             listing: the listed photos.
             source: source of given faces; None: faces are detected.
             deletions_of: a dataset whose face_ids are kept, and whose deleted faces are withheld
-                from this dataset too.
+                from this dataset too; its people book is taken over.
             on_progress: called from another thread about twice a second.
 
         Returns:
@@ -143,8 +144,9 @@ class EmbedJob:
         with DatasetWriter.open(
             self.dataset, self._settings(listing, before, deletions_of)
         ) as writer:
-            if followed is not None:
+            if followed is not None and deletions_of is not None:
                 followed.withhold_from(self.dataset)
+                follow_book(deletions_of.path, self.dataset)
             to_retry = _to_retry(self.options, before)
             below = self.options.drop_below
             reads_photos = not isinstance(source, StoredFaces)

@@ -67,7 +67,8 @@ def reembed(
     and no photo is read; only photos whose faces the source has lost are.
 
     The photos keep their columns. Faces that were deleted from the source are deleted from the
-    dataset too; those deleted later are at the next call. Faces that were let in again stay in.
+    dataset too; those deleted later are at the next call. Faces that were let in again stay in. The
+    people book is taken over, and followed until somebody decides something in the dataset itself.
 
     Args:
         source: folder of the dataset that has the faces.

@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from facetrove.held import find_held as find_held
     from facetrove.indexes import build_index as build_index
     from facetrove.indexes import compact_index as compact_index
+    from facetrove.people.exchange import ImportedPeople as ImportedPeople
     from facetrove.people.grouping import PeopleGrouping as PeopleGrouping
     from facetrove.people.people import People as People
     from facetrove.people.tables import PeopleTable as PeopleTable
@@ -202,6 +203,7 @@ __all__ = [
     "HeadOptions",
     "HeldFaces",
     "Identification",
+    "ImportedPeople",
     "IndexUpgrade",
     "JoinResult",
     "JointProbe",
@@ -326,6 +328,7 @@ _DEFINITIONS = {
     "HeadOptions": "facetrove.training.head_options:HeadOptions",
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
+    "ImportedPeople": "facetrove.people.exchange:ImportedPeople",
     "IndexUpgrade": "indexer.upgrade:IndexUpgrade",
     "JoinResult": "indexer.join_files:JoinResult",
     "JointProbe": "search.results:JointProbe",

@@ -15,14 +15,25 @@ from faces.core.named import as_list
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.crop_cache import purge_crops
 from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
-from faces.dataset.deletions import read_deletions
-from faces.dataset.names import NameLeft, names_left, people_of, redact_records, remove_names
+from faces.dataset.deletions import face_digests, read_deletions
+from faces.dataset.names import (
+    PEOPLE_BOOK,
+    NameLeft,
+    names_left,
+    people_of,
+    person_names,
+    redact_records,
+    remove_names,
+)
 from faces.dataset.passed_over_names import forget_passed_over
+from faces.dataset.people_book import PeopleBook
+from faces.dataset.people_purge import BookPurge, has_book, purge_book
 from faces.dataset.rewrite import (
     Leftovers,
     embedding_digests,
     purge_dataset,
     remove_deleted_faces,
+    superseded_faces,
 )
 from faces.dataset.store import Dataset
 from indexer.build import build_index
@@ -49,6 +60,11 @@ class PurgeReport:
         num_index_rows_removed: number of rows of faces removed from each index's files, by the
             index's path.
         num_crops_removed: number of crops of deleted faces removed from this machine's cache.
+        num_book_faces_removed: number of faces removed from the people book, each counted in every
+            decision and in the grouping.
+        num_book_names_removed: number of entries of the people book from which a name was removed.
+        num_models_removed: number of read models of people books removed from this machine's cache,
+            with their free pages; they are built again when they are next needed.
         num_name_rows_cleaned: number of rows of photos from which a name was removed.
         num_name_rows_left: number of rows of photos in which a name is left: one that was to be
             removed, or that of a person of whose photos faces were removed.
@@ -74,6 +90,9 @@ class PurgeReport:
     num_photos_removed: int
     num_index_rows_removed: dict[str, int]
     num_crops_removed: int
+    num_book_faces_removed: int
+    num_book_names_removed: int
+    num_models_removed: int
     num_name_rows_cleaned: int
     num_name_rows_left: int
     deleted_face_digests: tuple[str, ...]
@@ -100,6 +119,9 @@ LIMITS = (
     "Networks that were trained on these faces stay as they are: `facetrove models MODEL --dataset "
     "DATASET` counts them; train again without them. Crops in caches of other machines are not "
     "reached.",
+    "Read models of the people book in caches of other machines hold what they read until they are "
+    "next used, which builds them again; contact sheets, reports, CSV files and sidecars that were "
+    "written stay.",
 )
 """The copies of faces that a purge cannot reach, for `PurgeReport.limits`."""
 
@@ -142,7 +164,7 @@ def purge(
     source, paths = _open_without_links(dataset, indexes)
     contents = read_deletions(source.path).contents_to_purge(deletions)
     wanted = [str(name) for name in as_list(names)]
-    people = {*people_of(source, contents), *wanted}
+    people = {*people_of(source, contents), *_people_of_deleted(source, contents), *wanted}
     removed = _remove(source, paths, deletions, wanted, on_progress)
     source = Dataset.open(source.path)
     on_progress(Progress("checking that nothing is left"))
@@ -168,6 +190,21 @@ def _open_without_links(
     return source, paths
 
 
+def _people_of_deleted(source: Dataset, contents: pa.Array) -> set[str]:
+    """Return the names by the people book of those whose faces a purge removes.
+
+    Args:
+        source: the dataset.
+        contents: photo_ids of the faces that the purge takes out of the parts.
+    """
+    view = PeopleBook(source.path).view()
+    if view.is_empty or not len(contents):
+        return set()
+    withheld = read_deletions(source.path).pending.to_pylist()
+    names = (view.names.get(number) for number in view.people_of(withheld) if number is not None)
+    return {name for name in names if name is not None}
+
+
 class _Removed(NamedTuple):
     """What a purge took out of a dataset and its indexes.
 
@@ -178,6 +215,7 @@ class _Removed(NamedTuple):
         num_index_rows: number of rows removed, by the index's path.
         num_name_rows: number of rows of photos from which names were removed.
         num_crops: number of crops of deleted faces removed from this machine's cache.
+        book: what was removed from the people book.
     """
 
     num_faces: int
@@ -186,6 +224,7 @@ class _Removed(NamedTuple):
     num_index_rows: dict[str, int]
     num_name_rows: int
     num_crops: int
+    book: BookPurge
 
 
 def _remove(
@@ -202,6 +241,12 @@ def _remove(
     withheld = read_deletions(source.path).withheld
     dead = [_dead_faces(path, withheld) for path in indexes]
     num_rows = {path: _num_rows(path) for path in indexes}
+    on_progress(Progress("purging the people book"))
+    # Before the parts, from which a purge that goes on after a kill tells what was superseded.
+    superseded = superseded_faces(source) if has_book(source.path) else pa.array([], pa.string())
+    gone_ids = pa.concat_arrays([superseded, *(ids for ids, _ in dead)])
+    final = read_deletions(source.path).final_digests
+    book = purge_book(source.path, lambda ids: _are_gone(ids, gone_ids, final), person_names(names))
     leftovers = purge_dataset(source, on_progress)
     drop_released_pictures(source.path)
     forget_passed_over(source.folder)
@@ -213,7 +258,13 @@ def _remove(
         rewrite_index(path, source, on_progress=on_progress)
     num_index_rows = {str(path): count - _num_rows(path) for path, count in num_rows.items()}
     num_crops = purge_crops(source.path, read_deletions(source.path).final_digests)
-    return _Removed(num_faces, leftovers, dead, num_index_rows, num_name_rows, num_crops)
+    return _Removed(num_faces, leftovers, dead, num_index_rows, num_name_rows, num_crops, book)
+
+
+def _are_gone(face_ids: pa.Array, gone_ids: pa.Array, final: pa.Array) -> pa.Array:
+    """Return (n,) bool: which faces are among `gone_ids`, or have a digest of `final`."""
+    gone = pc.is_in(face_ids, value_set=gone_ids)
+    return pc.or_(gone, pc.is_in(face_digests(face_ids), value_set=final)) if len(final) else gone
 
 
 def _report(
@@ -227,7 +278,7 @@ def _report(
     people: Collection[str],
 ) -> PurgeReport:
     """Return the report of a purge that has been done and checked; `people` are the names."""
-    left = names_left(source, people)
+    left = (*names_left(source, people), *_names_left_in_book(source, people))
     return PurgeReport(
         dataset=str(source.path),
         indexes=tuple(map(str, indexes)),
@@ -238,6 +289,9 @@ def _report(
         num_photos_removed=removed.leftovers.num_photos,
         num_index_rows_removed=removed.num_index_rows,
         num_crops_removed=removed.num_crops,
+        num_book_faces_removed=removed.book.num_faces,
+        num_book_names_removed=removed.book.num_names,
+        num_models_removed=removed.book.num_models,
         num_name_rows_cleaned=removed.num_name_rows,
         num_name_rows_left=len({row.uri for row in left}),
         deleted_face_digests=tuple(search.traces.face_digests.to_pylist()),
@@ -249,6 +303,17 @@ def _report(
         limits=LIMITS,
         names_left=left,
     )
+
+
+def _names_left_in_book(source: Dataset, people: Collection[str]) -> list[NameLeft]:
+    """Return the names of people that are left in the people book, or as a decision's author."""
+    seen = PeopleBook(source.path).view().seen
+    texts = {text for d in seen.decisions for text in (d.name, d.author, *d.names) if text}
+    texts.update(seen.listed.values())
+    found = {
+        name.name for name in person_names(sorted(people)) for text in texts if name.is_in(text)
+    }
+    return [NameLeft(name, "", PEOPLE_BOOK) for name in sorted(found)]
 
 
 def _kept(dataset: Dataset) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from faces.core.errors import CorruptFileError
 from faces.core.storage import Folder
 from faces.dataset.deletions import face_digests, read_deletions
-from faces.dataset.layout import is_dataset_file, part_file
+from faces.dataset.layout import book_folder, is_dataset_file, part_file
 from faces.dataset.names import PersonName, person_names
+from faces.dataset.people_decisions import book_files, read_decision
+from faces.dataset.people_groups import read_groups
 from faces.dataset.rewrite import Leftovers, embedding_digests
 from faces.dataset.schema import embedding_matrix, face_schema, read_table
 from faces.dataset.store import Dataset
@@ -55,7 +57,8 @@ class Traces:
             f"an embedding removed now, byte for byte ({len(self.embeddings)})",
             f"a photo_id removed now ({len(self.photo_ids)})",
             f"the name of a photo removed now ({len(self.uris)})",
-            f"a person's name to be removed, in a text column ({len(self.names)})",
+            f"a person's name to be removed, in a text column or the people book "
+            f"({len(self.names)})",
         )
 
 
@@ -91,6 +94,28 @@ class TraceSearch:
             self._look_at_embeddings(path, embedding_matrix(faces))
             self.num_files += 2
         self._note_unknown(folder, is_dataset_file)
+
+    def look_in_book(self, dataset_dir: Path) -> None:
+        """Search the people book of a dataset; raise CorruptFileError where removed data is."""
+        folder = book_folder(dataset_dir)
+        decisions, groups = book_files(folder.names())
+        for file in decisions.values():
+            path, decision = folder.at(file.name), read_decision(folder, file)
+            self._look_at_book(path, pa.array(decision.faces, pa.string()))
+            texts = (decision.author, decision.name, *decision.names)
+            if any(name.is_in(text) for name in self.traces.names for text in texts if text):
+                self._raise_for(path, "name")
+            self.num_files += 1
+        if groups is not None:
+            path, table = folder.at(groups.name), read_groups(folder, groups).table
+            self._look_at_book(path, table["face_id"].combine_chunks())
+            self._look_for_names(path, table.select(["listed"]))
+            self.num_files += 1
+
+    def _look_at_book(self, path: Path, face_ids: pa.Array) -> None:
+        if len(self.traces.face_digests) and len(face_ids):
+            self._look(path, "face_id", face_digests(face_ids), self.traces.face_digests)
+        self._look(path, "face_id", face_ids, self.traces.face_ids)
 
     def look_in_index(self, index_dir: Path) -> None:
         """Search every file of an index; raise CorruptFileError where removed data is found."""
@@ -186,6 +211,7 @@ def search_for_traces(
     )
     search = TraceSearch(traces)
     search.look_in_dataset(source)
+    search.look_in_book(source.path)
     for index_dir in index_dirs:
         search.look_in_index(index_dir)
     return search

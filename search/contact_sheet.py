@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,7 +39,7 @@ CONTEXT = 1.6
 MAX_COPIES = 8
 """Number of places of a photo that are tried until one can be read."""
 
-BACKGROUND, INK, FAINT, ACCENT = "#ffffff", "#1c1c1e", "#6e6e73", "#0a5fb4"
+BACKGROUND, INK, FAINT, ACCENT, DOUBT = "#ffffff", "#1c1c1e", "#6e6e73", "#0a5fb4", "#d97706"
 FONT = SheetFont(15)
 SMALL_FONT = SheetFont(12)
 
@@ -59,20 +59,22 @@ class ShownFace(Protocol):
 
 
 @dataclass(frozen=True)
-class _Cell:
+class SheetCell:
     """A face with its caption.
 
     Attributes:
         tile: picture of the face.
         title: first line of the caption.
         details: further lines: the photo's name, its folder, and its columns.
-        is_probe: whether it is a face that was searched for.
+        is_probe: whether it is a face that was searched for, and stands before the others.
+        is_marked: whether it is to be looked at with doubt.
     """
 
     tile: PIL.Image.Image
     title: str
     details: tuple[str, ...]
     is_probe: bool = False
+    is_marked: bool = False
 
 
 def write_contact_sheet(
@@ -108,10 +110,23 @@ def write_contact_sheet(
         _cells(asked, number, probe.box, faces, shown)
         for number, (probe, faces) in enumerate(zip(probes, found, strict=True), start=1)
     )
+    return write_bands(path, bands)
+
+
+def write_bands(path: Path, bands: Iterable[Sequence[SheetCell]]) -> list[Path]:
+    """Write a contact sheet of bands of cells, and return the paths of its files.
+
+    Args:
+        path: path of the file, see `write_contact_sheet`.
+        bands: the bands, at least one.
+    """
     if path.suffix.lower() == ".html":
         with put_file(path) as file:
             figures = (
-                [figure(c.tile, c.title, c.details, is_probe=c.is_probe) for c in band]
+                [
+                    figure(c.tile, c.title, c.details, is_probe=c.is_probe, is_marked=c.is_marked)
+                    for c in band
+                ]
                 for band in bands
             )
             file.writelines(piece.encode() for piece in page(figures))
@@ -129,23 +144,25 @@ def write_contact_sheet(
 
 def _cells(
     photo: Photo | None, number: int, box: Box, faces: Sequence[FoundFace], columns: Sequence[str]
-) -> list[_Cell]:
+) -> list[SheetCell]:
     """Return the cells of a band: the probe's face, if there is a photo, then its matches."""
     cells = []
     if photo is not None:
         tile = _face_tile(photo, box)
-        cells.append(_Cell(tile, f"face {number}", ("in the photo asked about",), is_probe=True))
+        cells.append(
+            SheetCell(tile, f"face {number}", ("in the photo asked about",), is_probe=True)
+        )
     for match in faces:
         name, folder = place_of(match.uri)
         values = filter(None, (in_words(value_of(match, column)) for column in columns))
         rank, similarity = getattr(match, "rank", None), getattr(match, "similarity", None)
         title = name if similarity is None else f"{rank}.  {similarity:.3f}"
         lines = (folder, *values) if similarity is None else (name, folder, *values)
-        cells.append(_Cell(face_tile_of(match.uri, match.box, match.also_at), title, lines))
+        cells.append(SheetCell(face_tile_of(match.uri, match.box, match.also_at), title, lines))
     return cells
 
 
-def draw_contact_sheets(bands: Sequence[Sequence[_Cell]]) -> list[PIL.Image.Image]:
+def draw_contact_sheets(bands: Sequence[Sequence[SheetCell]]) -> list[PIL.Image.Image]:
     """Draw bands of cells on as many RGB pictures as are needed, none larger than `MAX_SIDE`."""
     lines = max((len(cell.details) for band in bands for cell in band), default=1)
     step_y = TILE + TITLE_HEIGHT + LINE_HEIGHT * lines + GAP
@@ -171,7 +188,7 @@ def draw_contact_sheets(bands: Sequence[Sequence[_Cell]]) -> list[PIL.Image.Imag
     return pictures
 
 
-def _draw_band(cells: Sequence[_Cell], step_y: int) -> Iterator[PIL.Image.Image]:
+def _draw_band(cells: Sequence[SheetCell], step_y: int) -> Iterator[PIL.Image.Image]:
     """Draw a band of cells, the probe's to the left; a band that is too high in several pieces."""
     probe = cells[0] if cells and cells[0].is_probe else None
     matches = cells if probe is None else cells[1:]
@@ -180,7 +197,9 @@ def _draw_band(cells: Sequence[_Cell], step_y: int) -> Iterator[PIL.Image.Image]
         yield _draw_piece(probe, matches[start : start + per_piece], step_y)
 
 
-def _draw_piece(probe: _Cell | None, matches: Sequence[_Cell], step_y: int) -> PIL.Image.Image:
+def _draw_piece(
+    probe: SheetCell | None, matches: Sequence[SheetCell], step_y: int
+) -> PIL.Image.Image:
     columns = min(MATCHES_PER_ROW, max(1, len(matches)))
     num_rows = -(-max(1, len(matches)) // MATCHES_PER_ROW)
     step_x = TILE + GAP
@@ -201,10 +220,12 @@ def _draw_piece(probe: _Cell | None, matches: Sequence[_Cell], step_y: int) -> P
 
 
 def _draw_cell(
-    band: PIL.Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: _Cell
+    band: PIL.Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: SheetCell
 ) -> None:
     left, top = corner
     band.paste(cell.tile, (left, top))
+    if cell.is_marked:
+        draw.rectangle((left - 3, top - 3, left + TILE + 2, top + TILE + 2), outline=DOUBT, width=3)
     ink = ACCENT if cell.is_probe else INK
     FONT.draw(draw, (left, top + TILE + 4), FONT.shortened(cell.title, TILE), ink)
     for number, line in enumerate(cell.details):

@@ -15,13 +15,19 @@ _STYLE = """
 body{font:15px/1.4 system-ui,sans-serif;margin:2em;color:#1c1c1e;background:#fff}
 section{border-top:1px solid #d2d2d7;padding:1em 0;display:flex;flex-wrap:wrap;gap:16px}
 figure{margin:0;width:160px}img{display:block}figure.probe img{outline:3px solid #0a5fb4}
+figure.doubt img{outline:3px solid #d97706}
 figcaption{overflow-wrap:anywhere;font-size:13px}figcaption b{display:block;font-size:15px}
 figcaption span{display:block;color:#6e6e73}
 """
 
 
 def figure(
-    tile: PIL.Image.Image, title: str, details: Iterable[str], *, is_probe: bool = False
+    tile: PIL.Image.Image,
+    title: str,
+    details: Iterable[str],
+    *,
+    is_probe: bool = False,
+    is_marked: bool = False,
 ) -> str:
     """Return the HTML of a face with its caption.
 
@@ -30,13 +36,14 @@ def figure(
         title: first line of the caption, as plain text.
         details: further lines.
         is_probe: whether it is a face that was searched for.
+        is_marked: whether it is to be looked at with doubt.
     """
     content = io.BytesIO()
     tile.save(content, format="JPEG", quality=88)
     picture = base64.b64encode(content.getvalue()).decode()
     lines = "".join(f"<span>{escape(line)}</span>" for line in details if line)
     return (
-        f"<figure{' class=probe' if is_probe else ''}>"
+        f"<figure{' class=probe' if is_probe else ' class=doubt' if is_marked else ''}>"
         f'<img width="{tile.width}" height="{tile.height}" alt="{escape(title)}" '
         f'src="data:image/jpeg;base64,{picture}">'
         f"<figcaption><b>{escape(title)}</b>{lines}</figcaption></figure>"

@@ -25,6 +25,9 @@ from faces.dataset.schema import read_table, with_column
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 
+PEOPLE_BOOK = "people book"
+"""`NameLeft.column` of a name that is left in the people book, by a decision or as an author's."""
+
 PERSON = "person"
 """The metadata column that names the person in a photo."""
 
@@ -80,8 +83,9 @@ class NameLeft:
 
     Attributes:
         name: the name.
-        uri: the photo's uri.
-        column: name of the column: a metadata column, or `uri` where the photo's path has the name.
+        uri: the photo's uri; "": the name is in the people book.
+        column: name of the column: a metadata column, `uri` where the photo's path has the name, or
+            `PEOPLE_BOOK`.
     """
 
     name: str

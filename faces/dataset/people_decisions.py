@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Annotated, Literal
 from unicodedata import category, normalize
 from uuid import uuid4
@@ -117,7 +118,7 @@ class Decision:
     rows: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=MAX_FACES)] = ()
     format_version: Literal[1] = 1
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Time and id as in the file's name: decisions are ordered by it."""
         return f"{_stamp(self.decided_at)}-{self.decision_id}"

@@ -255,9 +255,15 @@ class PeopleModel:
     ) -> ModelState:
         """Bring the tables up to date, in a transaction, and return what they hold."""
         update = _Update(database, self.folder)
-        known = {} if self._state is None else {d.key: d for d in self._state.decisions}
+        before = self._state
+        known = {} if before is None else {d.key: d for d in before.decisions}
         decisions, new = update.add_decisions(files, known)
-        people = resolve_people(decisions)
+        more = decisions[len(before.decisions) :] if before is not None else ()
+        appended = before is not None and decisions[: len(before.decisions)] == before.decisions
+        if before is not None and appended and all(d.verb != "undo" for d in more):
+            people = before.people.extended(more)
+        else:
+            people = resolve_people(decisions)
         update.put_in_force(people.in_force, new)
         update.load_groups(groups)
         rows = database.execute("SELECT key, num_faces FROM decision").fetchall()

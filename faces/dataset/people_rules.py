@@ -83,6 +83,7 @@ class PeopleState:
         apart: keys of the decisions by which a root is not another root.
         members: numbers of all people who were merged into a root, itself first.
         roots: the root of each person who was merged.
+        resolved: the decisions applied so far, by which further ones are applied.
     """
 
     in_force: frozenset[str]
@@ -92,7 +93,20 @@ class PeopleState:
     mentioned: frozenset[int]
     apart: Mapping[int, Mapping[int, str]]
     members: Mapping[int, tuple[int, ...]]
-    roots: Mapping[int, int] = field(default_factory=dict)
+    roots: Mapping[int, int]
+    resolved: _Resolved
+
+    def extended(self, decisions: Sequence[Decision]) -> PeopleState:
+        """Return the state after further decisions, which is much less work than all of them.
+
+        Args:
+            decisions: decisions that come after all others, none of which takes one back.
+        """
+        resolved = self.resolved.copied()
+        for decision in decisions:
+            assert decision.verb != "undo", "what an undo takes back has been applied"
+            resolved.apply(decision)
+        return resolved.state(self.in_force.union(decision.key for decision in decisions))
 
     def root(self, person: int) -> int:
         """Return the number of the person who stayed of those that a person was merged with."""
@@ -135,6 +149,14 @@ class _Roots:
         self.merged_by: dict[int, str] = {}
         self.people: dict[int, Person] = {}
         self.apart: dict[int, dict[int, str]] = {}
+
+    def copied(self) -> _Roots:
+        copy = _Roots()
+        copy.parent, copy.merged_by = dict(self.parent), dict(self.merged_by)
+        copy.people = dict(self.people)
+        copy.members = {root: list(members) for root, members in self.members.items()}
+        copy.apart = {root: dict(foes) for root, foes in self.apart.items()}
+        return copy
 
     def root(self, person: int) -> int:
         while (above := self.parent.get(person, person)) != person:
@@ -200,27 +222,54 @@ def resolve_people(decisions: Sequence[Decision]) -> PeopleState:
         decisions: decisions in their order; their faces may be left out.
     """
     in_force = keys_in_force(decisions)
-    authors = {decision.key: decision.author for decision in decisions}
-    roots, void = _Roots(), dict[str, str]()
-    conflicts: list[Conflict] = []
-    mentioned: set[int] = set()
+    resolved = _Resolved()
     for decision in decisions:
-        if decision.key not in in_force:
-            continue
-        mentioned.update(decision.people)
-        found = _apply(roots, decision, authors)
-        conflicts += found
-        void |= {c.later: c.earlier for c in found if c.kind in ("merge", "apart")}
-    return PeopleState(
-        in_force,
-        void,
-        roots.people,
-        tuple(conflicts),
-        frozenset(mentioned),
-        roots.apart,
-        {root: tuple(members) for root, members in roots.members.items()},
-        {person: roots.root(person) for person in list(roots.parent)},
-    )
+        if decision.key in in_force:
+            resolved.apply(decision)
+    return resolved.state(in_force)
+
+
+@dataclass(frozen=True, eq=False)
+class _Resolved:
+    """What decisions say together, while they are applied one by one.
+
+    Attributes:
+        roots: people, and what was said of them.
+        authors: who made each decision, by key.
+        conflicts: contradictions so far.
+        mentioned: numbers so far.
+    """
+
+    roots: _Roots = field(default_factory=_Roots)
+    authors: dict[str, str] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+    mentioned: set[int] = field(default_factory=set)
+
+    def copied(self) -> _Resolved:
+        return _Resolved(
+            self.roots.copied(), dict(self.authors), list(self.conflicts), set(self.mentioned)
+        )
+
+    def apply(self, decision: Decision) -> None:
+        """Apply a decision that comes after all others."""
+        self.authors[decision.key] = decision.author
+        self.mentioned.update(decision.people)
+        self.conflicts.extend(_apply(self.roots, decision, self.authors))
+
+    def state(self, in_force: frozenset[str]) -> PeopleState:
+        """Return what the decisions say, which these copies of the people do not change."""
+        roots = self.roots
+        return PeopleState(
+            in_force,
+            {c.later: c.earlier for c in self.conflicts if c.kind in ("merge", "apart")},
+            roots.people,
+            tuple(self.conflicts),
+            frozenset(self.mentioned),
+            roots.apart,
+            {root: tuple(members) for root, members in roots.members.items()},
+            {person: roots.root(person) for person in list(roots.parent)},
+            self,
+        )
 
 
 def _apply(roots: _Roots, decision: Decision, authors: Mapping[str, str]) -> list[Conflict]:

@@ -317,7 +317,10 @@ def _require_faces_of(view: PeopleView, person: int, face_ids: Sequence[str]) ->
 
 def _require_no_contradiction(view: PeopleView, decision: Decision, they: str) -> None:
     """Raise WrongUsageError if a decision would contradict what stands, or make others do so."""
-    state = resolve_people([*view.seen.decisions, decision])
+    if decision.verb == "undo":
+        state = resolve_people([*view.seen.decisions, decision])
+    else:
+        state = view.state.extended([decision])
     new = state.void.keys() - view.state.void.keys()
     if new:
         void = min(new)

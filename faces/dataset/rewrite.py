@@ -194,6 +194,19 @@ def purge_dataset(dataset: Dataset, on_progress: OnProgress = ignore_progress) -
     )
 
 
+def superseded_faces(dataset: Dataset) -> pa.Array:
+    """Return the ids of faces that parts have and `purge_dataset` removes: (n,) string."""
+    columns = pa.schema([face_schema(1).field("face_id")])
+    ids = [pa.array([], pa.string())]
+    for part in dataset.committed_parts():
+        table = read_table(dataset.folder, part_file("faces", part), columns)
+        ids += table["face_id"].chunks
+    there = pa.concat_arrays(ids).unique()
+    current = [table["face_id"] for table in FaceTables(dataset, ["face_id"], with_withheld=True)]
+    kept = pa.chunked_array([chunk for column in current for chunk in column.chunks], pa.string())
+    return there.filter(_not_in(there, kept))
+
+
 def _contents(current_rows: pa.Table) -> pa.Table:
     """Return photo_id, first uri, and faces_part of each content that has faces."""
     embedded = current_photos(current_rows)

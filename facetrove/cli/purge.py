@@ -30,7 +30,8 @@ NAMES_SHOWN = 50
     "names",
     multiple=True,
     metavar="NAME",
-    help="Also remove this person's name from the columns of the photos, in DATASET and INDEX.",
+    help="Also remove this person's name from the columns of the photos, in DATASET and INDEX, and "
+    "from the people book.",
 )
 @click.option(
     "--deletion",
@@ -92,6 +93,13 @@ def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
     if report.num_crops_removed:
         crops = counted(report.num_crops_removed, "crop")
         click.echo(f"removed {crops} of deleted faces from the cache of crops for training")
+    if report.num_book_faces_removed or report.num_book_names_removed:
+        faces = counted(report.num_book_faces_removed, "mention")
+        names = f"{report.num_book_names_removed:,}"
+        click.echo(f"people book: removed {faces} of faces, and {names} of names")
+    if report.num_models_removed:
+        models = counted(report.num_models_removed, "read model")
+        click.echo(f"removed {models} of people books from the cache; they are built again")
     click.echo(
         f"checked afterwards: {counted(report.files_checked, 'file')} with "
         f"{counted(report.faces_checked, 'face')} hold none of:"
@@ -112,16 +120,19 @@ def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
 def _show_names(report: ft.PurgeReport) -> None:
     """Print the rows in which a name is left. The report has their number only."""
     click.echo(
-        f"{counted(report.num_name_rows_left, 'row')} of photos still have the name of a person of "
-        "whose photos faces were removed:"
+        f"{counted(report.num_name_rows_left, 'row')} of photos or the people book still have the "
+        "name of a person of whose photos faces were removed:"
     )
     show_first(
         report.names_left,
-        lambda left: f"  {printable(left.name)!r} in the {left.column} of {shown_uri(left.uri)}",
+        lambda left: (
+            f"  {printable(left.name)!r} in the {left.column}"
+            + (f" of {shown_uri(left.uri)}" if left.uri else "")
+        ),
         NAMES_SHOWN,
         rest=lambda count: f"  and {count:,} more",
     )
     click.echo(
-        "`facetrove purge --name NAME` removes a name from columns; rename files and folders that "
-        "have it, and remove it from your photo lists, which bring it back"
+        "`facetrove purge --name NAME` removes a name from columns and the people book; rename "
+        "files and folders that have it, and remove it from your photo lists, which bring it back"
     )

@@ -13,8 +13,11 @@ from faces.dataset.people_book import PeopleBook, PeopleView
 from faces.dataset.people_decisions import Decision
 from faces.dataset.people_verbs import PersonName
 from faces.dataset.store import Dataset
+from facetrove.people.exchange import ImportedPeople, export_table, import_people
 from facetrove.people.grouping import GroupingOptions, PeopleGrouping, group_people
 from facetrove.people.questions import find_questions
+from facetrove.people.sheet import write_people_sheet
+from facetrove.people.sidecars import write_sidecars
 from facetrove.people.tables import PeoplesFaces, PeopleTable, companions
 
 
@@ -184,6 +187,62 @@ class People:
             CorruptFileError: a file of the index is corrupt.
         """
         return PeopleTable(find_questions(self._view(), index, k=k))
+
+    def write_sheet(self, path: str | Path, *, k: int = 50) -> Sequence[Path]:
+        """Draw a contact sheet of the people, a row for each, those with most faces first.
+
+        A row begins with the person's least doubtful face; then come the most doubtful ones, which
+        are marked, and further ones. Hidden and ignored people are left out.
+
+        Args:
+            path: path of the file, ending in .jpg, .jpeg, .png, .webp or .html.
+            k: maximum number of people.
+
+        Returns:
+            The paths of the files: several where a picture would be too large.
+
+        Raises:
+            WrongUsageError: the file cannot be written at this path, or there are no people.
+        """
+        return write_people_sheet(self._faces(), Path(path), k=k)
+
+    def export(self) -> PeopleTable:
+        """List who is who for a file that `import_csv` reads.
+
+        Returns:
+            Columns face_id, person_id, person, said_by (the author, or `machine`), a row for each
+            face whose person is known.
+        """
+        return PeopleTable(export_table(self._faces()))
+
+    def import_csv(self, path: str | Path) -> ImportedPeople:
+        """Take over who is who from a CSV file.
+
+        Args:
+            path: path of the file, with columns face_id and person_id or person (the name). Rows
+                with `machine` in a column said_by count only for faces that no grouping has here;
+                all others are one decision.
+
+        Raises:
+            WrongUsageError: the file cannot be read, lacks a column, or names a face that the
+                dataset does not have.
+            BusyError: another process is writing the book.
+        """
+        return import_people(self._book, Path(path))
+
+    def write_sidecars(self, folder: str | Path) -> int:
+        """Write an XMP sidecar for each photo that has a named face.
+
+        Args:
+            folder: path of the folder, new or empty; the folders of the photos are made in it.
+
+        Returns:
+            The number of sidecars.
+
+        Raises:
+            WrongUsageError: the folder is not empty.
+        """
+        return write_sidecars(self.dataset, self._faces(), Path(folder))
 
     def decisions(self) -> PeopleTable:
         """List the decisions that can be taken back, oldest first.

@@ -124,7 +124,7 @@ class PeoplesFaces:
         table = table.append_column("person_id", numbers)
         table = table.append_column("person", self.view.names_of(people))
         table = table.append_column("said_by", pa.array(said_by, pa.string()))
-        table = table.append_column("doubt", self._doubts(faces["face_id"]))
+        table = table.append_column("doubt", self.doubts(faces["face_id"]))
         for name in ("uri", "box"):
             table = table.append_column(name, faces[name])
         return table
@@ -165,7 +165,7 @@ class PeoplesFaces:
             return self.faces[TAKEN]
         return pa.chunked_array([pa.nulls(len(self.faces), pa.timestamp("us"))])
 
-    def _doubts(self, face_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    def doubts(self, face_ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return how doubtful the grouping is of each face; null where it does not have it."""
         table = self.view.groups.table.combine_chunks()
         row = pc.index_in(face_ids, value_set=table["face_id"].combine_chunks())

@@ -41,22 +41,29 @@ def clean(folder: Path) -> object:
     return purge(folder / "dataset", indexes, deletions=[deletion_id], names=["person 1"])
 
 
-def killed_before_file(number: int, work: Work, folder: Path) -> bool:
-    """Do work in a process that is killed before it puts a file in place; say if it was killed."""
-    process = processes.Process(target=_work, args=(number, work, folder))
+def killed_before_file(number: int, work: Work, folder: Path, *, prefix: str = "") -> bool:
+    """Do work in a process that is killed before it puts a file in place; say if it was killed.
+
+    Args:
+        number: number of the file, from 1, before which it is killed.
+        work: the work.
+        folder: its argument.
+        prefix: beginning of the names of the files that count.
+    """
+    process = processes.Process(target=_work, args=(number, work, folder, prefix))
     process.start()
     process.join(60)
     assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode != 0
 
 
-def _work(number: int, work: Work, folder: Path) -> None:
+def _work(number: int, work: Work, folder: Path, prefix: str) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     rename, count = os.rename, 0
 
     def counted(source: str, target: str, **folders: int) -> None:
         nonlocal count
-        count += 1
+        count += target.startswith(prefix)
         if count == number:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target, **folders)

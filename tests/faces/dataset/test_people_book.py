@@ -22,10 +22,13 @@ from faces.core.errors import (
 from faces.core.machine import cache_dir
 from faces.dataset import people_verbs as verbs
 from faces.dataset.layout import BookFile
+from faces.dataset.names import PersonName
 from faces.dataset.people_book import PeopleBook
 from faces.dataset.people_decisions import Decision, write_decision
+from faces.dataset.people_following import follow_book
+from faces.dataset.people_purge import purge_book
 from tests.support.people import group, grouped_collection
-from tests.support.small_collections import Collection
+from tests.support.small_collections import Collection, files_with
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -406,3 +409,25 @@ def _killed(dataset: Path, point: str, number: int) -> None:
     setattr(os, point, counted)
     book = PeopleBook(dataset, "ann")
     verbs.move_faces(book, [sorted(book.view().faces_of(1))[0]], 4)
+
+
+def test_a_dataset_that_follows_another_has_its_people(
+    collection: Collection, tmp_path: Path
+) -> None:
+    new = Collection(tmp_path / "new")
+    new.embed(collection.photos)
+    book = PeopleBook(collection.path, "ann")
+    assert follow_book(collection.path, new.path) == 0
+    verbs.name_person(book, 1, "Ann Lee")
+    merge = verbs.merge_people(book, [1, 2])
+    assert follow_book(collection.path, new.path) == 2
+    assert people(new) == people(collection)
+    verbs.undo_decision(book, merge.decision_id)
+    purge_book(collection.path, lambda ids: pa.array([False] * len(ids)), [PersonName("Lee")])
+    follow_book(collection.path, new.path)
+    assert PeopleBook(new.path).view().names == {1: "Ann"}
+    assert files_with(new.path, [b"Lee"]) == {}
+    verbs.name_person(PeopleBook(new.path, "bob"), 1, "Annie")
+    verbs.name_person(book, 3, "Cy")
+    assert follow_book(collection.path, new.path) == 0  # it goes its own way now
+    assert PeopleBook(new.path).view().names == {1: "Annie"}

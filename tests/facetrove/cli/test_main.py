@@ -14,6 +14,7 @@ import pytest
 
 from facetrove.cli.evaluate import EVALUATIONS
 from facetrove.cli.main import COMMANDS, cli
+from facetrove.cli.people import PEOPLE
 from facetrove.cli.train import NETWORKS
 from tests.support.command import (
     ONE_WORKER,
@@ -25,8 +26,9 @@ from tests.support.command import (
 )
 
 COMMAND_NAMES = [
-    *[(name,) for name in COMMANDS if name not in {"evaluate", "train"}],
+    *[(name,) for name in COMMANDS if name not in {"evaluate", "people", "train"}],
     *[("evaluate", name) for name in EVALUATIONS],
+    *[("people", name) for name in PEOPLE],
     *[("train", name) for name in NETWORKS],
 ]
 
@@ -73,6 +75,7 @@ def test_help_of_a_group_loads_nothing_heavy(words: list[str]) -> None:
     script = f"""
 import sys
 from facetrove.cli.main import cli
+from facetrove.cli.people import PEOPLE
 from facetrove.cli.train import NETWORKS
 cli.main({words}, prog_name="facetrove", standalone_mode=False)
 heavy = ("apache_beam", "faiss", "openvino", "onnxruntime", "cv2", "pyarrow", "numpy", "rich")
@@ -85,6 +88,7 @@ def test_names_of_commands_are_completed_without_loading_them() -> None:
     script = """
 import sys
 from facetrove.cli.main import main
+from facetrove.cli.people import PEOPLE
 from facetrove.cli.train import NETWORKS
 try:
     main()
