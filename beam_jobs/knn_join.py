@@ -99,16 +99,21 @@ def join_nearest(
 
 def _join_pieces(work: JoinWork, on: Workers) -> None:
     """Do the pieces that are not done yet: by workers, or here if it is a single one."""
-    pending = work.pending()
-    if len(pending) == 1 and not on.are_elsewhere:
-        join_piece(work.folder, pending[0])  # sooner than a worker process starts
-    elif pending:
-        steps = "List pieces" >> beam.Create(pending) | JoinPieces(work.folder)
-        run_pipeline(
-            lambda pipeline: pipeline | steps,
-            workers=on.at_most(len(pending)),
-            remedy=_REMEDY,
-        )
+    while pending := work.pending():
+        if len(pending) == 1 and not on.are_elsewhere:
+            join_piece(work.folder, pending[0])  # sooner than a worker process starts
+        else:
+            _have_joined(pending, work, on)
+
+
+def _have_joined(pending: Sequence[str], work: JoinWork, on: Workers) -> None:
+    """Have workers do pieces."""
+    steps = "List pieces" >> beam.Create(pending) | JoinPieces(work.folder)
+    run_pipeline(
+        lambda pipeline: pipeline | steps,
+        workers=on.at_most(len(pending)),
+        remedy=_REMEDY,
+    )
 
 
 @contextmanager

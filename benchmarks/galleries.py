@@ -347,6 +347,9 @@ NUM_ALBUMS = 100
 FIRST_DAY, NUM_DAYS = np.datetime64("2005-01-01"), 7300
 """First day, and number of days, on which photos are taken."""
 
+EQUAL_QUALITY = {"score": 0.93, "face_size": 100.0, "embedding_norm": 1.0}
+"""The quality of all faces of a dataset with equal quality: LFW's; the norm says nothing."""
+
 _WRITTEN_FACES = 48_000
 """Number of faces that are generated at once while a dataset is written."""
 
@@ -360,6 +363,7 @@ def write_gallery_dataset(
     seed: int = 0,
     faces_per_person: float = DEFAULT_FACES_PER_PERSON,
     spread: float = DEFAULT_SPREAD,
+    equal_quality: bool = False,
 ) -> None:
     """Write generated faces into a dataset with the contract of the default models.
 
@@ -372,6 +376,8 @@ def write_gallery_dataset(
         faces_per_part: number of faces in a part; the embed job's parts have about 150.
         first: number of the first face, from 0.
         seed, faces_per_person, spread: see `generate_faces`.
+        equal_quality: whether all faces have the same score, size and norm of the embedding. These
+            are random otherwise, and have nothing to do with the embeddings.
     """
     contract = load_pipeline(threads=1).contract
     if contract.dimension != DIMENSION:
@@ -391,7 +397,10 @@ def write_gallery_dataset(
         shard = 0
         for embeddings, people in batches:
             numbers = np.arange(first, first + len(people))
-            shard = _write_parts(writer, shard, (numbers, people, embeddings), faces_per_part, seed)
+            batch = numbers, people, embeddings
+            shard = _write_parts(
+                writer, shard, batch, faces_per_part, seed, equal_quality=equal_quality
+            )
             first += len(people)
         writer.finish(None)
 
@@ -411,6 +420,8 @@ def _write_parts(
     batch: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
     faces_per_part: int,
     seed: int,
+    *,
+    equal_quality: bool,
 ) -> int:
     """Write faces (their numbers, people and embeddings) as parts.
 
@@ -424,6 +435,11 @@ def _write_parts(
     num_faces = np.diff(firsts, append=len(numbers))
     photos = _photo_rows(numbers[firsts], people[firsts], num_faces, seed)
     faces = _face_rows(numbers, photos.take(np.cumsum(begins) - 1), embeddings, seed)
+    if equal_quality:
+        for name, value in EQUAL_QUALITY.items():
+            place = faces.schema.get_field_index(name)
+            values = pa.repeat(pa.scalar(value, pa.float32()), len(faces))
+            faces = faces.set_column(place, faces.schema.field(name), values)
     for start in range(0, len(numbers), faces_per_part):
         rows = np.searchsorted(firsts, (start, start + faces_per_part))
         writer.write_part(

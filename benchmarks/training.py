@@ -4,12 +4,14 @@
     python -m benchmarks.training speed lfw.dataset
 
 `expressions` divides the faces into five folds by person and trains on four, for each of --arms: an
-architecture, a balance, and whether crops are corrupted, such as `small/logits/augmented`. Every
-fold's answers are kept in --work, so an interrupted run goes on. The figures are those of all folds
-together, with a paired bootstrap over people against --baseline.
+architecture, a balance, and whether crops are corrupted, such as `small/logits/augmented`, and for
+`logits` the strength, such as `fer/logits/augmented/0.4`. Every fold's answers are kept in --work,
+so an interrupted run goes on. The figures are those of all folds together, with a paired bootstrap
+over people against --baseline.
 
-`speed` compares our loop with Keras's `model.fit` on the same arrays, and the exported file in
-ONNX Runtime with Keras's predict: medians of five rounds of processor time.
+`speed` compares our loop with Keras's `model.fit` on the same arrays, and the job's classifier of
+the exported file with Keras's predict on the same batches: medians of five rounds of processor
+time.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_jobs.crops import cut_missing_crops
+from faces.core.hashing import sha256_of
 from faces.core.machine import available_threads
 from faces.dataset.store import Dataset
+from faces.models.classifier import FaceClassifier
+from faces.models.classifier_file import ANY_DETECTOR, ClassifierFile, classifier_toml
 from faces.models.engines import OnnxRuntimeNetwork
 from facetrove.evaluation.corruptions import CORRUPTIONS
 from facetrove.training.augmentation import corrupted_by
@@ -141,8 +146,13 @@ def _fold(
     )
     from facetrove.training.networks.keras_library import make_deterministic
 
-    architecture, balance, augment = arm.split("/")
-    options = ClassifierOptions(architecture, balance, augment == "augmented")  # type: ignore[arg-type]
+    architecture, balance, augment, *strength = arm.split("/")
+    options = ClassifierOptions(
+        architecture,  # type: ignore[arg-type]
+        balance,  # type: ignore[arg-type]
+        strength=float(strength[0]) if strength else ClassifierOptions().strength,
+        augment=augment == "augmented",
+    )
     crops = cut_missing_crops(faces.dataset, faces.table)
     make_deterministic(0, threads=threads)
     learn, stop = learn_and_stop(faces, others, seed=0)
@@ -177,9 +187,10 @@ def _speed(threads: int) -> None:
 
     make_deterministic(0, threads=threads)
     crops = np.random.default_rng(0).integers(0, 255, (SPEED_FACES, 112, 112, 3), dtype=np.uint8)
-    for architecture in ("article", "small"):
-        _training_speed(architecture, crops, np.arange(SPEED_FACES) % 5)
-        _answering_speed(architecture, crops.astype(np.float32), threads)
+    for architecture in ("article", "small", "fer"):
+        if architecture != "fer":  # which is not trained on crops, but on features
+            _training_speed(architecture, crops, np.arange(SPEED_FACES) % 5)
+        _answering_speed(architecture, crops, threads)
 
 
 def _print_speed(name: str, seconds: Sequence[float]) -> None:
@@ -222,28 +233,49 @@ def _training_speed(
     _print_speed(f"{architecture}, model.fit on arrays", taken[1:])
 
 
-def _answering_speed(architecture: str, crops: NDArray[np.float32], threads: int) -> None:
-    """Compare the exported file in ONNX Runtime with Keras, in alternating rounds."""
+def _answering_speed(architecture: str, crops: NDArray[np.uint8], threads: int) -> None:
+    """Compare the job's classifier of the exported file with Keras, in alternating rounds."""
     from facetrove.training.networks.architectures import classifier, with_softmax
+    from facetrove.training.networks.frozen import feature_network, last_layer, on_features
     from facetrove.training.networks.onnx_file import write_onnx
 
-    model = with_softmax(classifier(architecture, 5))
-    batches = [crops[start : start + SPEED_BATCH] for start in range(0, len(crops), SPEED_BATCH)]
+    if architecture == "fer":
+        body = feature_network()
+        learnt = np.asarray(body.predict_on_batch(crops[:8].astype(np.float32)))
+        model = on_features(body, last_layer(learnt, 5))
+    else:
+        model = classifier(architecture, 5)
+    model = with_softmax(model)
     with tempfile.TemporaryDirectory() as folder:
-        write_onnx(model, Path(folder, "network.onnx"), crops[:8])
-        exported = OnnxRuntimeNetwork(Path(folder, "network.onnx"), threads=threads)
-    found = exported.run(batches[0])["output"]
-    difference = np.abs(found - model.predict_on_batch(batches[0])).max()
+        path = Path(folder, "network.toml")
+        write_onnx(model, path.with_suffix(".onnx"), crops[:8].astype(np.float32))
+        described = ClassifierFile(
+            name="network",
+            network="network.onnx",
+            network_sha256=sha256_of(path.with_suffix(".onnx")),
+            label="expression",
+            classes=tuple("abcde"),
+            detector=ANY_DETECTOR,
+            detector_digest=ANY_DETECTOR,
+        )
+        path.write_text(classifier_toml(described))
+        exported = OnnxRuntimeNetwork(path.with_suffix(".onnx"), threads=threads)
+        in_the_job = FaceClassifier(path, threads=threads)
+    sample = crops[:SPEED_BATCH].astype(np.float32)
+    difference = np.abs(exported.run(sample)["output"] - model.predict_on_batch(sample)).max()
     print(f"{architecture}: largest difference of the exported file {difference:.1e}")
-    taken: dict[str, list[float]] = {"ONNX Runtime": [], "Keras predict": []}
+
+    def by_keras(crops: NDArray[np.uint8]) -> None:
+        for start in range(0, len(crops), SPEED_BATCH):
+            batch = crops[start : start + SPEED_BATCH].astype(np.float32)
+            np.asarray(model.predict_on_batch(batch)).argmax(axis=1)
+
+    ways = {"the job, by ONNX Runtime": in_the_job.classify, "Keras predict": by_keras}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(SPEED_ROUNDS):
-        for name, run in (
-            ("ONNX Runtime", exported.run),
-            ("Keras predict", model.predict_on_batch),
-        ):
+        for name, run in ways.items():
             started = time.process_time()
-            for batch in batches:
-                run(batch)
+            run(crops)
             taken[name].append(time.process_time() - started)
     for name, seconds in taken.items():
         _print_speed(f"{architecture}, {name}", seconds)

@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from facetrove.training.heads import TrainedHead as TrainedHead
     from facetrove.training.heads import train_head as train_head
     from facetrove.training.options import TrainingOptions as TrainingOptions
+    from facetrove.training.published import published_classifier as published_classifier
     from facetrove.upgrading import upgrade as upgrade
     from indexer.delete import DeletionPlan as DeletionPlan
     from indexer.delete import DeletionResult as DeletionResult
@@ -274,6 +275,7 @@ __all__ = [
     "plan_embedding",
     "plan_reembedding",
     "plan_relocation",
+    "published_classifier",
     "purge",
     "read_pairs",
     "reembed",
@@ -397,6 +399,7 @@ _DEFINITIONS = {
     "plan_embedding": "beam_jobs.embed_photos:plan_embedding",
     "plan_reembedding": "beam_jobs.reembed:plan_reembedding",
     "plan_relocation": "facetrove.relocation:plan_relocation",
+    "published_classifier": "facetrove.training.published:published_classifier",
     "purge": "indexer.purge:purge",
     "read_pairs": "facetrove.evaluation.pair_lists:read_pairs",
     "reembed": "beam_jobs.reembed:reembed",

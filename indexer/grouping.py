@@ -2,34 +2,37 @@
 
 An embedding is taken as a person's *identity* plus *scatter*, both Gaussian with equal variances in
 all dimensions; the scatter of a poor face is larger. So how much better a group of faces is
-explained by one identity than by none follows from two sums over its faces (`_evidence`), and how
-much better two groups are explained by one person than by two is the *gain* of merging them. Groups
-that are each other's best partner are merged, round by round, as long as a gain exceeds what must
-be paid for it: reciprocal-nearest-neighbour agglomeration, by the likelihood ratio of probabilistic
-linear discriminant analysis (Prince and Elder 2007; Heller and Ghahramani, "Bayesian hierarchical
-clustering", 2005). Only groups that an edge of the graph joins are compared.
+explained by one identity than by none follows from two sums over its faces
+(`Variances.evidence`), and how much better two groups are explained by one person than by two is
+the *gain* of merging them. Groups that are each other's best partner are merged, round by round, as
+long as a gain exceeds what must be paid for it: reciprocal-nearest-neighbour agglomeration, by the
+likelihood ratio of probabilistic linear discriminant analysis (Prince and Elder 2007; Heller and
+Ghahramani, "Bayesian hierarchical clustering", 2005). Only groups that an edge of the graph joins
+are compared.
 
-Poor faces weigh little in the sums, so that they join a group but do not bridge two.
+Poor faces are left out at first. When the others are grouped, each poor face may join a group, or
+other poor faces, but the groups of the others stay as they are: no poor face bridges two of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from faces.core.errors import WrongUsageError
+from indexer.group_rules import Constraints, GroupRules, Pairs, keys_of
 from indexer.vectors import Vectors
 
-Pairs = NDArray[np.int64]
-"""(m, 2) pairs of row numbers."""
+EDGES_AT_ONCE = 1 << 14
+"""Edges whose gain is computed at a time: 17 MB at 128 dimensions, which fits a processor's cache
+better than more."""
 
-EDGES_AT_ONCE = 1 << 16
-"""Edges whose gain is computed at a time, which bounds memory: 70 MB at 128 dimensions."""
+SHARE_GONE = 0.2
+"""Share of the edges that are gone from which on the others are moved together."""
+
+ROWS_AT_ONCE = 1 << 16
+"""Faces that are centred and weighted at a time, which bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -42,87 +45,92 @@ class Variances:
         within: (n,) variance of the scatter of each face in each dimension, above 0.
         dimensions: number of independent dimensions by which gains are computed. It is not d:
             variances differ between dimensions, and within a person more than Gaussian ones would.
+        poor_from: value of `within` from which on a face is poor.
     """
 
     mean: NDArray[np.float32]
     between: float
     within: NDArray[np.float64]
     dimensions: float
+    poor_from: float = np.inf
 
+    @property
+    def poor(self) -> NDArray[np.bool_]:
+        """(n,) bool: which faces are poor."""
+        return self.within >= self.poor_from
 
-@dataclass(frozen=True)
-class Constraints:
-    """What is known of pairs of faces, by their rows.
+    def weighted(self, vectors: Vectors, rows: NDArray[np.int64] | slice) -> Vectors:
+        """Return the (m, d) centred embeddings of some rows, divided by `within`."""
+        weighted = vectors[rows] - self.mean
+        weighted /= self.within[rows].astype(np.float32)[:, None]
+        return weighted
 
-    Attributes:
-        must: pairs of one person.
-        cannot: pairs of two people.
-        photos: (n,) number of each face's photo: two faces of one photo are two people's unless
-            `must` says otherwise; None: nothing is known of photos.
-    """
-
-    must: Pairs = field(default_factory=lambda: np.empty((0, 2), np.int64))
-    cannot: Pairs = field(default_factory=lambda: np.empty((0, 2), np.int64))
-    photos: NDArray[np.int64] | None = None
-
-
-class _Groups:
-    """Groups of rows, each known by its smallest row, and the sums over their faces.
-
-    Attributes:
-        of_row: (n,) the group of each row.
-    """
-
-    def __init__(self, vectors: Vectors, variances: Variances, of_row: NDArray[np.int64]) -> None:
-        weights = 1 / variances.within
-        self._between, self._dimensions = variances.between, variances.dimensions
-        self._sums = ((vectors - variances.mean) * weights[:, None]).astype(np.float32)
-        self._weights = weights
-        self.of_row = np.arange(len(vectors))
-        others = np.flatnonzero(of_row != self.of_row)
-        np.add.at(self._sums, of_row[others], self._sums[others])
-        np.add.at(self._weights, of_row[others], self._weights[others])
-        self.of_row = of_row
-        self._squares = np.einsum("nd,nd->n", self._sums, self._sums, dtype=np.float64)
-        self._evidence = self._evidence_of(self._weights, self._squares)
-
-    def _evidence_of(
+    def evidence(
         self, weights: NDArray[np.float64], squares: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the log likelihood ratio of one identity against none, up to a constant a face.
 
         Args:
             weights: (m,) sum over a group's faces of 1 / within.
-            squares: (m,) squared length of the sum of centred embedding / within.
+            squares: (m,) squared length of the sum of the group's `weighted` embeddings.
         """
-        spread = self._between * weights
-        return 0.5 * (self._between * squares / (1 + spread) - self._dimensions * np.log1p(spread))
+        spread = self.between * weights
+        return 0.5 * (self.between * squares / (1 + spread) - self.dimensions * np.log1p(spread))
+
+
+class GroupSums:
+    """Groups of rows, each known by its smallest row, and the sums over their faces.
+
+    Attributes:
+        of_row: (n,) the group of each row.
+        sums: (n, d) sum of the `Variances.weighted` embeddings of each group.
+        weights: (n,) sum of 1 / within.
+        squares: (n,) squared length of `sums`.
+        evidence: (n,) evidence of each group.
+    """
+
+    def __init__(self, vectors: Vectors, variances: Variances, of_row: NDArray[np.int64]) -> None:
+        self._variances = variances
+        self.of_row = of_row
+        self.weights = 1 / variances.within
+        self.sums = np.empty(vectors.shape, np.float32)
+        for start in range(0, len(vectors), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            self.sums[rows] = variances.weighted(vectors, rows)
+        others = np.flatnonzero(of_row != np.arange(len(vectors)))
+        np.add.at(self.sums, of_row[others], self.sums[others])
+        np.add.at(self.weights, of_row[others], self.weights[others])
+        self.squares = _squares(self.sums)
+        self.evidence = variances.evidence(self.weights, self.squares)
 
     def gains(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the gain of merging each of (m,) groups with another."""
         gains = np.empty(len(one))
         for start in range(0, len(one), EDGES_AT_ONCE):
             a, b = one[start : start + EDGES_AT_ONCE], other[start : start + EDGES_AT_ONCE]
-            products = np.einsum("nd,nd->n", self._sums[a], self._sums[b])
-            together = self._evidence_of(
-                self._weights[a] + self._weights[b],
-                self._squares[a] + self._squares[b] + 2.0 * products,
+            products = np.einsum("nd,nd->n", self.sums[a], self.sums[b])
+            together = self._variances.evidence(
+                self.weights[a] + self.weights[b],
+                self.squares[a] + self.squares[b] + 2.0 * products,
             )
-            gains[start : start + EDGES_AT_ONCE] = together - self._evidence[a] - self._evidence[b]
+            gains[start : start + EDGES_AT_ONCE] = together - self.evidence[a] - self.evidence[b]
         return gains
 
     def merge(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
         """Merge disjoint pairs of groups; return (n,) the group that each row's number is now."""
-        self._sums[one] += self._sums[other]
-        self._weights[one] += self._weights[other]
-        self._squares[one] = np.einsum(
-            "nd,nd->n", self._sums[one], self._sums[one], dtype=np.float64
-        )
-        self._evidence[one] = self._evidence_of(self._weights[one], self._squares[one])
+        self.sums[one] += self.sums[other]
+        self.weights[one] += self.weights[other]
+        self.squares[one] = _squares(self.sums[one])
+        self.evidence[one] = self._variances.evidence(self.weights[one], self.squares[one])
         now = np.arange(len(self.of_row))
         now[other] = one
         self.of_row = now[self.of_row]
         return now
+
+
+def _squares(vectors: Vectors) -> NDArray[np.float64]:
+    """Return the (n,) squared lengths of vectors."""
+    return np.asarray(np.einsum("nd,nd->n", vectors, vectors), np.float64)
 
 
 def group_faces(
@@ -138,9 +146,9 @@ def group_faces(
     Args:
         vectors: (n, d) embeddings of unit length.
         edges: pairs of similar faces; only groups that an edge joins are merged.
-        variances: how embeddings vary.
+        variances: how embeddings vary, and which faces are poor.
         min_gain: smallest gain, a difference of log likelihoods, for which groups are merged.
-        constraints: what is known of pairs of faces, which always holds.
+        constraints: what is known of faces, which always holds.
 
     Returns:
         (n,) the smallest row of each face's group.
@@ -148,68 +156,93 @@ def group_faces(
     Raises:
         WrongUsageError: constraints contradict each other.
     """
-    constraints = constraints or Constraints()
-    of_row = _joined(len(vectors), constraints.must)
-    forbidden = _forbidden(constraints, of_row)
-    groups = _Groups(vectors, variances, of_row)
-    keys = _keys(of_row[edges[:, 0]], of_row[edges[:, 1]], len(vectors))
-    gains = np.full(len(keys), np.nan)
+    rules = GroupRules(constraints or Constraints(), len(vectors))
+    return merge_groups(vectors, edges, variances, min_gain=min_gain, rules=rules).of_row
+
+
+def merge_groups(
+    vectors: Vectors, edges: Pairs, variances: Variances, *, min_gain: float, rules: GroupRules
+) -> GroupSums:
+    """Group faces by person as `group_faces` does, from where rules start; they follow."""
+    groups = GroupSums(vectors, variances, rules.start)
+    good = np.zeros(len(vectors), bool)
+    good[groups.of_row[~variances.poor]] = True
+    ends = groups.of_row[edges]
+    _merge_all(groups, rules, ends[good[ends].all(axis=1)], min_gain)
+    if variances.poor.any():
+        rules.settle(groups.of_row[~variances.poor])
+        _merge_all(groups, rules, groups.of_row[ends], min_gain)
+    return groups
+
+
+class _Edges:
+    """Edges between groups, each once, with the gain of merging the two.
+
+    Attributes:
+        one, other: (m,) groups.
+        gains: (m,) gains; -inf: the groups must not be merged, or the edge is gone.
+    """
+
+    def __init__(self, edges: Pairs, num_rows: int) -> None:
+        self._num_rows = num_rows
+        self.one, self.other = np.divmod(keys_of(edges[:, 0], edges[:, 1], num_rows), num_rows)
+        self.gains = np.full(len(self.one), -np.inf)
+        self._num_gone = 0
+
+    def merge(
+        self, one: NDArray[np.int64], other: NDArray[np.int64], now: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Follow a merge of disjoint pairs of groups.
+
+        Most merges touch few edges, so the others are left where they are, and the places of those
+        that are gone are kept until there are many.
+
+        Args:
+            one, other: (m,) groups; the second becomes part of the first.
+            now: (n,) the group that each group is afterwards.
+
+        Returns:
+            The places of the edges whose gain must be computed.
+        """
+        is_merged = np.zeros(self._num_rows, bool)
+        is_merged[one] = is_merged[other] = True
+        touched = np.flatnonzero(is_merged[self.one] | is_merged[self.other])
+        keys = keys_of(now[self.one[touched]], now[self.other[touched]], self._num_rows)
+        fresh, gone = np.split(touched, [len(keys)])
+        self.one[fresh], self.other[fresh] = np.divmod(keys, self._num_rows)
+        self.one[gone] = self.other[gone] = 0
+        self.gains[touched] = -np.inf
+        self._num_gone += len(gone)
+        if self._num_gone <= SHARE_GONE * len(self.one):
+            return fresh
+        is_fresh = np.zeros(len(self.one), bool)
+        is_fresh[fresh] = True
+        kept = self.one != self.other
+        self.one, self.other, self.gains = self.one[kept], self.other[kept], self.gains[kept]
+        self._num_gone = 0
+        return np.flatnonzero(is_fresh[kept])
+
+
+def _merge_all(groups: GroupSums, rules: GroupRules, edges: Pairs, min_gain: float) -> None:
+    """Merge groups that edges join, as long as a gain exceeds `min_gain` and the rules allow it."""
+    between = _Edges(edges, len(groups.of_row))
+    stale = np.arange(len(between.one))
     while True:
-        one, other = np.divmod(keys, len(vectors))
-        stale = np.flatnonzero(np.isnan(gains))
-        gains[stale] = groups.gains(one[stale], other[stale])
-        gains[stale[np.isin(keys[stale], forbidden)]] = -np.inf
-        wanted = np.flatnonzero(gains > min_gain)
+        one, other = between.one[stale], between.other[stale]
+        gains = groups.gains(one, other)
+        between.gains[stale] = np.where(rules.forbid(one, other), -np.inf, gains)
+        wanted = np.flatnonzero(between.gains > min_gain)
         if len(wanted) == 0:
-            return groups.of_row
-        merged = wanted[_mutual(one[wanted], other[wanted], gains[wanted], len(vectors))]
-        now = groups.merge(one[merged], other[merged])
-        forbidden = _keys(now[forbidden // len(vectors)], now[forbidden % len(vectors)], len(now))
-        keys, gains = _contracted(one, other, gains, now, one[merged])
-
-
-def _joined(num_rows: int, must: Pairs) -> NDArray[np.int64]:
-    """Return (n,) the smallest row of each row's group, where all of `must` are joined."""
-    if len(must) == 0:
-        return np.arange(num_rows)
-    graph = coo_array((np.ones(len(must), bool), (must[:, 0], must[:, 1])), (num_rows, num_rows))
-    _, labels = connected_components(graph, directed=False)
-    _, first = np.unique(labels, return_index=True)
-    return np.asarray(first[labels], dtype=np.int64)
-
-
-def _forbidden(constraints: Constraints, of_row: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the keys of pairs of groups that must not be merged."""
-    cannot = constraints.cannot
-    broken = of_row[cannot[:, 0]] == of_row[cannot[:, 1]]
-    if broken.any():
-        one, other = cannot[np.flatnonzero(broken)[0]].tolist()
-        raise WrongUsageError(
-            f"faces {one} and {other} are said to be one person, by themselves or with others, and "
-            "to be two; take one of these back"
-        )
-    pairs = [of_row[cannot]]
-    if constraints.photos is not None:
-        pairs += [of_row[pair] for pair in _pairs_in_photos(constraints.photos)]
-    both = np.concatenate(pairs)
-    return _keys(both[:, 0], both[:, 1], len(of_row))
-
-
-def _pairs_in_photos(photos: NDArray[np.int64]) -> Iterator[Pairs]:
-    """Yield the pairs of rows of one photo, by the distance of the two among the photo's rows."""
-    order = np.argsort(photos, kind="stable")
-    for distance in range(1, len(photos)):
-        same = np.flatnonzero(photos[order[distance:]] == photos[order[:-distance]])
-        if len(same) == 0:
             return
-        yield np.stack([order[same], order[same + distance]], axis=1)
-
-
-def _keys(one: NDArray[np.int64], other: NDArray[np.int64], num_rows: int) -> NDArray[np.int64]:
-    """Return pairs of different groups as single numbers, each once, ascending."""
-    lower, upper = np.minimum(one, other), np.maximum(one, other)
-    different = lower != upper
-    return np.unique(lower[different] * num_rows + upper[different])
+        one, other = between.one[wanted], between.other[wanted]
+        merged = _mutual(one, other, between.gains[wanted], len(groups.of_row))
+        one, other = one[merged], other[merged]
+        in_photo = rules.forbid_in_photos(one, other, groups.of_row)
+        between.gains[wanted[merged[in_photo]]] = -np.inf
+        one, other = one[~in_photo], other[~in_photo]
+        now = groups.merge(one, other)
+        rules.merge(one, other, now)
+        stale = between.merge(one, other, now)
 
 
 def _mutual(
@@ -217,29 +250,12 @@ def _mutual(
 ) -> NDArray[np.int64]:
     """Return the numbers of the edges that are the best of both their groups.
 
-    Of equal gains the edge with the lower number is better, so there is always such an edge.
+    No two edges have the same rank, whatever their gains, so there is always such an edge.
     """
-    order = np.argsort(-gains, kind="stable")
+    order = np.argsort(-gains)
     rank = np.empty(len(gains), np.int64)
     rank[order] = np.arange(len(gains))
     best = np.full(num_rows, len(gains))
     np.minimum.at(best, one, rank)
     np.minimum.at(best, other, rank)
     return np.flatnonzero((best[one] == rank) & (best[other] == rank))
-
-
-def _contracted(
-    one: NDArray[np.int64],
-    other: NDArray[np.int64],
-    gains: NDArray[np.float64],
-    now: NDArray[np.int64],
-    changed: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return keys and gains of the edges after a merge; gains that must be computed are NaN."""
-    is_changed = np.zeros(len(now), bool)
-    is_changed[changed] = True
-    one, other = now[one], now[other]
-    stale = is_changed[one] | is_changed[other]
-    fresh = _keys(one[stale], other[stale], len(now))
-    kept = one[~stale] * len(now) + other[~stale]
-    return np.append(kept, fresh), np.append(gains[~stale], np.full(len(fresh), np.nan))

@@ -17,25 +17,35 @@ from numpy.typing import NDArray
 from faces.core.errors import CorruptFileError, WrongUsageError
 from faces.core.progress import OnProgress, Progress
 from faces.core.storage import LOCK_FILE, Folder
+from indexer.inverted_lists import Neighbours, best_of_each, in_rows
 from indexer.join_files import (
+    FOUND_SCHEMA,
     NEIGHBOURS_SCHEMA,
     PLAN_FILE,
+    JoinOptions,
     JoinPlan,
     JoinRequest,
     JoinResult,
     PieceReport,
+    found_name,
     is_join_file,
+    read_found,
     read_piece,
     read_plan,
     remove_work,
     result_name,
     work_folder,
+    write_found,
     write_piece,
     write_plan,
     write_result,
 )
 from indexer.join_plan import ProbeFaces, faces_of_piece, make_plan, open_target
 from indexer.knn import NearestFaces
+
+FOUND_TIMES_K = 4
+"""Neighbours that a face finds where pairs are found by either face, as a multiple of k: one that
+has more than k may be among the k nearest of each of these."""
 
 SAMPLE_FACES = 1_000
 """Number of faces of A with which the recall is measured."""
@@ -91,15 +101,25 @@ class JoinWork:
             yield cls(out, folder, plan)
 
     def pending(self) -> list[str]:
-        """Return the names of the pieces that have no result yet."""
+        """Return the names of the pieces that `join_piece` is to do next; none if all are done.
+
+        Where pairs are found by either face, every piece is done twice: first all find theirs, then
+        each is completed by what the others found.
+        """
         there = set(self.folder.names())
-        return [piece.name for piece in self.plan.pieces if result_name(piece.name) not in there]
+        names = [piece.name for piece in self.plan.pieces if result_name(piece.name) not in there]
+        searching = [name for name in names if found_name(name) not in there]
+        return searching if self.plan.mutual and searching else names
 
     def progress(self) -> Progress:
         """Return how many faces have been looked up."""
-        pending = set(self.pending())
-        total = sum(piece.num_faces for piece in self.plan.pieces)
-        done = sum(piece.num_faces for piece in self.plan.pieces if piece.name not in pending)
+        there = set(self.folder.names())
+        pieces = self.plan.pieces
+        total = sum(piece.num_faces for piece in pieces)
+        done = sum(piece.num_faces for piece in pieces if result_name(piece.name) in there)
+        if self.plan.mutual:
+            found = [piece for piece in pieces if found_name(piece.name) in there]
+            done = (done + sum(piece.num_faces for piece in found)) // 2
         return Progress("comparing", done, total)
 
     def finish(self) -> JoinResult:
@@ -127,6 +147,9 @@ class JoinWork:
 def join_piece(work: Folder, name: str) -> None:
     """Find the neighbours of the faces of a piece, and write them to the work folder.
 
+    If pairs are found by either face, this is the first of two steps, and the next call for the
+    piece adds what other pieces found; all pieces must have been done once before.
+
     Args:
         work: the work folder.
         name: the piece's name.
@@ -142,9 +165,15 @@ def join_piece(work: Folder, name: str) -> None:
     target = open_target(plan.request.b, plan.request.b_state, tuple(plan.nprobes.items()))
     faces = faces_of_piece(plan.request, pieces[name], work, target)
     options = plan.request.options
-    similarities, positions = target.nearest(
-        faces.vectors, options.k, own=faces.own, min_similarity=options.min_similarity
-    )
+    if plan.mutual and not work.exists(found_name(name)):
+        write_found(work, name, _found(target, faces, options))
+        return
+    if plan.mutual:
+        similarities, positions = _completed(work, plan, name, faces.own)
+    else:
+        similarities, positions = target.nearest(
+            faces.vectors, options.k, own=faces.own, min_similarity=options.min_similarity
+        )
     seed = int(name.rpartition("-")[2])
     share = len(faces.vectors) / max(1, sum(piece.num_faces for piece in plan.pieces))
     report = _recall_of(
@@ -163,6 +192,53 @@ def join_piece(work: Folder, name: str) -> None:
         schema=NEIGHBOURS_SCHEMA,
     )
     write_piece(work, name, table, report)
+
+
+def _found(target: NearestFaces, faces: ProbeFaces, options: JoinOptions) -> pa.Table:
+    """Return the neighbours that the faces of a piece find, rows of `FOUND_SCHEMA`."""
+    near = target.similar(
+        faces.vectors,
+        FOUND_TIMES_K * options.k,
+        own=faces.own,
+        min_similarity=options.min_similarity,
+    )
+    order = np.argsort(near.rows)
+    columns = faces.own[near.probes], near.rows, near.similarities
+    return pa.table([pa.array(column[order]) for column in columns], schema=FOUND_SCHEMA)
+
+
+def _completed(
+    work: Folder, plan: JoinPlan, name: str, own: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the neighbours that the faces of a piece found, and those that found them.
+
+    Args:
+        work: the work folder.
+        plan: the plan.
+        name: the piece's name.
+        own: (n,) positions of its faces, ascending.
+
+    Returns:
+        (n, k) similarities, descending, and (n, k) positions; -inf and -1 for padding.
+    """
+    k = plan.request.options.k
+    probes, others, similarities = (
+        read_found(work, name)[column].to_numpy() for column in FOUND_SCHEMA.names
+    )
+    found = [Neighbours(np.searchsorted(own, probes).astype(np.int32), others, similarities)]
+    for piece in plan.pieces:
+        there, here, similarities = (
+            read_found(work, piece.name)[column].to_numpy() for column in FOUND_SCHEMA.names
+        )
+        ours = slice(*np.searchsorted(here, [own[0], own[-1] + 1]).tolist())
+        probes = np.searchsorted(own, here[ours]).astype(np.int32)
+        found.append(Neighbours(probes, there[ours], similarities[ours]))
+    every = Neighbours(*map(np.concatenate, zip(*found, strict=True)))
+    order = np.lexsort((every.rows, every.probes))
+    new = np.diff(every.probes[order], prepend=-1) != 0
+    new |= np.diff(every.rows[order], prepend=-1) != 0
+    each = Neighbours(*(column[order[new]] for column in every))
+    return in_rows(best_of_each(each, k), (len(own), k))
 
 
 def _recall_of(

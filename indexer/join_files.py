@@ -3,6 +3,7 @@
 OUT.parquet                      the result: face_id, rank, neighbour, similarity
 OUT.parquet.work/plan.json       while the join runs: what is joined, cut into pieces
                 /<piece>.photos  the photos of a piece, where A is a dataset
+                /<piece>.found   pairs that the faces of a piece found, where A is B
                 /<piece>.arrow   the result of a piece; it appears when the piece is done
                 /.lock           held by the one process that drives the join
 """
@@ -37,6 +38,15 @@ NEIGHBOURS_SCHEMA = pa.schema(
         pa.field("similarity", pa.float32(), nullable=False),
     ]
 )
+
+FOUND_SCHEMA = pa.schema(
+    [
+        pa.field("own", pa.int64(), nullable=False),
+        pa.field("other", pa.int64(), nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),
+    ]
+)
+"""Pairs of positions in the index: a face of a piece, and a face that it found; by the latter."""
 
 _DICTIONARY_BYTES = 1 << 30
 """Largest size of a Parquet dictionary: the face_ids of a piece are written once, not per row."""
@@ -115,12 +125,16 @@ class JoinPlan:
         threshold: smallest similarity of the neighbours that the target recall counts; None: all.
         nprobes: number of inverted lists to probe, by id of B's segments that have some.
         pieces: the pieces, in the order of the result.
+        mutual: whether a pair is found if either of its faces finds the other, which takes far
+            fewer inverted lists. So it is where A is B, and the options have `min_similarity`:
+            without it, a face is often not among the k nearest of those that are among its own.
     """
 
     request: JoinRequest
     threshold: float | None
     nprobes: dict[str, Count]
     pieces: tuple[JoinPiece, ...]
+    mutual: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,6 +304,25 @@ def read_piece(folder: Folder, name: str) -> tuple[pa.Table, PieceReport]:
     return table, report
 
 
+def write_found(folder: Folder, name: str, table: pa.Table) -> None:
+    """Write what the faces of a piece found, rows of `FOUND_SCHEMA`, ascending by `other`."""
+    write_arrow(folder, found_name(name), table)
+
+
+def read_found(folder: Folder, name: str) -> pa.Table:
+    """Read what the faces of a piece found."""
+    content = folder.mapped(found_name(name))
+    try:
+        table = read_arrow(content)
+        if not table.schema.equals(FOUND_SCHEMA):
+            raise ValueError("it has other columns")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise CorruptFileError(
+            f"{folder.at(found_name(name))} is corrupt ({first_line(error)}); {folder.remedy}"
+        ) from error
+    return table
+
+
 def piece_name(number: int) -> str:
     """Return the name of a piece by its number, from 0."""
     return f"piece-{number:06d}"
@@ -305,7 +338,12 @@ def result_name(piece: str) -> str:
     return f"{piece}.arrow"
 
 
+def found_name(piece: str) -> str:
+    """Return the name of the file with what the faces of a piece found."""
+    return f"{piece}.found"
+
+
 def is_join_file(name: str) -> bool:
     """Return whether a join writes a file of that name into its work folder."""
     known = name in (PLAN_FILE, LOCK_FILE) or name.endswith(TEMPORARY_SUFFIX)
-    return known or (name.startswith("piece-") and name.endswith((".photos", ".arrow")))
+    return known or (name.startswith("piece-") and name.endswith((".photos", ".found", ".arrow")))

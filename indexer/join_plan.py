@@ -103,8 +103,11 @@ def make_plan(
     if threshold is None:
         threshold = _operating_threshold(StrangerRates(manifest))
     on_progress(Progress("choosing how many inverted lists to compare"))
-    nprobes = target.effort(options.k, target_recall=options.target_recall, threshold=threshold)
-    return JoinPlan(request, threshold, nprobes, pieces)
+    either = _is_self(request) and options.min_similarity is not None
+    nprobes = target.effort(
+        options.k, target_recall=options.target_recall, threshold=threshold, either=either
+    )
+    return JoinPlan(request, threshold, nprobes, pieces, mutual=either and bool(nprobes))
 
 
 def _pieces_of_index(num_faces: int, min_pieces: int) -> tuple[JoinPiece, ...]:

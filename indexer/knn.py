@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from faces.core.forks import starting_threads
 from indexer.exact_search import nearest_rows
 from indexer.faiss_library import faiss
-from indexer.inverted_lists import InvertedLists
+from indexer.inverted_lists import InvertedLists, Neighbours, best_of_each
 from indexer.segment import Segment, require_similarities
 from indexer.snapshot import Snapshot
 from indexer.vectors import RowMask, Vectors
@@ -21,11 +22,11 @@ from indexer.vectors import RowMask, Vectors
 NOT_IN_INDEX = -2
 """Position of a probe that is no face of the index. Padding of results is -1."""
 
-PROBES_AT_ONCE = 1 << 15
-"""Faces whose nearest are looked for at a time in `similar_pairs`, which bounds memory."""
+PROBES_AT_ONCE = 1 << 17
+"""Faces whose nearest are looked for at a time in `similar_faces`, which bounds memory."""
 
 PAIRS_RECALL = 0.99
-"""Share of the exact nearest faces, from the smallest similarity on, that `similar_pairs` finds."""
+"""Share of the exact nearest faces, from the smallest similarity on, that `similar_faces` finds."""
 
 
 class NearestFaces:
@@ -74,16 +75,18 @@ class NearestFaces:
         positions[rows >= 0] = self.live_positions[rows[rows >= 0]]
         return positions
 
-    def effort(self, k: int, *, target_recall: float, threshold: float | None) -> dict[str, int]:
+    def effort(
+        self, k: int, *, target_recall: float, threshold: float | None, either: bool = False
+    ) -> dict[str, int]:
         """Measure how many inverted lists must be probed for a recall, by segment id.
 
         Args:
-            k, target_recall, threshold: as in `InvertedLists.lists_to_probe`.
+            k, target_recall, threshold, either: as in `InvertedLists.lists_to_probe`.
         """
         starting_threads()
         return {
             segment.entry.segment_id: self._lists_of(segment).lists_to_probe(
-                k, target_recall=target_recall, threshold=threshold
+                k, target_recall=target_recall, threshold=threshold, either=either
             )
             for segment in self.snapshot.segments
             if has_lists(segment)
@@ -121,15 +124,8 @@ class NearestFaces:
             if exact:
                 mask = None if segment.deleted is None else RowMask(segment.live())
                 similarities, rows = nearest_rows(segment.vectors, probes, k + 1, mask)
-            elif has_lists(segment):
-                similarities, rows = self._lists_of(segment).nearest(
-                    probes,
-                    k + 1,
-                    nprobe=self._nprobes[segment.entry.segment_id],
-                    min_similarity=min_similarity,
-                )
             else:
-                similarities, rows = segment.search(probes, k + 1)
+                similarities, rows = self._search(segment, probes, k + 1, min_similarity)
             require_similarities(segment, similarities)
             found.append((similarities, np.where(rows < 0, -1, rows + start)))
         similarities = np.concatenate([part[0] for part in found], axis=1)
@@ -143,6 +139,60 @@ class NearestFaces:
         positions[np.isneginf(similarities)] = -1
         return similarities, positions
 
+    def similar(
+        self, probes: Vectors, k: int, *, own: NDArray[np.int64], min_similarity: float | None
+    ) -> Neighbours:
+        """Find the faces that `nearest` finds, as pairs, ordered by probe only.
+
+        Args:
+            probes, k, own, min_similarity: as for `nearest`.
+
+        Returns:
+            The pairs of the numbers of probes and positions.
+        """
+        starting_threads()
+        found = [Neighbours(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32))]
+        for segment, start in zip(self.snapshot.segments, self._starts, strict=True):
+            near = None
+            if has_lists(segment) and min_similarity is not None:
+                near = self._lists_of(segment).above(
+                    probes,
+                    k + 1,
+                    nprobe=self._nprobes[segment.entry.segment_id],
+                    min_similarity=min_similarity,
+                )
+            if near is None:
+                similarities, rows = self._search(segment, probes, k + 1, min_similarity)
+                if min_similarity is not None:
+                    rows[similarities < min_similarity] = -1
+                which, column = np.nonzero(rows >= 0)
+                near = Neighbours(
+                    which.astype(np.int32), rows[which, column], similarities[which, column]
+                )
+            require_similarities(segment, near.similarities)
+            positions = near.rows + start
+            others = positions != own[near.probes]
+            found.append(
+                Neighbours(near.probes[others], positions[others], near.similarities[others])
+            )
+        return best_of_each(Neighbours(*map(np.concatenate, zip(*found, strict=True))), k)
+
+    def _search(
+        self, segment: Segment, probes: Vectors, k: int, min_similarity: float | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the k rows of a segment that are most similar to each probe."""
+        if not has_lists(segment):
+            return segment.search(probes, k)
+        return self._lists_of(segment).nearest(
+            probes, k, nprobe=self._nprobes[segment.entry.segment_id], min_similarity=min_similarity
+        )
+
+    def with_effort(self, nprobes: Mapping[str, int]) -> NearestFaces:
+        """Return searches of the same version with other numbers of inverted lists to probe."""
+        other = NearestFaces(self.snapshot, nprobes)
+        other._lists = self._lists
+        return other
+
     def _lists_of(self, segment: Segment) -> InvertedLists:
         segment_id = segment.entry.segment_id
         if segment_id not in self._lists:
@@ -151,35 +201,63 @@ class NearestFaces:
         return self._lists[segment_id]
 
 
-def similar_pairs(
-    snapshot: Snapshot, min_similarity: float, *, k: int = 50
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+@dataclass(frozen=True)
+class SimilarFaces:
+    """Pairs of similar faces of an index, each once.
+
+    Attributes:
+        pairs: (m, 2) rows of two faces, counted through the faces that are not deleted; the smaller
+            row comes first.
+        similarities: (m,) similarity of the two.
+    """
+
+    pairs: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+    def among(self, rows: NDArray[np.int64]) -> SimilarFaces:
+        """Return the same pairs by the places of their faces in `rows`, ascending, all of them."""
+        return SimilarFaces(np.searchsorted(rows, self.pairs), self.similarities)
+
+
+def similar_faces(
+    snapshot: Snapshot,
+    min_similarity: float,
+    *,
+    k: int = 50,
+    rows: NDArray[np.int64] | None = None,
+) -> SimilarFaces:
     """Find the pairs of similar faces of an index: for each face its k nearest.
 
     Args:
         snapshot: the version of the index.
         min_similarity: smallest similarity of a pair, [-1, 1].
         k: number of nearest faces that are looked at of each face.
-
-    Returns:
-        (m, 2) positions of the two faces of each pair, and (m,) their similarities. A pair is there
-        twice if each face is among the other's nearest.
+        rows: (n,) the faces whose nearest are looked for, counted through the faces that are not
+            deleted; None: all.
     """
     nearest = NearestFaces(snapshot, {})
-    nearest = NearestFaces(
-        snapshot, nearest.effort(k, target_recall=PAIRS_RECALL, threshold=min_similarity)
-    )
     live = nearest.live_positions
-    pairs, found = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    for start in range(0, len(live), PROBES_AT_ONCE):
-        own = live[start : start + PROBES_AT_ONCE]
-        similarities, positions = nearest.nearest(
-            snapshot.embeddings(own), k, own=own, min_similarity=min_similarity
+    all_ask = rows is None
+    rows = np.arange(len(live)) if rows is None else rows
+    if len(rows):
+        effort = nearest.effort(
+            k, target_recall=PAIRS_RECALL, threshold=min_similarity, either=all_ask
         )
-        in_own, column = np.nonzero(positions >= 0)
-        pairs.append(np.stack([own[in_own], positions[in_own, column]], axis=1))
-        found.append(similarities[in_own, column])
-    return np.concatenate(pairs), np.concatenate(found)
+        nearest = nearest.with_effort(effort)
+    keys, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for start in range(0, len(rows), PROBES_AT_ONCE):
+        asking = rows[start : start + PROBES_AT_ONCE]
+        near = nearest.similar(
+            snapshot.embeddings(live[asking]), k, own=live[asking], min_similarity=min_similarity
+        )
+        one, other = asking[near.probes], np.searchsorted(live, near.rows)
+        keys.append(np.minimum(one, other) * len(live) + np.maximum(one, other))
+        found.append(near.similarities)
+    every, similarities = np.concatenate(keys), np.concatenate(found)
+    order = np.argsort(every)
+    order = order[np.diff(every[order], prepend=-1) > 0]
+    pairs = np.stack(np.divmod(every[order], max(1, len(live))), axis=1)
+    return SimilarFaces(pairs, similarities[order])
 
 
 def has_lists(segment: Segment) -> bool:

@@ -73,6 +73,14 @@ class ModelRates:
             return None
         return cls(contract.embedder, points)
 
+    def similarity_of(self, share: float) -> float:
+        """Return the similarity that a share of the pairs of different people reaches.
+
+        Args:
+            share: the share, (0, 1); below the smallest that is known, its similarity is returned.
+        """
+        return _similarity_at(self.points, np.log10(share))
+
     def min_fpir(self, num_faces: int) -> float:
         """Return the lowest FPIR that is stated for a gallery of `num_faces` faces, in (0, 1)."""
         last = 10.0 ** self.points[-1][1]

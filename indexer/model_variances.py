@@ -4,8 +4,11 @@ Measured on Labeled Faces in the Wild (the 2,181 people of its development half,
 and sface-int8): an identity has a variance of 0.0049 in each of the 128 dimensions, and the scatter
 of a face about its person 0.40 / norm^2, where norm is that of the embedding before it was scaled
 to unit length (faces of norm 7 to 8: 0.0063; 9 to 10: 0.0044; 11 to 12: 0.0030; 13 and more:
-0.0023). `DIMENSIONS`, `SCATTER` and `MIN_GAIN` are those that group these faces best, of some 200
+0.0023). `DIMENSIONS`, `SCATTER` and the gains are those that group these faces best, of some 200
 settings; they group 100,000 generated faces about as well.
+
+Where norms say nothing, the scatter is told by the size of the face and the detector's score: 1,276
+of these photos, of 170 people, were shrunk to 0.16 to 0.6 of their size (`SCATTER_BY_SIZE`).
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from numpy.typing import NDArray
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from indexer.grouping import Variances
-from indexer.model_rates import MEASURED_WITH
-from indexer.vectors import Vectors
+from indexer.model_rates import MEASURED_WITH, OPERATING_FPIR, ModelRates
+from indexer.stranger_rates import StrangerRates
 
 DIMENSIONS = 180.0
 """Number of dimensions by which gains are computed, of embeddings with 128 numbers."""
@@ -27,15 +30,54 @@ DIMENSIONS = 180.0
 SCATTER = 1.25
 """Factor of the scatter: some faces scatter more than a Gaussian has it."""
 
-MIN_GAIN = 20.0
-"""Smallest gain for which two groups are merged."""
+GAINS = ((0.9, 12.0), (0.99, 20.0), (0.999, 27.0))
+"""Points (precision that is promised, smallest gain for which two groups are merged)."""
+
+GAINS_UP_TO = 100_000
+"""Number of faces up to which `GAINS` hold."""
+
+GROWTH = 2.0
+"""Factor of the rise of the gain in larger galleries, where strangers are more similar, and more of
+them are. A generated million needs a gain that is some 8 higher than that of 100,000 for the same
+precision, and its strangers are more similar by 0.038."""
 
 MIN_SIMILARITY = 0.38
-"""Smallest similarity of pairs of faces that are looked at: less similar ones are merged by others
-of their groups, or not at all."""
+"""Smallest similarity of pairs of faces that are looked at in a gallery of up to 75,000 faces: less
+similar ones are merged by others of their groups, or not at all."""
+
+STRANGERS = 6.0
+"""Number of strangers of each face that are looked at in larger galleries, by the model's figure: a
+million faces have as many from 0.423 on. Of a generated million, 0.99 of the pairs of one person
+from there on are then found where 28 of 4,096 inverted lists are compared."""
 
 NORMS = (6.0, 14.0)
 """Range of norms in which the scatter was measured; others are taken for the nearer end."""
+
+SCATTER_BY_SIZE = ((14.0, 2.5), (18.0, 2.3), (22.5, 1.75), (27.5, 1.35), (35.0, 1.2), (50.0, 1.0))
+"""Points (face_size in pixels, scatter as a multiple of that of a usual face)."""
+
+SCATTER_BY_SCORE = ((0.8, 2.4), (0.875, 1.3), (0.925, 1.0))
+"""Points (the detector's score, scatter as a multiple of that of a usual face). The lowest is that
+of small faces: few large ones of this score are labelled."""
+
+POOR = 1.9
+"""Scatter, as a multiple of that of a usual face, from which on a face is poor: that of a norm of
+8.5, or of 21 pixels. Any norm from 7 to 10 groups the photos of the measurement about as well."""
+
+
+@dataclass(frozen=True)
+class FaceQualities:
+    """What tells how good n faces are.
+
+    Attributes:
+        norms: (n,) norm of each embedding before it was scaled; NaN: not known.
+        scores: (n,) the detector's score, 0 to 1.
+        sizes: (n,) size in pixels; NaN: not known.
+    """
+
+    norms: NDArray[np.floating]
+    scores: NDArray[np.floating]
+    sizes: NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -61,19 +103,99 @@ VARIANCES = {
 
 
 def variances_of(
-    contract: ModelContract, norms: NDArray[np.floating], vectors: Vectors
+    contract: ModelContract, qualities: FaceQualities, mean: NDArray[np.float32]
 ) -> Variances:
     """Return how embeddings vary, by the model's figures.
 
     Args:
         contract: the models of the embeddings.
-        norms: (n,) norm of each embedding before it was scaled; where all are equal or not finite,
-            they say nothing, and each face is taken for a usual one.
-        vectors: (n, d) embeddings of unit length.
+        qualities: how good the n faces are. Where all norms are equal, or one is not known, they
+            say nothing, and the sizes and scores tell.
+        mean: (d,) mean embedding of the gallery.
 
     Raises:
         WrongUsageError: no figures have been measured for these models.
     """
+    figures = _figures_of(contract)
+    ratios = np.maximum(
+        _at(SCATTER_BY_SIZE, qualities.sizes), _at(SCATTER_BY_SCORE, qualities.scores)
+    )
+    norms = qualities.norms.astype(np.float64)
+    known = np.isfinite(norms)
+    if known.any() and np.ptp(norms[known]) >= 1e-3 * norms[known][0]:
+        ratios[known] = (figures.usual_norm / np.clip(norms[known], *NORMS)) ** 2
+    usual = SCATTER * figures.within / figures.usual_norm**2
+    return Variances(
+        mean=mean,
+        between=figures.between,
+        within=usual * ratios,
+        dimensions=DIMENSIONS,
+        poor_from=usual * POOR,
+    )
+
+
+def min_similarity(contract: ModelContract, num_faces: int) -> float:
+    """Return the smallest similarity of pairs of faces that are looked at, [-1, 1].
+
+    Args:
+        contract: the models of the embeddings.
+        num_faces: number of faces in the gallery.
+
+    Raises:
+        WrongUsageError: no figures have been measured for these models.
+    """
+    _figures_of(contract)
+    rates = ModelRates.of(contract)
+    if rates is None or num_faces <= STRANGERS:
+        return MIN_SIMILARITY
+    return max(MIN_SIMILARITY, rates.similarity_of(STRANGERS / num_faces))
+
+
+def min_gain(
+    contract: ModelContract,
+    precision: float,
+    *,
+    num_faces: int,
+    rates: StrangerRates | None = None,
+) -> float:
+    """Return the smallest gain for which groups are merged, for a precision that is promised.
+
+    It is that of `GAINS`. In larger galleries strangers are more similar (`GROWTH`), and in some
+    collections they are so at any size, as a calibration tells: then it is higher by as much as the
+    gain of two usual faces rises with their similarity.
+
+    Args:
+        contract: the models of the embeddings.
+        precision: share of the pairs of faces in one group that are of one person.
+        num_faces: number of faces in the gallery.
+        rates: how similar strangers are in the index; None: as the models have it.
+
+    Raises:
+        WrongUsageError: the precision cannot be promised, or no figures have been measured for
+            these models.
+    """
+    figures = _figures_of(contract)
+    precisions, gains = np.array(GAINS).T
+    if not precisions[0] <= precision <= precisions[-1]:
+        raise WrongUsageError(
+            f"a precision of {precision:g} cannot be promised; give {precisions[0]:g} to "
+            f"{precisions[-1]:g}"
+        )
+    gain = float(np.interp(-np.log(1 - precision), -np.log(1 - precisions), gains))
+    model = ModelRates.of(contract)
+    if model is None:
+        return gain
+    most = model.threshold(OPERATING_FPIR, max(num_faces, GAINS_UP_TO))
+    more = GROWTH * (most - model.threshold(OPERATING_FPIR, GAINS_UP_TO))
+    if rates is not None and rates.basis == "index":
+        fpir = max(OPERATING_FPIR, rates.min_fpir or 0.0)
+        more += rates.threshold(fpir) - model.threshold(fpir, num_faces)
+    weight = figures.usual_norm**2 / (SCATTER * figures.within)
+    slope = figures.between * weight**2 / (1 + 2 * figures.between * weight)
+    return gain + slope * more
+
+
+def _figures_of(contract: ModelContract) -> ModelVariances:
     figures = VARIANCES.get(contract.embedder)
     if figures is None or (contract.detector, contract.alignment) != MEASURED_WITH:
         raise WrongUsageError(
@@ -81,13 +203,12 @@ def variances_of(
             f"detector {contract.detector} and {contract.alignment} crops, so faces cannot be "
             f"grouped; it is known for {' and '.join(VARIANCES)} with {' and '.join(MEASURED_WITH)}"
         )
-    known = np.isfinite(norms)
-    norms = np.where(known, norms, figures.usual_norm).astype(np.float64)
-    if len(norms) and np.ptp(norms) < 1e-3 * norms[0]:
-        norms = np.full(len(norms), figures.usual_norm)
-    return Variances(
-        mean=vectors.mean(axis=0) if len(vectors) else np.zeros(contract.dimension, np.float32),
-        between=figures.between,
-        within=SCATTER * figures.within / np.clip(norms, *NORMS) ** 2,
-        dimensions=DIMENSIONS,
-    )
+    return figures
+
+
+def _at(
+    points: tuple[tuple[float, float], ...], values: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the (n,) multiples of the scatter at some values; 1 where a value is not known."""
+    known, multiples = np.array(points).T
+    return np.asarray(np.nan_to_num(np.interp(values.astype(float), known, multiples), nan=1.0))

@@ -14,6 +14,7 @@ from filelock import FileLock
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from beam_jobs.runners.worker_server import keep_worker_server
 from faces.core.contract import ModelContract
 from faces.core.limited import _workers, process_server
 from faces.core.machine import available_threads, cache_dir
@@ -123,6 +124,13 @@ def limited_processes() -> Iterator[None]:
     yield
     for worker in list(_workers):
         worker.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worker_processes() -> Iterator[None]:
+    """Keep one server of worker processes, from which the workers of all jobs are forked."""
+    with keep_worker_server():
+        yield
 
 
 @pytest.fixture

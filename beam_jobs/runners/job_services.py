@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import grpc
@@ -37,6 +36,7 @@ from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 from google.protobuf import json_format, text_format
 
 from beam_jobs.runners.job_folder import SOCKET_NAME
+from beam_jobs.runners.worker_server import ServerEndedError, WorkerServer, last_line
 from faces.core.child_process import child_environment
 from faces.core.errors import FaceTroveError
 
@@ -76,16 +76,17 @@ class JobRunner(FnApiRunner):  # type: ignore[misc]  # Beam's classes are untype
     """Beam's in-process runner for one job, whose driver and workers talk over a private socket.
 
     Args:
-        command: shell command that starts a worker.
+        server: the server that forks the job's workers.
         folder: the job's folder, which only its user can enter.
 
     Attributes:
         lost: the worker processes that were lost. Beam itself waits for them for ever.
     """
 
-    def __init__(self, command: str, folder: Path) -> None:
-        super().__init__(default_environment=WorkerEnvironment.from_command_string(command))
+    def __init__(self, server: WorkerServer, folder: Path) -> None:
+        super().__init__(default_environment=WorkerEnvironment())
         self.lost = LostWorkers()
+        self._server = server
         self._folder = folder
         self._services: list[JobServices] = []
         # Beam has no parameter for the object that starts services and workers, only a name that
@@ -104,7 +105,8 @@ class JobRunner(FnApiRunner):  # type: ignore[misc]  # Beam's classes are untype
             services.close(grace_seconds=0)
 
     def _start_services(self, environments: Any, provision_info: Any) -> JobWorkers:
-        workers = JobWorkers(self._folder, self.lost, environments, provision_info)
+        job = Job(self._folder, self._server, self.lost)
+        workers = JobWorkers(job, environments, provision_info)
         self._services.append(workers.services)
         return workers
 
@@ -121,6 +123,20 @@ class WorkerEndedError(RuntimeError):
         super().__init__(problem)
         self.had_connected = had_connected
         self.was_killed = was_killed
+
+
+class Job(NamedTuple):
+    """What the workers of a job need of it.
+
+    Attributes:
+        folder: the job's folder, in which workers run.
+        server: the server that forks them.
+        lost: what is told of lost workers.
+    """
+
+    folder: Path
+    server: WorkerServer
+    lost: LostWorkers
 
 
 class _Control(BeamFnControlServicer):  # type: ignore[misc]
@@ -160,17 +176,13 @@ class JobServices:
     It has the attributes of Beam's `GrpcServer`, with an address in place of each port.
 
     Args:
-        folder: the job's folder, in which workers run.
-        lost: what is told of lost workers.
+        job: the job.
         state: the state of the job's steps.
         workers: the workers of the job.
     """
 
-    def __init__(
-        self, folder: Path, lost: LostWorkers, state: Any, workers: WorkerHandlerManager
-    ) -> None:
-        self.folder = folder
-        self.lost = lost
+    def __init__(self, job: Job, state: Any, workers: WorkerHandlerManager) -> None:
+        self.job = job
         self.control_handler = _Control(workers)
         self.data_plane_handler = _Data(DATA_BUFFER_TIME_LIMIT_MS)
         self._server = grpc.server(shared_unbounded_instance(), options=_SERVER_OPTIONS)
@@ -179,7 +191,7 @@ class JobServices:
         beam_fn_api_pb2_grpc.add_BeamFnStateServicer_to_server(
             GrpcStateServicer(state), self._server
         )
-        address = f"unix:{quote(os.fsencode(folder / SOCKET_NAME))}"
+        address = f"unix:{quote(os.fsencode(job.folder / SOCKET_NAME))}"
         self._server.add_insecure_port(address)
         self.control_port = self.data_port = self.state_port = address
         self._server.start()
@@ -194,34 +206,36 @@ class JobWorkers(WorkerHandlerManager):  # type: ignore[misc]  # Beam's classes 
     """The workers of a job, which reach the driver by the job's own services.
 
     Args:
-        folder: the job's folder.
-        lost: what is told of lost workers.
+        job: the job.
         environments: Beam's descriptions of how workers are started, by id.
         provision_info: what Beam tells workers about the job.
     """
 
-    def __init__(
-        self, folder: Path, lost: LostWorkers, environments: Any, provision_info: Any
-    ) -> None:
+    def __init__(self, job: Job, environments: Any, provision_info: Any) -> None:
         super().__init__(environments, provision_info)
-        self.services = JobServices(folder, lost, self.state_servicer, self)
+        self.services = JobServices(job, self.state_servicer, self)
         self._grpc_server = self.services  # Beam's name
 
 
 @Environment.register_urn(_WORKER_URN, bytes)
 class WorkerEnvironment(SubprocessSDKEnvironment):  # type: ignore[misc]
-    """Beam's description of how a worker process is started: by a shell command."""
+    """Beam's description of how a worker process is started: by the job's server of workers."""
+
+    def __init__(
+        self, capabilities: Any = (), artifacts: Any = (), resource_hints: Any = None
+    ) -> None:
+        super().__init__("", capabilities, artifacts, resource_hints)
 
     def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
         """Return the description's name and content, as they stand in Beam's pipelines."""
-        return _WORKER_URN, os.fsencode(self.command_string)
+        return _WORKER_URN, b""
 
     @staticmethod
     def from_runner_api_parameter(
         payload: bytes, capabilities: Any, artifacts: Any, resource_hints: Any, context: Any
     ) -> WorkerEnvironment:
         """Read a description from a pipeline: see `to_runner_api_parameter`."""
-        return WorkerEnvironment(os.fsdecode(payload), capabilities, artifacts, resource_hints)
+        return WorkerEnvironment(capabilities, artifacts, resource_hints)
 
 
 @WorkerHandler.register_environment(_WORKER_URN, bytes)
@@ -256,7 +270,7 @@ class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         try:
             self._run_worker()
         except Exception as error:  # of the process, or of starting it
-            self._grpc_server.lost.report(error)
+            self._grpc_server.job.lost.report(error)
 
     def _run_worker(self) -> None:
         """Run the process to its end.
@@ -264,6 +278,32 @@ class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         Raises:
             WorkerEndedError: it failed, or did not connect within `CONNECT_SECONDS`.
         """
+        job = self._grpc_server.job
+        said_path = job.folder / f"worker-{self.worker_id}.log"
+        try:
+            worker = job.server.new_worker()
+            worker.serve(
+                {
+                    "folder": str(job.folder),
+                    "said": str(said_path),
+                    "environment": self._environment(),
+                }
+            )
+        except ServerEndedError as error:
+            raise self._ended_with(error.exit_code, error.last_line) from None
+        try:
+            exit_code = worker.wait(CONNECT_SECONDS)
+        except TimeoutError:
+            if not self._has_connected:
+                os.kill(worker.pid, signal.SIGKILL)
+                problem = f"did not connect within {CONNECT_SECONDS:g} seconds"
+                raise self._ended(problem, _last_line(said_path)) from None
+            exit_code = worker.wait()
+        if exit_code:
+            raise self._ended_with(exit_code, _last_line(said_path))
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment variables of the process."""
         control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
         options = self.provision_info.provision_info.pipeline_options
         environment = {
@@ -273,63 +313,41 @@ class WorkerProcess(SubprocessSdkWorkerHandler):  # type: ignore[misc]
             "WORKER_ID": self.worker_id,
         }
         environment.pop("LOGGING_API_SERVICE_DESCRIPTOR", None)  # the driver may be a worker itself
-        command = ["/bin/sh", "-c", self._worker_command_line]
-        folder, environment = self._grpc_server.folder, child_environment(environment)
-        said_path = folder / f"worker-{self.worker_id}.log"
-        with (
-            said_path.open("wb") as said,
-            subprocess.Popen(command, cwd=folder, env=environment, stderr=said) as process,
-        ):
-            try:
-                exit_code = process.wait(CONNECT_SECONDS)
-            except subprocess.TimeoutExpired:
-                if self._has_connected:
-                    exit_code = process.wait()
-                else:
-                    process.kill()
-                    raise self._ended(
-                        f"did not connect within {CONNECT_SECONDS:g} seconds", said_path
-                    ) from None
-            if exit_code:
-                raise self._ended(_end_of(exit_code), said_path, was_killed=exit_code < 0)
+        return child_environment(environment)
 
     @property
     def _has_connected(self) -> bool:
         return self.worker_id in self._grpc_server.control_handler.connected
 
-    def _ended(
-        self, problem: str, said_path: Path, *, was_killed: bool = False
-    ) -> WorkerEndedError:
-        """Return the error about this worker, with the last line that it wrote to stderr."""
-        had_connected = self._has_connected
-        when = "" if had_connected or "connect" in problem else " before it connected"
+    def _ended_with(self, exit_code: int, last_line: str) -> WorkerEndedError:
+        """Return the error about this worker, or its server, by the exit code."""
+        if exit_code < 0:
+            name = signal.strsignal(-exit_code)
+            problem = f"was ended by signal {-exit_code} ({name})"
+        else:
+            problem = f"ended with exit code {exit_code}"
+        when = "" if self._has_connected else " before it connected"
+        return self._ended(problem + when, last_line, was_killed=exit_code < 0)
+
+    def _ended(self, problem: str, last_line: str, *, was_killed: bool = False) -> WorkerEndedError:
+        """Return the error about this worker, with the last line that it wrote."""
         return WorkerEndedError(
-            f"a worker process {problem}{when}; {_last_line(said_path)}",
-            had_connected=had_connected,
+            f"a worker process {problem}; {last_line}",
+            had_connected=self._has_connected,
             was_killed=was_killed,
         )
 
 
 CONNECT_SECONDS = 120.0
-"""Seconds in which a worker has to connect to its driver. It takes some two, and tens on a busy
+"""Seconds in which a worker has to connect to its driver. It takes a second, and tens on a busy
 machine with slow disks."""
 
-_MAX_LINE_BYTES = 2000
-"""Number of bytes at the end of what a worker wrote in which its last line is looked for."""
 
-
-def _end_of(exit_code: int) -> str:
-    """Return how a process ended, in words."""
-    if exit_code < 0:
-        return f"was ended by signal {-exit_code} ({signal.strsignal(-exit_code)})"
-    return f"ended with exit code {exit_code}"
-
-
-def _last_line(path: Path) -> str:
-    """Return the last line of a worker's stderr, in words."""
+def _last_line(said_path: Path) -> str:
+    """Return the last line that a worker wrote, in words."""
     try:
-        end = path.read_bytes()[-_MAX_LINE_BYTES:].decode(errors="replace")
+        return last_line(said_path.read_bytes())
+    except FileNotFoundError:
+        return "it wrote nothing"
     except OSError:  # the job's folder is gone
         return "what it wrote is lost"
-    lines = [line.strip() for line in end.splitlines() if line.strip()]
-    return f"its last line: {lines[-1]}" if lines else "it wrote nothing"

@@ -8,8 +8,6 @@ with their driver. Beam's own lets every user of the machine take part in a job,
 from __future__ import annotations
 
 import logging
-import os
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,21 +20,12 @@ from beam_jobs.runners.flags import require_listed, require_runner
 from beam_jobs.runners.job_folder import private_job_folder
 from beam_jobs.runners.job_pipeline import JobPipeline
 from beam_jobs.runners.job_services import JobRunner, LostWorkers, WorkerEndedError
-from beam_jobs.runners.local_worker import CHECK_SECONDS
-from faces.core.child_process import python_command
+from beam_jobs.runners.worker_server import CHECK_SECONDS, worker_server
 from faces.core.errors import FaceTroveError, WrongUsageError
 
 _RUNNING_MODE = "in_memory"
 """The value of Beam's flag --direct_running_mode, its default, with which Beam starts workers as we
 describe them."""
-
-_KEEP_MEMORY = ("MALLOC_MMAP_THRESHOLD_=200000000", "MALLOC_TRIM_THRESHOLD_=300000000")
-"""Settings in bytes that make glibc keep the memory of a photo for the next photo: getting it from
-the system page by page takes half as long as decoding a large JPEG."""
-
-_ONE_THREAD = ("OPENBLAS_NUM_THREADS=1",)
-"""Makes NumPy multiply matrices on one core: there is a worker for each, and threads of several
-workers would wait for each other."""
 
 
 class WorkerLostError(FaceTroveError):
@@ -63,11 +52,8 @@ def run_locally(
     require_listed(options)
     require_runner(options)
     _require_own_workers(options)
-    with private_job_folder() as folder:
-        worker = python_command("beam_jobs.runners.local_worker", str(folder), str(os.getpid()))
-        # Ctrl-C must reach only the driver, which ends its workers.
-        command = f"trap '' INT; exec {shlex.join(['env', *_KEEP_MEMORY, *_ONE_THREAD, *worker])}"
-        beam_runner = JobRunner(command, folder)
+    with worker_server() as server, private_job_folder() as folder:
+        beam_runner = JobRunner(server, folder)
         pipeline = JobPipeline(beam_runner, options=options)
         build(pipeline)
         lost = beam_runner.lost

@@ -1,4 +1,4 @@
-"""Environment variables that libraries read or set while they are loaded.
+"""What libraries find while they are loaded: environment variables, and pandas or not.
 
 Some libraries report their use to their makers, unless a variable says otherwise when they are
 loaded, and some set variables that only harm: OpenCV lets every later child process load shared
@@ -9,9 +9,11 @@ variables of the process as they were.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 
 from faces.core.machine import cache_dir
 
@@ -80,3 +82,27 @@ def loading_libraries(**settings: str) -> Iterator[None]:
                     else:
                         os.environ[name] = value
                 _before.clear()
+
+
+class WithoutPandas(MetaPathFinder):
+    """A finder of modules that makes importing pandas fail, as if it were not installed.
+
+    Beam and PyArrow import pandas where they can, for a third to half of a second, and go without
+    it else.
+    """
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Raise ModuleNotFoundError for pandas."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is not needed here", name="pandas")
+
+
+@contextmanager
+def without_pandas() -> Iterator[None]:
+    """Make importing pandas fail while the context is open. For processes of our own alone."""
+    finder = WithoutPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

@@ -16,7 +16,8 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import IO, Any, NoReturn
 
 from faces.core import errors
 from faces.core.channel import Buffer, Channel, ChannelClosedError, Message
@@ -104,29 +105,50 @@ class LimitedServer:
 
     Args:
         connection: connection to the server.
+        pid: the server's process id.
         process: the server's process if this object has to wait for its end; else None.
+
+    Attributes:
+        pid: the server's process id.
     """
 
     def __init__(
-        self, connection: socket.socket, process: subprocess.Popen[bytes] | None = None
+        self,
+        connection: socket.socket,
+        pid: int,
+        process: subprocess.Popen[bytes] | None = None,
     ) -> None:
         self._channel = Channel(connection)
         self._process = process
         self._lock = threading.Lock()
+        self.pid = pid
 
     @classmethod
     def forked(cls, preloaded: Sequence[str]) -> LimitedServer:
         """Fork this process, which must not have started threads yet, to become the server."""
         ours, theirs = socket.socketpair()
-        if not os.fork():
+        pid = os.fork()
+        if not pid:
             ours.close()
             serve(theirs, preloaded)
         theirs.close()
-        return cls(ours)
+        return cls(ours, pid)
 
     @classmethod
-    def started(cls, preloaded: Sequence[str]) -> LimitedServer:
-        """Start a new process, which takes some tenths of a second, to become the server."""
+    def started(
+        cls,
+        preloaded: Sequence[str],
+        *,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        stderr: int | IO[bytes] = subprocess.DEVNULL,
+    ) -> LimitedServer:
+        """Start a new process, which takes some tenths of a second, to become the server.
+
+        Args:
+            preloaded: names of modules that the server imports before it forks workers.
+            variables: further environment variables of the server and its workers.
+            stderr: where the server writes why it cannot import a module, in one line.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -134,17 +156,21 @@ class LimitedServer:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=stderr,
                 cwd="/",
-                env=child_environment(),
+                env={**child_environment(), **variables},
             )
-        return cls(ours, process)
+        return cls(ours, process.pid, process)
 
-    def close(self) -> None:
-        """End the server, and its workers when they have answered."""
+    def close(self) -> int:
+        """End the server, and its workers when they have answered.
+
+        Returns:
+            The exit code of the server's process, or the negated number of its signal; 0 if the
+            server is a fork of this process.
+        """
         self._channel.close()
-        if self._process is not None:
-            self._process.wait()
+        return 0 if self._process is None else self._process.wait()
 
     def new_worker(self) -> tuple[Channel, int]:
         """Have a worker forked; return the connection to it and its process id."""

@@ -19,12 +19,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from faces.core import errors
 from faces.core.channel import Buffer, Channel, ChannelClosedError, Message
+from faces.core.environment import WithoutPandas
 
 Handler: TypeAlias = Callable[[Channel, Message, bytes], tuple[Message, Any]]
 """A function that answers requests in a worker: gets the channel, for questions to the other side,
@@ -37,25 +37,19 @@ threads."""
 _UNLIMITED = resource.RLIM_INFINITY
 
 
-class _WithoutPandas(MetaPathFinder):
-    """Makes importing pandas fail: PyArrow would import it, for half a second, in each worker."""
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        """Raise ModuleNotFoundError for pandas."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is not needed here", name="pandas")
-
-
 def serve(control: socket.socket, preloaded: Iterable[str] = ()) -> None:
     """Fork workers on request until the other side closes its end; then end this process.
 
     Args:
         control: connection to the process that this one works for.
         preloaded: names of modules that workers need.
+
+    The exit code is 1, with a line on stderr, if a module cannot be imported.
     """
+    exit_code = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the other process, and so this
-        sys.meta_path.insert(0, _WithoutPandas())
+        sys.meta_path.insert(0, WithoutPandas())  # PyArrow would import it in each worker
         for name in preloaded:
             importlib.import_module(name)
         channel = Channel(control)
@@ -72,9 +66,11 @@ def serve(control: socket.socket, preloaded: Iterable[str] = ()) -> None:
             os.close(descriptor)
             channel.send({"worker": worker})
     except ChannelClosedError:
-        pass
+        exit_code = 0
+    except Exception as error:
+        os.write(2, f"{type(error).__name__}: {errors.first_line(error)}\n".encode())
     finally:
-        os._exit(0)
+        os._exit(exit_code)
 
 
 def _work(channel: Channel) -> None:

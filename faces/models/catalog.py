@@ -21,6 +21,7 @@ from faces.models.custom_models import CustomModel, registered_models
 from faces.models.engines import ENGINES
 from faces.models.heads import HeadModel, registered_heads
 from faces.models.pipeline import FaceDetector, FaceEmbedder
+from faces.models.published_classifiers import PUBLISHED_CLASSIFIERS
 from faces.models.registry import load_detector, load_embedder
 from faces.models.weights import prepared_path, recorded_milliseconds, smooth_images
 from faces.photos.decoding import Photo
@@ -29,19 +30,21 @@ Commercial = Literal["yes", "no", "unclear"]
 """Whether a licence allows commercial use; unclear: ask a lawyer. It is unclear, whatever the
 licence, where a network was trained on photos that were gathered for research: SFace on
 CASIA-WebFace, VGGFace2 and MS-Celeb-1M, dlib's on FaceScrub and VGG's faces, OpenFace on
-CASIA-WebFace and FaceScrub; YuNet, CenterFace, RetinaFace and MTCNN on WIDER FACE."""
+CASIA-WebFace and FaceScrub; YuNet, CenterFace, RetinaFace and MTCNN on WIDER FACE; both
+classifiers of expressions on FER-2013."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A detector or embedder, with the facts to choose it by.
+    """A detector, embedder or classifier, with the facts to choose it by.
 
     Attributes:
-        name: the model's name, as `facetrove embed --detector` and `--embedder` take it.
-        kind: "detector" or "embedder".
-        dimension: number of dimensions of an embedding; None for a detector.
+        name: the model's name, as `facetrove embed --detector` and `--embedder`, or
+            `facetrove measure --with` take it.
+        kind: "detector", "embedder" or "classifier".
+        dimension: number of dimensions of an embedding; None for other models.
         input: width, height and colour order of an embedder's crops, such as "112x112 RGB"; of a
-            head the embedder whose embeddings it takes; "" for a detector.
+            head the embedder whose embeddings it takes; "" for a detector or classifier.
         origin: where the weights come from.
         num_bytes: size of the weights in bytes; None where it is not known.
         licence: licence of the weights.
@@ -50,11 +53,11 @@ class ModelCard:
         lfw_source: who published that accuracy.
         here: whether this machine has the weights, and the packages of a deepface detector.
         faces_per_second: an embedder's speed on one core of this machine, timed when it was
-            prepared; None before that, and for a detector.
+            prepared; None before that, and for other models.
     """
 
     name: str
-    kind: Literal["detector", "embedder"]
+    kind: Literal["detector", "embedder", "classifier"]
     dimension: int | None
     input: str
     origin: str
@@ -134,7 +137,8 @@ def list_models() -> list[ModelCard]:
     Raises:
         ModelUnavailableError: every user of this machine may write in the register of networks.
     """
-    return [*_built_in(), *_deepface_embedders(), *_deepface_detectors(), *_custom(), *_heads()]
+    known = (_built_in(), _deepface_embedders(), _deepface_detectors(), _classifiers())
+    return [card for cards in (*known, _custom(), _heads()) for card in cards]
 
 
 def check_model(name: str) -> tuple[ModelCard, dict[str, str]]:
@@ -218,6 +222,23 @@ def _deepface_detectors() -> Iterator[ModelCard]:
             licence,
             commercial,
             here=deepface_weights.detector_is_here(name),
+        )
+
+
+def _classifiers() -> Iterator[ModelCard]:
+    for model in PUBLISHED_CLASSIFIERS.values():
+        path = model.stored_at()
+        here = path.is_file()
+        yield ModelCard(
+            model.name,
+            "classifier",
+            None,
+            "",
+            model.origin,
+            path.stat().st_size if here else model.num_bytes,
+            model.licence,
+            "unclear",
+            here=here,
         )
 
 

@@ -36,6 +36,9 @@ MAX_FILE_BYTES = 1_000_000
 
 MAX_CLASSES = 10_000
 
+ANY_DETECTOR = ""
+"""Detector of a classifier that was trained on faces of no detector of ours, and takes all."""
+
 COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,50}")
 """Pattern of a label that can be the name of a measured column, without quotes in filters."""
 
@@ -53,7 +56,7 @@ class ClassifierFile:
         network_sha256: its digest, hexadecimal.
         label: what the classes are of.
         classes: the classes, in the order of the network's output.
-        detector, detector_digest: the detector whose faces it was trained on.
+        detector, detector_digest: the detector whose faces it was trained on, or `ANY_DETECTOR`.
         alignment: name of the alignment of the crops that it takes.
         licence: a note for the user.
         kind: always "classifier".
@@ -167,6 +170,8 @@ class ClassifierFile:
         Raises:
             ContractMismatchError: they were found by another detector, whose landmarks differ.
         """
+        if self.detector == ANY_DETECTOR:
+            return
         if (contract.detector, contract.detector_digest) != (self.detector, self.detector_digest):
             raise ContractMismatchError(
                 f"{self.name} was trained on faces that {self.detector} "

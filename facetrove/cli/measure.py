@@ -9,7 +9,9 @@ import click
 
 import facetrove as ft
 from faces.core.words import counted
+from faces.models.published_classifiers import PUBLISHED_CLASSIFIERS
 from facetrove.cli.options import json_option, workers_option
+from facetrove.cli.prepared_workers import prepared_workers
 from facetrove.cli.terminal import index_progress, print_json, shown_path
 from facetrove.cli.text import printable
 
@@ -20,13 +22,13 @@ from facetrove.cli.text import printable
     "--with",
     "classifier",
     required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="File of the classifier (.toml), as `facetrove train classifier` writes it.",
+    metavar="FILE|NAME",
+    help="File of the classifier (.toml), as `facetrove train classifier` writes it, or a "
+    f"published one for expressions: {' or '.join(PUBLISHED_CLASSIFIERS)}.",
 )
 @workers_option
 @json_option
-def measure(dataset: Path, classifier: Path, workers: int | None, as_json: bool) -> None:
+def measure(dataset: Path, classifier: str, workers: int | None, as_json: bool) -> None:
     """Have a classifier say what every face of DATASET shows.
 
     The faces get two columns: one by the name of the classifier's label, and one with the
@@ -34,14 +36,20 @@ def measure(dataset: Path, classifier: Path, workers: int | None, as_json: bool)
     brought an index up to date, its filters know them. The photos must be where they were embedded;
     after new photos, the same command measures the rest.
 
+    What such a label is worth, and where law forbids reading emotions, is in docs/training.md.
+
     \b
     Examples:
       facetrove measure faces.dataset --with expressions.toml
+      facetrove measure faces.dataset --with fer
       facetrove index faces.dataset faces.index
       facetrove search faces.index me.jpg --where "expression = 'happiness'"
     """
-    with index_progress() as on_progress:
-        done = ft.measure_faces(dataset, classifier, workers=workers, on_progress=on_progress)
+    with prepared_workers(), index_progress() as on_progress:
+        file = Path(classifier)
+        if classifier in PUBLISHED_CLASSIFIERS:
+            file = ft.published_classifier(classifier)
+        done = ft.measure_faces(dataset, file, workers=workers, on_progress=on_progress)
     if as_json:
         print_json({"dataset": str(dataset), **asdict(done)})
         return

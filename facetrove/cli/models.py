@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+import facetrove as ft
 from faces.core.errors import WrongUsageError
 from faces.dataset.deletions import read_deletions
 from faces.dataset.store import Dataset
 from faces.models.catalog import ModelCard, check_model, list_models
 from faces.models.classifier import FaceClassifier
 from faces.models.classifier_file import ClassifierFile
+from faces.models.published_classifiers import PUBLISHED_CLASSIFIERS
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import print_json, print_table
 from facetrove.cli.text import printable
@@ -31,7 +33,7 @@ from facetrove.training.card import read_card
 )
 @json_option
 def models(model: str | None, dataset: Path | None, as_json: bool) -> None:
-    """List the models that detect and embed faces, or fetch MODEL and check that it runs.
+    """List the models that detect, embed and classify faces, or fetch MODEL and check that it runs.
 
     MODEL is a name from the list, or a file ending in .toml that describes a custom model (see
     docs/models.md). The licences are those of the weights: check that a model's licence allows your
@@ -48,6 +50,9 @@ def models(model: str | None, dataset: Path | None, as_json: bool) -> None:
         if dataset is not None:
             raise WrongUsageError("--dataset is about a trained network; name its file (.toml) too")
         _show_models(list_models(), as_json=as_json)
+        return
+    if model in PUBLISHED_CLASSIFIERS and dataset is None:
+        _show_classifier(ft.published_classifier(model), {}, as_json=as_json)
         return
     deleted = {} if dataset is None else _deleted_since(Path(model), dataset)
     if ClassifierFile.is_at(Path(model)):
@@ -76,7 +81,8 @@ def _show_classifier(path: Path, deleted: dict[str, str], *, as_json: bool) -> N
         "model": f"{described.name} (classifier), ready",
         "label": described.label,
         "classes": ", ".join(described.classes),
-        "faces": f"as {described.detector} finds them, crops by {described.alignment}",
+        "faces": f"as {described.detector or 'any detector'} finds them, crops by "
+        f"{described.alignment}",
         "licence": described.licence or "not given",
         **deleted,
     }
@@ -85,11 +91,11 @@ def _show_classifier(path: Path, deleted: dict[str, str], *, as_json: bool) -> N
 
 
 def _show_models(cards: Sequence[ModelCard], *, as_json: bool) -> None:
-    """Print a table of the embedders and one of the detectors."""
+    """Print a table of the embedders, one of the detectors and one of the classifiers."""
     if as_json:
         print_json({"models": [asdict(card) for card in cards]})
         return
-    for kind in ("embedder", "detector"):
+    for kind in ("embedder", "detector", "classifier"):
         table = Table(box=None, pad_edge=False, header_style="none")
         of_embedders = {
             "dimensions": lambda card: str(card.dimension),

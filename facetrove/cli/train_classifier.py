@@ -26,8 +26,9 @@ classifier_options = gathered(
         type=click.Choice(ARCHITECTURES),
         default="small",
         show_default=True,
-        help="The network: `article`, one convolution on 28x28 grey pixels, or `small`, a residual "
-        "network on 56x56.",
+        help="The network: `article`, one convolution on 28x28 grey pixels; `small`, a residual "
+        "network on 56x56; or `fer`, a last layer on the features of a published network for "
+        "expressions, which is fetched.",
     ),
     click.option(
         "--balance",
@@ -36,6 +37,14 @@ classifier_options = gathered(
         show_default=True,
         help="How rare classes are handled: not at all, by batches with as many faces of each "
         "class, by weights, by the focal loss, or by adjusted logits; see docs/training.md.",
+    ),
+    click.option(
+        "--strength",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="With --balance logits, how far rare classes are favoured: 0 is not at all, 1 as if "
+        "every class had as many faces, which costs accuracy.",
     ),
     augment_option,
     click.option(

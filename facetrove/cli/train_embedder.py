@@ -31,12 +31,13 @@ embedder_options = gathered(
         type=click.Choice(MARGIN_KINDS),
         default="arcface",
         show_default=True,
-        help="Whether the margin between people is an angle (ArcFace) or a cosine (CosFace).",
+        help="Whether the margin between people is an angle (ArcFace), a cosine (CosFace), or goes "
+        "by the quality of a face (AdaFace).",
     ),
     click.option(
         "--margin",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        help="The margin.  [default: 0.3 radians, or a cosine of 0.2]",
+        help="The margin.  [default: 0.3, for cosface 0.2]",
     ),
     click.option(
         "--scale",
@@ -69,6 +70,13 @@ embedder_options = gathered(
         show_default=True,
         metavar="COUNT",
         help="Number of faces that are learnt from at once.",
+    ),
+    click.option(
+        "--per-person",
+        type=click.IntRange(min=1),
+        metavar="COUNT",
+        help="Number of faces of a person in a batch; people then come equally often.  [default: "
+        "every face once an epoch]",
     ),
 )
 

@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from facetrove.evaluation.as_json import JsonResult
 from facetrove.evaluation.labels import FaceChoice, labelled_faces
-from indexer.grouping import Constraints, group_faces
-from indexer.knn import similar_pairs
-from indexer.model_variances import MIN_GAIN, MIN_SIMILARITY, variances_of
+from indexer.face_groups import IndexFaces
+from indexer.group_decisions import DecidedFaces, Decisions
+from indexer.group_rules import joined
 from indexer.snapshot import Snapshot
 
 SIZES = ((1, 1), (2, 4), (5, 9), (10, 49), (50, 10**9))
@@ -101,7 +98,7 @@ def evaluate_people(
     *,
     people: str | None = None,
     face: FaceChoice = "largest",
-    min_gain: float = MIN_GAIN,
+    precision: float = 0.99,
     on_progress: OnProgress = ignore_progress,
 ) -> PeopleEvaluation:
     """Group the faces of an index by person, and compare the groups with labels.
@@ -113,54 +110,45 @@ def evaluate_people(
         index: path of the index's folder.
         people: `folder`, or the column with the name of the person in a photo; None: `person`.
         face: which of a photo's faces the label is for: `largest`, `central` or `only`.
-        min_gain: smallest gain, a difference of log likelihoods, for which two groups are merged; a
-            higher one makes more and purer groups.
+        precision: share of the pairs of faces in one group that are of one person, which is
+            promised; a higher one makes more and purer groups.
         on_progress: function called with the step that is being done.
 
     Returns:
         The figures, with those of single linkage beside them.
 
     Raises:
-        WrongUsageError: there is no index, no label, or no figure of its models to group by.
+        WrongUsageError: there is no index, no label, no figure of its models to group by, or
+            a precision that cannot be promised.
         CorruptFileError: a file of the index is corrupt.
     """
     version = Snapshot.open(index, "cpu")
     labelled = labelled_faces(Path(index), version, people=people, face=face)
     if len(labelled.people) == 0:
         raise WrongUsageError(f"index {index} has no labelled face to compare groups with")
-    live = np.flatnonzero(version.live())
-    vectors = version.embeddings(live)
-    norms = labelled.table["embedding_norm"].to_numpy()[live]
-    variances = variances_of(version.manifest.contract, norms, vectors)
+    faces = IndexFaces.of(version, precision)
     on_progress(Progress("finding similar faces"))
-    pairs, similarities = similar_pairs(version, MIN_SIMILARITY)
-    pairs = np.searchsorted(live, pairs)
+    similar = faces.similar()
     on_progress(Progress("grouping"))
-    constraints = Constraints(photos=_numbered_photos(labelled.table)[live])
-    groups = group_faces(vectors, pairs, variances, min_gain=min_gain, constraints=constraints)
-    rows = np.searchsorted(live, labelled.index_rows)
+    decided = DecidedFaces(Decisions(), faces.face_ids, faces.photo_ids)
+    groups, _ = faces.grouped(np.arange(len(faces.live)), similar, decided.constraints)
+    rows = np.searchsorted(faces.live, labelled.index_rows)
     threshold = _single_threshold(version)
     single = None
     if threshold is not None:
-        linked = _linked(len(live), pairs[similarities >= threshold])
+        linked = joined(len(faces.live), similar.pairs[similar.similarities >= threshold])
         single = agreement_of(linked[rows], labelled.people)
     return PeopleEvaluation(
-        num_faces=len(live),
+        num_faces=len(faces.live),
         num_labelled=len(rows),
         num_people=len(labelled.names),
         num_groups=len(np.unique(groups[rows])),
-        num_edges=len(pairs),
+        num_edges=len(similar.pairs),
         agreement=agreement_of(groups[rows], labelled.people),
         by_size=_by_size(groups[rows], labelled.people),
         single_linkage=single,
         single_threshold=threshold,
     )
-
-
-def _numbered_photos(table: pa.Table) -> NDArray[np.int64]:
-    """Return the (n,) number of the photo of each face."""
-    photo_ids = table["photo_id"].combine_chunks().dictionary_encode()
-    return np.asarray(photo_ids.indices.to_numpy(), dtype=np.int64)
 
 
 def agreement_of(groups: NDArray[np.int64], people: NDArray[np.int64]) -> Agreement:
@@ -216,12 +204,6 @@ def _by_size(groups: NDArray[np.int64], people: NDArray[np.int64]) -> tuple[Size
 def _single_threshold(version: Snapshot) -> float | None:
     lowest = version.rates.min_fpir
     return None if lowest is None else version.rates.threshold(max(lowest, SINGLE_LINKAGE_FPIR))
-
-
-def _linked(num_faces: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (n,) the number of each face's group, where each of the (m, 2) pairs is linked."""
-    graph = coo_array((np.ones(len(pairs), bool), pairs.T), (num_faces, num_faces))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def _harmonic(one: float, other: float) -> float:

@@ -18,9 +18,26 @@ from faces.core.progress import OnProgress, Progress
 from faces.dataset.people_book import PeopleBook, PeopleView
 from faces.dataset.people_groups import GROUPS_SCHEMA, Groups
 from faces.dataset.store import Dataset
-from facetrove.people.groups import group_index
 from facetrove.people.labels import ListedPhotos
+from indexer.face_groups import GROUPS_SCHEMA as FOUND_SCHEMA
+from indexer.face_groups import NEXT_NUMBER, group_index, group_new_faces
+from indexer.group_decisions import Decisions
 from indexer.manifest import read_current
+
+
+@dataclass(frozen=True)
+class GroupingOptions:
+    """The options of a grouping.
+
+    Attributes:
+        precision: share of the pairs of faces of one person that are rightly one, 0.9 to
+            0.999, which is promised; see docs/people.md.
+        only_new: whether people stay as they are, and only faces that have come since join them, or
+            are new people.
+    """
+
+    precision: float = 0.99
+    only_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,11 @@ class PeopleGrouping:
 
 
 def group_people(
-    dataset: Dataset, index: str | Path, book: PeopleBook, on_progress: OnProgress
+    dataset: Dataset,
+    index: str | Path,
+    book: PeopleBook,
+    options: GroupingOptions,
+    on_progress: OnProgress,
 ) -> PeopleGrouping:
     """Group the faces of an index by person, and replace the grouping of its dataset's book.
 
@@ -57,10 +78,12 @@ def group_people(
         dataset: the dataset.
         index: path of the index's folder, built from the dataset.
         book: the dataset's people book.
+        options: the options.
         on_progress: function called with the step that is being done.
 
     Raises:
-        WrongUsageError: there is no index, or no figure of its models to group by.
+        WrongUsageError: there is no index, no figure of its models to group by, or a precision that
+            cannot be promised.
         ContractMismatchError: the index holds embeddings of another model.
         BusyError: another process has grouped the faces meanwhile.
     """
@@ -74,14 +97,7 @@ def group_people(
     view = book.view()
     on_progress(Progress("reading what is known"))
     known = _Known.of(dataset, book, view)
-    groups = group_index(
-        index,
-        fixed=known.fixed,
-        apart=known.apart,
-        previous=dict(zip(*_columns(view.groups.table), strict=True)),
-        next_person=known.next_person,
-        on_progress=on_progress,
-    )
+    groups = _grouped(index, view, known, options, on_progress)
     people = dict(zip(*_columns(groups), strict=True))
     given = known.photos.given_to(people)
     listed = [given.get(face) for face in groups["face_id"].to_pylist()]
@@ -97,6 +113,28 @@ def group_people(
             groups = _renumbered(groups, book.next_person(view), made)
         book.replace_groups(Groups.of(groups, book.next_person(now)), now)
     return _summary(groups, book.view(), before=view)
+
+
+def _grouped(
+    index: str | Path,
+    view: PeopleView,
+    known: _Known,
+    options: GroupingOptions,
+    on_progress: OnProgress,
+) -> pa.Table:
+    """Return face_id, person and doubt of the faces of an index."""
+    earlier = view.groups.table.select(["face_id", "person", "doubt"])
+    metadata = {NEXT_NUMBER: str(known.next_person).encode()}
+    previous = earlier.rename_columns(FOUND_SCHEMA.names).cast(FOUND_SCHEMA)
+    group = group_new_faces if options.only_new else group_index
+    found = group(
+        index,
+        previous=previous.replace_schema_metadata(metadata),
+        precision=options.precision,
+        decisions=Decisions(apart=known.apart, fixed=known.fixed),
+        on_progress=on_progress,
+    )
+    return found.rename_columns(earlier.column_names).replace_schema_metadata(None)
 
 
 def _columns(table: pa.Table) -> tuple[list[str], list[int]]:

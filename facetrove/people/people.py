@@ -14,7 +14,7 @@ from faces.dataset.people_decisions import Decision
 from faces.dataset.people_verbs import PersonName
 from faces.dataset.store import Dataset
 from facetrove.people.exchange import ImportedPeople, export_table, import_people
-from facetrove.people.grouping import PeopleGrouping, group_people
+from facetrove.people.grouping import GroupingOptions, PeopleGrouping, group_people
 from facetrove.people.questions import find_questions
 from facetrove.people.sheet import write_people_sheet
 from facetrove.people.sidecars import write_sidecars
@@ -62,24 +62,35 @@ class People:
         return PeoplesFaces.of(self.dataset, self._view())
 
     def group(
-        self, index: str | Path, *, on_progress: OnProgress = ignore_progress
+        self,
+        index: str | Path,
+        *,
+        precision: float = 0.99,
+        only_new: bool = False,
+        on_progress: OnProgress = ignore_progress,
     ) -> PeopleGrouping:
-        """Group the faces of an index by person, anew and in agreement with what humans decided.
+        """Group the faces of an index by person, in agreement with what humans decided.
 
         Args:
             index: path of the index's folder, built from the dataset.
+            precision: share of the pairs of faces of one person that are rightly one, 0.9 to
+                0.999, which is promised; see docs/people.md.
+            only_new: whether people stay as they are, and only faces that have come since join
+                them, or are new people. That takes seconds where a grouping of all takes minutes.
             on_progress: function called with the step that is being done.
 
         Returns:
             How many people there are.
 
         Raises:
-            WrongUsageError: there is no index, or no figure of its models to group by.
+            WrongUsageError: there is no index, no figure of its models to group by, or a precision
+                that cannot be promised.
             ContractMismatchError: the index holds embeddings of another model.
             CorruptFileError: a file of the index or the book is corrupt.
             BusyError: another process groups the faces or writes the book.
         """
-        return group_people(self.dataset, index, self._book, on_progress)
+        options = GroupingOptions(precision, only_new)
+        return group_people(self.dataset, index, self._book, options, on_progress)
 
     def list(self, *, hidden: bool = False, ignored: bool = False) -> PeopleTable:
         """List the people, those with most faces first.

@@ -18,7 +18,7 @@ from faces.dataset.crop_cache import CROP_BYTES, Crops
 from faces.dataset.store import Dataset
 from faces.models.classifier_file import ClassifierFile, classifier_toml
 from facetrove.training.card import TrainingCard, Value
-from facetrove.training.classifier_options import ClassifierOptions
+from facetrove.training.classifier_options import FEATURE_BYTES, ClassifierOptions
 from facetrove.training.doubtful import Doubtful, doubtful_faces
 from facetrove.training.figures import ClassifierFigures, classifier_figures
 from facetrove.training.labels import LabelledDataset, read_labelled
@@ -95,7 +95,8 @@ def train_classifier(
         face=training.face,
         min_class=options.min_class,
     )
-    num_bytes = WORK_BYTES + len(labelled) * CROP_BYTES
+    of_a_face = CROP_BYTES + (FEATURE_BYTES if options.architecture == "fer" else 0)
+    num_bytes = WORK_BYTES + len(labelled) * of_a_face
     require_memory(num_bytes, f"{len(labelled):,} faces")
     crops = cut_missing_crops(opened, labelled.table, workers=workers, on_progress=on_progress)
     faces, crops, num_lost = with_crops(labelled, crops)
@@ -119,7 +120,7 @@ def _trained(
     on_progress: OnProgress,
 ) -> TrainedClassifier:
     """Train, measure and write a network; see `train_classifier`."""
-    from facetrove.training.networks.architectures import CROP_SHAPE, with_softmax
+    from facetrove.training.networks.architectures import with_softmax
     from facetrove.training.networks.classifiers import ClassifierFaces, fit_classifier
     from facetrove.training.networks.classifiers import probabilities as ask_network
     from facetrove.training.networks.keras_library import make_deterministic
@@ -150,7 +151,6 @@ def _trained(
     ask = partial(ask_network, model, crops.take)
     figures = _measured(faces, parts, ask(parts.held_out))
     sample = crops.take(np.arange(min(8, len(faces)))).astype(np.float32)
-    assert sample.shape[1:] == CROP_SHAPE
     write_onnx(with_softmax(model), network_path(path), sample)
     card = _written(
         path,

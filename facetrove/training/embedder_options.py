@@ -7,13 +7,13 @@ from typing import Literal, get_args
 
 from faces.core.errors import WrongUsageError
 
-MarginKind = Literal["arcface", "cosface"]
+MarginKind = Literal["arcface", "cosface", "adaface"]
 
 MARGIN_KINDS: tuple[MarginKind, ...] = get_args(MarginKind)
 
-DEFAULT_MARGINS: dict[MarginKind, float] = {"arcface": 0.3, "cosface": 0.2}
-"""Margins where none is given: smaller than their authors' 0.5 and 0.35, with which a small network
-on few people does not begin to learn."""
+DEFAULT_MARGINS: dict[MarginKind, float] = {"arcface": 0.3, "cosface": 0.2, "adaface": 0.3}
+"""Margins where none is given: smaller than their authors' 0.5, 0.35 and 0.4, with which
+a small network on few people does not begin to learn."""
 
 EPOCHS = 40
 """Maximum number of epochs where none is given."""
@@ -32,6 +32,8 @@ class EmbedderOptions:
         augment: whether crops are mirrored, moved and corrupted at random.
         min_photos: minimum number of photos of a person, 2 or more; others are left out.
         batch_size: number of faces of a batch, 2 or more.
+        per_person: how many faces of a person a batch has, 1 or more, at most `batch_size`; people
+            then come equally often. None: every face comes once an epoch.
 
     Raises:
         WrongUsageError: an option is outside its range.
@@ -45,6 +47,7 @@ class EmbedderOptions:
     augment: bool = True
     min_photos: int = 2
     batch_size: int = 64
+    per_person: int | None = None
 
     def __post_init__(self) -> None:
         if self.loss not in MARGIN_KINDS:
@@ -53,6 +56,11 @@ class EmbedderOptions:
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise WrongUsageError(f"{name} is {getattr(self, name)}; give {minimum} or more")
+        if self.per_person is not None and not 1 <= self.per_person <= self.batch_size:
+            raise WrongUsageError(
+                f"per_person is {self.per_person}; give a number from 1 to the batch size "
+                f"({self.batch_size})"
+            )
         if self.dimension > 4096:
             raise WrongUsageError(f"dimension is {self.dimension}; give at most 4096")
         if (self.margin is not None and not 0 < self.margin < 1) or self.scale <= 0:

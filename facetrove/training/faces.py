@@ -14,6 +14,9 @@ from facetrove.training.augmentation import augmented
 Take = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 """Returns the crops of the faces at some positions: (len(positions), 112, 112, 3) uint8."""
 
+TakeInputs = Callable[[NDArray[np.int64]], NDArray[np.generic]]
+"""Returns what a network takes of the faces at some positions: crops, or features of them."""
+
 Draw = Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.int64]]
 """Returns the order of an epoch's faces, as positions among the (n,) classes given."""
 

@@ -51,6 +51,37 @@ def drawn_positions(
     return rows.reshape(-1)[:count]
 
 
+def grouped_positions(
+    people: NDArray[np.int64], per_person: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw the order of the faces of one epoch, so that faces of one person follow each other.
+
+    People take turns in random order, so all come equally often; the photos of a person with fewer
+    come several times.
+
+    Args:
+        people: (n,) number of each face's person.
+        per_person: how many faces of a person follow each other, 1 or more.
+        rng: random generator.
+
+    Returns:
+        (n,) positions of the faces to train on, in their order.
+    """
+    num_turns = -(-len(people) // per_person)
+    numbers = np.unique(people)
+    rounds = -(-num_turns // len(numbers))
+    turns = np.concatenate([rng.permutation(numbers) for _ in range(rounds)])[:num_turns]
+    coming: dict[int, NDArray[np.int64]] = {}
+    order = []
+    for person in turns.tolist():
+        ahead = coming.get(person, np.zeros(0, np.int64))
+        while len(ahead) < per_person:
+            ahead = np.concatenate([ahead, rng.permutation(np.flatnonzero(people == person))])
+        order.append(ahead[:per_person])
+        coming[person] = ahead[per_person:]
+    return np.concatenate(order)[: len(people)]
+
+
 def class_weights(classes: NDArray[np.int64], num_classes: int, balance: Balance) -> list[float]:
     """Return the weight of an error of each class; the weights of all faces have the mean 1.
 

@@ -15,7 +15,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProv
 
 from beam_jobs.embed_photos import embed_photos
 from beam_jobs.runners.job_folder import SOCKET_NAME, private_job_folder
-from beam_jobs.runners.job_services import JobWorkers, LostWorkers, WorkerProcess
+from beam_jobs.runners.job_services import Job, JobWorkers, LostWorkers, WorkerProcess
+from beam_jobs.runners.worker_server import worker_server
 from faces.core.errors import FaceTroveError, WrongUsageError
 from faces.dataset.store import Dataset
 from tests.support.command import ONE_WORKER, facetrove_command
@@ -26,8 +27,9 @@ from tests.support.other_user import NEEDED, NOBODY, NOT_NEEDED, answers_to
 @pytest.fixture
 def job_folder() -> Iterator[Path]:
     """The folder of a job whose services wait for workers."""
-    with private_job_folder() as folder:
-        workers = JobWorkers(folder, LostWorkers(), {}, ExtendedProvisionInfo())
+    with private_job_folder() as folder, worker_server() as server:
+        job = Job(folder, server, LostWorkers())
+        workers = JobWorkers(job, {}, ExtendedProvisionInfo())
         yield folder
         workers.close_all()
 

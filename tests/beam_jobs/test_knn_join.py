@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -121,6 +121,22 @@ def test_a_join_of_an_index_with_itself_has_no_face_as_its_own_neighbour(
     assert_same(neighbours_in(out), expected(ours.faces(), ours.faces(), 7))
 
 
+@pytest.mark.parametrize("k", [3, 400])
+def test_pairs_that_either_face_finds_are_those_of_exact_search(
+    ours: Collection, tmp_path: Path, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(join_plan, "MIN_PIECE_FACES", 10)
+    monkeypatch.setattr(join_plan, "PIECE_FACES", 200)
+    out = tmp_path / "out.parquet"
+    result = join_nearest(
+        index_of(ours), index_of(ours), out, k=k, min_similarity=0.75, target_recall=1.0
+    )
+    wanted = expected(ours.faces(), ours.faces(), k, 0.75)
+    assert_same(neighbours_in(out), wanted)
+    assert result.recall == 1.0
+    assert result.counts.num_neighbours == sum(map(len, wanted.values()))
+
+
 def test_deleted_faces_are_left_out(ours: Collection, theirs: Collection, tmp_path: Path) -> None:
     assert ours.deleted
     for a in (ours.path, index_of(ours)):
@@ -194,13 +210,19 @@ def many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("many_pieces")
-@pytest.mark.parametrize("of", ["dataset", "index"])
+@pytest.mark.parametrize(
+    ("of", "min_similarity"), [("dataset", None), ("index", None), ("index", 0.6)]
+)
 def test_an_interrupted_join_goes_on_with_what_is_not_done(
-    ours: Collection, tmp_path: Path, of: str, monkeypatch: pytest.MonkeyPatch
+    ours: Collection,
+    tmp_path: Path,
+    of: str,
+    min_similarity: float | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     a = ours.path.with_name(of)
     out = tmp_path / "out.parquet"
-    request = request_of(a, index_of(ours), JoinOptions(6, None, 1.0))
+    request = request_of(a, index_of(ours), JoinOptions(6, min_similarity, 1.0))
     with JoinWork.open(request, out, min_pieces=1, on_progress=ignore_progress) as work:
         pieces = work.pending()
         assert len(pieces) == (4 if of == "dataset" else 15)
@@ -215,10 +237,19 @@ def test_an_interrupted_join_goes_on_with_what_is_not_done(
         knn_join, "join_piece", lambda work, name: (joined.append(name), join_piece(work, name))
     )
     seen: list[Progress] = []
-    join_nearest(a, index_of(ours), out, k=6, target_recall=1.0, on_progress=seen.append)
+    join_nearest(
+        a,
+        index_of(ours),
+        out,
+        k=6,
+        min_similarity=min_similarity,
+        target_recall=1.0,
+        on_progress=seen.append,
+    )
     assert joined == pieces[:1]
     assert seen[0].done == reported.done
-    assert_same(neighbours_in(out), expected(ours.faces(), ours.faces(), 6))
+    wanted = expected(ours.faces(), ours.faces(), 6, min_similarity or -1)
+    assert_same(neighbours_in(out), wanted)
     assert not work.folder.path.exists()
 
 
@@ -317,27 +348,32 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 @pytest.mark.slow
 @pytest.mark.lasting
-def test_killed_joins_are_completed_by_the_same_command(large: Collection, tmp_path: Path) -> None:
+@pytest.mark.parametrize("itself", [False, True])
+def test_killed_joins_are_completed_by_the_same_command(
+    large: Collection, tmp_path: Path, itself: bool
+) -> None:
     out, undisturbed = tmp_path / "out.parquet", tmp_path / "undisturbed.parquet"
+    work = tmp_path / "out.parquet.work"
     assert len(large.faces()) > join_plan.MIN_PIECE_FACES
     words = ("join", large.path, index_of(large))
     finished = run_facetrove(*words, undisturbed, "-k", "5", "--json")
     assert finished.returncode == 0, finished.stderr
-    moments, num_kills = random.Random(5), 0
-    for _ in range(5):
+    results_before_kill = [0, 0, 1, 2, 3]
+    codes = []
+    for num_results in results_before_kill:
         with subprocess.Popen(
             facetrove_command(*words, out, "-k", "5"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
-            try:
-                process.wait(moments.uniform(1, 12))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                num_kills += 1
-        if out.exists():
-            break
-    assert num_kills
+            while process.poll() is None and not (
+                (work / "plan.json").exists() and len(list(work.glob("*.arrow"))) >= num_results
+            ):
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        codes.append(process.returncode)
+    assert codes[:2] == [-signal.SIGKILL] * 2, "killed before a worker has started"
+    assert set(codes) <= {-signal.SIGKILL, 0}
     finished = run_facetrove(*words, out, "-k", "5")
     assert finished.returncode == 0, finished.stderr
     assert "60,000 neighbours of 12,000 faces" in finished.stdout

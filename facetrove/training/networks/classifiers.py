@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.progress import OnProgress, ignore_progress
+from faces.models.grey import CROP_SHAPE
+from faces.models.weights import smooth_images
 from facetrove.training.classifier_options import EPOCHS, ClassifierOptions
-from facetrove.training.faces import Take, TrainingFaces
+from facetrove.training.faces import Take, TakeInputs, TrainingFaces
 from facetrove.training.imbalance import class_weights, drawn_positions, log_shares
-from facetrove.training.networks.architectures import classifier
+from facetrove.training.networks.architectures import (
+    classifier,
+    published_classifier,
+    with_softmax,
+)
 from facetrove.training.networks.asking import outputs
-from facetrove.training.networks.keras_library import keras
-from facetrove.training.networks.loop import Checkpoint, History, Schedule, train
+from facetrove.training.networks.frozen import (
+    FeatureBatches,
+    feature_network,
+    features_of,
+    last_layer,
+    on_features,
+)
+from facetrove.training.networks.keras_library import keras, leaving_generators_alone
+from facetrove.training.networks.loop import Checkpoint, History, Schedule, Source, train
 from facetrove.training.networks.losses import classifier_loss
+from facetrove.training.networks.onnx_file import write_onnx
+from facetrove.training.networks.xception import read_published
 
-PATIENCE = {"article": 4, "small": 10}
+PATIENCE = {"article": 4, "small": 10, "fer": 99}
 """Epochs without gain after which training ends; the article's network learns by heart soon."""
 
-RATE = {"article": 1e-3, "small": 2e-3}
+RATE = {"article": 1e-3, "small": 2e-3, "fer": 2e-3}
 """The highest learning rate. Keras's own default for Adam is that of the article's network."""
 
 
@@ -72,33 +88,109 @@ def fit_classifier(
         Pleiss et al., NeurIPS 2020, with probabilities instead of logits). Faces that were learnt
         by heart only late, as wrong labels are, have a low one.
     """
-    model = classifier(options.architecture, faces.num_classes)
     own = faces.classes[faces.learn]
+    loss = classifier_loss(
+        options.balance,
+        class_weights(own, faces.num_classes, options.balance),
+        [options.strength * share for share in log_shares(own, faces.num_classes)],
+    )
+    prepare = _on_features if options.architecture == "fer" else _on_crops
+    trained = prepare(faces, options, seed, on_progress)
+    epoch = _EpochEnd(faces, trained.take)
+    history = train(
+        trained.model,
+        loss,
+        trained.source,
+        _schedule(options, epochs),
+        epoch,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+    )
+    return trained.whole(trained.model), history, epoch.margins / max(1, epoch.num_followed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """What is trained of a classifier.
+
+    Attributes:
+        model: what is trained, which gives logits.
+        source: what it is trained on.
+        take: returns what it takes of the faces at some positions.
+        whole: makes the network from crops to logits of it.
+    """
+
+    model: keras.Model
+    source: Source
+    take: TakeInputs
+    whole: Callable[[keras.Model], keras.Model]
+
+
+def _on_crops(
+    faces: ClassifierFaces, options: ClassifierOptions, seed: int, _: OnProgress
+) -> _Trained:
+    """Prepare to train a network of crops."""
     source = TrainingFaces(
         take=faces.take,
         positions=faces.learn,
-        classes=own,
+        classes=faces.classes[faces.learn],
         draw=partial(drawn_positions, options.balance),
         batch_size=options.batch_size,
         augment=options.augment,
         seed=seed,
     )
-    loss = classifier_loss(
-        options.balance,
-        class_weights(own, faces.num_classes, options.balance),
-        log_shares(own, faces.num_classes),
+    model = classifier(options.architecture, faces.num_classes)
+    return _Trained(model, source, faces.take, lambda model: model)
+
+
+def _on_features(
+    faces: ClassifierFaces, options: ClassifierOptions, seed: int, on_progress: OnProgress
+) -> _Trained:
+    """Compute the features of crops, and prepare to train a last layer on them."""
+    body = feature_network()
+    features = features_of(
+        body,
+        faces.take,
+        (faces.learn, faces.stop),
+        augment=options.augment,
+        seed=seed,
+        on_progress=on_progress,
     )
-    epoch = _EpochEnd(faces)
-    schedule = Schedule(
+    source = FeatureBatches(
+        views=features,
+        positions=faces.learn,
+        classes=faces.classes[faces.learn],
+        draw=partial(drawn_positions, options.balance),
+        batch_size=options.batch_size,
+        seed=seed,
+    )
+    model = last_layer(features[0, faces.learn], faces.num_classes)
+    return _Trained(model, source, features[0].__getitem__, partial(on_features, body))
+
+
+def _schedule(options: ClassifierOptions, epochs: int | None) -> Schedule:
+    return Schedule(
         epochs=epochs or EPOCHS[options.architecture],
         rate=RATE[options.architecture],
-        warm_up=0.0 if options.architecture == "article" else 1.0,
+        warm_up=1.0 if options.architecture == "small" else 0.0,
         patience=PATIENCE[options.architecture],
     )
-    history = train(
-        model, loss, source, schedule, epoch, checkpoint=checkpoint, on_progress=on_progress
-    )
-    return model, history, epoch.margins / max(1, epoch.num_followed)
+
+
+def write_published_expressions(published: Path, path: Path) -> None:
+    """Convert the published network for expressions to an ONNX file that takes crops.
+
+    Args:
+        published: the file of `faces.models.weights.EXPRESSIONS_FILE`.
+        path: the ONNX file to write.
+
+    Raises:
+        ModelUnavailableError: the published file is another one.
+    """
+    with leaving_generators_alone():
+        model = published_classifier(read_published(published))
+        sample = smooth_images(4, *CROP_SHAPE[:2])
+        write_onnx(with_softmax(model), path, sample)
 
 
 class _EpochEnd:
@@ -109,8 +201,8 @@ class _EpochEnd:
         num_followed: number of these epochs.
     """
 
-    def __init__(self, faces: ClassifierFaces) -> None:
-        self._faces = faces
+    def __init__(self, faces: ClassifierFaces, take: TakeInputs) -> None:
+        self._faces, self._take = faces, take
         self.margins = np.zeros(len(faces.follow))
         self.num_followed = 0
 
@@ -118,21 +210,21 @@ class _EpochEnd:
         """Return the figures of an epoch."""
         faces = self._faces
         if len(faces.follow):
-            given = probabilities(network, faces.take, faces.follow)
+            given = probabilities(network, self._take, faces.follow)
             self.margins += margins_of(given, faces.classes[faces.follow])
             self.num_followed += 1
-        asked = probabilities(network, faces.take, faces.stop)
+        asked = probabilities(network, self._take, faces.stop)
         return _stop_figures(asked, faces.classes[faces.stop])
 
 
 def probabilities(
-    model: keras.Model, take: Take, positions: NDArray[np.int64]
+    model: keras.Model, take: TakeInputs, positions: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Ask a network that gives logits about faces.
 
     Args:
         model: the network.
-        take: returns crops.
+        take: returns what the network takes, such as crops.
         positions: (n,) positions of the faces.
 
     Returns:

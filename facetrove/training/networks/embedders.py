@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.progress import OnProgress, ignore_progress
+from faces.models.grey import CROP_SHAPE
 from facetrove.training.embedder_options import EPOCHS, EmbedderOptions
-from facetrove.training.faces import Take, TrainingFaces
+from facetrove.training.faces import Draw, Take, TrainingFaces
 from facetrove.training.identification import NUM_SPLITS, identify_people
-from facetrove.training.networks.architectures import BODIES, CROP_SHAPE
+from facetrove.training.imbalance import grouped_positions
+from facetrove.training.networks.architectures import BODIES
 from facetrove.training.networks.asking import outputs
 from facetrove.training.networks.keras_library import keras
 from facetrove.training.networks.loop import Batch, Checkpoint, History, Schedule, train
@@ -92,7 +94,7 @@ def fit_embedder(
         take=faces.take,
         positions=faces.learn,
         classes=own.astype(np.int64),
-        draw=lambda classes, rng: rng.permutation(len(classes)),
+        draw=_draw(options.per_person),
         batch_size=options.batch_size,
         augment=options.augment,
         seed=seed,
@@ -114,6 +116,13 @@ def fit_embedder(
         on_progress=on_progress,
     )
     return network, history
+
+
+def _draw(per_person: int | None) -> Draw:
+    """Return what draws the order of an epoch's faces; see `EmbedderOptions.per_person`."""
+    if per_person is None:
+        return lambda people, rng: rng.permutation(len(people))
+    return lambda people, rng: grouped_positions(people, per_person, rng)
 
 
 def embeddings(

@@ -7,6 +7,10 @@ import math
 from facetrove.training.embedder_options import MarginKind
 from facetrove.training.networks.keras_library import keras, tf
 
+QUALITY_SHARE = 0.333
+"""Share of AdaFace's qualities between -1 and 1 that one standard deviation of lengths makes; the
+authors' `h`."""
+
 
 class MarginLogits(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """The logits of people, of which a face's own is lowered by a margin while it is learnt.
@@ -17,9 +21,14 @@ class MarginLogits(keras.layers.Layer):  # type: ignore[misc]  # Keras is untype
     person let faces with wrong labels gather at one of them (sub-centre ArcFace: Deng et al., ECCV
     2020).
 
+    With AdaFace (Kim et al., CVPR 2022) the margin goes by quality, for which the length of an
+    embedding stands. With z from -1 to 1, how far the length is from its mean over the batch, the
+    logit is scale * (cos(t - margin * z) - margin * (1 + z)): the hardest faces count most where
+    quality is high, and least where it is low. The authors' mean is one over many batches.
+
     Args:
         num_people: number of people.
-        kind: `arcface` or `cosface`.
+        kind: `arcface`, `cosface` or `adaface`.
         margin: the margin, in radians or as a cosine.
         scale: the largest logit.
         sub_centres: number of centres of a person.
@@ -48,16 +57,28 @@ class MarginLogits(keras.layers.Layer):  # type: ignore[misc]  # Keras is untype
         cosines = keras.ops.matmul(unit, centres)
         shape = (-1, self._num_people, self._sub_centres)
         cosines = keras.ops.max(keras.ops.reshape(cosines, shape), axis=-1)
-        lowered = self._lowered(cosines)
+        lowered = self._lowered(cosines, embeddings)
         is_own = keras.ops.one_hot(keras.ops.cast(own, "int32"), self._num_people, dtype="bool")
         return self._scale * keras.ops.where(is_own, lowered, cosines)
 
-    def _lowered(self, cosines: tf.Tensor) -> tf.Tensor:
+    def _lowered(self, cosines: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
         """Return what the cosines are with the margin."""
         if self._kind == "cosface":
             return cosines - self._margin
         sines = keras.ops.sqrt(keras.ops.clip(1.0 - cosines**2, 1e-6, 1.0))
+        if self._kind == "adaface":
+            quality = _quality(embeddings)
+            angles = -self._margin * quality
+            turned = cosines * keras.ops.cos(angles) - sines * keras.ops.sin(angles)
+            return turned - self._margin * (1.0 + quality)
         turned = cosines * math.cos(self._margin) - sines * math.sin(self._margin)
         # Beyond the angle of 180 degrees less the margin, cos(t + margin) would rise again.
         too_far = cosines <= math.cos(math.pi - self._margin)
         return keras.ops.where(too_far, cosines - self._margin * math.sin(self._margin), turned)
+
+
+def _quality(embeddings: tf.Tensor) -> tf.Tensor:
+    """Return (n, 1) how far (n, d) embeddings are longer than the mean of the batch, -1 to 1."""
+    lengths = keras.ops.stop_gradient(keras.ops.norm(embeddings, axis=-1, keepdims=True))
+    away = lengths - keras.ops.mean(lengths)
+    return keras.ops.clip(away / (keras.ops.std(lengths) + 1e-3) * QUALITY_SHARE, -1.0, 1.0)

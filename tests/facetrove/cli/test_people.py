@@ -12,7 +12,7 @@ import pytest
 import facetrove as ft
 from indexer.build import build_index
 from tests.support.command import require_message, run_facetrove
-from tests.support.people import album, face_id
+from tests.support.people import album, face_id, group
 
 PHOTOS = [
     ("Ann Lee", [0]),
@@ -68,6 +68,28 @@ def test_a_list_names_the_face_that_it_means(dataset: Path) -> None:
     require_message(
         *("people", "name", dataset, "Cy Ott", "X"), exit_code=2, says=["nobody is called 'Cy Ott'"]
     )
+
+
+def test_new_faces_join_people_who_else_stay_as_they_are(dataset: Path) -> None:
+    rows = ft.open_people(dataset).faces().to_list()
+    numbers = {row["face_id"]: row["person_id"] for row in rows}
+    new, apart = face_id(7, 1), face_id(8)
+    assert numbers[apart] == numbers[face_id(6)]
+    listed = dict.fromkeys(ANN, "Ann Lee") | dict.fromkeys(BOB, "Bob Ray")
+    earlier = {face: number for face, number in numbers.items() if face != new}
+    group(dataset, {**earlier, apart: 99}, listed)
+    index = dataset.with_name("d.index")
+    assert run(dataset, "group", index, "--only-new").startswith("16 faces of 8 people")
+    assert faces_of(dataset, "Ann Lee") == ANN
+    assert number_of(dataset, apart) == 99
+    assert run(dataset, "group", index).startswith("16 faces of 7 people")
+    assert number_of(dataset, apart) == number_of(dataset, face_id(6))
+
+
+def test_a_precision_out_of_range_is_refused(dataset: Path) -> None:
+    index = dataset.with_name("d.index")
+    words = ("people", "group", dataset, index, "--precision", "1.5")
+    require_message(*words, exit_code=2, says=["precision"])
 
 
 def test_people_are_listed_with_their_photos_and_times(dataset: Path) -> None:

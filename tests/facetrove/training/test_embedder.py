@@ -31,7 +31,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setattr("faces.dataset.crop_cache.cache_dir", lambda: folder)
 
 
-@pytest.mark.parametrize("kind", ["arcface", "cosface"])
+@pytest.mark.parametrize("kind", ["arcface", "cosface", "adaface"])
 @needs_keras
 @pytest.mark.slow
 def test_the_margin_lowers_the_own_persons_logit_alone(kind: str) -> None:
@@ -45,9 +45,15 @@ def test_the_margin_lowers_the_own_persons_logit_alone(kind: str) -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = (unit @ (centres / np.linalg.norm(centres, axis=0))).reshape(6, 4, 2).max(axis=2)
     expected = 10 * cosines
+    lengths = np.linalg.norm(vectors, axis=1)
+    qualities = np.clip((lengths - lengths.mean()) / (lengths.std() + 1e-3) * 0.333, -1, 1)
     for row, person in enumerate(own):
-        cosine = cosines[row, person]
-        lowered = np.cos(np.arccos(cosine) + 0.3) if kind == "arcface" else cosine - 0.3
+        cosine, quality = cosines[row, person], qualities[row]
+        lowered = {
+            "arcface": np.cos(np.arccos(cosine) + 0.3),
+            "cosface": cosine - 0.3,
+            "adaface": np.cos(np.arccos(cosine) - 0.3 * quality) - 0.3 * (1 + quality),
+        }[kind]
         expected[row, person] = 10 * lowered
     assert np.allclose(logits, expected, atol=1e-3)
 
@@ -99,6 +105,12 @@ def test_too_few_people_and_odd_options_are_refused(tmp_path: Path) -> None:
     path = drawn_dataset(tmp_path, ["none"] * 8, list("aabbccdd"))
     with pytest.raises(WrongUsageError, match="4 people with 2 labelled photos or more, expected"):
         train_embedder(path, tmp_path / "m.toml")
-    for wrong in ({"loss": "other"}, {"margin": 1.5}, {"dimension": 1}, {"scale": 0.0}):
+    for wrong in (
+        {"loss": "other"},
+        {"margin": 1.5},
+        {"dimension": 1},
+        {"scale": 0.0},
+        {"per_person": 65},
+    ):
         with pytest.raises(WrongUsageError):
             EmbedderOptions(**wrong)  # type: ignore[arg-type]

@@ -8,7 +8,12 @@ import pytest
 from facetrove.training.augmentation import augmented, corrupted
 from facetrove.training.faces import TrainingFaces
 from facetrove.training.figures import classifier_figures, drawn_recalls
-from facetrove.training.imbalance import class_weights, drawn_positions, log_shares
+from facetrove.training.imbalance import (
+    class_weights,
+    drawn_positions,
+    grouped_positions,
+    log_shares,
+)
 from tests.support.training import needs_keras
 
 CLASSES = np.array([0] * 90 + [1] * 8 + [2] * 2)
@@ -20,6 +25,17 @@ def test_balanced_batches_have_as_many_faces_of_each_class() -> None:
         assert np.bincount(CLASSES[order[start : start + 9]]).tolist() == [3, 3, 3]
     plain = drawn_positions("none", CLASSES, np.random.default_rng(0))
     assert sorted(plain) == list(range(100))
+
+
+def test_grouped_batches_have_several_faces_of_each_person_and_all_people_equally_often() -> None:
+    people = np.repeat([7, 3, 5, 9], [20, 2, 1, 9])
+    order = grouped_positions(people, 4, np.random.default_rng(0))
+    assert len(order) == len(people)
+    for start in range(0, 32, 16):
+        batch = people[order[start : start + 16]]
+        assert np.unique(batch, return_counts=True)[1].tolist() == [4, 4, 4, 4]
+    of_the_largest = order[people[order] == 7]
+    assert len(np.unique(of_the_largest)) == 8
 
 
 def test_weights_make_all_classes_count_as_much_and_have_the_mean_one() -> None:
