@@ -46,8 +46,9 @@ QUESTION_SCHEMA = pa.schema(
 def find_questions(view: PeopleView, index: str | Path, *, k: int) -> pa.Table:
     """Return pairs of people who may be one; see `People.questions`.
 
-    The order is by the number of faces of the smaller of the two, weighted by the similarity of
-    their means: that many faces change their person, or are sure to keep it.
+    People who are in one photo are not asked about: they are two. The order is by the number of
+    faces of the smaller of the two, weighted by the similarity of their means: that many faces
+    change their person, or are sure to keep it.
 
     Args:
         view: what the people book says.
@@ -77,16 +78,16 @@ def find_questions(view: PeopleView, index: str | Path, *, k: int) -> pa.Table:
     pairs, similarities = _similar_people(means)
     smaller = np.minimum(sizes[pairs[:, 0]], sizes[pairs[:, 1]])
     best = np.argsort(-smaller * similarities, kind="stable")
+    photos = np.array(version.values("photo_id", live), object)
     found: list[dict[str, Any]] = []
     for pair in best.tolist():
         one, other = pairs[pair].tolist()
-        numbers_of_pair = int(people[one]), int(people[other])
+        both = int(people[one]), int(people[other])
         if len(found) == k:
             break
-        if numbers_of_pair[1] not in view.state.apart.get(numbers_of_pair[0], {}):
-            found.append(
-                _question(view, version, live, numbers_of_pair, rows_of[one], rows_of[other])
-            )
+        in_one_photo = set(photos[rows_of[one]]) & set(photos[rows_of[other]])
+        if not in_one_photo and not _are_told_apart(view, *both):
+            found.append(_question(view, version, live, both, rows_of[one], rows_of[other]))
     return pa.Table.from_pylist(found, schema=QUESTION_SCHEMA)
 
 

@@ -14,6 +14,8 @@ from indexer.build import build_index
 from tests.support.command import require_message, run_facetrove
 from tests.support.people import album, face_id, group
 
+pytestmark = pytest.mark.usefixtures("own_folders")
+
 PHOTOS = [
     ("Ann Lee", [0]),
     ("Ann Lee", [0]),
@@ -163,6 +165,12 @@ def test_questions_are_about_people_who_are_alike(dataset: Path) -> None:
     assert {first["person_id"], first["other_id"]} == {ann, number_of(dataset, face_id(9))}
     assert first["num_faces"] == 2
     assert new not in {first["person_id"], first["other_id"]}
+    ft.open_people(dataset).move(face_id(7), number_of(dataset, face_id(9)))
+    ft.open_people(dataset).move(face_id(7, 1), ann)  # the two are in one photo now
+    asked = as_json(dataset, "same", index)["questions"]
+    assert {ann, number_of(dataset, face_id(9))} not in [
+        {question["person_id"], question["other_id"]} for question in asked
+    ]
     require_message(
         *("people", "same", dataset, index), exit_code=2, says=["give --json"], json_too=False
     )
