@@ -89,6 +89,28 @@ def test_a_grouping_contradicts_no_human(collection: Collection) -> None:
     assert people(collection, *faces[:4]) == [4, 3, 5, 3]
 
 
+def test_the_later_word_about_a_face_counts(collection: Collection) -> None:
+    book = PeopleBook(collection.path, "ann")
+    face = sorted(collection.faces())[0]
+    assert people(collection, face) == [1]
+    verbs.reject_faces(book, [face], 1)
+    verbs.move_faces(book, [face], 2)
+    assert people(collection, face) == [2]
+    rejected = verbs.reject_faces(book, [face], 2)
+    assert people(collection, face) == [None]
+    moved = verbs.move_faces(book, [face], 1)
+    assert people(collection, face) == [1]
+    verbs.undo_decision(book, moved.decision_id)
+    assert people(collection, face) == [None]
+    verbs.undo_decision(book, rejected.decision_id)
+    assert people(collection, face) == [2]
+    merge = verbs.merge_people(book, [3, 2])
+    assert people(collection, face) == [3]
+    verbs.reject_faces(book, [face], 3)
+    verbs.undo_decision(book, merge.decision_id)
+    assert people(collection, face) == [2]  # it was said not to be person 3
+
+
 def test_numbers_of_people_are_never_used_again(collection: Collection) -> None:
     book = PeopleBook(collection.path, "ann")
     faces = sorted(collection.faces())
