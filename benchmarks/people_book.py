@@ -40,13 +40,17 @@ ROUNDS, COLD_ROUNDS = 15, 5
 
 T = TypeVar("T")
 
+TIMES: dict[str, list[tuple[float, ...]]] = {}
+"""Seconds that each piece of work took, by the clock and of the processor: the machine may be
+busy."""
+
 COLD_SEARCH = """
 import sys, time
 import facetrove as ft
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 index = ft.open_index(sys.argv[1])
 found = len(index.list_faces(f"person = '{sys.argv[2]}'"))
-print(found, time.perf_counter() - start)
+print(found, time.perf_counter() - start, time.process_time() - cpu)
 """
 
 
@@ -72,10 +76,8 @@ def measure(folder: Path, num_faces: int, num_people: int, num_decisions: int) -
     )
     book = PeopleBook(dataset, "benchmark")
     with book.writing() as view:
-        book.replace_groups(Groups.of(table), view)
-    start = time.perf_counter()
-    book.view()
-    print(f"read model built from the grouping: {time.perf_counter() - start:.2f} s")
+        timed("grouping written", book.replace_groups, Groups.of(table), view)
+    timed("read model built from the grouping", PeopleBook(dataset, "benchmark").view)
     for number in range(num_decisions):
         if number % 3:
             name_person(book, 3 * number + 1000, f"person {number}")
@@ -88,37 +90,29 @@ def measure(folder: Path, num_faces: int, num_people: int, num_decisions: int) -
 
 
 def report(book: PeopleBook, searcher: FaceSearcher, probe: np.ndarray, index: Path) -> None:
-    written: dict[str, list[float]] = {"name": [], "merge": [], "undo": []}
-    seen: dict[str, list[float]] = {"10 matches": [], "person = ...": [], "new process": []}
     for number in range(ROUNDS):
         name, pair = f"Zoe {number}", [2 * number + 1, 2 * number + 2]
         where = f"person = '{name}'"
-        written["name"].append(timed(name_person, book, pair[0], name)[0])
-        seen["10 matches"].append(timed(shown_matches, searcher, probe)[0])
-        seconds, found = timed(searcher.list_faces, where)
-        seen["person = ..."].append(seconds)
+        timed("name written", name_person, book, pair[0], name)
+        timed("seen by a search, 10 matches", shown_matches, searcher, probe)
+        found = timed("seen by a search, person = ...", searcher.list_faces, where)
         assert found
         if number < COLD_ROUNDS:
             command = [sys.executable, "-c", COLD_SEARCH, str(index), name]
             answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            assert int(answer.split()[0]) == len(found)
-            seen["new process"].append(float(answer.split()[1]))
-        seconds, merge = timed(merge_people, book, pair)
-        written["merge"].append(seconds)
-        seconds, more = timed(searcher.list_faces, where)
-        seen["person = ..."].append(seconds)
+            count, *seconds = answer.split()
+            assert int(count) == len(found)
+            TIMES.setdefault("seen by a new process", []).append(tuple(map(float, seconds)))
+        merge = timed("merge written", merge_people, book, pair)
+        more = timed("seen by a search, person = ...", searcher.list_faces, where)
         assert len(more) > len(found)
-        written["undo"].append(timed(undo_decision, book, merge.decision_id)[0])
-        seen["person = ..."].append(timed(searcher.list_faces, where)[0])
-    for what, seconds in written.items():
+        timed("undo written", undo_decision, book, merge.decision_id)
+        timed("seen by a search, person = ...", searcher.list_faces, where)
+    for what, times in TIMES.items():
+        wall, cpu = zip(*times, strict=True)
         print(
-            f"{what} written: {1000 * statistics.median(seconds):.1f} ms, "
-            f"at most {1000 * max(seconds):.1f} ms"
-        )
-    for what, seconds in seen.items():
-        print(
-            f"seen by a search ({what}): {statistics.median(seconds):.3f} s, "
-            f"at most {max(seconds):.3f} s"
+            f"{what}: {1000 * statistics.median(wall):.0f} ms, at most {1000 * max(wall):.0f} ms; "
+            f"processor's time {1000 * statistics.median(cpu):.0f} ms"
         )
 
 
@@ -126,11 +120,13 @@ def shown_matches(searcher: FaceSearcher, probe: np.ndarray) -> list[str | None]
     return [match.person for match in searcher.search_embeddings(probe, 10)[0]]
 
 
-def timed(work: Callable[..., T], *arguments: object) -> tuple[float, T]:
-    """Return how many seconds work takes, and its result."""
-    start = time.perf_counter()
+def timed(what: str, work: Callable[..., T], *arguments: object) -> T:
+    """Do work, and note the time that it takes."""
+    start, cpu = time.perf_counter(), time.process_time()
     result = work(*arguments)
-    return time.perf_counter() - start, result
+    seconds = time.perf_counter() - start, time.process_time() - cpu
+    TIMES.setdefault(what, []).append(seconds)
+    return result
 
 
 def write_dataset(path: Path, num_faces: int) -> pa.Array:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.deletions import read_deletions
+from faces.dataset.people_book import PeopleBook
 from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset, FaceTables
 from faces.models.face import Box
@@ -49,6 +50,7 @@ class HeldFaces:
         only_in_indexes: face_ids of faces that indexes have and the dataset has not: they go with
             the next update of the index.
         withheld: face_ids of faces that are deleted, and stay in the files until a purge.
+        people: name, or else number, of the person whom the people book has for a face, by face_id.
     """
 
     dataset: str
@@ -61,6 +63,7 @@ class HeldFaces:
     columns: tuple[dict[str, Any], ...]
     only_in_indexes: frozenset[str]
     withheld: frozenset[str]
+    people: Mapping[str, str]
 
     @property
     def matches(self) -> Sequence[Match]:
@@ -81,6 +84,7 @@ class HeldFaces:
                 "has_embedding": True,
                 "only_in_indexes": face.face_id in self.only_in_indexes,
                 "deleted_but_not_purged": face.face_id in self.withheld,
+                "in_people_book_as": self.people.get(face.face_id),
             }
             for face, columns in zip(self.faces, self.columns, strict=True)
         ]
@@ -164,7 +168,17 @@ def find_held(
         columns=tuple(_for_json(row, source.face_metadata.names) for row in rows),
         only_in_indexes=frozenset(ids) - in_dataset,
         withheld=frozenset(read_deletions(source.path).pending.to_pylist()) & frozenset(ids),
+        people=_in_people_book(source, ids),
     )
+
+
+def _in_people_book(source: Dataset, face_ids: Sequence[str]) -> dict[str, str]:
+    """Return the name, or else the number, that the people book has of each face it knows."""
+    view = PeopleBook(source.path).view()
+    if view.is_empty:
+        return {}
+    numbers = zip(face_ids, view.people_of(face_ids), strict=True)
+    return {face: view.names.get(n) or str(n) for face, n in numbers if n is not None}
 
 
 def _matches(rows: Sequence[Mapping[str, Any]], metadata: Sequence[str]) -> tuple[Match, ...]:

@@ -21,7 +21,6 @@ QUESTIONS = 20
 
 @click.command()
 @dataset_argument
-@click.argument("index", type=click.Path(path_type=Path))
 @click.option(
     "-k",
     type=click.IntRange(min=1),
@@ -32,15 +31,15 @@ QUESTIONS = 20
 )
 @author_option
 @json_option
-def same(dataset: Path, index: Path, k: int, author: str | None, as_json: bool) -> None:
-    """Ask of pairs of people in DATASET whether they are the same, by their faces in INDEX.
+def same(dataset: Path, k: int, author: str | None, as_json: bool) -> None:
+    """Ask of pairs of people in DATASET whether they are the same.
 
     The first questions are those whose answers join or separate most faces. An answer is written at
     once, and `facetrove undo` takes it back. With --json the questions are only printed.
 
     \b
     Example:
-      facetrove people same faces.dataset faces.index
+      facetrove people same faces.dataset
     """
     people = ft.open_people(dataset, author=author)
     if not as_json and not sys.stdin.isatty():
@@ -48,7 +47,7 @@ def same(dataset: Path, index: Path, k: int, author: str | None, as_json: bool) 
             "same asks questions, and standard input is no terminal to answer on; give --json to "
             "print them"
         )
-    questions = people.questions(index, k=k).to_list()
+    questions = people.questions(k=k).to_list()
     if as_json:
         print_json({"dataset": str(dataset), "questions": questions})
         return

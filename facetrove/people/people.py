@@ -171,11 +171,10 @@ class People:
         photos = PeoplesFaces.of(self.dataset, view).photos_table(wanted, ())
         return PeopleTable(companions(photos, wanted, view))
 
-    def questions(self, index: str | Path, *, k: int = 20) -> PeopleTable:
+    def questions(self, *, k: int = 20) -> PeopleTable:
         """List pairs of people who may be one, first where an answer joins or separates most faces.
 
         Args:
-            index: path of the index's folder, built from the dataset.
             k: maximum number of pairs.
 
         Returns:
@@ -183,10 +182,10 @@ class People:
             similarity (of the two faces that show it best, [-1, 1]), num_faces (whom it is about).
 
         Raises:
-            WrongUsageError: there is no index.
-            CorruptFileError: a file of the index is corrupt.
+            WrongUsageError: k is below 1.
+            CorruptFileError: a file of the dataset is corrupt.
         """
-        return PeopleTable(find_questions(self._view(), index, k=k))
+        return PeopleTable(find_questions(self._view(), self.dataset, k=k))
 
     def write_sheet(self, path: str | Path, *, k: int = 50) -> Sequence[Path]:
         """Draw a contact sheet of the people, a row for each, those with most faces first.

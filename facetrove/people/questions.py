@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faces.core.errors import WrongUsageError
-from faces.core.vectors import unit_length
 from faces.dataset.people_book import PeopleView
-from indexer.snapshot import Snapshot
+from faces.dataset.schema import embedding_matrix
+from faces.dataset.store import Dataset
 from indexer.vectors import Vectors
 
 MAX_ASKED = 20_000
@@ -43,51 +43,113 @@ QUESTION_SCHEMA = pa.schema(
 )
 
 
-def find_questions(view: PeopleView, index: str | Path, *, k: int) -> pa.Table:
+def find_questions(view: PeopleView, dataset: Dataset, *, k: int) -> pa.Table:
     """Return pairs of people who may be one; see `People.questions`.
 
-    The order is by the number of faces of the smaller of the two, weighted by the similarity of
-    their means: that many faces change their person, or are sure to keep it.
+    People who are in one photo are not asked about: they are two. The order is by the number of
+    faces of the smaller of the two, weighted by the similarity of their means: that many faces
+    change their person, or are sure to keep it.
 
     Args:
         view: what the people book says.
-        index: path of the index's folder.
+        dataset: the dataset.
         k: maximum number of pairs.
 
     Raises:
-        WrongUsageError: there is no index, or k is below 1.
-        CorruptFileError: a file of the index is corrupt.
+        WrongUsageError: k is below 1.
+        CorruptFileError: a file of the dataset is corrupt.
     """
     if k < 1:
         raise WrongUsageError(f"k is {k}; ask for 1 pair or more")
-    version = Snapshot.open(index, "cpu")
-    live = np.flatnonzero(version.live())
-    if view.is_empty or not len(live):
+    if view.is_empty:
         return QUESTION_SCHEMA.empty_table()
-    ids = pa.chunked_array([pa.array(version.values("face_id", live), pa.string())])
-    numbers = view.numbers_of(ids)
+    faces = dataset.faces(["face_id", "photo_id", "uri"]).to_arrow()
+    numbers = view.numbers_of(faces["face_id"])
     people, sizes = _asked_about(view, numbers)
-    means = np.empty((len(people), version.manifest.contract.dimension), np.float32)
+    if not len(people):
+        return QUESTION_SCHEMA.empty_table()
+    pairs, similarities = _similar_people(_means(dataset, view, people))
+    smaller = np.minimum(sizes[pairs[:, 0]], sizes[pairs[:, 1]])
+    photos = np.array(faces["photo_id"].to_pylist(), object)
     order = np.argsort(numbers, kind="stable")
     starts = np.searchsorted(numbers[order], people)
-    rows_of = [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-    for row, rows in enumerate(rows_of):
-        means[row] = version.embeddings(live[rows]).sum(axis=0)
-    means = unit_length(means) if len(means) else means
-    pairs, similarities = _similar_people(means)
-    smaller = np.minimum(sizes[pairs[:, 0]], sizes[pairs[:, 1]])
-    best = np.argsort(-smaller * similarities, kind="stable")
-    found: list[dict[str, Any]] = []
-    for pair in best.tolist():
+    asked: list[tuple[int, int]] = []
+    for pair in np.argsort(-smaller * similarities, kind="stable").tolist():
         one, other = pairs[pair].tolist()
-        numbers_of_pair = int(people[one]), int(people[other])
-        if len(found) == k:
+        in_photos = [
+            set(photos[order[starts[row] : starts[row] + sizes[row]]]) for row in (one, other)
+        ]
+        both = int(people[one]), int(people[other])
+        if not in_photos[0] & in_photos[1] and not _are_told_apart(view, *both):
+            asked.append(both)
+        if len(asked) == k:
             break
-        if numbers_of_pair[1] not in view.state.apart.get(numbers_of_pair[0], {}):
-            found.append(
-                _question(view, version, live, numbers_of_pair, rows_of[one], rows_of[other])
-            )
+    if not asked:
+        return QUESTION_SCHEMA.empty_table()
+    shown = _Faces.of(dataset, view, {number for both in asked for number in both})
+    found = [shown.question(view, *both) for both in asked]
     return pa.Table.from_pylist(found, schema=QUESTION_SCHEMA)
+
+
+def _means(dataset: Dataset, view: PeopleView, people: NDArray[np.int64]) -> Vectors:
+    """Return (p, d) the mean embeddings of people, of unit length."""
+    sums = np.zeros((len(people), dataset.contract.dimension), np.float32)
+    for table in dataset.faces(["face_id", "embedding"]):
+        numbers = view.numbers_of(table["face_id"])
+        rows = np.minimum(np.searchsorted(people, numbers), len(people) - 1)
+        known = np.flatnonzero(people[rows] == numbers)
+        np.add.at(sums, rows[known], embedding_matrix(table)[known])
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.asarray(sums / np.maximum(lengths, 1e-9), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Faces:
+    """The faces of some people, with their embeddings.
+
+    Attributes:
+        table: n faces: face_id, uri.
+        vectors: (n, d) embeddings of unit length.
+        people: (n,) number of each face's person.
+    """
+
+    table: pa.Table
+    vectors: Vectors
+    people: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dataset: Dataset, view: PeopleView, numbers: set[int]) -> _Faces:
+        wanted = np.array(sorted(numbers), np.int64)
+        columns = ["face_id", "uri", "embedding"]
+        tables, people = [], []
+        for table in dataset.faces(columns):
+            of_table = view.numbers_of(table["face_id"])
+            here = np.isin(of_table, wanted)
+            tables.append(table.filter(pa.array(here)))
+            people.append(of_table[here])
+        joined = pa.concat_tables(tables)
+        return cls(joined, embedding_matrix(joined), np.concatenate(people))
+
+    def question(self, view: PeopleView, one: int, other: int) -> dict[str, Any]:
+        """Return a question about two people, with the two faces of them that are most alike."""
+        a, b = (np.flatnonzero(self.people == number)[:BLOCK] for number in (one, other))
+        products = self.vectors[a] @ self.vectors[b].T
+        row, column = np.unravel_index(int(np.argmax(products)), products.shape)
+        faces = self.table.select(["face_id", "uri"]).take([int(a[row]), int(b[column])])
+        first, second = faces.to_pylist()
+        sizes = [int((self.people == number).sum()) for number in (one, other)]
+        return {
+            "person_id": one,
+            "person": view.names.get(one),
+            "face_id": first["face_id"],
+            "uri": first["uri"],
+            "other_id": other,
+            "other": view.names.get(other),
+            "other_face_id": second["face_id"],
+            "other_uri": second["uri"],
+            "similarity": float(products[row, column]),
+            "num_faces": min(sizes),
+        }
 
 
 def _are_told_apart(view: PeopleView, one: int, other: int) -> bool:
@@ -124,30 +186,3 @@ def _similar_people(means: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float
                     pairs[one, two] = float(products[row, other])
     found = np.array(list(pairs), np.int64).reshape(-1, 2)
     return found, np.array(list(pairs.values()), np.float32)
-
-
-def _question(
-    view: PeopleView,
-    version: Snapshot,
-    live: NDArray[np.int64],
-    people: tuple[int, int],
-    rows: NDArray[np.int64],
-    others: NDArray[np.int64],
-) -> dict[str, Any]:
-    """Return a question about two people, with the two faces of them that are most alike."""
-    a, b = live[rows[:BLOCK]], live[others[:BLOCK]]
-    products = version.embeddings(a) @ version.embeddings(b).T
-    one, other = np.unravel_index(int(np.argmax(products)), products.shape)
-    faces = [version.face(int(p), ("face_id", "uri")) for p in (a[one], b[other])]
-    return {
-        "person_id": people[0],
-        "person": view.names.get(people[0]),
-        "face_id": faces[0]["face_id"],
-        "uri": faces[0]["uri"],
-        "other_id": people[1],
-        "other": view.names.get(people[1]),
-        "other_face_id": faces[1]["face_id"],
-        "other_uri": faces[1]["uri"],
-        "similarity": float(products[one, other]),
-        "num_faces": min(len(rows), len(others)),
-    }

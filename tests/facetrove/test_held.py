@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import facetrove as ft
 from faces.models.face import Box
 from facetrove import held
 from facetrove.cli import held as held_command
 from indexer.build import build_index
+from tests.support.people import group
 from tests.support.small_collections import Collection, Photo
 
 
@@ -62,3 +64,18 @@ def test_where_all_places_agree_there_is_nothing_more_to_tell(
     monkeypatch.setattr(held, "_one_face", lambda *_: (Box(0, 0, 1, 1), probe))
     found = held.find_held(collection.path, [], "portrait.jpg", min_similarity=0.999)
     assert [columns["values_at_places"] for columns in found.columns] == [{}]
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_the_people_book_is_part_of_what_is_held(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = np.asarray(collection.photos["/d.jpg"].vectors[0])
+    monkeypatch.setattr(held, "_one_face", lambda *_: (Box(0, 0, 1, 1), probe))
+    group(collection.path, dict.fromkeys(collection.photos["/d.jpg"].face_ids, 7))
+    for name, shown in ((None, "7"), ("Cy Ott", "Cy Ott")):
+        if name:
+            ft.open_people(collection.path).name(7, name)
+        found = held.find_held(collection.path, [], "portrait.jpg", min_similarity=0.999)
+        (face,) = found.to_json()["faces"]
+        assert face["in_people_book_as"] == shown

@@ -89,6 +89,28 @@ def test_a_grouping_contradicts_no_human(collection: Collection) -> None:
     assert people(collection, *faces[:4]) == [4, 3, 5, 3]
 
 
+def test_the_later_word_about_a_face_counts(collection: Collection) -> None:
+    book = PeopleBook(collection.path, "ann")
+    face = sorted(collection.faces())[0]
+    assert people(collection, face) == [1]
+    verbs.reject_faces(book, [face], 1)
+    verbs.move_faces(book, [face], 2)
+    assert people(collection, face) == [2]
+    rejected = verbs.reject_faces(book, [face], 2)
+    assert people(collection, face) == [None]
+    moved = verbs.move_faces(book, [face], 1)
+    assert people(collection, face) == [1]
+    verbs.undo_decision(book, moved.decision_id)
+    assert people(collection, face) == [None]
+    verbs.undo_decision(book, rejected.decision_id)
+    assert people(collection, face) == [2]
+    merge = verbs.merge_people(book, [3, 2])
+    assert people(collection, face) == [3]
+    verbs.reject_faces(book, [face], 3)
+    verbs.undo_decision(book, merge.decision_id)
+    assert people(collection, face) == [2]  # it was said not to be person 3
+
+
 def test_numbers_of_people_are_never_used_again(collection: Collection) -> None:
     book = PeopleBook(collection.path, "ann")
     faces = sorted(collection.faces())
@@ -396,7 +418,30 @@ def test_a_killed_decision_is_there_or_not_and_the_book_opens(
     assert number > 1 or point == "unlink"
 
 
-def _killed(dataset: Path, point: str, number: int) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["fsync", "rename", "unlink"])
+def test_a_killed_grouping_leaves_the_earlier_or_the_new_one(
+    collection: Collection, point: str
+) -> None:
+    verbs.merge_people(PeopleBook(collection.path, "ann"), [1, 2])
+    before, after = people(collection), [7] * 24
+    for number in range(1, 9):
+        process = processes.Process(target=_killed, args=(collection.path, point, number, True))
+        process.start()
+        process.join(60)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        assert people(collection) in (before, after)
+        if process.exitcode == 0:
+            break
+        group(collection.path, dict.fromkeys(sorted(collection.faces()), 7))
+        assert people(collection) == after
+        names = [path.name for path in (collection.path / "people").iterdir()]
+        assert len([name for name in names if name.startswith("groups-")]) == 1
+        assert not [name for name in names if name.endswith(".tmp")]
+    assert process.exitcode == 0 and number > 1
+
+
+def _killed(dataset: Path, point: str, number: int, groups: bool = False) -> None:
     real, count = getattr(os, point), 0
 
     def counted(*arguments: object, **named: object) -> object:
@@ -408,6 +453,9 @@ def _killed(dataset: Path, point: str, number: int) -> None:
 
     setattr(os, point, counted)
     book = PeopleBook(dataset, "ann")
+    if groups:
+        group(dataset, dict.fromkeys(book.view().groups.table["face_id"].to_pylist(), 7))
+        return
     verbs.move_faces(book, [sorted(book.view().faces_of(1))[0]], 4)
 
 
