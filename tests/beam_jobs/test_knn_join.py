@@ -354,13 +354,14 @@ def test_killed_joins_are_completed_by_the_same_command(
 ) -> None:
     out, undisturbed = tmp_path / "out.parquet", tmp_path / "undisturbed.parquet"
     assert len(large.faces()) > join_plan.MIN_PIECE_FACES
-    words = ("join", large.path, index_of(large))
-    finished = run_facetrove(*words, undisturbed, "-k", "5", "--json")
+    words = ("join", index_of(large) if itself else large.path, index_of(large))
+    options = ("-k", "5", *(("--min-similarity", "0.5") if itself else ()))
+    finished = run_facetrove(*words, undisturbed, *options, "--json")
     assert finished.returncode == 0, finished.stderr
     moments, num_kills = random.Random(5), 0
     for _ in range(5):
         with subprocess.Popen(
-            facetrove_command(*words, out, "-k", "5"),
+            facetrove_command(*words, out, *options),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
@@ -372,7 +373,7 @@ def test_killed_joins_are_completed_by_the_same_command(
         if out.exists():
             break
     assert num_kills
-    finished = run_facetrove(*words, out, "-k", "5")
+    finished = run_facetrove(*words, out, *options)
     assert finished.returncode == 0, finished.stderr
     assert "60,000 neighbours of 12,000 faces" in finished.stdout
     assert pq.read_table(out).equals(pq.read_table(undisturbed))
