@@ -25,9 +25,9 @@ NOT_IN_INDEX = -2
 PROBES_AT_ONCE = 1 << 17
 """Faces whose nearest are looked for at a time in `similar_faces`, which bounds memory."""
 
-PAIRS_RECALL = 0.98
+PAIRS_RECALL = 0.99
 """Share of the exact nearest faces, from the smallest similarity on, that `similar_faces` finds.
-Most of the others are strangers: of a generated million, 0.99 of one person's pairs are found."""
+With 0.98, groups of 100,000 generated faces have a BCubed F of 0.9934 instead of 0.9948."""
 
 
 FEW_RECALL, FEW_SAMPLES = 0.95, 300

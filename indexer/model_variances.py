@@ -47,8 +47,7 @@ similar ones are merged by others of their groups, or not at all."""
 
 STRANGERS = 6.0
 """Number of strangers of each face that are looked at in larger galleries, by the model's figure: a
-million faces have as many from 0.423 on. Of a generated million, 0.99 of the pairs of one person
-from there on are then found where 28 of 4,096 inverted lists are compared."""
+million faces have as many from 0.423 on."""
 
 NORMS = (6.0, 14.0)
 """Range of norms in which the scatter was measured; others are taken for the nearer end."""

@@ -355,14 +355,15 @@ def test_killed_joins_are_completed_by_the_same_command(
     out, undisturbed = tmp_path / "out.parquet", tmp_path / "undisturbed.parquet"
     work = tmp_path / "out.parquet.work"
     assert len(large.faces()) > join_plan.MIN_PIECE_FACES
-    words = ("join", large.path, index_of(large))
-    finished = run_facetrove(*words, undisturbed, "-k", "5", "--json")
+    words = ("join", index_of(large) if itself else large.path, index_of(large))
+    options = ("-k", "5", *(("--min-similarity", "0.5") if itself else ()))
+    finished = run_facetrove(*words, undisturbed, *options, "--json")
     assert finished.returncode == 0, finished.stderr
     results_before_kill = [0, 0, 1, 2, 3]
     codes = []
     for num_results in results_before_kill:
         with subprocess.Popen(
-            facetrove_command(*words, out, "-k", "5"),
+            facetrove_command(*words, out, *options),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
@@ -374,7 +375,7 @@ def test_killed_joins_are_completed_by_the_same_command(
         codes.append(process.returncode)
     assert codes[:2] == [-signal.SIGKILL] * 2, "killed before a worker has started"
     assert set(codes) <= {-signal.SIGKILL, 0}
-    finished = run_facetrove(*words, out, "-k", "5")
+    finished = run_facetrove(*words, out, *options)
     assert finished.returncode == 0, finished.stderr
     assert "60,000 neighbours of 12,000 faces" in finished.stdout
     assert pq.read_table(out).equals(pq.read_table(undisturbed))
