@@ -19,13 +19,13 @@ from pathlib import Path
 import apache_beam as beam
 
 from beam_jobs.job_progress import PROGRESS_INTERVAL_SECONDS
-from beam_jobs.piece_transforms import JoinPieces
+from beam_jobs.piece_transforms import CompletePieces, JoinPieces
 from beam_jobs.runners.select import Workers, run_pipeline
 from faces.core.documents import json_text
 from faces.core.errors import FaceTroveError
 from faces.core.named import absolute
 from faces.core.progress import OnProgress, ignore_progress
-from indexer.join import JoinWork, join_piece
+from indexer.join import JoinWork, is_searching, join_piece
 from indexer.join_files import JoinOptions, JoinResult, finished_join, remove_work
 from indexer.join_plan import open_target, request_of
 
@@ -109,6 +109,10 @@ def _join_pieces(work: JoinWork, on: Workers) -> None:
 def _have_joined(pending: Sequence[str], work: JoinWork, on: Workers) -> None:
     """Have workers do pieces."""
     steps = "List pieces" >> beam.Create(pending) | JoinPieces(work.folder)
+    if is_searching(work.plan, work.folder):
+        # In the same pipeline, as worker processes take seconds to start.
+        names = [piece.name for piece in work.plan.pieces]
+        steps |= CompletePieces(work.folder, names)
     run_pipeline(
         lambda pipeline: pipeline | steps,
         workers=on.at_most(len(pending)),

@@ -7,6 +7,7 @@ access, and return the same names when the files are written. Pieces are partial
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -83,6 +84,32 @@ class JoinPieces(beam.PTransform):  # type: ignore[misc]
             | "Spread over workers" >> beam.Reshuffle()
             | "Find nearest faces" >> beam.Map(self._join).with_output_types(str)
         )
+
+
+class CompletePieces(beam.PTransform):  # type: ignore[misc]
+    """Complete the pieces of a join by what other pieces found, when all have been searched.
+
+    Args:
+        work: the join's work folder, with its plan.
+        names: the names of all pieces that are to be completed, whatever the input has.
+    """
+
+    def __init__(self, work: Folder, names: Sequence[str]) -> None:
+        super().__init__()
+        self._work, self._names = work, list(names)
+
+    def expand(self, searched: beam.PCollection) -> beam.PCollection:
+        """Apply the transform to a PCollection of names."""
+        return (
+            searched
+            | "Wait for all" >> beam.combiners.ToList()
+            | "List all" >> beam.FlatMap(_these, self._names).with_output_types(str)
+            | JoinPieces(self._work)
+        )
+
+
+def _these(_: object, names: list[str]) -> list[str]:
+    return names
 
 
 def _copy_piece(dataset_dir: str, work: Folder, name: str) -> str:

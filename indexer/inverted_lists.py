@@ -166,7 +166,13 @@ class InvertedLists:
                 yield some, rows, probes[some] @ in_list
 
     def lists_to_probe(
-        self, k: int, *, target_recall: float, threshold: float | None, either: bool = False
+        self,
+        k: int,
+        *,
+        target_recall: float,
+        threshold: float | None,
+        either: bool = False,
+        num_samples: int = SAMPLE_PROBES,
     ) -> int:
         """Return the number of lists to probe for a recall, by exact search for a sample of rows.
 
@@ -176,6 +182,7 @@ class InvertedLists:
             threshold: smallest similarity of the rows that count; None, or if there is none as
                 similar: all of the k nearest count.
             either: whether it is enough that the row finds the probe, since all rows are probes.
+            num_samples: number of rows in the sample.
 
         Returns:
             The number of lists, 1 to `nlist`; a standard error of the sample is allowed for.
@@ -183,7 +190,7 @@ class InvertedLists:
         live = (
             np.arange(len(self._vectors)) if self._mask is None else np.flatnonzero(self._mask.rows)
         )
-        own = live[sample_rows(len(live), SAMPLE_PROBES, SEED + 2)]
+        own = live[sample_rows(len(live), num_samples, SEED + 2)]
         probes = np.ascontiguousarray(self._vectors[own])
         similarities, rows = nearest_rows(self._vectors, probes, k + 1, self._mask)
         others = (rows >= 0) & (rows != own[:, None])

@@ -107,9 +107,9 @@ class JoinWork:
         each is completed by what the others found.
         """
         there = set(self.folder.names())
-        names = [piece.name for piece in self.plan.pieces if result_name(piece.name) not in there]
-        searching = [name for name in names if found_name(name) not in there]
-        return searching if self.plan.mutual and searching else names
+        if is_searching(self.plan, self.folder):
+            return [p.name for p in self.plan.pieces if found_name(p.name) not in there]
+        return [p.name for p in self.plan.pieces if result_name(p.name) not in there]
 
     def progress(self) -> Progress:
         """Return how many faces have been looked up."""
@@ -144,11 +144,17 @@ class JoinWork:
         return result
 
 
+def is_searching(plan: JoinPlan, work: Folder) -> bool:
+    """Return whether the pieces of a join are done twice, and not all have been done once."""
+    there = set(work.names())
+    return plan.mutual and any(found_name(piece.name) not in there for piece in plan.pieces)
+
+
 def join_piece(work: Folder, name: str) -> None:
     """Find the neighbours of the faces of a piece, and write them to the work folder.
 
-    If pairs are found by either face, this is the first of two steps, and the next call for the
-    piece adds what other pieces found; all pieces must have been done once before.
+    If pairs are found by either face, this is only the first of two steps until all pieces have
+    been done once; from then on the next call adds what other pieces found.
 
     Args:
         work: the work folder.
@@ -165,8 +171,9 @@ def join_piece(work: Folder, name: str) -> None:
     target = open_target(plan.request.b, plan.request.b_state, tuple(plan.nprobes.items()))
     faces = faces_of_piece(plan.request, pieces[name], work, target)
     options = plan.request.options
-    if plan.mutual and not work.exists(found_name(name)):
-        write_found(work, name, _found(target, faces, options))
+    if is_searching(plan, work):
+        if not work.exists(found_name(name)):  # or a runner repeats what it had done
+            write_found(work, name, _found(target, faces, options))
         return
     if plan.mutual:
         similarities, positions = _completed(work, plan, name, faces.own)

@@ -379,3 +379,22 @@ def test_killed_joins_are_completed_by_the_same_command(
     assert "60,000 neighbours of 12,000 faces" in finished.stdout
     assert pq.read_table(out).equals(pq.read_table(undisturbed))
     assert {path.name for path in tmp_path.iterdir()} == {"out.parquet", "undisturbed.parquet"}
+
+
+@pytest.mark.usefixtures("many_pieces")
+def test_a_piece_that_a_runner_repeats_is_not_completed_before_all_have_been_searched(
+    ours: Collection, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.parquet"
+    request = request_of(index_of(ours), index_of(ours), JoinOptions(6, 0.6, 1.0))
+    with JoinWork.open(request, out, min_pieces=1, on_progress=ignore_progress) as work:
+        pieces = work.pending()
+        for name in (pieces[0], *pieces):
+            join_piece(work.folder, name)
+        assert work.pending() == pieces
+        assert not list(work.folder.path.glob("*.arrow"))
+        for name in (pieces[0], *pieces):
+            join_piece(work.folder, name)
+        assert work.pending() == []
+        work.finish()
+    assert_same(neighbours_in(out), expected(ours.faces(), ours.faces(), 6, 0.6))

@@ -149,7 +149,8 @@ def decisions_about(draw: st.DrawFn, faces: list[str]) -> Decisions:
     return Decisions(tuple(draw(pairs)), tuple(draw(pairs)), draw(fixed))
 
 
-@settings(max_examples=80, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_what_people_said_holds_always(galleries: list[Snapshot], data: st.DataObject) -> None:
     version = data.draw(st.sampled_from(galleries))
@@ -185,7 +186,8 @@ def test_what_people_said_holds_always(galleries: list[Snapshot], data: st.DataO
         Told(later, faces).check(found, photos)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_numbers_are_stable_and_never_used_again(
     galleries: list[Snapshot], data: st.DataObject
@@ -267,7 +269,8 @@ def test_faces_of_one_photo_are_one_person_only_where_that_is_allowed(tmp_path: 
     assert not together(Decisions(repeated_photos=[photo_id_of(1)]))
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), share=st.floats(0.1, 0.9))
 def test_the_groups_of_good_faces_are_the_same_with_and_without_poor_ones(
     tmp_path_factory: pytest.TempPathFactory, seed: int, share: float
