@@ -1,5 +1,6 @@
 """Search an index for faces like those of a photo, like embeddings, or like a face in it."""
 
+# Over 400 lines: most lines say what the searches promise.
 from __future__ import annotations
 
 import os

@@ -15,22 +15,19 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-
-import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from faces.core.errors import BusyError, MissingFileError
 from faces.core.machine import cache_dir
 from faces.core.storage import Folder
 from faces.dataset.layout import BookFile, book_folder
-from faces.dataset.people_decisions import Decision, book_files, read_decision
+from faces.dataset.people_decisions import Decision, book_files
 from faces.dataset.people_groups import Groups, read_groups
+from faces.dataset.people_model_tables import TablesUpdate, connected, fits, transaction
 from faces.dataset.people_rules import FaceWords, PeopleState, resolve_people
 
 MODELS_DIR = "people"
@@ -40,33 +37,12 @@ MODEL_FILE = "book.sqlite"
 
 _MODEL_FILES = (MODEL_FILE, f"{MODEL_FILE}-wal", f"{MODEL_FILE}-shm", f"{MODEL_FILE}-journal")
 
-MODEL_VERSION = "1"
-"""Version of the tables. A database of another version is thrown away."""
-
-WAIT_SECONDS = 30.0
-"""Seconds to wait for another process that brings the database up to date."""
-
 MAX_VARIABLES = 900
 """Values that one query asks about: SQLite allows 999 variables in every version."""
 
 READ_ATTEMPTS = 5
 """How often the book is listed again when a file is gone that was listed: a purge or a grouping has
 just replaced it."""
-
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE decision (key TEXT PRIMARY KEY, file TEXT, body BLOB, num_faces INT, in_force INT)
-    WITHOUT ROWID;
-CREATE TABLE word (face TEXT, key TEXT, person INT, theirs INT, PRIMARY KEY (face, key))
-    WITHOUT ROWID;
-CREATE INDEX word_key ON word (key);
-CREATE TABLE placed (face TEXT PRIMARY KEY, person INT, key TEXT) WITHOUT ROWID;
-CREATE INDEX placed_person ON placed (person);
-CREATE TABLE rejected (face TEXT, person INT, key TEXT, PRIMARY KEY (face, person)) WITHOUT ROWID;
-CREATE TABLE grouped (face TEXT PRIMARY KEY, person INT, doubt REAL) WITHOUT ROWID;
-CREATE INDEX grouped_person ON grouped (person);
-CREATE TABLE listed (person INT PRIMARY KEY, name TEXT) WITHOUT ROWID;
-"""
 
 T = TypeVar("T")
 
@@ -235,8 +211,8 @@ class PeopleModel:
             return ModelState(resolve_people([]), (), {}, None, 1, {}, ())
 
         def update(database: sqlite3.Connection) -> ModelState | None:
-            with _transaction(database):
-                if _fits(database, decisions, groups):
+            with transaction(database):
+                if fits(database, decisions, groups):
                     return self._up_to_date(database, decisions, groups)
             return None
 
@@ -254,7 +230,7 @@ class PeopleModel:
         groups: BookFile | None,
     ) -> ModelState:
         """Bring the tables up to date, in a transaction, and return what they hold."""
-        update = _Update(database, self.folder)
+        update = TablesUpdate(database, self.folder)
         before = self._state
         known = {} if before is None else {d.key: d for d in before.decisions}
         decisions, new = update.add_decisions(files, known)
@@ -283,7 +259,7 @@ class PeopleModel:
         """Open the database in the cache, made if it is not there, or else one in memory."""
         above, process = Folder(cache_dir(), remedy="remove the file"), os.getpid()
         if self._in_memory:
-            return _connected(":memory:"), (process,)
+            return connected(":memory:"), (process,)
         try:
             above.make()
             for name in (MODELS_DIR, self._cache):
@@ -292,12 +268,12 @@ class PeopleModel:
             if not above.exists(name):
                 os.close(above.create(name))
             path = above.at(name)
-            database = _connected(str(path))
+            database = connected(str(path))
             found = path.stat()
             return database, (process, found.st_dev, found.st_ino)
         except OSError:
             self._in_memory = True
-            return _connected(":memory:"), (process,)
+            return connected(":memory:"), (process,)
 
     def _remove(self) -> None:
         """Throw the database away, so that no byte of it stays in free pages."""
@@ -305,92 +281,6 @@ class PeopleModel:
         above = Folder(cache_dir())
         with suppress(OSError):
             _remove_model(above, self._cache)
-
-
-class _Update:
-    """An update of the tables, inside a transaction."""
-
-    def __init__(self, database: sqlite3.Connection, folder: Folder) -> None:
-        self._database = database
-        self._folder = folder
-
-    def add_decisions(
-        self, files: dict[str, BookFile], known: dict[str, Decision]
-    ) -> tuple[tuple[Decision, ...], list[str]]:
-        """Add the decisions that are not there; return all, without faces, and the new keys."""
-        stored = {key for (key,) in self._database.execute("SELECT key FROM decision")}
-        new = [key for key in files if key not in stored]
-        for key in new:
-            decision = read_decision(self._folder, files[key])
-            known[key] = replace(decision, faces=(), rows=())
-            body = msgspec.json.encode(known[key])
-            row = (key, files[key].name, body, len(decision.faces), 0)
-            self._database.execute("INSERT INTO decision VALUES (?, ?, ?, ?, ?)", row)
-            words = [(face, key, person, 1) for face, person in decision.placed()]
-            words += [(face, key, person, 0) for face, person in decision.rejected()]
-            self._database.executemany("INSERT OR REPLACE INTO word VALUES (?, ?, ?, ?)", words)
-        if stored - known.keys():
-            for key, body in self._database.execute("SELECT key, body FROM decision"):
-                if key not in known:
-                    known[key] = msgspec.json.decode(body, type=Decision)
-        return tuple(known[key] for key in sorted(files)), new
-
-    def put_in_force(self, in_force: frozenset[str], new: Sequence[str]) -> None:
-        """Note which decisions are in force, and what those then say of faces."""
-        before = "SELECT key FROM decision WHERE in_force"
-        were = {key for (key,) in self._database.execute(before)}
-        changed = [(key in in_force, key) for key in (were ^ in_force)]
-        if not changed and not new:
-            return
-        self._database.executemany("UPDATE decision SET in_force = ? WHERE key = ?", changed)
-        keys = [(key,) for key in {*new, *(key for _, key in changed)}]
-        run = self._database.execute
-        run("CREATE TEMP TABLE touched (key TEXT)")
-        self._database.executemany("INSERT INTO touched VALUES (?)", keys)
-        run(
-            "CREATE TEMP TABLE face_touched AS SELECT DISTINCT face FROM word "
-            "WHERE key IN (SELECT key FROM touched)"
-        )
-        for table in ("placed", "rejected"):
-            run(f"DELETE FROM {table} WHERE face IN (SELECT face FROM face_touched)")  # noqa: S608
-        said = (
-            "SELECT face, person, max(key) FROM word JOIN decision USING (key) WHERE in_force "
-            "AND theirs = ? AND face IN (SELECT face FROM face_touched) GROUP BY "
-        )
-        run(f"INSERT INTO placed {said} face", (1,))  # SQLite takes the row of the maximum
-        run(f"INSERT INTO rejected {said} face, person", (0,))
-        run("DROP TABLE touched")
-        run("DROP TABLE face_touched")
-
-    def load_groups(self, file: BookFile | None) -> None:
-        """Add what the machine's grouping says, if it is not there yet."""
-        name = "" if file is None else file.name
-        found = self._database.execute("SELECT value FROM meta WHERE name = 'groups'").fetchone()
-        if found == (name,):
-            return
-        groups = Groups.empty() if file is None else read_groups(self._folder, file)
-        table = groups.table
-        run, many = self._database.execute, self._database.executemany
-        run("DROP INDEX grouped_person")
-        for batch in table.to_batches(max_chunksize=1 << 16):
-            columns = [batch[name].to_pylist() for name in ("face_id", "person", "doubt")]
-            many("INSERT INTO grouped VALUES (?, ?, ?)", zip(*columns, strict=True))
-        run("CREATE INDEX grouped_person ON grouped (person)")
-        many("INSERT INTO listed VALUES (?, ?)", listed_names(table).items())
-        values = {"groups": name, "next": str(groups.next_person)}
-        many("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-
-
-def listed_names(table: pa.Table) -> dict[int, str]:
-    """Return the name that photo lists give to each person of a grouping: the most frequent one.
-
-    Args:
-        table: rows of `faces.dataset.people_groups.GROUPS_SCHEMA`.
-    """
-    named = table.filter(pc.is_valid(table["listed"])).select(["person", "listed"])
-    counts = named.group_by(["person", "listed"]).aggregate([("listed", "count")])
-    order = [("listed_count", "ascending"), ("listed", "descending")]
-    return {row["person"]: row["listed"] for row in counts.sort_by(order).to_pylist()}
 
 
 def remove_models() -> int:
@@ -407,61 +297,10 @@ def _remove_model(above: Folder, name: str) -> None:
         above.remove(f"{name}/{file}")
 
 
-def _connected(path: str) -> sqlite3.Connection:
-    """Open a database, and make its tables if it has none.
-
-    Raises:
-        sqlite3.DatabaseError: the file is no database.
-    """
-    database = sqlite3.connect(path, WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("PRAGMA temp_store = MEMORY")
-        database.execute("PRAGMA trusted_schema = OFF")
-        with _transaction(database):
-            if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _TABLES.split(";"):
-                    database.execute(statement)
-                values = {"version": MODEL_VERSION, "groups": "", "next": "1"}
-                sql = "INSERT INTO meta VALUES (?, ?)"
-                database.executemany(sql, values.items())
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
 def _close(database: sqlite3.Connection, process_id: int) -> None:
     """Close a connection, unless a process that was forked since has inherited it."""
     if os.getpid() == process_id:
         database.close()
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Write all of what is written inside, or nothing."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-
-
-def _fits(
-    database: sqlite3.Connection, files: dict[str, BookFile], groups: BookFile | None
-) -> bool:
-    """Whether a database can be brought up to date: if it holds nothing that is no longer there.
-
-    What is replaced is not removed row by row, which would leave its bytes in free pages.
-    """
-    meta = dict(database.execute("SELECT name, value FROM meta"))
-    seen = {name for (name,) in database.execute("SELECT file FROM decision")}
-    same_groups = meta.get("groups") in ("", None if groups is None else groups.name)
-    is_known = meta.get("version") == MODEL_VERSION and same_groups
-    return is_known and seen <= {file.name for file in files.values()}
 
 
 def _digest(dataset_dir: Path) -> str:

@@ -1,5 +1,6 @@
 """`facetrove search`: find the faces of an index that are most similar to those in a photo."""
 
+# Over 400 lines: a command with its options, checks and text.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

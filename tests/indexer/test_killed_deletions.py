@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +13,10 @@ from indexer.delete import delete_faces
 from indexer.purge import purge
 from indexer.undo import list_deletions, undo
 from indexer.verify import verify_index
+from tests.support.killed_work import Work, killed_before_file
 from tests.support.small_collections import Collection, files_with, found_ids, many_photos
 
 PERSON = "person = 'person 1'"
-
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__, "duckdb", "faiss"])
-
-Work = Callable[[Path], object]
 
 
 def delete(folder: Path) -> object:
@@ -39,37 +31,6 @@ def clean(folder: Path) -> object:
     deletion_id = (folder / "id").read_text()
     indexes = [folder / "index"]
     return purge(folder / "dataset", indexes, deletions=[deletion_id], names=["person 1"])
-
-
-def killed_before_file(number: int, work: Work, folder: Path, *, prefix: str = "") -> bool:
-    """Do work in a process that is killed before it puts a file in place; say if it was killed.
-
-    Args:
-        number: number of the file, from 1, before which it is killed.
-        work: the work.
-        folder: its argument.
-        prefix: beginning of the names of the files that count.
-    """
-    process = processes.Process(target=_work, args=(number, work, folder, prefix))
-    process.start()
-    process.join(60)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
-
-
-def _work(number: int, work: Work, folder: Path, prefix: str) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    rename, count = os.rename, 0
-
-    def counted(source: str, target: str, **folders: int) -> None:
-        nonlocal count
-        count += target.startswith(prefix)
-        if count == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(source, target, **folders)
-
-    os.rename = counted  # type: ignore[assignment]
-    work(folder)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from indexer.build import build_index
 from indexer.delete import delete_faces
 from indexer.purge import PurgeReport, purge
 from search.searcher import FaceSearcher
-from tests.indexer.test_killed_deletions import killed_before_file
 from tests.support.command import run_facetrove
+from tests.support.killed_work import killed_before_file
 from tests.support.people import group
 from tests.support.small_collections import Collection, Photo, files_with, many_photos
 
