@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
-from faces.core.vectors import has_unit_length, unit_length
+from faces.core.vectors import has_unit_length
 from faces.models.face import Box
 from faces.models.pipeline import FacePipeline
 from faces.models.ranking import face_of_rank, faces_of, largest_first
@@ -25,7 +25,7 @@ from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.stranger_rates import StrangerRates, threshold_at
-from search.answering import Query, answer
+from search.answering import Query, answer, joint_embedding
 from search.listing import ListedFace, list_faces
 from search.one_per import GROUP_COLUMN, OnePer
 from search.results import (
@@ -81,6 +81,24 @@ class FaceSearcher:
             return False
         self._snapshot = Snapshot.open(self.path, self._device, before.segments)
         return True
+
+    def newest(self) -> FaceSearcher:
+        """Return a searcher of the current version: this one, unless there is a newer version.
+
+        This searcher keeps its version, so that whoever is using it sees one version whole.
+
+        Raises: the errors of `open`.
+        """
+        before = self._snapshot
+        if current_line(self.path) == before.line:
+            return self
+        after = Snapshot.open(self.path, self._device, before.segments)
+        return FaceSearcher(self.path, after, self._device)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The version that is open."""
+        return self._snapshot
 
     @property
     def manifest(self) -> Manifest:
@@ -371,21 +389,6 @@ class FaceSearcher:
 def _opened_again(path: str, device: Device) -> FaceSearcher:
     """Open the index of a searcher that was pickled."""
     return FaceSearcher.open(path, device=device)
-
-
-def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the mean of (n, d) embeddings of one person, scaled to unit length, as (d,) float32.
-
-    Raises:
-        WrongUsageError: the embeddings cancel out.
-    """
-    try:
-        joint: NDArray[np.float32] = unit_length(embeddings.mean(axis=0, keepdims=True))[0]
-    except ValueError as error:
-        raise WrongUsageError(
-            "the faces of these photos have nothing in common; search for them one by one"
-        ) from error
-    return joint
 
 
 def _name(photo: str | Path | Photo | Image) -> str:
