@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 
 from facetrove.cli.evaluate import EVALUATIONS
+from facetrove.cli.keys import COMMANDS as KEY_COMMANDS
 from facetrove.cli.main import COMMANDS, cli
 from facetrove.cli.train import NETWORKS
 from tests.support.command import (
@@ -25,8 +26,9 @@ from tests.support.command import (
 )
 
 COMMAND_NAMES = [
-    *[(name,) for name in COMMANDS if name not in {"evaluate", "train"}],
+    *[(name,) for name in COMMANDS if name not in {"evaluate", "keys", "train"}],
     *[("evaluate", name) for name in EVALUATIONS],
+    *[("keys", name) for name in KEY_COMMANDS],
     *[("train", name) for name in NETWORKS],
 ]
 
