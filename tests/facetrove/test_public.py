@@ -22,11 +22,12 @@ PUBLIC = """
     ClassifierOptions ComparedFace Comparison ContractMismatchError CopiedPhotos
     CorruptFileError Dataset DatasetCounts DatasetUpgrade Deletion DeletionPlan DeletionRequest
     DeletionResult Detection Doubtful EmbedOptions EmbedSummary EmbedderOptions Face FaceQuality
-    FaceSearcher FaceSelection FaceTables FaceTroveError FoundFaces HeadOptions HeldFaces
+    FaceSearcher FaceSelection FaceTables FaceTroveError FoundFaces FoundProbe HeadOptions HeldFaces
     Identification IndexUpgrade JoinResult JointProbe ListColumn ListedFace Manifest Match
     Measurement MissingPhotos ModelCard ModelChoice ModelContract ModelUnavailableError NameLeft
     Pairs PeopleEvaluation Photo PhotoLimits PhotosFound Probe ProbeFace Probes Progress
-    Protocol PurgeReport Relocation Robustness SourceLimits StrangerRates TrainedClassifier
+    Protocol PurgeReport Relocation Robustness ServiceClient ServiceJob SourceLimits StrangerRates
+    TrainedClassifier
     TrainedEmbedder TrainedHead TrainingCard TrainingOptions UndoResult Verification
     VerificationResult WrongUsageError __version__ allow_faces build_index calibrate_index
     compact_index compare copy_photos delete_faces drop_photos embed_photos
