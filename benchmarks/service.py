@@ -230,12 +230,11 @@ def memory(options: argparse.Namespace) -> None:
         command = [options.wrk, "-t1", "-c8", f"-d{seconds}s", "-s", str(script), url]
         generator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started = time.monotonic()
-        after_a_minute = 0
+        time.sleep(min(60, seconds / 10))
+        beginning = resident_bytes(pid)
         for number in range(UPDATES):
-            while time.monotonic() - started < (number + 1) * seconds / (UPDATES + 1):
-                time.sleep(0.5)
-                if not after_a_minute and time.monotonic() - started > min(60, seconds / 10):
-                    after_a_minute = resident_bytes(pid)
+            due = started + (number + 1) * seconds / (UPDATES + 1)
+            time.sleep(max(0.0, due - time.monotonic()))
             deleted = ft.delete_faces(dataset, index, faces=faces[number].face_ids)
             if deleted.deletion_id is not None:
                 ft.undo(dataset, deleted.deletion_id, index)
@@ -243,9 +242,9 @@ def memory(options: argparse.Namespace) -> None:
         end = resident_bytes(pid)
         print(said)
         print(
-            f"memory of the server: {after_a_minute / 1e6:,.0f} MB in the beginning, "
+            f"memory of the server: {beginning / 1e6:,.0f} MB in the beginning, "
             f"{end / 1e6:,.0f} MB after {options.minutes:g} minutes and {UPDATES} updates "
-            f"({end / after_a_minute - 1:+.1%})"
+            f"({end / beginning - 1:+.1%})"
         )
 
 
