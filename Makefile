@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PHOTOS ?=
+SERVE ?=
 COUNT ?= 1000000
 WORK ?= bench-work
 
 .PHONY: demo test test-fast test-lasting fuzz lint format docs wheel-check setup bench-setup bench bench-index clean
 
 demo: setup
-	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+	$(BIN)/python -m examples.demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(SERVE),--serve)
 
 # Tests start many processes, which would all compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -1,4 +1,7 @@
-"""Embed, index and search real photos: `make demo`, or `make demo PHOTOS=FOLDER` for your own."""
+"""Embed, index and search real photos: `make demo`, or `make demo PHOTOS=FOLDER` for your own.
+
+With `SERVE=1` the index is also served over HTTP, searched there, and stays served until Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,29 @@ def first_photo_with_a_face(dataset: Path) -> Path:
     )
 
 
+def serve(index: Path, probe: Path) -> None:
+    """Serve an index on this machine, search for a photo over HTTP, and wait for Ctrl-C."""
+    command = ["serve", str(index), "--port", "0"]
+    print(f"\n$ facetrove {shlex.join(command)}", flush=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "facetrove", *command], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    print(said := server.stdout.readline(), end="")
+    address = next((word for word in said.split() if word.startswith("http://")), None)
+    if address is None:
+        sys.exit(server.wait())
+    print(f"\n$ curl {address}/v1/search?k=3 -F photo=@{probe}")
+    with ft.ServiceClient(address) as service:
+        for match in (match for found in service.search(probe, 3) for match in found.matches):
+            print(f"{match.rank}  {match.similarity:.3f}  {match.strangers}  {match.uri}")
+    print(f"\nopen {address} to see all operations; Ctrl-C ends the server", flush=True)
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        server.wait()
+
+
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,6 +79,7 @@ def main() -> None:
         default=Path("demo-output"),
         help="Folder for the dataset, the index and the picture of matches.",
     )
+    parser.add_argument("--serve", action="store_true", help="Serve the index until Ctrl-C.")
     options = parser.parse_args()
     if options.photos:
         photos, probe = options.photos.resolve(), None
@@ -71,6 +98,8 @@ def main() -> None:
     probe = probe or first_photo_with_a_face(dataset)
     facetrove("search", index, probe, "-k", str(min(MAX_MATCHES, num_faces)), "--sheet", sheet)
     print(f"\nopen {sheet} to see the faces side by side")
+    if options.serve:
+        serve(index, probe)
 
 
 if __name__ == "__main__":

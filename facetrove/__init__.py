@@ -90,6 +90,9 @@ if TYPE_CHECKING:
     from faces.models.face import FaceQuality as FaceQuality
     from faces.photos.decoding import Photo as Photo
     from facetrove.calibration import calibrate_index as calibrate_index
+    from facetrove.client import ServiceClient as ServiceClient
+    from facetrove.client_answers import FoundProbe as FoundProbe
+    from facetrove.client_answers import ServiceJob as ServiceJob
     from facetrove.comparison import ComparedFace as ComparedFace
     from facetrove.comparison import Comparison as Comparison
     from facetrove.comparison import compare as compare
@@ -200,6 +203,7 @@ __all__ = [
     "FaceTables",
     "FaceTroveError",
     "FoundFaces",
+    "FoundProbe",
     "HeadOptions",
     "HeldFaces",
     "Identification",
@@ -234,6 +238,8 @@ __all__ = [
     "PurgeReport",
     "Relocation",
     "Robustness",
+    "ServiceClient",
+    "ServiceJob",
     "SourceLimits",
     "StrangerRates",
     "TrainedClassifier",
@@ -325,6 +331,7 @@ _DEFINITIONS = {
     "FaceTables": "faces.dataset.store:FaceTables",
     "FaceTroveError": "faces.core.errors:FaceTroveError",
     "FoundFaces": "facetrove.finding:FoundFaces",
+    "FoundProbe": "facetrove.client_answers:FoundProbe",
     "HeadOptions": "facetrove.training.head_options:HeadOptions",
     "HeldFaces": "facetrove.held:HeldFaces",
     "Identification": "facetrove.evaluation.identify:Identification",
@@ -359,6 +366,8 @@ _DEFINITIONS = {
     "PurgeReport": "indexer.purge:PurgeReport",
     "Relocation": "faces.dataset.relocation:Relocation",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
+    "ServiceClient": "facetrove.client:ServiceClient",
+    "ServiceJob": "facetrove.client_answers:ServiceJob",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",

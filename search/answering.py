@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.errors import WrongUsageError
+from faces.core.vectors import unit_length
 from indexer.snapshot import Snapshot
 from indexer.vectors import Vectors
 from search.one_per import OnePer, first_of_each
@@ -131,6 +133,21 @@ class _Answering:
         if self.query.one_per is not None:
             kept = kept[[*first_of_each(self.snapshot, positions[kept], self.query.one_per)]]
         return kept, is_finished or len(kept) >= self.k
+
+
+def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the mean of (n, d) embeddings of one person, scaled to unit length, as (d,) float32.
+
+    Raises:
+        WrongUsageError: the embeddings cancel out.
+    """
+    try:
+        joint: NDArray[np.float32] = unit_length(embeddings.mean(axis=0, keepdims=True))[0]
+    except ValueError as error:
+        raise WrongUsageError(
+            "the faces of these photos have nothing in common; search for them one by one"
+        ) from error
+    return joint
 
 
 _NO_SIMILARITIES = np.empty(0, np.float32)

@@ -72,6 +72,12 @@ def list_faces(
     return [_listed_face(snapshot, position) for position in listed.tolist()]
 
 
+def find_face(snapshot: Snapshot, face_id: str) -> ListedFace | None:
+    """Return the face of an index with a face id; None if there is no such face."""
+    position = snapshot.position_of(face_id)
+    return None if position is None else _listed_face(snapshot, position)
+
+
 def _listed_face(snapshot: Snapshot, position: int) -> ListedFace:
     names = snapshot.metadata.names
     face = snapshot.face(position, (*FACE_COLUMNS, *names))

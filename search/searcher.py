@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
-from faces.core.vectors import has_unit_length, unit_length
+from faces.core.vectors import has_unit_length
 from faces.dataset.store import Dataset
 from faces.models.face import Box
 from faces.models.pipeline import FacePipeline
@@ -27,7 +27,7 @@ from indexer.manifest import Manifest, current_line
 from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.stranger_rates import StrangerRates, threshold_at
-from search.answering import Query, answer
+from search.answering import Query, answer, joint_embedding
 from search.index_people import IndexPeople, NamesFrom
 from search.listing import ListedFace, list_faces
 from search.one_per import GROUP_COLUMN, OnePer
@@ -95,8 +95,21 @@ class FaceSearcher:
         self._opened = Snapshot.open(self.path, self._device, before.segments)
         return True
 
+    def newest(self) -> FaceSearcher:
+        """Return a searcher of the current version: this one, unless there is a newer version.
+
+        This searcher keeps its version, so that whoever is using it sees one version whole.
+
+        Raises: the errors of `open`.
+        """
+        before = self._opened
+        if current_line(self.path) == before.line:
+            return self
+        after = Snapshot.open(self.path, self._device, before.segments)
+        return FaceSearcher(self.path, after, self._device, self._given_dataset)
+
     @property
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """The version that is open, with the people of its faces as the people book has them now.
 
         The book is read once for each search, so that a name is known to the next one.
@@ -192,7 +205,7 @@ class FaceSearcher:
         chosen = [face_of_rank(faces, face, _name(photo))] if face is not None else faces
         dimension = self.contract.dimension
         embeddings = np.array([found.embedding for found in chosen], np.float32)
-        answers = answer(self._snapshot, embeddings.reshape(-1, dimension), query)
+        answers = answer(self.snapshot, embeddings.reshape(-1, dimension), query)
         return Probes(
             [
                 Probe(Box(*found.box.tolist()), found.score, matches, face or number, len(faces))
@@ -248,7 +261,7 @@ class FaceSearcher:
             for photo, faces, rank in zip(photos, found, ranks, strict=True)
         ]
         embeddings = np.array([one.embedding for one in chosen], np.float32)
-        (matches,) = answer(self._snapshot, joint_embedding(embeddings)[np.newaxis], query)
+        (matches,) = answer(self.snapshot, joint_embedding(embeddings)[np.newaxis], query)
         return JointProbe(
             tuple(
                 ProbeFace(Box(*one.box.tolist()), one.score, rank, len(faces))
@@ -276,12 +289,12 @@ class FaceSearcher:
         if k is not None and k < 1:
             raise WrongUsageError(f"k is {k}; ask for 1 face or more")
         self._checked_query(Query(one_per=one_per))
-        return list_faces(self._snapshot, where, k=k, one_per=one_per)
+        return list_faces(self.snapshot, where, k=k, one_per=one_per)
 
     @property
     def columns(self) -> list[str]:
         """The names of the photos' columns from photo lists."""
-        return list(self._snapshot.metadata.names)
+        return list(self.snapshot.metadata.names)
 
     def search_embeddings(
         self,
@@ -307,7 +320,7 @@ class FaceSearcher:
                 valid.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
-        return answer(self._snapshot, self._checked(embeddings), query)
+        return answer(self.snapshot, self._checked(embeddings), query)
 
     def search_face(
         self,
@@ -329,7 +342,7 @@ class FaceSearcher:
             WrongUsageError: the index has no such face, or a condition is not valid.
         """
         query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         position = snapshot.position_of(face_id)
         if position is None:
             raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")
@@ -340,7 +353,7 @@ class FaceSearcher:
     @property
     def rates(self) -> StrangerRates:
         """How often searches for strangers find a match by similarity, and what that rests on."""
-        return self._snapshot.rates
+        return self.snapshot.rates
 
     @property
     def min_fpir(self) -> float | None:
@@ -366,7 +379,7 @@ class FaceSearcher:
         k, num_faces = query.k, len(self)
         if query.one_per is not None and query.one_per not in GROUP_COLUMN:
             raise WrongUsageError(f"one_per is {query.one_per!r}; give 'photo' or 'person'")
-        if query.one_per == "person" and "person" not in self._snapshot.metadata.names:
+        if query.one_per == "person" and "person" not in self.snapshot.metadata.names:
             raise WrongUsageError(
                 f"index {self.path} has no column person; embed with a photo list that has a "
                 "column person"
@@ -407,21 +420,6 @@ class FaceSearcher:
 def _opened_again(path: str, device: Device, dataset: str | None = None) -> FaceSearcher:
     """Open the index of a searcher that was pickled."""
     return FaceSearcher.open(path, device=device, dataset=dataset)
-
-
-def joint_embedding(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the mean of (n, d) embeddings of one person, scaled to unit length, as (d,) float32.
-
-    Raises:
-        WrongUsageError: the embeddings cancel out.
-    """
-    try:
-        joint: NDArray[np.float32] = unit_length(embeddings.mean(axis=0, keepdims=True))[0]
-    except ValueError as error:
-        raise WrongUsageError(
-            "the faces of these photos have nothing in common; search for them one by one"
-        ) from error
-    return joint
 
 
 def _name(photo: str | Path | Photo | Image) -> str:

@@ -43,8 +43,15 @@ from faces.photos.uris import is_url, photo_uri, unescape_url, url_scheme
 
 _PRELOADED = ("faces.photos.limited_handlers",)
 
-_decoder = LimitedWorker(partial(process_server, _PRELOADED))
 _reader = LimitedWorker(partial(process_server, _PRELOADED))
+
+
+def new_decoder() -> LimitedWorker:
+    """Return a further process that decodes photos, for a program that decodes several at once."""
+    return LimitedWorker(partial(process_server, _PRELOADED))
+
+
+_decoder = new_decoder()
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,7 @@ def decode_limited(
     limits: PhotoLimits = PhotoLimits(),
     reduction_for: Callable[[int], int] = lambda _: 1,
     apart: bool = False,
+    decoder: LimitedWorker | None = None,
 ) -> Photo:
     """Decode a photo under limits; see `faces.photos.decoding.decode_photo`.
 
@@ -154,6 +162,8 @@ def decode_limited(
         reduction_for: function that gets the photo's longer side in pixels and returns the
             reduction to decode at.
         apart: whether to decode in another process in any case.
+        decoder: the process to decode in, from `new_decoder`; None: the one of this process, which
+            decodes one photo at a time.
 
     Raises:
         PhotoRejectedError: the photo cannot be decoded, or is over a limit.
@@ -163,14 +173,16 @@ def decode_limited(
         if is_plain_jpeg(content, max_pixels=max_pixels, seconds=limits.photo_timeout):
             with suppress(MemoryError), _under_limits(limits):
                 return _decode_here(content, limits, reduction_for)
+    decoder = decoder or _decoder
     answer = _ask_decoder(
+        decoder,
         "decode",
         {"limits": asdict(limits)},
         content,
-        limits,
-        lambda question: {"reduction": reduction_for(question["longer_side"])},
+        limits=limits,
+        on_question=lambda question: {"reduction": reduction_for(question["longer_side"])},
     )
-    return _photo(answer, content, limits)
+    return _photo(decoder, answer, content, limits)
 
 
 _MAX_HERE_PIXELS = 50_000_000
@@ -206,14 +218,16 @@ def _decode_here(content: bytes, limits: PhotoLimits, reduction_for: Callable[[i
 
 
 def _ask_decoder(
+    decoder: LimitedWorker,
     name: str,
     arguments: Mapping[str, Any],
     content: Buffer,
+    *,
     limits: PhotoLimits,
     on_question: Callable[[Message], Message | None] = lambda _: None,
 ) -> Answer:
     try:
-        return _decoder.call(
+        return decoder.call(
             f"{_PRELOADED[0]}:{name}",
             arguments,
             content,
@@ -224,7 +238,7 @@ def _ask_decoder(
         _raise_rejection(error)
 
 
-def _photo(answer: Answer, content: Buffer, limits: PhotoLimits) -> Photo:
+def _photo(decoder: LimitedWorker, answer: Answer, content: Buffer, limits: PhotoLimits) -> Photo:
     message = answer.message
     height, width, _ = message["shape"]
     image = np.frombuffer(answer.block, np.uint8).reshape(height, width, 3)
@@ -235,17 +249,22 @@ def _photo(answer: Answer, content: Buffer, limits: PhotoLimits) -> Photo:
         reduction=message["reduction"],
         size=(message["size"][0], message["size"][1]),
         detail=detail,
-        decode=partial(_decode_again, content, detail, left) if detail else None,
+        decode=partial(_decode_again, decoder, content, detail, left) if detail else None,
         seconds=answer.seconds,
         partly_read=tuple(map(PartlyRead, message["partly_read"])),
     )
 
 
 def _decode_again(
-    content: Buffer, detail: JpegDetail, limits: PhotoLimits, reduction: int
+    decoder: LimitedWorker,
+    content: Buffer,
+    detail: JpegDetail,
+    limits: PhotoLimits,
+    reduction: int,
 ) -> Photo:
     arguments = {"detail": detail, "reduction": reduction}
-    return _photo(_ask_decoder("decode_again", arguments, content, limits), content, limits)
+    answer = _ask_decoder(decoder, "decode_again", arguments, content, limits=limits)
+    return _photo(decoder, answer, content, limits)
 
 
 def _raise_rejection(error: Exception) -> NoReturn:

@@ -42,6 +42,7 @@ COMMANDS = {
     "join": LazyCommand(
         "join:join", "Find the nearest faces of all faces of a collection.", quiet=True
     ),
+    "keys": LazyCommand("keys:keys", "Add, list or remove keys of the HTTP service."),
     "measure": LazyCommand(
         "measure:measure", "Have a classifier say what the faces of a dataset show.", quiet=True
     ),
@@ -54,6 +55,7 @@ COMMANDS = {
     "purge": LazyCommand("purge:purge", "Remove deleted faces from all files, with a report."),
     "relocate": LazyCommand("relocate:relocate", "Say that photos of a dataset have moved."),
     "search": LazyCommand("search:search", "Find the faces most like those in a photo."),
+    "serve": LazyCommand("serve:serve", "Answer searches over HTTP."),
     "train": LazyCommand("train:train", "Train a network of your own on the faces of a dataset."),
     "undo": LazyCommand("undo:undo", "List what can be taken back, or take it back."),
     "upgrade": LazyCommand(

@@ -70,6 +70,8 @@ IN_TURN = (
     "drop ../d --dry-run",
     "relocate ../d ./obama2.jpg ./obama3.jpg ../i --dry-run",
     "upgrade ../d ../i --read-photos",
+    "keys add ../keys.toml ann --scope search",
+    "serve ../i --host 0.0.0.0",
     "verify ../i ../d",
     "compact ../i",
     "calibrate ../i",
@@ -90,6 +92,7 @@ END_WITH_AN_ERROR = {
     "evaluate": "has no column 'person'",
     "measure": "no file mood.toml",
     "train": "has no column 'mood'",
+    "serve": "keys are needed",
     "import": "deepface",  # whose weights are not here, or make other embeddings
     "allow": "no face of biden.jpg was kept away",
 }

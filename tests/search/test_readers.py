@@ -112,3 +112,17 @@ def test_readers_find_one_version_or_the_next_whatever_is_written(tmp_path: Path
         assert everything <= whole
         assert filtered <= even
         assert len(seen) > 3
+
+
+def test_the_newest_searcher_is_another_one_only_where_the_version_is(tmp_path: Path) -> None:
+    collection = Collection(tmp_path / "d")
+    collection.embed(many_photos(3))
+    build_index(collection.path, tmp_path / "i")
+    first = FaceSearcher.open(tmp_path / "i")
+    assert first.newest() is first
+    collection.embed(many_photos(2, first=3))
+    build_index(collection.path, tmp_path / "i")
+    second = first.newest()
+    assert (len(first), len(second)) == (9, 15)
+    assert first.manifest.version < second.manifest.version
+    assert second.newest() is second and second.snapshot.line != first.snapshot.line

@@ -10,7 +10,8 @@ import pytest
 
 from faces.core.errors import FaceTroveError, WrongUsageError
 from facetrove.finding import find_faces
-from search.searcher import FaceSearcher, joint_embedding
+from search.answering import joint_embedding
+from search.searcher import FaceSearcher
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 
 from facetrove.cli.evaluate import EVALUATIONS
+from facetrove.cli.keys import COMMANDS as KEY_COMMANDS
 from facetrove.cli.main import COMMANDS, cli
 from facetrove.cli.people import PEOPLE
 from facetrove.cli.train import NETWORKS
@@ -26,8 +27,9 @@ from tests.support.command import (
 )
 
 COMMAND_NAMES = [
-    *[(name,) for name in COMMANDS if name not in {"evaluate", "people", "train"}],
+    *[(name,) for name in COMMANDS if name not in {"evaluate", "keys", "people", "train"}],
     *[("evaluate", name) for name in EVALUATIONS],
+    *[("keys", name) for name in KEY_COMMANDS],
     *[("people", name) for name in PEOPLE],
     *[("train", name) for name in NETWORKS],
 ]

@@ -1,0 +1,159 @@
+"""`facetrove serve`: answer searches over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from faces.core.errors import WrongUsageError
+from faces.core.settings import Device
+from facetrove.cli.options import device_option, json_option
+from facetrove.cli.serve_options import limit_options
+from facetrove.cli.terminal import print_json
+from facetrove.cli.text import printable
+from facetrove.service.options import ServiceLimits, ServiceOptions
+
+
+# Over 60 lines, as it has many options.
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path),
+    help="Dataset that jobs change.  [default: the one that INDEX was built from]",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; any but a loopback address needs --keys.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 is any free one.",
+)
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of keys, which `facetrove keys` writes; every request then needs one.",
+)
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Further name by which clients call the server, such as that of a proxy.",
+)
+@click.option(
+    "--allow-folder",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder whose photos may be enrolled, with those in folders inside it.",
+)
+@click.option(
+    "--uploads",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder in which photos that are sent in to be enrolled are kept.  [default: none may be]",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the jobs and of the audit log.  [default: INDEX.service]",
+)
+@click.option(
+    "--audit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of the audit log.  [default: audit.jsonl in the state's folder]",
+)
+@click.option(
+    "--read-only", is_flag=True, help="Only answer searches: no jobs, and nothing is written."
+)
+@click.option("--open", "opens", is_flag=True, help="Open the server's page in the browser.")
+@limit_options
+@device_option
+@json_option
+def serve(
+    index: Path,
+    dataset: Path | None,
+    host: str,
+    port: int,
+    keys: Path | None,
+    allowed_hosts: tuple[str, ...],
+    folders: tuple[Path, ...],
+    uploads: Path | None,
+    state: Path | None,
+    audit: Path | None,
+    read_only: bool,
+    opens: bool,
+    limits: ServiceLimits,
+    device: Device,
+    as_json: bool,
+) -> None:
+    """Answer searches in INDEX over HTTP, until Ctrl-C.
+
+    The address is printed when the server answers. On a loopback address, which only this machine
+    can reach, no key is needed. The page at that address describes all operations; docs/service.md
+    has examples.
+
+    \b
+    Examples:
+      facetrove serve faces.index
+      facetrove serve faces.index --allow-folder ~/Pictures --uploads uploads
+      facetrove serve faces.index --host 0.0.0.0 --keys keys.toml
+    """
+    require_installed()
+    # FAISS's threads would keep the cores that the event loop and the networks need, waiting for
+    # each other. Set before FAISS is loaded; the process is the server's own.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from facetrove.service.server import run_server
+
+    # Libraries warn of nothing that an operator could act on; our own errors are told.
+    logging.basicConfig(level=logging.ERROR, format="facetrove: %(message)s", stream=sys.stderr)
+
+    def tell(address: str) -> None:
+        if as_json:
+            print_json({"index": str(index), "address": address})
+        else:
+            click.echo(f"serving {printable(str(index))} at {address} (Ctrl-C ends it)")
+        if opens:
+            webbrowser.open(address)
+
+    options = ServiceOptions(
+        index=index,
+        dataset=dataset,
+        host=host,
+        port=port,
+        keys=keys,
+        allowed_hosts=allowed_hosts,
+        folders=folders,
+        uploads=uploads,
+        state=state,
+        audit=audit,
+        read_only=read_only,
+        device=device,
+        limits=limits,
+    )
+    run_server(options, on_ready=tell)
+
+
+def require_installed() -> None:
+    """Raise WrongUsageError unless the packages of the extra `serve` are installed."""
+    missing = [name for name in ("fastapi", "uvicorn", "uvloop") if find_spec(name) is None]
+    if missing:
+        raise WrongUsageError(
+            f"serving needs {', '.join(missing)}; run `pip install 'facetrove[serve]'`"
+        )

@@ -1,0 +1,249 @@
+"""The parts of a running service, which the operations share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from faces.core.errors import FaceTroveError, WrongUsageError
+from faces.core.kinds import is_dataset
+from faces.core.storage import Folder
+from facetrove.service.admission import Admission
+from facetrove.service.audit import AuditLog
+from facetrove.service.gallery import Gallery
+from facetrove.service.job_runner import JobRunner, task_of
+from facetrove.service.jobs import JobStore
+from facetrove.service.keys import KeyRing
+from facetrove.service.metrics import Metrics
+from facetrove.service.options import ServiceOptions
+from facetrove.service.origins import Origins, is_loopback
+from facetrove.service.probing import Decoders, FaceFinder
+from facetrove.service.refusals import HiddenPaths, RefusedError
+from facetrove.service.searching import Searches
+from facetrove.service.thumbnails import Thumbnails
+from facetrove.service.uploads import Uploads
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Service:
+    """The parts of a running service. Use `open`.
+
+    Attributes:
+        options: what it serves, and to whom.
+        gallery: the index in force and its networks.
+        dataset: path of the dataset; None: there is none here, so jobs are not possible.
+        metrics: measures.
+        admission: the room for requests.
+        origins: names by which it may be called.
+        keys: the keys; None: none are needed.
+        audit: the audit log; None: there is none.
+        hidden: paths that no answer names.
+        decoders: what decodes photos.
+        finder: finds faces in photos that are sent in.
+        searches: looks faces up.
+        thumbnails: cuts thumbnails.
+        uploads: photos that are kept; None: none may be sent in.
+        runner: runs jobs; None: there are no jobs.
+    """
+
+    options: ServiceOptions
+    gallery: Gallery
+    dataset: Path | None
+    metrics: Metrics
+    admission: Admission
+    origins: Origins
+    keys: KeyRing | None
+    audit: AuditLog | None
+    hidden: HiddenPaths
+    decoders: Decoders
+    finder: FaceFinder
+    searches: Searches
+    thumbnails: Thumbnails
+    uploads: Uploads | None
+    runner: JobRunner | None
+    _closing: ExitStack
+    _tasks: tuple[asyncio.Task[None], ...] = ()
+
+    @classmethod
+    def open(cls, options: ServiceOptions) -> Service:
+        """Open what a service needs.
+
+        Raises:
+            WrongUsageError: there is no such index, keys are missing, or options do not fit.
+            BusyError: another service has the same state's folder.
+            CorruptFileError: a file is corrupt.
+        """
+        require_safe(options)
+        limits = options.limits
+        keys = None if options.keys is None else KeyRing(options.keys)
+        gallery = Gallery(options.index, device=options.device, max_faces=limits.max_faces)
+        dataset = _dataset_of(options, gallery)
+        with ExitStack() as closing:
+            state = None if options.read_only else _leased_state(options, closing)
+            service = cls._of_parts(options, gallery, dataset, keys, closing)
+            if state is not None and dataset is not None:
+                service.runner = service._opened_runner(state, dataset)
+            service._closing = closing.pop_all()
+        service.note_version()
+        return service
+
+    @classmethod
+    def _of_parts(
+        cls,
+        options: ServiceOptions,
+        gallery: Gallery,
+        dataset: Path | None,
+        keys: KeyRing | None,
+        closing: ExitStack,
+    ) -> Service:
+        """Make the parts; what has to be closed again goes on a stack."""
+        limits, metrics = options.limits, Metrics()
+        audit = None if options.audit_path is None else AuditLog.open(options.audit_path)
+        if audit is not None:
+            closing.callback(audit.close)
+        decoders = Decoders(limits.photo)
+        closing.callback(decoders.close)
+        finder = FaceFinder(gallery, decoders, limits, metrics)
+        closing.callback(finder.close)
+        searches = Searches(gallery, limits, metrics)
+        closing.callback(searches.close)
+        hidden = {
+            "index": options.index,
+            "dataset": dataset,
+            "uploads folder": options.uploads,
+            "state's folder": options.state_dir,
+        }
+        uploads = options.uploads
+        return cls(
+            options=options,
+            gallery=gallery,
+            dataset=dataset,
+            metrics=metrics,
+            admission=Admission(limits),
+            origins=Origins.of(options.host, options.allowed_hosts, needs_keys=keys is not None),
+            keys=keys,
+            audit=audit,
+            hidden=HiddenPaths.of(hidden),
+            decoders=decoders,
+            finder=finder,
+            searches=searches,
+            thumbnails=Thumbnails(decoders, limits, metrics),
+            uploads=None if uploads is None else Uploads(uploads, limits.max_stored_bytes),
+            runner=None,
+            _closing=closing,
+        )
+
+    def _opened_runner(self, state: Folder, dataset: Path) -> JobRunner:
+        store = JobStore.open(state.path)
+        self._closing.callback(store.close)
+        options = self.options
+        return JobRunner(
+            store,
+            state,
+            task_of(options.index, dataset, self.uploads, options.folders),
+            gallery=self.gallery,
+            uploads=self.uploads,
+            thumbnails=self.thumbnails,
+            metrics=self.metrics,
+            max_jobs=options.limits.max_jobs,
+            on_refreshed=self.note_version,
+        )
+
+    def require_runner(self) -> JobRunner:
+        """Return the runner of jobs.
+
+        Raises:
+            RefusedError: this service has none.
+        """
+        if self.runner is None:
+            why = (
+                "the server was started with --read-only"
+                if self.options.read_only
+                else "the dataset of the index is not here; start the server with --dataset"
+            )
+            raise RefusedError(409, "no_jobs", f"this server changes nothing: {why}")
+        return self.runner
+
+    async def refresh(self) -> bool:
+        """Open the newest version of the index; return whether it is another one."""
+        changed = await asyncio.to_thread(self.gallery.refresh)
+        if changed:
+            self.note_version()
+        return changed
+
+    def note_version(self) -> None:
+        """Measure the version that is open."""
+        manifest = self.gallery.current.manifest
+        self.metrics.faces.set(manifest.num_faces)
+        if manifest.version != self.metrics.version._value.get():
+            self.metrics.refreshes.inc()
+        self.metrics.version.set(manifest.version)
+
+    def start(self) -> None:
+        """Begin to follow the index and to run jobs, in the loop that is running."""
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._follow())]
+        if self.runner is not None:
+            tasks.append(loop.create_task(self.runner.run()))
+        self._tasks = tuple(tasks)
+
+    async def stop(self) -> None:
+        """End the tasks, and close what is open."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await asyncio.to_thread(self._closing.close)
+
+    async def _follow(self) -> None:
+        """Open new versions of the index as they come."""
+        while True:
+            await asyncio.sleep(self.options.refresh_seconds)
+            try:
+                await self.refresh()
+            except (FaceTroveError, OSError) as error:
+                LOG.error("the index cannot be opened again: %s", type(error).__name__)
+
+
+def _leased_state(options: ServiceOptions, closing: ExitStack) -> Folder:
+    """Return the state's folder, which is this service's until the stack is closed."""
+    state = Folder(options.state_dir.absolute())
+    state.make()
+    closing.enter_context(state.lease(what=f"the service's state {state.path}"))
+    return state
+
+
+def require_safe(options: ServiceOptions) -> None:
+    """Refuse options with which strangers could use the service, or that do not fit.
+
+    Raises:
+        WrongUsageError: keys are missing.
+    """
+    if options.keys is None and not is_loopback(options.host):
+        raise WrongUsageError(
+            f"{options.host} can be reached from other machines, so keys are needed: make them "
+            "with `facetrove keys add keys.toml NAME --scope search`, and give --keys keys.toml"
+        )
+    if options.keys is None and options.allowed_hosts:
+        raise WrongUsageError(
+            "--allow-host is for a proxy, through which others can call the server; give --keys too"
+        )
+    for folder in options.folders:
+        if not folder.is_dir():
+            raise WrongUsageError(f"{folder} is no folder; --allow-folder names folders of photos")
+
+
+def _dataset_of(options: ServiceOptions, gallery: Gallery) -> Path | None:
+    """Return the dataset that jobs change; None: it is not here."""
+    if options.dataset is not None:
+        if not is_dataset(options.dataset):
+            raise WrongUsageError(f"{options.dataset} is no dataset; name the index's dataset")
+        return options.dataset
+    named = gallery.current.manifest.dataset
+    return Path(named) if named and is_dataset(named) else None
