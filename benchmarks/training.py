@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from beam_jobs.crops import cut_missing_crops
 from faces.core.hashing import sha256_of
 from faces.core.machine import available_threads
+from faces.core.progress import ignore_progress
 from faces.dataset.store import Dataset
 from faces.models.classifier import FaceClassifier
 from faces.models.classifier_file import ANY_DETECTOR, ClassifierFile, classifier_toml
@@ -36,7 +37,7 @@ from faces.models.engines import OnnxRuntimeNetwork
 from facetrove.evaluation.corruptions import CORRUPTIONS
 from facetrove.training.augmentation import corrupted_by
 from facetrove.training.classifier_options import ClassifierOptions
-from facetrove.training.faces import TrainingFaces
+from facetrove.training.faces import Take, TrainingFaces
 from facetrove.training.figures import classifier_figures, drawn_recalls
 from facetrove.training.labels import LabelledDataset, read_labelled
 from facetrove.training.parts import learn_and_stop
@@ -120,9 +121,7 @@ def _answers(faces: LabelledDataset, arm: str, asked: argparse.Namespace) -> Ans
         if not path.exists():
             started = time.process_time(), time.monotonic()
             path.write_text(
-                json.dumps(
-                    _fold(faces, arm, np.flatnonzero(folds != fold), held_out, asked.threads)
-                )
+                json.dumps(_fold(faces, arm, np.flatnonzero(folds != fold), held_out, asked))
             )
             taken = time.process_time() - started[0], time.monotonic() - started[1]
             print(f"{arm} fold {fold}: {taken[0]:.0f} s of processor, {taken[1]:.0f} s", flush=True)
@@ -136,7 +135,7 @@ def _fold(
     arm: str,
     others: NDArray[np.int64],
     held_out: NDArray[np.int64],
-    threads: int,
+    asked: argparse.Namespace,
 ) -> dict[str, list[int]]:
     """Train on all other people, and return the classes given to those held out, by probe."""
     from facetrove.training.networks.classifiers import (
@@ -154,28 +153,57 @@ def _fold(
         augment=augment == "augmented",
     )
     crops = cut_missing_crops(faces.dataset, faces.table)
-    make_deterministic(0, threads=threads)
+    make_deterministic(0, threads=asked.threads)
     learn, stop = learn_and_stop(faces, others, seed=0)
+    known = _features(crops.take, len(faces), asked.work) if architecture == "fer" else {}
     model, history, _ = fit_classifier(
         ClassifierFaces(crops.take, faces.classes, len(faces.names), learn, stop, learn[:0]),
         options,
         seed=0,
+        features=known.get("views"),
     )
     print(history.best, history.curve[-1], flush=True)
-    kinds = {kind.name: kind for kind in CORRUPTIONS}
     found = {}
-    for probe, corruption in PROBES.items():
-
-        def take(positions: NDArray[np.int64], how: object = corruption) -> NDArray[np.uint8]:
-            plain = crops.take(positions)
-            if how is None:
-                return plain
-            name, strength = how  # type: ignore[misc]
-            rng = np.random.default_rng(int(positions[0]))
-            return np.stack([corrupted_by(crop, kinds[name], strength, rng) for crop in plain])
-
-        found[probe] = probabilities(model, take, held_out).argmax(axis=1).tolist()
+    for probe in PROBES:
+        if known:  # the last layer alone is another one for each fold
+            kernel, bias = model.layers[-1].get_weights()
+            found[probe] = (known[probe][held_out] @ kernel + bias).argmax(axis=1).tolist()
+        else:
+            given = probabilities(model, _taker(crops.take, probe), held_out)
+            found[probe] = given.argmax(axis=1).tolist()
     return found
+
+
+def _taker(take: Take, probe: str) -> Take:
+    """Return what takes crops as they are classified in a probe."""
+    how = PROBES[probe]
+    if how is None:
+        return take
+    kind = next(kind for kind in CORRUPTIONS if kind.name == how[0])
+
+    def corrupted(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        rng = np.random.default_rng(int(positions[0]))
+        return np.stack([corrupted_by(crop, kind, how[1], rng) for crop in take(positions)])
+
+    return corrupted
+
+
+def _features(take: Take, count: int, work: Path) -> dict[str, NDArray[np.float32]]:
+    """Return the features of all faces, which every fold learns from, and those of each probe."""
+    from facetrove.training.networks.asking import outputs
+    from facetrove.training.networks.frozen import feature_network, features_of
+
+    path, everyone = work / "features.npz", np.arange(count)
+    if not path.exists():
+        network = feature_network()
+        asked = everyone, everyone[:0]
+        found = {probe: outputs(network, _taker(take, probe), everyone) for probe in PROBES}
+        found["views"] = features_of(
+            network, take, asked, augment=True, seed=0, on_progress=ignore_progress
+        )
+        np.savez(path, **found)
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 SPEED_FACES, SPEED_BATCH, SPEED_ROUNDS = 512, 64, 5
@@ -236,13 +264,13 @@ def _training_speed(
 def _answering_speed(architecture: str, crops: NDArray[np.uint8], threads: int) -> None:
     """Compare the job's classifier of the exported file with Keras, in alternating rounds."""
     from facetrove.training.networks.architectures import classifier, with_softmax
-    from facetrove.training.networks.frozen import feature_network, last_layer, on_features
+    from facetrove.training.networks.frozen import Scale, feature_network, last_layer, on_features
     from facetrove.training.networks.onnx_file import write_onnx
 
     if architecture == "fer":
         body = feature_network()
         learnt = np.asarray(body.predict_on_batch(crops[:8].astype(np.float32)))
-        model = on_features(body, last_layer(learnt, 5))
+        model = on_features(body, Scale.of(learnt), last_layer(learnt.shape[1], 5))
     else:
         model = classifier(architecture, 5)
     model = with_softmax(model)

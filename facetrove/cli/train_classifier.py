@@ -41,7 +41,7 @@ classifier_options = gathered(
     click.option(
         "--strength",
         type=click.FloatRange(0, 1),
-        default=0.5,
+        default=0.3,
         show_default=True,
         help="With --balance logits, how far rare classes are favoured: 0 is not at all, 1 as if "
         "every class had as many faces, which costs accuracy.",

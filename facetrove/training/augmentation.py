@@ -5,6 +5,7 @@ The corruptions are those that `facetrove evaluate robustness` measures, of `cor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -33,20 +34,31 @@ STRENGTHS = 3
 """How many of a corruption's strengths are used, mildest first: a label can still be seen."""
 
 
-def augmented(crops: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+OF_CAMERAS = ("compression", "blur", "noise", "small")
+"""Corruptions that cameras and files make, which every changed crop has where only a few are drawn,
+as for features that are computed once."""
+
+
+def augmented(
+    crops: NDArray[np.uint8], rng: np.random.Generator, *, only: Sequence[str] = ()
+) -> NDArray[np.uint8]:
     """Mirror, move, light and corrupt crops at random.
 
     Args:
         crops: (n, 112, 112, 3) uint8 RGB.
-        rng: random generator, on which alone the result depends.
+        rng: random generator, on which the result depends.
+        only: names of corruptions of which every crop gets one; by default, half of the crops get
+            one of all.
 
     Returns:
         (n, 112, 112, 3) uint8 RGB.
     """
-    return np.stack([_changed(crop, rng) for crop in crops])
+    return np.stack([_changed(crop, rng, only) for crop in crops])
 
 
-def _changed(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _changed(
+    crop: NDArray[np.uint8], rng: np.random.Generator, only: Sequence[str]
+) -> NDArray[np.uint8]:
     side = crop.shape[0]
     centre = ((side - 1) / 2, (side - 1) / 2)
     turn, zoom = rng.uniform(-MAX_TURN, MAX_TURN), 1 + rng.uniform(-MAX_ZOOM, MAX_ZOOM)
@@ -56,14 +68,17 @@ def _changed(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
         move = move @ np.array([[-1, 0, side - 1], [0, 1, 0], [0, 0, 1]], np.float64)
     size = (side, side)
     changed = cv2.warpAffine(crop, move, size, borderMode=cv2.BORDER_REPLICATE)
-    if rng.random() < CORRUPTED_SHARE:
-        changed = corrupted(np.asarray(changed, np.uint8), rng)
+    if rng.random() < CORRUPTED_SHARE or only:
+        changed = corrupted(np.asarray(changed, np.uint8), rng, only=only)
     return np.asarray(changed, np.uint8)
 
 
-def corrupted(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Corrupt a crop in one way of one strength, both drawn at random."""
+def corrupted(
+    crop: NDArray[np.uint8], rng: np.random.Generator, *, only: Sequence[str] = ()
+) -> NDArray[np.uint8]:
+    """Corrupt a crop in one way of one strength, both drawn at random; see `augmented`."""
     kinds = [kind for kind in CORRUPTIONS if kind.name not in LEFT_OUT]
+    kinds = [kind for kind in kinds if kind.name in only] if only else kinds
     kind = kinds[rng.integers(len(kinds))]
     strengths = kind.strengths[:STRENGTHS]
     return corrupted_by(crop, kind, strengths[rng.integers(len(strengths))], rng)

@@ -15,7 +15,7 @@ the features of a published network for expressions, `faces.models.published_cla
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 
-EPOCHS: dict[Architecture, int] = {"article": 10, "small": 20, "fer": 12}
+EPOCHS: dict[Architecture, int] = {"article": 10, "small": 20, "fer": 10}
 """Maximum number of epochs where none is given; ten are the article's."""
 
 
@@ -46,7 +46,7 @@ class ClassifierOptions:
 
     architecture: Architecture = "small"
     balance: Balance = "logits"
-    strength: float = 0.5
+    strength: float = 0.3
     augment: bool = True
     min_class: int = 30
     batch_size: int = 64

@@ -24,6 +24,7 @@ from facetrove.training.networks.architectures import (
 from facetrove.training.networks.asking import outputs
 from facetrove.training.networks.frozen import (
     FeatureBatches,
+    Scale,
     feature_network,
     features_of,
     last_layer,
@@ -70,6 +71,7 @@ def fit_classifier(
     seed: int,
     epochs: int | None = None,
     checkpoint: Checkpoint | None = None,
+    features: NDArray[np.float32] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[keras.Model, History, NDArray[np.float64]]:
     """Train a network that gives the logits of classes.
@@ -80,6 +82,7 @@ def fit_classifier(
         seed: seed of order and corruptions; `make_deterministic` has set that of the weights.
         epochs: maximum number of epochs; None: that of the architecture.
         checkpoint: see `train`.
+        features: for the network `fer`, what `features_of` gave; None: it is computed.
         on_progress: see `train`.
 
     Returns:
@@ -89,14 +92,18 @@ def fit_classifier(
         by heart only late, as wrong labels are, have a low one.
     """
     own = faces.classes[faces.learn]
+    adjusted = [options.strength * share for share in log_shares(own, faces.num_classes)]
     loss = classifier_loss(
-        options.balance,
-        class_weights(own, faces.num_classes, options.balance),
-        [options.strength * share for share in log_shares(own, faces.num_classes)],
+        options.balance, class_weights(own, faces.num_classes, options.balance), adjusted
     )
-    prepare = _on_features if options.architecture == "fer" else _on_crops
-    trained = prepare(faces, options, seed, on_progress)
-    epoch = _EpochEnd(faces, trained.take)
+    by_loss = options.architecture == "fer"
+    if options.architecture == "fer":
+        trained = _on_features(faces, options, seed, features, on_progress)
+    else:
+        trained = _on_crops(faces, options, seed)
+    epoch = _EpochEnd(
+        faces, trained.take, np.array(adjusted) * (options.balance == "logits") if by_loss else None
+    )
     history = train(
         trained.model,
         loss,
@@ -126,9 +133,7 @@ class _Trained:
     whole: Callable[[keras.Model], keras.Model]
 
 
-def _on_crops(
-    faces: ClassifierFaces, options: ClassifierOptions, seed: int, _: OnProgress
-) -> _Trained:
+def _on_crops(faces: ClassifierFaces, options: ClassifierOptions, seed: int) -> _Trained:
     """Prepare to train a network of crops."""
     source = TrainingFaces(
         take=faces.take,
@@ -144,18 +149,23 @@ def _on_crops(
 
 
 def _on_features(
-    faces: ClassifierFaces, options: ClassifierOptions, seed: int, on_progress: OnProgress
+    faces: ClassifierFaces,
+    options: ClassifierOptions,
+    seed: int,
+    features: NDArray[np.float32] | None,
+    on_progress: OnProgress,
 ) -> _Trained:
-    """Compute the features of crops, and prepare to train a last layer on them."""
+    """Compute the features of crops, unless they are given, and prepare to train a last layer."""
     body = feature_network()
-    features = features_of(
-        body,
-        faces.take,
-        (faces.learn, faces.stop),
-        augment=options.augment,
-        seed=seed,
-        on_progress=on_progress,
-    )
+    if features is None:
+        asked = faces.learn, faces.stop
+        features = features_of(
+            body, faces.take, asked, augment=options.augment, seed=seed, on_progress=on_progress
+        )
+    else:
+        features = features.copy() if options.augment else features[:1].copy()
+    scale = Scale.of(features[0, faces.learn])
+    scale.apply(features)
     source = FeatureBatches(
         views=features,
         positions=faces.learn,
@@ -164,8 +174,8 @@ def _on_features(
         batch_size=options.batch_size,
         seed=seed,
     )
-    model = last_layer(features[0, faces.learn], faces.num_classes)
-    return _Trained(model, source, features[0].__getitem__, partial(on_features, body))
+    model = last_layer(features.shape[-1], faces.num_classes)
+    return _Trained(model, source, features[0].__getitem__, partial(on_features, body, scale))
 
 
 def _schedule(options: ClassifierOptions, epochs: int | None) -> Schedule:
@@ -201,8 +211,18 @@ class _EpochEnd:
         num_followed: number of these epochs.
     """
 
-    def __init__(self, faces: ClassifierFaces, take: TakeInputs) -> None:
-        self._faces, self._take = faces, take
+    def __init__(
+        self, faces: ClassifierFaces, take: TakeInputs, adjusted: NDArray[np.float64] | None
+    ) -> None:
+        """Prepare what is done.
+
+        Args:
+            faces: the faces.
+            take: returns what the network takes.
+            adjusted: (c,) what is added to logits in training, if the best epoch is the one with
+                the smallest loss; None: see `_stop_figures`.
+        """
+        self._faces, self._take, self._adjusted = faces, take, adjusted
         self.margins = np.zeros(len(faces.follow))
         self.num_followed = 0
 
@@ -214,7 +234,12 @@ class _EpochEnd:
             self.margins += margins_of(given, faces.classes[faces.follow])
             self.num_followed += 1
         asked = probabilities(network, self._take, faces.stop)
-        return _stop_figures(asked, faces.classes[faces.stop])
+        figures = _stop_figures(asked, faces.classes[faces.stop])
+        if self._adjusted is not None:
+            powers = np.maximum(asked, 1e-30) * np.exp(self._adjusted)
+            own = powers[np.arange(len(powers)), faces.classes[faces.stop]]
+            figures["stop"] = float(np.log(own / powers.sum(axis=1)).mean())
+        return figures
 
 
 def probabilities(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faces.core.progress import OnProgress, Progress
 from faces.models.published_classifiers import FER
-from facetrove.training.augmentation import augmented
+from facetrove.training.augmentation import OF_CAMERAS, augmented
 from facetrove.training.classifier_options import NUM_CHANGED
 from facetrove.training.faces import Take
 from facetrove.training.networks.architectures import published_features
@@ -28,8 +28,9 @@ WEIGHT_DECAY = 0.03
 """Weight of the sum of the squares of the last layer's weights in the loss."""
 
 
-MIN_VARIANCE = 1e-4
-"""Added to the variances that features are scaled by, so that a constant one stays finite."""
+MIN_STD = 1e-2
+"""Added to the standard deviations that features are divided by, so that a constant feature stays
+finite."""
 
 
 def feature_network() -> keras.Model:
@@ -76,36 +77,63 @@ def features_of(
             here = part[start : start + ASKED_AT_ONCE]
             crops = take(here)
             if view:
-                crops = augmented(crops, np.random.default_rng([seed, 3, view, start]))
+                crops = augmented(
+                    crops, np.random.default_rng([seed, 3, view, start]), only=OF_CAMERAS
+                )
             found[view, here] = np.asarray(network.predict_on_batch(crops.astype(np.float32)))
             done += len(here)
             on_progress(Progress("computing features", done, total))
     return found
 
 
-def last_layer(learnt: NDArray[np.float32], num_classes: int) -> keras.Model:
-    """Return a last layer from features to logits, freshly initialised.
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """What features are subtracted and divided by, so that all are about as large.
 
-    Args:
-        learnt: (n, d) features, by whose mean and standard deviation features are scaled.
-        num_classes: number of classes.
+    Attributes:
+        mean, std: (d,) float32.
     """
-    inputs = keras.Input((learnt.shape[1],), name="features")
-    scaled = keras.layers.Normalization(
-        mean=learnt.mean(axis=0), variance=learnt.var(axis=0) + MIN_VARIANCE
-    )
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> Scale:
+        """Return mean and standard deviation of (n, d) features."""
+        return cls(features.mean(axis=0), features.std(axis=0) + MIN_STD)
+
+    def apply(self, features: NDArray[np.float32]) -> None:
+        """Scale (..., d) features in place."""
+        features -= self.mean
+        features /= self.std
+
+
+def last_layer(size: int, num_classes: int) -> keras.Model:
+    """Return a last layer from (n, size) scaled features to logits, freshly initialised."""
+    features = keras.Input((size,), name="features")
     logits = keras.layers.Dense(
         num_classes,
         kernel_initializer="zeros",
         kernel_regularizer=keras.regularizers.L2(WEIGHT_DECAY),
         name="logits",
     )
-    return keras.Model(inputs, logits(scaled(inputs)))
+    return keras.Model(features, logits(features))
 
 
-def on_features(network: keras.Model, last: keras.Model) -> keras.Model:
-    """Return the network from crops to logits that a network of features and a last layer make."""
-    return keras.Model(network.input, last(network.output))
+def on_features(network: keras.Model, scale: Scale, last: keras.Model) -> keras.Model:
+    """Return the network from crops to logits, where the last layer scales the features, too.
+
+    Args:
+        network: the network from crops to features.
+        scale: the scale of the features that the last layer was trained on.
+        last: the last layer.
+    """
+    kernel, bias = last.layers[-1].get_weights()
+    kernel = kernel / scale.std[:, None]
+    logits = keras.layers.Dense(len(bias), name="logits")
+    whole = keras.Model(network.input, logits(network.output))
+    logits.set_weights([kernel, bias - scale.mean @ kernel])
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +145,7 @@ class FeatureBatches:
         positions: (m,) positions among them of the faces that are learnt from.
         classes: (m,) number of each of these faces' class.
         draw: draws the order of an epoch; see `facetrove.training.faces.Draw`.
-        batch_size: number of features of a batch.
+        batch_size: number of faces of a batch, if each is there in all its views.
         seed: seed of the order.
     """
 
@@ -136,12 +164,13 @@ class FeatureBatches:
     @property
     def num_batches(self) -> int:
         """The number of batches of an epoch."""
-        return math.ceil(self.num_faces / self.batch_size)
+        return math.ceil(len(self.classes) / self.batch_size)
 
     def batch(self, epoch: int, number: int) -> Batch:
         """Return (b, d) features and (b,) classes of one batch of an epoch."""
         classes = np.tile(self.classes, len(self.views))
         order = self.draw(classes, np.random.default_rng([self.seed, 1, epoch]))
-        chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+        size = self.batch_size * len(self.views)
+        chosen = order[number * size : (number + 1) * size]
         views, faces = np.divmod(chosen, len(self.classes))
         return self.views[views, self.positions[faces]], classes[chosen]

@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beam_jobs.crops import cut_missing_crops
 from faces.core.errors import ContractMismatchError, WrongUsageError
+from faces.dataset.cropping import FACE_COLUMNS
 from faces.dataset.store import Dataset
+from faces.models.classifier import FaceClassifier
 from faces.models.classifier_file import ClassifierFile
 from faces.models.engines import OnnxRuntimeNetwork
 from facetrove.training.card import digests_for_card, read_card, write_card
@@ -79,6 +82,29 @@ def test_a_classifier_learns_what_can_be_seen_and_writes_what_describes_it(
     names = {Path(one.uri).name for one in trained.doubtful[:2]}
     assert names == {"0004.png", "0009.png"}
     assert all(one.margin < 0 and one.label != one.suggested for one in trained.doubtful)
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.lasting
+def test_a_last_layer_on_published_features_learns_and_sees_mirrored_faces_alike(
+    dataset: Path, tmp_path: Path
+) -> None:
+    options = ClassifierOptions(architecture="fer", min_class=4, batch_size=32)
+    training = TrainingOptions(threads=1)
+    model = tmp_path / "mood.toml"
+    trained = train_classifier(
+        dataset, model, label="camera", options=options, training=training, list_doubtful=True
+    )
+    assert trained.figures.mean_recall > 0.8
+    assert trained.card.options["strength"] == 0.3
+    opened = Dataset.open(dataset)
+    crops = cut_missing_crops(opened, opened.faces(FACE_COLUMNS).to_arrow()).take(np.arange(20))
+    classifier = FaceClassifier(model, threads=1)
+    classes, scores = classifier.classify(crops)
+    mirrored, their_scores = classifier.classify(np.ascontiguousarray(crops[:, :, ::-1]))
+    assert classes == mirrored and np.allclose(scores, their_scores, atol=1e-5)
+    assert set(classes) == {"down", "up"}
 
 
 @needs_keras
@@ -192,6 +218,9 @@ def described(folder: Path, **changes: object) -> Path:
 
 
 def test_files_that_describe_no_classifier_are_refused(tmp_path: Path, dataset: Path) -> None:
+    for wrong in ({"strength": 1.5}, {"architecture": "other"}, {"batch_size": 0}):
+        with pytest.raises(WrongUsageError, match=next(iter(wrong))):
+            ClassifierOptions(**wrong)  # type: ignore[arg-type]
     for changes in (
         {"kind": "embedder"},
         {"classes": ["one"]},

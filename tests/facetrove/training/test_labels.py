@@ -69,6 +69,13 @@ def test_labels_that_nothing_can_be_learnt_from_are_refused(tmp_path: Path, case
     assert "\n" not in str(caught.value)
 
 
+def test_a_column_of_file_names_of_5000_photos_is_refused(tmp_path: Path) -> None:
+    people = [f"p{number % 50}" for number in range(5000)]
+    dataset = dataset_of(tmp_path, people, [f"{number:04d}.jpg" for number in range(5000)])
+    with pytest.raises(WrongUsageError, match="5,000 values for 5,000 labelled photos"):
+        read_labelled(dataset, label="camera", people=None)
+
+
 def test_nobody_is_in_two_folds_and_every_fold_has_its_share_of_a_rare_class() -> None:
     rng = np.random.default_rng(0)
     people = rng.integers(0, 300, 2000)
