@@ -42,7 +42,14 @@ from indexer.group_rules import Constraints
 from indexer.grouping import group_faces
 from indexer.inverted_lists import InvertedLists
 from indexer.knn import PAIRS_RECALL, PROBES_AT_ONCE
-from indexer.model_variances import FaceQualities, min_gain, min_similarity, variances_of
+from indexer.model_variances import (
+    FaceQualities,
+    means_by_quality,
+    min_gain,
+    min_similarity,
+    scatter_ratios,
+    variances_of,
+)
 from indexer.options import Recipe
 from indexer.recipes import add, train
 from indexer.snapshot import Snapshot
@@ -89,7 +96,8 @@ def generated(count: int, faces_per_person: float, seed: int) -> Graph:
         f"probed, with training: {time.perf_counter() - began:.0f} s, "
         f"{time.process_time() - cpu:.0f} s CPU"
     )
-    variances = variances_of(contract, usual_faces(count), vectors.mean(axis=0))
+    ratios = scatter_ratios(contract, usual_faces(count))
+    variances = variances_of(contract, ratios, means_by_quality(ratios, vectors))
     people = np.concatenate([people for _, people in batches])
     least = min_gain(contract, PRECISION, num_faces=count)
     return Graph(vectors, pairs, np.concatenate(similarities)[first], people, variances, least)

@@ -19,7 +19,14 @@ from indexer.group_numbers import NO_NUMBER, numbered
 from indexer.group_rules import Constraints, GroupRules
 from indexer.grouping import Variances, merge_groups
 from indexer.knn import SimilarFaces, similar_faces
-from indexer.model_variances import FaceQualities, min_gain, min_similarity, variances_of
+from indexer.model_variances import (
+    FaceQualities,
+    means_by_quality,
+    min_gain,
+    min_similarity,
+    scatter_ratios,
+    variances_of,
+)
 from indexer.recipes import sample_rows
 from indexer.snapshot import Snapshot
 
@@ -41,7 +48,7 @@ NEIGHBOURS = 50
 """Number of nearest faces that are looked at of each face."""
 
 MEAN_FACES = 1 << 16
-"""Number of faces of which the mean embedding is computed."""
+"""Number of faces of which the mean embeddings are computed."""
 
 
 def group_index(
@@ -144,7 +151,7 @@ class IndexFaces:
         snapshot: the version of the index.
         live: (n,) positions of the faces in the index.
         face_ids, photo_ids: (n,) string.
-        mean: (d,) mean embedding.
+        means: (k, d) mean embeddings by quality.
         min_gain: smallest gain for which groups are merged.
     """
 
@@ -152,7 +159,7 @@ class IndexFaces:
     live: NDArray[np.int64]
     face_ids: pa.Array
     photo_ids: pa.Array
-    mean: NDArray[np.float32]
+    means: NDArray[np.float32]
     min_gain: float
 
     @classmethod
@@ -166,10 +173,10 @@ class IndexFaces:
         contract, num_faces = snapshot.manifest.contract, snapshot.manifest.num_faces
         smallest = min_gain(contract, precision, num_faces=num_faces, rates=snapshot.rates)
         live = np.flatnonzero(snapshot.live())
-        sample = snapshot.embeddings(live[sample_rows(len(live), MEAN_FACES)])
-        mean = sample.mean(axis=0) if len(sample) else np.zeros(sample.shape[1], np.float32)
+        sample = live[sample_rows(len(live), MEAN_FACES)]
+        means = means_by_quality(_ratios(snapshot, sample), snapshot.embeddings(sample))
         face_ids, photo_ids = (_column(snapshot, name, live) for name in ("face_id", "photo_id"))
-        return cls(snapshot, live, face_ids, photo_ids, mean, smallest)
+        return cls(snapshot, live, face_ids, photo_ids, means, smallest)
 
     def similar(self, rows: NDArray[np.int64] | None = None) -> SimilarFaces:
         """Find the pairs of similar faces that groups are made of.
@@ -182,12 +189,8 @@ class IndexFaces:
 
     def variances(self, rows: NDArray[np.int64]) -> Variances:
         """Return how the embeddings of (m,) rows vary."""
-        norms, scores, sizes = (
-            _column(self.snapshot, name, self.live[rows]).to_numpy()
-            for name in ("embedding_norm", "score", "face_size")
-        )
-        qualities = FaceQualities(norms, scores, sizes)
-        return variances_of(self.snapshot.manifest.contract, qualities, self.mean)
+        ratios = _ratios(self.snapshot, self.live[rows])
+        return variances_of(self.snapshot.manifest.contract, ratios, self.means)
 
     def grouped(
         self, rows: NDArray[np.int64], similar: SimilarFaces, constraints: Constraints
@@ -218,6 +221,15 @@ class IndexFaces:
             photos=constraints.photos,
         )
         return groups.of_row, doubt
+
+
+def _ratios(snapshot: Snapshot, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return (n,) `scatter_ratios` of the faces at (n,) positions."""
+    norms, scores, sizes = (
+        _column(snapshot, name, positions).to_numpy()
+        for name in ("embedding_norm", "score", "face_size")
+    )
+    return scatter_ratios(snapshot.manifest.contract, FaceQualities(norms, scores, sizes))
 
 
 def _column(snapshot: Snapshot, name: str, positions: NDArray[np.int64]) -> pa.Array:

@@ -53,11 +53,14 @@ def doubts(
         weights = 1 / variances.within[rows]
         alone = variances.evidence(weights, _products(faces, faces))
         products = _products(groups.sums[group], faces)
-        rest = variances.evidence(
-            np.maximum(groups.weights[group] - weights, 0.0),
-            groups.squares[group] - 2 * products + _products(faces, faces),
+        # The group without the face, and with it.
+        sign = np.where(groups.counted[rows], -1.0, 1.0)
+        changed = variances.evidence(
+            np.maximum(groups.weights[group] + sign * weights, 0.0),
+            groups.squares[group] + 2 * sign * products + _products(faces, faces),
         )
-        here = np.where(sizes[group] > 1, groups.evidence[group] - rest - alone, min_gain)
+        here = sign * (changed - groups.evidence[group]) - alone
+        here = np.where(sizes[group] > 1, here, min_gain)
         elsewhere = np.full(len(rows), -np.inf)
         near = np.flatnonzero(nearest[rows] >= 0)
         other = nearest[rows[near]]

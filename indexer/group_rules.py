@@ -75,6 +75,7 @@ class GroupRules:
         self.person[self.start[known]] = fixed[known]
         _require_consistent(constraints.cannot, self.person, fixed, self.start, names)
         self._settled = np.zeros(num_rows, bool)
+        self._open: NDArray[np.bool_] | None = None
         if constraints.settled is not None:
             self._settled[self.start[constraints.settled]] = True
         cannot = self.start[constraints.cannot]
@@ -87,13 +88,23 @@ class GroupRules:
             self._rows = np.flatnonzero(counts[photos] > 1)
             self._photos = photos[self._rows]
 
-    def settle(self, rows: NDArray[np.int64]) -> None:
-        """Have no two of the groups with the numbers `rows` be merged from now on."""
-        self._settled[rows] = True
+    def settle(self, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Have the other groups join these, or people who are known, and merge no others.
+
+        Returns:
+            (n,) bool: the groups that others may join.
+        """
+        self._settled[groups] = True
+        self._open = self.person != NOBODY
+        self._open[groups] = True
+        return self._open
 
     def forbid(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return (m,) bool: which pairs of groups must not be merged, but for their photos."""
-        return np.asarray(self.apart(one, other) | (self._settled[one] & self._settled[other]))
+        forbidden = self.apart(one, other) | (self._settled[one] & self._settled[other])
+        if self._open is not None:
+            forbidden |= ~(self._open[one] | self._open[other])
+        return np.asarray(forbidden)
 
     def apart(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return (m,) bool: which pairs of groups are known to be two people, but for photos."""
@@ -138,6 +149,8 @@ class GroupRules:
         """
         self.person[one] = np.maximum(self.person[one], self.person[other])
         self._settled[one] |= self._settled[other]
+        if self._open is not None:
+            self._open[one] |= self._open[other]
         lower, upper = np.divmod(self._forbidden, len(now))
         self._forbidden = keys_of(now[lower], now[upper], len(now))
 

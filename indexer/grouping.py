@@ -10,8 +10,9 @@ likelihood ratio of probabilistic linear discriminant analysis (Prince and Elder
 Ghahramani, "Bayesian hierarchical clustering", 2005). Only groups that an edge of the graph joins
 are compared.
 
-Poor faces are left out at first. When the others are grouped, each poor face may join a group, or
-other poor faces, but the groups of the others stay as they are: no poor face bridges two of them.
+Poor faces are left out at first. When the others are grouped, each poor face may join a group, but
+the groups of the others stay as they are: no poor face bridges two of them. Poor faces alone make
+no group: blurred faces of strangers look like each other, more than the variances have it.
 """
 
 from __future__ import annotations
@@ -40,19 +41,22 @@ class Variances:
     """How embeddings of people vary.
 
     Attributes:
-        mean: (d,) mean of the embeddings.
+        means: (k, d) mean of the embeddings of each class of quality: poor faces have more in
+            common than good ones.
         between: variance of identities in each dimension, above 0.
         within: (n,) variance of the scatter of each face in each dimension, above 0.
         dimensions: number of independent dimensions by which gains are computed. It is not d:
             variances differ between dimensions, and within a person more than Gaussian ones would.
         poor_from: value of `within` from which on a face is poor.
+        classes: (n,) each face's class of quality; None: all have the first.
     """
 
-    mean: NDArray[np.float32]
+    means: NDArray[np.float32]
     between: float
     within: NDArray[np.float64]
     dimensions: float
     poor_from: float = np.inf
+    classes: NDArray[np.intp] | None = None
 
     @property
     def poor(self) -> NDArray[np.bool_]:
@@ -61,7 +65,7 @@ class Variances:
 
     def weighted(self, vectors: Vectors, rows: NDArray[np.int64] | slice) -> Vectors:
         """Return the (m, d) centred embeddings of some rows, divided by `within`."""
-        weighted = vectors[rows] - self.mean
+        weighted = vectors[rows] - self.means[0 if self.classes is None else self.classes[rows]]
         weighted /= self.within[rows].astype(np.float32)[:, None]
         return weighted
 
@@ -81,27 +85,45 @@ class Variances:
 class GroupSums:
     """Groups of rows, each known by its smallest row, and the sums over their faces.
 
+    Poor faces are not in the sums of a group that has others: what many poor faces have in common,
+    such as blur, would make them look like one person.
+
     Attributes:
         of_row: (n,) the group of each row.
+        counted: (n,) bool, the faces that are in the sums of their group.
         sums: (n, d) sum of the `Variances.weighted` embeddings of each group.
         weights: (n,) sum of 1 / within.
         squares: (n,) squared length of `sums`.
         evidence: (n,) evidence of each group.
+        good: (n,) bool, the groups with a face that is not poor.
     """
 
     def __init__(self, vectors: Vectors, variances: Variances, of_row: NDArray[np.int64]) -> None:
         self._variances = variances
+        self._open: NDArray[np.bool_] | None = None
         self.of_row = of_row
-        self.weights = 1 / variances.within
+        self.good = np.zeros(len(vectors), bool)
+        self.good[of_row[~variances.poor]] = True
+        self.counted = ~variances.poor | ~self.good[of_row]
+        self.weights = np.where(self.counted, 1 / variances.within, 0.0)
         self.sums = np.empty(vectors.shape, np.float32)
         for start in range(0, len(vectors), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             self.sums[rows] = variances.weighted(vectors, rows)
+        self.sums[~self.counted] = 0
         others = np.flatnonzero(of_row != np.arange(len(vectors)))
         np.add.at(self.sums, of_row[others], self.sums[others])
         np.add.at(self.weights, of_row[others], self.weights[others])
         self.squares = _squares(self.sums)
         self.evidence = variances.evidence(self.weights, self.squares)
+
+    def keep_sums(self, of: NDArray[np.bool_]) -> None:
+        """Leave the sums of some groups as they are from now on, whichever others join them.
+
+        Args:
+            of: (n,) bool, these groups.
+        """
+        self._open = of.copy()
 
     def gains(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the gain of merging each of (m,) groups with another."""
@@ -118,12 +140,22 @@ class GroupSums:
 
     def merge(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
         """Merge disjoint pairs of groups; return (n,) the group that each row's number is now."""
-        self.sums[one] += self.sums[other]
-        self.weights[one] += self.weights[other]
-        self.squares[one] = _squares(self.sums[one])
-        self.evidence[one] = self._variances.evidence(self.weights[one], self.squares[one])
         now = np.arange(len(self.of_row))
         now[other] = one
+        if self._open is None:
+            self.sums[one] += self.sums[other]
+            self.weights[one] += self.weights[other]
+            self.squares[one] = _squares(self.sums[one])
+            self.evidence[one] = self._variances.evidence(self.weights[one], self.squares[one])
+        else:
+            is_open = self._open[one]
+            joins = np.zeros(len(self.of_row), bool)
+            joins[np.where(is_open, other, one)] = True
+            self.counted[joins[self.of_row]] = False
+            to, kept = one[~is_open], other[~is_open]
+            for values in (self.sums, self.weights, self.squares, self.evidence):
+                values[to] = values[kept]
+            self._open[one] = True
         self.of_row = now[self.of_row]
         return now
 
@@ -165,12 +197,10 @@ def merge_groups(
 ) -> GroupSums:
     """Group faces by person as `group_faces` does, from where rules start; they follow."""
     groups = GroupSums(vectors, variances, rules.start)
-    good = np.zeros(len(vectors), bool)
-    good[groups.of_row[~variances.poor]] = True
     ends = groups.of_row[edges]
-    _merge_all(groups, rules, ends[good[ends].all(axis=1)], min_gain)
+    _merge_all(groups, rules, ends[groups.good[ends].all(axis=1)], min_gain)
     if variances.poor.any():
-        rules.settle(groups.of_row[~variances.poor])
+        groups.keep_sums(rules.settle(groups.of_row[~variances.poor]))
         _merge_all(groups, rules, groups.of_row[ends], min_gain)
     return groups
 

@@ -23,6 +23,7 @@ from faces.core.errors import WrongUsageError
 from indexer.grouping import Variances
 from indexer.model_rates import MEASURED_WITH, OPERATING_FPIR, ModelRates
 from indexer.stranger_rates import StrangerRates
+from indexer.vectors import Vectors
 
 DIMENSIONS = 180.0
 """Number of dimensions by which gains are computed, of embeddings with 128 numbers."""
@@ -59,9 +60,18 @@ SCATTER_BY_SCORE = ((0.8, 2.4), (0.875, 1.3), (0.925, 1.0))
 """Points (the detector's score, scatter as a multiple of that of a usual face). The lowest is that
 of small faces: few large ones of this score are labelled."""
 
-POOR = 1.9
+POOR = 1.37
 """Scatter, as a multiple of that of a usual face, from which on a face is poor: that of a norm of
-8.5, or of 21 pixels. Any norm from 7 to 10 groups the photos of the measurement about as well."""
+10, or of 27 pixels. Any norm from 7 to 10 groups the labelled faces of the measurement about as
+well, but up to 9.5 the blurred faces of 80 to 220 bystanders become one person."""
+
+CLASSES = (1.13, 1.37, 1.69, 2.14, 2.8)
+"""Ends of the classes of quality, by scatter as a multiple of that of a usual face: norms of 11,
+10, 9, 8 and 7. The mean of the classes lies 0.07, 0.07, 0.17, 0.30, 0.42 and 0.48 from that of all
+faces, so blurred faces of strangers are similar."""
+
+FACES_OF_MEAN = 20
+"""Number of faces as which the mean of all faces counts in that of a class, which may have few."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +111,13 @@ VARIANCES = {
 """The figures by embedder; they hold for the detector and alignment of the measurement."""
 
 
-def variances_of(
-    contract: ModelContract, qualities: FaceQualities, mean: NDArray[np.float32]
-) -> Variances:
-    """Return how embeddings vary, by the model's figures.
+def scatter_ratios(contract: ModelContract, qualities: FaceQualities) -> NDArray[np.float64]:
+    """Return (n,) the scatter of each face, as a multiple of that of a usual face.
 
     Args:
         contract: the models of the embeddings.
         qualities: how good the n faces are. Where all norms are equal, or one is not known, they
             say nothing, and the sizes and scores tell.
-        mean: (d,) mean embedding of the gallery.
 
     Raises:
         WrongUsageError: no figures have been measured for these models.
@@ -123,13 +130,46 @@ def variances_of(
     known = np.isfinite(norms)
     if known.any() and np.ptp(norms[known]) >= 1e-3 * norms[known][0]:
         ratios[known] = (figures.usual_norm / np.clip(norms[known], *NORMS)) ** 2
+    return ratios
+
+
+def means_by_quality(ratios: NDArray[np.float64], vectors: Vectors) -> NDArray[np.float32]:
+    """Return the (k, d) mean embedding of each class of quality, by a sample of the gallery.
+
+    Args:
+        ratios: (n,) `scatter_ratios` of the sample.
+        vectors: (n, d) embeddings of the sample.
+    """
+    classes = np.digitize(ratios, CLASSES)
+    mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
+    sums = np.tile(FACES_OF_MEAN * mean, (len(CLASSES) + 1, 1))
+    np.add.at(sums, classes, vectors)
+    counts = FACES_OF_MEAN + np.bincount(classes, minlength=len(sums))
+    return (sums / counts[:, None]).astype(np.float32)
+
+
+def variances_of(
+    contract: ModelContract, ratios: NDArray[np.float64], means: NDArray[np.float32]
+) -> Variances:
+    """Return how embeddings vary, by the model's figures.
+
+    Args:
+        contract: the models of the embeddings.
+        ratios: (n,) `scatter_ratios` of the faces.
+        means: (k, d) `means_by_quality` of the gallery.
+
+    Raises:
+        WrongUsageError: no figures have been measured for these models.
+    """
+    figures = _figures_of(contract)
     usual = SCATTER * figures.within / figures.usual_norm**2
     return Variances(
-        mean=mean,
+        means=means,
         between=figures.between,
         within=usual * ratios,
         dimensions=DIMENSIONS,
         poor_from=usual * POOR,
+        classes=np.digitize(ratios, CLASSES),
     )
 
 

@@ -8,12 +8,20 @@ from hypothesis import strategies as st
 from benchmarks.galleries import generate_faces
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
+from faces.core.vectors import unit_length
 from facetrove.evaluation.people import agreement_of
 from indexer.group_rules import Constraints, Pairs
 from indexer.grouping import Variances, group_faces
 from indexer.manifest import Manifest, SegmentEntry
 from indexer.model_rates import ModelRates
-from indexer.model_variances import FaceQualities, min_gain, min_similarity, variances_of
+from indexer.model_variances import (
+    FaceQualities,
+    means_by_quality,
+    min_gain,
+    min_similarity,
+    scatter_ratios,
+    variances_of,
+)
 from indexer.options import IndexOptions, Recipe
 from indexer.stranger_rates import StrangerRates
 from indexer.thresholds import Calibration
@@ -32,7 +40,7 @@ def faces_of(
     within = np.broadcast_to(within, people.shape).astype(np.float64)
     scatter = rng.normal(size=(len(people), DIMENSION)) * within[:, None] ** 0.5
     vectors = (identities[people] + scatter).astype(np.float32)
-    return vectors, Variances(np.zeros(DIMENSION, np.float32), BETWEEN, within, DIMENSION)
+    return vectors, Variances(np.zeros((1, DIMENSION), np.float32), BETWEEN, within, DIMENSION)
 
 
 def all_pairs(count: int) -> Pairs:
@@ -72,7 +80,7 @@ def test_poor_faces_join_a_group_and_do_not_bridge_two() -> None:
     edges = all_pairs(len(everything))
     for scatter, joined in ((4 * WITHIN, 0), (WITHIN, 16)):
         within = np.append(variances.within, np.full(30, scatter))
-        varying = Variances(variances.mean, BETWEEN, within, DIMENSION)
+        varying = Variances(variances.means, BETWEEN, within, DIMENSION)
         groups = group_faces(everything, edges, varying, min_gain=MIN_GAIN)
         assert groups[:16].tolist() == [0] * 8 + [8] * 8
         assert (groups[16:] == joined).all()  # good faces would be somebody else's
@@ -153,6 +161,30 @@ def test_a_calibration_by_which_strangers_are_more_similar_raises_the_gain(
     assert (found > usual + 4, found < usual - 4) == (rises, not rises)
 
 
+def test_blurred_faces_of_strangers_are_no_person() -> None:
+    """They have a direction in common, as measured for SFace, and few are near any sharp face."""
+    rng = np.random.default_rng(3)
+    sharp, people, blurred = 400, 100, 300
+    identities = rng.normal(0, 0.0049**0.5, (people, 128))
+    vectors = np.repeat(identities, sharp // people, axis=0) + rng.normal(0, 0.05, (sharp, 128))
+    common = rng.normal(size=128)
+    common *= 0.9 / np.linalg.norm(common)
+    norms = np.concatenate([rng.uniform(11, 13, sharp), rng.uniform(6, 10.5, blurred)])
+    scatter = (0.4 * 1.25) ** 0.5 / norms[sharp:, None]
+    strangers = rng.normal(0, 0.0049**0.5, (blurred, 128)) * 0.5 + common
+    strangers += scatter * rng.normal(size=(blurred, 128))
+    found = unit_length(np.concatenate([vectors, strangers]).astype(np.float32))
+    qualities = FaceQualities(norms, np.full(len(norms), 0.95), np.full(len(norms), 100.0))
+    ratios = scatter_ratios(contract(), qualities)
+    variances = variances_of(contract(), ratios, means_by_quality(ratios, found))
+    edges = np.argwhere(np.triu(found @ found.T, 1) >= 0.4).astype(np.int64)
+    assert (edges >= sharp).all(axis=1).sum() > 2_000
+    gain = min_gain(contract(), 0.99, num_faces=len(found))
+    groups = group_faces(found, edges, variances, min_gain=gain)
+    assert np.bincount(groups[sharp:]).max() <= 3
+    assert agreement_of(groups[:sharp], np.repeat(np.arange(people), 4)).pairwise_recall > 0.9
+
+
 @pytest.mark.slow
 def test_the_promised_precision_is_kept_on_a_generated_gallery() -> None:
     batches = list(generate_faces(20_160, seed=3, faces_per_person=5))
@@ -165,7 +197,8 @@ def test_the_promised_precision_is_kept_on_a_generated_gallery() -> None:
         pairs.append(np.argwhere(products >= smallest) + start)
     nothing = np.full(count, np.nan)
     qualities = FaceQualities(nothing, nothing, nothing)
-    variances = variances_of(contract(), qualities, vectors.mean(axis=0))
+    ratios = scatter_ratios(contract(), qualities)
+    variances = variances_of(contract(), ratios, means_by_quality(ratios, vectors))
     for promised, least in ((0.99, 0.98), (0.999, 0.998)):
         gain = min_gain(contract(), promised, num_faces=count)
         groups = group_faces(vectors, np.concatenate(pairs), variances, min_gain=gain)

@@ -12,7 +12,12 @@ from faces.core.errors import WrongUsageError
 from facetrove.evaluation.people import agreement_of, evaluate_people
 from indexer import model_variances
 from indexer.knn import similar_faces
-from indexer.model_variances import FaceQualities, ModelVariances, variances_of
+from indexer.model_variances import (
+    FaceQualities,
+    ModelVariances,
+    scatter_ratios,
+    variances_of,
+)
 from indexer.snapshot import Snapshot
 from tests.support.command import run_facetrove
 from tests.support.labelled_faces import contract_of, labelled_index, people_around
@@ -103,12 +108,13 @@ def test_models_without_figures_are_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("known_models")
 def test_faces_whose_norms_say_nothing_are_judged_by_size_and_score() -> None:
     usual = 1.25 * 0.4 / 64
-    mean = np.zeros(64, np.float32)
+    means = np.zeros((6, 64), np.float32)
 
     def within(norms: list[float], scores: list[float], sizes: list[float]) -> list[float]:
         qualities = FaceQualities(*(np.array(column) for column in (norms, scores, sizes)))
-        found = variances_of(contract_of(64), qualities, mean)
-        assert found.poor.tolist() == (found.within >= 1.9 * usual).tolist()
+        ratios = scatter_ratios(contract_of(64), qualities)
+        found = variances_of(contract_of(64), ratios, means)
+        assert found.poor.tolist() == (found.within >= 1.37 * usual).tolist()
         return (found.within / usual).tolist()
 
     for norm in (1.0, 7.0, np.nan):
