@@ -37,8 +37,9 @@ def matches_to_json(lists: Sequence[CandidateList]) -> list[list[dict[str, Any]]
     }
     fpirs = snapshot.rates.fpir_of(similarities)
     words = None if fpirs is None else snapshot.rates.in_words(fpirs)
-    metadata = [name for name in names if name != "person"]
-    people = columns.get("person", [None] * len(positions))
+    metadata = [name for name in names if name not in ("person", "person_id")]
+    nobody = [None] * len(positions)
+    people, numbers = columns.get("person", nobody), columns.get("person_id", nobody)
     ranks = (
         one._first_rank + number
         for one, length in zip(lists, lengths, strict=True)
@@ -59,6 +60,7 @@ def matches_to_json(lists: Sequence[CandidateList]) -> list[list[dict[str, Any]]
             "fpir": None if fpirs is None else float(fpirs[row]),
             "fpir_basis": snapshot.rates.basis,
             "strangers": None if words is None else words[row],
+            "person_id": numbers[row],
         }
         for row, (rank, similarity) in enumerate(zip(ranks, similarities.tolist(), strict=True))
     ]

@@ -217,7 +217,7 @@ def _show_contradictions(plan: ft.DeletionPlan) -> None:
 
 def _show_photo_person(plan: ft.DeletionPlan, where: str | None, *, included: bool) -> None:
     """Print, before anything is deleted, which photos name a person of whom no face is known."""
-    if where is not None and not plan.people and mentions_people(where):
+    if where is not None and plan.num_faces and not plan.people and mentions_people(where):
         click.echo(
             "the dataset has no people book, so `person` is who is in the photo, and bystanders "
             "are deleted too; `facetrove people group` says whose face each is",

@@ -155,5 +155,6 @@ def require_installed() -> None:
     missing = [name for name in ("fastapi", "uvicorn", "uvloop") if find_spec(name) is None]
     if missing:
         raise WrongUsageError(
-            f"serving needs {', '.join(missing)}; run `pip install 'facetrove[serve]'`"
+            f"serving needs {', '.join(missing)}; install what it needs by pip install fastapi "
+            "uvicorn uvloop httptools python-multipart prometheus-client httpx"
         )

@@ -299,7 +299,7 @@ def test_what_workers_are_forked_from_has_no_threads_and_no_engines() -> None:
         "sys.meta_path.insert(0, WithoutPandas())\n"
         f"for name in {worker_server.PRELOADED}: __import__(name)\n"
         "names = [path.read_text() for path in pathlib.Path('/proc/self/task').glob('*/comm')]\n"
-        "print(sorted(name.strip() for name in names if 'jemalloc' not in name))\n"
+        "print(sum('jemalloc' not in name for name in names))\n"
         "print({'faiss', 'openvino', 'onnxruntime', 'tensorflow', 'pandas'} & set(sys.modules))\n"
     )
     if not Path("/proc/self/task").exists():
@@ -312,7 +312,7 @@ def test_what_workers_are_forked_from_has_no_threads_and_no_engines() -> None:
         timeout=60,
         check=True,
     )
-    assert finished.stdout.splitlines() == ["['python']", "set()"]
+    assert finished.stdout.splitlines() == ["1", "set()"]
 
 
 @pytest.mark.slow

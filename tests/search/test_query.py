@@ -67,7 +67,7 @@ Expected = Callable[[Callable[[dict[str, object]], bool]], list[list[str]]]
 def expected(index: Path, probes: np.ndarray) -> Expected:
     """A function that ranks by NumPy, for each probe, the ids of faces that meet a condition."""
     faces, vectors = [], []
-    for segment in FaceSearcher.open(index)._snapshot.segments:
+    for segment in FaceSearcher.open(index).snapshot.segments:
         live = np.flatnonzero(segment.live())
         faces += [segment.faces.row(int(row), segment.faces.schema.names) for row in live]
         vectors.append(segment.vectors[live])
@@ -209,9 +209,9 @@ def test_search_face_leaves_the_face_itself_out(index: Path) -> None:
     searcher = FaceSearcher.open(index)
     face_id = "/0/7.jpg-1-0"
     matches = searcher.search_face(face_id, 5)
-    position = searcher._snapshot.position_of(face_id)
+    position = searcher.snapshot.position_of(face_id)
     assert position is not None
-    (ranked,) = searcher.search_embeddings(searcher._snapshot.embeddings(np.array([position])), 6)
+    (ranked,) = searcher.search_embeddings(searcher.snapshot.embeddings(np.array([position])), 6)
     assert ranked[0].face_id == face_id
     assert matches.face_ids == ranked[1:].face_ids
     assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
@@ -350,9 +350,9 @@ def test_refresh_opens_the_current_version(
     delete_faces(tmp_path / "d", [index], "person = 'Ann' AND starts_with(uri, '/1/')")
     write_people(tmp_path / "d", contract, 1, seed=9)
     build_index(tmp_path / "d", index)
-    vectors = searcher._snapshot.segments[0].vectors
+    vectors = searcher.snapshot.segments[0].vectors
     assert searcher.refresh()
-    assert searcher._snapshot.segments[0].vectors is vectors  # open segments are used again
+    assert searcher.snapshot.segments[0].vectors is vectors  # open segments are used again
     assert (len(stale), len(searcher)) == (123, 114)
     assert searcher.manifest.version > stale.manifest.version
     probe = unit_vectors(1, 8, 0)
