@@ -63,6 +63,7 @@ def test_another_user_reaches_no_service(job_folder: Path) -> None:
     assert set(map(str, answers.values())) == {"UNAVAILABLE"}
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_another_user_reaches_no_service_of_a_running_job(
     tmp_path: Path, small_collection: Path, slow_photo: Path

@@ -153,6 +153,7 @@ def test_the_commands_say_what_is_kept_and_how_to_change_a_detector(
     assert "detected anew" not in other.stdout
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_run_that_was_killed_gives_the_ids_that_an_undisturbed_one_gives(
     small_collection: Path, tmp_path: Path

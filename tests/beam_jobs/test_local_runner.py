@@ -101,6 +101,7 @@ def test_a_worker_ends_whose_server_was_killed_while_it_started(tmp_path: Path) 
     assert not job.exists()
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_killed_server_of_workers_is_a_lost_worker_and_is_replaced(
     tmp_path: Path, small_collection: Path, slow_photo: Path
@@ -227,6 +228,7 @@ print("both", second.is_alive(), (logger.level, threading.excepthook) == before)
 """
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "second"), [("lives", "done True True"), ("dies", "a worker process was ended by")]

@@ -62,6 +62,7 @@ def faces_of(dataset: Path) -> dict[str, tuple[str, list[float], np.ndarray]]:
     return found
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_re_embedding_gives_the_same_as_embedding_the_photos(
     photos: Path, first: Path, tmp_path: Path

@@ -115,6 +115,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_the_pages_load_nothing_from_the_network(site: Path) -> None:
     loaded = re.compile(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"']?(?:https?:)?//")

@@ -85,6 +85,7 @@ def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
     assert {"__version__", *definitions} == set(ft.__all__)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_type_checkers_know_the_names_and_no_others(tmp_path: Path) -> None:
     script = tmp_path / "script.py"

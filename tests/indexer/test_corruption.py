@@ -174,6 +174,7 @@ def corrupt_undigested(index: Path) -> None:
     assert what_happens(index, expected) == (None, ())
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_changed_byte_in_a_file_too_large_to_digest_never_crashes_a_search(
     index: Path,

@@ -171,6 +171,8 @@ def dataset_ids(folder: Path) -> list[str]:
     return sorted(face_id for table in tables for face_id in table["face_id"].to_pylist())
 
 
+@pytest.mark.slow
+@pytest.mark.lasting
 def test_fifty_kills_change_nothing_in_dataset_and_index(tmp_path: Path) -> None:
     undisturbed = Undisturbed(tmp_path / "undisturbed")
     killed = Killed(tmp_path / "killed", undisturbed.seconds, random.Random(7))

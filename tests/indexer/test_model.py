@@ -344,6 +344,7 @@ def one_thread() -> Iterator[None]:
     faiss.omp_set_num_threads(threads)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_an_index_answers_as_a_plain_model_whatever_happened_before(one_thread: None) -> None:
     run_state_machine_as_test(

@@ -92,6 +92,7 @@ def test_exact_returns_what_numpy_returns(num_probes: int, share: float | None) 
     assert similarities == pytest.approx(best, abs=1e-5)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
@@ -193,6 +194,8 @@ def test_tiny_collections_build_too(count: int) -> None:
     assert 0.9 <= measured.recall_at_10 <= 1.0
 
 
+@pytest.mark.slow
+@pytest.mark.lasting
 @pytest.mark.parametrize("factory", ["IVF16,PQ8x4fs", "IVF16,SQ8", "IVF16,PQ8", "HNSW8,SQ8"])
 def test_tuning_knows_the_recall_of_a_search_without_making_it(factory: str) -> None:
     """Whether an exact neighbour is found is known from the candidates that the codes propose."""

@@ -87,6 +87,8 @@ def write(collection: Collection, index: Path, number: int) -> None:
         purge(collection.path, [index])
 
 
+@pytest.mark.slow
+@pytest.mark.lasting
 def test_readers_find_one_version_or_the_next_whatever_is_written(tmp_path: Path) -> None:
     index = tmp_path / "index"
     collection = Collection(tmp_path / "dataset")

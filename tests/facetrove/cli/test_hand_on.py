@@ -99,6 +99,7 @@ def test_what_cannot_be_handed_on_is_said_first(
     require_message("search", index, *named, exit_code=2, says=[says], json_too=False)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_photo_of_a_crowd_has_a_sheet(index: Path, demo_photos: Path, tmp_path: Path) -> None:
     tile = PIL.Image.open(demo_photos / "biden.jpg").convert("RGB")

@@ -83,6 +83,7 @@ def test_ranks_count_people_not_photos(tmp_path: Path) -> None:
     assert stranger.right[0] == -np.inf
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_misses_of_the_index_are_separated_from_misses_of_the_model(tmp_path: Path) -> None:
     vectors, people = people_around(3000, 2, spread=0.6)

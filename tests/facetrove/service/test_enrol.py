@@ -59,6 +59,8 @@ def server(place: Path) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.slow
+@pytest.mark.lasting
 def test_photos_sent_in_are_found_deleted_and_purged(
     server: httpx.Client, place: Path, demo_photos: Path
 ) -> None:

@@ -115,6 +115,8 @@ def test_a_head_that_is_trained_identifies_other_people_better(
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.lasting
 def test_the_same_seed_gives_the_same_files(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
