@@ -203,13 +203,17 @@ def test_progress_ends_at_all_photos(tmp_path: Path, demo_photos: Path) -> None:
 def test_a_worker_that_cannot_write_ends_the_job_with_one_line(
     tmp_path: Path, small_collection: Path
 ) -> None:
-    """A limit on the size of files simulates a full disk."""
+    """A limit on the size of files simulates a full disk.
+
+    Under it Python 3.11 writes truncated bytecode, without an error, that breaks later processes.
+    """
     dataset = tmp_path / "d"
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (4_000, resource.RLIM_INFINITY))
     finished = subprocess.run(
         facetrove_command("embed", small_collection, dataset),
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=limit,
         check=False,
     )

@@ -6,7 +6,7 @@ import os
 import signal
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -366,7 +366,12 @@ def test_names_of_files_of_the_book_say_what_they_hold() -> None:
 
 @pytest.mark.slow
 def test_two_processes_decide_at_once_and_nothing_is_lost(collection: Collection) -> None:
-    workers = [processes.Process(target=_decide, args=(collection.path, n)) for n in range(2)]
+    before = PeopleBook(collection.path).view()
+    third = before.faces_of(3)
+    faces = [(before.faces_of(n + 1) + third[3 * n :][:3])[:8] for n in range(2)]
+    workers = [
+        processes.Process(target=_decide, args=(collection.path, n, faces[n])) for n in range(2)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -380,10 +385,9 @@ def test_two_processes_decide_at_once_and_nothing_is_lost(collection: Collection
     assert "name" in {conflict.kind for conflict in view.conflicts()}
 
 
-def _decide(dataset: Path, number: int) -> None:
+def _decide(dataset: Path, number: int, faces: Sequence[str]) -> None:
     book = PeopleBook(dataset, f"author {number}")
-    faces = book.view().faces_of(number + 1) + book.view().faces_of(3)[3 * number :][:3]
-    for face in faces[:8]:
+    for face in faces:
         whose = book.view().people_of([face])[0]
         assert whose is not None
         verbs.split_person(book, whose, [face])
