@@ -129,7 +129,8 @@ def _trained(
 
     parts = Parts.of(faces, training.held_out, training.seed)
     make_deterministic(training.seed, threads=training.threads or available_threads())
-    asked = asdict(options) | {"label": label, "face": training.face, "seed": training.seed}
+    given = {name: value for name, value in asdict(options).items() if value is not None}
+    asked = given | {"label": label, "face": training.face, "seed": training.seed}
     checkpoint = Checkpoint(
         path.with_suffix(".checkpoint"), training_key(faces, parts, asked | asdict(training))
     )
