@@ -109,6 +109,11 @@ class FaceSearcher:
         return FaceSearcher(self.path, after, self._device, self._given_dataset)
 
     @property
+    def line(self) -> bytes | None:
+        """What tells the version that is open from others: see `indexer.snapshot.Snapshot.line`."""
+        return self._opened.line
+
+    @property
     def snapshot(self) -> Snapshot:
         """The version that is open, with the people of its faces as the people book has them now.
 
@@ -353,7 +358,7 @@ class FaceSearcher:
     @property
     def rates(self) -> StrangerRates:
         """How often searches for strangers find a match by similarity, and what that rests on."""
-        return self.snapshot.rates
+        return self._opened.rates  # which no people book changes
 
     @property
     def min_fpir(self) -> float | None:

@@ -162,16 +162,12 @@ _kept: list[WorkerServer] = []
 @contextmanager
 def keep_worker_server() -> Iterator[None]:
     """Have a server now, which all jobs of this process use while the context is open."""
-    if any(server.is_usable for server in _kept):
-        yield
-        return
-    server = WorkerServer.started()
-    _kept.append(server)
-    try:
-        yield
-    finally:
-        _kept.remove(server)
-        server.close()
+    with worker_server() as server:
+        _kept.append(server)
+        try:
+            yield
+        finally:
+            _kept.remove(server)
 
 
 @contextmanager

@@ -38,7 +38,8 @@ _JPEG: dict[int | str, dict[str, Any]] = {
 
 async def _face(request: Request, face_id: str) -> tuple[FaceSearcher, ListedFace]:
     searcher = service_of(request).gallery.current
-    face = await asyncio.to_thread(find_face, searcher.snapshot, face_id)
+    # In the thread, as the people book is read with the version.
+    face = await asyncio.to_thread(lambda: find_face(searcher.snapshot, face_id))
     if face is None:
         raise no_such_face()
     return searcher, face
@@ -68,11 +69,8 @@ async def get_face(request: Request, face_id: FaceIdPath) -> Response:
 async def get_thumbnail(request: Request, face_id: FaceIdPath, side: Side = 160) -> Response:
     """Cut a face out of its photo, as long as that has not changed since it was indexed."""
     searcher, face = await _face(request, face_id)
-    photo = IndexedPhoto(face.photo_id, (face.uri, *face.also_at))
-    thumbnails = service_of(request).thumbnails
-    content = await thumbnails.of_face(
-        searcher.snapshot.line, face_id, photo, box=face.box, side=side
-    )
+    thumbnails, photo = service_of(request).thumbnails, IndexedPhoto.of(face)
+    content = await thumbnails.of_face(searcher.line, face_id, photo, box=face.box, side=side)
     return Response(content, media_type="image/jpeg")
 
 
@@ -155,10 +153,8 @@ async def get_photo(request: Request, photo_id: PhotoIdPath) -> Response:
 async def get_image(request: Request, photo_id: PhotoIdPath, side: LongerSide = 1024) -> Response:
     """Return a photo, reduced, as long as it has not changed since it was indexed."""
     searcher, faces = await _faces_of_photo(request, photo_id)
-    photo = IndexedPhoto(photo_id, (faces[0].uri, *faces[0].also_at))
-    content = await service_of(request).thumbnails.of_photo(
-        searcher.snapshot.line, photo, side=side
-    )
+    thumbnails, photo = service_of(request).thumbnails, IndexedPhoto.of(faces[0])
+    content = await thumbnails.of_photo(searcher.line, photo, side=side)
     return Response(content, media_type="image/jpeg")
 
 

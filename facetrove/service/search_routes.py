@@ -164,7 +164,7 @@ async def similar_to(
 ) -> Response:
     """Answer with the faces most similar to a face of the index."""
     service = service_of(request)
-    if await asyncio.to_thread(searcher.snapshot.position_of, face_id) is None:
+    if await asyncio.to_thread(lambda: searcher.snapshot.position_of(face_id)) is None:
         raise no_such_face()
     query = service.searches.within_limits(query, searcher, 1)
     rows = await service.searches.rows(Lookup(searcher, query, face_id=face_id))

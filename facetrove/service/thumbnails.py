@@ -27,6 +27,7 @@ from facetrove.service.metrics import Metrics
 from facetrove.service.options import ServiceLimits
 from facetrove.service.probing import Decoders
 from facetrove.service.refusals import RefusedError
+from search.listing import ListedFace
 
 MAX_CACHE_BYTES = 64_000_000
 """Size in bytes of all thumbnails in memory: about 10,000 of the default size."""
@@ -140,6 +141,11 @@ class IndexedPhoto:
     def __init__(self, photo_id: str, uris: Sequence[str]) -> None:
         self.photo_id = photo_id
         self._uris = uris[:MAX_COPIES]
+
+    @classmethod
+    def of(cls, face: ListedFace) -> IndexedPhoto:
+        """Return the photo of a face of the index."""
+        return cls(face.photo_id, (face.uri, *face.also_at))
 
     def read(self, rules: ReadingRules) -> bytes:
         """Return the photo's content, as it was when it was indexed.

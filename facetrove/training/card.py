@@ -12,7 +12,7 @@ import binascii
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,11 @@ def read_card(model: Path) -> TrainingCard:
         raise WrongUsageError(
             f"{path} is not a card of a trained network ({first_line(error)}); train it again"
         ) from error
+
+
+def given_options(options: Any) -> dict[str, Value]:
+    """Return the fields of a dataclass that are not None: a card is TOML, which has no null."""
+    return {name: value for name, value in asdict(options).items() if value is not None}
 
 
 def toml_text(values: Mapping[str, Any]) -> str:

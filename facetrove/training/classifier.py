@@ -17,7 +17,7 @@ from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.crop_cache import CROP_BYTES, Crops
 from faces.dataset.store import Dataset
 from faces.models.classifier_file import ClassifierFile, classifier_toml
-from facetrove.training.card import TrainingCard, Value
+from facetrove.training.card import TrainingCard, Value, given_options
 from facetrove.training.classifier_options import FEATURE_BYTES, ClassifierOptions
 from facetrove.training.doubtful import Doubtful, doubtful_faces
 from facetrove.training.figures import ClassifierFigures, classifier_figures
@@ -129,8 +129,7 @@ def _trained(
 
     parts = Parts.of(faces, training.held_out, training.seed)
     make_deterministic(training.seed, threads=training.threads or available_threads())
-    given = {name: value for name, value in asdict(options).items() if value is not None}
-    asked = given | {"label": label, "face": training.face, "seed": training.seed}
+    asked = given_options(options) | {"label": label, "face": training.face, "seed": training.seed}
     checkpoint = Checkpoint(
         path.with_suffix(".checkpoint"), training_key(faces, parts, asked | asdict(training))
     )

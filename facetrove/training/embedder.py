@@ -15,7 +15,7 @@ from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset.crop_cache import CROP_ALIGNMENT, CROP_BYTES, Crops
 from faces.dataset.store import Dataset
 from facetrove.evaluation.metrics import Bootstrap, Rate, rate, share
-from facetrove.training.card import TrainingCard, Value, toml_text
+from facetrove.training.card import TrainingCard, Value, given_options, toml_text
 from facetrove.training.embedder_options import EmbedderOptions
 from facetrove.training.identification import NUM_SPLITS, identify_people
 from facetrove.training.labels import LabelledDataset, read_labelled
@@ -127,8 +127,7 @@ def _trained(
 
     parts = Parts.of(faces, training.held_out, training.seed)
     make_deterministic(training.seed, threads=training.threads or available_threads())
-    given = {name: value for name, value in asdict(options).items() if value is not None}
-    asked = given | {"margin": options.chosen_margin, "face": training.face}
+    asked = given_options(options) | {"margin": options.chosen_margin, "face": training.face}
     checkpoint = Checkpoint(
         path.with_suffix(".checkpoint"), training_key(faces, parts, asked | asdict(training))
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from faces.dataset.store import Dataset
 from faces.models.custom_models import BUILT_IN, MODEL_NAME
 from faces.models.heads import read_head, require_base
 from facetrove.evaluation.metrics import Bootstrap
-from facetrove.training.card import TrainingCard, Value, toml_text
+from facetrove.training.card import TrainingCard, Value, given_options, toml_text
 from facetrove.training.doubtful import Doubtful
 from facetrove.training.head_options import HeadOptions
 from facetrove.training.head_weights import HeadWeights
@@ -215,7 +215,7 @@ def _card(
     outside: NDArray[np.int64],
 ) -> TrainingCard:
     contract = labelled.dataset.contract
-    asked: dict[str, Value] = {k: v for k, v in asdict(options).items() if v is not None}
+    asked = given_options(options)
     asked |= {"base": contract.embedder, "base_digest": contract.embedder_digest}
     return card_of(
         "head",
