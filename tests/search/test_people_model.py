@@ -247,6 +247,14 @@ class Book(RuleBasedStateMachine):
         said = Said("", (self.model.root(number),), (chosen,))
         self.say(verb, lambda: decide(self.book, [chosen], number), said, allowed=True)
 
+    @has_people
+    @rule(face=numbers, person=numbers, again=st.booleans())
+    def change_one_s_mind(self, face: int, person: int, again: bool) -> None:
+        self.place(face, person, "move")
+        self.place(face, person, "reject")
+        if again:
+            self.place(face, person, "move")
+
     @precondition(lambda self: bool(self.model.said))
     @rule(number=numbers)
     def take_back_or_restore(self, number: int) -> None:
