@@ -72,6 +72,7 @@ IN_TURN = (
     "upgrade ../d ../i --read-photos",
     "keys add ../keys.toml ann --scope search",
     "serve ../i --host 0.0.0.0",
+    "people group ../d ../i",
     "verify ../i ../d",
     "compact ../i",
     "calibrate ../i",
