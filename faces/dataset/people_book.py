@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from unicodedata import normalize
@@ -289,12 +289,13 @@ class PeopleBook:
         return decision
 
     def replace_groups(self, groups: Groups, view: PeopleView) -> None:
-        """Replace the machine's grouping as a whole.
+        """Replace the machine's grouping as a whole; no number that a person has had comes free.
 
         Args:
             groups: the new grouping.
             view: what `writing` yields.
         """
+        groups = replace(groups, next_person=max(groups.next_person, self.next_person(view)))
         write_groups(self.model.folder, groups, BookFile(self.next_key(view), 0, "groups"))
 
     def next_key(self, view: PeopleView) -> str:

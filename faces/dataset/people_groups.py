@@ -68,16 +68,15 @@ class Groups:
     next_person: int
 
     @classmethod
-    def of(cls, table: pa.Table, next_person: int = 1) -> Groups:
+    def of(cls, table: pa.Table) -> Groups:
         """Return a grouping with its rows in order.
 
         Args:
             table: rows of `GROUPS_SCHEMA`, each face once.
-            next_person: smallest number that no person has had yet.
         """
         highest = pc.max(table["person"]).as_py() or 0
         table = table.select(GROUPS_SCHEMA.names).cast(GROUPS_SCHEMA).sort_by("face_id")
-        return cls(table.combine_chunks(), max(next_person, highest + 1))
+        return cls(table.combine_chunks(), highest + 1)
 
     @classmethod
     def empty(cls) -> Groups:

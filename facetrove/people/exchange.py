@@ -193,7 +193,6 @@ def _changed(view: PeopleView, said: Mapping[str, int], rows: Mapping[str, _Row]
 
 def _add_to_groups(book: PeopleBook, view: PeopleView, people: Mapping[str, int]) -> None:
     """Add faces to the grouping."""
-    groups = view.groups
     added = pa.table(
         {
             "face_id": pa.array(list(people), pa.string()),
@@ -203,7 +202,5 @@ def _add_to_groups(book: PeopleBook, view: PeopleView, people: Mapping[str, int]
         },
         schema=GROUPS_SCHEMA,
     )
-    table = pa.concat_tables([groups.table.cast(GROUPS_SCHEMA), added])
-    highest = pc.max(added["person"]).as_py()
-    next_person = max(groups.next_person, book.next_person(view), highest + 1)
-    book.replace_groups(Groups.of(table, next_person), view)
+    table = pa.concat_tables([view.groups.table.cast(GROUPS_SCHEMA), added])
+    book.replace_groups(Groups.of(table), view)

@@ -111,7 +111,7 @@ def group_people(
         made = book.next_person(now) - book.next_person(view)
         if made:  # a human made people meanwhile: new groups get the numbers after these
             groups = _renumbered(groups, book.next_person(view), made)
-        book.replace_groups(Groups.of(groups, book.next_person(now)), now)
+        book.replace_groups(Groups.of(groups), now)
     return _summary(groups, book.view(), before=view)
 
 

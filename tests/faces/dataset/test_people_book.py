@@ -356,6 +356,18 @@ def test_a_grouping_that_cannot_be_is_refused_by_name(collection: Collection, wh
         PeopleBook(collection.path).view()
 
 
+def test_a_number_is_not_used_again_although_its_person_has_vanished(
+    collection: Collection,
+) -> None:
+    face, other, *_ = faces = sorted(collection.faces())
+    group(collection.path, dict.fromkeys(faces, 1))  # people 2 to 4 are no more
+    book = PeopleBook(collection.path, "ann")
+    assert verbs.split_person(book, 1, [face]).people == (1, 5)
+    group(collection.path, {})
+    assert verbs.move_faces(book, [other], 1).people == (1,)
+    assert verbs.split_person(book, 1, [other]).people == (1, 6)
+
+
 def test_names_of_files_of_the_book_say_what_they_hold() -> None:
     stem = "20260101T000000000000-0123456789ab"
     assert BookFile.of(f"decision-{stem}.json") == BookFile(stem, 0, "decision")
