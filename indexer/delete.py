@@ -23,9 +23,8 @@ from faces.dataset.store import Dataset
 from indexer.changes import rows_in
 from indexer.folder import IndexWriter, open_segments
 from indexer.manifest import NEVER_COMPARED, Manifest, read_current
-from indexer.people_columns import PeopleColumns, mentions_people
+from indexer.people_columns import PeopleColumns
 from indexer.selection import (
-    NAMED_PHOTOS_SCHEMA,
     Selection,
     faces_in_dataset,
     faces_in_indexes,
@@ -187,13 +186,10 @@ def plan_deletion(
     in_indexes = faces_in_indexes(opened, selection, source, people, on_progress)
     on_progress(Progress("looking through the dataset"))
     places = faces_in_dataset(source, selection, people)
-    photo_person = NAMED_PHOTOS_SCHEMA.empty_table()
-    if where is not None and people is not None and mentions_people(where):
-        named = photos_named(source, where, people)
-        photo_person = named.table
-        if include_photo_person:
-            new = pc.invert(pc.is_in(named.faces["face_id"], value_set=places["face_id"]))
-            places = pa.concat_tables([places, named.faces.filter(new)])
+    named = photos_named(source, where, people)
+    if include_photo_person:
+        new = pc.invert(pc.is_in(named.faces["face_id"], value_set=places["face_id"]))
+        places = pa.concat_tables([places, named.faces.filter(new)])
     pictures, unhashed = pictures_of(source, places)
     return DeletionPlan(
         dataset=source,
@@ -207,7 +203,7 @@ def plan_deletion(
         contradictory=CONTRADICTIONS_SCHEMA.empty_table()
         if where is None
         else contradictions(source, places["photo_id"].unique()),
-        photo_person=photo_person,
+        photo_person=named.table,
         people=people is not None,
     )
 

@@ -23,7 +23,7 @@ from indexer.faces_file import faces_schema
 from indexer.filters import FilterTable, rows_matching
 from indexer.folder import open_segments
 from indexer.manifest import Manifest
-from indexer.people_columns import PHOTO_PERSON, PeopleColumns
+from indexer.people_columns import PHOTO_PERSON, PeopleColumns, mentions_people
 from indexer.segment import filter_tables, metadata_of
 
 
@@ -172,14 +172,19 @@ NAMED_PHOTOS_SCHEMA = pa.schema(
 )
 
 
-def photos_named(source: Dataset, where: str, people: PeopleColumns) -> NamedPhotos:
+def photos_named(source: Dataset, where: str | None, people: PeopleColumns | None) -> NamedPhotos:
     """Find the photos whose lists a filter on `person` matches, and of whose faces it matches none.
+
+    There are none if the filter is not about people, or if `person` is still a photo's.
 
     Args:
         source: the dataset.
-        where: the filter, in which `person` is who a face is.
-        people: the people of the faces by the dataset's people book.
+        where: the filter, in which `person` is who a face is; None: there is no filter.
+        people: the people of the faces by the dataset's people book; None: it has none.
     """
+    if where is None or people is None or not mentions_people(where):
+        no_face = faces_schema(source.face_metadata).empty_table().select(PLACE_COLUMNS)
+        return NamedPhotos(NAMED_PHOTOS_SCHEMA.empty_table(), no_face)
     faces = source.faces(faces_schema(source.face_metadata).names).to_arrow()
     named = people.table(faces)
     (by_photo,), (by_face,) = (

@@ -1,22 +1,19 @@
 """Search an index for faces like those of a photo, like embeddings, or like a face in it."""
 
-# Over 400 lines: most lines say what the searches promise.
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
-from faces.core.vectors import has_unit_length
 from faces.dataset.store import Dataset
 from faces.models.face import Box
 from faces.models.pipeline import FacePipeline
@@ -28,9 +25,10 @@ from indexer.recipes import use_gpu
 from indexer.snapshot import Snapshot
 from indexer.stranger_rates import StrangerRates, threshold_at
 from search.answering import Query, answer, joint_embedding
+from search.checking import checked_embeddings, checked_query
 from search.index_people import IndexPeople, NamesFrom
 from search.listing import ListedFace, list_faces
-from search.one_per import GROUP_COLUMN, OnePer
+from search.one_per import OnePer
 from search.results import (
     CandidateList,
     CandidateLists,
@@ -205,12 +203,14 @@ class FaceSearcher:
             FaceTroveError: `face` is given, and the photo shows no face.
             ContractMismatchError: the installed models differ from those that made the index.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
+        snapshot = self.snapshot
+        query = Query(k, where, min_similarity, one_per, fpir)
+        query = checked_query(query, snapshot, self.path)
         faces = largest_first(faces_of(photo, self.pipeline))
         chosen = [face_of_rank(faces, face, _name(photo))] if face is not None else faces
         dimension = self.contract.dimension
         embeddings = np.array([found.embedding for found in chosen], np.float32)
-        answers = answer(self.snapshot, embeddings.reshape(-1, dimension), query)
+        answers = answer(snapshot, embeddings.reshape(-1, dimension), query)
         return Probes(
             [
                 Probe(Box(*found.box.tolist()), found.score, matches, face or number, len(faces))
@@ -253,7 +253,9 @@ class FaceSearcher:
             FaceTroveError: a photo shows no face.
             ContractMismatchError: the installed models differ from those that made the index.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
+        snapshot = self.snapshot
+        query = Query(k, where, min_similarity, one_per, fpir)
+        query = checked_query(query, snapshot, self.path)
         ranks = [face] * len(photos) if isinstance(face, int) else list(face)
         if not photos or len(ranks) != len(photos):
             raise WrongUsageError(
@@ -266,7 +268,7 @@ class FaceSearcher:
             for photo, faces, rank in zip(photos, found, ranks, strict=True)
         ]
         embeddings = np.array([one.embedding for one in chosen], np.float32)
-        (matches,) = answer(self.snapshot, joint_embedding(embeddings)[np.newaxis], query)
+        (matches,) = answer(snapshot, joint_embedding(embeddings)[np.newaxis], query)
         return JointProbe(
             tuple(
                 ProbeFace(Box(*one.box.tolist()), one.score, rank, len(faces))
@@ -293,8 +295,9 @@ class FaceSearcher:
         """
         if k is not None and k < 1:
             raise WrongUsageError(f"k is {k}; ask for 1 face or more")
-        self._checked_query(Query(one_per=one_per))
-        return list_faces(self.snapshot, where, k=k, one_per=one_per)
+        snapshot = self.snapshot
+        checked_query(Query(one_per=one_per), snapshot, self.path)
+        return list_faces(snapshot, where, k=k, one_per=one_per)
 
     @property
     def columns(self) -> list[str]:
@@ -324,8 +327,11 @@ class FaceSearcher:
             WrongUsageError: the embeddings have another shape or length, or a condition is not
                 valid.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
-        return answer(self.snapshot, self._checked(embeddings), query)
+        snapshot = self.snapshot
+        query = Query(k, where, min_similarity, one_per, fpir)
+        query = checked_query(query, snapshot, self.path)
+        vectors = checked_embeddings(embeddings, self.contract, self.path)
+        return answer(snapshot, vectors, query)
 
     def search_face(
         self,
@@ -346,8 +352,9 @@ class FaceSearcher:
         Raises:
             WrongUsageError: the index has no such face, or a condition is not valid.
         """
-        query = self._checked_query(Query(k, where, min_similarity, one_per, fpir))
         snapshot = self.snapshot
+        query = Query(k, where, min_similarity, one_per, fpir)
+        query = checked_query(query, snapshot, self.path)
         position = snapshot.position_of(face_id)
         if position is None:
             raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")
@@ -379,47 +386,6 @@ class FaceSearcher:
             WrongUsageError: neither the calibration nor the models have a threshold at this rate.
         """
         return threshold_at(self.rates, fpir, self.path)
-
-    def _checked_query(self, query: Query) -> Query:
-        k, num_faces = query.k, len(self)
-        if query.one_per is not None and query.one_per not in GROUP_COLUMN:
-            raise WrongUsageError(f"one_per is {query.one_per!r}; give 'photo' or 'person'")
-        if query.one_per == "person" and "person" not in self.snapshot.metadata.names:
-            raise WrongUsageError(
-                f"index {self.path} has no column person; embed with a photo list that has a "
-                "column person"
-            )
-        if query.min_similarity is not None and not -1 <= query.min_similarity <= 1:
-            raise WrongUsageError(
-                f"min_similarity is {query.min_similarity}; give a similarity from -1 to 1"
-            )
-        if k is not None and not 1 <= k <= num_faces:
-            raise WrongUsageError(
-                f"k is {k}; index {self.path} holds {num_faces} faces; ask for 1 to {num_faces} "
-                "matches"
-            )
-        if query.fpir is not None:
-            min_similarity = self.threshold(query.fpir)
-            if query.min_similarity is not None:
-                min_similarity = max(min_similarity, query.min_similarity)
-            query = replace(query, min_similarity=min_similarity)
-        return query
-
-    def _checked(self, embeddings: ArrayLike) -> NDArray[np.float32]:
-        vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
-        dimension = self.contract.dimension
-        if vectors.ndim != 2 or vectors.shape[1] != dimension:
-            raise WrongUsageError(
-                f"embeddings have shape {vectors.shape} but index {self.path} expects "
-                f"(n, {dimension}); embed with the index's model ({self.contract.embedder})"
-            )
-        right = has_unit_length(vectors)
-        if not right.all():
-            raise WrongUsageError(
-                f"embedding {int(np.argmin(right))} (from 0) does not have Euclidean length 1; "
-                "divide each embedding by its norm"
-            )
-        return vectors
 
 
 def _opened_again(path: str, device: Device, dataset: str | None = None) -> FaceSearcher:

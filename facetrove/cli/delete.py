@@ -167,26 +167,35 @@ def delete(
             include_photo_person=include_photo_person,
             on_progress=on_progress,
         )
-    if likeness.sheet is not None and not as_json:
-        click.echo(f"contact sheet: {printable(str(likeness.sheet))}", err=True)
     if not as_json:
+        _show_sheet(likeness)
         _show_contradictions(plan)
         _show_photo_person(plan, where, included=include_photo_person)
     if dry_run:
         _show_to_delete(plan, dataset, as_json=as_json)
         return
-    if plan.num_faces and not yes:
-        click.confirm(
-            f"delete {counted(plan.num_faces, 'face')}? (`facetrove undo` takes it back until the "
-            "next purge)",
-            abort=True,
-            err=True,
-        )
+    if not yes:
+        _confirm(plan.num_faces)
     with index_progress() as on_progress:
         deleted = plan.execute(on_progress=on_progress)
     if deleted.deletion_id is None and not deleted.num_faces:
         raise FaceTroveError(_no_match(dataset, photos, indexes))
     _show_deleted(deleted, dataset, as_json=as_json)
+
+
+def _confirm(num_faces: int) -> None:
+    if num_faces:
+        click.confirm(
+            f"delete {counted(num_faces, 'face')}? (`facetrove undo` takes it back until the "
+            "next purge)",
+            abort=True,
+            err=True,
+        )
+
+
+def _show_sheet(likeness: _Likeness) -> None:
+    if likeness.sheet is not None:
+        click.echo(f"contact sheet: {printable(str(likeness.sheet))}", err=True)
 
 
 def _no_match(dataset: Path, photos: tuple[str, ...], indexes: tuple[Path, ...]) -> str:

@@ -232,8 +232,7 @@ def embed(
     from the dataset's: then its photos are searched anew, and faces that are found again keep their
     face_ids. Columns and deletions are kept in both cases.
 
-    RUNNER_OPTIONS, written --name=value after `--`, are passed to Apache Beam, to run the job on
-    another runner such as Flink.
+    RUNNER_OPTIONS, written --name=value after `--`, go to Apache Beam, to choose its runner.
 
     \b
     Examples:

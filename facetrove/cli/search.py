@@ -1,6 +1,5 @@
 """`facetrove search`: find the faces of an index that are most similar to those in a photo."""
 
-# Over 400 lines: a command with its options, checks and text.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -8,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
 from faces.core.words import counted
-from faces.models.face import Box, box_in_words
+from faces.models.face import Box
 from faces.models.ranking import no_face
 from faces.photos.decoding import Photo
 from faces.photos.limited import open_photo
@@ -23,15 +22,14 @@ from faces.photos.metadata import PERSON
 from facetrove.cli.faces_table import print_faces
 from facetrove.cli.hand_on import HandOn, hand_on_options, print_csv
 from facetrove.cli.options import device_option, gathered, json_option
-from facetrove.cli.terminal import print_json, shown_path
+from facetrove.cli.search_text import ShownSearch, show_joint, show_matches, show_probes
+from facetrove.cli.terminal import print_json
 from facetrove.cli.text import printable
 from indexer.people_columns import mentions_people
-from indexer.stranger_rates import StrangerRates
 from search.answering import Query
 from search.contact_sheet import ShownFace, write_contact_sheet
-from search.index_people import NamesFrom
 from search.listing import ListedFace
-from search.results import JOINT_GROWTH, CandidateList, JointProbe, Match, Probe, ProbeFace
+from search.results import CandidateList, Probe
 from search.searcher import FaceSearcher
 
 query_options = gathered(
@@ -136,8 +134,7 @@ def search(
     if is_listing:
         _require_listing(query, probe_faces, together=together)
     else:
-        sheet = hand_on.sheet
-        _require_probe(photos, face, probe_faces, together=together, sheet=sheet)
+        _require_probe(photos, face, probe_faces, together=together, sheet=hand_on.sheet)
     hand_on.check(as_json=as_json)
     searcher = FaceSearcher.open(index, device=device, dataset=dataset)
     _tell_of_names(searcher, query)
@@ -145,10 +142,10 @@ def search(
     if is_listing:
         _list_faces(searcher, query, hand_on, columns, as_json=as_json)
         return
-    shown = _Shown.of(searcher, query, columns=columns, as_json=as_json)
+    shown = ShownSearch.of(searcher, query, columns=columns, as_json=as_json)
     if face is not None:
         matches = searcher.search_face(face, **vars(query))
-        answers = _Answers([matches], partial(_show_matches, matches, face, shown))
+        answers = _Answers([matches], partial(show_matches, matches, face, shown))
     elif together:
         answers = _search_together(searcher, photos, probe_faces, query, shown)
     else:
@@ -195,20 +192,24 @@ def _search_together(
     photos: Sequence[Path],
     probe_faces: tuple[int, ...],
     query: Query,
-    shown: _Shown,
+    shown: ShownSearch,
 ) -> _Answers:
     numbers = probe_faces[0] if len(probe_faces) == 1 else probe_faces or 1
     joint = searcher.search_together(photos, face=numbers, **vars(query))
-    return _Answers([joint.matches], partial(_show_joint, joint, photos, shown))
+    return _Answers([joint.matches], partial(show_joint, joint, photos, shown))
 
 
 def _search_photo(
-    searcher: FaceSearcher, photo: Path, probe_faces: tuple[int, ...], query: Query, shown: _Shown
+    searcher: FaceSearcher,
+    photo: Path,
+    probe_faces: tuple[int, ...],
+    query: Query,
+    shown: ShownSearch,
 ) -> _Answers:
     probes = searcher.search(photo, face=next(iter(probe_faces), None), **vars(query))
     if not probes:
         raise no_face(str(photo))
-    show = partial(_show_probes, probes, photo, shown)
+    show = partial(show_probes, probes, photo, shown)
     return _Answers([probe.matches for probe in probes], show, probes)
 
 
@@ -307,121 +308,3 @@ def _require_probe(
             "--sheet shows the faces of one photo; give one photo instead of --face or "
             "--together, or leave --sheet out"
         )
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What is printed about a search beside its matches, and how.
-
-    Attributes:
-        device: device that answered the search.
-        fpir_threshold: the FPIR of the query and the similarity threshold that it stands for;
-            None: the query has no FPIR.
-        rates: how often searches for strangers find a match.
-        names_from: where names of people come from.
-        columns: names of columns of the photo lists that the table has.
-        as_json: whether to print one JSON document.
-    """
-
-    device: str
-    fpir_threshold: tuple[float, float] | None
-    rates: StrangerRates
-    names_from: NamesFrom
-    columns: Sequence[str]
-    as_json: bool
-
-    @classmethod
-    def of(
-        cls, searcher: FaceSearcher, query: Query, *, columns: Sequence[str] | None, as_json: bool
-    ) -> _Shown:
-        """Describe how a searcher answers a query.
-
-        Raises:
-            WrongUsageError: the query has an FPIR at which no threshold is known.
-        """
-        fpir_threshold = None
-        if query.fpir is not None:
-            fpir_threshold = query.fpir, searcher.threshold(query.fpir)
-        return cls(
-            *(searcher.device, fpir_threshold, searcher.rates, searcher.names_from),
-            columns or (),
-            as_json,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that the JSON document of every search has."""
-        basis = {"fpir_basis": self.rates.basis, "fpir_explanation": self.rates.explanation}
-        head = {"device": self.device, "names_from": self.names_from, **basis}
-        if self.fpir_threshold is None:
-            return head
-        fpir, threshold = self.fpir_threshold
-        return {**head, "max_fpir": fpir, "threshold": threshold}
-
-
-def _show_probes(probes: Sequence[Probe], photo: Path, shown: _Shown) -> None:
-    """Print a table of matches for each face of a photo, or all as one JSON document."""
-    if shown.as_json:
-        found = [probe.to_json() for probe in probes]
-        print_json({"photo": str(photo), **shown.to_json(), "probes": found})
-        return
-    _print_conditions(shown)
-    for probe in probes:
-        print_faces(_face_in_words(probe, photo), probe.matches, shown.columns)
-
-
-def _show_joint(probe: JointProbe, photos: Sequence[Path], shown: _Shown) -> None:
-    """Print the matches of several photos of one person as a table, or as one JSON document."""
-    if shown.as_json:
-        named = [str(photo) for photo in photos]
-        print_json({"photos": named, **shown.to_json(), **probe.to_json()})
-        return
-    _print_conditions(shown)
-    if len(photos) > 1:
-        click.echo(
-            f"the probe is the mean of {len(photos)} faces; the two least alike of them have "
-            f"similarity {probe.min_similarity:.3f}"
-        )
-        if shown.rates.basis is not None:
-            click.echo(
-                "the rates are those of probes of one face: strangers whom several photos show "
-                f"find a match as similar about {JOINT_GROWTH} times as often"
-            )
-    faces = map(_face_in_words, probe.faces, photos)
-    print_faces("; ".join(faces), probe.matches, shown.columns)
-
-
-def _show_matches(matches: Sequence[Match], face_id: str, shown: _Shown) -> None:
-    """Print the matches of a face of the index as a table, or as one JSON document."""
-    if shown.as_json:
-        found = [match.to_json() for match in matches]
-        print_json({"face_id": face_id, **shown.to_json(), "matches": found})
-        return
-    _print_conditions(shown)
-    print_faces(f"most similar to face {printable(face_id)}", matches, shown.columns)
-
-
-def _face_in_words(face: Probe | ProbeFace, photo: Path) -> str:
-    """Describe a face of a probe photo: `face 1 of 3 in party.jpg, 240x329 at 370,91`."""
-    name = shown_path(Path(photo.name))
-    return f"face {face.number} of {face.num_faces} in {name}, {box_in_words(face.box)}"
-
-
-def _print_conditions(shown: _Shown) -> None:
-    """Print the device if it is a GPU, the query's threshold, and what the rates rest on."""
-    if shown.device == "cuda":
-        click.echo("searched on the GPU")
-    if shown.fpir_threshold is not None:
-        fpir, threshold = shown.fpir_threshold
-        click.echo(
-            f"matches have similarity {threshold:.3f} or more: {100 * fpir:.3g}% of searches for "
-            "people who are not in the index return one"
-        )
-    rates = shown.rates
-    if rates.basis is None:
-        click.echo("how often strangers look as similar is not known:")
-    else:
-        click.echo(
-            "strangers: how many searches for people who are not in the index find a match as "
-            "similar"
-        )
-    click.echo("  " + printable(rates.explanation).replace("; ", "\n  "))

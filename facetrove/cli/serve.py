@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import webbrowser
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -124,14 +125,6 @@ def serve(
     # Libraries warn of nothing that an operator could act on; our own errors are told.
     logging.basicConfig(level=logging.ERROR, format="facetrove: %(message)s", stream=sys.stderr)
 
-    def tell(address: str) -> None:
-        if as_json:
-            print_json({"index": str(index), "address": address})
-        else:
-            click.echo(f"serving {printable(str(index))} at {address} (Ctrl-C ends it)")
-        if opens:
-            webbrowser.open(address)
-
     options = ServiceOptions(
         index=index,
         dataset=dataset,
@@ -147,7 +140,16 @@ def serve(
         device=device,
         limits=limits,
     )
-    run_server(options, on_ready=tell)
+    run_server(options, on_ready=partial(_tell, index, opens=opens, as_json=as_json))
+
+
+def _tell(index: Path, address: str, *, opens: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"index": str(index), "address": address})
+    else:
+        click.echo(f"serving {printable(str(index))} at {address} (Ctrl-C ends it)")
+    if opens:
+        webbrowser.open(address)
 
 
 def require_installed() -> None:
