@@ -1,6 +1,6 @@
 """Identification error rates of variants of the pipeline with the same networks, and cost, on LFW.
 
-    python -m benchmarks.lfw_variants LFW_FOLDER [--embedder sface-int8]
+    python -m benchmarks.lfw_variants LFW_FOLDER [--embedder sface-int8] [--only WORDS]
 
 Each variant embeds the central face of every photo on one core. For rank-1, one photo of every
 person is enrolled and all others are searched for; for FNIR, half of the people are not enrolled.
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.gallery_estimation import MISLABELLED, SAME_PERSON
 from benchmarks.measure import print_header
 from faces.core.vectors import unit_length
-from faces.models import yunet, yunet_outputs
+from faces.models import yunet_outputs
 from faces.models.alignment import ARCFACE_112
 from faces.models.choice import BUILT_IN_EMBEDDERS, ModelChoice
 from faces.models.embedder import NetworkEmbedder
@@ -36,6 +36,7 @@ from faces.models.face import Face
 from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.models.sface import MEAN_VECTOR
+from faces.models.yunet import YuNetDetector
 from faces.photos.decoding import Image, decode_photo
 from facetrove.evaluation.labels import CENTRE_REACH
 from facetrove.evaluation.metrics import miss_rate, threshold_at
@@ -97,7 +98,7 @@ def changed(target: object, **values: Any) -> Iterator[None]:
 @contextmanager
 def landmarks_of_the_best_cell() -> Iterator[None]:
     """Take landmarks as OpenCV does: no mean over grid cells, no second pass over tilted faces."""
-    with changed(yunet_outputs, MIN_LANDMARK_SCORE=2.0), changed(yunet, TILTED_DEGREES=360.0):
+    with changed(yunet_outputs, MIN_LANDMARK_SCORE=2.0), changed(YuNetDetector, refined_from=360.0):
         yield
 
 
@@ -170,23 +171,6 @@ def measure(found: Found) -> NDArray[np.float64]:
             + [float(miss_rate(right, threshold_at(others.max(axis=1), f))[0]) for f in (0.01, 0.1)]
         )
     return np.array(rows)
-
-
-class Mirrored:
-    """An embedder that averages the embeddings of a crop and of its mirror image."""
-
-    def __init__(self, embedder: NetworkEmbedder) -> None:
-        self._embedder = embedder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._embedder, name)
-
-    def embed(self, crops: NDArray[Any]) -> NDArray[np.float32]:
-        """Embed (n, height, width, 3) crops; see `FaceEmbedder.embed`."""
-        mirrored = np.ascontiguousarray(crops[:, :, ::-1])
-        return unit_length(self._embedder.embed(crops)) + unit_length(
-            self._embedder.embed(mirrored)
-        )
 
 
 class WithoutMeanVector:
@@ -302,19 +286,24 @@ def main() -> None:
         default=ModelChoice.embedder,
         help="name of an embedder",
     )
+    parser.add_argument("--only", help="measure only variants with these words in their names")
     options = parser.parse_args()
     print_header()
     paths = sorted(options.lfw.glob("photos/*/*.jpg"))
     pipeline = load_pipeline(ModelChoice(embedder=options.embedder), threads=1)
+    best = load_pipeline(ModelChoice.of_quality("best"), threads=1)
     embedder = pipeline.embedder
     assert isinstance(embedder, NetworkEmbedder)
     variants: dict[str, Callable[[], Any]] = {
         "as it is": lambda: changed(pipeline),
         "without mean vector": lambda: changed(pipeline, embedder=WithoutMeanVector(embedder)),
         "landmarks of the best cell": landmarks_of_the_best_cell,
-        "no second pass": lambda: changed(yunet, TILTED_DEGREES=360.0),
-        "second pass on every face": lambda: changed(yunet, TILTED_DEGREES=0.0),
-        "mirrored crop averaged": lambda: changed(pipeline, embedder=Mirrored(embedder)),
+        "no second pass": lambda: changed(YuNetDetector, refined_from=360.0),
+        "second pass on every face": lambda: changed(pipeline, detector=best.detector),
+        "mirrored crop averaged": lambda: changed(pipeline, embedder=best.embedder),
+        "both: --quality best": lambda: changed(
+            pipeline, detector=best.detector, embedder=best.embedder
+        ),
         "template fitted to YuNet": lambda: changed(
             embedder, alignment=replace(ARCFACE_112, points=FITTED)
         ),
@@ -326,7 +315,11 @@ def main() -> None:
     for rotated in (False, True):
         reference = None
         for name, change in variants.items():
-            if rotated and not name.endswith(("cell", "is", "vector", "pass", "every face")):
+            if rotated and not name.endswith(
+                ("cell", "is", "vector", "pass", "every face", "best")
+            ):
+                continue
+            if options.only and name != "as it is" and options.only not in name:
                 continue
             with change():
                 found = embed(paths, pipeline, rotated=rotated)

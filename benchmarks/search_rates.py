@@ -64,15 +64,18 @@ BINS = np.linspace(-1, 1, 4_001)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lfw", type=Path, help="folder of LFW's photos")
-    parser.add_argument("--embedder", default=ModelChoice.embedder, help="sface-int8 or sface")
+    parser.add_argument("--embedder", default=ModelChoice.embedder, help="a built-in embedder")
+    parser.add_argument("--detector", default=ModelChoice.detector, help="a built-in detector")
     parser.add_argument("--work", type=Path, help="folder that keeps the dataset")
     options = parser.parse_args()
     print_header()
     with tempfile.TemporaryDirectory() as scratch:
-        dataset = (options.work or Path(scratch)) / f"lfw-{options.embedder}.dataset"
+        dataset = (
+            options.work or Path(scratch)
+        ) / f"lfw-{options.detector}-{options.embedder}.dataset"
         if not is_dataset(dataset):
             dataset.parent.mkdir(parents=True, exist_ok=True)
-            models = ModelChoice(embedder=options.embedder)
+            models = ModelChoice(options.detector, options.embedder)
             embed_photos(options.lfw / "photos", dataset, models=models)
         published, people = published_vectors(Dataset.open(dataset))
     faces = unit_length(published - np.array(MEAN_VECTOR, np.float32))

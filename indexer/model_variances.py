@@ -4,8 +4,9 @@ Measured on Labeled Faces in the Wild (the 2,181 people of its development half,
 and sface-int8): an identity has a variance of 0.0049 in each of the 128 dimensions, and the scatter
 of a face about its person 0.40 / norm^2, where norm is that of the embedding before it was scaled
 to unit length (faces of norm 7 to 8: 0.0063; 9 to 10: 0.0044; 11 to 12: 0.0030; 13 and more:
-0.0023). `DIMENSIONS`, `SCATTER` and the gains are those that group these faces best, of some 200
-settings; they group 100,000 generated faces about as well.
+0.0023). For sface-int8-mirrored with yunet-refined it is 0.0050 and 0.38 / norm^2. `DIMENSIONS`,
+`SCATTER` and the gains are those that group the former faces best, of some 200 settings; they group
+100,000 generated faces about as well.
 
 Where norms say nothing, the scatter is told by the size of the face and the detector's score: 1,276
 of these photos, of 170 people, were shrunk to 0.16 to 0.6 of their size (`SCATTER_BY_SIZE`).
@@ -107,6 +108,7 @@ class ModelVariances:
 VARIANCES = {
     "sface": ModelVariances(0.0049, 0.40, 11.7),
     "sface-int8": ModelVariances(0.0049, 0.40, 11.7),
+    "sface-int8-mirrored": ModelVariances(0.0050, 0.38, 11.6),
 }
 """The figures by embedder; they hold for the detector and alignment of the measurement."""
 
@@ -236,11 +238,12 @@ def min_gain(
 
 def _figures_of(contract: ModelContract) -> ModelVariances:
     figures = VARIANCES.get(contract.embedder)
-    if figures is None or (contract.detector, contract.alignment) != MEASURED_WITH:
+    if figures is None or (contract.detector, contract.alignment) not in MEASURED_WITH:
         raise WrongUsageError(
             f"how faces of one person vary has not been measured for {contract.embedder} with the "
             f"detector {contract.detector} and {contract.alignment} crops, so faces cannot be "
-            f"grouped; it is known for {' and '.join(VARIANCES)} with {' and '.join(MEASURED_WITH)}"
+            f"grouped; it is known for {', '.join(VARIANCES)} with "
+            f"{' or '.join(' and '.join(pair) for pair in MEASURED_WITH)}"
         )
     return figures
 

@@ -89,7 +89,9 @@ _SFACE = ModelCard(
 _BUILT_IN = (
     replace(_SFACE, name="sface-int8", lfw=0.9941),
     _SFACE,
+    replace(_SFACE, name="sface-int8-mirrored", lfw=None, lfw_source=""),
     ModelCard("yunet", "detector", None, "", _ZOO, 100_000, "MIT", "unclear"),
+    ModelCard("yunet-refined", "detector", None, "", _ZOO, 100_000, "MIT", "unclear"),
 )
 
 _EMBEDDERS: tuple[tuple[str, int, str, Commercial, float | None, str], ...] = (

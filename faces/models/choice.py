@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from faces.core.contract import ModelContract
+from faces.core.errors import WrongUsageError
 from faces.core.settings import ModelDevice, Precision
 from faces.models.placement import Placement
 
-BUILT_IN_DETECTORS = ("yunet",)
-BUILT_IN_EMBEDDERS = ("sface-int8", "sface")
+BUILT_IN_DETECTORS = ("yunet", "yunet-refined")
+BUILT_IN_EMBEDDERS = ("sface-int8", "sface", "sface-int8-mirrored")
+
+Quality = Literal["standard", "best"]
+
+MODELS_OF_QUALITY: dict[Quality, tuple[str, str]] = {
+    "standard": ("yunet", "sface-int8"),
+    "best": ("yunet-refined", "sface-int8-mirrored"),
+}
+"""By quality, the names of the detector and the embedder. The best ones look at every face twice,
+and embed its mirror image too; benchmarks/README.md has what that gains and costs."""
 
 DEEPFACE = "deepface:"
 """Prefix of the names of deepface's models."""
@@ -39,9 +50,9 @@ class ModelChoice:
     """Options that choose the models, and where they run.
 
     Attributes:
-        detector: name of the detector: "yunet", or one of deepface's, such as
+        detector: name of the detector: "yunet", "yunet-refined", or one of deepface's, such as
             "deepface:retinaface".
-        embedder: name of the embedder: "sface-int8", "sface", one of deepface's, such as
+        embedder: name of the embedder: one of `BUILT_IN_EMBEDDERS`, one of deepface's, such as
             "deepface:ArcFace", or a custom model's. A custom model is first named by the path of
             its TOML file, see `faces.models.custom_models`; later its own name suffices.
         embedder_digest: hexadecimal digest that tells custom models of one name apart; None: the
@@ -61,6 +72,24 @@ class ModelChoice:
     device: ModelDevice = "auto"
     precision: Precision = "fp32"
     asked_by_file: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_quality(cls, quality: Quality) -> ModelChoice:
+        """Return the choice of the built-in models of a quality.
+
+        Args:
+            quality: "standard": the default models; "best": fewer people are missed, for about half
+                as much time again.
+
+        Raises:
+            WrongUsageError: there is no such quality.
+        """
+        if quality not in MODELS_OF_QUALITY:
+            raise WrongUsageError(
+                f"quality is {quality!r}; give {' or '.join(map(repr, MODELS_OF_QUALITY))}"
+            )
+        detector, embedder = MODELS_OF_QUALITY[quality]
+        return cls(detector, embedder)
 
     @classmethod
     def of_contract(cls, contract: ModelContract) -> ModelChoice:

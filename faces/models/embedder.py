@@ -169,6 +169,8 @@ class NetworkEmbedder:
             return np.empty((0, self.dimension), dtype=np.float32)
         vectors = np.concatenate(batches)
         if self._spec.mean_vector:
+            if self._spec.flip_averaging:
+                vectors /= 2  # the mean vector is that of one output, not of a sum of two
             vectors -= np.array(self._spec.mean_vector, np.float32)
         return vectors
 

@@ -90,6 +90,8 @@ class YuNetDetector:
     """
 
     name = "yunet"
+    refined_from = TILTED_DEGREES
+    """Minimum estimated tilt, in degrees, of a face whose landmarks are refined."""
 
     def __init__(
         self,
@@ -254,7 +256,7 @@ class YuNetDetector:
         for photo in photos:
             degrees = tilts(photo.upright.faces, photo.upright.seen_widths)
             for face, turn in zip(photo.upright.faces, degrees.tolist(), strict=True):
-                if abs(turn) >= TILTED_DEGREES:
+                if abs(turn) >= self.refined_from:
                     x, y, width, height = face[:4].tolist()
                     look = Look(photo.image, x + width / 2, y + height / 2, width, turn)
                     tilted.append((face, look))
@@ -262,6 +264,13 @@ class YuNetDetector:
         for (face, _), again in zip(tilted, seen, strict=True):
             if again is not None:
                 face[4:14] = again.face[4:14]
+
+
+class RefinedYuNetDetector(YuNetDetector):
+    """A `YuNetDetector` that refines the landmarks of every face by a second look."""
+
+    name = "yunet-refined"
+    refined_from = 0.0
 
 
 def _beside(found: Proposals, further: Proposals) -> Proposals:

@@ -83,7 +83,7 @@ def comparison_json(
     """
     similarity = min(1.0, float(first[2].embedding @ second[2].embedding))
     contract = manifest.contract
-    is_measured = (contract.detector, contract.alignment) == MEASURED_WITH
+    is_measured = (contract.detector, contract.alignment) in MEASURED_WITH
     threshold = verification_threshold(contract.embedder, far) if is_measured else None
     if threshold is None:
         reason = (

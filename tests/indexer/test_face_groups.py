@@ -32,7 +32,7 @@ def known_models() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         figures = ModelVariances(0.7 / DIMENSION, 0.2 / DIMENSION, 1.0)
         patch.setitem(model_variances.VARIANCES, "namer", figures)
-        patch.setattr(model_variances, "MEASURED_WITH", ("finder", "template"))
+        patch.setattr(model_variances, "MEASURED_WITH", (("finder", "template"),))
         patch.setattr(model_variances, "NORMS", (0.3, 2.0))
         patch.setattr(model_variances, "DIMENSIONS", float(DIMENSION))
         patch.setattr(model_variances, "GAINS", ((0.9, 0.0), (0.99, 2.0), (0.999, 6.0)))

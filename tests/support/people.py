@@ -16,7 +16,6 @@ from faces.dataset.people_book import PeopleBook
 from faces.dataset.people_groups import Groups
 from faces.dataset.schema import faces_table
 from faces.dataset.writing import DatasetWriter
-from indexer.model_rates import MEASURED_WITH
 from tests.support.parts import QUALITY
 from tests.support.small_collections import NO_FACES, Collection, many_photos
 
@@ -50,9 +49,7 @@ def grouped_collection(folder: Path, *, photos: int = 8, people: int = 4) -> Col
     return collection
 
 
-SFACE = ModelContract(
-    MEASURED_WITH[0], "aa" * 32, MEASURED_WITH[1], "sface", "bb" * 32, dimension=128
-)
+SFACE = ModelContract("yunet", "aa" * 32, "arcface-112", "sface", "bb" * 32, dimension=128)
 """A contract of models whose figures are known, so that faces can be grouped."""
 
 

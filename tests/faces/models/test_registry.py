@@ -19,7 +19,7 @@ from faces.models.engines import OnnxRuntimeNetwork, resolve_placement
 from faces.models.placement import Placement
 from faces.models.preparation import prepare
 from faces.models.registry import find_embedder, load_embedder, load_pipeline
-from faces.models.sface import SFACE, SFACE_INT8
+from faces.models.sface import SFACE, SFACE_INT8, SFACE_INT8_MIRRORED
 from faces.models.weights import recorded_milliseconds
 from tests.support.command import ONE_WORKER, run_facetrove
 
@@ -36,7 +36,7 @@ def has_provider(name: str) -> bool:
     [
         (
             ModelChoice(detector="eyes"),
-            "no detector is called 'eyes'; choose from yunet, deepface:",
+            "no detector is called 'eyes'; choose from yunet, yunet-refined, deepface:",
         ),
         (
             ModelChoice(embedder="facenet"),
@@ -107,7 +107,11 @@ except ModelUnavailableError as error:
 
 def test_the_built_in_names_are_those_of_the_built_in_models() -> None:
     assert tuple(built_in.FAMILY.detectors) == BUILT_IN_DETECTORS
-    assert [find_embedder(name) for name in BUILT_IN_EMBEDDERS] == [SFACE_INT8, SFACE]
+    assert [find_embedder(name) for name in BUILT_IN_EMBEDDERS] == [
+        SFACE_INT8,
+        SFACE,
+        SFACE_INT8_MIRRORED,
+    ]
 
 
 def test_a_device_that_is_not_there_is_refused_with_what_it_needs() -> None:

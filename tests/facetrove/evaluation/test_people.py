@@ -28,7 +28,7 @@ def known_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the imaginary model of tests one whose figures are known, for embeddings of 64."""
     figures = ModelVariances(0.6 / 64, 0.4 / 64, 1.0)
     monkeypatch.setitem(model_variances.VARIANCES, "namer", figures)
-    monkeypatch.setattr(model_variances, "MEASURED_WITH", ("finder", "template"))
+    monkeypatch.setattr(model_variances, "MEASURED_WITH", (("finder", "template"),))
     monkeypatch.setattr(model_variances, "NORMS", (0.5, 2.0))
     monkeypatch.setattr(model_variances, "DIMENSIONS", 64.0)
     monkeypatch.setattr(model_variances, "GAINS", ((0.9, 5.0), (0.999, 1e9)))
