@@ -24,7 +24,7 @@ test-fast: setup
 	$(BIN)/pytest -n auto -m 'not slow'
 
 # Two minutes of fuzzing, processes that are watched for half a minute, in case they call home, jobs whose
-# processes are killed twenty times, hundreds of hostile files, partial indexes, wheels that are installed.
+# processes are killed, hundreds of hostile files, partial indexes, wheels that are installed: all of over four seconds.
 test-lasting: setup
 	$(BIN)/pytest -n 3 -m lasting
 

@@ -65,6 +65,7 @@ def test_photos_over_a_limit_have_a_row_that_names_it_and_others_are_embedded(
     assert result.faces.equals(expected.faces)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_photo_over_a_limit_is_tried_again_when_the_limit_changes(
     hostile_folder: Path, tmp_path: Path

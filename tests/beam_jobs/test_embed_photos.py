@@ -87,6 +87,7 @@ def test_a_run_reports_what_it_did_and_the_next_does_nothing(
     assert reports == []
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_parts_of_a_killed_run_are_kept_and_the_rest_is_done(
     tmp_path: Path, small_collection: Path, slow_photo: Path, undisturbed: Path
@@ -112,6 +113,7 @@ def test_parts_of_a_killed_run_are_kept_and_the_rest_is_done(
     assert not list(dataset.rglob("*.tmp"))
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced(
     tmp_path: Path, small_collection: Path, slow_photo: Path, undisturbed: Path
@@ -129,6 +131,7 @@ def test_a_killed_worker_is_replaced(
     require_same_faces(dataset, undisturbed)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_ctrl_c_ends_quietly_and_what_is_done_stays(
     tmp_path: Path, small_collection: Path, slow_photo: Path, undisturbed: Path
@@ -199,6 +202,7 @@ def test_progress_ends_at_all_photos(tmp_path: Path, demo_photos: Path) -> None:
     assert done == sorted(done)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_worker_that_cannot_write_ends_the_job_with_one_line(
     tmp_path: Path, small_collection: Path

@@ -106,6 +106,7 @@ def test_driver_and_workers_talk_past_proxies_and_through_odd_paths(
     assert Dataset.open(tmp_path / "d").counts().num_photos == 1
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_workers_remove_the_folder_of_a_killed_driver(
     tmp_path: Path, small_collection: Path, slow_photo: Path

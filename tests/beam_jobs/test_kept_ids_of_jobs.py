@@ -94,6 +94,7 @@ def test_more_faces_by_a_lower_score(own_old: Path, tmp_path: Path) -> None:
     assert all(row["person"] == Path(row["uri"]).stem for row in people)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_fewer_faces_by_their_size_and_back_again(old: Path, tmp_path: Path) -> None:
     fewer, back = tmp_path / "fewer.dataset", tmp_path / "back.dataset"
@@ -137,6 +138,7 @@ def test_detectors_of_deepface_keep_the_ids(
         assert len(boxes_by_id(new)) <= 6
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_the_commands_say_what_is_kept_and_how_to_change_a_detector(
     own_old: Path, demo_photos: Path, tmp_path: Path

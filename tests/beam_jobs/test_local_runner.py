@@ -117,6 +117,7 @@ def test_a_killed_server_of_workers_is_a_lost_worker_and_is_replaced(
     assert Dataset.open(dataset).counts().num_photos == SMALL_COLLECTION_PHOTOS + 1
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("named", ["", "example.com"])
 def test_a_proxy_has_no_part_in_the_talk_between_driver_and_workers(
@@ -160,6 +161,7 @@ print([thread.name for thread in threading.enumerate() if "_serve" in thread.nam
 """
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_no_thread_of_grpc_runs_on_after_a_lost_worker(tmp_path: Path) -> None:
     """One that runs while the process ends makes C++ abort it, now and then."""

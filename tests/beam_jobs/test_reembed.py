@@ -117,6 +117,7 @@ def test_faces_are_detected_anew_in_a_changed_photo(
     assert not old & faces_of(tmp_path / "again").keys()
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("purged", [False, True], ids=["deleted", "purged"])
 def test_deleted_faces_stay_deleted(
@@ -136,6 +137,7 @@ def test_deleted_faces_stay_deleted(
     assert len(faces_of(tmp_path / "again")) == 6
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_faces_deleted_later_are_deleted_from_the_second_dataset_too(
     photos: Path, first: Path, tmp_path: Path
@@ -175,6 +177,7 @@ def test_faces_taken_back_are_in_the_second_dataset_again(first: Path, tmp_path:
     assert len(faces_of(again)) == len(faces_of(first))
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_faces_whose_part_was_lost_are_detected_again(
     photos: Path, first: Path, tmp_path: Path

@@ -259,6 +259,7 @@ def test_a_face_stays_away_where_another_detector_finds_it(
     assert len(kept) == len(EDITS) + 2
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_the_command_keeps_edited_copies_away_and_says_so(
     tmp_path: Path, photo: Path, edited: Path

@@ -29,6 +29,7 @@ def test_recall_ignores_padding() -> None:
     assert (recall.at_1, recall.at_10, recall.of_matches) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own() -> None:
     held = np.ones(50_000_000)

@@ -47,6 +47,7 @@ def run_in(folder: Path, *command: str | Path, **variables: str) -> str:
     return finished.stdout
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_job_in_a_strangers_folder_runs_only_our_code(folder: Path) -> None:
     """All paths are relative, and mean what they do in the user's shell, in workers too."""
@@ -124,6 +125,7 @@ def test_every_command_in_a_strangers_folder_runs_only_our_code(folder: Path) ->
         assert "facetrove_places" not in finished.stderr, (line, finished.stderr)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_python_dash_m_in_a_strangers_folder_runs_only_our_code(folder: Path) -> None:
     run_in(folder, sys.executable, "-m", "facetrove", "--version")
@@ -131,6 +133,7 @@ def test_python_dash_m_in_a_strangers_folder_runs_only_our_code(folder: Path) ->
     run_in(folder, *job, "--photos", ".", "--dataset", "../d")
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_deepfaces_models_in_a_strangers_folder_run_only_our_code(
     folder: Path, tmp_path_factory: pytest.TempPathFactory

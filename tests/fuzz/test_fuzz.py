@@ -73,6 +73,7 @@ PLANTED: dict[str, tuple[object, str, Callable[..., bool]]] = {
 function is made to fail."""
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HARNESSES)
 def test_each_harness_finds_a_planted_fault(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bytes", "json", "values", "older", "stores"])
 def test_whatever_is_changed_is_refused_or_answered(whole: Path, older: Path, kind: str) -> None:

@@ -185,6 +185,7 @@ def test_blurred_faces_of_strangers_are_no_person() -> None:
     assert agreement_of(groups[:sharp], np.repeat(np.arange(people), 4)).pairwise_recall > 0.9
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_the_promised_precision_is_kept_on_a_generated_gallery() -> None:
     batches = list(generate_faces(20_160, seed=3, faces_per_person=5))

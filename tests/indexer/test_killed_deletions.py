@@ -90,6 +90,7 @@ def test_a_killed_delete_has_withheld_first_and_is_finished_by_the_same_call(fol
         assert verify_index(copy / "index", copy / "dataset").problems == ()
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_killed_undo_is_finished_by_the_same_call(folder: Path) -> None:
     everything = ids_of(folder)[0]
@@ -104,6 +105,7 @@ def test_a_killed_undo_is_finished_by_the_same_call(folder: Path) -> None:
         assert verify_index(copy / "index", copy / "dataset").problems == ()
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_killed_purge_is_finished_by_the_same_call(folder: Path) -> None:
     (folder / "id").write_text(

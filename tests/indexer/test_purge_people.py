@@ -119,6 +119,7 @@ def clean(folder: Path) -> object:
     return purge(folder / "dataset", folder / "index", names=[NAME])
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["decision-", "groups-"])
 def test_a_purge_of_the_book_that_is_killed_is_finished_by_the_next(

@@ -70,6 +70,7 @@ def deepface_store(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["npz", "feather", "parquet"])
 def test_a_datastore_of_deepface_is_imported_and_searched(
@@ -104,6 +105,7 @@ def test_a_datastore_of_deepface_is_imported_and_searched(
     assert run_facetrove("embed", deepface_store, dataset, *ONE_WORKER).returncode == 0
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_deleted_faces_of_an_import_stay_deleted_although_their_numbers_differ(
     deepface_store: Path, tmp_path: Path

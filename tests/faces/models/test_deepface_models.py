@@ -80,6 +80,7 @@ def require_agreement(images: list[Image], model: str, detector: str = "yunet") 
     return num_faces
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [*RANDOM_NETWORKS, "SFace"])
 def test_vectors_are_those_of_deepface(
@@ -94,6 +95,7 @@ def test_dlib_is_that_of_deepface(deepface_home: Path, real_photos: list[Image])
     assert require_agreement(real_photos, "Dlib") >= 6
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_deepface_finds_faces_by_dlib_as_by_itself(
     deepface_home: Path, real_photos: list[Image]
@@ -194,6 +196,7 @@ def test_dlib_tells_people_apart_by_default(
     assert min(similarities[:2]) > max(similarities[2:]) + 0.03
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_dataset_goes_on_with_the_alignment_of_its_contract(
     deepface_home: Path, demo_photos: Path, probe_photo: Path, tmp_path: Path

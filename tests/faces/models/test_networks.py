@@ -111,6 +111,7 @@ def test_detections_agree_with_opencv_on_portraits(
     assert require_same_detections(real_photos, originals) >= 7
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.usefixtures("landmarks_of_the_best_cell")
 def test_detections_agree_with_opencv_on_lfw(

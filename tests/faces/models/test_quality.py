@@ -285,6 +285,7 @@ def test_exposure_changes_brightness_and_not_sharpness(crops: list[Image]) -> No
         assert sharpness == pytest.approx([sharpness[-1]] * 3, rel=0.1)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_the_median_face_of_lfw_is_frontal(lfw: Path, pipeline: FacePipeline) -> None:
     poses = []

@@ -59,6 +59,7 @@ def use_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_prepared_networks_are_plain_and_take_any_batch(common_cache: Path) -> None:
     for source, file in ((YUNET, YUNET_FILE), (SFACE.source, SFACE_FILE)):
@@ -214,6 +215,7 @@ def test_processors_without_vnni_give_the_same_embeddings(tmp_path: Path) -> Non
     assert (unit_length(results[0]) * unit_length(results[1])).sum(axis=1).min() > 0.9999
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_quantised_graphs_compute_in_integers_and_are_the_same_everywhere(
     fresh_cache: Path,

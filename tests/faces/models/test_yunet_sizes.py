@@ -41,6 +41,7 @@ def close_ups(demo_photos: Path, usual: YuNetDetector) -> list[PIL.Image.Image]:
     return parts
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [100, 400, 640, 1000, 1500, 3000])
 def test_a_face_that_fills_the_photo_is_found(

@@ -76,6 +76,7 @@ def test_a_face_turned_by_any_angle_is_found_once_and_embedded_like_the_upright_
     assert np.median(similarities) > 0.93
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_no_nonsense_is_embedded_of_lfw_photos_that_lie_on_their_side_or_head(
     lfw: Path, pipeline: FacePipeline

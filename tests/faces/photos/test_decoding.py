@@ -125,6 +125,7 @@ def test_a_photo_of_which_much_is_missing_is_rejected_not_decoded_in_part(
         assert reason_of(content[: int(len(content) * share)]) is RejectReason.TRUNCATED
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_decompression_bomb_is_rejected_before_it_is_decoded() -> None:
     content = encoded(PIL.Image.new("1", (40_000, 40_000)), "PNG")
@@ -468,6 +469,7 @@ def test_another_limit_of_the_process_for_pictures_does_not_matter(
         assert decode_limited(encoded(portrait, image_format)).width == 512
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_the_limit_of_pixels_may_be_raised_beyond_pillow_s_own() -> None:
     content = encoded(PIL.Image.new("1", (20_000, 20_000)), "PNG")

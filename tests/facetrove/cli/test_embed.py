@@ -185,6 +185,7 @@ def test_a_run_counts_the_faces_it_embedded_itself(tmp_path: Path, demo_photos: 
     assert without_times(finished.stdout)[0] == "embedded 0 faces of 1 photo"
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_vanished_photos_stay_until_they_are_dropped(tmp_path: Path, demo_photos: Path) -> None:
     photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"

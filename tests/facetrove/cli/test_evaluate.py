@@ -210,6 +210,7 @@ def require_phrases(text: str, phrases: Sequence[str]) -> None:
     assert [phrase for phrase in phrases if phrase not in text] == []
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_the_report_on_pairs_has_the_figures_of_the_terminal(
     pairs: tuple[Path, Path], tmp_path: Path

@@ -141,6 +141,7 @@ def test_a_person_is_deleted_and_purged(
     require_message("delete", dataset, exit_code=2, says=["--face, --photo, --where or --like"])
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_portrait_finds_what_is_held_and_what_to_delete(
     family: tuple[Path, Path], probe_photo: Path, demo_photos: Path, tmp_path: Path

@@ -55,6 +55,7 @@ def has_face(client: httpx.Client, face_id: str) -> bool:
     return answer.status_code == 200
 
 
+@pytest.mark.lasting
 def test_a_deletion_is_taken_back_and_made_final(
     changing: httpx.Client, own: tuple[Collection, Path]
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_key_sees_its_own_jobs_alone(own: tuple[Collection, Path], tmp_path: P
         assert any(json.loads(line).get("job") == job_id for line in audit.splitlines())
 
 
+@pytest.mark.lasting
 def test_jobs_that_wait_are_cancelled_and_tried_again(own: tuple[Collection, Path]) -> None:
     """Meanwhile another process is writing the index, as it has the lock."""
     _, index = own
@@ -222,6 +224,7 @@ def test_jobs_that_wait_are_cancelled_and_tried_again(own: tuple[Collection, Pat
         assert not has_face(client, face_id_of(1, 0))
 
 
+@pytest.mark.lasting
 def test_acknowledged_jobs_survive_kill_9(own: tuple[Collection, Path]) -> None:
     """The server is killed while the first job runs and others wait."""
     index = own[1]

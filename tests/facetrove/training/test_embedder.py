@@ -31,6 +31,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setattr("faces.dataset.crop_cache.cache_dir", lambda: folder)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("kind", ["arcface", "cosface", "adaface"])
 @needs_keras
 @pytest.mark.slow
