@@ -21,7 +21,7 @@ test: setup
 
 # Without those that take more than a few seconds.
 test-fast: setup
-	$(BIN)/pytest -n auto -m 'not slow'
+	$(BIN)/pytest -n auto -m 'not slow and not lasting'
 
 # Two minutes of fuzzing, processes that are watched for half a minute, in case they call home, jobs whose
 # processes are killed, hundreds of hostile files, partial indexes, wheels that are installed: all of over four seconds.
