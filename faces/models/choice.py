@@ -78,8 +78,8 @@ class ModelChoice:
         """Return the choice of the built-in models of a quality.
 
         Args:
-            quality: "standard": the default models; "best": fewer people are missed, for about half
-                as much time again.
+            quality: "standard": the default models; "best": a fifth fewer people are missed, for
+                about twice the time.
 
         Raises:
             WrongUsageError: there is no such quality.

@@ -72,8 +72,8 @@ model_options = gathered(
     click.option(
         "--quality",
         type=click.Choice(list(MODELS_OF_QUALITY)),
-        help="Which built-in models find and embed faces: `best` misses fewer people, and takes "
-        "about half as much time again.  [default: the dataset's, or standard]",
+        help="Which built-in models find and embed faces: `best` misses a fifth fewer people, and "
+        "takes about twice the time.  [default: the dataset's, or standard]",
     ),
     click.option(
         "--detector",
