@@ -105,8 +105,8 @@ class PeopleColumns:
         numbers = [self._known[face] or None for face in face_ids]
         if column == PERSON_ID:
             return numbers
-        names = self.view.names
-        return [None if number is None else names.get(number) for number in numbers]
+        names = {number: self.view.name_of(number) for number in {*numbers} if number is not None}
+        return [None if number is None else names[number] for number in numbers]
 
 
 def mentions_people(where: str) -> bool:

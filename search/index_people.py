@@ -42,7 +42,7 @@ class IndexPeople:
             CorruptFileError: a file of the book is corrupt.
             FaceTroveError: a newer facetrove has written the book.
         """
-        book = self._book_of(snapshot)
+        book = self.book_of(snapshot)
         view = None if book is None else book.view()
         if view is None or view.is_empty:
             return snapshot
@@ -57,11 +57,12 @@ class IndexPeople:
 
     def names_from(self, snapshot: Snapshot) -> NamesFrom:
         """Return where the names of people come from."""
-        if self._book_of(snapshot) is None:
+        if self.book_of(snapshot) is None:
             return "build"
         return "lists" if self.of(snapshot).people is None else "book"
 
-    def _book_of(self, snapshot: Snapshot) -> PeopleBook | None:
+    def book_of(self, snapshot: Snapshot) -> PeopleBook | None:
+        """Return the people book of the dataset; None: the dataset is not there."""
         with self._lock:
             if self._found_for != snapshot.line:
                 dataset = self._given or find_dataset(self._index_dir, snapshot.manifest)

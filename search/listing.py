@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faces.models.face import Box
 from indexer.snapshot import Snapshot
@@ -68,8 +69,13 @@ def list_faces(
     found = found[sorted(range(len(found)), key=uris.__getitem__)]
     numbers = range(len(found)) if one_per is None else first_of_each(snapshot, found, one_per)
     listed = found[[*islice(numbers, k)]]
-    snapshot.look_up_people(listed)
-    return [_listed_face(snapshot, position) for position in listed.tolist()]
+    return faces_at(snapshot, listed)
+
+
+def faces_at(snapshot: Snapshot, positions: NDArray[np.int64]) -> list[ListedFace]:
+    """Return the faces of an index at (n,) positions."""
+    snapshot.look_up_people(positions)
+    return [_listed_face(snapshot, position) for position in positions.tolist()]
 
 
 def find_face(snapshot: Snapshot, face_id: str) -> ListedFace | None:

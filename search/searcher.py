@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from faces.core.contract import ModelContract
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
+from faces.dataset.people_book import PeopleBook
 from faces.dataset.store import Dataset
 from faces.models.face import Box
 from faces.models.pipeline import FacePipeline
@@ -48,13 +49,18 @@ class FaceSearcher:
     """
 
     def __init__(
-        self, path: Path, snapshot: Snapshot, device: Device, dataset: Path | None = None
+        self,
+        path: Path,
+        snapshot: Snapshot,
+        device: Device,
+        dataset: Path | None = None,
+        people: IndexPeople | None = None,
     ) -> None:
         self.path = path
         self._opened = snapshot
         self._device = device
         self._given_dataset = dataset
-        self._people = IndexPeople(path, dataset)
+        self._people = people or IndexPeople(path, dataset)
 
     @classmethod
     def open(
@@ -104,7 +110,7 @@ class FaceSearcher:
         if current_line(self.path) == before.line:
             return self
         after = Snapshot.open(self.path, self._device, before.segments)
-        return FaceSearcher(self.path, after, self._device, self._given_dataset)
+        return FaceSearcher(self.path, after, self._device, self._given_dataset, self._people)
 
     @property
     def line(self) -> bytes | None:
@@ -118,6 +124,12 @@ class FaceSearcher:
         The book is read once for each search, so that a name is known to the next one.
         """
         return self._people.of(self._opened)
+
+    @property
+    def people_book(self) -> PeopleBook | None:
+        """The people book of the dataset, whether anything stands in it or not; None: no dataset is
+        there."""
+        return self._people.book_of(self._opened)
 
     @property
     def names_from(self) -> NamesFrom:

@@ -20,6 +20,10 @@ class WrongUsageError(FaceTroveError):
     """
 
 
+class ContradictionError(WrongUsageError):
+    """An error about a decision that what was decided before stands against."""
+
+
 class OlderFormatError(WrongUsageError):
     """An error about a dataset or index of an older format, which an upgrade carries over."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from faces.dataset.people_decisions import (
 from faces.dataset.people_groups import Groups, remove_old_groups, write_groups
 from faces.dataset.people_model import ModelState, PeopleModel
 from faces.dataset.people_rules import Conflict, FaceWords, PeopleState, face_conflicts
+from faces.dataset.store import Dataset
 
 LEASE_SECONDS = 10.0
 """Seconds to wait for another decision to be written, which takes some milliseconds."""
@@ -38,6 +40,10 @@ MAX_DIGITS = 18
 MANY_FACES = 20_000
 """From this number of faces on, their people are read from the file of the grouping at once, in
 half a second for a million faces, and not face by face from the read model."""
+
+
+KnownFaces = Callable[[Collection[str]], Collection[str]]
+"""Returns which of some face_ids are faces of a dataset."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +85,13 @@ class PeopleView:
         """Return who gave a person its name: the author, `list` for a photo list, or None."""
         said = self.state.said_of(person)
         if said.named_by:
-            authors = {d.key: d.author for d in self.seen.decisions}
-            return authors[said.named_by] if said.name is not None else None
+            return self.by_key[said.named_by].author if said.name is not None else None
         return None if self.name_of(person) is None else "list"
+
+    @cached_property
+    def by_key(self) -> dict[str, Decision]:
+        """The decisions, without their faces, by key."""
+        return {decision.key: decision for decision in self.seen.decisions}
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -129,10 +139,15 @@ class PeopleView:
 
     def people_of(self, face_ids: Sequence[str]) -> list[int | None]:
         """Return the number of the person of each face; None where nobody knows."""
+        numbers = self.own_numbers_of(face_ids)
+        return [None if number is None else self.state.root(number) for number in numbers]
+
+    def own_numbers_of(self, face_ids: Sequence[str]) -> list[int | None]:
+        """Return the number that each face was given itself; see `PeopleState.number_of`."""
         words, grouped = self.model.words_about(face_ids), self.model.grouped(face_ids)
         unsaid = FaceWords(None)
         return [
-            self.state.person_of(words.get(face, unsaid), grouped.get(face, (None,))[0])
+            self.state.number_of(words.get(face, unsaid), grouped.get(face, (None,))[0])
             for face in face_ids
         ]
 
@@ -160,6 +175,19 @@ class PeopleView:
             face_ids: (n,) string.
             grouped: the result of `grouped_numbers`; None: it is computed.
         """
+        return self._to_roots(self.all_own_numbers(face_ids, grouped))
+
+    def all_own_numbers(
+        self, face_ids: pa.ChunkedArray, grouped: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """Return (n,) the number that each face was given itself; 0 where nobody knows.
+
+        Args:
+            face_ids, grouped: as in `numbers_of`.
+        """
+        if len(face_ids) < MANY_FACES and grouped is None:
+            found = self.own_numbers_of(face_ids.to_pylist())
+            return np.array([number or 0 for number in found], np.int64)
         raw = (self.grouped_numbers(face_ids) if grouped is None else grouped).copy()
         placed, people, rejected = self._words
         if len(placed):
@@ -171,11 +199,8 @@ class PeopleView:
             row = pc.index_in(face_ids, value_set=ids)
             here = np.flatnonzero(pc.is_valid(row).to_numpy())
             faces = [ids[number].as_py() for number in row.drop_null().to_pylist()]
-            people_now = self.people_of(faces)
-            merged = self._to_roots(raw)
-            merged[here] = [person or 0 for person in people_now]
-            return merged
-        return self._to_roots(raw)
+            raw[here] = [number or 0 for number in self.own_numbers_of(faces)]
+        return raw
 
     def names_of(self, numbers: NDArray[np.int64]) -> pa.Array:
         """Return (n,) string, the name of each of n people; null for 0 and where there is none."""
@@ -244,8 +269,35 @@ class PeopleBook:
     def __init__(self, dataset_dir: Path, author: str | None = None) -> None:
         self.dataset_dir = dataset_dir
         self._author = author
+        self._next_id = ""
+        self._known: KnownFaces | None = None
         self.model = PeopleModel(dataset_dir)
         self._view: PeopleView | None = None
+
+    def by(self, author: str | None, *, next_id: str = "", known: KnownFaces) -> PeopleBook:
+        """Return the same book for one decision of somebody else; the read model is shared.
+
+        Args:
+            author: who decides; None: the user of this process.
+            next_id: id of the decision; "": a new one.
+            known: returns which of some face_ids are faces of the dataset, without reading it.
+        """
+        book = copy(self)
+        book._author, book._next_id, book._known = author, next_id, known
+        return book
+
+    def faces_among(self, face_ids: Collection[str]) -> Collection[str]:
+        """Return those of some face_ids that are faces of the dataset.
+
+        Raises:
+            CorruptFileError: a file of the dataset is corrupt.
+        """
+        if self._known is not None:
+            return self._known(face_ids)
+        wanted, found = set(face_ids), set()
+        for table in Dataset.open(self.dataset_dir).faces(["face_id"]) if wanted else ():
+            found |= wanted & set(table["face_id"].to_pylist())
+        return found
 
     @property
     def author(self) -> str:
@@ -302,7 +354,7 @@ class PeopleBook:
         """Return the key of something that comes after all that the book has."""
         keys = [d.key for d in view.seen.decisions[-1:]]
         keys += [view.seen.groups.key] if view.seen.groups is not None else []
-        return new_key(max(keys, default=""))
+        return new_key(max(keys, default=""), self._next_id)
 
     def next_person(self, view: PeopleView) -> int:
         """Return the smallest number that no person has had."""

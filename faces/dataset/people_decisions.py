@@ -239,11 +239,12 @@ def new_id() -> str:
     return uuid4().hex[:12]
 
 
-def new_key(after: str = "") -> str:
+def new_key(after: str = "", own_id: str = "") -> str:
     """Return the key of something new, which comes after all that is there.
 
     Args:
         after: the last key that is there; "": there is none.
+        own_id: its id; "": a new one.
 
     Raises:
         CorruptFileError: the last key is of the end of the calendar.
@@ -258,7 +259,7 @@ def new_key(after: str = "") -> str:
                 f"the people book has an entry of an impossible time ({first_line(error)}); "
                 "remove its file"
             ) from error
-    return f"{_stamp(now.isoformat(timespec='microseconds'))}-{new_id()}"
+    return f"{_stamp(now.isoformat(timespec='microseconds'))}-{own_id or new_id()}"
 
 
 def time_of(key: str) -> str:

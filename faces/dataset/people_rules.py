@@ -128,16 +128,25 @@ class PeopleState:
             words: what humans said of the face.
             grouped: number of the person by the machine's grouping; None: it says none.
         """
+        number = self.number_of(words, grouped)
+        return None if number is None else self.root(number)
+
+    def number_of(self, words: FaceWords, grouped: int | None) -> int | None:
+        """Return the number that a face was given itself, whoever that person was merged into.
+
+        Args:
+            words, grouped: as in `person_of`.
+        """
         rejected: dict[int, str] = {}
         for person, key in words.rejected:
             rejected[self.root(person)] = max(key, rejected.get(self.root(person), ""))
         if words.placed is not None:
-            root = self.root(words.placed[0])
-            if rejected.get(root, "") < words.placed[1]:
-                return root
+            number, said = words.placed
+            if rejected.get(self.root(number), "") < said:
+                return number
         if grouped is None or self.root(grouped) in rejected:
             return None
-        return self.root(grouped)
+        return grouped
 
 
 class _Roots:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faces.core.errors import WrongUsageError
+from faces.core.errors import ContradictionError, WrongUsageError
 from faces.dataset.deletions import face_digests, read_deletions
-from faces.dataset.people_book import (
-    PeopleBook,
-    PeopleView,
-    decisions_in_words,
-    shown_person,
+from faces.dataset.people_book import PeopleBook, PeopleView, shown_person
+from faces.dataset.people_contradictions import (
+    merged_by,
+    reason_against_merge,
+    reason_against_undo,
 )
 from faces.dataset.people_decisions import (
     MAX_FACE_ID,
@@ -25,8 +25,6 @@ from faces.dataset.people_decisions import (
     id_of,
     time_of,
 )
-from faces.dataset.people_rules import resolve_people
-from faces.dataset.store import Dataset
 from faces.photos.uris import is_unicode
 
 PersonName = int | str
@@ -62,8 +60,9 @@ def merge_people(book: PeopleBook, people: Sequence[PersonName]) -> Decision:
         if len(numbers) < 2:
             raise WrongUsageError(f"{_listed(people)} are one person already; name two or more")
         decision = _said(book, view, "merge", people=tuple(numbers))
-        _require_no_contradiction(view, decision, "somebody said that they are not one")
-        _require_faces_agree(view, numbers)
+        reason = reason_against_merge(view, decision)
+        if reason is not None:
+            raise ContradictionError(f"{_listed(numbers)} cannot be merged: {reason}")
         return book.write(decision)
 
 
@@ -77,9 +76,9 @@ def separate_people(book: PeopleBook, one: PersonName, other: PersonName) -> Dec
         numbers = _found(view, [one, other])
         decision = _said(book, view, "apart", people=tuple(numbers))
         if numbers[0] == numbers[1]:
-            raise WrongUsageError(
+            raise ContradictionError(
                 f"a person is not different from itself: {_listed([one, other])} are "
-                f"{shown_person(view, numbers[0])}{_merged_by(view, numbers[0])}"
+                f"{shown_person(view, numbers[0])}{merged_by(view, numbers[0])}"
             )
         return book.write(decision)
 
@@ -217,14 +216,10 @@ def undo_decision(book: PeopleBook, decision_id: str) -> Decision:
                 f"there is no decision {decision_id}; `facetrove undo {book.dataset_dir}` lists "
                 "what can be taken back"
             )
-        if found.key not in view.state.in_force:
-            raise WrongUsageError(f"decision {decision_id} has been taken back already")
-        decision = _said(book, view, "undo", undoes=decision_id)
-        _require_nothing_rests_on(view, found)
-        _require_no_contradiction(
-            view, decision, "these decisions would contradict each other then"
-        )
-        return book.write(decision)
+        reason = reason_against_undo(view, found)
+        if reason is not None:
+            raise ContradictionError(f"decision {decision_id} {reason}")
+        return book.write(_said(book, view, "undo", undoes=decision_id))
 
 
 def _said(
@@ -298,9 +293,7 @@ def _missing_faces(book: PeopleBook, view: PeopleView, face_ids: list[str]) -> s
     if deleted:
         return str(deleted[0])
     unknown = set(face_ids) - view.model.grouped(face_ids).keys()
-    if unknown:
-        for table in Dataset.open(book.dataset_dir).faces(["face_id"]):
-            unknown -= set(table["face_id"].to_pylist())
+    unknown -= set(book.faces_among(unknown))
     return next((face for face in face_ids if face in unknown), None)
 
 
@@ -313,78 +306,3 @@ def _require_faces_of(view: PeopleView, person: int, face_ids: Sequence[str]) ->
                 f"face {face} is not of {shown_person(view, person)}, but {whose}; `facetrove "
                 f"people move DATASET {face} {person}` says that it is"
             )
-
-
-def _require_no_contradiction(view: PeopleView, decision: Decision, they: str) -> None:
-    """Raise WrongUsageError if a decision would contradict what stands, or make others do so."""
-    if decision.verb == "undo":
-        state = resolve_people([*view.seen.decisions, decision])
-    else:
-        state = view.state.extended([decision])
-    new = state.void.keys() - view.state.void.keys()
-    if new:
-        void = min(new)
-        raise WrongUsageError(
-            f"{_about(decision)}: {they}: "
-            f"{decisions_in_words(_known([state.void[void], void], view), view)}; `facetrove undo "
-            f"{view.model.folder.path} ID` takes such a decision back"
-        )
-
-
-def _known(keys: Iterable[str], view: PeopleView) -> list[str]:
-    known = {decision.key for decision in view.seen.decisions}
-    return [key for key in keys if key in known]
-
-
-def _about(decision: Decision) -> str:
-    if decision.verb == "merge":
-        return f"{_listed(decision.people)} cannot be merged"
-    return f"decision {decision.undoes} cannot be taken back"
-
-
-def _require_faces_agree(view: PeopleView, numbers: Sequence[int]) -> None:
-    """Raise WrongUsageError if a face is one of some people's, by a human, and not another's."""
-    raw = [number for person in numbers for number in view.state.numbers(person)]
-    merged = set(raw)
-    placed = view.model.query_many(
-        "SELECT r.face, p.person, r.person, r.key FROM rejected r JOIN placed p USING (face) "
-        "WHERE r.person IN (*)",
-        raw,
-    )
-    for face, person, other, key in placed:
-        roots = view.state.root(person), view.state.root(other)
-        if person in merged and roots[0] != roots[1]:
-            raise WrongUsageError(
-                f"{_listed(numbers)} cannot be merged: face {face} is of "
-                f"{shown_person(view, roots[0])} and not of {shown_person(view, roots[1])}, by "
-                f"decision {decisions_in_words([key], view)}; take it back first"
-            )
-
-
-def _require_nothing_rests_on(view: PeopleView, decision: Decision) -> None:
-    """Raise WrongUsageError if later decisions are about the person whom a split made."""
-    if decision.verb != "split":
-        return
-    made = decision.people[1]
-    resting = [
-        later.key
-        for later in view.seen.decisions
-        if later.key > decision.key and made in later.people and later.key in view.state.in_force
-    ]
-    if resting:
-        raise WrongUsageError(
-            f"decision {decision.decision_id} made person {made}, whom later decisions are about; "
-            f"take these back first: {decisions_in_words(resting, view)}"
-        )
-
-
-def _merged_by(view: PeopleView, person: int) -> str:
-    """Return by which decisions a person was merged, for a message."""
-    keys = [
-        decision.key
-        for decision in view.seen.decisions
-        if decision.verb == "merge"
-        and decision.key in view.state.in_force
-        and view.state.root(decision.people[0]) == person
-    ]
-    return f", merged by {decisions_in_words(keys, view)}" if keys else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, ignore_progress
 from faces.dataset import people_verbs as verbs
 from faces.dataset.people_book import PeopleBook, PeopleView
@@ -16,10 +17,9 @@ from faces.dataset.people_verbs import PersonName
 from faces.dataset.store import Dataset
 from facetrove.people.exchange import ImportedPeople, export_table, import_people
 from facetrove.people.grouping import GroupingOptions, PeopleGrouping, group_people
-from facetrove.people.questions import find_questions
 from facetrove.people.sheet import write_people_sheet
 from facetrove.people.sidecars import write_sidecars
-from facetrove.people.tables import PeoplesFaces, PeopleTable, companions
+from facetrove.people.tables import PeoplesFaces, PeopleTable
 
 
 class People:
@@ -168,9 +168,8 @@ class People:
             WrongUsageError: there is no such person, or several have the name.
         """
         view = self._view()
-        wanted = _numbers(view, person)
-        photos = PeoplesFaces.of(self.dataset, view).photos_table(wanted, ())
-        return PeopleTable(companions(photos, wanted, view))
+        faces = PeoplesFaces.of(self.dataset, view)
+        return PeopleTable(faces.companions_table(_numbers(view, person)))
 
     def questions(self, *, k: int = 20) -> PeopleTable:
         """List pairs of people who may be one, first where an answer joins or separates most faces.
@@ -186,7 +185,9 @@ class People:
             WrongUsageError: k is below 1.
             CorruptFileError: a file of the dataset is corrupt.
         """
-        return PeopleTable(find_questions(self._view(), self.dataset, k=k))
+        if k < 1:
+            raise WrongUsageError(f"k is {k}; ask for 1 pair or more")
+        return PeopleTable(self._faces().questions_table(self.dataset, k))
 
     def write_sheet(self, path: str | Path, *, k: int = 50) -> Sequence[Path]:
         """Draw a contact sheet of the people, a row for each, those with most faces first.
@@ -274,7 +275,7 @@ class People:
             (numbers), face_id.
         """
         view = self._view()
-        by_key = {d.key: d for d in view.seen.decisions}
+        by_key = view.by_key
         rows = [
             {
                 "kind": conflict.kind,

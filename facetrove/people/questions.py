@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from faces.core.errors import WrongUsageError
-from faces.dataset.people_book import PeopleView
-from faces.dataset.schema import embedding_matrix
-from faces.dataset.store import Dataset
+from facetrove.people.roster import Roster
+from facetrove.people.roster_counts import Slots
+from facetrove.people.roster_faces import Rows
 from indexer.vectors import Vectors
 
 MAX_ASKED = 20_000
@@ -27,147 +25,160 @@ MIN_SIMILARITY = 0.2
 BLOCK = 1024
 """People compared with all others at once."""
 
-QUESTION_SCHEMA = pa.schema(
-    [
-        ("person_id", pa.int64()),
-        ("person", pa.string()),
-        ("face_id", pa.string()),
-        ("uri", pa.string()),
-        ("other_id", pa.int64()),
-        ("other", pa.string()),
-        ("other_face_id", pa.string()),
-        ("other_uri", pa.string()),
-        ("similarity", pa.float64()),
-        ("num_faces", pa.int64()),
-    ]
-)
+MAX_COMPARED, MAX_SHOWN = 256, 3
+"""Faces of a person among which those are looked for that show best whether two are one, and how
+many of them are told."""
 
 
-def find_questions(view: PeopleView, dataset: Dataset, *, k: int) -> pa.Table:
-    """Return pairs of people who may be one; see `People.questions`.
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of a roster's faces.
 
-    People who are in one photo are not asked about: they are two. The order is by the number of
-    faces of the smaller of the two, weighted by the similarity of their means: that many faces
-    change their person, or are sure to keep it.
-
-    Args:
-        view: what the people book says.
-        dataset: the dataset.
-        k: maximum number of pairs.
-
-    Raises:
-        WrongUsageError: k is below 1.
-        CorruptFileError: a file of the dataset is corrupt.
+    Attributes:
+        dimension: how many numbers an embedding has.
+        blocks: yields (m,) rows and their (m, d) embeddings of unit length, until all faces were
+            there.
+        of: returns (m, d) the embeddings of (m,) rows.
     """
-    if k < 1:
-        raise WrongUsageError(f"k is {k}; ask for 1 pair or more")
-    if view.is_empty:
-        return QUESTION_SCHEMA.empty_table()
-    faces = dataset.faces(["face_id", "photo_id", "uri"]).to_arrow()
-    numbers = view.numbers_of(faces["face_id"])
-    people, sizes = _asked_about(view, numbers)
-    if not len(people):
-        return QUESTION_SCHEMA.empty_table()
-    pairs, similarities = _similar_people(_means(dataset, view, people))
-    smaller = np.minimum(sizes[pairs[:, 0]], sizes[pairs[:, 1]])
-    photos = np.array(faces["photo_id"].to_pylist(), object)
-    order = np.argsort(numbers, kind="stable")
-    starts = np.searchsorted(numbers[order], people)
-    asked: list[tuple[int, int]] = []
-    for pair in np.argsort(-smaller * similarities, kind="stable").tolist():
-        one, other = pairs[pair].tolist()
-        in_photos = [
-            set(photos[order[starts[row] : starts[row] + sizes[row]]]) for row in (one, other)
-        ]
-        both = int(people[one]), int(people[other])
-        if not in_photos[0] & in_photos[1] and not _are_told_apart(view, *both):
-            asked.append(both)
-        if len(asked) == k:
-            break
-    if not asked:
-        return QUESTION_SCHEMA.empty_table()
-    shown = _Faces.of(dataset, view, {number for both in asked for number in both})
-    found = [shown.question(view, *both) for both in asked]
-    return pa.Table.from_pylist(found, schema=QUESTION_SCHEMA)
+
+    dimension: int
+    blocks: Callable[[], Iterable[tuple[Rows, Vectors]]]
+    of: Callable[[Rows], Vectors]
 
 
-def _means(dataset: Dataset, view: PeopleView, people: NDArray[np.int64]) -> Vectors:
+@dataclass(frozen=True)
+class Question:
+    """Two people who may be one.
+
+    Attributes:
+        one, other: their slots.
+        similarity: of the two faces that are most alike, [-1, 1].
+        one_rows, other_rows: rows of their faces that are most alike, best first.
+    """
+
+    one: int
+    other: int
+    similarity: float
+    one_rows: Rows
+    other_rows: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarPeople:
+    """Pairs of similar people among those with most faces. Use `of`.
+
+    They hold as long as people stay about what they were, so that a decision need not have all
+    embeddings read again.
+
+    Attributes:
+        pairs: (m, 2) numbers of people.
+        similarities: (m,) of their mean embeddings.
+    """
+
+    pairs: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, roster: Roster, embeddings: Embeddings) -> SimilarPeople:
+        """Find the pairs, for which all embeddings are read.
+
+        Raises:
+            CorruptFileError: a file with embeddings is corrupt.
+        """
+        people = _asked_about(roster)
+        pairs, similarities = _similar_people(_means(roster, embeddings, people))
+        return cls(roster.numbers[people[pairs]].reshape(-1, 2), similarities)
+
+    def questions(self, roster: Roster, embeddings: Embeddings, k: int) -> list[Question]:
+        """Return the pairs of people to ask about.
+
+        People who are in one photo are not asked about: they are two. The order is by the number of
+        faces of the smaller of the two, weighted by the similarity of their means: that many faces
+        change their person, or are sure to keep it.
+
+        Args:
+            roster: the people as they are now.
+            embeddings: the embeddings of their faces.
+            k: maximum number of pairs.
+        """
+        asked: dict[tuple[int, int], None] = {}
+        for one, other in self._in_order(roster):
+            both = (one, other) if one < other else (other, one)
+            if both not in asked and _may_be_one(roster, *both):
+                asked[both] = None
+            if len(asked) == k:
+                break
+        return _with_faces(roster, embeddings, list(asked))
+
+    def _in_order(self, roster: Roster) -> list[tuple[int, int]]:
+        """Return the pairs of people who are there, are two and are not left out, as slots."""
+        numbers = roster.numbers
+        if not len(numbers) or not len(self.pairs):
+            return []
+        places = np.minimum(np.searchsorted(numbers, self.pairs), len(numbers) - 1)
+        slots = roster.roots[places]
+        sizes = roster.counts.num_faces[slots].min(axis=1)
+        left_out = (roster.hidden | roster.ignored)[slots].any(axis=1)
+        there = (numbers[places] == self.pairs).all(axis=1) & (slots[:, 0] != slots[:, 1])
+        kept = np.flatnonzero(there & ~left_out & (sizes > 0))
+        order = kept[np.argsort(-sizes[kept] * self.similarities[kept], kind="stable")]
+        return [(one, other) for one, other in slots[order].tolist()]
+
+
+def _may_be_one(roster: Roster, one: int, other: int) -> bool:
+    """Return whether no human tells two people apart, and no photo shows both."""
+    view = roster.view
+    numbers = [int(roster.numbers[slot]) for slot in (one, other)]
+    names = [view.state.said_of(number).name for number in numbers]
+    if numbers[1] in view.state.apart.get(numbers[0], {}):
+        return False
+    if None not in names and names[0] != names[1]:
+        return False
+    ours, theirs = (roster.faces.photos[roster.rows_of(slot)] for slot in (one, other))
+    return not np.isin(ours, theirs).any()
+
+
+def _with_faces(
+    roster: Roster, embeddings: Embeddings, pairs: list[tuple[int, int]]
+) -> list[Question]:
+    """Return questions with the faces of each pair that are most alike."""
+    rows = {slot: roster.rows_of(slot)[:MAX_COMPARED] for pair in pairs for slot in pair}
+    if not rows:
+        return []
+    vectors = embeddings.of(np.concatenate([*rows.values()]))
+    ends = np.cumsum([len(some) for some in rows.values()])[:-1]
+    of_slot = dict(zip(rows, np.split(vectors, ends), strict=True))
+    found = []
+    for one, other in pairs:
+        products = of_slot[one] @ of_slot[other].T
+        best = [np.argsort(-products.max(axis=axis), kind="stable")[:MAX_SHOWN] for axis in (1, 0)]
+        similarity = min(1.0, float(products.max()))
+        found.append(Question(one, other, similarity, rows[one][best[0]], rows[other][best[1]]))
+    return found
+
+
+def _means(roster: Roster, embeddings: Embeddings, people: Slots) -> Vectors:
     """Return (p, d) the mean embeddings of people, of unit length."""
-    sums = np.zeros((len(people), dataset.contract.dimension), np.float32)
-    for table in dataset.faces(["face_id", "embedding"]):
-        numbers = view.numbers_of(table["face_id"])
-        rows = np.minimum(np.searchsorted(people, numbers), len(people) - 1)
-        known = np.flatnonzero(people[rows] == numbers)
-        np.add.at(sums, rows[known], embedding_matrix(table)[known])
+    places = np.full(len(roster.numbers) + 1, -1, np.int64)  # the last one is of nobody
+    places[people] = np.arange(len(people))
+    sums = np.zeros((len(people), embeddings.dimension), np.float32)
+    for rows, vectors in embeddings.blocks():
+        place = places[roster.people_of(rows)]
+        known = np.flatnonzero(place >= 0)
+        order = known[np.argsort(place[known], kind="stable")]
+        if len(order):
+            who, starts = np.unique(place[order], return_index=True)
+            sums[who] += np.add.reduceat(vectors[order], starts, axis=0)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.asarray(sums / np.maximum(lengths, 1e-9), np.float32)
 
 
-@dataclass(frozen=True, eq=False)
-class _Faces:
-    """The faces of some people, with their embeddings.
-
-    Attributes:
-        table: n faces: face_id, uri.
-        vectors: (n, d) embeddings of unit length.
-        people: (n,) number of each face's person.
-    """
-
-    table: pa.Table
-    vectors: Vectors
-    people: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, dataset: Dataset, view: PeopleView, numbers: set[int]) -> _Faces:
-        wanted = np.array(sorted(numbers), np.int64)
-        columns = ["face_id", "uri", "embedding"]
-        tables, people = [], []
-        for table in dataset.faces(columns):
-            of_table = view.numbers_of(table["face_id"])
-            here = np.isin(of_table, wanted)
-            tables.append(table.filter(pa.array(here)))
-            people.append(of_table[here])
-        joined = pa.concat_tables(tables)
-        return cls(joined, embedding_matrix(joined), np.concatenate(people))
-
-    def question(self, view: PeopleView, one: int, other: int) -> dict[str, Any]:
-        """Return a question about two people, with the two faces of them that are most alike."""
-        a, b = (np.flatnonzero(self.people == number)[:BLOCK] for number in (one, other))
-        products = self.vectors[a] @ self.vectors[b].T
-        row, column = np.unravel_index(int(np.argmax(products)), products.shape)
-        faces = self.table.select(["face_id", "uri"]).take([int(a[row]), int(b[column])])
-        first, second = faces.to_pylist()
-        sizes = [int((self.people == number).sum()) for number in (one, other)]
-        return {
-            "person_id": one,
-            "person": view.names.get(one),
-            "face_id": first["face_id"],
-            "uri": first["uri"],
-            "other_id": other,
-            "other": view.names.get(other),
-            "other_face_id": second["face_id"],
-            "other_uri": second["uri"],
-            "similarity": float(products[row, column]),
-            "num_faces": min(sizes),
-        }
-
-
-def _are_told_apart(view: PeopleView, one: int, other: int) -> bool:
-    """Whether humans said that two people are different, or gave them different names."""
-    names = [view.state.said_of(number).name for number in (one, other)]
-    return other in view.state.apart.get(one, {}) or (None not in names and names[0] != names[1])
-
-
-def _asked_about(
-    view: PeopleView, numbers: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the people who are asked about, and how many faces they have: (p,) and (p,)."""
-    people, sizes = np.unique(numbers[numbers > 0], return_counts=True)
-    said = [view.state.said_of(number) for number in people.tolist()]
-    kept = np.array([not (one.hidden or one.ignored) for one in said], bool)
-    people, sizes = people[kept], sizes[kept]
-    largest = np.sort(np.argsort(-sizes, kind="stable")[:MAX_ASKED])
-    return people[largest], sizes[largest]
+def _asked_about(roster: Roster) -> Slots:
+    """Return (p,) the people who are asked about."""
+    sizes = np.where(roster.hidden | roster.ignored, 0, roster.counts.num_faces)
+    people = np.flatnonzero(sizes)
+    largest = np.argsort(-sizes[people], kind="stable")[:MAX_ASKED]
+    return np.sort(people[largest]).astype(np.int32)
 
 
 def _similar_people(means: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 from faces.core.tables import Tabular
 from faces.core.words import counted
 from faces.dataset.people_book import PeopleView
+from faces.dataset.schema import embedding_matrix
 from faces.dataset.store import Dataset
 from faces.photos.metadata import TAKEN
+from facetrove.people.questions import Embeddings, SimilarPeople
+from facetrove.people.roster import Roster
+from facetrove.people.roster_faces import RosterFaces, Rows
+from facetrove.people.roster_pages import PeopleQuery, people_page
+from facetrove.people.roster_photos import companions, photos_with, shown_in
+from indexer.vectors import Vectors
 
 FACE_COLUMNS = ("face_id", "photo_id", "uri", "box")
 
@@ -68,41 +75,31 @@ class PeoplesFaces:
         faces = dataset.faces([*FACE_COLUMNS, *taken, *more]).to_arrow()
         return cls(view, faces, view.numbers_of(faces["face_id"]))
 
+    @cached_property
+    def roster(self) -> Roster:
+        """All people of these faces."""
+        return Roster.of(RosterFaces.of(self.faces, self.view), self.faces["face_id"], self.view)
+
     def people_table(self, *, hidden: bool, ignored: bool) -> pa.Table:
         """Return a row for each person, largest first; see `People.list`."""
-        faces = self.faces.select(["photo_id"]).append_column("person_id", pa.array(self.people))
-        taken = self._taken()
-        faces = faces.append_column("taken", taken)
-        faces = faces.filter(pc.greater(faces["person_id"], 0))
-        found = faces.group_by("person_id").aggregate(
-            [
-                ("photo_id", "count"),
-                ("photo_id", "count_distinct"),
-                ("taken", "min"),
-                ("taken", "max"),
-            ]
+        roster, view = self.roster, self.view
+        query = PeopleQuery(hidden=hidden, ignored=ignored, limit=len(roster.numbers))
+        slots = np.array(people_page(roster, query).slots, np.int64)
+        numbers, counts = roster.numbers[slots], roster.counts
+        named_by = [view.named_by(number) for number in numbers.tolist()]
+        return pa.table(
+            {
+                "person_id": numbers,
+                "person": view.names_of(numbers),
+                "named_by": pa.array(named_by, pa.string()),
+                "num_faces": counts.num_faces[slots].astype(np.int64),
+                "num_photos": counts.num_photos[slots].astype(np.int64),
+                "first": roster.faces.times(counts.first[slots]),
+                "last": roster.faces.times(counts.last[slots]),
+                "hidden": roster.hidden[slots],
+                "ignored": roster.ignored[slots],
+            }
         )
-        found = found.rename_columns(["person_id", "num_faces", "num_photos", "first", "last"])
-        numbers = found["person_id"].to_numpy()
-        said = [self.view.state.said_of(number) for number in numbers.tolist()]
-        named_by = [
-            self.view.named_by(n) if n in self.view.names else None for n in numbers.tolist()
-        ]
-        columns = {
-            "person": self.view.names_of(numbers),
-            "named_by": pa.array(named_by, pa.string()),
-            "hidden": pa.array([one.hidden for one in said], pa.bool_()),
-            "ignored": pa.array([one.ignored for one in said], pa.bool_()),
-        }
-        for name, values in columns.items():
-            found = found.append_column(name, values)
-        if not hidden:
-            found = found.filter(pc.invert(found["hidden"]))
-        if not ignored:
-            found = found.filter(pc.invert(found["ignored"]))
-        names = ["person_id", "person", "named_by", "num_faces", "num_photos", "first", "last"]
-        found = found.select([*names, "hidden", "ignored"])
-        return found.sort_by([("num_faces", "descending"), ("person_id", "ascending")])
 
     def faces_table(self, person: int | None) -> pa.Table:
         """Return a row for each face of a person, or of all; see `People.faces`."""
@@ -131,39 +128,61 @@ class PeoplesFaces:
 
     def photos_table(self, wanted: Collection[int], unwanted: Collection[int]) -> pa.Table:
         """Return a row for each photo that shows all of some people and none of others."""
-        order = pc.sort_indices(self.faces.select(["uri", "face_id"]), [("uri", "ascending")])
-        uris = self.faces["uri"].take(order).to_pylist()
-        photo_ids = self.faces["photo_id"].take(order).to_pylist()
-        shown: dict[str, list[int]] = {}
-        of_photo: dict[str, str] = {}
-        for uri, photo, person in zip(
-            uris, photo_ids, self.people[order.to_numpy()].tolist(), strict=True
-        ):
-            shown.setdefault(uri, []).append(person)
-            of_photo[uri] = photo
-        need, avoid = set(wanted), set(unwanted)
-        found = {
-            uri: people
-            for uri, people in shown.items()
-            if need <= set(people) and not avoid & set(people)
-        }
-        numbers = [sorted({person for person in people if person}) for people in found.values()]
-        names = [[self.view.names.get(n) or str(n) for n in people] for people in numbers]
+        roster = self.roster
+        slots = [roster.slot_of(number) for number in wanted]
+        apart = [slot for number in unwanted if (slot := roster.slot_of(number)) is not None]
+        there = [slot for slot in slots if slot is not None]
+        photos = (
+            shown_in(roster, photos_with(roster, there, apart)) if len(there) == len(slots) else []
+        )
         return pa.table(
             {
-                "uri": pa.array(list(found), pa.string()),
-                "photo_id": pa.array([of_photo[uri] for uri in found], pa.string()),
-                "person_ids": pa.array(numbers, pa.list_(pa.int64())),
-                "people": pa.array(names, pa.list_(pa.string())),
-                "num_unknown": pa.array([p.count(0) for p in found.values()], pa.int64()),
+                "uri": pa.array([photo.uri for photo in photos], pa.string()),
+                "photo_id": pa.array([photo.photo_id for photo in photos], pa.string()),
+                "person_ids": pa.array([p.person_ids for p in photos], pa.list_(pa.int64())),
+                "people": pa.array(
+                    [[*map(roster.shown_name, p.person_ids)] for p in photos], pa.list_(pa.string())
+                ),
+                "num_unknown": pa.array([photo.num_unknown for photo in photos], pa.int64()),
             }
         )
 
-    def _taken(self) -> pa.ChunkedArray:
-        """Return when each face's photo was taken; null where that is no date or time."""
-        if TAKEN in self.faces.column_names and pa.types.is_temporal(self.faces[TAKEN].type):
-            return self.faces[TAKEN]
-        return pa.chunked_array([pa.nulls(len(self.faces), pa.timestamp("us"))])
+    def companions_table(self, wanted: Collection[int]) -> pa.Table:
+        """Return a row for each person in photos with some people; see `People.companions`."""
+        roster = self.roster
+        slots = [roster.slot_of(number) for number in sorted(wanted)]
+        found = [] if None in slots else companions(roster, [s for s in slots if s is not None])
+        numbers = [int(roster.numbers[slot]) for slot, _ in found]
+        return pa.table(
+            {
+                "person_id": pa.array(numbers, pa.int64()),
+                "person": pa.array([roster.names.names.get(n) for n in numbers], pa.string()),
+                "num_photos": pa.array([count for _, count in found], pa.int64()),
+            }
+        )
+
+    def questions_table(self, dataset: Dataset, k: int) -> pa.Table:
+        """Return a row for each pair of people who may be one; see `People.questions`."""
+        roster, faces = self.roster, self.faces
+        embeddings = _embeddings(dataset, roster)
+        found = SimilarPeople.of(roster, embeddings).questions(roster, embeddings, k)
+        table: dict[str, pa.Array] = {}
+        for slots, rows, before in (
+            ([q.one for q in found], [q.one_rows[0] for q in found], ""),
+            ([q.other for q in found], [q.other_rows[0] for q in found], "other_"),
+        ):
+            numbers = roster.numbers[np.array(slots, np.int64)]
+            shown = faces.take(pa.array(rows, pa.int64()))
+            table |= {
+                f"{before or 'person_'}id": numbers,
+                before.rstrip("_") or "person": self.view.names_of(numbers),
+                f"{before}face_id": shown["face_id"],
+                f"{before}uri": shown["uri"],
+            }
+        sizes = [roster.counts.num_faces[[q.one, q.other]].min() for q in found]
+        table["similarity"] = pa.array([q.similarity for q in found], pa.float64())
+        table["num_faces"] = pa.array(sizes, pa.int64())
+        return pa.table(table)
 
     def doubts(self, face_ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return how doubtful the grouping is of each face; null where it does not have it."""
@@ -172,24 +191,22 @@ class PeoplesFaces:
         return table["doubt"].take(row)
 
 
-def companions(photos: pa.Table, wanted: Collection[int], view: PeopleView) -> pa.Table:
-    """Return who else is in photos, most often first: person_id, person, num_photos.
+def _embeddings(dataset: Dataset, roster: Roster) -> Embeddings:
+    """Return the embeddings of a roster's faces, as a dataset has them."""
 
-    Args:
-        photos: rows of `PeoplesFaces.photos_table`.
-        wanted: numbers of people who are left out.
-        view: what the people book says.
-    """
-    counts = Counter(n for people in photos["person_ids"].to_pylist() for n in people)
-    rows: Sequence[tuple[int, int]] = [
-        (number, count)
-        for number, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        if number not in wanted
-    ]
-    return pa.table(
-        {
-            "person_id": pa.array([number for number, _ in rows], pa.int64()),
-            "person": pa.array([view.names.get(number) for number, _ in rows], pa.string()),
-            "num_photos": pa.array([count for _, count in rows], pa.int64()),
-        }
-    )
+    def blocks() -> Iterator[tuple[Rows, Vectors]]:
+        for table in dataset.faces(["face_id", "embedding"]):
+            rows = roster.faces.rows.of(table["face_id"].to_pylist())
+            there = rows >= 0
+            yield rows[there], embedding_matrix(table)[there]
+
+    def of(wanted: Rows) -> Vectors:
+        found = np.zeros((len(wanted), dataset.contract.dimension), np.float32)
+        for rows, vectors in blocks():
+            order = np.argsort(rows)
+            places = np.minimum(np.searchsorted(rows[order], wanted), max(len(rows) - 1, 0))
+            here = np.flatnonzero(rows[order][places] == wanted) if len(rows) else places[:0]
+            found[here] = vectors[order[places[here]]]
+        return found
+
+    return Embeddings(dataset.contract.dimension, blocks, of)

@@ -25,7 +25,9 @@ Where = Annotated[
 ]
 
 
-class _Request(BaseModel):
+class StrictRequest(BaseModel):
+    """A request, which has nothing but what its model names."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
@@ -61,7 +63,10 @@ class StoredFace(BaseModel):
     photo_id: str
     score: float
     also_at: list[str]
-    person: str | None
+    person: str | None = Field(
+        description="Whose face it is, by the people book; without one, who the photo shows."
+    )
+    person_id: int | None = Field(description="Number of that person by the people book.")
     metadata: dict[str, Any]
 
 
@@ -138,7 +143,7 @@ class SearchQuery(BaseModel):
     )
 
 
-class SearchRequest(_Request):
+class SearchRequest(StrictRequest):
     """A search by embeddings or by a face of the index: one of both."""
 
     embeddings: list[list[float]] | None = Field(
@@ -209,7 +214,7 @@ class CompareAnswer(BaseModel):
     faces: list[ComparedFaceAnswer]
 
 
-class ListRequest(_Request):
+class ListRequest(StrictRequest):
     """A list of faces by a filter alone."""
 
     where: Where
@@ -259,13 +264,13 @@ class RefreshAnswer(BaseModel):
     num_faces: int
 
 
-class EnrolRequest(_Request):
+class EnrolRequest(StrictRequest):
     """A folder on the server whose photos become faces of the dataset and the index."""
 
     folder: str = Field(min_length=1, max_length=4096)
 
 
-class DeleteRequest(_Request):
+class DeleteRequest(StrictRequest):
     """The faces to delete: those that one of the three selects."""
 
     faces: list[FaceId] = Field(default=[], max_length=10_000)
@@ -281,13 +286,16 @@ class DeletionPlanAnswer(BaseModel):
     num_faces: int
 
 
-class UndoRequest(_Request):
-    """The deletion to take back."""
+class UndoRequest(StrictRequest):
+    """The deletion, or the decision about people, to take back."""
 
-    deletion_id: str = Field(pattern=r"^[0-9a-f]{1,32}$")
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")] | None = None
+    deletion_id: Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")] | None = Field(
+        None, description="The same as `id`, by an earlier name."
+    )
 
 
-class PurgeRequest(_Request):
+class PurgeRequest(StrictRequest):
     """What to make final."""
 
     deletions: list[Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]] | None = Field(
@@ -298,7 +306,7 @@ class PurgeRequest(_Request):
     )
 
 
-class CalibrateRequest(_Request):
+class CalibrateRequest(StrictRequest):
     """How to measure the false-positive rate of the index."""
 
     people: Annotated[str, Field(min_length=1, max_length=200)] | None = None

@@ -18,6 +18,8 @@ from facetrove.service import (
     change_routes,
     face_routes,
     job_routes,
+    people_decision_routes,
+    people_routes,
     search_routes,
     status_routes,
 )
@@ -55,7 +57,8 @@ def make_app(service: Service | None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for routes in (search_routes, face_routes, change_routes, job_routes, status_routes):
+    people = (people_routes, people_decision_routes)
+    for routes in (search_routes, face_routes, *people, change_routes, job_routes, status_routes):
         app.include_router(routes.router)
     _add_errors(app)
     document: list[dict[str, Any]] = []

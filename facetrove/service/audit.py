@@ -1,7 +1,8 @@
 """The audit log: who asked for which operation when, and how much it was about.
 
 One line of JSON for each request, appended in one write. It has no name of a person, no text of a
-filter, no address of a photo and no embedding: only the key's name, the operation and counts.
+filter, no address of a photo and no embedding: only the key's name, the operation, counts, and
+numbers of people.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from faces.core.descriptors import PRIVATE_FILE_MODE
 from faces.core.errors import WrongUsageError, cause_of
 
 LOG = logging.getLogger(__name__)
+
+MAX_PEOPLE = 100
+"""Numbers of people in a line, which bounds its length; the count of all is in it too."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class AuditEntry:
         milliseconds: how long the request took.
         counts: numbers of what it was about, such as faces and matches, by their names.
         job: id of the job that it began; None: none.
+        people: numbers of the people that it was about; the log has the first `MAX_PEOPLE`.
+        decision: id of the decision that it made; None: none.
     """
 
     request_id: str
@@ -41,10 +48,12 @@ class AuditEntry:
     milliseconds: float
     counts: Mapping[str, int]
     job: str | None = None
+    people: Sequence[int] = ()
+    decision: str | None = None
 
     def line(self) -> bytes:
         """Return the line of JSON that is appended."""
-        found = {
+        found: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request_id": self.request_id,
             "operation": self.operation,
@@ -55,6 +64,10 @@ class AuditEntry:
         }
         if self.job is not None:
             found["job"] = self.job
+        if self.people:
+            found["people"] = list(self.people[:MAX_PEOPLE])
+        if self.decision is not None:
+            found["decision"] = self.decision
         return json.dumps(found, separators=(",", ":")).encode() + b"\n"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from facetrove.service import answers, openapi
+from faces.dataset.people_decisions import DECISION_ID
+from faces.dataset.people_verbs import undo_decision
+from facetrove.service import answers, openapi, people_answers
 from facetrove.service.access import asked_of, needs
 from facetrove.service.bodies import (
     JSON,
@@ -20,11 +22,12 @@ from facetrove.service.bodies import (
     read_json,
     wrong_kind,
 )
-from facetrove.service.common import json_response, service_of
+from facetrove.service.common import IdempotencyKey, json_response, service_of
 from facetrove.service.folders import require_allowed_folder
 from facetrove.service.job_runner import job_json
 from facetrove.service.jobs import JobKind, NewJob
 from facetrove.service.keys import Scope
+from facetrove.service.people_decision_routes import decided
 from facetrove.service.refusals import RefusedError
 from facetrove.service.service import Service
 from facetrove.service.uploads import Uploads
@@ -32,16 +35,6 @@ from indexer.delete import plan_deletion
 from indexer.undo import list_deletions
 
 router = APIRouter(prefix="/v1", tags=["changes"], responses=answers.ERRORS)
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[!-~]+$",
-        description="Any name for this request: the same request with the same name is done once.",
-    ),
-]
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
@@ -237,11 +230,29 @@ async def get_deletions(request: Request) -> Response:
     )
 
 
-@changes("/undo", "undo", "Take a deletion back", "curate", openapi.json_body(answers.UndoRequest))
+@router.post(
+    "/undo",
+    operation_id="undo",
+    summary="Take a deletion or a decision about people back",
+    status_code=202,
+    response_class=Response,
+    responses={
+        200: {"model": people_answers.DecisionAnswer, "description": "A decision is taken back."},
+        **ACCEPTED,
+    },
+    dependencies=[Depends(needs("curate"))],
+    openapi_extra=openapi.with_scope("curate", openapi.json_body(answers.UndoRequest)),
+)
 async def undo(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
-    """Have the faces of a deletion found again, as long as no purge has made it final."""
+    """Have the faces of a deletion found again by a job, as long as no purge has made it final; or
+    take a decision about people back at once."""
     asked = await read_json(request, answers.UndoRequest)
-    return await begin(request, "undo", asked.model_dump(), idempotency_key)
+    if (asked.id is None) == (asked.deletion_id is None):
+        raise RefusedError(422, "nothing_selected", "give `id`, of a deletion or a decision")
+    undone = asked.id or asked.deletion_id or ""
+    if DECISION_ID.fullmatch(undone) is None:
+        return await begin(request, "undo", {"deletion_id": undone}, idempotency_key)
+    return await decided(request, undone, lambda book: undo_decision(book, undone), idempotency_key)
 
 
 @changes(

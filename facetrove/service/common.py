@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import Request, Response
+from fastapi import Header, Request, Response
 
 from facetrove.service.bodies import JSON
-from facetrove.service.refusals import RefusedError
 from facetrove.service.service import Service
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+        description="Any name for this request: the same request with the same name is done once.",
+    ),
+]
 
 
 def service_of(request: Request) -> Service:
@@ -24,10 +33,3 @@ def json_response(
     """Return a document as a response; numbers that are not finite become null."""
     content = msgspec.json.encode(document)
     return Response(content, status_code=status, media_type=JSON, headers=headers)
-
-
-def no_such_face() -> RefusedError:
-    """Return the refusal of a face id that the index does not have."""
-    return RefusedError(
-        404, "no_such_face", "the index holds no face of this id; search again for a current one"
-    )

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from facetrove.service import answers, openapi
 from facetrove.service.access import asked_of, needs
 from facetrove.service.bodies import read_json
-from facetrove.service.common import json_response, no_such_face, service_of
-from facetrove.service.refusals import RefusedError, too_large
+from facetrove.service.common import json_response, service_of
+from facetrove.service.refusals import RefusedError, no_such_face, too_large
 from facetrove.service.search_routes import Asked, similar_to
 from facetrove.service.thumbnails import IndexedPhoto
 from search.listing import ListedFace, find_face

@@ -19,13 +19,21 @@ class Gallery:
         index: path of the index.
         device: device to search on.
         max_faces: maximum number of faces of a photo; one more is found, so that more are told.
+        dataset: path of the dataset whose people book says who is who; None: the index's own.
 
     Raises:
         WrongUsageError, CorruptFileError: see `FaceSearcher.open`.
     """
 
-    def __init__(self, index: Path, *, device: Device = "auto", max_faces: int = 256) -> None:
-        self._searcher = FaceSearcher.open(index, device=device)
+    def __init__(
+        self,
+        index: Path,
+        *,
+        device: Device = "auto",
+        max_faces: int = 256,
+        dataset: Path | None = None,
+    ) -> None:
+        self._searcher = FaceSearcher.open(index, device=device, dataset=dataset)
         self._max_faces = max_faces
         self._refreshing = threading.Lock()
         self._loading = threading.Lock()

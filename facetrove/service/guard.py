@@ -60,6 +60,8 @@ class Asked:
         key: the client's key; None where none is needed.
         counts: numbers of what the request was about, for the audit log.
         job: id of the job that it began.
+        people: numbers of the people that it was about.
+        decision: id of the decision that it made.
         has_key: whether the service needs keys at all.
         is_stream: whether the answer goes on as long as the client listens: it then is not work.
     """
@@ -69,6 +71,8 @@ class Asked:
     has_key: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     job: str | None = None
+    people: tuple[int, ...] = ()
+    decision: str | None = None
     is_stream: bool = False
 
     @property
@@ -296,6 +300,8 @@ class _Exchange:
                     1000 * (time.perf_counter() - self._started),
                     asked.counts,
                     asked.job,
+                    asked.people,
+                    asked.decision,
                 )
             )
 

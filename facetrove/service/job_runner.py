@@ -17,6 +17,7 @@ from faces.core.child_process import child_environment, python_command
 from faces.core.documents import json_text
 from faces.core.errors import FaceTroveError
 from faces.core.storage import Folder
+from facetrove.service.decision_keys import DecisionKeys
 from facetrove.service.gallery import Gallery
 from facetrove.service.job_task import RESULT
 from facetrove.service.jobs import Job, JobStore, NewJob
@@ -58,6 +59,9 @@ class JobRunner:
         thumbnails: the thumbnails, which a purge clears.
         metrics: measures.
         max_jobs: maximum number of jobs that wait or run.
+
+    Attributes:
+        decision_keys: the idempotency keys of decisions about people.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class JobRunner:
         on_refreshed: Callable[[], None],
     ) -> None:
         self._store = store
+        self.decision_keys = DecisionKeys(store)
         self._state = state
         self._task = task
         self._gallery = gallery
@@ -99,6 +104,8 @@ class JobRunner:
 
     async def add(self, new: NewJob) -> tuple[Job, bool]:
         """Queue a job; see `JobStore.add`."""
+        if new.idempotency_key is not None:
+            await asyncio.to_thread(self.decision_keys.require_free, new.owner, new.idempotency_key)
         found = await asyncio.to_thread(self._store.add, new, max_waiting=self._max_jobs)
         await self._tell()
         return found
@@ -266,6 +273,7 @@ class JobRunner:
         num_removed = 0 if self._uploads is None else self._uploads.remove(names)
         ours: dict[str, Any] = {"uploads_removed": num_removed}
         if job.kind == "purge":
+            self.decision_keys.forget()
             ours["job_requests_removed"] = self._store.forget_requests()
             ours["limits"] = (
                 "An upload is removed as soon as it shows one purged face; other faces in it stay "

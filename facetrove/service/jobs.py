@@ -11,8 +11,8 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,6 +155,13 @@ class JobStore:
             ) from error
         return store
 
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Yield the database, of which this thread alone writes until the end; then commit."""
+        with self._lock, self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+
     def close(self) -> None:
         """Close the database."""
         with self._lock:
@@ -174,8 +181,7 @@ class JobStore:
         Raises:
             RefusedError: too many jobs wait, or the idempotency key was that of another request.
         """
-        with self._lock, self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self.transaction():
             if new.idempotency_key is not None:
                 row = self._connection.execute(
                     "SELECT job_id, digest FROM jobs WHERE owner = ? AND idempotency_key = ?",

@@ -14,8 +14,9 @@ DESCRIPTION = """Face search over HTTP: the vocabulary is that of the Python pac
 
 Where the server needs keys, send `Authorization: Bearer KEY`; `x-scope` names the scope that an
 operation needs. Every error has one form, `{"error": {"code", "message", "request_id"}}`. What
-changes the dataset or the index is a job: `202`, with its address in the header `Location`; send an
-`Idempotency-Key` to be able to send the same request again.
+changes the dataset or the index is a job: `202`, with its address in the header `Location`. A
+decision about people is done when it is answered. Send an `Idempotency-Key` with either, to be able
+to send the same request again.
 """
 
 _PHOTO = {"type": "string", "format": "binary", "description": "A photo file."}
@@ -128,6 +129,7 @@ def document_of(app: FastAPI, version: str) -> dict[str, Any]:
         tags=[
             {"name": "search", "description": "Search, compare, detect and embed."},
             {"name": "faces", "description": "Read faces and photos of the index."},
+            {"name": "people", "description": "Who is who, and decisions about it."},
             {"name": "index", "description": "The index in force."},
             {"name": "changes", "description": "Jobs that change the dataset and the index."},
             {"name": "jobs", "description": "How far jobs are."},

@@ -14,6 +14,7 @@ from typing import Any
 from faces.core.errors import (
     BusyError,
     ContractMismatchError,
+    ContradictionError,
     CorruptFileError,
     FaceTroveError,
     ModelUnavailableError,
@@ -49,6 +50,7 @@ class RefusedError(Exception):
 
 
 _KINDS: tuple[tuple[type[FaceTroveError], int, str], ...] = (
+    (ContradictionError, 422, "contradiction"),
     (WrongUsageError, 422, "wrong_usage"),
     (ContractMismatchError, 409, "contract_mismatch"),
     (BusyError, 409, "busy"),
@@ -122,3 +124,10 @@ def too_large(limit: str, message: str) -> RefusedError:
 def busy(message: str) -> RefusedError:
     """Return the refusal of what there is no room for now."""
     return RefusedError(503, "busy", message, headers={"Retry-After": "1"})
+
+
+def no_such_face() -> RefusedError:
+    """Return the refusal of a face id that the index does not have."""
+    return RefusedError(
+        404, "no_such_face", "the index holds no face of this id; search again for a current one"
+    )

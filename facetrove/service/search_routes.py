@@ -25,7 +25,7 @@ from facetrove.service.bodies import (
     read_json,
     wrong_kind,
 )
-from facetrove.service.common import json_response, no_such_face, service_of
+from facetrove.service.common import json_response, service_of
 from facetrove.service.joint import (
     box_json,
     comparison_json,
@@ -33,7 +33,7 @@ from facetrove.service.joint import (
     joint_of,
     numbered_faces,
 )
-from facetrove.service.refusals import RefusedError, too_large
+from facetrove.service.refusals import RefusedError, no_such_face, too_large
 from facetrove.service.searching import Lookup, Rows
 from facetrove.service.service import Service
 from search.answering import Query as Conditions

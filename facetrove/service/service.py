@@ -20,6 +20,7 @@ from facetrove.service.keys import KeyRing
 from facetrove.service.metrics import Metrics
 from facetrove.service.options import ServiceOptions
 from facetrove.service.origins import Origins, is_loopback
+from facetrove.service.people import ServedPeople
 from facetrove.service.probing import Decoders, FaceFinder
 from facetrove.service.refusals import HiddenPaths, RefusedError
 from facetrove.service.searching import Searches
@@ -47,6 +48,7 @@ class Service:
         finder: finds faces in photos that are sent in.
         searches: looks faces up.
         thumbnails: cuts thumbnails.
+        people: who is who; None: there is no dataset here.
         uploads: photos that are kept; None: none may be sent in.
         runner: runs jobs; None: there are no jobs.
     """
@@ -64,6 +66,7 @@ class Service:
     finder: FaceFinder
     searches: Searches
     thumbnails: Thumbnails
+    people: ServedPeople | None
     uploads: Uploads | None
     runner: JobRunner | None
     _closing: ExitStack
@@ -81,8 +84,16 @@ class Service:
         require_safe(options)
         limits = options.limits
         keys = None if options.keys is None else KeyRing(options.keys)
-        gallery = Gallery(options.index, device=options.device, max_faces=limits.max_faces)
-        dataset = _dataset_of(options, gallery)
+        if options.dataset is not None and not is_dataset(options.dataset):
+            raise WrongUsageError(f"{options.dataset} is no dataset; name the index's dataset")
+        gallery = Gallery(
+            options.index,
+            device=options.device,
+            max_faces=limits.max_faces,
+            dataset=options.dataset,
+        )
+        book = gallery.current.people_book
+        dataset = None if book is None else book.dataset_dir
         with ExitStack() as closing:
             state = None if options.read_only else _leased_state(options, closing)
             service = cls._of_parts(options, gallery, dataset, keys, closing)
@@ -133,6 +144,7 @@ class Service:
             finder=finder,
             searches=searches,
             thumbnails=Thumbnails(decoders, limits, metrics),
+            people=None if dataset is None else ServedPeople(gallery),
             uploads=None if uploads is None else Uploads(uploads, limits.max_stored_bytes),
             runner=None,
             _closing=closing,
@@ -168,6 +180,18 @@ class Service:
             )
             raise RefusedError(409, "no_jobs", f"this server changes nothing: {why}")
         return self.runner
+
+    def require_people(self) -> ServedPeople:
+        """Return who is who.
+
+        Raises:
+            RefusedError: there is no dataset here.
+        """
+        if self.people is None:
+            raise RefusedError(
+                409, "no_dataset", "the dataset of the index is not here; start with --dataset"
+            )
+        return self.people
 
     async def refresh(self) -> bool:
         """Open the newest version of the index; return whether it is another one."""
@@ -237,13 +261,3 @@ def require_safe(options: ServiceOptions) -> None:
     for folder in options.folders:
         if not folder.is_dir():
             raise WrongUsageError(f"{folder} is no folder; --allow-folder names folders of photos")
-
-
-def _dataset_of(options: ServiceOptions, gallery: Gallery) -> Path | None:
-    """Return the dataset that jobs change; None: it is not here."""
-    if options.dataset is not None:
-        if not is_dataset(options.dataset):
-            raise WrongUsageError(f"{options.dataset} is no dataset; name the index's dataset")
-        return options.dataset
-    named = gallery.current.manifest.dataset
-    return Path(named) if named and is_dataset(named) else None
