@@ -43,7 +43,8 @@ class ServiceJob:
 
     Attributes:
         job_id: id of the job.
-        kind: what it does: `enrol`, `delete`, `undo`, `purge`, `calibrate`, `verify` or `compact`.
+        kind: what it does: `enrol`, `delete`, `undo`, `purge`, `group`, `calibrate`, `verify` or
+            `compact`.
         state: `queued`, `running`, `cancelling`, `done`, `failed` or `cancelled`.
         progress: how far it is: step, done, total, unit and counts; None: it does not run.
         result: what it did, by the names of the same function's result; None: it is not done.
@@ -91,7 +92,7 @@ def ask(http: httpx.Client, method: str, path: str, **options: Any) -> httpx.Res
         code, message = str(told["code"]), str(told["message"])
     except (ValueError, KeyError, TypeError):
         code, message = "", f"the service answers with status {answer.status_code}"
-    if answer.status_code in (413, 415, 422):
+    if answer.status_code in (413, 415, 422) or code == "no_such_person":
         raise WrongUsageError(message)
     raise BusyError(message) if code == "busy" else FaceTroveError(message)
 

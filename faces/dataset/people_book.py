@@ -94,6 +94,11 @@ class PeopleView:
         return {decision.key: decision for decision in self.seen.decisions}
 
     @cached_property
+    def by_id(self) -> dict[str, Decision]:
+        """The decisions, without their faces, by id."""
+        return {decision.decision_id: decision for decision in self.seen.decisions}
+
+    @cached_property
     def names(self) -> dict[int, str]:
         """The name of each person who has one, by number; numbers of merged people are left out."""
         numbers = {*self.state.people, *map(self.state.root, self.seen.listed)}

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from faces.dataset.people_book import PeopleView, decisions_in_words, shown_person
-from faces.dataset.people_decisions import Decision, Verb, id_of, new_key, time_of
+from faces.dataset.people_decisions import Decision, id_of, new_key, time_of
 from faces.dataset.people_rules import PeopleState, resolve_people
-
-_APART_OR_ONE: frozenset[Verb] = frozenset({"merge", "apart", "split", "undo"})
-"""Verbs by which others may contradict: those that say who is one and who is not."""
 
 
 def reason_against_merge(view: PeopleView, decision: Decision) -> str | None:
@@ -63,19 +60,23 @@ def merged_by(view: PeopleView, person: int) -> str:
 
 
 def _may_make_others_contradict(view: PeopleView, decision: Decision) -> bool:
-    """Return whether others may contradict each other without a decision.
+    """Return whether decisions may contradict each other without one of them.
 
-    Fewer people who are one, or apart, contradict nothing that stood beside more of them. So only
-    what has no effect yet can: a decision that is void, or one that an undo brings back.
+    Fewer people who are one, or who are apart, contradict nothing. So only what has no effect yet
+    can: a decision that is void, or the one that an undo has taken back.
     """
+    brought_back = decision.verb == "undo"
+    while decision.verb == "undo" and decision.undoes in view.by_id:
+        decision = view.by_id[decision.undoes]
+    if decision.verb not in ("merge", "apart", "split"):
+        return False
     if view.state.void:
         return True
-    by_id = {one.decision_id: one for one in view.seen.decisions}
-    while decision.verb == "undo" and (undone := by_id.get(decision.undoes)) is not None:
-        if undone.verb != "undo":
-            return undone.verb in _APART_OR_ONE
-        decision = undone
-    return False
+    roots = set(map(view.state.root, decision.people))
+    if decision.verb == "merge":
+        apart = (view.state.apart.get(root, {}).keys() for root in roots)
+        return brought_back and any(not roots.isdisjoint(others) for others in apart)
+    return brought_back and len(roots) < len(decision.people)
 
 
 def _contradiction(view: PeopleView, state: PeopleState) -> str | None:

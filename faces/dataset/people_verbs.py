@@ -210,7 +210,7 @@ def undo_decision(book: PeopleBook, decision_id: str) -> Decision:
             contradict.
     """
     with book.writing() as view:
-        found = next((d for d in view.seen.decisions if d.decision_id == decision_id), None)
+        found = view.by_id.get(decision_id)
         if found is None:
             raise WrongUsageError(
                 f"there is no decision {decision_id}; `facetrove undo {book.dataset_dir}` lists "

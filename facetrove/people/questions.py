@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,11 +110,11 @@ class SimilarPeople:
                 break
         return _with_faces(roster, embeddings, list(asked))
 
-    def _in_order(self, roster: Roster) -> list[tuple[int, int]]:
-        """Return the pairs of people who are there, are two and are not left out, as slots."""
+    def _in_order(self, roster: Roster) -> Iterator[tuple[int, int]]:
+        """Yield the pairs of people who are there, are two and are not left out, as slots."""
         numbers = roster.numbers
         if not len(numbers) or not len(self.pairs):
-            return []
+            return
         places = np.minimum(np.searchsorted(numbers, self.pairs), len(numbers) - 1)
         slots = roster.roots[places]
         sizes = roster.counts.num_faces[slots].min(axis=1)
@@ -122,7 +122,9 @@ class SimilarPeople:
         there = (numbers[places] == self.pairs).all(axis=1) & (slots[:, 0] != slots[:, 1])
         kept = np.flatnonzero(there & ~left_out & (sizes > 0))
         order = kept[np.argsort(-sizes[kept] * self.similarities[kept], kind="stable")]
-        return [(one, other) for one, other in slots[order].tolist()]
+        for pair in order:
+            one, other = slots[pair].tolist()
+            yield one, other
 
 
 def _may_be_one(roster: Roster, one: int, other: int) -> bool:
@@ -183,17 +185,17 @@ def _asked_about(roster: Roster) -> Slots:
 
 def _similar_people(means: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return pairs of rows of similar means, each once, and their similarities."""
-    pairs: dict[tuple[int, int], float] = {}
+    count = min(NEAREST, len(means) - 1)
+    if count < 1:
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+    pairs, similarities = [], []
     for start in range(0, len(means), BLOCK):
         products = means[start : start + BLOCK] @ means.T
         rows = np.arange(len(products))
-        products[rows, rows + start] = -1
-        count = min(NEAREST, len(means))
-        nearest = np.argpartition(-products, count - 1, axis=1)[:, :count]
-        for row in rows.tolist():
-            for other in nearest[row].tolist():
-                if products[row, other] >= MIN_SIMILARITY:
-                    one, two = sorted((row + start, other))
-                    pairs[one, two] = float(products[row, other])
-    found = np.array(list(pairs), np.int64).reshape(-1, 2)
-    return found, np.array(list(pairs.values()), np.float32)
+        products[rows, rows + start] = -2
+        nearest = np.argpartition(products, len(means) - count, axis=1)[:, -count:]
+        pairs.append(np.stack([np.repeat(rows + start, count), nearest.ravel()], axis=1))
+        similarities.append(np.take_along_axis(products, nearest, axis=1).ravel())
+    found, alike = np.sort(np.concatenate(pairs), axis=1), np.concatenate(similarities)
+    found, firsts = np.unique(found[alike >= MIN_SIMILARITY], axis=0, return_index=True)
+    return found, alike[alike >= MIN_SIMILARITY][firsts]

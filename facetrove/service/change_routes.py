@@ -266,6 +266,20 @@ async def purge(request: Request, idempotency_key: IdempotencyKey = None) -> Res
 
 
 @changes(
+    "/people/group",
+    "group_people",
+    "Group faces by person",
+    "enrol",
+    openapi.json_body(people_answers.GroupRequest),
+)
+async def group_people(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+    """Group the faces of the index by person, in agreement with what was decided; the job's result
+    says how many people there are."""
+    asked = await read_json(request, people_answers.GroupRequest)
+    return await begin(request, "group", asked.model_dump(), idempotency_key)
+
+
+@changes(
     "/index/calibrate",
     "calibrate",
     "Measure the false-positive rate of the index",

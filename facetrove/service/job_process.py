@@ -31,6 +31,7 @@ KINDS: dict[JobKind, str] = {
     "delete": "job_index:delete",
     "undo": "job_index:undo",
     "purge": "job_index:purge",
+    "group": "job_people:group",
     "verify": "job_index:verify",
     "compact": "job_index:compact",
     "calibrate": "job_calibrate:calibrate",

@@ -23,7 +23,7 @@ from faces.core.descriptors import PRIVATE_FILE_MODE
 from faces.core.errors import CorruptFileError
 from facetrove.service.refusals import RefusedError, busy
 
-JobKind = Literal["enrol", "delete", "undo", "purge", "calibrate", "verify", "compact"]
+JobKind = Literal["enrol", "delete", "undo", "purge", "group", "calibrate", "verify", "compact"]
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 
 STATES: tuple[JobState, ...] = get_args(JobState)

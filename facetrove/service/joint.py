@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.words import counted
 from faces.models.face import Box, Face
 from faces.models.ranking import face_of_rank, largest_first
 from facetrove.service.probing import ProbePhoto
@@ -82,18 +83,62 @@ def comparison_json(
         far: share of pairs of different people that count as the same person, (0, 1).
     """
     similarity = min(1.0, float(first[2].embedding @ second[2].embedding))
+    reason = (
+        f"a share of {far:g} of all pairs of different people in {_DATA}, reach this threshold "
+        "with these models"
+    )
+    decided = _decision(similarity, manifest, far, far, reason)
+    return {**decided, "faces": [_compared_face(*first), _compared_face(*second)]}
+
+
+def person_comparison_json(
+    probe: tuple[ProbePhoto, int, Face],
+    embeddings: NDArray[np.float32],
+    manifest: Manifest,
+    far: float,
+) -> tuple[dict[str, Any], int]:
+    """Compare a face with those of a person; the most similar one counts.
+
+    A stranger has as many chances as the person has faces, so that each must be rarer: of n faces,
+    1 - (1 - far) ** (1 / n), as if they were of n different people. They are of one, who resembles
+    the same strangers with all faces, so that fewer of them are let in than the rate says.
+
+    Args:
+        probe: the photo, and the rank and face that is compared.
+        embeddings: (n, d) embeddings of the person's faces, at least one.
+        manifest: the version of the index, whose models embedded the faces.
+        far: share of strangers who count as the person, (0, 1).
+
+    Returns:
+        The comparison as a document, and which of the faces is the most similar, from 0.
+    """
+    similarities = embeddings @ probe[2].embedding
+    best, count = int(np.argmax(similarities)), len(embeddings)
+    reason = (
+        f"the most similar of the person's {counted(count, 'face')} counts; at most a share of "
+        f"{far:g} of strangers reach this threshold with any of them, by pairs of different people "
+        f"in {_DATA}, if the person's faces are all of this person"
+    )
+    share = float(-np.expm1(np.log1p(-far) / count))
+    similarity = min(1.0, float(similarities[best]))
+    decided = _decision(similarity, manifest, far, share, reason)
+    return {**decided, "num_compared": count, "faces": [_compared_face(*probe)]}, best
+
+
+_DATA = "Labeled Faces in the Wild, which are frontal press photos"
+
+
+def _decision(
+    similarity: float, manifest: Manifest, far: float, share: float, reason: str
+) -> dict[str, Any]:
+    """Return what a comparison says at the threshold that a share of strangers' pairs reaches."""
     contract = manifest.contract
     is_measured = (contract.detector, contract.alignment) in MEASURED_WITH
-    threshold = verification_threshold(contract.embedder, far) if is_measured else None
+    threshold = verification_threshold(contract.embedder, share) if is_measured else None
     if threshold is None:
         reason = (
-            f"no threshold of {contract.embedder} at a false accept rate of {far:g} is known; "
+            f"no threshold of {contract.embedder} at a false accept rate of {share:g} is known; "
             "`facetrove evaluate pairs` measures it on your photos"
-        )
-    else:
-        reason = (
-            f"a share of {far:g} of all pairs of different people in Labeled Faces in the Wild, "
-            "which are frontal press photos, reach this threshold with these models"
         )
     return {
         "similarity": similarity,
@@ -102,8 +147,8 @@ def comparison_json(
         "threshold": threshold,
         "far": far,
         "reason": reason,
-        "faces": [
-            {"box": box_json(face), "number": rank, "num_faces": len(photo.faces)}
-            for photo, rank, face in (first, second)
-        ],
     }
+
+
+def _compared_face(photo: ProbePhoto, rank: int, face: Face) -> dict[str, Any]:
+    return {"box": box_json(face), "number": rank, "num_faces": len(photo.faces)}

@@ -175,8 +175,7 @@ class ServedPeople:
         """
         with self._deciding:
             before = self.now()
-            decisions = before.roster.view.seen.decisions
-            made = next((one for one in decisions if one.decision_id == next_id), None)
+            made = before.roster.view.by_id.get(next_id)
             if made is not None:
                 return made, before, _about(made, before.roster, before.roster)
             for person in people:
@@ -253,11 +252,9 @@ def _embeddings(now: PeopleNow) -> Embeddings:
 
 def _about(decision: Decision, before: Roster, after: Roster) -> list[int]:
     """Return the slots of the people whom a decision was about, those whom it names first."""
-    view = after.view
-    decisions = {one.decision_id: one for one in view.seen.decisions}
-    told = [decision]
-    while told[-1].verb == "undo" and told[-1].undoes in decisions:
-        told.append(decisions[told[-1].undoes])
+    view, told = after.view, [decision]
+    while told[-1].verb == "undo" and told[-1].undoes in view.by_id:
+        told.append(view.by_id[told[-1].undoes])
     people: dict[int, None] = dict.fromkeys(n for one in told for n in one.people)
     sql = "SELECT DISTINCT face FROM word WHERE key IN (*)"
     faces = [face for (face,) in view.model.query_many(sql, [one.key for one in told])]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from faces.dataset.people_decisions import MAX_NAME, MAX_PERSON
 from facetrove.people.roster_names import MAX_PREFIX
-from facetrove.service.answers import FaceId, StoredFace, StrictRequest
+from facetrove.service.answers import CompareAnswer, FaceId, StoredFace, StrictRequest
 from facetrove.service.cursors import CURSOR, MAX_CURSOR
 
 PersonId = Annotated[int, Field(ge=1, le=MAX_PERSON, examples=[17])]
@@ -69,6 +69,20 @@ class PersonAnswer(BaseModel):
     is_hidden: bool
     is_ignored: bool
     conflict: ConflictAnswer | None
+
+
+class PersonNumber(RootModel[PersonId]):
+    """The number of a person, in a form."""
+
+
+class ComparisonAnswer(CompareAnswer):
+    """Whether two photos show one person, or whether a photo shows a person."""
+
+    num_compared: int | None = Field(
+        None, description="Number of the person's faces, of which the most similar counts."
+    )
+    person: PersonAnswer | None = Field(None, description="The person who was compared.")
+    nearest: StoredFace | None = Field(None, description="The face that is most similar.")
 
 
 class PeopleRequest(StrictRequest):

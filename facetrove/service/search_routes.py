@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from faces.dataset.people_decisions import MAX_PERSON
+from faces.models.face import Face
 from facetrove.comparison import FAR
-from facetrove.service import answers, openapi
+from facetrove.service import answers, openapi, people_answers
 from facetrove.service.access import asked_of, needs
 from facetrove.service.bodies import (
     ARROW,
@@ -19,6 +21,7 @@ from facetrove.service.bodies import (
     MULTIPART,
     embeddings_of,
     kind_of,
+    parse_json,
     parse_query,
     read_arrow_probes,
     read_form,
@@ -32,11 +35,16 @@ from facetrove.service.joint import (
     detected_json,
     joint_of,
     numbered_faces,
+    person_comparison_json,
 )
+from facetrove.service.people import people_json
+from facetrove.service.people_answers import PersonNumber
+from facetrove.service.probing import ProbePhoto
 from facetrove.service.refusals import RefusedError, no_such_face, too_large
 from facetrove.service.searching import Lookup, Rows
 from facetrove.service.service import Service
 from search.answering import Query as Conditions
+from search.listing import faces_at
 from search.one_per import OnePer
 from search.searcher import FaceSearcher
 
@@ -306,13 +314,23 @@ async def _detected(request: Request, *, with_embeddings: bool) -> Response:
     )
 
 
+_PERSON: dict[str, Any] = {
+    "person_id": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_PERSON,
+        "description": "Number of the person with whose faces the one photo is compared.",
+    }
+}
+
+
 @router.post(
     "/compare",
     dependencies=[Depends(needs("search"))],
     operation_id="compare",
-    summary="Say whether two photos show the same person",
-    response_model=answers.CompareAnswer,
-    openapi_extra=openapi.with_scope("search", openapi.multipart_body()),
+    summary="Say whether two photos show the same person, or a photo a person",
+    response_model=people_answers.ComparisonAnswer,
+    openapi_extra=openapi.with_scope("search", openapi.multipart_body(_PERSON)),
 )
 async def compare(
     request: Request,
@@ -321,16 +339,50 @@ async def compare(
     ] = FAR,
     face: FaceRank = None,
 ) -> Response:
-    """Compare the largest faces of two photos, or those of a rank; admit or refuse."""
+    """Compare the largest faces of two photos, or those of a rank; or that of one photo with all
+    faces of a person, of which the most similar counts. Admit or refuse."""
     service = service_of(request)
-    form = await read_form(request, max_photos=2, fields=())
-    if len(form.photos) != 2:
-        raise RefusedError(422, "not_two_photos", "send two photos as the files `photo`")
+    form = await read_form(request, max_photos=2, fields=("person_id",))
+    person = form.fields.get("person_id")
+    if len(form.photos) != (2 if person is None else 1):
+        raise RefusedError(
+            422,
+            "not_two_photos",
+            "send two photos as the files `photo`; or one, and the field `person_id`",
+        )
+    number = None if person is None else parse_json(person, PersonNumber).root
     photos = await service.finder.find(form.photos)
     chosen = [
         (photo, *numbered_faces(photo, face or 1, f"photo {number}")[0])
         for number, photo in enumerate(photos, start=1)
     ]
-    asked_of(request).counts["photos"] = 2
+    asked_of(request).counts["photos"] = len(photos)
+    if number is not None:
+        return await _compare_with_person(request, chosen[0], number, far)
     manifest = service.gallery.current.manifest
     return json_response(comparison_json(chosen[0], chosen[1], manifest, far))
+
+
+async def _compare_with_person(
+    request: Request, probe: tuple[ProbePhoto, int, Face], number: int, far: float
+) -> Response:
+    """Compare a face with those of a person, and answer with the comparison."""
+    served = service_of(request).require_people()
+    asked_of(request).people = (number,)
+
+    def compared() -> dict[str, Any]:
+        people = served.now()
+        slot = people.slot(number)
+        rows = people.roster.rows_of(slot)
+        if not len(rows):
+            raise RefusedError(
+                422, "no_enrolled_face", f"person {number} has no face; enrol a photo first"
+            )
+        manifest = people.searcher.manifest
+        embeddings = people.snapshot.embeddings(rows)
+        found, best = person_comparison_json(probe, embeddings, manifest, far)
+        nearest = faces_at(people.snapshot, rows[best : best + 1])[0]
+        (person,) = people_json(people, [slot])
+        return {**found, "person": person, "nearest": nearest.to_json()}
+
+    return json_response(await asyncio.to_thread(compared))
