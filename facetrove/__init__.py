@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from facetrove.client import ServiceClient as ServiceClient
     from facetrove.client_answers import FoundProbe as FoundProbe
     from facetrove.client_answers import ServiceJob as ServiceJob
+    from facetrove.client_people import ServiceDecision as ServiceDecision
+    from facetrove.client_people import ServicePeople as ServicePeople
     from facetrove.comparison import ComparedFace as ComparedFace
     from facetrove.comparison import Comparison as Comparison
     from facetrove.comparison import compare as compare
@@ -239,7 +241,9 @@ __all__ = [
     "Relocation",
     "Robustness",
     "ServiceClient",
+    "ServiceDecision",
     "ServiceJob",
+    "ServicePeople",
     "SourceLimits",
     "StrangerRates",
     "TrainedClassifier",
@@ -367,7 +371,9 @@ _DEFINITIONS = {
     "Relocation": "faces.dataset.relocation:Relocation",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "ServiceClient": "facetrove.client:ServiceClient",
+    "ServiceDecision": "facetrove.client_people:ServiceDecision",
     "ServiceJob": "facetrove.client_answers:ServiceJob",
+    "ServicePeople": "facetrove.client_people:ServicePeople",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",

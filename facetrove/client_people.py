@@ -138,7 +138,7 @@ class ServicePeople:
         path = f"{self._number(person)}/companions"
         return _table(self._ask("GET", path, params={"limit": k})["companions"])
 
-    def questions(self, *, k: int = 20) -> list[dict[str, Any]]:
+    def questions(self, *, k: int = 20) -> Sequence[dict[str, Any]]:
         """List pairs of people who may be one, first where an answer joins or separates most faces.
 
         Args:
@@ -147,7 +147,9 @@ class ServicePeople:
         Returns:
             For each pair one and other (the fields of `list`), similarity, one_faces, other_faces.
         """
-        found: list[dict[str, Any]] = self._ask("GET", "questions", params={"k": k})["questions"]
+        found: Sequence[dict[str, Any]] = self._ask("GET", "questions", params={"k": k})[
+            "questions"
+        ]
         return found
 
     def decisions(self, *, k: int | None = None) -> PeopleTable:
@@ -157,41 +159,90 @@ class ServicePeople:
             k: maximum number of decisions; None: all.
 
         Returns:
-            A row for each: decision_id, time, author, verb, people, num_people, num_faces, name, on,
-            undoes, is_undone, can_be_undone and why_not.
+            A row for each: decision_id, time, author, verb, people, num_people, num_faces, name,
+            on, undoes, is_undone, can_be_undone and why_not.
         """
         return _table(self._pages("GET", "decisions", "decisions", {}, k))
 
     def name(
         self, person: PersonName, name: str | None, *, idempotency_key: str | None = None
     ) -> ServiceDecision:
-        """Give a person a name; None: the person has none any more."""
+        """Give a person a name.
+
+        Args:
+            person: number or name of the person.
+            name: the name; None: the person has none any more.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person, or it is no name.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         body = {"person_id": self._number(person), "name": name}
         return self._decide("name", body, idempotency_key)
 
     def merge(
         self, people: Sequence[PersonName], *, idempotency_key: str | None = None
     ) -> ServiceDecision:
-        """Say that people are one, who keeps number and name of the first of them."""
+        """Say that people are one, who keeps number and name of the first of them.
+
+        Args:
+            people: numbers or names of two people or more.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person, or somebody said that two are different.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         return self._decide("merge", {"people": self._numbers(people)}, idempotency_key)
 
     def separate(
         self, one: PersonName, other: PersonName, *, idempotency_key: str | None = None
     ) -> ServiceDecision:
-        """Say that two people are not one, so that they are neither grouped nor merged."""
+        """Say that two people are not one, so that they are neither grouped nor merged.
+
+        Args:
+            one: number or name of a person.
+            other: number or name of another person.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person, or they were merged.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         body = {"one": self._number(one), "other": self._number(other)}
         return self._decide("separate", body, idempotency_key)
 
     def split(
         self, person: PersonName, faces: str | Sequence[str], *, idempotency_key: str | None = None
     ) -> ServiceDecision:
-        """Say that some faces of a person are somebody else, the second of the decision's people."""
+        """Say that some faces of a person are somebody else: the second in its `people`.
+
+        Args:
+            person: number or name of the person.
+            faces: face_ids of faces of this person.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person, or a face is not this person's.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         return self._decide("split", self._of_faces(person, faces), idempotency_key)
 
     def move(
         self, faces: str | Sequence[str], person: PersonName, *, idempotency_key: str | None = None
     ) -> ServiceDecision:
-        """Say whose faces some faces are."""
+        """Say whose faces some faces are.
+
+        Args:
+            faces: face_ids.
+            person: number or name of the person.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         return self._decide("move", self._of_faces(person, faces), idempotency_key)
 
     def confirm(
@@ -201,13 +252,33 @@ class ServicePeople:
         *,
         idempotency_key: str | None = None,
     ) -> ServiceDecision:
-        """Say that faces, or all of a person, are that person, so that no grouping moves them."""
+        """Say that faces, or all of a person, are that person, so that no grouping moves them.
+
+        Args:
+            person: number or name of the person.
+            faces: face_ids; none: all faces of the person.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person, or a face is not taken for this person.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         return self._decide("confirm", self._of_faces(person, faces), idempotency_key)
 
     def reject(
         self, faces: str | Sequence[str], person: PersonName, *, idempotency_key: str | None = None
     ) -> ServiceDecision:
-        """Say that faces are not a person's, whoever they are."""
+        """Say that faces are not a person's, whoever they are.
+
+        Args:
+            faces: face_ids.
+            person: number or name of the person.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         return self._decide("reject", self._of_faces(person, faces), idempotency_key)
 
     def ignore(
@@ -217,7 +288,17 @@ class ServicePeople:
         on: bool = True,
         idempotency_key: str | None = None,
     ) -> ServiceDecision:
-        """Say that people are strangers, who are no longer listed or asked about; or are again."""
+        """Say that people are strangers, who are no longer listed or asked about; or are again.
+
+        Args:
+            people: numbers or names of people.
+            on: False: they are listed again.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         body = {"people": self._numbers(people), "on": on}
         return self._decide("ignore", body, idempotency_key)
 
@@ -228,12 +309,31 @@ class ServicePeople:
         on: bool = True,
         idempotency_key: str | None = None,
     ) -> ServiceDecision:
-        """Leave people out of lists, or no longer; searches still find them."""
+        """Leave people out of lists, or no longer; searches still find them.
+
+        Args:
+            people: numbers or names of people.
+            on: False: they are shown again.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such person.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         body = {"people": self._numbers(people), "on": on}
         return self._decide("hide", body, idempotency_key)
 
     def undo(self, decision_id: str, *, idempotency_key: str | None = None) -> ServiceDecision:
-        """Take a decision back."""
+        """Take a decision back.
+
+        Args:
+            decision_id: id of the decision, from `decisions`.
+            idempotency_key: a name for the decision, with which it can be sent again; None: none.
+
+        Raises:
+            WrongUsageError: there is no such decision, or others rest on it.
+            FaceTroveError: the service refuses, or cannot be reached.
+        """
         headers = idempotent(idempotency_key)
         answer = ask(self._http, "POST", "/v1/undo", json={"id": decision_id}, headers=headers)
         return _decision(answer.json())
@@ -285,7 +385,7 @@ class ServicePeople:
         ids = [faces] if isinstance(faces, str) else [*faces]
         return {"person_id": self._number(person), "faces": ids}
 
-    def _numbers(self, people: PersonName | Sequence[PersonName]) -> list[int]:
+    def _numbers(self, people: PersonName | Sequence[PersonName]) -> Sequence[int]:
         some = [people] if isinstance(people, int | str) else people
         return [self._number(person) for person in some]
 

@@ -127,8 +127,7 @@ class FaceSearcher:
 
     @property
     def people_book(self) -> PeopleBook | None:
-        """The people book of the dataset, whether anything stands in it or not; None: no dataset is
-        there."""
+        """The people book of the index's dataset, which may be empty; None: the dataset is gone."""
         return self._people.book_of(self._opened)
 
     @property

@@ -1,12 +1,9 @@
 """The people of a dataset, with all that can be decided about them: `facetrove.open_people`."""
 
-# Over 400 lines: most lines say what the verbs promise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import pyarrow as pa
 
 from faces.core.errors import WrongUsageError
 from faces.core.progress import OnProgress, ignore_progress
@@ -17,6 +14,7 @@ from faces.dataset.people_verbs import PersonName
 from faces.dataset.store import Dataset
 from facetrove.people.exchange import ImportedPeople, export_table, import_people
 from facetrove.people.grouping import GroupingOptions, PeopleGrouping, group_people
+from facetrove.people.history import conflicts_table, decisions_table
 from facetrove.people.sheet import write_people_sheet
 from facetrove.people.sidecars import write_sidecars
 from facetrove.people.tables import PeoplesFaces, PeopleTable
@@ -252,18 +250,7 @@ class People:
             Columns decision_id, decided_at (UTC, ISO 8601), author, verb, people (numbers), name,
             num_faces, on and undoes.
         """
-        view = self._view()
-        kept = [d for d in view.seen.decisions if d.key in view.state.in_force]
-        rows = [
-            {
-                **{
-                    name: getattr(d, name) for name in _DECISION_SCHEMA.names if name != "num_faces"
-                },
-                "num_faces": view.seen.num_faces[d.key],
-            }
-            for d in kept
-        ]
-        return PeopleTable(pa.Table.from_pylist(rows, schema=_DECISION_SCHEMA))
+        return PeopleTable(decisions_table(self._view()))
 
     def conflicts(self) -> PeopleTable:
         """List decisions that contradict each other.
@@ -274,21 +261,7 @@ class People:
             earlier one counts), earlier_id, earlier_author, later_id, later_author, people
             (numbers), face_id.
         """
-        view = self._view()
-        by_key = view.by_key
-        rows = [
-            {
-                "kind": conflict.kind,
-                "earlier_id": by_key[conflict.earlier].decision_id,
-                "earlier_author": by_key[conflict.earlier].author,
-                "later_id": by_key[conflict.later].decision_id,
-                "later_author": by_key[conflict.later].author,
-                "people": conflict.people,
-                "face_id": conflict.face_id or None,
-            }
-            for conflict in view.conflicts()
-        ]
-        return PeopleTable(pa.Table.from_pylist(rows, schema=_CONFLICT_SCHEMA))
+        return PeopleTable(conflicts_table(self._view()))
 
     def name(self, person: PersonName, name: str | None) -> Decision:
         """Give a person a name.
@@ -411,29 +384,6 @@ class People:
                 contradict each other.
         """
         return verbs.undo_decision(self._book, decision_id)
-
-
-_DECISION_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("decision_id", "decided_at", "author", "verb")),
-        ("people", pa.list_(pa.int64())),
-        ("name", pa.string()),
-        ("num_faces", pa.int64()),
-        ("on", pa.bool_()),
-        ("undoes", pa.string()),
-    ]
-)
-
-_CONFLICT_SCHEMA = pa.schema(
-    [
-        *(
-            (name, pa.string())
-            for name in ("kind", "earlier_id", "earlier_author", "later_id", "later_author")
-        ),
-        ("people", pa.list_(pa.int64())),
-        ("face_id", pa.string()),
-    ]
-)
 
 
 def _ids(faces: str | Iterable[str]) -> list[str]:

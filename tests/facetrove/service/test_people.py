@@ -11,56 +11,22 @@ import pytest
 
 import facetrove as ft
 from facetrove.service.options import ServiceLimits
-from indexer.build import build_index
-from tests.support.people import album, face_id, group
+from tests.support.people import face_id
+from tests.support.served_people import ANN, got, grouped_album, posted
 from tests.support.service import begun_job, error_of, finished_job, serving
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
-PHOTOS = [
-    *((("Ann Lee"), [0]) for _ in range(4)),
-    *((None, [0, 1]) for _ in range(3)),
-    *((None, [1, 2, 3]) for _ in range(2)),
-    *((None, [4]) for _ in range(3)),
-    (None, [5, 6]),
-]
-"""Person n + 1 is identity n. Ann is person 1, alone in photos 0 to 3, and first of 4 to 6."""
-
-ANN = [face_id(photo) for photo in range(7)]
-
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    dataset = album(tmp_path / "d.dataset", PHOTOS)
-    build_index(dataset, tmp_path / "d.index")
-    people = {
-        face_id(photo, place): who + 1
-        for photo, (_, faces) in enumerate(PHOTOS)
-        for place, who in enumerate(faces)
-        if who < 6
-    }
-    group(dataset, people, dict.fromkeys(ANN[:4], "Ann Lee"))
-    return dataset
+    return grouped_album(tmp_path)
 
 
 @pytest.fixture
 def served(dataset: Path) -> Iterator[httpx.Client]:
     with serving(dataset.with_name("d.index")) as client:
         yield client
-
-
-def posted(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
-    answer = client.post(f"/v1/{path}", json=body)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def got(client: httpx.Client, path: str, **query: Any) -> dict[str, Any]:
-    answer = client.get(f"/v1/{path}", params=query)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
 
 
 def all_of(ask: Callable[..., dict[str, Any]], *place: Any, key: str, **asked: Any) -> list[Any]:
