@@ -235,7 +235,8 @@ class PeopleView:
             )
             words: dict[str, list[tuple[str, str, int, bool]]] = {}
             for face, key, person, theirs in self.model.query(sql):
-                words.setdefault(face, []).append((key, authors[key], person, bool(theirs)))
+                if key in authors:  # others have come since this view was read
+                    words.setdefault(face, []).append((key, authors[key], person, bool(theirs)))
             for face, said in words.items():
                 found += face_conflicts(self.state, face, said)
         return sorted(found, key=lambda c: (c.later, c.earlier, c.face_id))

@@ -102,8 +102,7 @@ class PeopleModel:
                 if self._state is not None and names == self._names and self._is_same_file():
                     return self._state
                 try:
-                    self._state = self._updated(*book_files(names))
-                    self._names = names
+                    self._state, self._names = self._updated(names)
                     return self._state
                 except MissingFileError:
                     if attempt + 1 == READ_ATTEMPTS:
@@ -205,23 +204,32 @@ class PeopleModel:
                         self.refresh()
             raise AssertionError("a database in memory is not corrupt")
 
-    def _updated(self, decisions: dict[str, BookFile], groups: BookFile | None) -> ModelState:
-        if not decisions and groups is None:
-            self._remove()  # of most datasets there is none
-            return ModelState(resolve_people([]), (), {}, None, 1, {}, ())
+    def _updated(self, names: frozenset[str]) -> tuple[ModelState, frozenset[str]]:
+        """Return what the book says, and the names of the files by which it does.
 
-        def update(database: sqlite3.Connection) -> ModelState | None:
+        Args:
+            names: the names of the files in the book's folder a moment ago.
+        """
+        if book_files(names) == ({}, None):
+            self._remove()  # of most datasets there is none
+            return ModelState(resolve_people([]), (), {}, None, 1, {}, ()), names
+
+        def update(database: sqlite3.Connection) -> tuple[ModelState, frozenset[str]] | None:
             with transaction(database):
-                if fits(database, decisions, groups):
-                    return self._up_to_date(database, decisions, groups)
+                # Listed here, so that no file is missing that another process has just added.
+                found = frozenset(self.folder.names())
+                files = book_files(found)
+                if fits(database, *files):
+                    return self._up_to_date(database, *files), found
             return None
 
-        state = self._attempt(update)
-        if state is None:
+        updated = self._attempt(update)
+        if updated is None:
             self._remove()
-            state = self._attempt(update)
-        assert state is not None, "a new database fits"
-        return state
+            updated = self._attempt(update)
+        if updated is None:
+            raise MissingFileError(f"{self.folder.at()} is being purged; try again")
+        return updated
 
     def _up_to_date(
         self,

@@ -107,9 +107,12 @@ class PeoplesFaces:
         faces, people = self.faces.take(pa.array(rows)), self.people[rows]
         ids = faces["face_id"].to_pylist()
         placed = self.view.model.query("SELECT face, person, key FROM placed")
-        authors = {d.key: d.author for d in self.view.seen.decisions}
-        root = self.view.state.root
-        by_human = {face: (root(number), authors[key]) for face, number, key in placed}
+        root, by_key = self.view.state.root, self.view.by_key
+        by_human = {
+            face: (root(number), by_key[key].author)
+            for face, number, key in placed
+            if key in by_key  # others have come since this view was read
+        }
         said_by = [
             by_human[face][1]
             if face in by_human and by_human[face][0] == number

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +115,6 @@ def test_a_purge_forgets_what_decisions_were_asked(served: httpx.Client, dataset
 
 
 def _digests(database: Path) -> list[Any]:
-    import sqlite3  # noqa: PLC0415
-
     connection = sqlite3.connect(database)
     try:
         rows = connection.execute("SELECT digest FROM decision_keys").fetchall()
@@ -166,7 +166,7 @@ def _everybody(client: httpx.Client) -> list[dict[str, Any]]:
 def test_what_was_acknowledged_survives_a_kill(dataset: Path) -> None:
     index = dataset.with_name("d.index")
     made: list[str] = []
-    for number in range(3):
+    for number in range(2):
         process = ServiceProcess(index)
         body = {"person_id": 1, "faces": [ANN[number]]}
         headers = {"Idempotency-Key": f"split {number}".replace(" ", "-")}
@@ -176,13 +176,14 @@ def test_what_was_acknowledged_survives_a_kill(dataset: Path) -> None:
         made += [split["decision_id"], named["decision_id"]]
         stopped = threading.Event()
 
+        def acknowledged(client: httpx.Client) -> None:
+            answer = client.post("/v1/people/name", json={"person_id": 2, "name": "B"})
+            made.append(answer.json()["decision_id"])
+
         def go_on(client: httpx.Client = process.client, done: threading.Event = stopped) -> None:
             while not done.is_set():
-                try:
-                    answer = client.post("/v1/people/name", json={"person_id": 2, "name": "B"})
-                    made.append(answer.json()["decision_id"])
-                except (httpx.HTTPError, RuntimeError, ValueError, KeyError):
-                    return
+                with suppress(httpx.HTTPError, RuntimeError):  # the server is gone
+                    acknowledged(client)
 
         thread = threading.Thread(target=go_on)
         thread.start()
@@ -196,7 +197,7 @@ def test_what_was_acknowledged_survives_a_kill(dataset: Path) -> None:
         assert got(again.client, f"people/{name['person_id']}")["person"] == f"Name {number}"
         again.end()
     stored = {row["decision_id"] for row in ft.open_people(dataset).decisions().to_list()}
-    assert set(made) <= stored and len(made) > 6
+    assert set(made) <= stored and len(made) > 4
 
 
 def test_faces_are_grouped_by_a_job_and_found_then(served: httpx.Client, dataset: Path) -> None:
@@ -283,5 +284,6 @@ def test_more_faces_of_a_person_ask_for_more_similarity(dataset: Path) -> None:
     assert best == 3 and found["admit"] and not alone["admit"]
     assert (found["similarity"], found["num_compared"]) == (1.0, 5)
     assert alone["threshold"] == verification_threshold("sface", 0.001)
-    assert found["threshold"] == verification_threshold("sface", 1 - (1 - 0.001) ** (1 / 5))
+    stricter = verification_threshold("sface", 1 - (1 - 0.001) ** (1 / 5))
+    assert found["threshold"] == pytest.approx(stricter)
     assert found["threshold"] > alone["threshold"] and "5 faces" in found["reason"]
