@@ -34,8 +34,8 @@ from faces.core.locks import file_lock
 from faces.core.storage import Folder
 
 Scope = Literal["search", "curate", "enrol", "admin"]
-"""What a key allows. search: searches, and reading faces and photos. curate: deleting faces and
-taking that back. enrol: adding photos. admin: everything."""
+"""What a key allows. search: searches, and reading faces, photos and people. curate: deciding who
+is who, deleting faces, and taking both back. enrol: adding photos and grouping faces. admin: all."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 

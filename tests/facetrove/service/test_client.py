@@ -75,6 +75,7 @@ def test_the_examples_for_curl_run(server: httpx.Client, place: Path) -> None:
         "enrol": "done",
         "delete": "done",
         "purge": "done",
+        "group": "done",
     }, jobs
 
 

@@ -161,6 +161,14 @@ def _everybody(client: httpx.Client) -> list[dict[str, Any]]:
     return people
 
 
+def name_on(client: httpx.Client, stopped: threading.Event, made: list[str]) -> None:
+    """Decide until told to stop, and note what was acknowledged."""
+    with suppress(httpx.HTTPError, RuntimeError):  # the server is gone
+        while not stopped.is_set():
+            answer = client.post("/v1/people/name", json={"person_id": 2, "name": "B"})
+            made.append(answer.json()["decision_id"])
+
+
 @pytest.mark.lasting
 @pytest.mark.slow
 def test_what_was_acknowledged_survives_a_kill(dataset: Path) -> None:
@@ -176,16 +184,7 @@ def test_what_was_acknowledged_survives_a_kill(dataset: Path) -> None:
         made += [split["decision_id"], named["decision_id"]]
         stopped = threading.Event()
 
-        def acknowledged(client: httpx.Client) -> None:
-            answer = client.post("/v1/people/name", json={"person_id": 2, "name": "B"})
-            made.append(answer.json()["decision_id"])
-
-        def go_on(client: httpx.Client = process.client, done: threading.Event = stopped) -> None:
-            while not done.is_set():
-                with suppress(httpx.HTTPError, RuntimeError):  # the server is gone
-                    acknowledged(client)
-
-        thread = threading.Thread(target=go_on)
+        thread = threading.Thread(target=name_on, args=(process.client, stopped, made))
         thread.start()
         thread.join(0.3)
         process.kill()
