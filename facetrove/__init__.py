@@ -92,8 +92,8 @@ if TYPE_CHECKING:
     from facetrove.calibration import calibrate_index as calibrate_index
     from facetrove.client import ServiceClient as ServiceClient
     from facetrove.client_answers import FoundProbe as FoundProbe
+    from facetrove.client_answers import ServiceDecision as ServiceDecision
     from facetrove.client_answers import ServiceJob as ServiceJob
-    from facetrove.client_people import ServiceDecision as ServiceDecision
     from facetrove.client_people import ServicePeople as ServicePeople
     from facetrove.comparison import ComparedFace as ComparedFace
     from facetrove.comparison import Comparison as Comparison
@@ -371,7 +371,7 @@ _DEFINITIONS = {
     "Relocation": "faces.dataset.relocation:Relocation",
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "ServiceClient": "facetrove.client:ServiceClient",
-    "ServiceDecision": "facetrove.client_people:ServiceDecision",
+    "ServiceDecision": "facetrove.client_answers:ServiceDecision",
     "ServiceJob": "facetrove.client_answers:ServiceJob",
     "ServicePeople": "facetrove.client_people:ServicePeople",
     "SourceLimits": "faces.core.settings:SourceLimits",

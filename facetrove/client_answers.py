@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,26 @@ import numpy as np
 from faces.core.errors import BusyError, FaceTroveError, WrongUsageError
 from faces.models.face import Box, Detection, Face, FaceQuality
 from search.results import Match
+
+
+@dataclass(frozen=True)
+class ServiceDecision:
+    """A decision about people that a service has made.
+
+    Attributes:
+        decision_id: id by which it is taken back.
+        verb: what kind of decision it is, such as `merge`.
+        author: who decided.
+        time: when, in UTC, ISO 8601.
+        people: whom it was about, as they are now: person_id, person, num_faces and so on. Of a
+            split the second is the new person.
+    """
+
+    decision_id: str
+    verb: str
+    author: str
+    time: str
+    people: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -146,3 +166,41 @@ def face_of(fields: Mapping[str, Any]) -> Face:
 def job_of(fields: Mapping[str, Any]) -> ServiceJob:
     """Return the job of an answer's document."""
     return ServiceJob(**{name: fields[name] for name in ServiceJob.__dataclass_fields__})
+
+
+PAGE = 500
+"""How many rows are asked for at a time."""
+
+
+def pages(
+    http: httpx.Client, method: str, path: str, key: str, asked: Mapping[str, Any], k: int | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an operation that answers page by page.
+
+    Args:
+        http: the connections to the service.
+        method: method of the request, `GET` or `POST`.
+        path: path of the operation.
+        key: the field of an answer that has the rows.
+        asked: what is asked, beside the page.
+        k: maximum number of rows; None: all.
+
+    Raises:
+        WrongUsageError, BusyError, FaceTroveError: see `ask`.
+    """
+    left, after = k, dict[str, str]()
+    while left is None or left > 0:
+        limit = PAGE if left is None else min(left, PAGE)
+        query = {**asked, "limit": limit, **after}
+        sent = {"params": query} if method == "GET" else {"json": query}
+        page = ask(http, method, path, **sent).json()
+        yield from page[key]
+        if page["next"] is None:
+            return
+        after = {"after": page["next"]}
+        left = None if left is None else left - limit
+
+
+def decision_of(fields: dict[str, Any]) -> ServiceDecision:
+    """Return a decision from its fields in an answer."""
+    return ServiceDecision(**{**fields, "people": tuple(fields["people"])})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,20 @@ import pyarrow as pa
 
 from faces.core.errors import WrongUsageError
 from faces.dataset.people_verbs import PersonName
-from facetrove.client_answers import ServiceJob, ask, files_of, idempotent, job_of
+from facetrove.client_answers import (
+    PAGE,
+    ServiceDecision,
+    ServiceJob,
+    ask,
+    decision_of,
+    files_of,
+    idempotent,
+    job_of,
+    pages,
+)
 from facetrove.comparison import FAR
 from facetrove.people.roster_names import MAX_PREFIX, name_key
 from facetrove.people.tables import PeopleTable
-
-PAGE = 500
-"""How many are asked for at a time."""
-
-
-@dataclass(frozen=True)
-class ServiceDecision:
-    """A decision about people that a service has made.
-
-    Attributes:
-        decision_id: id by which it is taken back.
-        verb: what kind of decision it is, such as `merge`.
-        author: who decided.
-        time: when, in UTC, ISO 8601.
-        people: whom it was about, as they are now: person_id, person, num_faces and so on. Of a
-            split the second is the new person.
-    """
-
-    decision_id: str
-    verb: str
-    author: str
-    time: str
-    people: tuple[dict[str, Any], ...]
 
 
 class ServicePeople:
@@ -77,7 +63,7 @@ class ServicePeople:
             first, last, cover_face_id, is_hidden, is_ignored and conflict.
         """
         body = {"hidden": hidden, "ignored": ignored, "name": name, "named": named, "order": order}
-        return _table(self._pages("POST", "list", "people", body, k))
+        return _table(pages(self._http, "POST", "/v1/people/list", "people", body, k))
 
     def person(self, person: PersonName) -> dict[str, Any]:
         """Return a person, with the fields of `list`.
@@ -85,8 +71,7 @@ class ServicePeople:
         Args:
             person: number or name of the person.
         """
-        found: dict[str, Any] = self._ask("GET", f"{self._number(person)}")
-        return found
+        return self._ask("GET", f"{self._number(person)}")
 
     def faces(
         self, person: PersonName, *, order: str = "doubt", k: int | None = None
@@ -102,8 +87,10 @@ class ServicePeople:
             A row for each face: the fields of `ListedFace`, doubt, and said_by (`human`, `machine`
             or `list`).
         """
-        path = f"{self._number(person)}/faces"
-        return _table(self._pages("GET", path, "faces", {"order": order}, k))
+        number = self._number(person)
+        return _table(
+            pages(self._http, "GET", f"/v1/people/{number}/faces", "faces", {"order": order}, k)
+        )
 
     def photos(
         self,
@@ -123,7 +110,7 @@ class ServicePeople:
             Columns uri, photo_id, person_ids, people, num_unknown.
         """
         body = {"with": self._numbers(with_people), "without": self._numbers(without)}
-        return _table(self._pages("POST", "photos", "photos", body, k))
+        return _table(pages(self._http, "POST", "/v1/people/photos", "photos", body, k))
 
     def companions(self, person: PersonName, *, k: int = PAGE) -> PeopleTable:
         """List who appears in photos with a person, most often first.
@@ -147,10 +134,7 @@ class ServicePeople:
         Returns:
             For each pair one and other (the fields of `list`), similarity, one_faces, other_faces.
         """
-        found: Sequence[dict[str, Any]] = self._ask("GET", "questions", params={"k": k})[
-            "questions"
-        ]
-        return found
+        return [*self._ask("GET", "questions", params={"k": k})["questions"]]
 
     def decisions(self, *, k: int | None = None) -> PeopleTable:
         """List what was decided, newest first.
@@ -162,7 +146,7 @@ class ServicePeople:
             A row for each: decision_id, time, author, verb, people, num_people, num_faces, name,
             on, undoes, is_undone, can_be_undone and why_not.
         """
-        return _table(self._pages("GET", "decisions", "decisions", {}, k))
+        return _table(pages(self._http, "GET", "/v1/people/decisions", "decisions", {}, k))
 
     def name(
         self, person: PersonName, name: str | None, *, idempotency_key: str | None = None
@@ -299,8 +283,7 @@ class ServicePeople:
             WrongUsageError: there is no such person.
             FaceTroveError: the service refuses, or cannot be reached.
         """
-        body = {"people": self._numbers(people), "on": on}
-        return self._decide("ignore", body, idempotency_key)
+        return self._decide("ignore", {"people": self._numbers(people), "on": on}, idempotency_key)
 
     def hide(
         self,
@@ -320,8 +303,7 @@ class ServicePeople:
             WrongUsageError: there is no such person.
             FaceTroveError: the service refuses, or cannot be reached.
         """
-        body = {"people": self._numbers(people), "on": on}
-        return self._decide("hide", body, idempotency_key)
+        return self._decide("hide", {"people": self._numbers(people), "on": on}, idempotency_key)
 
     def undo(self, decision_id: str, *, idempotency_key: str | None = None) -> ServiceDecision:
         """Take a decision back.
@@ -336,7 +318,7 @@ class ServicePeople:
         """
         headers = idempotent(idempotency_key)
         answer = ask(self._http, "POST", "/v1/undo", json={"id": decision_id}, headers=headers)
-        return _decision(answer.json())
+        return decision_of(answer.json())
 
     def group(
         self,
@@ -370,16 +352,12 @@ class ServicePeople:
             face: rank by size of the face to compare, where 1 is the largest.
 
         Returns:
-            similarity, threshold, admit, reason, num_compared (faces of the person), nearest (the
-            most similar one) and so on.
+            similarity, threshold, admit, reason, num_compared (faces of the person) and so on.
         """
         data = {"person_id": str(self._number(person))}
-        query = {"far": far, "face": face}
-        files = files_of([photo])
-        found: dict[str, Any] = ask(
-            self._http, "POST", "/v1/compare", params=query, files=files, data=data
-        ).json()
-        return found
+        query, files = {"far": far, "face": face}, files_of([photo])
+        answer = ask(self._http, "POST", "/v1/compare", params=query, files=files, data=data)
+        return dict(answer.json())
 
     def _of_faces(self, person: PersonName, faces: str | Sequence[str]) -> dict[str, Any]:
         ids = [faces] if isinstance(faces, str) else [*faces]
@@ -401,35 +379,14 @@ class ServicePeople:
             raise WrongUsageError(f"{which} called {person[:100]!r}; name one by number")
         return int(numbers[0])
 
-    def _pages(
-        self, method: str, path: str, key: str, asked: dict[str, Any], k: int | None
-    ) -> Iterator[dict[str, Any]]:
-        """Yield what stands on all pages, k at most."""
-        left, after = k, None
-        while left is None or left > 0:
-            limit = PAGE if left is None else min(left, PAGE)
-            query = {**asked, "limit": limit} | ({} if after is None else {"after": after})
-            is_get = method == "GET"
-            page = self._ask(
-                method, path, None if is_get else query, params=query if is_get else {}
-            )
-            yield from page[key]
-            after = page["next"]
-            if after is None:
-                return
-            left = None if left is None else left - limit
-
     def _decide(
         self, verb: str, body: dict[str, Any], idempotency_key: str | None
     ) -> ServiceDecision:
-        return _decision(self._ask("POST", verb, body, headers=idempotent(idempotency_key)))
+        return decision_of(self._ask("POST", verb, body, headers=idempotent(idempotency_key)))
 
-    def _ask(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
-        return ask(self._http, method, f"/v1/people/{path}", json=body, **options).json()
-
-
-def _decision(fields: dict[str, Any]) -> ServiceDecision:
-    return ServiceDecision(**{**fields, "people": tuple(fields["people"])})
+    def _ask(self, method: str, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
+        answer = ask(self._http, method, f"/v1/people/{path}", json=body, **options)
+        return dict(answer.json())
 
 
 def _table(rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> PeopleTable:

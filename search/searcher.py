@@ -215,22 +215,17 @@ class FaceSearcher:
             ContractMismatchError: the installed models differ from those that made the index.
         """
         snapshot = self.snapshot
-        query = Query(k, where, min_similarity, one_per, fpir)
-        query = checked_query(query, snapshot, self.path)
+        query = checked_query(Query(k, where, min_similarity, one_per, fpir), snapshot, self.path)
         faces = largest_first(faces_of(photo, self.pipeline))
         chosen = [face_of_rank(faces, face, _name(photo))] if face is not None else faces
         dimension = self.contract.dimension
         embeddings = np.array([found.embedding for found in chosen], np.float32)
         answers = answer(snapshot, embeddings.reshape(-1, dimension), query)
-        return Probes(
-            [
-                Probe(Box(*found.box.tolist()), found.score, matches, face or number, len(faces))
-                for number, (found, matches) in enumerate(
-                    zip(chosen, answers, strict=True), start=1
-                )
-            ],
-            answers.snapshot,
-        )
+        probes = [
+            Probe(Box(*found.box.tolist()), found.score, matches, face or number, len(faces))
+            for number, (found, matches) in enumerate(zip(chosen, answers, strict=True), start=1)
+        ]
+        return Probes(probes, answers.snapshot)
 
     def search_together(
         self,
@@ -265,8 +260,7 @@ class FaceSearcher:
             ContractMismatchError: the installed models differ from those that made the index.
         """
         snapshot = self.snapshot
-        query = Query(k, where, min_similarity, one_per, fpir)
-        query = checked_query(query, snapshot, self.path)
+        query = checked_query(Query(k, where, min_similarity, one_per, fpir), snapshot, self.path)
         ranks = [face] * len(photos) if isinstance(face, int) else list(face)
         if not photos or len(ranks) != len(photos):
             raise WrongUsageError(
@@ -339,8 +333,7 @@ class FaceSearcher:
                 valid.
         """
         snapshot = self.snapshot
-        query = Query(k, where, min_similarity, one_per, fpir)
-        query = checked_query(query, snapshot, self.path)
+        query = checked_query(Query(k, where, min_similarity, one_per, fpir), snapshot, self.path)
         vectors = checked_embeddings(embeddings, self.contract, self.path)
         return answer(snapshot, vectors, query)
 
@@ -364,8 +357,7 @@ class FaceSearcher:
             WrongUsageError: the index has no such face, or a condition is not valid.
         """
         snapshot = self.snapshot
-        query = Query(k, where, min_similarity, one_per, fpir)
-        query = checked_query(query, snapshot, self.path)
+        query = checked_query(Query(k, where, min_similarity, one_per, fpir), snapshot, self.path)
         position = snapshot.position_of(face_id)
         if position is None:
             raise WrongUsageError(f"index {self.path} holds no face {face_id!r}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from facetrove.service.jobs import JobKind, JobState
+from facetrove.service.keys import Scope
 
 FaceId = Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$", examples=["9b1f" + "0" * 28])]
 PhotoId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -256,106 +256,96 @@ class IndexAnswer(BaseModel):
     device: str
 
 
+class ColumnAnswer(BaseModel):
+    """A column that a filter may use, beside those that every face has."""
+
+    name: str
+    type: Literal["text", "number", "boolean", "date", "time"]
+    common: list[str] = Field(description="Frequent values of a text, most frequent first.")
+
+
+class ColumnsAnswer(BaseModel):
+    """The columns of the index."""
+
+    columns: list[ColumnAnswer]
+
+
+class RatePoint(BaseModel):
+    """The false-positive identification rate of one similarity."""
+
+    similarity: float
+    fpir: float
+    strangers: str
+
+
+class RatesAnswer(BaseModel):
+    """How often searches for strangers find a match, by similarity."""
+
+    fpir_basis: Literal["index", "model"] | None
+    fpir_explanation: str
+    num_faces: int
+    measured: str | None = Field(description="Time of the calibration; null: there is none.")
+    points: list[RatePoint]
+
+
+class CollectionAnswer(BaseModel):
+    """What the dataset has, and what did not get into it."""
+
+    num_photos: int
+    num_faces: int
+    num_copies: int
+    num_kept_away: int
+    by_status: dict[str, int]
+    by_reason: dict[str, int]
+    by_partly_read: dict[str, int]
+    passed_over: dict[str, dict[str, int]] = Field(
+        description="What the last run passed over: by kind, and in it by ending or pattern."
+    )
+
+
+class PhotoListRequest(StrictRequest):
+    """A list of photos by what became of them."""
+
+    list: Literal["rejected", "no-face", "copies", "partly-read", "passed-over"]
+    limit: int = Field(100, ge=1, le=1000)
+    after: int = Field(0, ge=0, le=10**9, description="`next` of the answer before.")
+
+
+class ListedPhoto(BaseModel):
+    """A photo, file or folder, and what became of it."""
+
+    uri: str
+    why: str | None = Field(description="Reason, kind and ending, or content; null: none.")
+
+
+class PhotoListAnswer(BaseModel):
+    """A piece of a list."""
+
+    photos: list[ListedPhoto]
+    num_photos: int = Field(description="Length of the whole list.")
+    next: int | None
+
+
+class MeAnswer(BaseModel):
+    """What a client may do."""
+
+    name: str | None = Field(description="Name of the key; null: none was sent or is needed.")
+    needs_key: bool
+    scopes: list[Scope]
+    jobs: bool = Field(description="Whether the server changes anything.")
+    uploads: bool = Field(description="Whether photos may be sent in to be added.")
+    folders: list[str] = Field(description="Folders whose photos may be added.")
+    max_k: int
+    max_photo_bytes: int
+    max_request_bytes: int
+
+
 class RefreshAnswer(BaseModel):
     """Whether a newer version was opened."""
 
     refreshed: bool
     version: int
     num_faces: int
-
-
-class EnrolRequest(StrictRequest):
-    """A folder on the server whose photos become faces of the dataset and the index."""
-
-    folder: str = Field(min_length=1, max_length=4096)
-
-
-class DeleteRequest(StrictRequest):
-    """The faces to delete: those that one of the three selects."""
-
-    faces: list[FaceId] = Field(default=[], max_length=10_000)
-    photos: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(
-        default=[], max_length=10_000
-    )
-    where: Where | None = None
-
-
-class DeletionPlanAnswer(BaseModel):
-    """What a deletion would delete."""
-
-    num_faces: int
-
-
-class UndoRequest(StrictRequest):
-    """The deletion, or the decision about people, to take back."""
-
-    id: Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")] | None = None
-    deletion_id: Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")] | None = Field(
-        None, description="The same as `id`, by an earlier name."
-    )
-
-
-class PurgeRequest(StrictRequest):
-    """What to make final."""
-
-    deletions: list[Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]] | None = Field(
-        None, min_length=1, max_length=10_000, description="None: all deletions."
-    )
-    names: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
-        default=[], max_length=1_000, description="Names to remove from the photos' columns."
-    )
-
-
-class CalibrateRequest(StrictRequest):
-    """How to measure the false-positive rate of the index."""
-
-    people: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    by_likeness: bool = False
-    face: Literal["largest", "central", "only"] = "largest"
-    fpir: float | None = Field(None, gt=0, lt=1)
-
-
-class DeletionAnswer(BaseModel):
-    """A deletion that can be taken back."""
-
-    deletion_id: str
-    deleted_at: str
-    num_faces: int
-
-
-class DeletionsAnswer(BaseModel):
-    """The deletions that can be taken back, oldest first."""
-
-    deletions: list[DeletionAnswer]
-
-
-class JobError(BaseModel):
-    """Why a job failed."""
-
-    code: str
-    message: str
-
-
-class JobAnswer(BaseModel):
-    """A job."""
-
-    job_id: str
-    kind: JobKind
-    state: JobState
-    created: str
-    started: str | None
-    finished: str | None
-    attempts: int
-    request: dict[str, Any]
-    progress: dict[str, Any] | None = Field(description="step, done, total, unit and counts.")
-    result: dict[str, Any] | None
-    error: JobError | None
-
-
-class JobsAnswer(BaseModel):
-    """Jobs, newest first."""
-
-    jobs: list[JobAnswer]
 
 
 class HealthAnswer(BaseModel):

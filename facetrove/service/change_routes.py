@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from faces.dataset.people_decisions import DECISION_ID
 from faces.dataset.people_verbs import undo_decision
-from facetrove.service import answers, openapi, people_answers
+from facetrove.service import answers, change_answers, openapi, people_answers
 from facetrove.service.access import asked_of, needs
 from facetrove.service.bodies import (
     JSON,
@@ -38,7 +38,7 @@ router = APIRouter(prefix="/v1", tags=["changes"], responses=answers.ERRORS)
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
-        "model": answers.JobAnswer,
+        "model": change_answers.JobAnswer,
         "description": "The job, queued and on the disk. The header Location has its address.",
         "headers": {"Location": {"schema": {"type": "string"}}},
     }
@@ -90,7 +90,7 @@ _COLUMNS = {
 
 def _enrol_body() -> dict[str, Any]:
     content = {
-        JSON: {"schema": openapi.model_schema(answers.EnrolRequest)},
+        JSON: {"schema": openapi.model_schema(change_answers.EnrolRequest)},
         MULTIPART: openapi.multipart_schema(_COLUMNS),
     }
     return {"requestBody": {"required": True, "content": content}}
@@ -104,7 +104,7 @@ async def enrol(request: Request, idempotency_key: IdempotencyKey = None) -> Res
     service.require_runner()
     kind = kind_of(request)
     if kind == JSON:
-        asked = await read_json(request, answers.EnrolRequest)
+        asked = await read_json(request, change_answers.EnrolRequest)
         require_allowed_folder(asked.folder, service.options.folders)
         return await begin(request, "enrol", {"folder": asked.folder}, idempotency_key)
     if kind != MULTIPART:
@@ -175,16 +175,16 @@ def _columns(form: Form) -> dict[str, str]:
     "delete_faces",
     "Delete faces",
     "curate",
-    openapi.json_body(answers.DeleteRequest),
+    openapi.json_body(change_answers.DeleteRequest),
 )
 async def delete_faces(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Withhold faces from every search. Until a purge, `undo` takes that back."""
-    asked = await read_json(request, answers.DeleteRequest)
+    asked = await read_json(request, change_answers.DeleteRequest)
     what = _selected(asked)
     return await begin(request, "delete", what, idempotency_key)
 
 
-def _selected(asked: answers.DeleteRequest) -> dict[str, Any]:
+def _selected(asked: change_answers.DeleteRequest) -> dict[str, Any]:
     if not (asked.faces or asked.photos or asked.where):
         raise RefusedError(422, "nothing_selected", "give `faces`, `photos` or `where`")
     return {"faces": asked.faces, "photos": asked.photos, "where": asked.where}
@@ -194,13 +194,13 @@ def _selected(asked: answers.DeleteRequest) -> dict[str, Any]:
     "/delete/plan",
     operation_id="plan_deletion",
     summary="Count the faces that a deletion would delete",
-    response_model=answers.DeletionPlanAnswer,
+    response_model=change_answers.DeletionPlanAnswer,
     dependencies=[Depends(needs("curate"))],
-    openapi_extra=openapi.with_scope("curate", openapi.json_body(answers.DeleteRequest)),
+    openapi_extra=openapi.with_scope("curate", openapi.json_body(change_answers.DeleteRequest)),
 )
 async def count_deletion(request: Request) -> Response:
     """Delete nothing."""
-    asked = await read_json(request, answers.DeleteRequest)
+    asked = await read_json(request, change_answers.DeleteRequest)
     service = service_of(request)
     service.require_runner()
     assert service.dataset is not None, "where there are jobs there is a dataset"
@@ -214,7 +214,7 @@ async def count_deletion(request: Request) -> Response:
     "/deletions",
     operation_id="list_deletions",
     summary="List the deletions that can be taken back",
-    response_model=answers.DeletionsAnswer,
+    response_model=change_answers.DeletionsAnswer,
     dependencies=[Depends(needs("curate"))],
     openapi_extra=openapi.with_scope("curate"),
 )
@@ -241,12 +241,12 @@ async def get_deletions(request: Request) -> Response:
         **ACCEPTED,
     },
     dependencies=[Depends(needs("curate"))],
-    openapi_extra=openapi.with_scope("curate", openapi.json_body(answers.UndoRequest)),
+    openapi_extra=openapi.with_scope("curate", openapi.json_body(change_answers.UndoRequest)),
 )
 async def undo(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Have the faces of a deletion found again by a job, as long as no purge has made it final; or
     take a decision about people back at once."""
-    asked = await read_json(request, answers.UndoRequest)
+    asked = await read_json(request, change_answers.UndoRequest)
     if (asked.id is None) == (asked.deletion_id is None):
         raise RefusedError(422, "nothing_selected", "give `id`, of a deletion or a decision")
     undone = asked.id or asked.deletion_id or ""
@@ -256,12 +256,16 @@ async def undo(request: Request, idempotency_key: IdempotencyKey = None) -> Resp
 
 
 @changes(
-    "/purge", "purge", "Make deletions final", "admin", openapi.json_body(answers.PurgeRequest)
+    "/purge",
+    "purge",
+    "Make deletions final",
+    "admin",
+    openapi.json_body(change_answers.PurgeRequest),
 )
 async def purge(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Remove every byte of deleted faces from the dataset, the index, the uploads and the jobs; the
     job's result is the report."""
-    asked = await read_json(request, answers.PurgeRequest)
+    asked = await read_json(request, change_answers.PurgeRequest)
     return await begin(request, "purge", asked.model_dump(), idempotency_key)
 
 
@@ -284,11 +288,11 @@ async def group_people(request: Request, idempotency_key: IdempotencyKey = None)
     "calibrate",
     "Measure the false-positive rate of the index",
     "admin",
-    openapi.json_body(answers.CalibrateRequest),
+    openapi.json_body(change_answers.CalibrateRequest),
 )
 async def calibrate(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Measure how similar strangers look in this index, and store that in it."""
-    asked = await read_json(request, answers.CalibrateRequest)
+    asked = await read_json(request, change_answers.CalibrateRequest)
     return await begin(request, "calibrate", asked.model_dump(), idempotency_key)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from facetrove.service import answers, openapi
+from facetrove.service import answers, change_answers, openapi
 from facetrove.service.access import allows, asked_of
 from facetrove.service.common import json_response, service_of
 from facetrove.service.job_runner import JobRunner, event_text, job_json, refused
@@ -36,7 +36,7 @@ async def _job(request: Request, job_id: str) -> tuple[JobRunner, Job]:
     "/jobs",
     operation_id="list_jobs",
     summary="List jobs",
-    response_model=answers.JobsAnswer,
+    response_model=change_answers.JobsAnswer,
     description=f"Return the newest jobs first. {_OWN}",
     openapi_extra=openapi.with_scope("any"),
 )
@@ -54,7 +54,7 @@ async def list_jobs(
     "/jobs/{job_id}",
     operation_id="get_job",
     summary="Read a job",
-    response_model=answers.JobAnswer,
+    response_model=change_answers.JobAnswer,
     openapi_extra=openapi.with_scope("any"),
 )
 async def get_job(request: Request, job_id: JobIdPath) -> Response:
@@ -101,7 +101,7 @@ async def follow_job(request: Request, job_id: JobIdPath) -> Response:
     "/jobs/{job_id}/cancel",
     operation_id="cancel_job",
     summary="Cancel a job",
-    response_model=answers.JobAnswer,
+    response_model=change_answers.JobAnswer,
     openapi_extra=openapi.with_scope("any"),
 )
 async def cancel_job(request: Request, job_id: JobIdPath) -> Response:
@@ -117,7 +117,7 @@ async def cancel_job(request: Request, job_id: JobIdPath) -> Response:
     "/jobs/{job_id}/retry",
     operation_id="retry_job",
     summary="Try a job again",
-    response_model=answers.JobAnswer,
+    response_model=change_answers.JobAnswer,
     openapi_extra=openapi.with_scope("any"),
 )
 async def retry_job(request: Request, job_id: JobIdPath) -> Response:
