@@ -35,6 +35,8 @@ TOGETHER = {
     "tests/facetrove/cli/test_hand_on.py",
     "tests/facetrove/cli/test_index_and_search.py",
     "tests/facetrove/evaluation/test_corruptions.py",
+    "tests/facetrove/service/test_page.py",
+    "tests/facetrove/service/test_page_people.py",
     "tests/facetrove/test_article.py",
     "tests/facetrove/test_docs.py",
     "tests/facetrove/test_notebook.py",

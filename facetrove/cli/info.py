@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from faces.core.errors import WrongUsageError
 from faces.core.kinds import is_index
 from faces.core.words import counted
 from faces.dataset.store import Dataset
-from faces.photos.passed_over import counts_of
 from facetrove.cli.dataset_text import (
     faces_of_photos,
     photo_rate,
@@ -22,10 +20,11 @@ from facetrove.cli.dataset_text import (
     show_passed_over,
 )
 from facetrove.cli.index_text import show_manifest
-from facetrove.cli.info_lists import LISTS, show_list
+from facetrove.cli.info_lists import show_list
 from facetrove.cli.options import json_option
 from facetrove.cli.terminal import print_json, shown_uri
 from facetrove.cli.text import printable
+from facetrove.photo_lists import LISTS, passed_over_counts
 from indexer.manifest import read_current
 
 
@@ -86,8 +85,7 @@ def info(
 
 def _show_dataset(dataset: Dataset, *, as_json: bool) -> None:
     """Print a dataset's counts, models, limits, metadata columns and last run."""
-    counts, runs, names = dataset.counts(), dataset.runs(), dataset.passed_over()
-    passed_over = _passed_over(runs) if names is None else counts_of(names)
+    counts, runs, passed_over = dataset.counts(), dataset.runs(), passed_over_counts(dataset)
     if as_json:
         document = {
             "dataset": str(dataset.path),
@@ -130,15 +128,6 @@ def _last_run(record: dict[str, Any]) -> str:
     except (KeyError, TypeError, ValueError, AttributeError):
         return "left a record that cannot be read"
     return "\n".join(map(printable, text.splitlines()))
-
-
-def _passed_over(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Return what the last run passed over by its record, which may be odd; see `_last_run`."""
-    try:
-        kinds = runs[-1]["found"]["passed_over"].items()
-        return {kind: {name: int(count) for name, count in by.items()} for kind, by in kinds}
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
-        return {}
 
 
 def _show_kept_away(dataset: Dataset, *, as_json: bool) -> None:

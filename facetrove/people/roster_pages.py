@@ -37,6 +37,7 @@ class PeopleQuery:
         name: beginning of a word of their names; None: any.
         named: whether they have a name; None: either.
         hidden, ignored: whether hidden and ignored people are listed too.
+        only: list hidden people alone, or ignored ones; None: whoever else fits.
         order: their order.
         limit: maximum number of people on a page.
         after: the last one of the page before; None: the first page.
@@ -46,6 +47,7 @@ class PeopleQuery:
     named: bool | None = None
     hidden: bool = False
     ignored: bool = False
+    only: Literal["hidden", "ignored"] | None = None
     order: PeopleOrder = "faces"
     limit: int = 50
     after: Cursor | None = None
@@ -135,9 +137,11 @@ def _sorted_by(order: FaceOrder, value: float) -> float | int:
 def _fitting(roster: Roster, query: PeopleQuery) -> NDArray[np.bool_]:
     """Return (s,) bool: which people fit."""
     fitting = roster.counts.num_faces > 0
-    if not query.hidden:
+    if query.only is not None:
+        fitting &= roster.hidden if query.only == "hidden" else roster.ignored
+    if not (query.hidden or query.only == "hidden"):
         fitting &= ~roster.hidden
-    if not query.ignored:
+    if not (query.ignored or query.only == "ignored"):
         fitting &= ~roster.ignored
     if query.named is not None:
         fitting &= roster.named == query.named

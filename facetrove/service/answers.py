@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from facetrove.service.jobs import JobKind, JobState
+from facetrove.service.keys import Scope
 
 FaceId = Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$", examples=["9b1f" + "0" * 28])]
 PhotoId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -254,6 +255,90 @@ class IndexAnswer(BaseModel):
     min_fpir: float | None
     columns: list[str]
     device: str
+
+
+class ColumnAnswer(BaseModel):
+    """A column that a filter may use, beside those that every face has."""
+
+    name: str
+    type: Literal["text", "number", "boolean", "date", "time"]
+    common: list[str] = Field(description="Frequent values of a text, most frequent first.")
+
+
+class ColumnsAnswer(BaseModel):
+    """The columns of the index."""
+
+    columns: list[ColumnAnswer]
+
+
+class RatePoint(BaseModel):
+    """The false-positive identification rate of one similarity."""
+
+    similarity: float
+    fpir: float
+    strangers: str
+
+
+class RatesAnswer(BaseModel):
+    """How often searches for strangers find a match, by similarity."""
+
+    fpir_basis: Literal["index", "model"] | None
+    fpir_explanation: str
+    num_faces: int
+    measured: str | None = Field(description="Time of the calibration; null: there is none.")
+    points: list[RatePoint]
+
+
+class CollectionAnswer(BaseModel):
+    """What the dataset has, and what did not get into it."""
+
+    num_photos: int
+    num_faces: int
+    num_copies: int
+    num_kept_away: int
+    by_status: dict[str, int]
+    by_reason: dict[str, int]
+    by_partly_read: dict[str, int]
+    passed_over: dict[str, dict[str, int]] = Field(
+        description="What the last run passed over: by kind, and in it by ending or pattern."
+    )
+
+
+class PhotoListRequest(StrictRequest):
+    """A list of photos by what became of them."""
+
+    list: Literal["rejected", "no-face", "copies", "partly-read", "passed-over"]
+    limit: int = Field(100, ge=1, le=1000)
+    after: int = Field(0, ge=0, le=10**9, description="`next` of the answer before.")
+
+
+class ListedPhoto(BaseModel):
+    """A photo, file or folder, and what became of it."""
+
+    uri: str
+    why: str | None = Field(description="Reason, kind and ending, or content; null: none.")
+
+
+class PhotoListAnswer(BaseModel):
+    """A piece of a list."""
+
+    photos: list[ListedPhoto]
+    num_photos: int = Field(description="Length of the whole list.")
+    next: int | None
+
+
+class MeAnswer(BaseModel):
+    """What a client may do."""
+
+    name: str | None = Field(description="Name of the key; null: none was sent or is needed.")
+    needs_key: bool
+    scopes: list[Scope]
+    jobs: bool = Field(description="Whether the server changes anything.")
+    uploads: bool = Field(description="Whether photos may be sent in to be added.")
+    folders: list[str] = Field(description="Folders whose photos may be added.")
+    max_k: int
+    max_photo_bytes: int
+    max_request_bytes: int
 
 
 class RefreshAnswer(BaseModel):

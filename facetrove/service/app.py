@@ -16,8 +16,10 @@ from faces.core.errors import FaceTroveError
 from faces.photos.rejection import PhotoRejectedError
 from facetrove.service import (
     change_routes,
+    collection_routes,
     face_routes,
     job_routes,
+    page_routes,
     people_decision_routes,
     people_routes,
     search_routes,
@@ -57,8 +59,17 @@ def make_app(service: Service | None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    people = (people_routes, people_decision_routes)
-    for routes in (search_routes, face_routes, *people, change_routes, job_routes, status_routes):
+    for routes in (
+        search_routes,
+        face_routes,
+        collection_routes,
+        people_routes,
+        people_decision_routes,
+        change_routes,
+        job_routes,
+        status_routes,
+        page_routes,
+    ):
         app.include_router(routes.router)
     _add_errors(app)
     document: list[dict[str, Any]] = []

@@ -35,6 +35,21 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     }
 }
 
+PHOTO_SIZE = "X-Photo-Size"
+"""Header of a reduced photo: width x height in pixels of the whole one, which boxes refer to."""
+
+_REDUCED: dict[int | str, dict[str, Any]] = {
+    200: {
+        **_JPEG[200],
+        "headers": {
+            PHOTO_SIZE: {
+                "schema": {"type": "string", "pattern": "^[0-9]+x[0-9]+$"},
+                "description": "Width and height of the whole photo, which boxes refer to.",
+            }
+        },
+    }
+}
+
 
 async def _face(request: Request, face_id: str) -> tuple[FaceSearcher, ListedFace]:
     searcher = service_of(request).gallery.current
@@ -70,8 +85,8 @@ async def get_thumbnail(request: Request, face_id: FaceIdPath, side: Side = 160)
     """Cut a face out of its photo, as long as that has not changed since it was indexed."""
     searcher, face = await _face(request, face_id)
     thumbnails, photo = service_of(request).thumbnails, IndexedPhoto.of(face)
-    content = await thumbnails.of_face(searcher.line, face_id, photo, box=face.box, side=side)
-    return Response(content, media_type="image/jpeg")
+    found = await thumbnails.of_face(searcher.line, face_id, photo, box=face.box, side=side)
+    return Response(found.content, media_type="image/jpeg")
 
 
 @router.get(
@@ -147,15 +162,16 @@ async def get_photo(request: Request, photo_id: PhotoIdPath) -> Response:
     operation_id="get_image",
     summary="See a photo",
     response_class=Response,
-    responses=_JPEG,
+    responses=_REDUCED,
     openapi_extra=openapi.with_scope("search"),
 )
 async def get_image(request: Request, photo_id: PhotoIdPath, side: LongerSide = 1024) -> Response:
     """Return a photo, reduced, as long as it has not changed since it was indexed."""
     searcher, faces = await _faces_of_photo(request, photo_id)
     thumbnails, photo = service_of(request).thumbnails, IndexedPhoto.of(faces[0])
-    content = await thumbnails.of_photo(searcher.line, photo, side=side)
-    return Response(content, media_type="image/jpeg")
+    found = await thumbnails.of_photo(searcher.line, photo, side=side)
+    headers = {PHOTO_SIZE: f"{found.width}x{found.height}"}
+    return Response(found.content, media_type="image/jpeg", headers=headers)
 
 
 @router.get(

@@ -36,6 +36,9 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs"})
 """Paths that need no key: they tell nothing about the faces."""
 
+OPEN_PREFIX = "/page/"
+"""Beginning of the paths of the page's files, which need none either."""
+
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -125,7 +128,8 @@ class Guard:
         """
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.origins.require(headers, scope["method"])
-        if self.keys is not None and scope["path"] not in OPEN_PATHS:
+        path: str = scope["path"]
+        if self.keys is not None and not (path in OPEN_PATHS or path.startswith(OPEN_PREFIX)):
             asked.key = self._key_of(headers)
         client = asked.owner or (scope["client"] or ("",))[0]
         self.admission.rates.take(client)

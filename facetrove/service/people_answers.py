@@ -94,6 +94,9 @@ class PeopleRequest(StrictRequest):
     named: bool | None = Field(None, description="Whether they have a name; None: either.")
     hidden: bool = Field(False, description="Whether hidden people are listed, too.")
     ignored: bool = Field(False, description="Whether ignored people are listed, too.")
+    only: Literal["hidden", "ignored"] | None = Field(
+        None, description="List hidden people alone, or ignored ones; None: whoever else fits."
+    )
     order: Literal["faces", "name", "doubts"] = Field(
         "faces",
         description="Most faces first; by name, those without one last; most doubtful faces first.",

@@ -6,6 +6,7 @@ the server, which are replaced by what they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,9 @@ class HiddenPaths:
     def hidden(self, text: str) -> str:
         """Return a text with what they are in place of the paths."""
         for path, word in self.words.items():
-            text = text.replace(f"{word} {path}", f"the {word}").replace(path, f"the {word}")
+            # Whole paths alone: an index may be called `i`.
+            named = rf"(?<![\w./-])({re.escape(word)} )?{re.escape(path)}(?![\w-])"
+            text = re.sub(named, f"the {word}", text)
         return text
 
     def hidden_in(self, document: Any) -> Any:

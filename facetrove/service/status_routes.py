@@ -9,9 +9,11 @@ from base64 import b64encode
 from fastapi import APIRouter, Request, Response
 
 from faces.core.errors import FaceTroveError
-from facetrove.service import answers
+from facetrove.service import answers, openapi
+from facetrove.service.access import allows, asked_of
 from facetrove.service.common import json_response, service_of
 from facetrove.service.docs_page import STYLE, docs_page
+from facetrove.service.keys import SCOPES
 from facetrove.service.metrics import TEXT_FORMAT
 from indexer.manifest import current_line
 
@@ -73,7 +75,34 @@ async def openapi_json(request: Request) -> Response:
     return json_response(request.app.openapi())
 
 
-@router.get("/", include_in_schema=False)
+@router.get(
+    "/v1/me",
+    operation_id="get_me",
+    summary="Tell what this client may do",
+    response_model=answers.MeAnswer,
+    responses=answers.ERRORS,
+    openapi_extra=openapi.with_scope("any"),
+)
+async def get_me(request: Request) -> Response:
+    """Return the key's name and scopes, and what the server can do for them."""
+    asked, service = asked_of(request), service_of(request)
+    enrols = service.runner is not None and allows(request, "enrol")
+    folders = service.options.folders if enrols else ()
+    return json_response(
+        {
+            "name": asked.owner or None,
+            "needs_key": asked.has_key,
+            "scopes": [scope for scope in SCOPES if allows(request, scope)],
+            "jobs": service.runner is not None,
+            "uploads": enrols and service.uploads is not None,
+            "folders": [str(folder.absolute()) for folder in folders],
+            "max_k": service.options.limits.max_k,
+            "max_photo_bytes": service.options.limits.photo.max_bytes,
+            "max_request_bytes": service.options.limits.max_request_bytes,
+        }
+    )
+
+
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
     """Return the documentation as one page, which loads nothing."""

@@ -13,6 +13,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -44,6 +45,19 @@ _FILL = (229, 229, 234)
 """Colour of what lies beyond the photo's edge."""
 
 
+class Picture(NamedTuple):
+    """A thumbnail or a reduced photo.
+
+    Attributes:
+        content: a JPEG.
+        width, height: size in pixels of the whole upright photo, which boxes refer to.
+    """
+
+    content: bytes
+    width: int
+    height: int
+
+
 class Thumbnails:
     """Cuts thumbnails, and keeps the recent ones as long as the index has the same version.
 
@@ -57,7 +71,7 @@ class Thumbnails:
         self._decoders = decoders
         self._rules = ReadingRules(limits.photo, SourceLimits(list_timeout=10.0))
         self._metrics = metrics
-        self._kept: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], Picture] = OrderedDict()
         self._version: bytes | None = None
         self._num_bytes = 0
 
@@ -69,8 +83,8 @@ class Thumbnails:
 
     async def of_face(
         self, version: bytes | None, face_id: str, photo: IndexedPhoto, *, box: Box, side: int
-    ) -> bytes:
-        """Return the thumbnail of a face as a JPEG.
+    ) -> Picture:
+        """Return the thumbnail of a face.
 
         Args:
             version: `Snapshot.line` of the version that has the face: in a new one faces may have
@@ -86,8 +100,8 @@ class Thumbnails:
         key = ("face", face_id, str(side))
         return await self._kept_or_made(version, key, photo, partial(_cut_face, box=box, side=side))
 
-    async def of_photo(self, version: bytes | None, photo: IndexedPhoto, *, side: int) -> bytes:
-        """Return a photo as a JPEG, reduced so that its longer side has at most `side` pixels.
+    async def of_photo(self, version: bytes | None, photo: IndexedPhoto, *, side: int) -> Picture:
+        """Return a photo, reduced so that its longer side has at most `side` pixels.
 
         Raises:
             RefusedError: the photo cannot be shown.
@@ -101,7 +115,7 @@ class Thumbnails:
         key: tuple[str, ...],
         photo: IndexedPhoto,
         draw: Callable[[Photo], PIL.Image.Image],
-    ) -> bytes:
+    ) -> Picture:
         if version != self._version:
             self.clear()
             self._version = version
@@ -113,21 +127,22 @@ class Thumbnails:
         found = await loop.run_in_executor(self._decoders.threads, self._make, photo, draw)
         if version == self._version and key not in self._kept:
             self._kept[key] = found
-            self._num_bytes += len(found)
+            self._num_bytes += len(found.content)
             while self._num_bytes > MAX_CACHE_BYTES:
-                self._num_bytes -= len(self._kept.popitem(last=False)[1])
+                self._num_bytes -= len(self._kept.popitem(last=False)[1].content)
             self._metrics.thumbnails.set(self._num_bytes)
         return found
 
-    def _make(self, photo: IndexedPhoto, draw: Callable[[Photo], PIL.Image.Image]) -> bytes:
+    def _make(self, photo: IndexedPhoto, draw: Callable[[Photo], PIL.Image.Image]) -> Picture:
         content = photo.read(self._rules)
         try:
-            drawn = draw(self._decoders.decode(content))
+            decoded = self._decoders.decode(content)
+            drawn = draw(decoded)
         except PhotoRejectedError as error:
             raise _not_shown(error.reason.value) from error
         sink = io.BytesIO()
         drawn.save(sink, "JPEG", quality=QUALITY)
-        return sink.getvalue()
+        return Picture(sink.getvalue(), decoded.width, decoded.height)
 
 
 class IndexedPhoto:

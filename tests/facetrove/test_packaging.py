@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 import facetrove as ft
 from faces.models.catalog import list_models
 from faces.models.deepface_weights import library
+from facetrove.service.page_routes import page_files
 from tests.support.command import ONE_WORKER, ROOT
 from tests.support.installed import (
     ROOMS,
@@ -131,6 +132,7 @@ def test_the_wheel_holds_every_module_of_every_room_and_nothing_else(
     modules = (path for room in ROOMS for path in (distribution.sources / room).rglob("*.py"))
     expected = {str(path.relative_to(distribution.sources)) for path in modules}
     expected |= {f"{room}/py.typed" for room in ROOMS}
+    expected |= {f"facetrove/service/page/{name}" for name in page_files()}
     names = zipfile.ZipFile(distribution.wheel).namelist()
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert distribution.wheel.name.endswith("-py3-none-any.whl")

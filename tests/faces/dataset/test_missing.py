@@ -19,7 +19,7 @@ from faces.dataset.missing import MissingPhotos, drop_photos, find_missing
 from faces.dataset.store import Dataset
 from faces.dataset.writing import DatasetWriter
 from faces.photos.mounts import mount_points
-from facetrove.cli.info_lists import LISTS
+from facetrove.photo_lists import LISTS
 
 ROW = {"num_bytes": 1, "mtime_ns": 1, "num_faces": 0, "status": "no_face", "is_copy": False}
 
