@@ -62,7 +62,7 @@ def serve(index: Path, probe: Path) -> None:
     with ft.ServiceClient(address) as service:
         for match in (match for found in service.search(probe, 3) for match in found.matches):
             print(f"{match.rank}  {match.similarity:.3f}  {match.strangers}  {match.uri}")
-    print(f"\nopen {address} to see all operations; Ctrl-C ends the server", flush=True)
+    print(f"\nopen {address} in a browser; Ctrl-C ends the server", flush=True)
     try:
         server.wait()
     except KeyboardInterrupt:

@@ -107,8 +107,8 @@ def serve(
     """Answer searches in INDEX over HTTP, until Ctrl-C.
 
     The address is printed when the server answers. On a loopback address, which only this machine
-    can reach, no key is needed. The page at that address describes all operations; docs/service.md
-    has examples.
+    can reach, no key is needed. A browser finds a page there, to search, to name people and to add
+    photos; /docs describes all operations for programs, and docs/service.md has examples.
 
     \b
     Examples:

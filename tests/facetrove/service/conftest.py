@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from search.searcher import FaceSearcher
+from tests.support.browser import open_browser
 from tests.support.service import serving, small_index
 from tests.support.small_collections import Collection
 
@@ -32,3 +34,10 @@ def searcher(small: tuple[Collection, Path]) -> FaceSearcher:
 def client(small: tuple[Collection, Path]) -> Iterator[httpx.Client]:
     with serving(small[1]) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; skips the test where there is none."""
+    with open_browser() as browser:
+        yield browser
