@@ -23,9 +23,8 @@ from facetrove.service.keys import Scope, add_key, read_keys, remove_key
     multiple=True,
     required=True,
     type=click.Choice(get_args(Scope)),
-    help="What the key allows: searches and reading; deciding who is who, deleting, and taking "
-    "both back (curate); adding photos, grouping faces (enrol); everything (admin). May be given "
-    "several times.",
+    help="What the key allows: searches and reading; deleting and taking that back (curate); "
+    "adding photos (enrol); everything (admin). May be given several times.",
 )
 @json_option
 def add(file: Path, name: str, scopes: tuple[Scope, ...], as_json: bool) -> None:
