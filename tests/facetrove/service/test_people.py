@@ -15,7 +15,7 @@ from tests.support.people import face_id
 from tests.support.served_people import ANN, got, grouped_album, posted
 from tests.support.service import begun_job, error_of, finished_job, serving
 
-pytestmark = pytest.mark.usefixtures("own_folders")
+pytestmark = [pytest.mark.usefixtures("own_folders"), pytest.mark.slow]
 
 
 @pytest.fixture

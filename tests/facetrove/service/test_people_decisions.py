@@ -32,7 +32,7 @@ from tests.support.service import (
     serving,
 )
 
-pytestmark = pytest.mark.usefixtures("own_folders")
+pytestmark = [pytest.mark.usefixtures("own_folders"), pytest.mark.slow]
 
 
 @pytest.fixture
@@ -123,7 +123,6 @@ def _digests(database: Path) -> list[Any]:
     return [digest for (digest,) in rows]
 
 
-@pytest.mark.slow
 def test_decisions_of_many_clients_at_once_all_count(dataset: Path) -> None:
     index = dataset.with_name("d.index")
     failures: list[BaseException] = []
@@ -170,7 +169,6 @@ def name_on(client: httpx.Client, stopped: threading.Event, made: list[str]) -> 
 
 
 @pytest.mark.lasting
-@pytest.mark.slow
 def test_what_was_acknowledged_survives_a_kill(dataset: Path) -> None:
     index = dataset.with_name("d.index")
     made: list[str] = []
