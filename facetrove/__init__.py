@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from facetrove.client import ServiceClient as ServiceClient
     from facetrove.client_answers import FoundProbe as FoundProbe
     from facetrove.client_answers import ServiceJob as ServiceJob
+    from facetrove.client_watches import ServiceWatch as ServiceWatch
+    from facetrove.client_watches import WatchMatch as WatchMatch
     from facetrove.comparison import ComparedFace as ComparedFace
     from facetrove.comparison import Comparison as Comparison
     from facetrove.comparison import compare as compare
@@ -240,6 +242,7 @@ __all__ = [
     "Robustness",
     "ServiceClient",
     "ServiceJob",
+    "ServiceWatch",
     "SourceLimits",
     "StrangerRates",
     "TrainedClassifier",
@@ -250,6 +253,7 @@ __all__ = [
     "UndoResult",
     "Verification",
     "VerificationResult",
+    "WatchMatch",
     "WrongUsageError",
     "__version__",
     "allow_faces",
@@ -368,6 +372,7 @@ _DEFINITIONS = {
     "Robustness": "facetrove.evaluation.robustness:Robustness",
     "ServiceClient": "facetrove.client:ServiceClient",
     "ServiceJob": "facetrove.client_answers:ServiceJob",
+    "ServiceWatch": "facetrove.client_watches:ServiceWatch",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
@@ -378,6 +383,7 @@ _DEFINITIONS = {
     "UndoResult": "indexer.undo:UndoResult",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
+    "WatchMatch": "facetrove.client_watches:WatchMatch",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
     "allow_faces": "faces.dataset.letting_in:allow_faces",
     "build_index": "facetrove.indexes:build_index",

@@ -30,6 +30,7 @@ from facetrove.client_answers import (
     probe_of,
     query_of,
 )
+from facetrove.client_watches import WatchCalls
 from facetrove.comparison import FAR, ComparedFace, Comparison
 from search.listing import ListedFace
 from search.one_per import OnePer
@@ -43,7 +44,7 @@ TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
 
-class ServiceClient:
+class ServiceClient(WatchCalls):
     """A client of a service that `facetrove serve` runs.
 
     A client can be shared between threads. It is closed by `close`, or as a context.

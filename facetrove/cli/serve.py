@@ -81,6 +81,17 @@ from facetrove.service.options import ServiceLimits, ServiceOptions
     help="File of the audit log.  [default: audit.jsonl in the state's folder]",
 )
 @click.option(
+    "--watch-hook",
+    metavar="URL",
+    help="Address that is told of new matches of watches, by signed requests.  [default: none is]",
+)
+@click.option(
+    "--watch-hook-secret",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with the secret by which requests to --watch-hook are signed.",
+)
+@click.option(
     "--read-only", is_flag=True, help="Only answer searches: no jobs, and nothing is written."
 )
 @click.option("--open", "opens", is_flag=True, help="Open the server's page in the browser.")
@@ -98,6 +109,8 @@ def serve(
     uploads: Path | None,
     state: Path | None,
     audit: Path | None,
+    watch_hook: str | None,
+    watch_hook_secret: Path | None,
     read_only: bool,
     opens: bool,
     limits: ServiceLimits,
@@ -136,6 +149,8 @@ def serve(
         uploads=uploads,
         state=state,
         audit=audit,
+        watch_hook=watch_hook,
+        watch_hook_secret=watch_hook_secret,
         read_only=read_only,
         device=device,
         limits=limits,
@@ -154,7 +169,9 @@ def _tell(index: Path, address: str, *, opens: bool, as_json: bool) -> None:
 
 def require_installed() -> None:
     """Raise WrongUsageError unless the packages of the extra `serve` are installed."""
-    missing = [name for name in ("fastapi", "uvicorn", "uvloop") if find_spec(name) is None]
+    missing = [
+        name for name in ("fastapi", "uvicorn", "uvloop", "httpx") if find_spec(name) is None
+    ]
     if missing:
         raise WrongUsageError(
             f"serving needs {', '.join(missing)}; install what it needs by pip install fastapi "

@@ -20,6 +20,7 @@ from facetrove.service import (
     job_routes,
     search_routes,
     status_routes,
+    watch_routes,
 )
 from facetrove.service.access import needs
 from facetrove.service.common import json_response
@@ -55,7 +56,10 @@ def make_app(service: Service | None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for routes in (search_routes, face_routes, change_routes, job_routes, status_routes):
+    for routes in (
+        *(search_routes, face_routes, watch_routes, change_routes, job_routes),
+        status_routes,
+    ):
         app.include_router(routes.router)
     _add_errors(app)
     document: list[dict[str, Any]] = []

@@ -12,15 +12,14 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
-from faces.core.descriptors import PRIVATE_FILE_MODE
-from faces.core.errors import CorruptFileError
+from facetrove.service.database import empty_log, open_database
 from facetrove.service.refusals import RefusedError, busy
 
 JobKind = Literal["enrol", "delete", "undo", "purge", "calibrate", "verify", "compact"]
@@ -137,22 +136,10 @@ class JobStore:
         Raises:
             CorruptFileError: it is no such database.
         """
-        path = state_dir / DATABASE
-        path.touch(PRIVATE_FILE_MODE)
-        try:
-            connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.executescript(_SCHEMA)
-            store = cls(connection)
-            store._recover()
-            store._checkpoint()
-        except sqlite3.DatabaseError as error:
-            raise CorruptFileError(
-                f"{path} is no database of jobs ({error}); move it away to begin a new one"
-            ) from error
+        connection = open_database(state_dir / DATABASE, _SCHEMA, what="jobs")
+        store = cls(connection)
+        store._recover()
+        empty_log(connection)
         return store
 
     def close(self) -> None:
@@ -280,7 +267,7 @@ class JobStore:
                 "(SELECT max(number) FROM jobs) - ?",
                 (MAX_KEPT,),
             )
-            self._checkpoint()
+            empty_log(self._connection)
 
     def queue_again(self, job_id: str, *, of: tuple[JobState, ...]) -> bool:
         """Queue a job again if it is in one of some states; return whether it was."""
@@ -334,13 +321,8 @@ class JobStore:
                     (json.dumps({"code": "purged", "message": "a purge has removed the message"}),),
                 )
             self._connection.execute("VACUUM")
-            self._checkpoint()
+            empty_log(self._connection)
             return done.rowcount
-
-    def _checkpoint(self) -> None:
-        """Move what is in the log into the database, and empty the log: it has earlier pages."""
-        with closing(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as cursor:
-            cursor.fetchall()
 
     def _recover(self) -> None:
         with self._connection:

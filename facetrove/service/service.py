@@ -14,6 +14,7 @@ from faces.core.storage import Folder
 from facetrove.service.admission import Admission
 from facetrove.service.audit import AuditLog
 from facetrove.service.gallery import Gallery
+from facetrove.service.hooks import Hook, HookSender
 from facetrove.service.job_runner import JobRunner, task_of
 from facetrove.service.jobs import JobStore
 from facetrove.service.keys import KeyRing
@@ -25,6 +26,8 @@ from facetrove.service.refusals import HiddenPaths, RefusedError
 from facetrove.service.searching import Searches
 from facetrove.service.thumbnails import Thumbnails
 from facetrove.service.uploads import Uploads
+from facetrove.service.watch_store import WatchStore
+from facetrove.service.watches import Watches
 
 LOG = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class Service:
         thumbnails: cuts thumbnails.
         uploads: photos that are kept; None: none may be sent in.
         runner: runs jobs; None: there are no jobs.
+        watches: compares new faces with watches; None: there are no jobs.
+        hooks: tells the operator's address of new matches; None: there is none.
     """
 
     options: ServiceOptions
@@ -67,6 +72,8 @@ class Service:
     uploads: Uploads | None
     runner: JobRunner | None
     _closing: ExitStack
+    watches: Watches | None = None
+    hooks: HookSender | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     @classmethod
@@ -87,6 +94,7 @@ class Service:
             state = None if options.read_only else _leased_state(options, closing)
             service = cls._of_parts(options, gallery, dataset, keys, closing)
             if state is not None and dataset is not None:
+                service._open_watches(state, dataset)
                 service.runner = service._opened_runner(state, dataset)
             service._closing = closing.pop_all()
         service.note_version()
@@ -138,6 +146,23 @@ class Service:
             _closing=closing,
         )
 
+    def _open_watches(self, state: Folder, dataset: Path) -> None:
+        store = WatchStore.open(state.path)
+        self._closing.callback(store.close)
+        options = self.options
+        if options.watch_hook is not None:
+            hook = Hook.of(options.watch_hook, options.watch_hook_secret)
+            self.hooks = HookSender(store, hook, self.metrics)
+        self.watches = Watches(
+            store,
+            self.gallery,
+            dataset,
+            limits=options.limits,
+            metrics=self.metrics,
+            on_matches=None if self.hooks is None else self.hooks.wake,
+            seconds=options.refresh_seconds,
+        )
+
     def _opened_runner(self, state: Folder, dataset: Path) -> JobRunner:
         store = JobStore.open(state.path)
         self._closing.callback(store.close)
@@ -152,7 +177,18 @@ class Service:
             metrics=self.metrics,
             max_jobs=options.limits.max_jobs,
             on_refreshed=self.note_version,
+            on_purged=self.require_watches().forget,
         )
+
+    def require_watches(self) -> Watches:
+        """Return the watches.
+
+        Raises:
+            RefusedError: this service has none, as it has no jobs.
+        """
+        if self.watches is None:
+            raise self._nothing_kept()
+        return self.watches
 
     def require_runner(self) -> JobRunner:
         """Return the runner of jobs.
@@ -161,13 +197,16 @@ class Service:
             RefusedError: this service has none.
         """
         if self.runner is None:
-            why = (
-                "the server was started with --read-only"
-                if self.options.read_only
-                else "the dataset of the index is not here; start the server with --dataset"
-            )
-            raise RefusedError(409, "no_jobs", f"this server changes nothing: {why}")
+            raise self._nothing_kept()
         return self.runner
+
+    def _nothing_kept(self) -> RefusedError:
+        why = (
+            "the server was started with --read-only"
+            if self.options.read_only
+            else "the dataset of the index is not here; start the server with --dataset"
+        )
+        return RefusedError(409, "no_jobs", f"this server changes nothing: {why}")
 
     async def refresh(self) -> bool:
         """Open the newest version of the index; return whether it is another one."""
@@ -190,6 +229,10 @@ class Service:
         tasks = [loop.create_task(self._follow())]
         if self.runner is not None:
             tasks.append(loop.create_task(self.runner.run()))
+        if self.watches is not None:
+            tasks.append(loop.create_task(self.watches.run()))
+        if self.hooks is not None:
+            tasks.append(loop.create_task(self.hooks.run()))
         self._tasks = tuple(tasks)
 
     async def stop(self) -> None:

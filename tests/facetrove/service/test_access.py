@@ -127,7 +127,7 @@ def operations() -> list[tuple[str, str, str | None]]:
     for path, methods in openapi_document()["paths"].items():
         for method, operation in methods.items():
             filled = path.replace("{job_id}", "0" * 32).replace("{photo_id}", "0" * 64)
-            filled = filled.replace("{face_id}", "0" * 32)
+            filled = filled.replace("{face_id}", "0" * 32).replace("{watch_id}", "0" * 32)
             found.append((method.upper(), filled, operation.get("x-scope")))
     return found
 
