@@ -14,11 +14,14 @@ import click
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
-from facetrove.cli.options import device_option, json_option
+from facetrove.cli.options import Duration, device_option, json_option
 from facetrove.cli.serve_options import limit_options
 from facetrove.cli.terminal import print_json
 from facetrove.cli.text import printable
 from facetrove.service.options import ServiceLimits, ServiceOptions
+
+MIN_ENROL_SECONDS = 10.0
+"""Shortest time in seconds between two rounds of enrolling: a round reads the folder's list."""
 
 
 # Over 60 lines, as it has many options.
@@ -61,6 +64,21 @@ from facetrove.service.options import ServiceLimits, ServiceOptions
     multiple=True,
     type=click.Path(path_type=Path),
     help="Folder whose photos may be enrolled, with those in folders inside it.",
+)
+@click.option(
+    "--enrol-folder",
+    "enrol_folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder whose photos are enrolled when the server starts and then every --enrol-every; it "
+    "is allowed as by --allow-folder.",
+)
+@click.option(
+    "--enrol-every",
+    type=Duration(MIN_ENROL_SECONDS),
+    default="15m",
+    show_default=True,
+    help="Time from one round of --enrol-folder to the next, such as 90s, 15m or 6h.",
 )
 @click.option(
     "--uploads",
@@ -106,6 +124,8 @@ def serve(
     keys: Path | None,
     allowed_hosts: tuple[str, ...],
     folders: tuple[Path, ...],
+    enrol_folders: tuple[Path, ...],
+    enrol_every: float,
     uploads: Path | None,
     state: Path | None,
     audit: Path | None,
@@ -145,7 +165,9 @@ def serve(
         port=port,
         keys=keys,
         allowed_hosts=allowed_hosts,
-        folders=folders,
+        folders=(*folders, *enrol_folders),
+        enrol_folders=enrol_folders,
+        enrol_every=enrol_every,
         uploads=uploads,
         state=state,
         audit=audit,

@@ -215,6 +215,30 @@ class JobStore:
             ).fetchall()
         return [_job_of(row) for row in rows]
 
+    def unfinished(self) -> list[Job]:
+        """Return the jobs that wait or run, oldest first."""
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM jobs WHERE state IN ('queued', 'running', 'cancelling') "  # noqa: S608
+                "ORDER BY number"
+            ).fetchall()
+        return [_job_of(row) for row in rows]
+
+    def forget_finished(self, owner: str, *, keep: int) -> None:
+        """Forget the finished jobs of an owner, but for the newest ones.
+
+        Args:
+            owner: name of the key, or what else began them.
+            keep: number of the newest jobs that are kept.
+        """
+        with self._lock:
+            self._connection.execute(
+                "DELETE FROM jobs WHERE owner = ?1 AND state IN ('done', 'failed', 'cancelled') "
+                "AND number NOT IN (SELECT number FROM jobs WHERE owner = ?1 ORDER BY number DESC "
+                "LIMIT ?2)",
+                (owner, keep),
+            )
+
     def counts(self) -> dict[str, int]:
         """Return the number of jobs by state."""
         with self._lock:

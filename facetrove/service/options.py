@@ -84,6 +84,8 @@ class ServiceOptions:
         device: device to search on.
         limits: limits on requests.
         refresh_seconds: seconds between two looks whether the index has a newer version.
+        enrol_folders: those of `folders` that are enrolled at the start and regularly.
+        enrol_every: seconds from one such round to the next.
         watch_hook: address that is told of new matches of watches; None: none is.
         watch_hook_secret: path of the file with the secret by which these requests are signed.
     """
@@ -102,6 +104,8 @@ class ServiceOptions:
     device: Device = "auto"
     limits: ServiceLimits = field(default_factory=ServiceLimits)
     refresh_seconds: float = 0.5
+    enrol_folders: tuple[Path, ...] = ()
+    enrol_every: float = 900.0
     watch_hook: str | None = None
     watch_hook_secret: Path | None = None
 

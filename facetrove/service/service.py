@@ -13,6 +13,7 @@ from faces.core.kinds import is_dataset
 from faces.core.storage import Folder
 from facetrove.service.admission import Admission
 from facetrove.service.audit import AuditLog
+from facetrove.service.folders import require_allowed_folder
 from facetrove.service.gallery import Gallery
 from facetrove.service.hooks import Hook, HookSender
 from facetrove.service.job_runner import JobRunner, task_of
@@ -23,6 +24,7 @@ from facetrove.service.options import ServiceOptions
 from facetrove.service.origins import Origins, is_loopback
 from facetrove.service.probing import Decoders, FaceFinder
 from facetrove.service.refusals import HiddenPaths, RefusedError
+from facetrove.service.schedule import Schedule
 from facetrove.service.searching import Searches
 from facetrove.service.thumbnails import Thumbnails
 from facetrove.service.uploads import Uploads
@@ -54,6 +56,7 @@ class Service:
         runner: runs jobs; None: there are no jobs.
         watches: compares new faces with watches; None: there are no jobs.
         hooks: tells the operator's address of new matches; None: there is none.
+        schedule: enrols folders regularly; None: there are none.
     """
 
     options: ServiceOptions
@@ -74,6 +77,7 @@ class Service:
     _closing: ExitStack
     watches: Watches | None = None
     hooks: HookSender | None = None
+    schedule: Schedule | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     @classmethod
@@ -96,6 +100,15 @@ class Service:
             if state is not None and dataset is not None:
                 service._open_watches(state, dataset)
                 service.runner = service._opened_runner(state, dataset)
+            if options.watch_hook is not None:
+                service._runner_for("--watch-hook")
+            if options.enrol_folders:
+                service.schedule = Schedule(
+                    service._runner_for("--enrol-folder"),
+                    options.enrol_folders,
+                    seconds=options.enrol_every,
+                    audit=service.audit,
+                )
             service._closing = closing.pop_all()
         service.note_version()
         return service
@@ -200,6 +213,12 @@ class Service:
             raise self._nothing_kept()
         return self.runner
 
+    def _runner_for(self, option: str) -> JobRunner:
+        try:
+            return self.require_runner()
+        except RefusedError as error:
+            raise WrongUsageError(f"{option} needs jobs, but {error.message}") from error
+
     def _nothing_kept(self) -> RefusedError:
         why = (
             "the server was started with --read-only"
@@ -231,6 +250,8 @@ class Service:
             tasks.append(loop.create_task(self.runner.run()))
         if self.watches is not None:
             tasks.append(loop.create_task(self.watches.run()))
+        if self.schedule is not None:
+            tasks.append(loop.create_task(self.schedule.run()))
         if self.hooks is not None:
             tasks.append(loop.create_task(self.hooks.run()))
         self._tasks = tuple(tasks)
@@ -277,9 +298,15 @@ def require_safe(options: ServiceOptions) -> None:
         raise WrongUsageError(
             "--allow-host is for a proxy, through which others can call the server; give --keys too"
         )
+    if options.watch_hook is None and options.watch_hook_secret is not None:
+        raise WrongUsageError("--watch-hook-secret signs requests to --watch-hook; give that too")
     for folder in options.folders:
         if not folder.is_dir():
-            raise WrongUsageError(f"{folder} is no folder; --allow-folder names folders of photos")
+            raise WrongUsageError(
+                f"{folder} is no folder; --allow-folder and --enrol-folder name folders of photos"
+            )
+    for folder in options.enrol_folders:
+        require_allowed_folder(str(folder.absolute()), options.folders)
 
 
 def _dataset_of(options: ServiceOptions, gallery: Gallery) -> Path | None:
