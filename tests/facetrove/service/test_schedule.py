@@ -88,7 +88,7 @@ def test_a_clients_job_of_the_folder_counts_too(
         assert [job["job_id"] for job in jobs_of(client)] == [asked]
 
 
-@pytest.mark.slow
+@pytest.mark.lasting
 def test_jobs_of_a_schedule_are_seen_by_admins_noted_and_bounded(
     own: tuple[Collection, Path],
     tmp_path: Path,
@@ -96,17 +96,17 @@ def test_jobs_of_a_schedule_are_seen_by_admins_noted_and_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The models of this dataset are none that exist, so each job fails, and is tried later."""
-    monkeypatch.setattr(schedule, "MAX_KEPT", 2)
+    monkeypatch.setattr(schedule, "MAX_KEPT", 1)
     file = tmp_path / "keys.toml"
     enroller, chief = (bearer(add_key(file, name, [name])) for name in ("enrol", "admin"))  # type: ignore[list-item]
     with serving(own[1], keys=file, **options) as client:
-        eventually(lambda: _last_number(own[1]) >= 5)
+        eventually(lambda: _last_number(own[1]) >= 4, seconds=300)
         assert jobs_of(client, **enroller) == []
-        assert 1 <= len(jobs_of(client, **chief)) <= 3
+        assert 1 <= len(jobs_of(client, **chief)) <= 2
     audit = own[1].with_name("faces.index.service") / "audit.jsonl"
     entries = [json.loads(line) for line in audit.read_text().splitlines()]
     ours = [entry for entry in entries if entry["key"] == schedule.SCHEDULE]
-    assert len({entry["job"] for entry in ours}) >= 5
+    assert len({entry["job"] for entry in ours}) >= 4
     assert {(entry["operation"], entry["status"]) for entry in ours} == {("enrol", 202)}
 
 
