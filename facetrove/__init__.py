@@ -95,6 +95,8 @@ if TYPE_CHECKING:
     from facetrove.client_answers import ServiceDecision as ServiceDecision
     from facetrove.client_answers import ServiceJob as ServiceJob
     from facetrove.client_people import ServicePeople as ServicePeople
+    from facetrove.client_watches import ServiceWatch as ServiceWatch
+    from facetrove.client_watches import WatchMatch as WatchMatch
     from facetrove.comparison import ComparedFace as ComparedFace
     from facetrove.comparison import Comparison as Comparison
     from facetrove.comparison import compare as compare
@@ -244,6 +246,7 @@ __all__ = [
     "ServiceDecision",
     "ServiceJob",
     "ServicePeople",
+    "ServiceWatch",
     "SourceLimits",
     "StrangerRates",
     "TrainedClassifier",
@@ -254,6 +257,7 @@ __all__ = [
     "UndoResult",
     "Verification",
     "VerificationResult",
+    "WatchMatch",
     "WrongUsageError",
     "__version__",
     "allow_faces",
@@ -374,6 +378,7 @@ _DEFINITIONS = {
     "ServiceDecision": "facetrove.client_answers:ServiceDecision",
     "ServiceJob": "facetrove.client_answers:ServiceJob",
     "ServicePeople": "facetrove.client_people:ServicePeople",
+    "ServiceWatch": "facetrove.client_watches:ServiceWatch",
     "SourceLimits": "faces.core.settings:SourceLimits",
     "StrangerRates": "indexer.stranger_rates:StrangerRates",
     "TrainedClassifier": "facetrove.training.classifier:TrainedClassifier",
@@ -384,6 +389,7 @@ _DEFINITIONS = {
     "UndoResult": "indexer.undo:UndoResult",
     "Verification": "facetrove.evaluation.pairs:Verification",
     "VerificationResult": "indexer.verify:VerificationResult",
+    "WatchMatch": "facetrove.client_watches:WatchMatch",
     "WrongUsageError": "faces.core.errors:WrongUsageError",
     "allow_faces": "faces.dataset.letting_in:allow_faces",
     "build_index": "facetrove.indexes:build_index",

@@ -26,6 +26,7 @@ from facetrove.client_answers import (
 )
 from facetrove.client_changes import ChangingClient
 from facetrove.client_people import ServicePeople
+from facetrove.client_watches import WatchCalls
 from facetrove.comparison import FAR, ComparedFace, Comparison
 from search.listing import ListedFace
 from search.one_per import OnePer
@@ -37,7 +38,7 @@ TIMEOUT_SECONDS = 60.0
 """Seconds that a request may take by default."""
 
 
-class ServiceClient(ChangingClient):
+class ServiceClient(ChangingClient, WatchCalls):
     """A client of a service that `facetrove serve` runs.
 
     A client can be shared between threads. It is closed by `close`, or as a context.

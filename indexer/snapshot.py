@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.core.errors import CorruptFileError
@@ -17,9 +18,11 @@ from faces.core.settings import Device
 from faces.photos.metadata import PERSON
 from faces.photos.uris import is_unicode
 from indexer.changes import rows_in
+from indexer.faces_file import faces_schema, with_columns
+from indexer.filters import FilterTable, rows_matching
 from indexer.folder import open_segments
 from indexer.manifest import Manifest, current_line, read_current
-from indexer.people_columns import PERSON_ID, PHOTO_PERSON, PeopleColumns
+from indexer.people_columns import PERSON_ID, PHOTO_PERSON, PeopleColumns, mentions_people
 from indexer.segment import Segment, masks_of, metadata_of
 from indexer.stranger_rates import StrangerRates
 from indexer.vectors import RowMask, Vectors
@@ -200,6 +203,46 @@ class Snapshot:
             if len(rows):
                 return int(start + rows[0])
         return None
+
+    def positions_of(self, face_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return (n,) int64, the positions of the live faces with n face ids; -1: there is none."""
+        wanted = pa.array(face_ids, pa.string())
+        found = np.full(len(face_ids), -1, np.int64)
+        for segment, start in zip(self.segments, self._starts, strict=False):
+            rows = np.flatnonzero(rows_in(segment.faces, "face_id", wanted) & segment.live())
+            ids = pa.array(segment.faces.values("face_id", rows), pa.string())
+            places = pc.index_in(wanted, value_set=ids)
+            here = places.is_valid().to_numpy(zero_copy_only=False)
+            found[here] = start + rows[places.drop_null().to_numpy()]
+        return found
+
+    def matching(self, where: str, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return (n,) bool: which of the faces at (n,) positions match a filter.
+
+        Args:
+            where: the filter; see `indexer.filters.rows_matching`.
+            positions: positions of live faces.
+
+        Raises:
+            WrongUsageError: the filter cannot be applied.
+        """
+        numbers = np.searchsorted(self._starts, positions, side="right") - 1
+        matching = np.zeros(len(positions), bool)
+        columns = faces_schema(self._stored)
+        tables, rows = [], []
+        for number in np.unique(numbers).tolist():
+            here = np.flatnonzero(numbers == number)
+            faces = self.segments[number].faces.table.take(positions[here] - self._starts[number])
+            tables.append(with_columns(faces, columns).select(columns.names))
+            rows.append(here)
+        if not tables:
+            return matching
+        if self.people is not None and mentions_people(where):
+            tables = [self.people.table(faces) for faces in tables]
+        found = rows_matching(list(map(FilterTable, tables)), where)
+        for here, mask in zip(rows, found, strict=True):
+            matching[here] = mask
+        return matching
 
     def _segment(self, position: int) -> tuple[Segment, int]:
         number = int(np.searchsorted(self._starts, position, side="right")) - 1

@@ -83,6 +83,29 @@ class Size(click.ParamType[int]):
             self.fail(f"{value!r} is not a size such as 500MB or 4GiB", param, ctx)
 
 
+class Duration(click.ParamType[float]):
+    """A parameter type for times of `min_seconds` or more, written as 90s, 15m, 6h or 1d."""
+
+    name = "TIME"
+    units: ClassVar = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    max_seconds: ClassVar = 30 * 86_400
+
+    def __init__(self, min_seconds: float) -> None:
+        self._min_seconds = min_seconds
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number of seconds that a written time stands for."""
+        match = re.fullmatch(r"([0-9]{1,9}) ?([smhd])", str(value), re.ASCII)
+        if match is None:
+            self.fail(f"{value!r} is not a time such as 90s, 15m, 6h or 1d", param, ctx)
+        seconds = int(match[1]) * self.units[match[2]]
+        if not self._min_seconds <= seconds <= self.max_seconds:
+            self.fail(f"{value!r} is not {self._min_seconds:g}s to 30d", param, ctx)
+        return float(seconds)
+
+
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

@@ -14,11 +14,14 @@ import click
 
 from faces.core.errors import WrongUsageError
 from faces.core.settings import Device
-from facetrove.cli.options import device_option, json_option
+from facetrove.cli.options import Duration, device_option, json_option
 from facetrove.cli.serve_options import limit_options
 from facetrove.cli.terminal import print_json
 from facetrove.cli.text import printable
 from facetrove.service.options import ServiceLimits, ServiceOptions
+
+MIN_ENROL_SECONDS = 10.0
+"""Shortest time in seconds between two rounds of enrolling: a round reads the folder's list."""
 
 
 # Over 60 lines, as it has many options.
@@ -63,6 +66,21 @@ from facetrove.service.options import ServiceLimits, ServiceOptions
     help="Folder whose photos may be enrolled, with those in folders inside it.",
 )
 @click.option(
+    "--enrol-folder",
+    "enrol_folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder whose photos are enrolled when the server starts and then every --enrol-every; it "
+    "is allowed as by --allow-folder.",
+)
+@click.option(
+    "--enrol-every",
+    type=Duration(MIN_ENROL_SECONDS),
+    default="15m",
+    show_default=True,
+    help="Time from one round of --enrol-folder to the next, such as 90s, 15m or 6h.",
+)
+@click.option(
     "--uploads",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -81,6 +99,17 @@ from facetrove.service.options import ServiceLimits, ServiceOptions
     help="File of the audit log.  [default: audit.jsonl in the state's folder]",
 )
 @click.option(
+    "--watch-hook",
+    metavar="URL",
+    help="Address that is told of new matches of watches, by signed requests.  [default: none is]",
+)
+@click.option(
+    "--watch-hook-secret",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with the secret by which requests to --watch-hook are signed.",
+)
+@click.option(
     "--read-only", is_flag=True, help="Only answer searches: no jobs, and nothing is written."
 )
 @click.option("--open", "opens", is_flag=True, help="Open the server's page in the browser.")
@@ -95,9 +124,13 @@ def serve(
     keys: Path | None,
     allowed_hosts: tuple[str, ...],
     folders: tuple[Path, ...],
+    enrol_folders: tuple[Path, ...],
+    enrol_every: float,
     uploads: Path | None,
     state: Path | None,
     audit: Path | None,
+    watch_hook: str | None,
+    watch_hook_secret: Path | None,
     read_only: bool,
     opens: bool,
     limits: ServiceLimits,
@@ -117,13 +150,8 @@ def serve(
       facetrove serve faces.index --host 0.0.0.0 --keys keys.toml
     """
     require_installed()
-    # FAISS's threads would keep the cores that the event loop and the networks need, waiting for
-    # each other. Set before FAISS is loaded; the process is the server's own.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _prepare_process()
     from facetrove.service.server import run_server
-
-    # Libraries warn of nothing that an operator could act on; our own errors are told.
-    logging.basicConfig(level=logging.ERROR, format="facetrove: %(message)s", stream=sys.stderr)
 
     options = ServiceOptions(
         index=index,
@@ -132,15 +160,28 @@ def serve(
         port=port,
         keys=keys,
         allowed_hosts=allowed_hosts,
-        folders=folders,
+        folders=(*folders, *enrol_folders),
+        enrol_folders=enrol_folders,
+        enrol_every=enrol_every,
         uploads=uploads,
         state=state,
         audit=audit,
+        watch_hook=watch_hook,
+        watch_hook_secret=watch_hook_secret,
         read_only=read_only,
         device=device,
         limits=limits,
     )
     run_server(options, on_ready=partial(_tell, index, opens=opens, as_json=as_json))
+
+
+def _prepare_process() -> None:
+    """Set what the libraries of this process, which is the server's own, go by."""
+    # FAISS's threads would keep the cores that the event loop and the networks need, waiting for
+    # each other. Set before FAISS is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Libraries warn of nothing that an operator could act on; our own errors are told.
+    logging.basicConfig(level=logging.ERROR, format="facetrove: %(message)s", stream=sys.stderr)
 
 
 def _tell(index: Path, address: str, *, opens: bool, as_json: bool) -> None:
@@ -154,7 +195,9 @@ def _tell(index: Path, address: str, *, opens: bool, as_json: bool) -> None:
 
 def require_installed() -> None:
     """Raise WrongUsageError unless the packages of the extra `serve` are installed."""
-    missing = [name for name in ("fastapi", "uvicorn", "uvloop") if find_spec(name) is None]
+    missing = [
+        name for name in ("fastapi", "uvicorn", "uvloop", "httpx") if find_spec(name) is None
+    ]
     if missing:
         raise WrongUsageError(
             f"serving needs {', '.join(missing)}; install what it needs by pip install fastapi "

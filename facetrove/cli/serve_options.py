@@ -41,6 +41,8 @@ _REQUESTS = {
     "request_timeout": ("SECONDS", "Refuse requests that take longer to arrive."),
     "answer_timeout": ("SECONDS", "Give up clients that take longer to take an answer."),
     "max_stored_bytes": ("BYTES", "Refuse photos to be kept beyond these bytes in all."),
+    "max_watches": ("COUNT", "Refuse more watches."),
+    "max_watch_matches": ("COUNT", "Keep no more matches of each watch: drop its oldest."),
 }
 
 

@@ -24,6 +24,7 @@ from facetrove.service import (
     people_routes,
     search_routes,
     status_routes,
+    watch_routes,
 )
 from facetrove.service.access import needs
 from facetrove.service.common import json_response
@@ -65,6 +66,7 @@ def make_app(service: Service | None) -> FastAPI:
         collection_routes,
         people_routes,
         people_decision_routes,
+        watch_routes,
         change_routes,
         job_routes,
         status_routes,

@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -59,6 +59,9 @@ class JobRunner:
         thumbnails: the thumbnails, which a purge clears.
         metrics: measures.
         max_jobs: maximum number of jobs that wait or run.
+        on_refreshed: called when the gallery may have another version.
+        on_purged: removes from the watches what a purge has removed, of which it gets the names;
+            returns what to report.
 
     Attributes:
         decision_keys: the idempotency keys of decisions about people.
@@ -76,6 +79,7 @@ class JobRunner:
         metrics: Metrics,
         max_jobs: int,
         on_refreshed: Callable[[], None],
+        on_purged: Callable[[Sequence[str]], dict[str, int]],
     ) -> None:
         self._store = store
         self.decision_keys = DecisionKeys(store)
@@ -87,6 +91,7 @@ class JobRunner:
         self._metrics = metrics
         self._max_jobs = max_jobs
         self._on_refreshed = on_refreshed
+        self._on_purged = on_purged
         self._changed = asyncio.Condition()
         self._num_changes = 0
         self._progress: dict[str, Progress] = {}
@@ -250,8 +255,8 @@ class JobRunner:
             if job.kind == "purge":
                 self._thumbnails.clear()
         try:
-            if await asyncio.to_thread(self._gallery.refresh):
-                self._on_refreshed()
+            await asyncio.to_thread(self._gallery.refresh)  # which a purge has done already
+            self._on_refreshed()
         except (FaceTroveError, OSError) as failure:
             LOG.error("the index cannot be opened again: %s", type(failure).__name__)
         now = await asyncio.to_thread(self._store.find, job.job_id)
@@ -275,10 +280,12 @@ class JobRunner:
         if job.kind == "purge":
             self.decision_keys.forget()
             ours["job_requests_removed"] = self._store.forget_requests()
+            ours |= self._on_purged((job.request or {}).get("names", ()))
             ours["limits"] = (
                 "An upload is removed as soon as it shows one purged face; other faces in it stay "
-                "in the dataset. Answers that clients have had, and logs of proxies, are not "
-                "reached."
+                "in the dataset. Watches that were made from photos or embeddings of the purged "
+                "people stay; delete them. Answers that clients have had, and logs of proxies, are "
+                "not reached."
             )
         return {**result, "service": ours} if job.kind in ("enrol", "purge") else result
 

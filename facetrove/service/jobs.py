@@ -1,8 +1,7 @@
 """Jobs: what changes a dataset or an index, one after the other, and survives the server.
 
 A job is a row of an SQLite database in the state's folder, committed to the disk before it is
-acknowledged. The database forgets with `secure_delete`, so that what a purge takes out of it is in
-no byte of its file.
+acknowledged. What a purge takes out of the database is in no byte of its file.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
-from faces.core.descriptors import PRIVATE_FILE_MODE
-from faces.core.errors import CorruptFileError
+from facetrove.service.database import empty_log, open_database
 from facetrove.service.refusals import RefusedError, busy
 
 JobKind = Literal["enrol", "delete", "undo", "purge", "group", "calibrate", "verify", "compact"]
@@ -137,22 +135,9 @@ class JobStore:
         Raises:
             CorruptFileError: it is no such database.
         """
-        path = state_dir / DATABASE
-        path.touch(PRIVATE_FILE_MODE)
-        try:
-            connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.executescript(_SCHEMA)
-            store = cls(connection)
-            store._recover()
-            store._checkpoint()
-        except sqlite3.DatabaseError as error:
-            raise CorruptFileError(
-                f"{path} is no database of jobs ({error}); move it away to begin a new one"
-            ) from error
+        store = cls(open_database(state_dir / DATABASE, _SCHEMA, what="jobs"))
+        store._recover()
+        empty_log(store._connection)
         return store
 
     @contextmanager
@@ -234,6 +219,30 @@ class JobStore:
             ).fetchall()
         return [_job_of(row) for row in rows]
 
+    def unfinished(self) -> list[Job]:
+        """Return the jobs that wait or run, oldest first."""
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM jobs WHERE state IN ('queued', 'running', 'cancelling') "  # noqa: S608
+                "ORDER BY number"
+            ).fetchall()
+        return [_job_of(row) for row in rows]
+
+    def forget_finished(self, owner: str, *, keep: int) -> None:
+        """Forget the finished jobs of an owner, but for the newest ones.
+
+        Args:
+            owner: name of the key, or what else began them.
+            keep: number of the newest jobs that are kept.
+        """
+        with self._lock:
+            self._connection.execute(
+                "DELETE FROM jobs WHERE owner = ?1 AND state IN ('done', 'failed', 'cancelled') "
+                "AND number NOT IN "
+                "(SELECT number FROM jobs WHERE owner = ?1 ORDER BY number DESC LIMIT ?2)",
+                (owner, keep),
+            )
+
     def counts(self) -> dict[str, int]:
         """Return the number of jobs by state."""
         with self._lock:
@@ -286,7 +295,7 @@ class JobStore:
                 "(SELECT max(number) FROM jobs) - ?",
                 (MAX_KEPT,),
             )
-            self._checkpoint()
+            empty_log(self._connection)
 
     def queue_again(self, job_id: str, *, of: tuple[JobState, ...]) -> bool:
         """Queue a job again if it is in one of some states; return whether it was."""
@@ -340,13 +349,8 @@ class JobStore:
                     (json.dumps({"code": "purged", "message": "a purge has removed the message"}),),
                 )
             self._connection.execute("VACUUM")
-            self._checkpoint()
+            empty_log(self._connection)
             return done.rowcount
-
-    def _checkpoint(self) -> None:
-        """Move what is in the log into the database, and empty the log: it has earlier pages."""
-        with closing(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as cursor:
-            cursor.fetchall()
 
     def _recover(self) -> None:
         with self._connection:

@@ -35,7 +35,7 @@ from faces.core.storage import Folder
 
 Scope = Literal["search", "curate", "enrol", "admin"]
 """What a key allows. search: searches, and reading faces, photos and people. curate: deciding who
-is who, deleting faces, and taking both back. enrol: adding photos and grouping faces. admin: all."""
+is who, deleting faces, and taking both back. enrol: adding photos, grouping faces. admin: all."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 

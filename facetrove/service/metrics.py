@@ -34,6 +34,9 @@ class Metrics:
         refreshes: number of versions of the index that were opened.
         jobs: number of jobs, by state.
         thumbnails: size in bytes of the thumbnails in memory.
+        watches: number of watches.
+        watch_matches: number of matches of watches that were found.
+        hook_requests: number of requests to the watch hook, by outcome.
     """
 
     def __init__(self) -> None:
@@ -71,6 +74,17 @@ class Metrics:
         self.jobs = Gauge("facetrove_jobs", "Jobs by state.", ["state"], registry=registry)
         self.thumbnails = Gauge(
             "facetrove_thumbnail_bytes", "Thumbnails in memory.", registry=registry
+        )
+
+        self.watches = Gauge("facetrove_watches", "Watches.", registry=registry)
+        self.watch_matches = Counter(
+            "facetrove_watch_matches", "Matches of watches that were found.", registry=registry
+        )
+        self.hook_requests = Counter(
+            "facetrove_hook_requests",
+            "Requests to the watch hook by outcome.",
+            ["outcome"],
+            registry=registry,
         )
 
     def text(self) -> bytes:

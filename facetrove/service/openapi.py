@@ -130,6 +130,7 @@ def document_of(app: FastAPI, version: str) -> dict[str, Any]:
             {"name": "search", "description": "Search, compare, detect and embed."},
             {"name": "faces", "description": "Read faces and photos of the index."},
             {"name": "people", "description": "Who is who, and decisions about it."},
+            {"name": "watches", "description": "Saved probes, for faces that are still to come."},
             {"name": "index", "description": "The index in force."},
             {"name": "changes", "description": "Jobs that change the dataset and the index."},
             {"name": "jobs", "description": "How far jobs are."},

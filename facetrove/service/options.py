@@ -38,6 +38,8 @@ class ServiceLimits:
         request_timeout: seconds in which a request has to arrive.
         answer_timeout: seconds in which a client has to take a piece of an answer.
         max_stored_bytes: maximum size in bytes of all photos that are kept in the uploads folder.
+        max_watches: maximum number of watches.
+        max_watch_matches: number of matches of each watch that are kept; older ones are dropped.
     """
 
     photo: PhotoLimits = SERVICE_PHOTO_LIMITS
@@ -57,6 +59,8 @@ class ServiceLimits:
     request_timeout: float = 30.0
     answer_timeout: float = 60.0
     max_stored_bytes: int = 50_000_000_000
+    max_watches: int = 1_000
+    max_watch_matches: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,10 @@ class ServiceOptions:
         device: device to search on.
         limits: limits on requests.
         refresh_seconds: seconds between two looks whether the index has a newer version.
+        enrol_folders: those of `folders` that are enrolled at the start and regularly.
+        enrol_every: seconds from one such round to the next.
+        watch_hook: address that is told of new matches of watches; None: none is.
+        watch_hook_secret: path of the file with the secret by which these requests are signed.
     """
 
     index: Path
@@ -96,6 +104,10 @@ class ServiceOptions:
     device: Device = "auto"
     limits: ServiceLimits = field(default_factory=ServiceLimits)
     refresh_seconds: float = 0.5
+    enrol_folders: tuple[Path, ...] = ()
+    enrol_every: float = 900.0
+    watch_hook: str | None = None
+    watch_hook_secret: Path | None = None
 
     @property
     def state_dir(self) -> Path:

@@ -13,7 +13,9 @@ from faces.core.kinds import is_dataset
 from faces.core.storage import Folder
 from facetrove.service.admission import Admission
 from facetrove.service.audit import AuditLog
+from facetrove.service.folders import require_allowed_folder
 from facetrove.service.gallery import Gallery
+from facetrove.service.hooks import Hook, HookSender
 from facetrove.service.job_runner import JobRunner, task_of
 from facetrove.service.jobs import JobStore
 from facetrove.service.keys import KeyRing
@@ -23,9 +25,12 @@ from facetrove.service.origins import Origins, is_loopback
 from facetrove.service.people import ServedPeople
 from facetrove.service.probing import Decoders, FaceFinder
 from facetrove.service.refusals import HiddenPaths, RefusedError
+from facetrove.service.schedule import Schedule
 from facetrove.service.searching import Searches
 from facetrove.service.thumbnails import Thumbnails
 from facetrove.service.uploads import Uploads
+from facetrove.service.watch_store import WatchStore
+from facetrove.service.watches import Watches
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +56,9 @@ class Service:
         people: who is who; None: there is no dataset here.
         uploads: photos that are kept; None: none may be sent in.
         runner: runs jobs; None: there are no jobs.
+        watches: compares new faces with watches; None: there are no jobs.
+        hooks: tells the operator's address of new matches; None: there is none.
+        schedule: enrols folders regularly; None: there are none.
     """
 
     options: ServiceOptions
@@ -70,6 +78,9 @@ class Service:
     uploads: Uploads | None
     runner: JobRunner | None
     _closing: ExitStack
+    watches: Watches | None = None
+    hooks: HookSender | None = None
+    schedule: Schedule | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     @classmethod
@@ -98,7 +109,17 @@ class Service:
             state = None if options.read_only else _leased_state(options, closing)
             service = cls._of_parts(options, gallery, dataset, keys, closing)
             if state is not None and dataset is not None:
+                service._open_watches(state, dataset)
                 service.runner = service._opened_runner(state, dataset)
+            if options.watch_hook is not None:
+                service._runner_for("--watch-hook")
+            if options.enrol_folders:
+                service.schedule = Schedule(
+                    service._runner_for("--enrol-folder"),
+                    options.enrol_folders,
+                    seconds=options.enrol_every,
+                    audit=service.audit,
+                )
             service._closing = closing.pop_all()
         service.note_version()
         return service
@@ -150,6 +171,23 @@ class Service:
             _closing=closing,
         )
 
+    def _open_watches(self, state: Folder, dataset: Path) -> None:
+        store = WatchStore.open(state.path)
+        self._closing.callback(store.close)
+        options = self.options
+        if options.watch_hook is not None:
+            hook = Hook.of(options.watch_hook, options.watch_hook_secret)
+            self.hooks = HookSender(store, hook, self.metrics)
+        self.watches = Watches(
+            store,
+            self.gallery,
+            dataset,
+            limits=options.limits,
+            metrics=self.metrics,
+            on_matches=None if self.hooks is None else self.hooks.wake,
+            seconds=options.refresh_seconds,
+        )
+
     def _opened_runner(self, state: Folder, dataset: Path) -> JobRunner:
         store = JobStore.open(state.path)
         self._closing.callback(store.close)
@@ -164,7 +202,18 @@ class Service:
             metrics=self.metrics,
             max_jobs=options.limits.max_jobs,
             on_refreshed=self.note_version,
+            on_purged=self.require_watches().forget,
         )
+
+    def require_watches(self) -> Watches:
+        """Return the watches.
+
+        Raises:
+            RefusedError: this service has none, as it has no jobs.
+        """
+        if self.watches is None:
+            raise self._nothing_kept()
+        return self.watches
 
     def require_runner(self) -> JobRunner:
         """Return the runner of jobs.
@@ -173,12 +222,7 @@ class Service:
             RefusedError: this service has none.
         """
         if self.runner is None:
-            why = (
-                "the server was started with --read-only"
-                if self.options.read_only
-                else "the dataset of the index is not here; start the server with --dataset"
-            )
-            raise RefusedError(409, "no_jobs", f"this server changes nothing: {why}")
+            raise self._nothing_kept()
         return self.runner
 
     def require_people(self) -> ServedPeople:
@@ -192,6 +236,20 @@ class Service:
                 409, "no_dataset", "the dataset of the index is not here; start with --dataset"
             )
         return self.people
+
+    def _runner_for(self, option: str) -> JobRunner:
+        try:
+            return self.require_runner()
+        except RefusedError as error:
+            raise WrongUsageError(f"{option} needs jobs, but {error.message}") from error
+
+    def _nothing_kept(self) -> RefusedError:
+        why = (
+            "the server was started with --read-only"
+            if self.options.read_only
+            else "the dataset of the index is not here; start the server with --dataset"
+        )
+        return RefusedError(409, "no_jobs", f"this server changes nothing: {why}")
 
     async def refresh(self) -> bool:
         """Open the newest version of the index; return whether it is another one."""
@@ -214,6 +272,12 @@ class Service:
         tasks = [loop.create_task(self._follow())]
         if self.runner is not None:
             tasks.append(loop.create_task(self.runner.run()))
+        if self.watches is not None:
+            tasks.append(loop.create_task(self.watches.run()))
+        if self.schedule is not None:
+            tasks.append(loop.create_task(self.schedule.run()))
+        if self.hooks is not None:
+            tasks.append(loop.create_task(self.hooks.run()))
         self._tasks = tuple(tasks)
 
     async def stop(self) -> None:
@@ -258,6 +322,12 @@ def require_safe(options: ServiceOptions) -> None:
         raise WrongUsageError(
             "--allow-host is for a proxy, through which others can call the server; give --keys too"
         )
+    if options.watch_hook is None and options.watch_hook_secret is not None:
+        raise WrongUsageError("--watch-hook-secret signs requests to --watch-hook; give that too")
     for folder in options.folders:
         if not folder.is_dir():
-            raise WrongUsageError(f"{folder} is no folder; --allow-folder names folders of photos")
+            raise WrongUsageError(
+                f"{folder} is no folder; --allow-folder and --enrol-folder name folders of photos"
+            )
+    for folder in options.enrol_folders:
+        require_allowed_folder(str(folder.absolute()), options.folders)

@@ -9,6 +9,7 @@ the dataset already has is a row without faces, and a photo that vanished is a r
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,8 +261,10 @@ def files_with(folder: Path, traces: Iterable[bytes]) -> dict[str, bytes]:
         One of the traces in each such file, by the file's path.
     """
     found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
+    for directory, _, names in os.walk(folder):  # which passes over folders that are just removed
+        for path in (Path(directory) / name for name in sorted(names)):
+            if not path.is_file():
+                continue
             content = path.name.encode() + path.read_bytes() + _decompressed(path)
             found |= {str(path): trace for trace in traces if trace in content}
     return found

@@ -128,6 +128,7 @@ def operations() -> list[tuple[str, str, str | None]]:
         for method, operation in methods.items():
             filled = path.replace("{job_id}", "0" * 32).replace("{photo_id}", "0" * 64)
             filled = filled.replace("{face_id}", "0" * 32).replace("{person_id}", "7")
+            filled = filled.replace("{watch_id}", "0" * 32)
             found.append((method.upper(), filled, operation.get("x-scope")))
     return found
 
