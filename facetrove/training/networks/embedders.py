@@ -27,7 +27,7 @@ STOP_FPIR = 0.1
 def embedder(dimension: int) -> keras.Model:
     """Return a network that gives embeddings of any length, freshly initialised."""
     crops = keras.Input(CROP_SHAPE, name="crops")
-    x = keras.layers.Dense(dimension, use_bias=False, name="embedding")(BODIES["small"](crops))
+    x = keras.layers.Dense(dimension, use_bias=False, name="embedding")(BODIES["aligned"](crops))
     return keras.Model(crops, keras.layers.BatchNormalization(scale=False)(x))
 
 
