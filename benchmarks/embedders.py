@@ -156,17 +156,19 @@ def trained(material: Material, arm: str) -> tuple[Vectors, str]:
         options,
         seed=SEED,
         epochs=material.epochs,
-        checkpoint=Checkpoint(material.work / f"{arm}.checkpoint", key),
+        checkpoint=Checkpoint(material.work / f"{arm}-{material.epochs}.checkpoint", key),
     )
     num_people = len(np.unique(labels[learn]))
     said = f"{len(learn):,} faces of {num_people:,} people, epoch {history.best} of "
-    said += f"{len(history.curve)}, loss {history.curve[-1]['loss']:.2f}"
+    said += str(len(history.curve))
+    said += "".join(f", {row['loss']:.2f}/{row['rank_one']:.3f}" for row in history.curve)
     return embeddings(network, material.take, parts.held_out), said
 
 
 def answered(material: Material, arm: str) -> tuple[Vectors, str, float]:
     """Return an arm's embeddings of the people held out, what is to say, and processor seconds."""
-    path = material.work / f"{arm}.npz"
+    is_trained = arm not in ("base", PEER)
+    path = material.work / (f"{arm}-{material.epochs}.npz" if is_trained else f"{arm}.npz")
     if not path.exists():
         began = time.process_time()
         if arm == "base":
@@ -225,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--people", default="person")
     parser.add_argument("--face", default="central")
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
-    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--epochs", type=int, help="0: linear discriminants alone")
     parser.add_argument("--work", type=Path, default=Path("embedders-work"))
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args(argv)

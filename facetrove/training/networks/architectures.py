@@ -95,20 +95,20 @@ def _small(crops: tf.Tensor) -> tf.Tensor:
     return keras.layers.Dropout(0.3)(x)
 
 
-def _aligned(crops: tf.Tensor) -> tf.Tensor:
-    """Oriented gradients, and two residual blocks beside them; both keep their places.
+def aligned_features(crops: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return (n, 1568) oriented gradients of crops, and (n, 1536) features that are learnt.
 
     Few people teach a network no good first layers, so these are given (as Oyallon et al.,
     "Scattering Networks for Hybrid Representation Learning", TPAMI 2018, do). In aligned crops, the
     same part of all faces lies in one place, so features are not averaged over all places (Deng et
     al., "ArcFace", CVPR 2019: dropout before the last layer instead).
     """
-    gradients = keras.layers.BatchNormalization(scale=False, center=False)(_gradients(crops))
+    gradients = _gradients(crops)
     x = _normalised(keras.layers.Conv2D(32, 3, padding="same", use_bias=False)(gradients))
     for channels in (64, 96):
         x = _residual(x, channels, 2)
-    both = [keras.layers.Flatten()(features) for features in (gradients, x)]
-    return keras.layers.Dropout(0.4)(keras.layers.Concatenate()(both))
+    learnt = keras.layers.Dropout(0.4)(keras.layers.Flatten()(x))
+    return keras.layers.Flatten(name="gradients")(gradients), learnt
 
 
 def _gradients(crops: tf.Tensor) -> tf.Tensor:
@@ -143,4 +143,4 @@ def _normalised(x: tf.Tensor) -> tf.Tensor:
     return keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
 
 
-BODIES |= {"article": _article, "small": _small, "aligned": _aligned}
+BODIES |= {"article": _article, "small": _small}
