@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from beam_jobs.crops import cut_missing_crops
 from benchmarks.heads import with_wrong
@@ -110,9 +111,11 @@ def _eigenfaces(material: Material, *, even: bool) -> Iterator[tuple[float, str,
     )
     mean = learn.mean(axis=0)
     learn -= mean
-    values, vectors = np.linalg.eigh(learn @ learn.T)  # of faces, who are fewer than pixels
-    values, vectors = values[::-1][: max(NUM_COMPONENTS)], vectors[:, ::-1]
-    faces = learn.T @ vectors[:, : len(values)] / np.sqrt(values)
+    products = learn @ learn.T  # of faces, which are fewer than pixels
+    largest = len(learn) - max(NUM_COMPONENTS), len(learn) - 1
+    values, vectors = eigh(products, subset_by_index=largest)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    faces = learn.T @ vectors / np.sqrt(values)
     for whitened in (True, False):
         scale = np.sqrt(values / len(learn)) if whitened else np.ones(len(values))
         projection = (faces / scale).astype(np.float32)
