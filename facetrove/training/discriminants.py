@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_COMPONENTS = 500
-"""Maximum number of principal components. On LFW, rank-1 of people held out was 0.27 to 0.30 with
-300 and 0.35 with 500."""
+"""Maximum number of principal components. On 70 people of LFW that were not learnt from, rank-1 was
+0.47 with 500, and 0.42 with 300; more were not tried."""
 
 SHRINKAGE = 0.1
 """Share of the mean variance within people that every direction gets."""
