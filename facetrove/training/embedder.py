@@ -31,6 +31,9 @@ FPIR = 0.01
 WORK_BYTES = 600_000_000
 """Memory in bytes that training takes beside Keras and the crops: batches and their gradients."""
 
+PERSON_BYTES = 40_000
+"""Memory in bytes that the linear discriminants take for each person: three times its gradients."""
+
 
 @dataclass(frozen=True)
 class TrainedEmbedder:
@@ -101,7 +104,8 @@ def train_embedder(
             f"labelled photos or more, expected {MIN_PEOPLE}: some are learnt from, some say when "
             "to stop, and some are measured on; label photos of more people"
         )
-    require_memory(WORK_BYTES + len(labelled) * CROP_BYTES, f"{len(labelled):,} faces")
+    memory = WORK_BYTES + len(labelled) * CROP_BYTES + len(labelled.names) * PERSON_BYTES
+    require_memory(memory, f"{len(labelled):,} faces")
     crops = cut_missing_crops(opened, labelled.table, workers=workers, on_progress=on_progress)
     from facetrove.training.networks.keras_library import leaving_generators_alone
 
