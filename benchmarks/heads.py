@@ -77,7 +77,7 @@ def full(learn: Learn, faces: Faces, people: People, _seed: int, *, cleaned: boo
 def chosen(learn: Learn, faces: Faces, people: People, seed: int) -> Head:
     """Learn a head as `facetrove train head` does."""
     support = label_support(faces, people, seed=seed)
-    trusted = np.full(len(people), True) if support.are_trusted else support.is_supported
+    trusted = support.trusted(None)
     choice = choose_strength(learn, faces, people, seed=seed, trusted=trusted)
     doubtful = f"{support.doubtful_share:.1%}"
     print(f"<!-- strength {choice.strength}, doubtful labels {doubtful} -->", flush=True)

@@ -8,7 +8,7 @@ import click
 
 from facetrove.cli.options import gathered, json_option, workers_option
 from facetrove.cli.terminal import index_progress
-from facetrove.cli.training_options import augment_option, training_options
+from facetrove.cli.training_options import augment_option, training_options, trust_option
 from facetrove.cli.training_text import print_card, show_epochs
 from facetrove.evaluation.tables import said
 from facetrove.training.embedder import train_embedder
@@ -78,6 +78,7 @@ embedder_options = gathered(
         help="Number of faces of a person in a batch; people then come equally often.  [default: "
         "every face once an epoch]",
     ),
+    trust_option,
 )
 
 
@@ -126,6 +127,11 @@ def embedder(
     show_epochs(trained.model, card)
     if trained.num_lost:
         click.echo(f"left out, because their photo is gone or has changed: {trained.num_lost:,}")
+    if trained.num_doubted:
+        click.echo(
+            f"not learnt from, because their labels are doubtful: {trained.num_doubted:,}; "
+            "--trust-labels learns from them too"
+        )
     click.echo(
         f"on {card.num_held_out_faces:,} faces of {card.num_held_out_people:,} people held out, "
         f"one photo enrolled: rank-1 {said(trained.rank_one)}, FNIR at FPIR 0.01 "

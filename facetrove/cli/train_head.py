@@ -9,7 +9,7 @@ import click
 from facetrove.cli.options import gathered, json_option
 from facetrove.cli.report_files import require_new_file
 from facetrove.cli.terminal import index_progress, shown_path
-from facetrove.cli.training_options import doubtful_option, training_options
+from facetrove.cli.training_options import doubtful_option, training_options, trust_option
 from facetrove.cli.training_text import print_card, write_doubtful
 from facetrove.training.head_options import METHODS, HeadOptions
 from facetrove.training.heads import FPIR, TrainedHead, train_head
@@ -32,12 +32,7 @@ head_options = gathered(
         show_default=True,
         help="Number of layers of a head that is learnt with the margin loss.",
     ),
-    click.option(
-        "--trust-labels/--distrust-labels",
-        default=None,
-        help="Learn from doubtful labels like from others, or never.  [default: learn from them "
-        "only where few are doubtful]",
-    ),
+    trust_option,
 )
 
 

@@ -59,6 +59,13 @@ augment_option = click.option(
     help="Mirror, move and corrupt faces at random, by the corruptions of `evaluate robustness`.",
 )
 
+trust_option = click.option(
+    "--trust-labels/--distrust-labels",
+    default=None,
+    help="Learn from doubtful labels like from others, or never.  [default: learn from them only "
+    "where few are doubtful]",
+)
+
 doubtful_option = click.option(
     "--doubtful",
     type=click.Path(path_type=Path),

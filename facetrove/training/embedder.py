@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from faces.dataset.store import Dataset
 from facetrove.evaluation.metrics import Bootstrap, Rate, rate, share
 from facetrove.training.card import TrainingCard, Value, given_options, toml_text
 from facetrove.training.embedder_options import EmbedderOptions
-from facetrove.training.identification import NUM_SPLITS, identify_people
+from facetrove.training.identification import NUM_SPLITS, can_identify, identify_people
+from facetrove.training.label_support import label_support
 from facetrove.training.labels import LabelledDataset, read_labelled
 from facetrove.training.options import TrainingOptions, require_model_path
 from facetrove.training.parts import Parts, training_key, with_crops
@@ -29,6 +30,9 @@ FPIR = 0.01
 
 WORK_BYTES = 600_000_000
 """Memory in bytes that training takes beside Keras and the crops: batches and their gradients."""
+
+PERSON_BYTES = 40_000
+"""Memory in bytes that the linear discriminants take for each person: three times its gradients."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class TrainedEmbedder:
             whose person has rank 1.
         false_negative: FNIR at FPIR 0.01 of the people held out, half of them not enrolled.
         num_lost: number of labelled faces whose photo is gone or has changed.
+        num_doubted: number of faces that were not learnt from since their labels are doubtful.
     """
 
     model: Path
@@ -49,6 +54,7 @@ class TrainedEmbedder:
     rank_one: Rate
     false_negative: Rate
     num_lost: int
+    num_doubted: int
 
 
 def train_embedder(
@@ -78,7 +84,7 @@ def train_embedder(
 
     Raises:
         WrongUsageError: Keras or memory is missing, there is no such dataset or column, or there
-            are too few people with several photos.
+            are too few people with several photos whose labels are not doubtful.
         BusyError: another process is cutting crops of the dataset.
         FaceTroveError: the ONNX file computes something else than the network, or a worker failed.
     """
@@ -98,7 +104,8 @@ def train_embedder(
             f"labelled photos or more, expected {MIN_PEOPLE}: some are learnt from, some say when "
             "to stop, and some are measured on; label photos of more people"
         )
-    require_memory(WORK_BYTES + len(labelled) * CROP_BYTES, f"{len(labelled):,} faces")
+    memory = WORK_BYTES + len(labelled) * CROP_BYTES + len(labelled.names) * PERSON_BYTES
+    require_memory(memory, f"{len(labelled):,} faces")
     crops = cut_missing_crops(opened, labelled.table, workers=workers, on_progress=on_progress)
     from facetrove.training.networks.keras_library import leaving_generators_alone
 
@@ -125,7 +132,13 @@ def _trained(
     from facetrove.training.networks.loop import Checkpoint
     from facetrove.training.networks.onnx_file import write_onnx
 
-    parts = Parts.of(faces, training.held_out, training.seed)
+    drawn = Parts.of(faces, training.held_out, training.seed)
+    support = label_support(
+        faces.dataset.embeddings()[faces.rows], faces.people, seed=training.seed
+    )
+    trusted = support.trusted(options.trust_labels)
+    _require_trusted(faces, trusted, drawn.held_out)
+    parts = replace(drawn, learn=_only(trusted, drawn.learn), stop=_only(trusted, drawn.stop))
     make_deterministic(training.seed, threads=training.threads or available_threads())
     asked = given_options(options) | {"margin": options.chosen_margin, "face": training.face}
     checkpoint = Checkpoint(
@@ -140,7 +153,9 @@ def _trained(
         on_progress=on_progress,
     )
     vectors = embeddings(network, crops.take, parts.held_out)
-    rank_one, false_negative = _measured(vectors, faces.people[parts.held_out], training.seed)
+    rank_one, false_negative = _measured(
+        vectors, faces.people[parts.held_out], trusted[parts.held_out], training.seed
+    )
     write_onnx(
         network, network_path(path), crops.take(np.arange(min(8, len(faces)))).astype(np.float32)
     )
@@ -152,28 +167,56 @@ def _trained(
         learnt=parts.known,
         held_out=parts.held_out,
         options=asked | {"epochs": len(history.curve)},
-        figures=_figures(rank_one, false_negative) | {"best_epoch": history.best},
+        figures=_figures(rank_one, false_negative)
+        | {"best_epoch": history.best, "doubtful_labels": len(support.doubtful)},
         curve=history.curve,
         alignment=CROP_ALIGNMENT,
         left_out={"people with fewer photos": sum(faces.left_out.values())},
     )
-    described = {
-        "name": path.stem,
-        "network": network_path(path).name,
-        "alignment": "arcface",
-        "licence": training.licence,
-        "origin": f"trained by facetrove {card.facetrove} on {card.num_people:,} people",
-    }
-    card = write_trained(path, toml_text(described), card, faces.dataset)
+    card = write_trained(path, _description(path, card), card, faces.dataset)
     checkpoint.path.unlink(missing_ok=True)
-    return TrainedEmbedder(path, card, rank_one, false_negative, num_lost)
+    num_doubted = len(drawn.known) - len(parts.known)
+    return TrainedEmbedder(path, card, rank_one, false_negative, num_lost, num_doubted)
+
+
+def _description(path: Path, card: TrainingCard) -> str:
+    """Return the TOML file that describes the network."""
+    return toml_text(
+        {
+            "name": path.stem,
+            "network": network_path(path).name,
+            "alignment": "arcface",
+            "licence": card.licence,
+            "origin": f"trained by facetrove {card.facetrove} on {card.num_people:,} people",
+        }
+    )
+
+
+def _only(trusted: NDArray[np.bool_], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    return positions[trusted[positions]]
+
+
+def _require_trusted(
+    faces: LabelledDataset, trusted: NDArray[np.bool_], held_out: NDArray[np.int64]
+) -> None:
+    """Raise WrongUsageError if there are too few people whose labels are not doubtful."""
+    several = int((np.bincount(faces.people[trusted]) > 1).sum())
+    if several < MIN_PEOPLE or not can_identify(faces.people[_only(trusted, held_out)]):
+        raise WrongUsageError(
+            f"the labels of {int((~trusted).sum()):,} of {len(faces):,} faces of dataset "
+            f"{faces.dataset.path} are doubtful by its embeddings, and {several:,} people have "
+            f"several others, expected {MIN_PEOPLE}; correct the labels, or give --trust-labels"
+        )
 
 
 def _measured(
-    vectors: NDArray[np.float32], people: NDArray[np.int64], seed: int
+    vectors: NDArray[np.float32],
+    people: NDArray[np.int64],
+    trusted: NDArray[np.bool_],
+    seed: int,
 ) -> tuple[Rate, Rate]:
     """Return rank-1 and FNIR of people held out, by their (n, d) embeddings and numbers."""
-    found = identify_people(vectors, people, splits=NUM_SPLITS, seed=seed)
+    found = identify_people(vectors, people, splits=NUM_SPLITS, seed=seed, trusted=trusted)
     bootstrap = Bootstrap.of(int(people.max()) + 1, seed=seed)
     num_people = len(np.unique(found.right_people))
     false_negative = rate(float(found.fnir(FPIR)[0]), found.fnir(FPIR, bootstrap), num_people)

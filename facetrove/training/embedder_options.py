@@ -34,6 +34,8 @@ class EmbedderOptions:
         batch_size: number of faces of a batch, 2 or more.
         per_person: how many faces of a person a batch has, 1 or more, at most `batch_size`; people
             then come equally often. None: every face comes once an epoch.
+        trust_labels: whether to learn from doubtful labels like from others; None: only where few
+            are doubtful, see `facetrove.training.label_support`.
 
     Raises:
         WrongUsageError: an option is outside its range.
@@ -48,6 +50,7 @@ class EmbedderOptions:
     min_photos: int = 2
     batch_size: int = 64
     per_person: int | None = None
+    trust_labels: bool | None = None
 
     def __post_init__(self) -> None:
         if self.loss not in MARGIN_KINDS:

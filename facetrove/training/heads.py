@@ -104,8 +104,7 @@ def train_head(
     embeddings = opened.embeddings()[labelled.rows]
     on_progress(Progress("comparing the faces of each person"))
     support = label_support(embeddings, people, seed=training.seed)
-    trusts = support.are_trusted if options.trust_labels is None else options.trust_labels
-    trusted = np.full(len(labelled), True) if trusts else support.is_supported
+    trusted = support.trusted(options.trust_labels)
     inside, outside = np.flatnonzero(~out), np.flatnonzero(out)
     learnt = inside[trusted[inside]]
     _require_trusted(labelled, support, learnt, outside[trusted[outside]])

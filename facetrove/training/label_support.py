@@ -61,10 +61,16 @@ class LabelSupport:
         """The share of the faces with others of their label that is doubtful, in [0, 1]."""
         return len(self.doubtful) / max(1, int(np.isfinite(self.similarity).sum()))
 
-    @property
-    def are_trusted(self) -> bool:
-        """Whether so few labels are doubtful that all are taken as they are."""
-        return self.doubtful_share <= TRUSTED_SHARE
+    def trusted(self, trust_labels: bool | None) -> NDArray[np.bool_]:
+        """Return (n,) bool, the faces whose labels are learnt from.
+
+        Args:
+            trust_labels: whether these are all faces, or else only the supported ones; None: all,
+                if at most `TRUSTED_SHARE` of the labels is doubtful.
+        """
+        if trust_labels is None:
+            trust_labels = self.doubtful_share <= TRUSTED_SHARE
+        return np.full(len(self.similarity), True) if trust_labels else self.is_supported
 
 
 def label_support(

@@ -12,6 +12,7 @@ import onnx
 import PIL.Image
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from faces.core.contract import ModelContract
@@ -60,6 +61,7 @@ def drawn_dataset(
     *,
     wrong: Sequence[int] = (),
     contrast: float = 0.0,
+    vectors: NDArray[np.float32] | None = None,
 ) -> Path:
     """Write photos whose labels can be seen, and a dataset of them with one face each.
 
@@ -72,6 +74,7 @@ def drawn_dataset(
         people: (n,) values of the column `person`.
         wrong: numbers of the photos whose label says `up` instead of `down`, or `down` instead.
         contrast: how clear people's patterns are, in grey levels.
+        vectors: (n, d) embeddings of the faces; None: those of n strangers.
     """
     photos = folder / "photos"
     photos.mkdir(parents=True)
@@ -90,7 +93,8 @@ def drawn_dataset(
         path = photos / f"{number:04d}.png"
         PIL.Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, compress_level=1)
         contents.append(path)
-    vectors, _ = people_around(len(labels), 1, spread=1)
+    if vectors is None:
+        vectors, _ = people_around(len(labels), 1, spread=1)
     other = {"up": "down", "down": "up"}
     said = [other[label] if number in wrong else label for number, label in enumerate(labels)]
     return write_labelled(

@@ -138,6 +138,7 @@ def train(
     schedule: Schedule,
     evaluate: Evaluate,
     *,
+    from_start: bool = False,
     checkpoint: Checkpoint | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> History:
@@ -149,6 +150,7 @@ def train(
         source: the faces.
         schedule: epochs and learning rate.
         evaluate: measures the network after every epoch.
+        from_start: whether the network may be the best as it is given, with the number 0.
         checkpoint: where to go on from, and what to keep after every epoch; None: nothing is kept.
         on_progress: called after every batch.
     """
@@ -157,6 +159,8 @@ def train(
     model.optimizer.build(model.trainable_variables)
     resumed = checkpoint.read(model) if checkpoint is not None else None
     best, history = resumed or ([value.numpy() for value in model.weights], History())
+    if from_start and resumed is None:
+        history.best_stop = float(evaluate(model)["stop"])
     while (done := len(history.curve)) < schedule.epochs:
         if done - history.best >= schedule.patience:
             break

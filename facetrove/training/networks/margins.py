@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from facetrove.training.embedder_options import MarginKind
 from facetrove.training.networks.keras_library import keras, tf
 
@@ -48,6 +51,19 @@ class MarginLogits(keras.layers.Layer):  # type: ignore[misc]  # Keras is untype
             initializer="glorot_uniform",
             name="centres",
         )
+
+    def begin(self, embeddings: NDArray[np.float32], own: NDArray[np.int64]) -> None:
+        """Set all centres of a person near the mean of the person's embeddings.
+
+        Args:
+            embeddings: (n, d) float32, unit length.
+            own: (n,) number of each face's person; everybody has a face.
+        """
+        means = np.zeros((self._num_people, embeddings.shape[1]), np.float32)
+        np.add.at(means, own, embeddings)
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        around = self._centres.numpy() * (self._sub_centres > 1)
+        self._centres.assign(np.repeat(means, self._sub_centres, axis=0).T + around)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         """Return (n, people) logits of (n, d) embeddings, of which (n,) people are the own."""

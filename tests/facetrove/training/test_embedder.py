@@ -79,7 +79,7 @@ def test_an_embedder_learns_people_and_is_a_custom_model(tmp_path: Path) -> None
     trained = train_embedder(
         path,
         model,
-        options=EmbedderOptions(dimension=32, augment=False, batch_size=32),
+        options=EmbedderOptions(dimension=32, augment=False, batch_size=32, trust_labels=True),
         training=TrainingOptions(epochs=4, threads=1, licence="CC0-1.0"),
     )
     card = read_card(model)
@@ -99,6 +99,53 @@ def test_an_embedder_learns_people_and_is_a_custom_model(tmp_path: Path) -> None
 def _people(dataset: Dataset) -> np.ndarray:
     names = dataset.faces(["person"]).to_arrow()["person"].to_pylist()
     return np.unique(names, return_inverse=True)[1]
+
+
+@needs_keras
+@pytest.mark.lasting
+def test_labels_that_the_datasets_embeddings_contradict_are_not_learnt_from(tmp_path: Path) -> None:
+    vectors, names = people_around(30, 6, spread=0.1)
+    people = np.array(names)
+    wrong = np.arange(0, 180, 12)
+    people[wrong] = np.roll(people[wrong], 1)
+    path = drawn_dataset(tmp_path, ["none"] * 180, people.tolist(), vectors=vectors)
+    figures = {}
+    for trust in (None, True):
+        trained = train_embedder(
+            path,
+            tmp_path / f"{trust}.toml",
+            options=EmbedderOptions(dimension=8, augment=False, trust_labels=trust),
+            training=TrainingOptions(epochs=1, threads=1),
+        )
+        figures[trust] = trained.num_doubted, trained.card.num_faces
+        assert trained.card.figures["doubtful_labels"] == len(wrong)
+    assert figures[True][0] == 0
+    assert 0 < figures[None][0] < len(wrong)  # some are held out
+    assert sum(figures[None]) == figures[True][1]
+
+
+@needs_keras
+def test_where_nearly_all_labels_are_doubtful_nothing_is_trained(tmp_path: Path) -> None:
+    people = [f"p{number % 30:02d}" for number in range(60)]
+    path = drawn_dataset(tmp_path, ["none"] * 60, people)
+    with pytest.raises(WrongUsageError, match=r"of 60 faces .* are doubtful .* --trust-labels"):
+        train_embedder(path, tmp_path / "m.toml")
+    assert not (tmp_path / "m.toml").exists()
+
+
+@needs_keras
+@pytest.mark.slow
+def test_gradients_have_a_direction_and_hardly_a_contrast() -> None:
+    from facetrove.training.networks.architectures import _gradients
+
+    rising = np.linspace(0, 120, 112, dtype=np.float32)
+    ramp = np.tile(rising[None, :, None], (112, 1, 3))  # lighter to the right
+    found = np.asarray(_gradients(np.stack([ramp, 2 * ramp + 10, ramp.transpose(1, 0, 2)])))
+    inside = found[:, 1:-1, 1:-1]
+    assert found.shape == (3, 14, 14, 8)
+    assert (inside[0].argmax(axis=-1) == 0).all() and (inside[2].argmax(axis=-1) == 2).all()
+    assert np.allclose(inside[0, ..., 4], 0, atol=1e-5)
+    assert (inside[1] <= 1.3 * inside[0] + 1e-5).all()  # at twice the contrast
 
 
 def test_too_few_people_and_odd_options_are_refused(tmp_path: Path) -> None:

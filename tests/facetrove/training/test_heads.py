@@ -195,8 +195,11 @@ def test_faces_with_wrong_labels_are_not_supported() -> None:
     support = label_support(vectors, labels, seed=0)
     assert support.is_supported[~right].mean() < 0.02
     assert support.is_supported[right].mean() > 0.7  # others are the only right one of a label
-    assert not support.are_trusted
-    assert label_support(vectors, person, seed=0).are_trusted
+    assert np.array_equal(support.trusted(None), support.is_supported)
+    assert support.trusted(True).all()
+    right = label_support(vectors, person, seed=0)
+    assert right.trusted(None).all()
+    assert np.array_equal(right.trusted(False), right.is_supported)
 
 
 def test_whitening_makes_the_scatter_within_people_round() -> None:
