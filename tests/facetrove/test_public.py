@@ -28,8 +28,8 @@ PUBLIC = """
     ModelCard ModelChoice ModelContract ModelUnavailableError NameLeft Pairs People
     PeopleEvaluation PeopleGrouping PeopleTable Photo PhotoLimits PhotosFound Probe
     ProbeFace Probes Progress Protocol PurgeReport Relocation Robustness ServiceClient
-    ServiceDecision ServiceJob ServicePeople ServiceWatch SourceLimits WatchMatch StrangerRates TrainedClassifier
-    TrainedEmbedder TrainedHead TrainingCard TrainingOptions UndoResult Verification
+    ServiceDecision ServiceJob ServicePeople ServiceWatch SourceLimits WatchMatch
+    StrangerRates TrainedClassifier TrainedEmbedder TrainedHead TrainingCard TrainingOptions UndoResult Verification
     VerificationResult WrongUsageError __version__ allow_faces build_index calibrate_index
     compact_index compare copy_photos delete_faces drop_photos embed_photos
     evaluate_identification evaluate_pairs evaluate_people evaluate_robustness find_faces
