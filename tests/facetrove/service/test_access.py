@@ -259,7 +259,7 @@ HEADERS = {
 }
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/v1/index", "/nowhere", "/metrics"])
+@pytest.mark.parametrize("path", ["/docs", "/livez", "/v1/index", "/nowhere", "/metrics"])
 def test_every_answer_has_the_headers_of_security(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS

@@ -12,6 +12,7 @@ from faces.core.contract import ModelContract
 from faces.dataset.store import Dataset
 from facetrove.photo_lists import LISTS
 from facetrove.service.keys import SCOPES, add_key
+from facetrove.service.refusals import HiddenPaths
 from search.searcher import FaceSearcher
 from tests.support.service import bearer, error_of, index_of_contract, serving
 from tests.support.small_collections import Collection
@@ -84,3 +85,11 @@ def test_me_says_what_the_key_allows_and_folders_to_those_who_add_photos(
     with serving(small[1], read_only=True) as client:
         me = client.get("/v1/me").json()
         assert (me["name"], me["needs_key"], me["jobs"]) == (None, False, False)
+
+
+def test_messages_say_what_paths_are_and_leave_words_alone() -> None:
+    hidden = HiddenPaths.of({"index": Path("i"), "dataset": Path("/srv/faces/d")})
+    assert hidden.hidden("k is 24; index i holds 7 faces") == "k is 24; the index holds 7 faces"
+    assert hidden.hidden(f"{Path('i').absolute()}/CURRENT is gone") == "the index/CURRENT is gone"
+    assert hidden.hidden("'/srv/faces/d' is no dataset") == "'the dataset' is no dataset"
+    assert hidden.hidden("/srv/faces/d2 is another") == "/srv/faces/d2 is another"
