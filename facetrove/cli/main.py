@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": LazyCommand(
         "evaluate:evaluate", "Measure the error rates of a model and an index on your photos."
     ),
+    "export": LazyCommand("export:export", "Send the faces of an index to a vector database."),
     "held": LazyCommand("held:held", "Say what is held about the person in a portrait."),
     "import": LazyCommand(
         "import_store:import_store",
