@@ -37,4 +37,8 @@ def open_table(address: Address, gallery: Gallery) -> AbstractContextManager[Fac
             from facetrove.export.lance import open_lance_table
 
             return open_lance_table(address, gallery)
+        if address.kind == "postgresql":
+            from facetrove.export.postgres import open_postgres_table
+
+            return open_postgres_table(address, gallery)
         raise AssertionError(address.kind)

