@@ -48,6 +48,8 @@ FORMS = (
 
 DEFAULT_TABLE = "faces"
 
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
@@ -119,6 +121,21 @@ class Address:
         if value not in ("true", "false"):
             raise WrongUsageError("the option tls of an address is true or false")
         return value == "true"
+
+    def secret_of(self, variable: str) -> str | None:
+        """Return the token or key in an environment variable; None: it is not set.
+
+        Raises:
+            WrongUsageError: it would go over a network that anybody can listen to.
+        """
+        secret = os.environ.get(variable)
+        host = urlsplit(f"//{self.server}").hostname
+        if secret and not self.uses_tls and host not in _THIS_MACHINE:
+            raise WrongUsageError(
+                f"{variable} would be sent to another machine without TLS; write ?tls=true behind "
+                "the address, or unset it"
+            )
+        return secret or None
 
 
 def _in_files(kind: Kind, rest: str) -> Address:

@@ -39,7 +39,8 @@ class LanceTable:
     rows_at_once = 65_536
     efforts = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-    def __init__(self, table: Any, renamed: Mapping[str, str]) -> None:
+    def __init__(self, database: Any, table: Any, renamed: Mapping[str, str]) -> None:
+        self._database = database
         self._table = table
         self.renamed = renamed
 
@@ -67,16 +68,18 @@ class LanceTable:
         merge.when_matched_update_all().when_not_matched_insert_all().execute(self._named(rows))
 
     def finish(self, *, removed: bool) -> str:
-        """Make the index, or bring it up to date; remove older versions, which have removed rows.
+        """Make the index, or bring it up to date; leave nothing of rows that were removed.
 
-        The index keeps what was removed until it is made again.
+        LanceDB keeps removed rows in its files, in older versions and in the index, and its own
+        compaction leaves them there as long as they are few. So the table is written anew.
         """
         count = self._table.count_rows()
+        if removed:
+            rows = self._table.search().limit(count).to_batches()
+            self._table = self._database.create_table(
+                self._table.name, data=rows, schema=self._table.schema, mode="overwrite"
+            )
         names = [index.name for index in self._table.list_indices()]
-        if removed or count < INDEXED_ROWS:
-            for name in names:
-                self._table.drop_index(name)
-            names = []
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*removes every version.*")
             self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
@@ -133,7 +136,7 @@ def open_lance_table(address: Address, gallery: Gallery) -> Iterator[LanceTable]
         found = (table.schema.metadata or {}).get(MARK_KEY)
         there = mark.require_same(None if found is None else found.decode(), address)
         _fit_columns(table, gallery.schema, renamed, there)
-        yield LanceTable(table, renamed)
+        yield LanceTable(database, table, renamed)
     except (RuntimeError, OSError) as error:
         raise FaceTroveError(f"LanceDB at {address}: {first_line(error)}") from error
 

