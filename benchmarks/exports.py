@@ -33,9 +33,7 @@ DATABASES = ("lancedb", "postgresql", "milvus", "qdrant")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("count", type=int)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--databases", nargs="+", choices=DATABASES, default=DATABASES)
@@ -45,7 +43,8 @@ def main() -> None:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.mkdir(parents=True, exist_ok=True)
         print(
-            "database | faces | rows/s | index, s | setting | recall@10 | of matches | p50, ms | index's p50, ms"
+            "database | faces | rows/s | index, s | setting | recall@10 | of matches | p50, ms | "
+            "index's p50, ms"
         )
         for kind in options.databases:
             count = min(options.count, MAX_QDRANT_FACES) if kind == "qdrant" else options.count
@@ -110,8 +109,8 @@ def _measure(kind: str, index: Path, address: str) -> None:
     matches = "-" if found.recall_of_matches is None else f"{found.recall_of_matches:.4f}"
     print(
         f"{kind} | {result.num_sent:,} | {result.num_sent / sending:,.0f} | "
-        f"{result.index_seconds:.1f} | {setting or 'exact'} | {found.recall_at_10:.4f} | {matches} | "
-        f"{found.latency_ms_p50:.2f} | {found.index_latency_ms_p50:.2f}",
+        f"{result.index_seconds:.1f} | {setting or 'exact'} | {found.recall_at_10:.4f} | "
+        f"{matches} | {found.latency_ms_p50:.2f} | {found.index_latency_ms_p50:.2f}",
         flush=True,
     )
 

@@ -104,7 +104,7 @@ class LanceTable:
 
     def _nearest(self, probe: NDArray[np.float32], k: int, effort: int | None) -> list[str]:
         query = self._table.search(probe, vector_column_name=EMBEDDING).distance_type("dot")
-        query = query.select([FACE_ID]).limit(k)
+        query = query.select([FACE_ID, "_distance"]).limit(k)
         query = query.bypass_vector_index() if effort is None else query.nprobes(effort)
         found = (query if effort is None else query.refine_factor(REFINE_FACTOR)).to_arrow()
         return [str(face_id) for face_id in found[FACE_ID].to_pylist()]
