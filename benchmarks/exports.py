@@ -1,6 +1,6 @@
 """How fast an index is exported to each vector database, and how fast and how well each answers.
 
-    python -m benchmarks.exports COUNT [--work FOLDER] [--databases lancedb postgresql milvus qdrant]
+    python -m benchmarks.exports COUNT [--work FOLDER] [--databases lancedb postgresql ...]
 
 The gallery has COUNT generated faces (`benchmarks/galleries.py`). Rates are of rows sent, from the
 open index to the database's last commit, without the database's index, whose time stands apart.

@@ -36,7 +36,7 @@ def row_digests(table: pa.Table, embeddings: Vectors) -> NDArray[np.int64]:
     total = _of_numbers(embeddings)
     for name in sorted(set(table.column_names) - FIXED):
         column = table[name]
-        digests = _of_column(column) * _weights(name, 1)
+        digests = _of_column(column) * _weights(f"{name} {column.type}", 1)
         total += np.where(column.is_null().to_numpy(), np.uint64(0), _hashed(digests))
     return total.view(np.int64)
 
