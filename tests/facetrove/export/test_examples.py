@@ -11,6 +11,7 @@ import pytest
 import facetrove as ft
 from tests.support.command import ROOT
 from tests.support.databases import NEEDED, database
+from tests.support.people import group
 
 TITLES = {"lancedb": "LanceDB", "postgresql": "PostgreSQL", "milvus": "Milvus", "qdrant": "Qdrant"}
 
@@ -31,11 +32,14 @@ def folder(
     shutil.copytree(demo_dataset, tmp_path / "d")
     shutil.copy(probe_photo, tmp_path / "me.jpg")
     monkeypatch.chdir(tmp_path)
+    faces = ft.open_dataset("d").faces(["face_id"]).to_arrow()["face_id"].to_pylist()
+    group(tmp_path / "d", dict.fromkeys(faces, 1))  # so that there is a column `person`
     ft.build_index("d", "faces.index")
     return tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Local mode performs exact")  # of Qdrant, which compares all
 @pytest.mark.parametrize("kind", NEEDED)
 def test_an_example_finds_the_best_match_of_the_index(
     kind: str, folder: Path, capsys: pytest.CaptureFixture[str]

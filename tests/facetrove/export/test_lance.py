@@ -12,6 +12,8 @@ from tests.support.databases import database, require_client
 from tests.support.small_collections import Collection, files_with, many_photos, traces_of
 
 
+@pytest.mark.slow
+@pytest.mark.lasting
 def test_the_index_reaches_the_recall_and_forgets_removed_faces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
