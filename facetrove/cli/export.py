@@ -106,10 +106,10 @@ def _show_verification(found: ft.ExportVerification) -> None:
         f"finds {found.recall_at_10:.4f}"
     )
     if found.recall_of_matches is not None:
+        matches = "1 match" if found.num_matches == 1 else f"{found.num_matches:,} matches"
         text += (
-            f", and {found.recall_of_matches:.4f} of the {counted(found.num_matches, 'match')} "
-            f"from {found.threshold:.3f} on"
-        ).replace("matchs", "matches")
+            f", and {found.recall_of_matches:.4f} of the {matches} from {found.threshold:.3f} on"
+        )
     click.echo(text)
     click.echo(
         f"median of a search: {found.latency_ms_p50:.1f} ms, and "

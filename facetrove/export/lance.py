@@ -134,19 +134,20 @@ def open_lance_table(address: Address, gallery: Gallery) -> Iterator[LanceTable]
                 address.table, schema=schema.with_metadata({MARK_KEY: mark.to_text()})
             )
         found = (table.schema.metadata or {}).get(MARK_KEY)
-        there = mark.require_same(None if found is None else found.decode(), address)
-        _fit_columns(table, gallery.schema, renamed, there)
+        mark.require_same(None if found is None else found.decode(), address)
+        _fit_columns(table, gallery.schema, renamed)
         yield LanceTable(database, table, renamed)
     except (RuntimeError, OSError) as error:
         raise FaceTroveError(f"LanceDB at {address}: {first_line(error)}") from error
 
 
-def _fit_columns(table: Any, schema: pa.Schema, renamed: Mapping[str, str], there: Mark) -> None:
-    """Add the columns that a table lacks, and drop those of ours that the index has no more."""
+def _fit_columns(table: Any, schema: pa.Schema, renamed: Mapping[str, str]) -> None:
+    """Add the columns that a table lacks, and drop those that the index has no more."""
     wanted = {renamed.get(column.name, column.name): column for column in schema}
     present = {column.name: column.type for column in table.schema}
-    ours = {renamed.get(name, name) for name in there.columns} & present.keys()
-    old = [n for n in ours if n not in wanted or wanted[n].type != present[n]]
+    old = [
+        name for name, kind in present.items() if name not in wanted or wanted[name].type != kind
+    ]
     if old:
         table.drop_columns(old)
     new = [

@@ -102,3 +102,8 @@ def test_columns_that_are_renamed_or_removed_follow(db: Database, tmp_path: Path
     row = db.rows()[face_id_of(0, 0)]
     assert "Ort der Aufnahme" not in row and "day" not in row
     assert str(row["printed on"]) == str(DAY)
+    ft.rename_column(tmp_path / "d", "printed on", "day of print")
+    build_index(tmp_path / "d", tmp_path / "i")
+    ft.export_index(tmp_path / "i", db.address)
+    row = db.rows()[face_id_of(0, 0)]
+    assert "printed on" not in row and str(row["day of print"]) == str(DAY)
