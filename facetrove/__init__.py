@@ -111,6 +111,9 @@ if TYPE_CHECKING:
     from facetrove.evaluation.protocol import Protocol as Protocol
     from facetrove.evaluation.robustness import Robustness as Robustness
     from facetrove.evaluation.robustness import evaluate_robustness as evaluate_robustness
+    from facetrove.export.comparing import ExportVerification as ExportVerification
+    from facetrove.export.export import ExportResult as ExportResult
+    from facetrove.export.export import export_index as export_index
     from facetrove.finding import FoundFaces as FoundFaces
     from facetrove.finding import find_faces as find_faces
     from facetrove.held import HeldFaces as HeldFaces
@@ -200,6 +203,8 @@ __all__ = [
     "EmbedOptions",
     "EmbedSummary",
     "EmbedderOptions",
+    "ExportResult",
+    "ExportVerification",
     "Face",
     "FaceQuality",
     "FaceSearcher",
@@ -273,6 +278,7 @@ __all__ = [
     "evaluate_pairs",
     "evaluate_people",
     "evaluate_robustness",
+    "export_index",
     "find_faces",
     "find_held",
     "find_missing",
@@ -332,6 +338,8 @@ _DEFINITIONS = {
     "EmbedOptions": "beam_jobs.options:EmbedOptions",
     "EmbedSummary": "beam_jobs.summary:EmbedSummary",
     "EmbedderOptions": "facetrove.training.embedder_options:EmbedderOptions",
+    "ExportResult": "facetrove.export.export:ExportResult",
+    "ExportVerification": "facetrove.export.comparing:ExportVerification",
     "Face": "faces.models.face:Face",
     "FaceQuality": "faces.models.face:FaceQuality",
     "FaceSearcher": "search.searcher:FaceSearcher",
@@ -404,6 +412,7 @@ _DEFINITIONS = {
     "evaluate_pairs": "facetrove.evaluation.pairs:evaluate_pairs",
     "evaluate_people": "facetrove.evaluation.people:evaluate_people",
     "evaluate_robustness": "facetrove.evaluation.robustness:evaluate_robustness",
+    "export_index": "facetrove.export.export:export_index",
     "find_faces": "facetrove.finding:find_faces",
     "find_held": "facetrove.held:find_held",
     "find_missing": "faces.dataset.missing:find_missing",

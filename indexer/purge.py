@@ -16,6 +16,7 @@ from faces.core.progress import OnProgress, Progress, ignore_progress
 from faces.dataset.crop_cache import purge_crops
 from faces.dataset.deleted_pictures import drop_released_pictures, read_deleted_pictures
 from faces.dataset.deletions import face_digests, read_deletions
+from faces.dataset.exports import Compared, deletions_digest, mark_exports
 from faces.dataset.names import (
     PEOPLE_BOOK,
     NameLeft,
@@ -77,6 +78,8 @@ class PurgeReport:
         faces_checked: number of rows of faces in these files, each compared with what was removed.
         not_found: one line for each kind of removed data that these files were searched for.
         unknown_files: paths of files in these folders that are not facetrove's; not searched.
+        exports: addresses of the vector databases that may hold what was removed, now or before,
+            until `facetrove export` is run there again.
         limits: one line for each kind of copy that a purge cannot reach.
         names_left: the names that are left, with the rows that have them; not part of `to_json`.
     """
@@ -101,6 +104,7 @@ class PurgeReport:
     faces_checked: int
     not_found: tuple[str, ...]
     unknown_files: tuple[str, ...]
+    exports: tuple[str, ...]
     limits: tuple[str, ...]
     names_left: tuple[NameLeft, ...]
 
@@ -122,6 +126,8 @@ LIMITS = (
     "Read models of the people book in caches of other machines hold what they read until they are "
     "next used, which builds them again; contact sheets, reports, CSV files and sidecars that were "
     "written stay.",
+    "Vector databases hold what was exported to them until `facetrove export` is run there again; "
+    "their own logs, backups and older versions are not reached.",
 )
 """The copies of faces that a purge cannot reach, for `PurgeReport.limits`."""
 
@@ -162,7 +168,9 @@ def purge(
     """
     started = _now()
     source, paths = _open_without_links(dataset, indexes)
-    contents = read_deletions(source.path).contents_to_purge(deletions)
+    before = read_deletions(source.path)
+    contents = before.contents_to_purge(deletions)
+    compared = Compared(deletions_digest(before), max(source.committed_parts(), default=""))
     wanted = [str(name) for name in as_list(names)]
     people = {*people_of(source, contents), *_people_of_deleted(source, contents), *wanted}
     removed = _remove(source, paths, deletions, wanted, on_progress)
@@ -176,7 +184,13 @@ def purge(
         deletion_ids=deletions,
         names=wanted,
     )
-    return _report(started, source, paths, removed, search, deletions=deletions, people=people)
+    exports = _exports_behind(source, removed, compared, names=bool(wanted))
+    return _report(
+        *(started, source, paths, removed, search),
+        exports=exports,
+        deletions=deletions,
+        people=people,
+    )
 
 
 def _open_without_links(
@@ -267,6 +281,21 @@ def _are_gone(face_ids: pa.Array, gone_ids: pa.Array, final: pa.Array) -> pa.Arr
     return pc.or_(gone, pc.is_in(face_digests(face_ids), value_set=final)) if len(final) else gone
 
 
+def _exports_behind(
+    source: Dataset, removed: _Removed, compared: Compared, *, names: bool
+) -> tuple[str, ...]:
+    """Mark the exports that may hold what a purge removed; return the addresses of all such.
+
+    Args:
+        source: the dataset.
+        removed: what the purge removed.
+        compared: the state of the dataset when the purge began.
+        names: whether names were to be removed.
+    """
+    superseded = removed.leftovers.num_faces > 0
+    return mark_exports(source.path, compared, superseded=superseded, names=names)
+
+
 def _report(
     started: str,
     source: Dataset,
@@ -274,6 +303,7 @@ def _report(
     removed: _Removed,
     search: TraceSearch,
     *,
+    exports: tuple[str, ...],
     deletions: Sequence[str] | None,
     people: Collection[str],
 ) -> PurgeReport:
@@ -300,6 +330,7 @@ def _report(
         faces_checked=search.num_faces,
         not_found=search.traces.named(),
         unknown_files=tuple(search.unknown_files),
+        exports=exports,
         limits=LIMITS,
         names_left=left,
     )

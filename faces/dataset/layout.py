@@ -11,6 +11,7 @@
                                           faces.dataset.deleted_pictures
     DATASET/people/                       the people book; see faces.dataset.people_decisions and
                                           faces.dataset.people_groups
+    DATASET/exports/                      where its faces were sent; see faces.dataset.exports
     DATASET/work/                         files that only a running job needs
 
 A part is one shard's result. Its photos file is written last and is the commit mark: a part is
@@ -33,6 +34,7 @@ PASSED_OVER_FILE = "passed_over.parquet"
 DELETIONS_LOCK = ".deletions.lock"
 RUNS_DIR = "runs"
 PEOPLE_DIR = "people"
+EXPORTS_DIR = "exports"
 WORK_DIR = "work"
 
 PartKind = Literal["photos", "faces"]
@@ -55,6 +57,8 @@ BookKind = Literal["decision", "groups"]
 """The kinds of files of the people book."""
 
 _BOOK_SUFFIX: dict[BookKind, str] = {"decision": ".json", "groups": ".parquet"}
+
+_EXPORT_FILE = re.compile(r"export-([0-9a-f]{16})\.json|(?:\.[0-9a-f]{16})?\.lock")
 
 _PART_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{8}-\d{6,}")
 
@@ -129,6 +133,28 @@ def book_folder(dataset_dir: Path) -> Folder:
     return folder.folder(PEOPLE_DIR)
 
 
+def exports_folder(dataset_dir: Path) -> Folder:
+    """Return the storage of the records of a dataset's exports."""
+    folder = Folder(dataset_dir, remedy="remove it, and run `facetrove export` again")
+    return folder.folder(EXPORTS_DIR)
+
+
+def export_file(key: str) -> str:
+    """Return the name of the record of an export, by its key of 16 hexadecimal digits."""
+    return f"export-{key}.json"
+
+
+def export_lock(key: str) -> str:
+    """Return the name of the lock of an export."""
+    return f".{key}.lock"
+
+
+def export_keys(folder: Folder) -> list[str]:
+    """Return the keys of all exports that have a record, sorted."""
+    matches = map(_EXPORT_FILE.fullmatch, folder.names())
+    return sorted(match[1] for match in matches if match and match[1])
+
+
 def is_dataset_file(name: str) -> bool:
     """Return whether a path, relative to the dataset's folder, names a file of the dataset."""
     folder, _, file = name.rpartition("/")
@@ -138,6 +164,8 @@ def is_dataset_file(name: str) -> bool:
         return file.endswith(_RECORD_SUFFIX)
     if folder == PEOPLE_DIR:
         return file == LOCK_FILE or BookFile.of(file) is not None
+    if folder == EXPORTS_DIR:
+        return _EXPORT_FILE.fullmatch(file) is not None
     return name in {
         HEADER_FILE,
         DELETIONS_FILE,

@@ -31,6 +31,9 @@ COMMANDS = {
     "evaluate": LazyCommand(
         "evaluate:evaluate", "Measure the error rates of a model and an index on your photos."
     ),
+    "export": LazyCommand(
+        "export:export", "Send the faces of an index to a vector database.", quiet=True
+    ),
     "held": LazyCommand("held:held", "Say what is held about the person in a portrait."),
     "import": LazyCommand(
         "import_store:import_store",
@@ -91,7 +94,7 @@ def main() -> None:
         cli.main(prog_name="facetrove", standalone_mode=False)
     except click.exceptions.Abort:
         kept = "; finished work is kept, run the same command again to continue"
-        goes_on = sys.argv[1:2] in (["embed"], ["measure"], ["train"])
+        goes_on = sys.argv[1:2] in (["embed"], ["export"], ["measure"], ["train"])
         _fail("stopped" + (kept if goes_on else ""), EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()

@@ -111,6 +111,11 @@ def _show_purge(report: ft.PurgeReport, *, as_json: bool) -> None:
         click.echo(f"  {kept}")
     for name in report.unknown_files:
         click.echo(f"not checked, because it is no file of facetrove: {printable(name)}")
+    for address in report.exports:
+        click.echo(
+            "may still hold what was removed, until `facetrove export INDEX DATABASE` is run "
+            f"again: {printable(address)}"
+        )
     for limit in report.limits:
         click.echo(limit)
     if report.names_left:

@@ -64,6 +64,7 @@ IN_TURN = (
     "index ../d ../i",
     "search ../i biden.jpg --sheet ../s.html --csv",
     "join ../d ../i ../n.parquet -k 1",
+    "export ../i mysql://host/faces",
     "compare biden.jpg obama2.jpg",
     "held ../d ../i --like biden.jpg --min-similarity 0.5 --report ../r.json",
     "info ../d --list no-face",
@@ -97,6 +98,7 @@ END_WITH_AN_ERROR = {
     "serve": "keys are needed",
     "import": "deepface",  # whose weights are not here, or make other embeddings
     "allow": "no face of biden.jpg was kept away",
+    "export": "the database is not one of",
 }
 """What those commands say in the end that cannot do anything with two faces of one folder."""
 

@@ -22,22 +22,23 @@ PUBLIC = """
     ClassifierOptions ComparedFace Comparison ContractMismatchError CopiedPhotos
     CorruptFileError Dataset DatasetCounts DatasetUpgrade Decision Deletion DeletionPlan
     DeletionRequest DeletionResult Detection Doubtful EmbedOptions EmbedSummary
-    EmbedderOptions Face FaceQuality FaceSearcher FaceSelection FaceTables FaceTroveError
-    FoundFaces FoundProbe HeadOptions HeldFaces Identification ImportedPeople IndexUpgrade
-    JoinResult JointProbe ListColumn ListedFace Manifest Match Measurement MissingPhotos
-    ModelCard ModelChoice ModelContract ModelUnavailableError NameLeft Pairs People
-    PeopleEvaluation PeopleGrouping PeopleTable Photo PhotoLimits PhotosFound Probe
-    ProbeFace Probes Progress Protocol PurgeReport Relocation Robustness ServiceClient
-    ServiceDecision ServiceJob ServicePeople ServiceWatch SourceLimits WatchMatch
-    StrangerRates TrainedClassifier TrainedEmbedder TrainedHead TrainingCard TrainingOptions
-    UndoResult Verification VerificationResult WrongUsageError __version__ allow_faces
-    build_index calibrate_index compact_index compare copy_photos delete_faces drop_photos
-    embed_photos evaluate_identification evaluate_pairs evaluate_people evaluate_robustness
-    find_faces find_held find_missing import_faces join_nearest list_columns list_deletions
-    list_models measure_faces open_dataset open_index open_people plan_deletion
-    plan_embedding plan_reembedding plan_relocation published_classifier purge read_pairs
-    reembed relocate remove_column rename_column train_classifier train_embedder train_head
-    undo upgrade verify_index write_contact_sheet
+    EmbedderOptions ExportResult ExportVerification Face FaceQuality FaceSearcher
+    FaceSelection FaceTables FaceTroveError FoundFaces FoundProbe HeadOptions HeldFaces
+    Identification ImportedPeople IndexUpgrade JoinResult JointProbe ListColumn ListedFace
+    Manifest Match Measurement MissingPhotos ModelCard ModelChoice ModelContract
+    ModelUnavailableError NameLeft Pairs People PeopleEvaluation PeopleGrouping PeopleTable
+    Photo PhotoLimits PhotosFound Probe ProbeFace Probes Progress Protocol PurgeReport
+    Relocation Robustness ServiceClient ServiceDecision ServiceJob ServicePeople
+    ServiceWatch SourceLimits StrangerRates TrainedClassifier TrainedEmbedder TrainedHead
+    TrainingCard TrainingOptions UndoResult Verification VerificationResult WatchMatch
+    WrongUsageError __version__ allow_faces build_index calibrate_index compact_index
+    compare copy_photos delete_faces drop_photos embed_photos evaluate_identification
+    evaluate_pairs evaluate_people evaluate_robustness export_index find_faces find_held
+    find_missing import_faces join_nearest list_columns list_deletions list_models
+    measure_faces open_dataset open_index open_people plan_deletion plan_embedding
+    plan_reembedding plan_relocation published_classifier purge read_pairs reembed relocate
+    remove_column rename_column train_classifier train_embedder train_head undo upgrade
+    verify_index write_contact_sheet
 """
 
 

@@ -48,8 +48,12 @@ STARTED_WITH = frozenset(os.environ)
 PACKAGES = ("faces", "indexer", "beam_jobs", "search", "facetrove")
 """Packages whose modules the server imports."""
 
-LEFT_OUT = ("facetrove.training.networks.", "facetrove.__main__")
-"""Beginnings of the names of modules that it does not: TensorFlow does not survive a fork."""
+LEFT_OUT = (
+    *("facetrove.training.networks.", "facetrove.__main__"),
+    *(f"facetrove.export.{name}" for name in ("lance", "milvus", "postgres", "qdrant")),
+)
+"""Beginnings of the names of modules that it does not: TensorFlow and clients of databases, which
+are extras, do not survive a fork."""
 
 JOBS = frozenset({"embed", "import", "measure", "join"})
 """Commands that start worker processes."""

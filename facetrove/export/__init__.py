@@ -1,0 +1,1 @@
+"""Exports of indexes to vector databases, each of which has one module."""
