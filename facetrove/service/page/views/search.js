@@ -44,10 +44,12 @@ class SearchView {
     this.running = null;
     this.probes = h("div.probes");
     this.options = h("div.options");
-    this.results = h("div.results", { "aria-live": "polite" });
+    this.results = h("div.results");
+    // Screen readers are told how many there are, not all of them.
+    this.status = h("p.muted", { role: "status" });
     this.drop = this.#dropZone();
     this.element = h("section.search", {}, h("h1", {}, t("search.title")), this.drop,
-      h("div.search-columns", {}, h("div.asked", {}, this.probes, this.options), this.results));
+      h("div.search-columns", {}, h("div.asked", {}, this.probes, this.options), h("div", {}, this.status, this.results)));
     arrowKeys(this.results, ".card");
     document.addEventListener("paste", (event) => this.#paste(event), { signal });
     this.#drawAll();
@@ -87,7 +89,8 @@ class SearchView {
 
   async #take(files) {
     if (!files.length) return;
-    fill(this.results, h("p.waiting", { role: "status" }, t("search.looking")));
+    fill(this.status, t("search.looking"));
+    fill(this.results);
     try {
       const photos = await readPhotos([...files], me().max_photo_bytes, this.signal);
       forgetPhotos();
@@ -95,8 +98,14 @@ class SearchView {
       if (location.hash.includes("face=")) history.replaceState(null, "", addressOf("search"));
       this.#drawAll();
     } catch (error) {
-      if (error.name !== "AbortError") fill(this.results, h("p.error-text", { role: "alert" }, errorText(error)));
+      this.#fail(error);
     }
+  }
+
+  #fail(error) {
+    if (error.name === "AbortError") return;
+    fill(this.status);
+    fill(this.results, h("p.error-text", { role: "alert" }, errorText(error)));
   }
 
   #drawAll() {
@@ -139,9 +148,12 @@ class SearchView {
     this.signal.addEventListener("abort", () => running.abort());
     try {
       const drawn = await this.#found(running.signal);
-      if (!running.signal.aborted) fill(this.results, drawn);
+      if (running.signal.aborted) return;
+      fill(this.results, drawn);
+      const n = this.results.querySelectorAll(".card").length;
+      fill(this.status, n ? t("search.listed", { n }) : "");
     } catch (error) {
-      if (error.name !== "AbortError") fill(this.results, h("p.error-text", { role: "alert" }, errorText(error)));
+      this.#fail(error);
     }
   }
 
@@ -177,7 +189,8 @@ class SearchView {
 
   async #listed(where, signal) {
     const { faces } = await post("/v1/faces/list", { where, k: Math.min(Math.max(state.k, 96), me().max_k) }, { signal });
-    return h("section.matches", {}, h("h2", {}, t("search.listed", { n: faces.length })),
+    if (!faces.length) return h("p.muted", {}, t("search.none"));
+    return h("section.matches", {}, h("h2", {}, t("search.matches")),
       h("ul.grid", {}, faces.map((face) => h("li", {}, matchCard(face)))));
   }
 
