@@ -62,6 +62,7 @@ wheel-check: setup
 	du -sh "$$folder/environment" && \
 	cd "$$folder" && environment/bin/python "$(CURDIR)/examples/demo.py"
 
+# Milvus Lite asks for faiss-cpu, whose files would overwrite those of faiss-gpu.
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -69,7 +70,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo "facetrove needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "setting up $(VENV) (about 5 GB, a minute or two)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,databases]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps milvus-lite
 	@touch $@
 
 # The peers that benchmarks compare with. face_recognition asks for dlib's sources, which take

@@ -125,18 +125,15 @@ def export_index(
             record.finish(compared)
             comparing = Comparing(table, gallery, on_progress)
             effort, recall = comparing.tune(target_recall, is_indexed=bool(words))
-            index_seconds = time.perf_counter() - indexing
+            settings = SearchSettings(
+                words, {} if effort is None else table.effort_in_words(effort)
+            )
+            now = time.perf_counter()
             return ExportResult(
-                str(address),
-                len(gallery),
-                counts.num_sent,
-                counts.num_changed,
-                counts.num_removed,
-                time.perf_counter() - began,
-                index_seconds,
-                SearchSettings(words, {} if effort is None else table.effort_in_words(effort)),
-                recall,
-                dict(table.renamed),
+                *(str(address), len(gallery)),
+                *(counts.num_sent, counts.num_changed, counts.num_removed),
+                *(now - began, now - indexing),
+                *(settings, recall, dict(table.renamed)),
                 comparing.verify(effort) if verify else None,
             )
 
