@@ -118,24 +118,49 @@ def export_index(
         gallery, compared = _compared_gallery(searcher, dataset_dir)
         with open_table(address, gallery) as table:
             record.begin(compared)
-            counts = _bring_up_to_date(table, gallery, on_progress)
-            indexing = time.perf_counter()
-            on_progress(Progress("making the database's index"))
-            words = table.finish(removed=counts.num_changed + counts.num_removed > 0)
+            export = _Export(table, gallery, began, on_progress)
+            export.send()
             record.finish(compared)
-            comparing = Comparing(table, gallery, on_progress)
-            effort, recall = comparing.tune(target_recall, is_indexed=bool(words))
-            settings = SearchSettings(
-                words, {} if effort is None else table.effort_in_words(effort)
-            )
-            now = time.perf_counter()
-            return ExportResult(
-                *(str(address), len(gallery)),
-                *(counts.num_sent, counts.num_changed, counts.num_removed),
-                *(now - began, now - indexing),
-                *(settings, recall, dict(table.renamed)),
-                comparing.verify(effort) if verify else None,
-            )
+            return export.tuned(str(address), target_recall, verify=verify)
+
+
+class _Export:
+    """An export to an open table."""
+
+    def __init__(
+        self, table: FaceTable, gallery: Gallery, began: float, on_progress: OnProgress
+    ) -> None:
+        self.table = table
+        self.gallery = gallery
+        self.began = began
+        self.on_progress = on_progress
+
+    def send(self) -> None:
+        """Bring the rows up to date, and make the database's index."""
+        self.counts = counts = _bring_up_to_date(self.table, self.gallery, self.on_progress)
+        self.sent = time.perf_counter()
+        self.on_progress(Progress("making the database's index"))
+        self.words = self.table.finish(removed=counts.num_changed + counts.num_removed > 0)
+
+    def tuned(self, database: str, target_recall: float, *, verify: bool) -> ExportResult:
+        """Choose the settings of searches for a recall, and return what was done."""
+        comparing = Comparing(self.table, self.gallery, self.on_progress)
+        effort, recall = comparing.tune(target_recall, is_indexed=bool(self.words))
+        effort_words = {} if effort is None else self.table.effort_in_words(effort)
+        now = time.perf_counter()
+        return ExportResult(
+            database,
+            len(self.gallery),
+            self.counts.num_sent,
+            self.counts.num_changed,
+            self.counts.num_removed,
+            now - self.began,
+            now - self.sent,
+            SearchSettings(self.words, effort_words),
+            recall,
+            dict(self.table.renamed),
+            comparing.verify(effort) if verify else None,
+        )
 
 
 def _dataset_of(searcher: FaceSearcher, given: str | Path | None) -> Path:
