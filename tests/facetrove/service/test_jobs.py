@@ -159,7 +159,7 @@ def test_wrong_requests_for_jobs_are_refused(changing: httpx.Client) -> None:
         (changing.post("/v1/delete", json={}), (422, "nothing_selected")),
         (changing.post("/v1/delete", json={"faces": "x"}), (422, "invalid_request")),
         (changing.post("/v1/delete/plan", json={"where": "no = 1"}), (422, "wrong_usage")),
-        (changing.post("/v1/undo", json={}), (422, "invalid_request")),
+        (changing.post("/v1/undo", json={}), (422, "nothing_selected")),
         (changing.post("/v1/undo", json={"deletion_id": "../x"}), (422, "invalid_request")),
         (changing.post("/v1/purge", json={"deletions": []}), (422, "invalid_request")),
         (changing.post("/v1/index/calibrate", json={"fpir": 1}), (422, "invalid_request")),
