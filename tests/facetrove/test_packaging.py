@@ -10,11 +10,13 @@ import tarfile
 import tomllib
 import zipfile
 from email.message import Message
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import facetrove as ft
@@ -100,6 +102,22 @@ def test_every_dependency_has_a_tested_version_in_its_range() -> None:
     listed = [*project["dependencies"], *project["optional-dependencies"]["deepface"]]
     for name, asked in requirements(listed).items():
         assert pinned()[canonicalize_name(name)] in asked.specifier, name
+
+
+def test_tested_versions_can_be_installed_on_the_oldest_python() -> None:
+    """pip leaves versions out that want a newer Python, and then says that nothing fits."""
+    oldest = pyproject()["project"]["requires-python"].removeprefix(">=").split(",")[0] + ".0"
+    wanted = {
+        name: installed.metadata["Requires-Python"]
+        for name in pinned()
+        for installed in distributions(name=name)
+    }
+    assert len(wanted) > 100
+    assert {
+        name: python
+        for name, python in wanted.items()
+        if python is not None and not SpecifierSet(python).contains(oldest)
+    } == {}
 
 
 def test_the_notice_names_every_model_that_may_not_be_used_commercially() -> None:
