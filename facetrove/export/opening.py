@@ -29,8 +29,8 @@ def open_table(address: Address, gallery: Gallery) -> AbstractContextManager[Fac
     module, package = CLIENTS[address.kind]
     if find_spec(module) is None:
         raise WrongUsageError(
-            f"an export to {address.kind} needs {package}, which is not installed: "
-            f"pip install 'facetrove[{address.kind}]'"
+            f"an export to {address.kind} needs {package}, which is not installed; run `pip "
+            f"install '.[{address.kind}]'` where you installed facetrove from"
         )
     with loading_libraries():
         if address.kind == "lancedb":

@@ -42,6 +42,7 @@ def hostile_folder(tmp_path: Path, demo_photos: Path) -> Path:
     return folder
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_photos_over_a_limit_have_a_row_that_names_it_and_others_are_embedded(
     hostile_folder: Path, pipeline: FacePipeline

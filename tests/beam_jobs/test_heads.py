@@ -107,6 +107,7 @@ def test_a_photo_searched_for_goes_through_base_and_head(
     assert best.similarity > 0.999 and "biden.jpg" in best.uri + str(best.also_at)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_photos_as_the_source_give_the_same(made: Path, tmp_path: Path) -> None:
     models = choice(tmp_path)

@@ -88,6 +88,7 @@ def test_another_user_reaches_no_service_of_a_running_job(
     assert not Path(path).parent.exists()
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_driver_and_workers_talk_past_proxies_and_through_odd_paths(
     tmp_path: Path, demo_photos: Path

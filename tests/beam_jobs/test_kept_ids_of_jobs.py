@@ -68,6 +68,7 @@ def require_ids_kept(old: Path, new: Path) -> int:
     return len(before.keys() & after.keys())
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_more_faces_by_a_lower_score(own_old: Path, tmp_path: Path) -> None:
     """Their columns, a deletion and its undo, and an index follow the ids that were kept."""

@@ -121,6 +121,8 @@ def test_a_join_of_an_index_with_itself_has_no_face_as_its_own_neighbour(
     assert_same(neighbours_in(out), expected(ours.faces(), ours.faces(), 7))
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [3, 400])
 def test_pairs_that_either_face_finds_are_those_of_exact_search(
     ours: Collection, tmp_path: Path, k: int, monkeypatch: pytest.MonkeyPatch

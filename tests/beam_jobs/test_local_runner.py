@@ -319,6 +319,7 @@ def test_what_workers_are_forked_from_has_no_threads_and_no_engines() -> None:
     assert finished.stdout.splitlines() == ["1", "set()"]
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_worker_says_by_which_error_it_ended(tmp_path: Path, demo_photos: Path) -> None:
     """An error of the worker's own, after it has stopped writing what Beam prints."""

@@ -161,6 +161,7 @@ def test_faces_deleted_later_are_deleted_from_the_second_dataset_too(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("photos")
 def test_faces_taken_back_are_in_the_second_dataset_again(first: Path, tmp_path: Path) -> None:
     again, index = tmp_path / "again", tmp_path / "index"
     gone = next(f for f, (uri, *_) in faces_of(first).items() if uri.endswith("biden.jpg"))

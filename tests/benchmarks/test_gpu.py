@@ -62,6 +62,8 @@ def test_datasets_are_compared_face_by_face(demo_dataset: Path, tmp_path: Path) 
     assert parity.min_cosine == pytest.approx(1.0)
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_networks_and_indexes_are_measured_where_there_is_a_card(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,7 @@ def test_deepfaces_models_in_a_strangers_folder_run_only_our_code(
         run_in(folder, *embed, DEEPFACE_HOME=relative)
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_report_obeys_no_settings_of_plots(folder: Path, tmp_path: Path) -> None:
     vectors, people = people_around(40, 3, spread=0.6, dimension=16)

@@ -94,6 +94,8 @@ def test_faiss_s_limits_are_those_of_the_process_again_afterwards(tmp_path: Path
     )
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_changed_bytes_never_crash_or_hang(tmp_path: Path) -> None:
     """It runs in a process of its own, which a crash would end."""
     script = "from tests.indexer.test_codes_file import search_changed; search_changed()"

@@ -70,6 +70,7 @@ def kills(work: Work, folder: Path, *, step: int = 1) -> list[Path]:
     raise AssertionError("the work did not end")
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_killed_delete_has_withheld_first_and_is_finished_by_the_same_call(folder: Path) -> None:
     everything = ids_of(folder)[0]

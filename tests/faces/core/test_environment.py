@@ -49,6 +49,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="gRPC prepares for forks on Linux alone")
 def test_the_environment_is_as_it_was_after_beam_is_loaded_and_grpc_is_told_nevertheless() -> None:

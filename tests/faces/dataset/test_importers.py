@@ -126,6 +126,7 @@ def test_deleted_faces_of_an_import_stay_deleted_although_their_numbers_differ(
     assert not any(uri.endswith("biden.jpg") for uri in embeddings_by_uri(dataset))
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_qualities_are_measured_although_landmarks_are_missing(
     deepface_store: Path, tmp_path: Path
@@ -203,6 +204,7 @@ def test_encodings_of_face_recognition_are_imported_and_agree(
         assert max(float(vector @ other) for other in ours) > 0.98  # boxes differ by a border
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_embeddings_of_other_weights_are_refused(
     encodings: list[dict[str, object]], small_photos: Path, tmp_path: Path

@@ -144,6 +144,7 @@ def test_every_file_of_a_recognition_model_has_a_url() -> None:
     assert set(library().WEIGHTS_URLS) == files | others
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_five_points_are_the_default_where_a_model_was_trained_so(
     deepface_home: Path, real_photos: list[Image]

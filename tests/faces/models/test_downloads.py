@@ -110,6 +110,8 @@ def without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "hook" / "pip.py").write_text('raise SystemExit("No module named pip")\n')
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_pip")
 def test_without_pip_the_one_that_python_carries_is_run(wheel: Path, tmp_path: Path) -> None:
     if not list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")):

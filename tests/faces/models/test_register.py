@@ -42,7 +42,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in BUILT_IN:
         prepare(source)
     copy = tmp_path_factory.mktemp("prepared") / "weights"
-    return shutil.copytree(cache_dir() / "weights", copy)
+    # Other processes prepare networks at the same time, in files that are gone when they are done.
+    unfinished = shutil.ignore_patterns("tmp*")
+    return shutil.copytree(cache_dir() / "weights", copy, ignore=unfinished)
 
 
 @pytest.fixture(autouse=True)

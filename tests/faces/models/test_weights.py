@@ -170,6 +170,8 @@ def test_the_fastest_engine_is_the_one_recorded(common_cache: Path) -> None:
     assert set(record["milliseconds"]) == set(engines.ENGINES)
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_quantised_sface_is_a_contract_of_its_own_near_the_float_one(
     pipeline: FacePipeline, demo_photos: Path
 ) -> None:

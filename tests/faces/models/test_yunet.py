@@ -13,7 +13,6 @@ import PIL.ImageFilter
 import pytest
 
 from faces.core.settings import FaceSelection
-from faces.models import yunet
 from faces.models.choice import ModelChoice
 from faces.models.face import Face
 from faces.models.pipeline import FacePipeline
@@ -171,7 +170,7 @@ def upright(demo_photos: Path, pipeline: FacePipeline) -> Upright:
             faces.append(face)
         return list(zip(photos, faces, strict=True))
 
-    return lambda: found(yunet.TILTED_DEGREES)
+    return lambda: found(YuNetDetector.refined_from)
 
 
 @pytest.mark.parametrize("degrees", [-25, -15, 15, 25])
@@ -182,7 +181,7 @@ def test_a_tilted_face_is_embedded_nearly_as_an_upright_one(
     found = {}
     for looked_at_again in (True, False):
         if not looked_at_again:
-            monkeypatch.setattr(yunet, "TILTED_DEGREES", 360.0)
+            monkeypatch.setattr(YuNetDetector, "refined_from", 360.0)
         similarities = []
         for photo, face in upright():
             turned = photo.rotate(degrees, PIL.Image.Resampling.BICUBIC)

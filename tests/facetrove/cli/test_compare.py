@@ -31,6 +31,7 @@ def test_the_decision_is_yes_for_one_person_and_no_for_two(demo_photos: Path) ->
     assert document["similarity"] < document["threshold"]
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_face_number_or_photo_without_such_a_face_is_refused(demo_photos: Path) -> None:
     biden, coffee = demo_photos / "biden.jpg", demo_photos / "coffee.png"

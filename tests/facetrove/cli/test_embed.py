@@ -139,6 +139,7 @@ def test_info_describes_a_run_over_folders_photo_lists_and_archives(
     )
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_missing_disk_leaves_all_photos_in_the_dataset(tmp_path: Path, demo_photos: Path) -> None:
     disk, dataset = tmp_path / "disk", tmp_path / "d"

@@ -241,6 +241,8 @@ def test_the_report_on_pairs_has_the_figures_of_the_terminal(
     assert again.returncode == 0  # an earlier report is replaced
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_the_report_on_identification_has_figures_definitions_and_sources(
     index: Path, tmp_path: Path
 ) -> None:
@@ -271,6 +273,7 @@ def test_the_report_on_identification_has_figures_definitions_and_sources(
     assert "/photos/" not in text and "p0001" not in text
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_examples_are_shown_when_asked_for(demo_photos: Path, tmp_path: Path) -> None:
     """A list of pairs with two wrong labels makes errors, whose faces the page shows."""

@@ -33,6 +33,8 @@ def test_a_truncated_file_of_an_index_is_named(
     )
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_a_photo_without_a_face_or_too_large_a_k_or_a_bad_sheet_name_is_refused(
     demo_index: Path, demo_photos: Path, tmp_path: Path
 ) -> None:
@@ -52,6 +54,7 @@ def test_a_photo_without_a_face_or_too_large_a_k_or_a_bad_sheet_name_is_refused(
     )
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_an_updated_index_leaves_out_dropped_photos(tmp_path: Path, demo_photos: Path) -> None:
     photos, dataset, index = tmp_path / "photos", tmp_path / "d", tmp_path / "i"
@@ -192,6 +195,7 @@ def test_a_portrait_finds_what_is_held_and_what_to_delete(
     )
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_people_with_numbers_for_names_are_held_too(
     tmp_path: Path, demo_photos: Path, probe_photo: Path
@@ -205,6 +209,7 @@ def test_people_with_numbers_for_names_are_held_too(
     assert "(person 6)" in held.stdout  # obama2 and obama3
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_search_takes_filters_a_minimum_similarity_one_per_person_and_a_face(
     family: tuple[Path, Path], probe_photo: Path

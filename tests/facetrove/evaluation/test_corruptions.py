@@ -153,6 +153,7 @@ def test_corruption_makes_searches_worse(people_index: tuple[Path, Path]) -> Non
     assert again.corrupted[4] == noise[-1]  # from the same seed
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_photos_that_are_gone_are_left_out_and_counted(
     people_index: tuple[Path, Path], tmp_path: Path

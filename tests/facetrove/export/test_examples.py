@@ -38,6 +38,7 @@ def folder(
     return tmp_path
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Local mode performs exact")  # of Qdrant, which compares all
 @pytest.mark.parametrize("kind", NEEDED)

@@ -143,6 +143,7 @@ def _nonsense(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_failed_requests_are_sent_again_and_redirects_not_followed(
     own: tuple[Collection, Path], receiver: Receiver, options: dict[str, Any]
@@ -203,6 +204,7 @@ def test_a_slow_address_is_given_up_after_a_time_and_what_waits_is_one_request(
     assert receiver.told[-1] == {"watch_id": watch_id, "match_ids": [1, 2, 3], "num_new": 3}
 
 
+@pytest.mark.lasting
 @pytest.mark.slow
 def test_a_request_is_given_up_after_its_last_attempt_and_the_feed_keeps_the_matches(
     own: tuple[Collection, Path], receiver: Receiver, options: dict[str, Any]

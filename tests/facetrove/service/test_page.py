@@ -201,6 +201,8 @@ def test_photos_are_added_and_the_job_is_followed_to_its_end(
     assert any(url.endswith("/events") for url in change.requests)
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_a_face_is_deleted_and_comes_back(
     change: Watched, changing: Served, probe_photo: Path
 ) -> None:
@@ -274,6 +276,8 @@ THEMES = [
 ]
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 @pytest.mark.parametrize(("visit", "scope"), THEMES, indirect=["visit"])
 def test_axe_finds_nothing_serious(
     visit: Watched, served: Served, probe_photo: Path, scope: Scope

@@ -215,6 +215,8 @@ def test_photos_of_this_person_with_that_one(visit: Watched, dataset: Path) -> N
     assert all("Cy" not in url and "Ott" not in url for url in visit.requests)
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_long_lists_are_loaded_as_one_scrolls(browser: Any, tmp_path: Path) -> None:
     collection = grouped_collection(tmp_path / "d.dataset", photos=60, people=150)
     build_index(collection.path, tmp_path / "d.index")
@@ -236,6 +238,8 @@ PEOPLE_VIEWS = ("people", f"person/{ANN}", "questions", f"together?with={ANN}", 
 PHONE = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "color_scheme": "dark"}
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 @pytest.mark.parametrize("visit", [{}, PHONE], indirect=True, ids=["desk", "phone"])
 def test_every_view_of_people_fits_and_is_for_everybody(visit: Watched, dataset: Path) -> None:
     ft.open_people(dataset).name(ANN, "Ann Lee")

@@ -49,6 +49,7 @@ def test_discriminants_by_blocks_are_the_same_and_those_that_there_are_not_are_z
     assert np.allclose(np.abs(whole), np.abs(parted), atol=1e-3)
 
 
+@pytest.mark.lasting
 @needs_keras
 @pytest.mark.slow
 @pytest.mark.parametrize(("stops", "best"), [([0.9, 0.5, 0.7], 0), ([0.2, 0.5, 0.4], 1)])

@@ -124,6 +124,8 @@ def test_labels_that_the_datasets_embeddings_contradict_are_not_learnt_from(tmp_
     assert sum(figures[None]) == figures[True][1]
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 @needs_keras
 def test_where_nearly_all_labels_are_doubtful_nothing_is_trained(tmp_path: Path) -> None:
     people = [f"p{number % 30:02d}" for number in range(60)]

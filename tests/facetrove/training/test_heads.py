@@ -92,6 +92,8 @@ def rates(head: object, seed: int = 9) -> tuple[Identification, Identification]:
     )
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_a_head_that_is_trained_identifies_other_people_better(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +154,8 @@ def test_a_head_that_is_worse_than_none_gets_strength_0() -> None:
     assert np.allclose(changed(vectors), vectors, atol=1e-6)
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_with_wrong_labels_half_of_the_gain_is_kept(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +176,8 @@ def test_with_wrong_labels_half_of_the_gain_is_kept(
     assert by_margin == sorted(by_margin)
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_wrong_labels_make_naive_training_worse_than_no_head(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +297,8 @@ def test_without_keras_the_margin_method_says_what_to_install(
         train_head(tmp_path, tmp_path / "h.toml", options=HeadOptions(method="margin"))
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_whitening_needs_no_keras(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +307,8 @@ def test_whitening_needs_no_keras(
     train_head(dataset, tmp_path / "h.toml", training=TRAINING)
 
 
+@pytest.mark.lasting
+@pytest.mark.slow
 def test_the_command_says_what_the_people_held_out_gain(
     tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
