@@ -22,7 +22,12 @@ from faces.models.pipeline import FacePipeline
 from faces.models.registry import load_pipeline
 from faces.photos.limited_listing import PRELOADED
 from facetrove.demo_photos import fetch_demo_photos
-from tests.support.command import SMALL_COLLECTION_PHOTOS, embedded_once, indexed_once
+from tests.support.command import (
+    SMALL_COLLECTION_PHOTOS,
+    embedded_once,
+    indexed_once,
+    session_cache,
+)
 
 TOGETHER = {
     "tests/beam_jobs/test_kept_ids_of_jobs.py",
@@ -148,18 +153,21 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 @pytest.fixture(scope="session")
 def demo_photos() -> Path:
     """The folder of nine real photos: four of one president, three of others, two of nobody."""
-    return fetch_demo_photos()[0]
+    with session_cache():
+        return fetch_demo_photos()[0]
 
 
 @pytest.fixture(scope="session")
 def probe_photo() -> Path:
     """A portrait of the president that is not among `demo_photos`."""
-    return fetch_demo_photos()[1]
+    with session_cache():
+        return fetch_demo_photos()[1]
 
 
 @pytest.fixture(scope="session")
 def pipeline() -> FacePipeline:
-    return load_pipeline(threads=1)
+    with session_cache():
+        return load_pipeline(threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from filelock import FileLock
 
 from indexer.build import build_index
@@ -27,9 +30,28 @@ first takes to embed them."""
 Facetrove = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+SESSION_CACHE = os.environ.get("FACETROVE_CACHE")
+"""The cache that was named when the tests began; None: the user's own."""
+
+
+@contextmanager
+def session_cache() -> Iterator[None]:
+    """Use the cache with which the tests began, for what all of them share.
+
+    A fixture that is used first by a test with a cache of its own would be made with that one, and
+    by other processes with another.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if SESSION_CACHE is None:
+            patch.delenv("FACETROVE_CACHE", raising=False)
+        else:
+            patch.setenv("FACETROVE_CACHE", SESSION_CACHE)
+        yield
+
+
 def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
     """Embed photos with the real command, unless another test process has done so."""
-    with FileLock(f"{dataset}.lock"):
+    with session_cache(), FileLock(f"{dataset}.lock"):
         if not dataset.exists():
             finished = run_facetrove("embed", photos, dataset, timeout=timeout)
             assert finished.returncode == 0, finished.stderr
@@ -38,7 +60,7 @@ def embedded_once(dataset: Path, photos: Path, *, timeout: float = 120) -> Path:
 
 def indexed_once(index: Path, dataset: Path) -> Path:
     """Index a dataset, unless another test process has done so."""
-    with FileLock(f"{index}.lock"):
+    with session_cache(), FileLock(f"{index}.lock"):
         if not index.exists():
             build_index(dataset, index)
     return index
