@@ -93,8 +93,10 @@ def test_a_photo_finds_its_person_and_says_how_often_strangers_match(
     page = visit.open(key=served.keys["search"])
     cards = search_for(page, probe_photo)
     assert [card.startswith("obama") for card in cards] == [True] * 4 + [False] * 3
-    assert "similarity 0.913 at most 1 in 1,000 searches for strangers finds a match" in cards[0]
-    assert "84 in 100 searches for strangers find a match this similar" in cards[4]
+    # By 0.002 other engines differ, of which the fastest one is chosen.
+    best = "similarity 0[.]91[0-5] at most 1 in 1,000 searches for strangers finds a match"
+    assert re.search(best, cards[0])
+    assert re.search("8[0-9] in 100 searches for strangers find a match this similar", cards[4])
     loaded = "() => document.querySelectorAll('.card img[src^=blob]').length >= 4"
     page.wait_for_function(loaded)
     page.get_by_label("Show").select_option("0.01")
@@ -307,7 +309,7 @@ def test_a_german_browser_is_spoken_to_in_german_and_any_other_can_choose(
     visit.page.get_by_role("heading", name="Wer ist das?").wait_for()
     assert visit.page.evaluate("document.documentElement.lang") == "de"
     cards = search_for(visit.page, probe_photo)
-    assert "höchstens 1 von 1.000" in cards[0] and "0,913" in cards[0]
+    assert "höchstens 1 von 1.000" in cards[0] and re.search("0,91[0-5]", cards[0])
     visit.page.get_by_label("Sprache").select_option("en")
     visit.page.get_by_role("heading", name="Who is this?").wait_for()
 
