@@ -118,44 +118,65 @@ def export_index(
         gallery, compared = _compared_gallery(searcher, dataset_dir)
         with open_table(address, gallery) as table:
             record.begin(compared)
-            export = _Export(table, gallery, began, on_progress)
-            export.send()
+            sent = _Sent.to(table, gallery, on_progress)
             record.finish(compared)
-            return export.tuned(str(address), target_recall, verify=verify)
+            return sent.result(
+                Comparing(table, gallery, on_progress),
+                str(address),
+                target_recall,
+                verify=verify,
+                began=began,
+            )
 
 
-class _Export:
-    """An export to an open table."""
+@dataclass(frozen=True)
+class _Sent:
+    """What is in a table once its rows are up to date, and the database's index is made.
 
-    def __init__(
-        self, table: FaceTable, gallery: Gallery, began: float, on_progress: OnProgress
-    ) -> None:
-        self.table = table
-        self.gallery = gallery
-        self.began = began
-        self.on_progress = on_progress
+    Attributes:
+        table: the table.
+        num_faces: number of its faces.
+        counts: what was sent, changed and removed.
+        words: what the database's index is; "": there is none.
+        indexing: when the rows were up to date, by `time.perf_counter`.
+    """
 
-    def send(self) -> None:
-        """Bring the rows up to date, and make the database's index."""
-        self.counts = counts = _bring_up_to_date(self.table, self.gallery, self.on_progress)
-        self.sent = time.perf_counter()
-        self.on_progress(Progress("making the database's index"))
-        self.words = self.table.finish(removed=counts.num_changed + counts.num_removed > 0)
+    table: FaceTable
+    num_faces: int
+    counts: _Counts
+    words: str
+    indexing: float
 
-    def tuned(self, database: str, target_recall: float, *, verify: bool) -> ExportResult:
+    @classmethod
+    def to(cls, table: FaceTable, gallery: Gallery, on_progress: OnProgress) -> _Sent:
+        """Bring the rows of a table up to date, and make the database's index."""
+        counts = _bring_up_to_date(table, gallery, on_progress)
+        indexing = time.perf_counter()
+        on_progress(Progress("making the database's index"))
+        words = table.finish(removed=counts.num_changed + counts.num_removed > 0)
+        return cls(table, len(gallery), counts, words, indexing)
+
+    def result(
+        self,
+        comparing: Comparing,
+        database: str,
+        target_recall: float,
+        *,
+        verify: bool,
+        began: float,
+    ) -> ExportResult:
         """Choose the settings of searches for a recall, and return what was done."""
-        comparing = Comparing(self.table, self.gallery, self.on_progress)
         effort, recall = comparing.tune(target_recall, is_indexed=bool(self.words))
         effort_words = {} if effort is None else self.table.effort_in_words(effort)
         now = time.perf_counter()
         return ExportResult(
             database,
-            len(self.gallery),
+            self.num_faces,
             self.counts.num_sent,
             self.counts.num_changed,
             self.counts.num_removed,
-            now - self.began,
-            now - self.sent,
+            now - began,
+            now - self.indexing,
             SearchSettings(self.words, effort_words),
             recall,
             dict(self.table.renamed),
