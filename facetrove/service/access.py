@@ -36,3 +36,13 @@ def allows(request: Request, scope: Scope) -> bool:
     """Return whether a request may do what a scope covers."""
     asked = asked_of(request)
     return not asked.has_key or (asked.key is not None and asked.key.allows(scope))
+
+
+def may_see(request: Request, owner: str) -> bool:
+    """Return whether a request may see what a key made: its own, or with the scope admin all."""
+    return owner == asked_of(request).owner or allows(request, "admin")
+
+
+def seen_owner(request: Request) -> str | None:
+    """Return whose things a request may list; None: everybody's."""
+    return None if allows(request, "admin") else asked_of(request).owner

@@ -15,7 +15,7 @@ from typing import Any
 
 from faces.dataset.people_decisions import new_id
 from facetrove.service.jobs import MAX_KEPT, JobStore
-from facetrove.service.refusals import RefusedError
+from facetrove.service.refusals import key_reused
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decision_keys (
@@ -77,7 +77,7 @@ class DecisionKeys:
                 place,
             ).fetchone()
             if job is not None or (found is not None and found["digest"] not in (None, digest)):
-                raise reused()
+                raise key_reused()
             if found is not None:
                 return str(found["decision_id"])
             decision_id = new_id()
@@ -105,18 +105,9 @@ class DecisionKeys:
                 (owner, idempotency_key),
             ).fetchone()
         if found is not None:
-            raise reused()
+            raise key_reused()
 
     def forget(self) -> None:
         """Remove the digests of what was asked, which may be guessed from, as they have names."""
         with self._store.transaction() as database:
             database.execute("UPDATE decision_keys SET digest = NULL")
-
-
-def reused() -> RefusedError:
-    """Return the refusal of an idempotency key that was that of another request."""
-    return RefusedError(
-        409,
-        "idempotency_key_reused",
-        "this Idempotency-Key was that of another request; choose a new one",
-    )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from facetrove.service import answers, change_answers, openapi
-from facetrove.service.access import allows, asked_of
+from facetrove.service.access import asked_of, may_see, seen_owner
 from facetrove.service.common import json_response, service_of
 from facetrove.service.job_runner import JobRunner, event_text, job_json, refused
 from facetrove.service.jobs import Job
@@ -26,8 +26,7 @@ _OWN = "Every key sees its own jobs, and one with the scope admin all."
 async def _job(request: Request, job_id: str) -> tuple[JobRunner, Job]:
     runner = service_of(request).require_runner()
     job = await asyncio.to_thread(runner.store.find, job_id)
-    is_own = job is not None and job.owner == asked_of(request).owner
-    if job is None or not (is_own or allows(request, "admin")):
+    if job is None or not may_see(request, job.owner):
         raise refused(job_id)
     return runner, job
 
@@ -45,8 +44,7 @@ async def list_jobs(
 ) -> Response:
     """Return the newest jobs first."""
     runner = service_of(request).require_runner()
-    owner = None if allows(request, "admin") else asked_of(request).owner
-    jobs = await asyncio.to_thread(runner.store.newest, limit, owner=owner)
+    jobs = await asyncio.to_thread(runner.store.newest, limit, owner=seen_owner(request))
     return json_response({"jobs": [job_json(job, runner.progress_of(job.job_id)) for job in jobs]})
 
 

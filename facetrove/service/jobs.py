@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from uuid import uuid4
 
 from facetrove.service.database import empty_log, open_database
-from facetrove.service.refusals import RefusedError, busy
+from facetrove.service.refusals import busy, key_reused
 
 JobKind = Literal["enrol", "delete", "undo", "purge", "group", "calibrate", "verify", "compact"]
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
@@ -174,11 +174,7 @@ class JobStore:
                 ).fetchone()
                 if row is not None:
                     if row["digest"] not in (None, new.digest):
-                        raise RefusedError(
-                            409,
-                            "idempotency_key_reused",
-                            "this Idempotency-Key was that of another request; choose a new one",
-                        )
+                        raise key_reused()
                     return self._get(row["job_id"]), False
             if self._count("queued", "running", "cancelling") >= max_waiting:
                 raise busy(f"{max_waiting} jobs wait or run; try again when one has ended")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from faces.dataset.people_decisions import MAX_NAME, MAX_PERSON
+from faces.dataset.people_decisions import MAX_NAME, MAX_PERSON, Verb
 from facetrove.people.roster_names import MAX_PREFIX
 from facetrove.service.answers import CompareAnswer, FaceId, StoredFace, StrictRequest
 from facetrove.service.cursors import CURSOR, MAX_CURSOR
@@ -23,19 +23,6 @@ After = Annotated[
         pattern=CURSOR,
         description="`next` of the page before; None: the first page.",
     ),
-]
-Verb = Literal[
-    "name",
-    "merge",
-    "split",
-    "move",
-    "confirm",
-    "reject",
-    "apart",
-    "ignore",
-    "hide",
-    "assign",
-    "undo",
 ]
 
 

@@ -129,6 +129,15 @@ def busy(message: str) -> RefusedError:
     return RefusedError(503, "busy", message, headers={"Retry-After": "1"})
 
 
+def key_reused() -> RefusedError:
+    """Return the refusal of an idempotency key that was that of another request."""
+    return RefusedError(
+        409,
+        "idempotency_key_reused",
+        "this Idempotency-Key was that of another request; choose a new one",
+    )
+
+
 def no_such_face() -> RefusedError:
     """Return the refusal of a face id that the index does not have."""
     return RefusedError(

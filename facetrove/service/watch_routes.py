@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from faces.core.documents import json_text
 from facetrove.service import answers, openapi, watch_answers
-from facetrove.service.access import allows, asked_of, needs
+from facetrove.service.access import asked_of, may_see, needs, seen_owner
 from facetrove.service.bodies import JSON, MULTIPART
 from facetrove.service.common import IdempotencyKey, json_response, service_of
 from facetrove.service.refusals import RefusedError
@@ -59,8 +59,7 @@ def _watch_json(watch: Watch) -> dict[str, Any]:
 async def _watch(request: Request, watch_id: str) -> tuple[Watches, Watch]:
     watches = service_of(request).require_watches()
     watch = await asyncio.to_thread(watches.store.find, watch_id)
-    is_own = watch is not None and watch.owner == asked_of(request).owner
-    if watch is None or not (is_own or allows(request, "admin")):
+    if watch is None or not may_see(request, watch.owner):
         raise RefusedError(
             404, "no_such_watch", "there is no watch of this id; GET /v1/watches lists them"
         )
@@ -117,8 +116,7 @@ async def list_watches(
 ) -> Response:
     """Return the newest watches first."""
     watches = service_of(request).require_watches()
-    owner = None if allows(request, "admin") else asked_of(request).owner
-    found = await asyncio.to_thread(watches.store.newest, limit, owner=owner)
+    found = await asyncio.to_thread(watches.store.newest, limit, owner=seen_owner(request))
     asked_of(request).counts["watches"] = len(found)
     return json_response({"watches": list(map(_watch_json, found))})
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from facetrove.service.database import empty_log, open_database
 from facetrove.service.jobs import now
-from facetrove.service.refusals import RefusedError, too_large
+from facetrove.service.refusals import key_reused, too_large
 from facetrove.service.watch_records import Look, NewWatch, StoredMatch, Watch
 
 DATABASE = "watches.sqlite"
@@ -136,11 +136,7 @@ class WatchStore:
                 (owner, key),
             ).fetchone()
         if row is not None and row["digest"] != digest:
-            raise RefusedError(
-                409,
-                "idempotency_key_reused",
-                "this Idempotency-Key was that of another request; choose a new one",
-            )
+            raise key_reused()
         return None if row is None else _watch_of(row)
 
     def require_room(self, max_watches: int) -> None:
